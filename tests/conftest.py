@@ -1,0 +1,117 @@
+"""A real PostgreSQL for every test: a server per test process, a template, and a copy for each test."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.support.postgres import Server
+
+_SUPPORT = Path(__file__).parent / "support"
+_numbers = itertools.count()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let another server than the embedded one be tested."""
+    parser.addoption(
+        "--dsn", help="URL of a superuser on a server to test against (default: an embedded one)"
+    )
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The embedded server of this test process; a test that breaks a server starts its own."""
+    instance = Server().start()
+    yield instance
+    instance.destroy()
+
+
+@pytest.fixture(scope="session")
+def admin_dsn(request: pytest.FixtureRequest) -> str:
+    """URL of a superuser on the server under test: `--dsn`, or the embedded one."""
+    given: str | None = request.config.getoption("--dsn")
+    return given or request.getfixturevalue("server").dsn()
+
+
+def _with_database(dsn: str, database: str) -> str:
+    return psycopg.conninfo.make_conninfo(dsn, dbname=database)
+
+
+def create_application(dsn: str, schema: str = "public") -> None:
+    """Create the application's four source tables as the contract describes them."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        name = sql.Identifier(schema)
+        connection.execute(sql.SQL("create schema if not exists {}").format(name))
+        connection.execute(sql.SQL((_SUPPORT / "application.sql").read_text()).format(app=name))
+
+
+@pytest.fixture(scope="session")
+def databases(admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
+    """`databases(template=None)` creates a database and returns its URL; all are dropped at the end."""
+    created: list[str] = []
+
+    def create(template: str | None = None) -> str:
+        name = f"t{os.getpid()}_{worker_id}_{next(_numbers)}"
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            statement = sql.SQL("create database {} template {}")
+            connection.execute(
+                statement.format(sql.Identifier(name), sql.Identifier(template or "template0"))
+            )
+        created.append(name)
+        return _with_database(admin_dsn, name)
+
+    yield create
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        for name in created:
+            connection.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+            )
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """The pytest-xdist worker's name, `main` without xdist."""
+    worker_input = getattr(request.config, "workerinput", None)
+    return str(worker_input["workerid"]) if worker_input else "main"
+
+
+@pytest.fixture(scope="session")
+def application_template(databases: Callable[..., str]) -> str:
+    """Name of a database that holds the application's source tables and nothing of ours."""
+    dsn = databases()
+    create_application(dsn)
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture(scope="session")
+def migrated_template(databases: Callable[..., str], application_template: str) -> str:
+    """Name of a database with the application's tables and our schema, views and functions."""
+    from analytics_refreshd.postgres.migrate import migrate
+
+    dsn = databases(application_template)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        migrate(connection, app_schema="public")
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture
+def application_dsn(databases: Callable[..., str], application_template: str) -> str:
+    """A fresh database with the application's empty tables only."""
+    return databases(application_template)
+
+
+@pytest.fixture
+def dsn(databases: Callable[..., str], migrated_template: str) -> str:
+    """A fresh migrated database: empty source tables, our four views, functions and history."""
+    return databases(migrated_template)
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """An autocommit superuser connection to a fresh migrated database, in UTC."""
+    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as opened:
+        yield opened

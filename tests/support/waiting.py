@@ -1,0 +1,27 @@
+"""Waiting for something to become true, with a deadline and the reason why it did not."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def eventually(probe: Callable[[], Value], *, within: float = 20.0, every: float = 0.02) -> Value:
+    """Call `probe` until it returns something truthy and hand that back, or fail after `within` seconds.
+
+    An AssertionError or OSError inside the probe counts as "not yet" and is shown in the end.
+    """
+    deadline = time.monotonic() + within
+    reason: object = None
+    while time.monotonic() < deadline:
+        try:
+            value = probe()
+        except (AssertionError, OSError) as error:
+            reason = error
+        else:
+            if value:
+                return value
+            reason = value
+        time.sleep(every)
+    raise AssertionError(f"not within {within} s: {reason!r}")
