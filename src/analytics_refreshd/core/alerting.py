@@ -1,0 +1,121 @@
+"""An alert's life as pure transitions: inactive, pending, firing, resolved.
+
+The rules (`core.rules`) say which conditions hold at a moment; this module says what follows from a condition
+for an alert's record. A condition that cannot be judged (`holds` None) changes nothing: without data an alert is
+neither fired nor resolved.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+
+class Alert(StrEnum):
+    """Every alert that the daemon itself can raise."""
+
+    VIEW_STALE = "AnalyticsViewStale"
+    REFRESH_SLOW = "AnalyticsRefreshSlow"
+    REFRESH_FAILED = "AnalyticsRefreshFailed"
+    LOW_SUCCESS_RATE = "AnalyticsLowSuccessRate"
+    HIGH_LATENCY = "AnalyticsHighLatency"
+    DATABASE_UNAVAILABLE = "AnalyticsDatabaseUnavailable"
+    DATABASE_DISK_FULL = "AnalyticsDatabaseDiskFull"
+    CONTRACT_BROKEN = "AnalyticsContractBroken"
+    HISTORY_FAILING = "AnalyticsHistoryFailing"
+    NO_LEADER = "AnalyticsNoLeader"
+
+
+class AlertState(StrEnum):
+    """Where an alert stands. Inactive alerts have no record."""
+
+    PENDING = "pending"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Severity(StrEnum):
+    """How urgent: `critical` wakes somebody, `warning` waits for the morning."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a rule found for one alert on one view ("" for the whole database) at one moment.
+
+    `holds` None: cannot be judged now. `for_seconds`: how long it must hold before it fires, counted from
+    `since` where the rule knows better than the moment of the first look.
+    """
+
+    alert: Alert
+    view: str
+    holds: bool | None
+    severity: Severity = Severity.WARNING
+    summary: str = ""
+    description: str = ""
+    for_seconds: float = 0.0
+    since: datetime | None = None
+    run_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRecord:
+    """One alert's memory; what a restart or a new leader takes over. `started_at` of the delivery key is `active_at`."""
+
+    alert: Alert
+    view: str
+    state: AlertState
+    severity: Severity
+    active_at: datetime
+    fired_at: datetime | None = None
+    resolved_at: datetime | None = None
+    summary: str = ""
+    description: str = ""
+    run_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The record after a condition (None: inactive), and what changed, for the log and the receivers."""
+
+    record: AlertRecord | None
+    became: AlertState | None = None
+
+
+def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Step:
+    """Advance one alert by one look at its condition.
+
+    A pending alert whose condition ends vanishes without a word; a firing one resolves, with the text it fired
+    with. A resolved record stays until the condition holds anew, so that the resolution can be delivered again.
+    """
+    open_record = record if record and record.state is not AlertState.RESOLVED else None
+    if condition.holds is None:
+        return Step(record)
+    if not condition.holds:
+        if open_record is None:
+            return Step(record)
+        if open_record.state is AlertState.PENDING:
+            return Step(None)
+        return Step(replace(open_record, state=AlertState.RESOLVED, resolved_at=now), AlertState.RESOLVED)
+    active_at = open_record.active_at if open_record else min(condition.since or now, now)
+    due = now >= active_at + timedelta(seconds=condition.for_seconds)
+    fired_at = open_record.fired_at if open_record else None
+    if fired_at is None and due:
+        fired_at = now
+    state = AlertState.FIRING if fired_at is not None else AlertState.PENDING
+    updated = AlertRecord(
+        condition.alert,
+        condition.view,
+        state,
+        condition.severity,
+        active_at,
+        fired_at,
+        None,
+        condition.summary,
+        condition.description,
+        condition.run_id,
+    )
+    became = state if open_record is None or open_record.state is not state else None
+    return Step(updated, became)

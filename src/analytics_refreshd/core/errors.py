@@ -1,0 +1,135 @@
+"""The one tree of errors that this project raises, and how a database fault is classified.
+
+Adapters wrap what their libraries raise once, at the edge, with ``raise ... from error``; above the edge
+nobody parses an exception's text. Source: PostgreSQL Appendix A (SQLSTATE) and observation with psycopg 3.3.
+"""
+
+from enum import StrEnum
+
+from analytics_refreshd.core.model import Reason
+
+
+class ErrorClass(StrEnum):
+    """What to do about a database fault."""
+
+    CONNECT = "connect"
+    CONN_LOST = "conn_lost"
+    NOT_PRIMARY = "not_primary"
+    CANCELLED = "cancelled"
+    CONTENTION = "contention"
+    RESOURCE = "resource"
+    PERMANENT = "permanent"
+
+
+_BY_STATE: dict[str, tuple[ErrorClass, Reason]] = {
+    "57014": (ErrorClass.CANCELLED, Reason.TIMEOUT),
+    "57P01": (ErrorClass.CONN_LOST, Reason.CONN_LOST),
+    "57P02": (ErrorClass.CONN_LOST, Reason.CONN_LOST),
+    "57P03": (ErrorClass.CONN_LOST, Reason.CONN_LOST),
+    "57P05": (ErrorClass.CONN_LOST, Reason.CONN_LOST),
+    "25P03": (ErrorClass.CONN_LOST, Reason.CONN_LOST),
+    "25P04": (ErrorClass.CONN_LOST, Reason.TIMEOUT),
+    "25006": (ErrorClass.NOT_PRIMARY, Reason.NOT_PRIMARY),
+    "55P03": (ErrorClass.CONTENTION, Reason.LOCK_TIMEOUT),
+    "40P01": (ErrorClass.CONTENTION, Reason.DEADLOCK),
+    "40001": (ErrorClass.CONTENTION, Reason.SERIALIZATION),
+    "53100": (ErrorClass.RESOURCE, Reason.DISK_FULL),
+    "53200": (ErrorClass.RESOURCE, Reason.OUT_OF_RESOURCES),
+    "53300": (ErrorClass.RESOURCE, Reason.TOO_MANY_CONNECTIONS),
+    "53400": (ErrorClass.RESOURCE, Reason.DISK_FULL),
+    "58030": (ErrorClass.RESOURCE, Reason.OUT_OF_RESOURCES),
+    "42501": (ErrorClass.PERMANENT, Reason.PERMISSION),
+    "42P01": (ErrorClass.PERMANENT, Reason.UNDEFINED),
+    "42883": (ErrorClass.PERMANENT, Reason.UNDEFINED),
+    "55000": (ErrorClass.PERMANENT, Reason.NO_UNIQUE_INDEX),
+    "0A000": (ErrorClass.PERMANENT, Reason.NOT_POPULATED),
+    "21000": (ErrorClass.PERMANENT, Reason.DUPLICATE_ROWS),
+}
+_BY_STATE_CLASS: dict[str, tuple[ErrorClass, Reason]] = {
+    "08": (ErrorClass.CONN_LOST, Reason.CONN_LOST),
+    "22": (ErrorClass.PERMANENT, Reason.DATA),
+    "3F": (ErrorClass.PERMANENT, Reason.UNDEFINED),
+    "53": (ErrorClass.RESOURCE, Reason.OUT_OF_RESOURCES),
+    "58": (ErrorClass.RESOURCE, Reason.OUT_OF_RESOURCES),
+}
+KNOWN_SQLSTATES = frozenset(_BY_STATE)
+
+
+def classify(sqlstate: str | None, *, connected: bool, closed: bool) -> tuple[ErrorClass, Reason]:
+    """Class and reason of a database error: by SQLSTATE first, then by whether the connection is closed.
+
+    `connected` is False for an error raised while connecting, where libpq gives no SQLSTATE. `closed` is
+    the connection's state after the error. Anything unknown is permanent: retrying what nobody understands
+    hides it.
+    """
+    if not connected:
+        return ErrorClass.CONNECT, Reason.CONNECT
+    if sqlstate is not None:
+        if sqlstate in _BY_STATE:
+            return _BY_STATE[sqlstate]
+        if sqlstate[:2] in _BY_STATE_CLASS and not closed:
+            return _BY_STATE_CLASS[sqlstate[:2]]
+    if closed:
+        return ErrorClass.CONN_LOST, Reason.CONN_LOST
+    if sqlstate is not None and sqlstate[:2] == "42":
+        return ErrorClass.PERMANENT, Reason.UNDEFINED
+    return ErrorClass.PERMANENT, Reason.OTHER
+
+
+def is_permanent(reason: Reason | None) -> bool:
+    """Whether waiting cannot mend this: such a failure alerts at once."""
+    return reason in {
+        Reason.PERMISSION,
+        Reason.UNDEFINED,
+        Reason.NO_UNIQUE_INDEX,
+        Reason.NOT_POPULATED,
+        Reason.DUPLICATE_ROWS,
+        Reason.DATA,
+        Reason.MISSING,
+        Reason.CONTRACT,
+    }
+
+
+class RefreshdError(Exception):
+    """Base of everything raised on purpose. Its text is one sentence for the user, without secrets."""
+
+
+class ConfigError(RefreshdError):
+    """The configuration cannot be used; `problems` lists all of them, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class UsageError(RefreshdError):
+    """The user asked for something that cannot be; the text says what to type instead."""
+
+
+class DatabaseFault(RefreshdError):
+    """A statement or a connection failed.
+
+    `message` is the server's primary message, redacted, on one line and cut: DETAIL, HINT and CONTEXT, which
+    hold row values, never get this far. `committing` is True when the connection went away while COMMIT was
+    under way, so that the outcome is unknown.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_class: ErrorClass,
+        reason: Reason,
+        sqlstate: str | None = None,
+        committing: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.error_class = error_class
+        self.reason = reason
+        self.sqlstate = sqlstate
+        self.committing = committing
+
+
+class ContractBroken(RefreshdError):
+    """The database does not look as the contract says; the text names the object and what to do."""

@@ -1,0 +1,70 @@
+"""Every event the daemon logs: a closed list, held against the README's table by a test."""
+
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    """The name in a log line's `event` field. `MEANING` explains each."""
+
+    ALERT_DELIVERED = "alert.delivered"
+    ALERT_DELIVERY_FAILED = "alert.delivery_failed"
+    ALERT_FIRING = "alert.firing"
+    ALERT_PENDING = "alert.pending"
+    ALERT_RESOLVED = "alert.resolved"
+    CLOCK_STEP = "clock.step"
+    CONFIG_LOADED = "config.loaded"
+    CONFIG_RELOADED = "config.reloaded"
+    CONFIG_RELOAD_FAILED = "config.reload_failed"
+    DAEMON_STARTED = "daemon.started"
+    DAEMON_STOPPED = "daemon.stopped"
+    DAEMON_STOPPING = "daemon.stopping"
+    DATABASE_LOST = "database.lost"
+    DATABASE_RESTORED = "database.restored"
+    ELECTION_BLOCKED = "election.blocked"
+    GUARD_TRIPPED = "guard.tripped"
+    HISTORY_PENDING = "history.pending"
+    LEADER_ACQUIRED = "leader.acquired"
+    LEADER_LOST = "leader.lost"
+    REFRESH_FINISHED = "refresh.finished"
+    REFRESH_PAUSED = "refresh.paused"
+    REFRESH_RESUMED = "refresh.resumed"
+    REFRESH_RETRY = "refresh.retry"
+    REFRESH_SKIPPED = "refresh.skipped"
+    REFRESH_STARTED = "refresh.started"
+    SHUTDOWN_FORCED = "shutdown.forced"
+    VIEW_BLOCKED = "view.blocked"
+    VIEW_FAILED = "view.failed"
+    VIEW_STALE = "view.stale"
+
+
+MEANING: dict[Event, str] = {
+    Event.ALERT_DELIVERED: "a receiver accepted an alert",
+    Event.ALERT_DELIVERY_FAILED: "a receiver refused an alert, or all tries failed",
+    Event.ALERT_FIRING: "an alert's condition has held long enough: somebody should look",
+    Event.ALERT_PENDING: "an alert's condition holds, but not yet for long enough",
+    Event.ALERT_RESOLVED: "a firing alert's condition is over",
+    Event.CLOCK_STEP: "the wall clock jumped against the monotonic one; the schedule was recomputed",
+    Event.CONFIG_LOADED: "the configuration in force at start, without secrets",
+    Event.CONFIG_RELOADED: "SIGHUP: a new configuration is in force",
+    Event.CONFIG_RELOAD_FAILED: "SIGHUP: the new configuration was refused, the old one stays in force",
+    Event.DAEMON_STARTED: "the daemon serves HTTP and schedules",
+    Event.DAEMON_STOPPED: "the last line of a daemon that ended on request",
+    Event.DAEMON_STOPPING: "a stop was requested; a running refresh is being cancelled",
+    Event.DATABASE_LOST: "the database stopped answering",
+    Event.DATABASE_RESTORED: "the database answers again; says how long it was away and how many slots were missed",
+    Event.ELECTION_BLOCKED: "a session that is not one of our daemons holds the leader lock",
+    Event.GUARD_TRIPPED: "a successful refresh looks wrong: its rows collapsed or its time exploded",
+    Event.HISTORY_PENDING: "runs could not be written to history and wait in memory",
+    Event.LEADER_ACQUIRED: "this replica refreshes from now on",
+    Event.LEADER_LOST: "this replica no longer refreshes",
+    Event.REFRESH_FINISHED: "the canonical line of a cycle: outcome, durations, rows and errors of every view",
+    Event.REFRESH_PAUSED: "refreshes are suspended until the time given",
+    Event.REFRESH_RESUMED: "refreshes are no longer suspended",
+    Event.REFRESH_RETRY: "an attempt failed and will be repeated within the slot",
+    Event.REFRESH_SKIPPED: "a slot passed without a refresh; repeats are counted, not logged each",
+    Event.REFRESH_STARTED: "a run begins (level debug)",
+    Event.SHUTDOWN_FORCED: "the stop's deadline passed before everything had ended",
+    Event.VIEW_BLOCKED: "a refresh waits for a lock; names the session that holds it",
+    Event.VIEW_FAILED: "a view failed in this run while its failure began",
+    Event.VIEW_STALE: "a view became older than its limit",
+}

@@ -1,0 +1,310 @@
+"""What the daemon needs of the world, as protocols. Adapters implement them; `app.wiring` alone connects them.
+
+Every method that talks to the database raises `core.errors.DatabaseFault`, and nothing else, when it fails.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from analytics_refreshd.core.alerting import AlertRecord
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.leadership import LockReading
+from analytics_refreshd.core.model import (
+    Blocker,
+    DatabaseStatus,
+    Delta,
+    LeaderInfo,
+    Limits,
+    LockSample,
+    Outcome,
+    Pause,
+    Progress,
+    Rates,
+    Reason,
+    Role,
+    Run,
+    ViewReport,
+)
+from analytics_refreshd.core.staleness import Age, Verdict
+
+
+class Clock(Protocol):
+    """The wall clock and the monotonic one, read at the edge only."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never steps."""
+
+
+class EventLog(Protocol):
+    """Writes one JSON line per event; never raises."""
+
+    def emit(self, event: Event, *, level: str = "info", **fields: object) -> None:
+        """Log `event` with `fields`; level is debug, info, warning or error."""
+
+
+class Refresher(Protocol):
+    """Calls the refresh function. Used by one thread; `cancel` and `close` by any."""
+
+    def refresh(self, run_id: UUID, on_started: Callable[[int], None]) -> "RefreshReply":
+        """Refresh every view in one fenced transaction (or one per view), within the time limits.
+
+        `on_started(pid)` is called with each backend's pid before its first view. Raises DatabaseFault, also with
+        reason OVERLAP when another session holds the fence.
+        """
+
+    def cancel(self) -> None:
+        """Cancel the running statement on the server, within seconds; harmless when nothing runs."""
+
+    def close(self) -> None:
+        """Drop the connections, so that the next refresh connects anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshReply:
+    """What came back from a refresh: the rows, the wall time, and notices counted (at most ten kept)."""
+
+    reports: tuple[ViewReport, ...]
+    duration_seconds: float
+    notices: tuple[str, ...] = ()
+    notice_count: int = 0
+    fold_seconds: float | None = None
+
+
+class Leader(Protocol):
+    """The leader's session: lock, heartbeat, and a watch over the refreshing backend's locks. One thread uses it."""
+
+    def acquire(self) -> LockReading:
+        """Connect if needed, refuse a standby or a transaction pooler, and try the leader lock once."""
+
+    def heartbeat(self) -> LockReading:
+        """Read in pg_locks whether this session still holds the lock, and whether the server is in recovery."""
+
+    def watch(self, pid: int, views: Sequence[str], at_seconds: float) -> LockSample:
+        """Which of `views` the backend `pid` holds or waits for an EXCLUSIVE lock on, and whom it waits for."""
+
+    def stranger(self) -> LeaderInfo | None:
+        """Who holds the leader lock, where it is somebody else."""
+
+    def release(self) -> None:
+        """Give the lock back and close the session."""
+
+
+class StatusReader(Protocol):
+    """Reads what the database knows about itself, on the status connection."""
+
+    def read(self) -> DatabaseStatus:
+        """Call the status function and read our own records beside it."""
+
+    def rates(self) -> Rates:
+        """Success rate and p95 of the last 24 hours, from the hourly view."""
+
+    def pause(self) -> Pause | None:
+        """The pause in force, if any."""
+
+    def leader(self) -> LeaderInfo | None:
+        """Who holds the leader lock."""
+
+    def progress(self) -> Progress | None:
+        """The refresh under way anywhere on this database, with its blocker."""
+
+    def delta(self) -> Delta:
+        """The incremental mode's state."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+
+
+class History(Protocol):
+    """Runs and their views, on the status connection; without our schema nothing is stored (`available` False)."""
+
+    @property
+    def available(self) -> bool:
+        """Whether our schema is there; looked up anew after each reconnect."""
+
+    def begin(self, run: Run) -> None:
+        """Write the running row."""
+
+    def finish(self, run: Run) -> None:
+        """Write the finished run and its views; also for a run whose `begin` never arrived. Idempotent by run_id."""
+
+    def recent(
+        self,
+        limit: int,
+        *,
+        since: datetime | None = None,
+        view: str | None = None,
+        outcomes: Sequence[Outcome] = (),
+    ) -> list[Run]:
+        """Runs, newest first, with their views; `view` keeps that view's results only."""
+
+    def close_abandoned(self) -> int:
+        """Mark running rows whose writing session is gone as unknown, reason abandoned; says how many."""
+
+    def prune(self, retention: timedelta, batch: int) -> int:
+        """Delete at most `batch` runs older than `retention`; says how many."""
+
+
+class AlertStore(Protocol):
+    """Alert records, so that what fires survives a restart and a change of leader."""
+
+    def load(self) -> list[AlertRecord]:
+        """Every record."""
+
+    def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertRecord]) -> None:
+        """Write and delete records in one transaction."""
+
+
+class Notifier(Protocol):
+    """Delivers alerts to the configured receivers; returns at once, never raises."""
+
+    def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
+        """The whole of what fires or was resolved lately; called every evaluation by the leader only."""
+
+    def cycle(self, phase: str, run: Run | None) -> None:
+        """A cycle's `start`, `success` or `fail`, for heartbeat receivers."""
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Deliver what waits, within the deadline, and end the threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """One view as the daemon knows it now; what metrics, page and status.json show."""
+
+    view: str
+    age: Age | None
+    verdict: Verdict
+    rows: int | None
+    size_bytes: int | None
+    last: "Run | None"
+    recent: tuple["ViewPoint", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPoint:
+    """One past run of one view: for sparklines and medians."""
+
+    run_id: UUID
+    started_at: datetime
+    success: bool
+    duration_seconds: float | None
+    rows: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """A consistent picture of the whole daemon at `taken_at`, from memory; HTTP and metrics read nothing else.
+
+    `taken_monotonic` lets a reader add the time that has passed since to every age.
+    """
+
+    database: str
+    replica: str
+    version: str
+    taken_at: datetime
+    taken_monotonic: float
+    role: Role
+    limits: Limits
+    mode: str = "plain"
+    isolation: str = "cycle"
+    views: tuple[ViewState, ...] = ()
+    runs: tuple[Run, ...] = ()
+    alerts: tuple[AlertRecord, ...] = ()
+    delivery: Mapping[str, str] | None = None
+    rates: Rates | None = None
+    pause: Pause | None = None
+    leader: LeaderInfo | None = None
+    progress: Progress | None = None
+    next_run_at: datetime | None = None
+    database_up: bool = False
+    database_down_since: datetime | None = None
+    database_error: str | None = None
+    evaluated_monotonic: float | None = None
+    scheduler_seen_monotonic: float | None = None
+    run_deadline_monotonic: float | None = None
+    history_pending: int = 0
+    history_available: bool = True
+    delta: Delta | None = None
+    problems: tuple[str, ...] = ()
+
+
+class Health(Protocol):
+    """What the HTTP server asks for; every answer comes from memory."""
+
+    def state(self) -> ServiceState:
+        """The picture at this moment."""
+
+    def live(self) -> tuple[bool, str]:
+        """Whether the process can do its work at all, and if not why; never depends on the database."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether this replica can serve now, and if not why."""
+
+
+class Metrics(Protocol):
+    """Counters and gauges as plain values; every method is cheap and never raises.
+
+    Ages, next run, role, thresholds, alerts and the like are read from the `ServiceState` at scrape.
+    """
+
+    def run_finished(self, run: Run) -> None:
+        """Count a run, observe its views' durations, set the last-duration, rows and success gauges."""
+
+    def slot_skipped(self, reason: Reason) -> None:
+        """Count a skipped slot."""
+
+    def retried(self) -> None:
+        """Count a retry within a run."""
+
+    def cycle_finished(self, seconds: float) -> None:
+        """Observe a whole cycle, bookkeeping included."""
+
+    def reconnected(self) -> None:
+        """Count a database reconnect."""
+
+    def clock_stepped(self) -> None:
+        """Count a clock step."""
+
+    def history_write_failed(self) -> None:
+        """Count a failed history write."""
+
+    def delivered(self, receiver: str) -> None:
+        """Count a delivered alert."""
+
+    def delivery_failed(self, receiver: str) -> None:
+        """Count a failed delivery."""
+
+    def probed(self, endpoint: str, seconds: float) -> None:
+        """Observe a catalogue query's probe."""
+
+    def guard_tripped(self, guard: str, view: str) -> None:
+        """Count a guard."""
+
+    def config_reloaded(self, success: bool) -> None:
+        """Set whether the last reload succeeded."""
+
+
+__all__ = [
+    "AlertStore",
+    "Blocker",
+    "Clock",
+    "EventLog",
+    "Health",
+    "History",
+    "Leader",
+    "Metrics",
+    "Notifier",
+    "RefreshReply",
+    "Refresher",
+    "ServiceState",
+    "StatusReader",
+    "ViewPoint",
+    "ViewState",
+]

@@ -1,0 +1,31 @@
+"""When to try again: by error class and inside the slot. Delays only; the waiting is the caller's."""
+
+from analytics_refreshd.core.errors import ErrorClass
+
+CONNECT_CAP_SECONDS = 60.0
+_FIRST_SECONDS = 1.0
+
+
+def backoff_seconds(attempt: int, share: float, *, cap_seconds: float = CONNECT_CAP_SECONDS) -> float:
+    """Exponential backoff with jitter: `attempt` counts from 1, `share` is a random number in [0, 1).
+
+    Never under half a second, so that a database that comes back is not hammered.
+    """
+    ceiling = min(cap_seconds, _FIRST_SECONDS * 2.0 ** min(attempt, 16))
+    return max(0.5, ceiling / 2 + share * ceiling / 2)
+
+
+def most_attempts(error_class: ErrorClass) -> int:
+    """How many attempts one run may have, the first included."""
+    match error_class:
+        case ErrorClass.CONN_LOST | ErrorClass.NOT_PRIMARY | ErrorClass.CONNECT:
+            return 3
+        case ErrorClass.CONTENTION:
+            return 2
+        case ErrorClass.CANCELLED | ErrorClass.RESOURCE | ErrorClass.PERMANENT:
+            return 1
+
+
+def may_retry(error_class: ErrorClass, *, attempt: int, delay_seconds: float, remaining_seconds: float) -> bool:
+    """Whether attempt number `attempt` may be followed by another within what remains of the slot."""
+    return attempt < most_attempts(error_class) and delay_seconds < remaining_seconds

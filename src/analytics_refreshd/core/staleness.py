@@ -1,0 +1,77 @@
+"""How old a view is, and whether that is too old. Unknown is stale, never fresh."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from analytics_refreshd.core.model import ViewStatus
+
+_ABSURD_SECONDS = 20 * 365 * 86400.0
+_CLOCK_SKEW_SECONDS = 5.0
+
+
+class Verdict(StrEnum):
+    """What to call a view of some age: `late` is over one interval and a half, `stale` over its limit."""
+
+    FRESH = "fresh"
+    LATE = "late"
+    STALE = "stale"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """A view's age at the server's time. `source`: "function", "record", or None where nothing is known.
+
+    `doubt` says why the status function was not believed, for a person to read.
+    """
+
+    view: str
+    seconds: float | None
+    last_success_at: datetime | None
+    source: str | None
+    doubt: str | None = None
+    skewed: bool = False
+
+
+def _doubt(status: ViewStatus, server_now: datetime) -> str | None:
+    claimed = status.claimed_at
+    if claimed is None:
+        return "the status function knows no last refresh"
+    if claimed in status.vacuumed_at:
+        return "the status function reports the time of a VACUUM or ANALYZE"
+    if (claimed - server_now).total_seconds() > _CLOCK_SKEW_SECONDS:
+        return "the status function reports a time in the future"
+    if (server_now - claimed).total_seconds() > _ABSURD_SECONDS:
+        return "the status function reports a time decades ago"
+    return None
+
+
+def age_of(status: ViewStatus, server_now: datetime) -> Age:
+    """Decide a view's age from the status function's claim and our own record, on the server's clock.
+
+    Both are evidence of a success, so the later believable one counts. A claim that is NULL, in the future,
+    decades old, or equal to a VACUUM time is not believed.
+    """
+    doubt = _doubt(status, server_now)
+    candidates: list[tuple[datetime, str]] = []
+    if doubt is None and status.claimed_at is not None:
+        candidates.append((status.claimed_at, "function"))
+    if status.recorded_at is not None:
+        candidates.append((status.recorded_at, "record"))
+    if not candidates:
+        return Age(status.view, None, None, None, doubt)
+    at, source = max(candidates)
+    seconds = (server_now - at).total_seconds()
+    return Age(status.view, max(0.0, seconds), at, source, doubt, skewed=seconds < 0)
+
+
+def verdict(age_seconds: float | None, max_age_seconds: float, interval_seconds: float) -> Verdict:
+    """Name an age."""
+    if age_seconds is None:
+        return Verdict.UNKNOWN
+    if age_seconds > max_age_seconds:
+        return Verdict.STALE
+    if age_seconds > interval_seconds * 1.5:
+        return Verdict.LATE
+    return Verdict.FRESH
