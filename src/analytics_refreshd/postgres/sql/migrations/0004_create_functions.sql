@@ -1,0 +1,136 @@
+-- name: refresh_action_analytics_view
+create or replace function {target}.refresh_action_analytics_view(
+    inout view_name text,
+    out refresh_duration_ms integer,
+    out rows_refreshed bigint,
+    out success boolean,
+    out error_message text)
+returns record
+language plpgsql volatile {security} set search_path = pg_catalog, pg_temp
+as $refresh$
+declare
+    app_schema constant text := {app_name};
+    started constant timestamptz := clock_timestamp();
+    refreshed_at timestamptz;
+    lock_timeout_before text;
+begin
+    rows_refreshed := 0;
+    success := false;
+    if view_name is null or view_name <> all (array[
+        'action_metrics_hourly', 'trigger_performance_summary', 'recent_failures', 'action_type_distribution'])
+    then
+        refresh_duration_ms := 0;
+        error_message := '42704: not one of the four analytics views';
+        view_name := left(view_name, 63);
+        return;
+    end if;
+
+    begin
+        execute format('refresh materialized view concurrently %I.%I', app_schema, view_name);
+        success := true;
+    exception when others or assert_failure then
+        -- query_canceled is neither: a cancel or a statement timeout ends the call
+        error_message := left(sqlstate || ': ' || sqlerrm, 1000);
+    end;
+    refreshed_at := clock_timestamp();
+    refresh_duration_ms := least(greatest(
+        round(extract(epoch from refreshed_at - started) * 1000), 0), 2147483647)::integer;
+    if not success then
+        return;
+    end if;
+
+    -- whatever goes wrong from here on, the refresh stands
+    begin
+        rows_refreshed := null;
+        execute format('select count(*) from %I.%I', app_schema, view_name) into rows_refreshed;
+    exception when others then
+        raise warning 'cannot count the rows of %: %', view_name, sqlerrm;
+    end;
+    begin
+        if to_regclass('analytics_refresh.last_refresh') is not null then
+            lock_timeout_before := current_setting('lock_timeout');
+            perform set_config('lock_timeout', '500ms', true);
+            insert into analytics_refresh.last_refresh as l
+                (view_name, last_success_at, last_checked_at, duration_ms, rows_refreshed)
+            values (refresh_action_analytics_view.view_name, refreshed_at, refreshed_at,
+                refresh_action_analytics_view.refresh_duration_ms, refresh_action_analytics_view.rows_refreshed)
+            on conflict on constraint last_refresh_pkey do update set
+                last_success_at = excluded.last_success_at,
+                last_checked_at = excluded.last_checked_at,
+                duration_ms = excluded.duration_ms,
+                rows_refreshed = excluded.rows_refreshed;
+            perform set_config('lock_timeout', lock_timeout_before, true);
+        end if;
+    exception when others then
+        raise warning 'cannot record the refresh of %: %', view_name, sqlerrm;
+    end;
+end
+$refresh$;
+
+-- name: refresh_action_analytics_view_comments
+comment on function {target}.refresh_action_analytics_view(text) is
+    'Refreshes one of the four analytics views concurrently and reports it in one row; a failure is a row with success = false.';
+
+-- name: refresh_action_analytics
+create or replace function {target}.refresh_action_analytics()
+returns table (
+    view_name text,
+    refresh_duration_ms integer,
+    rows_refreshed bigint,
+    success boolean,
+    error_message text)
+language plpgsql volatile {security} rows 4 set search_path = pg_catalog, pg_temp
+as $refresh$
+declare
+    each_view text;
+begin
+    foreach each_view in array array[
+        'action_metrics_hourly', 'trigger_performance_summary', 'recent_failures', 'action_type_distribution']
+    loop
+        return query select v.* from {app}.refresh_action_analytics_view(each_view) v;
+    end loop;
+end
+$refresh$;
+
+-- name: refresh_action_analytics_comments
+comment on function {target}.refresh_action_analytics() is
+    'Refreshes the four analytics views concurrently, one row each; a view that fails does not stop the others.';
+
+-- name: get_analytics_refresh_status
+-- definer: whoever may ask for the status needs no rights on the tables behind it
+create or replace function {target}.get_analytics_refresh_status()
+returns table (
+    view_name text,
+    row_count bigint,
+    size_bytes bigint,
+    last_refresh timestamptz,
+    age_minutes integer)
+language plpgsql stable security definer rows 4 set search_path = pg_catalog, pg_temp
+as $status$
+begin
+    if to_regclass('analytics_refresh.last_refresh') is not null then
+        return query
+        select e.name, l.rows_refreshed, pg_total_relation_size(c.oid), l.last_success_at,
+            -- to the nearest minute: cut off, 10 min 59 s would read as 10
+            least(round(greatest(extract(epoch from clock_timestamp() - l.last_success_at), 0) / 60),
+                2147483647)::integer
+        from unnest(array['action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
+            'action_type_distribution']) with ordinality as e (name, place)
+        left join pg_class c on c.oid = to_regclass(format('%I.%I', {app_name}, e.name)) and c.relkind = 'm'
+        left join analytics_refresh.last_refresh l on l.view_name = e.name and c.relispopulated
+        order by e.place;
+    else
+        return query
+        select e.name, nullif(c.reltuples, -1)::bigint, pg_total_relation_size(c.oid),
+            null::timestamptz, null::integer
+        from unnest(array['action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
+            'action_type_distribution']) with ordinality as e (name, place)
+        left join pg_class c on c.oid = to_regclass(format('%I.%I', {app_name}, e.name)) and c.relkind = 'm'
+        order by e.place;
+    end if;
+end
+$status$;
+
+-- name: get_analytics_refresh_status_comments
+comment on function {target}.get_analytics_refresh_status() is
+    'Each view''s rows and last refresh as the refresh functions recorded them, its size, and its age in minutes, rounded; null where unknown. Cheap: counts nothing.';

@@ -1,0 +1,40 @@
+"""The SQL of the package: files of named blocks, read once."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+
+_PACKAGE = "analytics_refreshd.postgres.sql"
+_HEADER = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
+
+
+@cache
+def text(resource: str) -> str:
+    """The whole file `resource`, a path below `analytics_refreshd/postgres/sql` such as `history.sql`."""
+    return resources.files(_PACKAGE).joinpath(*resource.split("/")).read_text(encoding="utf-8")
+
+
+@cache
+def blocks(resource: str) -> Mapping[str, str]:
+    """The blocks of the file `resource`: name to SQL, in the order of the file.
+
+    A block starts after a line `-- name: WORD` and ends at the next such line or the end of the file.
+    Raises ValueError for a file without a block or with one name twice: a mistake in the package.
+    """
+    parts = _HEADER.split(text(resource))
+    found = dict(zip(parts[1::2], (body.strip() for body in parts[2::2]), strict=True))
+    if not found or len(found) != len(parts) // 2:
+        raise ValueError(f"{resource}: no named block, or one name twice")
+    return MappingProxyType(found)
+
+
+@cache
+def migrations() -> tuple[str, ...]:
+    """Resources of the migrations in order; the number of each is its place, counted from 1."""
+    folder = resources.files(_PACKAGE).joinpath("migrations")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    if [int(name[:4]) for name in names] != list(range(1, len(names) + 1)):
+        raise ValueError(f"migrations are not numbered 1, 2, 3 …: {names}")
+    return tuple(f"migrations/{name}" for name in names)
