@@ -1,0 +1,195 @@
+"""Reading the configuration: TOML, then environment, then flags; every problem at once, no value ever printed."""
+
+import difflib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import psycopg
+from pydantic import ValidationError
+
+from analytics_refreshd.config.sections import PREFIX, Config, libpq_keywords
+from analytics_refreshd.core.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read and check the configuration.
+
+    `path` names a TOML file; `overrides` are nested values from flags, which win. Raises ConfigError with every
+    problem found, each one sentence naming the key and where it stands, never a value.
+    """
+    data = _read_toml(path) if path is not None else {}
+    problems = list(_unknown_environment(os.environ))
+    _merge(data, overrides or {})
+    try:
+        config = Config(**data)
+    except ValidationError as error:
+        raise ConfigError(problems + _explain(error, path)) from None
+    except Exception as error:  # pydantic-settings wraps JSON errors of environment values in its own class
+        field = re.search(r'field "(\w+)"', str(error))
+        where = f"{PREFIX}{field[1].upper()}" if field else "an environment variable"
+        raise ConfigError([*problems, f"{where} cannot be read: give lists and tables as JSON"]) from None
+    problems.extend(_contradictions(config))
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigError([f"the configuration file {path} does not exist"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError([f"the configuration file {path} cannot be read: {why}"]) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
+        raise ConfigError([f"{path} is not TOML: look at {place[1] if place else 'its syntax'}"]) from None
+
+
+def _merge(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    for key, value in overrides.items():
+        if isinstance(value, Mapping) and isinstance(data.get(key), dict):
+            _merge(data[key], value)
+        else:
+            data[key] = value
+
+
+def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
+    """Refuse variables that look like ours and are not: pydantic-settings ignores an unknown first part."""
+    for variable in environment:
+        if variable.upper().startswith(PREFIX) and "__" in variable:
+            section = variable[len(PREFIX) :].split("__")[0].lower()
+            if section not in Config.model_fields:
+                nearest = difflib.get_close_matches(section, Config.model_fields, 1)
+                hint = f"; did you mean {PREFIX}{nearest[0].upper()}__…?" if nearest else ""
+                yield f"the environment variable {variable} sets nothing that exists{hint}"
+
+
+def _explain(error: ValidationError, path: Path | None) -> list[str]:
+    found = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        place = [str(part) for part in item["loc"]]
+        key = ".".join(place)
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(place[:-1])
+            nearest = difflib.get_close_matches(place[-1], known, 1, 0.5)
+            hint = (
+                f"; did you mean {'.'.join([*place[:-1], nearest[0]])}?" if nearest else f"; known: {', '.join(known)}"
+            )
+            found.append(f"{key} is not a known key{hint}")
+        else:
+            text = item["msg"].removeprefix("Value error, ")
+            text = text[0].lower() + text[1:]
+            found.append(f"{key} {text}" if text.startswith(("is ", "must ")) else f"{key}: {text}")
+    return found
+
+
+def _known_keys(place: list[str]) -> list[str]:
+    model: Any = Config
+    for part in place:
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        model = field.annotation
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+            break
+    fields = getattr(model, "model_fields", {})
+    return sorted(field.alias or name for name, field in fields.items())
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    yield from _time_contradictions(config)
+    yield from _database_problems(config)
+    for view in config.staleness.views:
+        if view not in config.refresh.views:
+            yield f"staleness.views.{view} is not one of refresh.views"
+    if len(set(config.refresh.views)) != len(config.refresh.views):
+        yield "refresh.views names a view twice"
+    for key, value in (("service.name", config.service.name), ("service.replica", config.service.replica)):
+        if value is not None and not _NAME.fullmatch(value):
+            yield f"{key} must be 1 to 40 letters, digits, dots, dashes or underscores, and begin with no sign"
+    for name, receiver in config.receivers.items():
+        if (receiver.url is None) == (receiver.url_file is None):
+            yield f"receivers.{name} needs exactly one of url and url_file"
+        if receiver.url is not None and not re.match(r"https?://[^/]", receiver.url):
+            yield f"receivers.{name}.url must begin with http:// or https:// and name a host"
+        for key in ("url_file", "secret_file", "bearer_token_file"):
+            yield from _secret_problem(f"receivers.{name}.{key}", getattr(receiver, key))
+    directory = config.queries.directory
+    if directory is not None and not directory.is_dir():
+        yield "queries.directory is not a directory"
+
+
+def _time_contradictions(config: Config) -> Iterator[str]:
+    lock, statement = config.lock_timeout_seconds, config.statement_timeout_seconds
+    deadline, interval = config.deadline_seconds, config.interval_seconds
+    if not lock < statement < deadline < interval:
+        yield (
+            "these must grow: refresh.lock_timeout < refresh.statement_timeout < refresh.deadline < schedule.interval, "
+            f"but they are {lock:g} s, {statement:g} s, {deadline:g} s and {interval:g} s"
+        )
+    limits = config.limits()
+    for view, age in limits.max_age_seconds.items():
+        if age <= interval + deadline and not math.isclose(age, interval + deadline):
+            key = f"staleness.views.{view}" if view in config.staleness.views else "staleness.max_age"
+            yield (
+                f"{key} must be over schedule.interval + refresh.deadline, but {age:g} s is not over {interval:g} s + "
+                f"{deadline:g} s: every late run would raise the alert"
+            )
+            break
+    for view, critical in limits.critical_age_seconds.items():
+        if critical < limits.max_age_seconds[view]:
+            yield "staleness.critical_age must not be under staleness.max_age"
+            break
+    if config.schedule.splay >= config.schedule.interval:
+        yield "schedule.splay must be under schedule.interval"
+    if config.evaluate_seconds > interval:
+        yield "alerts.evaluate_every must not be over schedule.interval"
+
+
+def _database_problems(config: Config) -> Iterator[str]:
+    database = config.database
+    try:
+        given = libpq_keywords(database)
+    except psycopg.Error:
+        # libpq's own text would repeat a part of the URL, which may hold the password
+        yield (
+            "database.url cannot be read: write postgresql://USER@HOST:PORT/DATABASE and percent-encode special "
+            "characters in the user and password"
+        )
+        return
+    if "@" in given.get("host", "").removeprefix("@"):
+        yield "database.url has an @ within the user, the password or the host: write it as %40"
+    named = ("host", "hostaddr", "service", "dbname")
+    if not any(key in given for key in named) and not any(
+        os.environ.get(key) for key in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
+    ):
+        yield "database.url is missing: say which database, for example postgresql://refreshd@db.example.net/app"
+    if database.password_file is not None and database.password_command is not None:
+        yield "database.password_file and database.password_command exclude each other"
+    if database.password_command is not None and not database.password_command:
+        yield "database.password_command names no program"
+    yield from _secret_problem("database.password_file", database.password_file)
+
+
+def _secret_problem(key: str, path: Path | None) -> Iterator[str]:
+    if path is None:
+        return
+    try:
+        empty = not path.read_bytes().strip()
+    except OSError as error:
+        yield f"{key} cannot be read: {error.strerror}"
+    else:
+        if empty:
+            yield f"{key} is empty"

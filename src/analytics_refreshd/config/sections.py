@@ -1,0 +1,315 @@
+"""What can be configured, section by section, and what follows from it."""
+
+import os
+import re
+import socket
+import stat
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from psycopg import conninfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from analytics_refreshd.core.model import VIEWS, Limits
+
+PREFIX = "ANALYTICS_REFRESHD_"
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?")
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read `"5m"`, `"1h30m"`, `"250ms"` or a timedelta; ValueError for anything else, a bare number included."""
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, str):
+        pieces = list(_DURATION.finditer(value))
+        if pieces and "".join(piece.group(0) for piece in pieces) == value.strip().replace(" ", ""):
+            return timedelta(seconds=sum(float(piece[1]) * _UNITS[piece[2]] for piece in pieces))
+    raise ValueError('is not a duration: write it like "5m", "30s" or "1h30m"')
+
+
+def _identifier(value: object) -> object:
+    if isinstance(value, str) and not _IDENTIFIER.fullmatch(value):
+        raise ValueError("is not a plain SQL name: one or two parts of letters, digits and underscores")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
+Identifier = Annotated[str, BeforeValidator(_identifier)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+
+class Service(_Section):
+    """Who this daemon is."""
+
+    name: str | None = None
+    replica: str | None = None
+
+
+class Database(_Section):
+    """How to reach the database; what is left out is libpq's own business (environment, service file, PGPASSFILE)."""
+
+    url: str | None = None
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    dbname: str | None = None
+    user: str | None = None
+    service: str | None = None
+    db_schema: Annotated[Identifier, Field(alias="schema")] = "public"
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
+    sslrootcert: str | None = None
+    password_file: Path | None = None
+    password_command: list[str] | None = None
+    connect_timeout: Annotated[Duration, Field(ge=timedelta(seconds=2))] = timedelta(seconds=5)
+
+
+class Schedule(_Section):
+    """When to refresh."""
+
+    interval: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] = timedelta(minutes=5)
+    splay: Duration = timedelta(0)
+
+
+class Refresh(_Section):
+    """What to call, and how long it may take."""
+
+    function: Identifier = "refresh_action_analytics"
+    status_function: Identifier = "get_analytics_refresh_status"
+    views: Annotated[list[Identifier], Field(min_length=1, max_length=100)] = list(VIEWS)
+    isolation: Literal["cycle", "view"] = "cycle"
+    parallel: Annotated[int, Field(ge=1, le=8)] = 2
+    lock_timeout: PositiveDuration | None = None
+    statement_timeout: PositiveDuration | None = None
+    deadline: PositiveDuration | None = None
+    rows_collapse_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    slow_factor: Annotated[float, Field(ge=0)] = 3.0
+
+
+class Staleness(_Section):
+    """How old a view may be."""
+
+    max_age: PositiveDuration | None = None
+    critical_age: PositiveDuration | None = None
+    views: dict[str, PositiveDuration] = Field(default_factory=dict)
+
+
+class Alerts(_Section):
+    """When to raise an alert."""
+
+    evaluate_every: PositiveDuration | None = None
+    stale_for: Duration | None = None
+    slow_after: PositiveDuration = timedelta(seconds=5)
+    slow_after_runs: Annotated[int, Field(ge=1, le=100)] = 2
+    failed_after_runs: Annotated[int, Field(ge=1, le=100)] = 2
+    resolve_after_runs: Annotated[int, Field(ge=1, le=100)] = 2
+    success_rate_min: Annotated[float, Field(ge=0, le=100)] = 90.0
+    latency_p95_max: PositiveDuration = timedelta(seconds=1)
+    min_executions: Annotated[int, Field(ge=1)] = 20
+    database_unavailable_for: Duration = timedelta(minutes=2)
+    history_failing_for: Duration = timedelta(minutes=15)
+    no_leader_for: Duration = timedelta(minutes=10)
+    repeat_every: Annotated[Duration, Field(ge=timedelta(minutes=1))] = timedelta(hours=4)
+
+
+class Receiver(_Section):
+    """Where alerts are delivered; which keys a type needs is checked below."""
+
+    type: Literal["alertmanager", "webhook", "heartbeat"]
+    url: str | None = None
+    url_file: Path | None = None
+    secret_file: Path | None = None
+    bearer_token_file: Path | None = None
+    deadline: PositiveDuration = timedelta(seconds=10)
+
+
+class HistorySettings(_Section):
+    """How long runs are kept, and how many may wait while they cannot be written."""
+
+    retention: Annotated[Duration, Field(ge=timedelta(days=1))] = timedelta(days=90)
+    buffer: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+class Queries(_Section):
+    """The query catalogue: a directory of one's own queries, and which queries to probe after a refresh."""
+
+    directory: Path | None = None
+    probes: list[str] = Field(default_factory=list)
+    probe_budget: PositiveDuration = timedelta(seconds=10)
+
+
+class Http(_Section):
+    """Where metrics, probes and the page are served."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9720
+    page: bool = True
+
+
+class Log(_Section):
+    """What is logged and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Config(BaseSettings):
+    """The whole configuration, validated. Sections are read as attributes; what is derived are methods."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    service: Service = Service()
+    database: Database = Database()
+    schedule: Schedule = Schedule()
+    refresh: Refresh = Refresh()
+    staleness: Staleness = Staleness()
+    alerts: Alerts = Alerts()
+    receivers: dict[str, Receiver] = Field(default_factory=dict)
+    history: HistorySettings = HistorySettings()
+    queries: Queries = Queries()
+    http: Http = Http()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment over what `load` read from the file; no .env file, no secrets folder."""
+        return (env_settings, init_settings)
+
+    # -- what follows from the sections -------------------------------------------------------------------
+
+    @property
+    def interval_seconds(self) -> float:
+        """The slot length in seconds."""
+        return self.schedule.interval.total_seconds()
+
+    @property
+    def lock_timeout_seconds(self) -> float:
+        """How long one view may wait for its lock; unset, 10 % of the interval."""
+        return _or_share(self.refresh.lock_timeout, self.interval_seconds, 0.10)
+
+    @property
+    def statement_timeout_seconds(self) -> float:
+        """How long the server lets the call run; unset, 80 % of the interval."""
+        return _or_share(self.refresh.statement_timeout, self.interval_seconds, 0.80)
+
+    @property
+    def deadline_seconds(self) -> float:
+        """After how long the daemon gives up on the call by itself; unset, 83 % of the interval."""
+        return _or_share(self.refresh.deadline, self.interval_seconds, 250 / 300)
+
+    @property
+    def evaluate_seconds(self) -> float:
+        """How often alerts are judged; unset, the smaller of 30 s and the interval."""
+        every = self.alerts.evaluate_every
+        return every.total_seconds() if every else min(30.0, self.interval_seconds)
+
+    @property
+    def conninfo(self) -> dict[str, str]:
+        """libpq's keywords as configured, without what libpq takes from its own environment."""
+        return libpq_keywords(self.database)
+
+    @property
+    def name(self) -> str:
+        """The daemon's name, by default the database's."""
+        if self.service.name:
+            return self.service.name
+        given = self.conninfo
+        for candidate in (given.get("dbname"), os.environ.get("PGDATABASE"), given.get("service"), given.get("user")):
+            if candidate:
+                return candidate
+        return "postgres"
+
+    @property
+    def replica(self) -> str:
+        """This process's name among replicas, by default the host's name and the process id."""
+        return self.service.replica or f"{socket.gethostname()}-{os.getpid()}"
+
+    def limits(self) -> Limits:
+        """The thresholds that the alert rules compare with."""
+        interval = self.interval_seconds
+        general = self.staleness.max_age.total_seconds() if self.staleness.max_age else 2 * interval
+        critical = self.staleness.critical_age.total_seconds() if self.staleness.critical_age else 2 * general
+        own = {view: age.total_seconds() for view, age in self.staleness.views.items()}
+        stale_for = self.alerts.stale_for
+        return Limits(
+            interval_seconds=interval,
+            max_age_seconds={view: own.get(view, general) for view in self.refresh.views},
+            critical_age_seconds={view: 2 * own[view] if view in own else critical for view in self.refresh.views},
+            stale_for_seconds=min(60.0, interval) if stale_for is None else stale_for.total_seconds(),
+            slow_seconds=self.alerts.slow_after.total_seconds(),
+            slow_after_runs=self.alerts.slow_after_runs,
+            failed_after_runs=self.alerts.failed_after_runs,
+            resolve_after_runs=self.alerts.resolve_after_runs,
+            success_rate_min_percent=self.alerts.success_rate_min,
+            latency_p95_max_seconds=self.alerts.latency_p95_max.total_seconds(),
+            min_executions=self.alerts.min_executions,
+            database_unavailable_for_seconds=self.alerts.database_unavailable_for.total_seconds(),
+            history_failing_for_seconds=self.alerts.history_failing_for.total_seconds(),
+            no_leader_for_seconds=self.alerts.no_leader_for.total_seconds(),
+        )
+
+    def warnings(self, path: Path | None = None) -> list[str]:
+        """What is accepted and yet unwise, one sentence each."""
+        found = []
+        secret = self.database.password_file
+        if secret is not None and stat.S_IMODE(secret.stat().st_mode) & 0o004:
+            found.append("database.password_file can be read by every user of this machine; chmod 600 it")
+        holds_password = "password" in self.conninfo
+        if holds_password and path is not None and stat.S_IMODE(path.stat().st_mode) & 0o004:
+            found.append("the configuration file holds a password and can be read by every user; chmod 600 it")
+        if self.conninfo.get("keepalives") == "0" and self.conninfo.get("tcp_user_timeout", "0") != "0":
+            found.append("tcp_user_timeout has no effect with keepalives=0; leave keepalives on")
+        return found
+
+    def public(self) -> dict[str, Any]:
+        """The configuration in force, for the log: no address of a receiver, no connection string."""
+        shown = self.model_dump(mode="json", by_alias=True, exclude={"database": {"url", "password_command"}})
+        for receiver in shown["receivers"].values():
+            receiver.pop("url", None)
+        return shown
+
+
+def _or_share(value: timedelta | None, interval_seconds: float, share: float) -> float:
+    return value.total_seconds() if value is not None else interval_seconds * share
+
+
+def libpq_keywords(database: Database) -> dict[str, str]:
+    given = {
+        key: str(value) for key, value in conninfo.conninfo_to_dict(database.url or "").items() if value is not None
+    }
+    for key in ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert"):
+        value = getattr(database, key)
+        if value is not None:
+            given[key] = str(value)
+    if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _is_local(given):
+        given["sslmode"] = "verify-full"
+    return given
+
+
+def _is_local(given: Mapping[str, str]) -> bool:
+    hosts = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST") or ""
+    if not hosts and (given.get("service") or os.environ.get("PGSERVICE")):
+        return True  # the service file decides, and can name an sslmode of its own
+    return all(
+        not host or host.startswith(("/", "@", "127.")) or host in ("localhost", "::1") for host in hosts.split(",")
+    )
