@@ -3,15 +3,14 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from analytics_refreshd.app.demo import loading
 from tests.support.postgres import Server
 
-_SUPPORT = Path(__file__).parent / "support"
 _numbers = itertools.count()
 
 
@@ -46,7 +45,7 @@ def create_application(dsn: str, schema: str = "public") -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         name = sql.Identifier(schema)
         connection.execute(sql.SQL("create schema if not exists {}").format(name))
-        connection.execute(sql.SQL((_SUPPORT / "application.sql").read_text()).format(app=name))
+        loading.create_application(connection, schema)
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,19 @@ _HEADER = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
 
 @cache
-def text(resource: str) -> str:
+def text(resource: str, package: str = _PACKAGE) -> str:
     """The whole file `resource`, a path below `analytics_refreshd/postgres/sql` such as `history.sql`."""
-    return resources.files(_PACKAGE).joinpath(*resource.split("/")).read_text(encoding="utf-8")
+    return resources.files(package).joinpath(*resource.split("/")).read_text(encoding="utf-8")
 
 
 @cache
-def blocks(resource: str) -> Mapping[str, str]:
+def blocks(resource: str, package: str = _PACKAGE) -> Mapping[str, str]:
     """The blocks of the file `resource`: name to SQL, in the order of the file.
 
     A block starts after a line `-- name: WORD` and ends at the next such line or the end of the file.
     Raises ValueError for a file without a block or with one name twice: a mistake in the package.
     """
-    parts = _HEADER.split(text(resource))
+    parts = _HEADER.split(text(resource, package))
     found = dict(zip(parts[1::2], (body.strip() for body in parts[2::2]), strict=True))
     if not found or len(found) != len(parts) // 2:
         raise ValueError(f"{resource}: no named block, or one name twice")

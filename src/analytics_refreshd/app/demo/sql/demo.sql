@@ -1,0 +1,40 @@
+-- name: database_exists
+select exists (select from pg_catalog.pg_database where datname = 'demo')
+
+-- name: create_database
+create database demo
+
+-- name: organizations
+copy {app}.organizations (id, name, slug, owner_id, plan, created_at, updated_at) from stdin
+
+-- name: users
+copy {app}.users (id, username, email, created_at, updated_at) from stdin
+
+-- name: triggers
+copy {app}.triggers (id, user_id, organization_id, name, description, chain_id, registry, enabled, is_stateful,
+                     created_at, updated_at) from stdin
+
+-- name: actions
+copy {app}.action_results (id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms,
+                           error_message, response_data, retry_count) from stdin
+
+-- name: application_exists
+select to_regclass(%(table_name)s) is not null
+
+-- name: count_actions
+select count(*) from {app}.action_results
+
+-- name: analyze
+analyze {app}.organizations, {app}.users, {app}.triggers, {app}.action_results
+
+-- name: insert_action
+insert into {app}.action_results (id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms,
+                                  error_message, response_data, retry_count)
+values (%(id)s, %(job_id)s, %(trigger_id)s, %(event_id)s, %(action_type)s, %(status)s, %(executed_at)s,
+        %(duration_ms)s, %(error_message)s, %(response_data)s, %(retry_count)s)
+
+-- name: settle_action
+update {app}.action_results
+set status = %(status)s, duration_ms = %(duration_ms)s,
+    error_message = %(error_message)s, response_data = %(response_data)s, retry_count = %(retry_count)s
+where id = %(id)s and status = 'retrying'
