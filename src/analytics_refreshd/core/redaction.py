@@ -1,8 +1,9 @@
 """Text that people and receivers may see: personal data, secrets and control characters taken out.
 
-What is recognised: e-mail addresses, credentials in URLs and in `key=value` pairs, tokens (JWTs, prefixed keys,
-bot tokens, long hexadecimal or mixed runs), and runs of seven or more digits. Dates, UUIDs and SQLSTATEs stay, for
-without them an error cannot be looked up. Every pattern is linear in the length of its input.
+What is recognised: e-mail addresses, credentials in URLs and in `key=value` pairs, tokens (JWTs, prefixed
+keys, bot tokens, long hexadecimal or mixed runs), runs of seven or more digits and telephone or card numbers.
+Dates, UUIDs, IP addresses and SQLSTATEs stay, for without them an error cannot be looked up. Every pattern is
+linear in the length of its input.
 """
 
 import json
@@ -15,55 +16,65 @@ LIMIT_BYTES = 1024
 _READ_CHARACTERS = 64 * LIMIT_BYTES
 _DEPTH = 32
 
-_SECRET_NAME = (
-    r"(?:[\w-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key"
-    r"|credential|signature|session[_-]?id|cookie)[\w-]*|pwd|pass|auth|authorization)"
+_CONFIDENTIAL = (
+    r"(?:(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential"
+    r"|signature|session[_-]?id|cookie)[\w-]{0,40}+|(?<![\w-])(?:pwd|pass|auth|authorization))"
 )
-_KEY_IS_SECRET = re.compile(
-    rf"^(?:{_SECRET_NAME}|[\w-]*(?:e[_-]?mail|phone|mobile|address|iban|ssn|birth)[\w-]*)$", re.I
-)
+_CONTACT = r"(?:e[_-]?mail|phone|mobile|address|iban|ssn|birth)[\w-]{0,40}+"
+_KEY_IS_PRIVATE = re.compile(rf"(?:{_CONFIDENTIAL}|{_CONTACT})$", re.I)
 
-_UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![\w-])"
-_DATE = r"[12]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d(?::[0-5]\d(?:[.,]\d{1,6})?)?)?(?!\d)"
+_UUID = r"(?<![\w-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![\w-])"
+_DATE = r"(?<!\d)[12]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d(?::[0-5]\d(?:[.,]\d{1,6})?)?)?(?!\d)"
+_ADDRESS = r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"
+_LOCAL_PART = r"[^\s<>\"(),;:=@\[\]{}|/]"
 
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # user:password@ of a URL; the last @ before the path ends the credentials, since passwords may hold one
-    (re.compile(r"(?<![a-zA-Z0-9+.-])([a-zA-Z][a-zA-Z0-9+.-]{1,30}://)[^\s/?#]*@"), r"\1***@"),
+    # user:password@ of a URL; a password may itself hold @, / and ?, a port before a path is no password
+    (re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]{1,30}+://)[^\s/?#]{0,512}@"), r"\1***@"),
+    (re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]{1,30}+://)[^\s/@:]{0,256}:(?!\d{1,5}[/?#])[^\s@]{0,256}@"), r"\1***@"),
     (
-        re.compile(r"(?<![\w-])(authorization\s*[:=]\s*|bearer\s+|basic\s+)(?:bearer\s+|basic\s+)?[^\s,;]++", re.I),
+        re.compile(r"(?<!\w)(authorization\s{0,3}[:=]\s{0,3}|bearer\s|basic\s)(?:bearer\s|basic\s)?[^\s,;]++", re.I),
         r"\1***",
     ),
     (
         re.compile(
-            rf"(?<![\w-])({_SECRET_NAME})([\"']?\s{{0,3}}[:=]\s{{0,3}})"
+            rf"({_CONFIDENTIAL}[\"']?\s{{0,3}}[:=]\s{{0,3}})"
             r"(?:\"[^\"]*+(?:\"|$)|'[^']*+(?:'|$)|[^\s,;&)}\]]++)",
             re.I,
         ),
-        r"\1\2***",
+        r"\1***",
     ),
-    (re.compile(r"(?<![\w.+%@-])[\w.+%'-]{1,128}?(?:@|%40)\[?[\w.:-]++\]?"), "<email>"),
-    # what no run of word characters may start, an address of over 128 characters before its @ included
-    (re.compile(r"[^\s<>\"'(),;:@]++@[\w.-]++"), "<email>"),
+    (re.compile(rf"(?<!{_LOCAL_PART})(?!\*\*\*@){_LOCAL_PART}++@\[?[\w.-]++"), "<email>"),
+    (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+%40[\w.-]++", re.I), "<email>"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){0,4}"), "<token>"),
     (re.compile(r"(?<!\d)\d{6,12}:[\w-]{20,}+"), "<token>"),
     (
         re.compile(
-            r"(?<![A-Za-z0-9])(?:sk|pk|rk|gh[pousr]|github_pat|glpat|xox[a-z]|AKIA|ASIA|AIza|ya29|npm|pypi|hf)[_.-]?[\w-]{12,}+"
+            r"(?<![A-Za-z0-9])(?:sk|pk|rk|gh[pousr]|github_pat|glpat|xox[a-z]|AKIA|ASIA|AIza|ya29|npm|pypi|hf)"
+            r"[_.-]?[\w-]{12,}+"
         ),
         "<token>",
     ),
 )
-_WORD = re.compile(rf"({_UUID}|{_DATE})|[A-Za-z0-9_+/=-]{{20,}}+|(?<![\w])0[xX][0-9a-fA-F]{{8,}}+")
-_DIGITS = re.compile(rf"((?<![\w-]){_UUID}|(?<!\d){_DATE})|\+?\d(?:[ ().-]{{0,2}}\d){{6,}}+")
+_WORD = re.compile(rf"({_UUID}|{_DATE})|[A-Za-z0-9_+/=-]{{16,}}+")
+_DIGITS = re.compile(rf"({_UUID}|{_DATE}|{_ADDRESS})|\+?\d{{7,}}+|\+?\(?\d{{1,6}}\)?(?:[ ().-]{{1,2}}\d{{2,6}}){{2,}}+")
 _SECOND_PART = re.compile(r"^\s*([^\W\d_][^\W_]*(?: \d+)?)\s?:(?:\s|$)")
 
 _NOUNS = (
     "relation|table|view|column|constraint|index|function|schema|role|user|database|type|parameter|extension"
     "|sequence|trigger|domain|language|tablespace|collation|procedure|routine|publication|subscription|server"
-    "|operator|rule|policy|option|statement|cursor|savepoint|setting|group|partition"
+    "|operator|rule|policy|option|statement|cursor|savepoint|setting|group|partition|server at|host name|socket"
 )
-_NAMED = re.compile(rf"(?<![\w])(?:{_NOUNS})\s\"[\w.$-]{{1,128}}\"(?=[\s,.;:)]|$)", re.I)
-_QUOTES = (('"', '"'), ("`", "`"), ("“", "”"), ("„", "“"), ("«", "»"), ("»", "«"), ("‘", "’"))
+_NAMED = re.compile(rf"(?<![\w])(?:{_NOUNS})\s\"[\w.$:/-]{{1,128}}\"(?=[\s,.;:)]|$)", re.I)
+_QUOTES = (
+    ('"', '"'),
+    ("`", "`"),
+    ("\u201c", "\u201d"),
+    ("\u201e", "\u201c"),
+    ("\u00ab", "\u00bb"),
+    ("\u00bb", "\u00ab"),
+    ("\u2018", "\u2019"),
+)
 _APOSTROPHE_OPENS = re.compile(r"(?<!\w)'")
 _APOSTROPHE_CLOSES = re.compile(r"'(?!\w)")
 
@@ -91,8 +102,8 @@ def redact_value(text: str) -> str:
 def redact_json(value: object) -> object:
     """A JSON value of the application with every string, key and long number in it redacted.
 
-    Values under a key that names a secret or a contact are masked whole. A value whose redacted text would be over
-    1 kB comes back as that text, cut, since a log or a table has no use for more.
+    Values under a key that names a secret or a contact are masked whole. A value whose redacted text would be
+    over 1 kB comes back as that text, cut.
     """
     clean = _redact_node(value, _DEPTH)
     shown = json.dumps(clean, ensure_ascii=False, default=str)
@@ -102,7 +113,7 @@ def redact_json(value: object) -> object:
 
 
 def printable(text: str) -> str:
-    """The text on one line, without control, direction-changing or undecodable characters; nothing else taken out."""
+    """The text on one line, without control and direction-changing characters; nothing else is taken out."""
     return _one_line(text)
 
 
@@ -119,7 +130,7 @@ def _redact_node(value: object, depth: int) -> object:
     if isinstance(value, Mapping):
         return {
             redact_value(str(key)): "***"
-            if _KEY_IS_SECRET.match(str(key)) and item is not None
+            if _KEY_IS_PRIVATE.search(str(key)[:200]) and item is not None
             else _redact_node(item, depth - 1)
             for key, item in value.items()
         }
@@ -151,7 +162,7 @@ def _one_line(text: str) -> str:
 
 
 def _mask_quoted(text: str) -> str:
-    """Mask from the first quote of a kind to the last: a value may itself hold quotes, and a cut one ends nowhere."""
+    """Mask from the first quote of a kind to the last: a value may hold quotes, and a cut one has no end."""
     kept: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
@@ -175,17 +186,30 @@ def _mask_quoted(text: str) -> str:
 
 
 def _looks_like_token(word: str) -> bool:
-    bare = word.strip("=+/_-")
-    if re.fullmatch(r"(?:0[xX])?[0-9a-fA-F]{16,}", bare):
-        return any(character.isdigit() for character in bare)
-    return any(character.isdigit() for character in bare) and any(character.isalpha() for character in bare)
+    """Twenty characters of mixed case and digits, or a part of sixteen with letters and digits.
+
+    Paths and identifiers, whose parts are shorter or have no digits, are none.
+    """
+    if len(word) >= 20 and all(any(map(kind, word)) for kind in (str.isupper, str.islower, str.isdigit)):
+        return True
+    parts = re.split(r"[-_/+=]", word)
+    return any(len(part) >= 16 and not part.isalpha() and not part.isdigit() for part in parts)
+
+
+def _number(match: re.Match[str]) -> str:
+    """Nine digits in groups make a telephone or card number, seven in a row a chat or account number."""
+    if match[1]:
+        return match[1]
+    digits = sum(character.isdigit() for character in match[0])
+    grouped = not match[0].lstrip("+").isdigit()
+    return match[0] if grouped and digits < 9 else "<number>"
 
 
 def _clean(text: str) -> str:
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     text = _WORD.sub(lambda match: match[0] if match[1] or not _looks_like_token(match[0]) else "<token>", text)
-    return _DIGITS.sub(lambda match: match[1] or "<number>", text)
+    return _DIGITS.sub(_number, text)
 
 
 def _cut(text: str, original_characters: int) -> str:
