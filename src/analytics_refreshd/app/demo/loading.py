@@ -1,6 +1,7 @@
 """The application's tables, and rows into them by COPY, in the caller's transaction."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
@@ -42,13 +43,23 @@ def create_application(connection: Connection, schema: str = "public") -> None:
     connection.execute(sql.SQL(text).format(app=sql.Identifier(schema)))
 
 
-def count_actions(connection: Connection) -> int | None:
-    """How many actions the database holds; None where the application's tables are not there."""
-    exists = connection.execute(statement("application_exists"), {"table_name": "public.action_results"}).fetchone()
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a database of an earlier demo holds."""
+
+    actions: int
+    are_generated: bool
+
+
+def kept_actions(connection: Connection) -> Kept | None:
+    """What an earlier demo loaded; None where the application's tables are not there."""
+    exists = connection.execute(statement("application_exists")).fetchone()
     if not exists or not exists[0]:
         return None
-    counted = connection.execute(statement("count_actions")).fetchone()
-    return cast("int", counted[0]) if counted else None
+    found = connection.execute(statement("kept_actions")).fetchone()
+    assert found is not None  # noqa: S101
+    actions, are_generated = found
+    return Kept(cast("int", actions), bool(are_generated))
 
 
 def load_world(connection: Connection, world: World, created_at: datetime) -> None:

@@ -101,9 +101,12 @@ class Server:
             if self._user and (kept / "PG_VERSION").exists():
                 owner = pwd.getpwuid(kept.stat().st_uid)
                 self._user = ServerUser(owner.pw_name, owner.pw_uid, owner.pw_gid)
-        self._folder = RunFolder.create(parent)
-        if kept:
-            self._folder.keep_data(kept)
+        try:
+            self._folder = RunFolder.create(parent)
+            if kept:
+                self._folder.keep_data(kept)
+        except OSError as error:
+            raise DemoError(f"Cannot write to {parent}: {error.strerror}; set TMPDIR to a folder with room") from error
         self._is_kept = kept is not None
 
     @property

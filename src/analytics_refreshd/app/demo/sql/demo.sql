@@ -19,10 +19,11 @@ copy {app}.action_results (id, job_id, trigger_id, event_id, action_type, status
                            error_message, response_data, retry_count) from stdin
 
 -- name: application_exists
-select to_regclass(%(table_name)s) is not null
+select to_regclass('{app}.action_results') is not null
 
--- name: count_actions
-select count(*) from {app}.action_results
+-- name: kept_actions
+-- Only a made-up log has users: of a real one nothing but ids is known.
+select (select count(*) from {app}.action_results), exists (select from {app}.users)
 
 -- name: analyze
 analyze {app}.organizations, {app}.users, {app}.triggers, {app}.action_results

@@ -1,0 +1,88 @@
+"""`demo`: an embedded PostgreSQL with a live stream of actions, and the daemon on it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from analytics_refreshd import config
+from analytics_refreshd.app.demo import DemoError
+from analytics_refreshd.app.demo.session import DEFAULT_ROWS, Options, run
+
+
+class TerminalReporter:
+    """Lines, and on a terminal a progress bar; plain prints, since a wrapped psql line cannot be pasted."""
+
+    def say(self, text: str) -> None:
+        """Show a line on standard output."""
+        typer.echo(text)
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Show a line on standard error."""
+        typer.echo(text, err=True)
+
+    @contextmanager
+    def loading(self, rows: int) -> Iterator[Callable[[int], None]]:
+        """Show a progress bar over `rows` on standard error, where that is a terminal."""
+        console = Console(stderr=True)
+        columns = (TextColumn("Loading actions"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("", total=rows)
+            yield lambda done: progress.update(task, completed=done)
+
+
+def _interval(text: str) -> str:
+    try:
+        config.parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a duration such as 10s or 5m") from error
+    return text
+
+
+def demo(
+    interval: Annotated[str, typer.Option(help="Time between two refreshes.", callback=_interval)] = "10s",
+    rows: Annotated[
+        int | None,
+        typer.Option(help=f"Actions to make up for the last 30 days.  [default: {DEFAULT_ROWS:,}]", min=1),
+    ] = None,
+    cycles: Annotated[int | None, typer.Option(help="End after this many refreshes.", min=1)] = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Load this action log (CSV, also gzipped) instead, shifted so that its last row is now; "
+            "no live actions are added to it.",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of the page and the metrics.  [default: 9720, or a free one]", min=0, max=65535),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the database here, and go on with it the next time.")
+    ] = None,
+) -> None:
+    """Start a PostgreSQL of its own with a live action log, and the daemon on it; needs nothing but Python."""
+    if rows is not None and input is not None:
+        raise typer.BadParameter("--rows and --input exclude each other")
+    options = Options(
+        interval=interval,
+        rows=rows,
+        cycles=cycles,
+        log_file=input,
+        http_port=port,
+        data=data,
+        log_format="console" if sys.stderr.isatty() else "json",
+    )
+    try:
+        code = run(options, TerminalReporter())
+    except DemoError as error:
+        typer.echo(f"analytics-refreshd: {error}", err=True)
+        code = 1
+    raise typer.Exit(code)
