@@ -1,7 +1,29 @@
+-- name: begin
+set transaction isolation level read committed, read write;
+set local search_path = pg_catalog, pg_temp;
+set local client_min_messages = warning;
+set local statement_timeout = 0;
+set local lock_timeout = 0;
+set local idle_in_transaction_session_timeout = 0;
+
+-- name: lock
+select pg_advisory_xact_lock(2583, 3);
+
+-- name: try_lock
+select pg_try_advisory_xact_lock(2583, 3) as locked;
+
+-- name: hold_refreshes
+-- the daemon's cycle holds this key while it refreshes, and skips a slot that finds it taken
+select pg_advisory_xact_lock(2583, 2);
+
+-- name: bound_waiting
+-- a queued lock that excludes readers makes every later reader wait with it
+set local lock_timeout = '5s';
+
 -- name: schema
 create schema if not exists analytics_refresh;
 comment on schema analytics_refresh is 'State, history, alerts and pauses of analytics-refreshd.';
-create table if not exists analytics_refresh.schema_version (
+create table analytics_refresh.schema_version (
     version integer primary key,
     name text not null,
     applied_at timestamptz not null default clock_timestamp(),
@@ -16,15 +38,48 @@ comment on index analytics_refresh.schema_version_pkey is 'Two migrations at onc
 -- name: version
 insert into analytics_refresh.schema_version (version, name) values ({version}, {name});
 
--- name: begin
-set local search_path = pg_catalog, pg_temp;
-set local client_min_messages = warning;
-set local statement_timeout = 0;
-set local lock_timeout = 0;
-select pg_advisory_xact_lock(2583, 3);
+-- name: populate
+do $populate$
+declare
+    started constant timestamptz := clock_timestamp();
+    refreshed_at timestamptz;
+begin
+    refresh materialized view {target}.{view};
+    refreshed_at := clock_timestamp();
+    insert into analytics_refresh.last_refresh (view_name, last_success_at, last_checked_at, duration_ms, rows_refreshed)
+    select {view_name}, refreshed_at, refreshed_at,
+        greatest(round(extract(epoch from refreshed_at - started) * 1000), 0)::integer, count(*)
+    from {target}.{view}
+    on conflict (view_name) do update set
+        last_success_at = excluded.last_success_at,
+        last_checked_at = excluded.last_checked_at,
+        duration_ms = excluded.duration_ms,
+        rows_refreshed = excluded.rows_refreshed;
+end
+$populate$;
 
--- name: applied
-select coalesce(max(version), 0) from analytics_refresh.schema_version;
+-- name: swap
+drop materialized view {app}.{view};
+alter materialized view analytics_refresh.{view} set schema {app};
 
--- name: installed
-select to_regclass('analytics_refresh.schema_version') is not null;
+-- name: own_view
+alter materialized view {app}.{view} owner to {owner};
+
+-- name: own_function
+alter function {app}.{function} owner to {owner};
+
+-- name: drop_function
+drop function {app}.{function};
+
+-- name: drop_index
+drop index {app}.{index};
+
+-- name: close_function
+revoke execute on function {app}.{function} from public;
+
+-- name: allow_recording
+grant usage on schema analytics_refresh to {role};
+grant select, insert, update on analytics_refresh.last_refresh to {role};
+
+-- name: uninstall
+drop schema analytics_refresh cascade;
