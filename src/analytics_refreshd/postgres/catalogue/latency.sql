@@ -1,0 +1,31 @@
+-- name: latency
+-- section: performance
+-- endpoint: actions/latency
+-- purpose: How are durations distributed, by action type? Exact: computed from the rows of the window.
+-- parameter: hours integer default 24 min 1 max 744; Hours of the window; the last is the current one
+-- window: hours in hours
+-- organizations: yes
+-- column: action_type text; Type of the action
+-- column: executions count; Actions of any status
+-- column: measured count; Those of them that have a duration
+-- column: min_duration_ms ms; Shortest
+-- column: p50_duration_ms ms; Median, interpolated as percentile_cont does
+-- column: p95_duration_ms ms; 95th percentile
+-- column: p99_duration_ms ms; 99th percentile
+-- column: max_duration_ms ms; Longest
+-- column: avg_duration_ms ms; Average
+select d.action_type, d.executions, d.measured, d.min_duration_ms,
+       d.percentiles[1]::numeric(12, 2) as p50_duration_ms,
+       d.percentiles[2]::numeric(12, 2) as p95_duration_ms,
+       d.percentiles[3]::numeric(12, 2) as p99_duration_ms,
+       d.max_duration_ms, d.avg_duration_ms
+  from (select a.action_type,
+               count(*) as executions,
+               count(a.duration_ms) as measured,
+               min(a.duration_ms) as min_duration_ms,
+               max(a.duration_ms) as max_duration_ms,
+               round(avg(a.duration_ms), 2) as avg_duration_ms,
+               percentile_cont(array[0.50, 0.95, 0.99]) within group (order by a.duration_ms) as percentiles
+          from {actions} as a
+         group by a.action_type) as d
+ order by d.action_type collate "C"

@@ -1,0 +1,22 @@
+-- name: peak-hours
+-- section: capacity
+-- endpoint: throughput/peak-hours
+-- purpose: At which hours of the day (UTC) does most run? All 24 are shown, busiest first.
+-- parameter: days integer default 7 min 1 max 3650; Days of the window, which ends with the current hour
+-- window: days in hours
+-- organizations: yes
+-- column: hour_of_day number; 0 to 23, UTC
+-- column: executions count; Actions of any status
+-- column: executions_per_day number; The same per day of the window
+-- column: share_percent percent; Share of all actions of the window; empty without actions
+-- column: success_rate_percent percent; Successes in all executions; empty without executions
+select s.hour_of_day,
+       coalesce(sum(h.execution_count), 0)::bigint as executions,
+       round(coalesce(sum(h.execution_count), 0) / %(days)s::numeric, 2) as executions_per_day,
+       round(100.0 * coalesce(sum(h.execution_count), 0) / nullif(sum(sum(h.execution_count)) over (), 0), 2)
+           as share_percent,
+       round(100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0), 2) as success_rate_percent
+  from generate_series(0, 23) as s (hour_of_day)
+  left join {hourly} as h on extract(hour from h.hour at time zone 'UTC') = s.hour_of_day
+ group by s.hour_of_day
+ order by executions desc, s.hour_of_day

@@ -1,0 +1,14 @@
+-- name: refresh-status
+-- section: system health
+-- endpoint: meta/refresh-status
+-- purpose: How fresh are the views? Their sizes tell of every tenant, so there is no limit to organizations.
+-- organizations: no
+-- column: view_name text; The view
+-- column: row_count count; Its rows
+-- column: size_bytes bytes; Its size with indexes
+-- column: last_refresh timestamp; Last success as the database knows it; empty where it does not
+-- column: age_seconds seconds; Seconds since then
+select s.view_name, s.row_count, s.size_bytes, s.last_refresh,
+       round(extract(epoch from %(now)s::timestamptz - s.last_refresh), 3) as age_seconds
+  from {app}.get_analytics_refresh_status() as s
+ order by s.view_name collate "C"

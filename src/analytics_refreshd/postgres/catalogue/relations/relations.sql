@@ -1,0 +1,97 @@
+-- What `{name}` in a query's FROM stands for: first without a limit, then limited to %(organizations)s.
+-- Both forms have the same columns, so a query is written once, and a limit cannot be forgotten in one of them.
+-- Windows are part of the relation: %(since)s inclusive, %(until)s exclusive.
+
+-- name: actions
+(select id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count
+   from {app}.action_results
+  where executed_at >= %(since)s::timestamptz and executed_at < %(until)s::timestamptz)
+
+-- name: actions limited
+(select a.id, a.job_id, a.trigger_id, a.event_id, a.action_type, a.status, a.executed_at, a.duration_ms, a.retry_count
+   from {app}.action_results as a
+   join {app}.triggers as t on t.id = a.trigger_id
+  where t.organization_id = any (%(organizations)s::text[])
+    and a.executed_at >= %(since)s::timestamptz and a.executed_at < %(until)s::timestamptz)
+
+-- name: hourly
+(select *
+   from {app}.action_metrics_hourly
+  where hour >= %(since)s::timestamptz and hour < %(until)s::timestamptz)
+
+-- name: hourly limited
+(select date_trunc('hour', a.executed_at, 'UTC') as hour,
+        a.action_type,
+        a.status,
+        count(*) as execution_count,
+        avg(a.duration_ms)::numeric(12, 2) as avg_duration_ms,
+        min(a.duration_ms) as min_duration_ms,
+        max(a.duration_ms) as max_duration_ms,
+        percentile_cont(0.50) within group (order by a.duration_ms)::numeric(12, 2) as p50_duration_ms,
+        percentile_cont(0.95) within group (order by a.duration_ms)::numeric(12, 2) as p95_duration_ms,
+        percentile_cont(0.99) within group (order by a.duration_ms)::numeric(12, 2) as p99_duration_ms,
+        count(*) filter (where a.status = 'success') as success_count,
+        count(*) filter (where a.status = 'failed') as failure_count,
+        count(*) filter (where a.status = 'retrying') as retrying_count,
+        coalesce(sum(a.retry_count), 0)::bigint as total_retries,
+        count(*) filter (where a.retry_count > 0) as actions_with_retries
+   from {app}.action_results as a
+   join {app}.triggers as t on t.id = a.trigger_id
+  where t.organization_id = any (%(organizations)s::text[])
+    and a.executed_at >= %(since)s::timestamptz and a.executed_at < %(until)s::timestamptz
+  group by 1, 2, 3)
+
+-- name: trigger_summary
+(select * from {app}.trigger_performance_summary)
+
+-- name: trigger_summary limited
+(select s.*
+   from {app}.trigger_performance_summary as s
+   join {app}.triggers as t on t.id = s.trigger_id
+  where t.organization_id = any (%(organizations)s::text[]))
+
+-- name: failures
+(select id, job_id, trigger_id, event_id, action_type, error_message, retry_count, executed_at, duration_ms,
+        response_data
+   from {app}.recent_failures
+  where executed_at >= %(since)s::timestamptz and executed_at < %(until)s::timestamptz)
+
+-- name: failures limited
+(select f.id, f.job_id, f.trigger_id, f.event_id, f.action_type, f.error_message, f.retry_count, f.executed_at,
+        f.duration_ms, f.response_data
+   from {app}.recent_failures as f
+   join {app}.triggers as t on t.id = f.trigger_id
+  where t.organization_id = any (%(organizations)s::text[])
+    and f.executed_at >= %(since)s::timestamptz and f.executed_at < %(until)s::timestamptz)
+
+-- name: distribution
+(select * from {app}.action_type_distribution)
+
+-- name: distribution limited
+(select a.action_type,
+        count(*) as total_executions,
+        count(*) filter (where a.status = 'success') as success_count,
+        count(*) filter (where a.status = 'failed') as failure_count,
+        round(100.0 * count(*) / nullif(sum(count(*)) over (), 0), 2) as percentage,
+        avg(a.duration_ms)::numeric(12, 2) as avg_duration_ms,
+        coalesce(sum(a.retry_count), 0)::bigint as total_retries,
+        max(a.executed_at) as last_execution_at
+   from {app}.action_results as a
+   join {app}.triggers as t on t.id = a.trigger_id
+  where t.organization_id = any (%(organizations)s::text[])
+    and a.executed_at >= %(now)s::timestamptz - interval '720 hours'
+  group by a.action_type)
+
+-- name: triggers
+(select id, organization_id, name, enabled, created_at from {app}.triggers)
+
+-- name: triggers limited
+(select id, organization_id, name, enabled, created_at
+   from {app}.triggers
+  where organization_id = any (%(organizations)s::text[]))
+
+-- name: organizations
+(select id, name, slug, plan from {app}.organizations)
+
+-- name: organizations limited
+(select id, name, slug, plan from {app}.organizations where id = any (%(organizations)s::text[]))

@@ -1,0 +1,25 @@
+-- name: sla-violations
+-- section: performance
+-- endpoint: triggers/sla-violations
+-- purpose: Which triggers exceed the agreed 95th percentile?
+-- parameter: above-ms integer default 5000 min 0 max 2147483647; A violation is a p95 above this many milliseconds
+-- parameter: critical-ms integer default 10000 min 0 max 2147483647; Critical above this many milliseconds
+-- parameter: limit integer default 1000 min 1 max 100000; Rows at most
+-- organizations: yes
+-- column: trigger_id text; The trigger
+-- column: trigger_name text; Its name; empty where the trigger is gone
+-- column: organization_id text; The organization it belongs to
+-- column: severity text; critical or warning
+-- column: executions count; Executions over all history
+-- column: p95_duration_ms ms; 95th percentile over all history
+-- column: over_ms ms; By how much it exceeds above-ms
+-- column: last_execution_at timestamp; Last execution
+select s.trigger_id, t.name as trigger_name, t.organization_id,
+       case when s.p95_duration_ms > %(critical_ms)s then 'critical' else 'warning' end as severity,
+       s.total_executions as executions, s.p95_duration_ms, s.p95_duration_ms - %(above_ms)s::integer as over_ms,
+       s.last_execution_at
+  from {trigger_summary} as s
+  left join {triggers} as t on t.id = s.trigger_id
+ where s.p95_duration_ms > %(above_ms)s
+ order by s.p95_duration_ms desc, s.trigger_id collate "C"
+ limit %(limit)s

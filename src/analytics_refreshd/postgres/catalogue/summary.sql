@@ -1,0 +1,42 @@
+-- name: summary
+-- section: system health
+-- endpoint: health/summary
+-- purpose: How is the system doing? One row.
+-- parameter: hours integer default 24 min 1 max 2160; Hours of the window; the last is the current one
+-- window: hours in hours
+-- organizations: yes
+-- column: executions count; Actions of any status
+-- column: successes count; Actions that succeeded
+-- column: failures count; Actions that failed
+-- column: retrying count; Actions still being retried
+-- column: success_rate_percent percent; Successes in all executions, retrying ones included; empty without executions
+-- column: approx_avg_duration_ms ms; Average duration
+-- approximated: approx_avg_duration_ms; hourly averages weighted by execution_count. Within 0.01 ms of the exact one
+--   where every action has a duration; otherwise an estimate between the lowest and the highest hourly average
+-- column: approx_p95_duration_ms ms; 95th percentile; the query latency has the exact one by action type
+-- column: min_duration_ms ms; Shortest
+-- column: max_duration_ms ms; Longest
+-- column: total_retries count; Retries of these actions
+-- column: active_triggers count; Triggers whose last execution is in the window
+-- approximated: approx_p95_duration_ms; hourly 95th percentiles weighted by execution_count. The exact one lies
+--   between min_duration_ms and max_duration_ms
+select
+       coalesce(sum(h.execution_count), 0)::bigint as executions,
+       coalesce(sum(h.success_count), 0)::bigint as successes,
+       coalesce(sum(h.failure_count), 0)::bigint as failures,
+       coalesce(sum(h.retrying_count), 0)::bigint as retrying,
+       round(100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0), 2) as success_rate_percent,
+       round(sum(h.avg_duration_ms * h.execution_count)
+             / nullif(sum(h.execution_count) filter (where h.avg_duration_ms is not null), 0), 2)
+           as approx_avg_duration_ms,
+       round(sum(h.p95_duration_ms * h.execution_count)
+             / nullif(sum(h.execution_count) filter (where h.p95_duration_ms is not null), 0), 2)
+           as approx_p95_duration_ms,
+       min(h.min_duration_ms) as min_duration_ms,
+       max(h.max_duration_ms) as max_duration_ms,
+       coalesce(sum(h.total_retries), 0)::bigint as total_retries,
+       (select count(*)
+          from {trigger_summary} as s
+         where s.last_execution_at >= %(since)s::timestamptz and s.last_execution_at < %(until)s::timestamptz)
+           as active_triggers
+  from {hourly} as h

@@ -1,0 +1,28 @@
+-- name: unhealthy-triggers
+-- section: trigger health
+-- endpoint: triggers/low-success-rate
+-- purpose: Which triggers succeed too rarely?
+-- parameter: below-percent number default 80 min 0 max 101; A success rate below this is unhealthy
+-- parameter: critical-percent number default 50 min 0 max 101; Critical below this
+-- parameter: min-executions integer default 1 min 1 max 1000000000; Leave out triggers with fewer executions
+-- parameter: limit integer default 1000 min 1 max 100000; Rows at most
+-- organizations: yes
+-- column: trigger_id text; The trigger
+-- column: trigger_name text; Its name; empty where the trigger is gone
+-- column: organization_id text; The organization it belongs to
+-- column: severity text; critical or warning
+-- column: success_rate_percent percent; Successes in all executions over all history
+-- column: executions count; Actions of any status
+-- column: successes count; Actions that succeeded
+-- column: failures count; Actions that failed
+-- column: retrying count; Actions still being retried
+-- column: last_execution_at timestamp; Last execution
+select s.trigger_id, t.name as trigger_name, t.organization_id,
+       case when s.success_rate < %(critical_percent)s then 'critical' else 'warning' end as severity,
+       s.success_rate as success_rate_percent, s.total_executions as executions, s.success_count as successes,
+       s.failure_count as failures, s.retrying_count as retrying, s.last_execution_at
+  from {trigger_summary} as s
+  left join {triggers} as t on t.id = s.trigger_id
+ where s.success_rate < %(below_percent)s and s.total_executions >= %(min_executions)s
+ order by s.success_rate, s.total_executions desc, s.trigger_id collate "C"
+ limit %(limit)s

@@ -1,0 +1,29 @@
+-- name: weekly-growth
+-- section: capacity
+-- endpoint: growth/weekly
+-- purpose: How does the number of actions grow from week to week? Weeks begin on Monday, 00:00 UTC.
+-- parameter: weeks integer default 8 min 1 max 520; Weeks of the window; the last is the current one
+-- window: weeks in weeks, 1 before
+-- organizations: yes
+-- column: week timestamp; Monday of the week
+-- column: executions count; Actions of any status
+-- column: previous_executions count; Those of the week before
+-- column: growth_percent percent; Growth over the week before; empty after a week without actions, and while the
+--   week is not over
+-- column: success_rate_percent percent; Successes in all executions; empty without executions
+-- column: complete boolean; Whether the week is over
+select w.week, w.executions, w.previous_executions,
+       case when w.complete then round(100.0 * (w.executions - w.previous_executions)
+                                       / nullif(w.previous_executions, 0), 2) end as growth_percent,
+       w.success_rate_percent, w.complete
+  from (select s.week,
+               coalesce(sum(h.execution_count), 0)::bigint as executions,
+               lag(coalesce(sum(h.execution_count), 0)::bigint) over (order by s.week) as previous_executions,
+               round(100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0), 2) as success_rate_percent,
+               s.week + interval '168 hours' <= %(now)s::timestamptz as complete
+          from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '168 hours',
+                               interval '168 hours') as s (week)
+          left join {hourly} as h on date_trunc('week', h.hour, 'UTC') = s.week
+         group by s.week) as w
+ where w.week > %(since)s::timestamptz
+ order by w.week
