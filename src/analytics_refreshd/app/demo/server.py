@@ -29,6 +29,8 @@ _PORT = 5432
 _MARK = "analytics-refreshd-demo"
 _SOCKET_PATH_MAX = 103
 _STOP_SECONDS = 30.0
+# pg_ctl hands the data folder to a shell between double quotes.
+_UNQUOTABLE = set('"$`\\')
 _USERS = ("embedded_postgres", "nobody")
 _SETTINGS = {
     "listen_addresses": "",
@@ -218,7 +220,9 @@ def _temporary_folder(user: ServerUser | None) -> Path:
     """Where to put the folder: reachable by the server's user, and short enough for a Unix socket's path."""
     for parent in (Path(tempfile.gettempdir()).resolve(), Path("/tmp")):  # noqa: S108
         socket_path = parent / "analytics-refreshd-demo-12345678/server" / f".s.PGSQL.{_PORT}"
-        if len(os.fsencode(socket_path)) <= _SOCKET_PATH_MAX and (user is None or _is_open(parent)):
+        is_short = len(os.fsencode(socket_path)) <= _SOCKET_PATH_MAX
+        # libpq reads a comma as the next host of a list.
+        if is_short and not set(str(parent)) & (_UNQUOTABLE | {","}) and (user is None or _is_open(parent)):
             return parent
     raise DemoError("The temporary folder cannot hold a PostgreSQL: set TMPDIR to a short path open to all users")
 
@@ -229,6 +233,8 @@ def _is_open(folder: Path) -> bool:
 
 def _checked_data_folder(data: Path, user: ServerUser | None) -> Path:
     data = data.expanduser().absolute()
+    if set(str(data)) & _UNQUOTABLE:
+        raise DemoError(f"{data} has a character that PostgreSQL's tools cannot take: choose another folder")
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = data.resolve()
