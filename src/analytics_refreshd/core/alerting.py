@@ -62,7 +62,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class AlertRecord:
-    """One alert's memory; what a restart or a new leader takes over. `started_at` of the delivery key is `active_at`."""
+    """One alert's memory; what a restart or a new leader takes over. The delivery key's `started_at` is `active_at`."""
 
     alert: Alert
     view: str
@@ -88,7 +88,9 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
     """Advance one alert by one look at its condition.
 
     A pending alert whose condition ends vanishes without a word; a firing one resolves, with the text it fired
-    with. A resolved record stays until the condition holds anew, so that the resolution can be delivered again.
+    with. A resolved record stays until the condition holds anew, so that the resolution can be delivered again; the
+    new episode begins after the old one, since receivers tell episodes apart by `active_at`. While an alert fires its
+    severity may rise and never falls: a receiver that groups by severity would see one alert end and another begin.
     """
     open_record = record if record and record.state is not AlertState.RESOLVED else None
     if condition.holds is None:
@@ -99,17 +101,20 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
         if open_record.state is AlertState.PENDING:
             return Step(None)
         return Step(replace(open_record, state=AlertState.RESOLVED, resolved_at=now), AlertState.RESOLVED)
-    active_at = open_record.active_at if open_record else min(condition.since or now, now)
+    active_at = open_record.active_at if open_record else _began(record, condition, now)
     due = now >= active_at + timedelta(seconds=condition.for_seconds)
     fired_at = open_record.fired_at if open_record else None
     if fired_at is None and due:
         fired_at = now
     state = AlertState.FIRING if fired_at is not None else AlertState.PENDING
+    severity = condition.severity
+    if open_record is not None and open_record.state is AlertState.FIRING and severity is Severity.WARNING:
+        severity = open_record.severity
     updated = AlertRecord(
         condition.alert,
         condition.view,
         state,
-        condition.severity,
+        severity,
         active_at,
         fired_at,
         None,
@@ -119,3 +124,12 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
     )
     became = state if open_record is None or open_record.state is not state else None
     return Step(updated, became)
+
+
+def _began(resolved: AlertRecord | None, condition: Condition, now: datetime) -> datetime:
+    began = min(condition.since or now, now)
+    if resolved is None:
+        return began
+    if resolved.resolved_at is not None:
+        began = min(max(began, resolved.resolved_at), now)
+    return began if began != resolved.active_at else began + timedelta(microseconds=1)

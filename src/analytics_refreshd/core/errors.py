@@ -76,8 +76,13 @@ def classify(sqlstate: str | None, *, connected: bool, closed: bool) -> tuple[Er
     return ErrorClass.PERMANENT, Reason.OTHER
 
 
-def is_permanent(reason: Reason | None) -> bool:
-    """Whether waiting cannot mend this: such a failure alerts at once."""
+def is_permanent(reason: Reason | None, sqlstate: str | None = None) -> bool:
+    """Whether waiting cannot mend this: such a failure alerts at once.
+
+    The SQLSTATE decides where the reason says too little, as for what a function raised itself (P0001).
+    """
+    if sqlstate is not None and reason is Reason.OTHER:
+        return classify(sqlstate, connected=True, closed=False)[0] is ErrorClass.PERMANENT
     return reason in {
         Reason.PERMISSION,
         Reason.UNDEFINED,
@@ -133,3 +138,7 @@ class DatabaseFault(RefreshdError):
 
 class ContractBroken(RefreshdError):
     """The database does not look as the contract says; the text names the object and what to do."""
+
+
+class MigrationError(RefreshdError):
+    """The schema cannot be brought to this version; the text says what, where, and what to do."""

@@ -1,16 +1,26 @@
 """What a run's rows mean. A call that returned is not yet a success: the rows decide."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import LockSample, Outcome, Reason, ViewReport, ViewResult
-from analytics_refreshd.core.timing import Span, observed_spans, true_seconds
+from analytics_refreshd.core.timing import Timing, view_timings
 
 _MOST_UNKNOWN = 5
-_LOST_SECONDS = 59.0
-_VIEWLESS = frozenset({ErrorClass.CONNECT, ErrorClass.NOT_PRIMARY, ErrorClass.PERMANENT})
+_MOST_NAME = 63
+_UNTOUCHED = frozenset(
+    {
+        Reason.CONNECT,
+        Reason.CONTRACT,
+        Reason.NOT_PRIMARY,
+        Reason.PERMISSION,
+        Reason.TOO_MANY_CONNECTIONS,
+        Reason.UNDEFINED,
+    }
+)
 """Faults that struck before any view was touched: their reason says more than "rolled back"."""
+_STOPPED = frozenset({Reason.CANCELLED, Reason.SHUTDOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +44,22 @@ def judge_reports(
     """Judge a call that returned: every expected view exactly once, each with success true.
 
     A view without a row, with two rows, or without a success flag has failed. Rows of unknown views are named
-    (at most five) and change nothing else.
+    (at most five, cut at 63 characters) and change nothing else. A failed view does not change what happened to the
+    others; where all timed out the run did, and where a stop cancelled one the run was cancelled.
     """
-    spans = observed_spans(samples, total_seconds)
     by_view: dict[str, list[ViewReport]] = {}
     unknown: list[str] = []
     for report in reports:
         if report.view in expected and report.view is not None:
             by_view.setdefault(report.view, []).append(report)
         else:
-            unknown.append(report.view or "(null)")
-    results = [_judge_view(view, by_view.get(view, []), spans.get(view), total_seconds) for view in expected]
-    if not any(report.measured_seconds is not None for report in reports):
-        results = _without_lost_minutes(results, total_seconds)
-    good = sum(result.success for result in results)
-    first = next((result for result in results if not result.success), None)
+            unknown.append((report.view or "(null)")[:_MOST_NAME])
+    timings = _timings(expected, by_view, samples, total_seconds)
+    results = [_judge_view(view, by_view.get(view, []), timings[view]) for view in expected]
+    bad = [result for result in results if not result.success]
+    first = next((result for result in bad if result.reason in _STOPPED), bad[0] if bad else None)
     return Judgement(
-        Outcome.OK if results and first is None else Outcome.PARTIAL if good else Outcome.FAILED,
+        _outcome(results),
         first.reason if first else None,
         first.sqlstate if first else None,
         f"{first.view}: {first.error}" if first else None,
@@ -59,8 +68,35 @@ def judge_reports(
     )
 
 
-def _judge_view(view: str, rows: Sequence[ViewReport], span: Span | None, total_seconds: float) -> ViewResult:
-    observed = span.observed if span else None
+def _outcome(results: Sequence[ViewResult]) -> Outcome:
+    reasons = [result.reason for result in results if not result.success]
+    if results and not reasons:
+        return Outcome.OK
+    if any(reason in _STOPPED for reason in reasons):
+        return Outcome.CANCELLED
+    if len(reasons) < len(results):
+        return Outcome.PARTIAL
+    timed_out = bool(reasons) and all(reason is Reason.TIMEOUT for reason in reasons)
+    return Outcome.TIMEOUT if timed_out else Outcome.FAILED
+
+
+def _timings(
+    expected: Sequence[str],
+    by_view: Mapping[str, Sequence[ViewReport]],
+    samples: Sequence[LockSample],
+    total_seconds: float,
+) -> dict[str, Timing]:
+    """What the daemon measured itself counts; else views without one row of their own come first, in no order."""
+    rows = {view: reports[0] for view, reports in by_view.items() if len(reports) == 1}
+    measured = {view: row.measured_seconds for view, row in rows.items() if row.measured_seconds is not None}
+    if measured:
+        return {view: Timing(measured.get(view), measured.get(view)) for view in expected}
+    said: dict[str, float | None] = {view: None for view in expected if view not in rows}
+    return view_timings(said | {view: row.reported_seconds for view, row in rows.items()}, samples, total_seconds)
+
+
+def _judge_view(view: str, rows: Sequence[ViewReport], timing: Timing) -> ViewResult:
+    observed = timing.observed
     if not rows:
         text = "the function returned no row for this view"
         return ViewResult(view, False, Reason.MISSING, error=text, observed_seconds=observed)
@@ -68,11 +104,6 @@ def _judge_view(view: str, rows: Sequence[ViewReport], span: Span | None, total_
         text = f"the function returned {len(rows)} rows for this view"
         return ViewResult(view, False, Reason.DUPLICATED, error=text, observed_seconds=observed)
     (row,) = rows
-    if row.measured_seconds is not None:
-        observed = row.measured_seconds
-        duration: float | None = row.measured_seconds
-    else:
-        duration = true_seconds(row.reported_seconds, span, total_seconds)
     failed = row.success is not True
     reason, error = None, None
     if row.success is None:
@@ -86,35 +117,31 @@ def _judge_view(view: str, rows: Sequence[ViewReport], span: Span | None, total_
         sqlstate=row.sqlstate if failed else None,
         error=error,
         rows=row.rows if not failed and row.rows is not None and row.rows >= 0 else None,
-        duration_seconds=duration,
+        duration_seconds=timing.duration,
         reported_seconds=row.reported_seconds,
         observed_seconds=observed,
     )
-
-
-def _without_lost_minutes(results: list[ViewResult], total_seconds: float) -> list[ViewResult]:
-    """Believe no unobserved duration of a call in which a minute or more is unaccounted for."""
-    known = sum(result.duration_seconds or 0.0 for result in results)
-    if total_seconds - known < _LOST_SECONDS:
-        return results
-    return [replace(result, duration_seconds=None) if result.observed_seconds is None else result for result in results]
 
 
 def judge_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: bool) -> Judgement:
     """Judge a call that raised: nothing it did is visible, so every view was rolled back.
 
     `cancelled` tells that this daemon was asked to stop; any other cancellation is a timeout. A connection
-    lost during COMMIT leaves the outcome unknown until the status function has been asked.
+    lost during COMMIT leaves the outcome unknown until the status function has been asked, whoever caused it. Where
+    another session holds the fence nothing was attempted: skipped.
     """
-    reason = fault.reason
-    if fault.error_class is ErrorClass.CANCELLED or fault.reason is Reason.TIMEOUT:
+    if fault.reason is Reason.OVERLAP:
+        return Judgement(Outcome.SKIPPED, Reason.OVERLAP, fault.sqlstate, fault.message, ())
+    reason, view_reason = fault.reason, Reason.ROLLED_BACK
+    if fault.committing:
+        outcome, view_reason = Outcome.UNKNOWN, Reason.CONN_LOST
+    elif fault.error_class is ErrorClass.CANCELLED or fault.reason is Reason.TIMEOUT:
         outcome = Outcome.CANCELLED if cancelled else Outcome.TIMEOUT
         reason = Reason.SHUTDOWN if cancelled else Reason.TIMEOUT
-    elif fault.committing:
-        outcome = Outcome.UNKNOWN
     else:
         outcome = Outcome.CANCELLED if cancelled else Outcome.FAILED
-    view_reason = reason if fault.error_class in _VIEWLESS else Reason.ROLLED_BACK
+        if fault.reason in _UNTOUCHED:
+            view_reason = fault.reason
     results = tuple(
         ViewResult(view, False, view_reason, sqlstate=fault.sqlstate, error=fault.message) for view in expected
     )

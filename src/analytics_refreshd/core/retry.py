@@ -3,6 +3,8 @@
 from analytics_refreshd.core.errors import ErrorClass
 
 CONNECT_CAP_SECONDS = 60.0
+UNLIMITED_ATTEMPTS = 1_000_000
+"""More than any slot has room for."""
 _FIRST_SECONDS = 1.0
 
 
@@ -16,9 +18,11 @@ def backoff_seconds(attempt: int, share: float, *, cap_seconds: float = CONNECT_
 
 
 def most_attempts(error_class: ErrorClass) -> int:
-    """How many attempts one run may have, the first included."""
+    """How many attempts one run may have, the first included. Connecting is tried for as long as the slot lasts."""
     match error_class:
-        case ErrorClass.CONN_LOST | ErrorClass.NOT_PRIMARY | ErrorClass.CONNECT:
+        case ErrorClass.CONNECT:
+            return UNLIMITED_ATTEMPTS
+        case ErrorClass.CONN_LOST | ErrorClass.NOT_PRIMARY:
             return 3
         case ErrorClass.CONTENTION:
             return 2

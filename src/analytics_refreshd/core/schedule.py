@@ -20,8 +20,9 @@ def splay_offset(name: str, splay: timedelta) -> timedelta:
 
 
 def slot_at(moment: datetime, interval: timedelta, offset: timedelta = timedelta(0)) -> datetime:
-    """The last slot at or before `moment`."""
-    return moment - (moment - _EPOCH - offset) % interval
+    """The last slot at or before the aware `moment`, in UTC whatever its zone: summer time moves nothing."""
+    elapsed = moment - _EPOCH
+    return _EPOCH + elapsed - (elapsed - offset) % interval
 
 
 def next_slot(moment: datetime, interval: timedelta, offset: timedelta = timedelta(0)) -> datetime:

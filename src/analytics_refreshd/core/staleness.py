@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 class Age:
     """A view's age at the server's time. `source`: "function", "record", or None where nothing is known.
 
-    `doubt` says why the status function was not believed, for a person to read.
+    `doubt` says what was not believed and why, for a person to read; `skewed`, that some evidence lies in the future.
     """
 
     view: str
@@ -50,20 +50,24 @@ def _doubt(status: ViewStatus, server_now: datetime) -> str | None:
 def age_of(status: ViewStatus, server_now: datetime) -> Age:
     """Decide a view's age from the status function's claim and our own record, on the server's clock.
 
-    Both are evidence of a success, so the later believable one counts. A claim that is NULL, in the future,
-    decades old, or equal to a VACUUM time is not believed.
+    Both are evidence of a success, so the later believable one counts. A claim that is NULL, decades old, or equal
+    to a VACUUM time is not believed, nor is a claim or a record that lies more than five seconds in the future: after
+    the server's clock was set back it would look fresh until that moment comes. Less than that reads as zero.
     """
     doubt = _doubt(status, server_now)
     candidates: list[tuple[datetime, str]] = []
     if doubt is None and status.claimed_at is not None:
         candidates.append((status.claimed_at, "function"))
     if status.recorded_at is not None:
-        candidates.append((status.recorded_at, "record"))
+        if (status.recorded_at - server_now).total_seconds() > _CLOCK_SKEW_SECONDS:
+            doubt = "; ".join(filter(None, (doubt, "our own record lies in the future")))
+        else:
+            candidates.append((status.recorded_at, "record"))
+    skewed = any(at is not None and at > server_now for at in (status.claimed_at, status.recorded_at))
     if not candidates:
-        return Age(status.view, None, None, None, doubt)
+        return Age(status.view, None, None, None, doubt, skewed)
     at, source = max(candidates)
-    seconds = (server_now - at).total_seconds()
-    return Age(status.view, max(0.0, seconds), at, source, doubt, skewed=seconds < 0)
+    return Age(status.view, max(0.0, (server_now - at).total_seconds()), at, source, doubt, skewed)
 
 
 def verdict(age_seconds: float | None, max_age_seconds: float, interval_seconds: float) -> Verdict:

@@ -2,26 +2,70 @@
 
 An older install's function reports only the seconds part of its time: 65 s reads as 5 s. While the function
 runs, the leader's session sees which views' EXCLUSIVE locks the refreshing backend has asked for, so that the
-moment each view began is known to within one poll.
+moment each view began is known to within one poll. A view that fails at once gives its lock back before
+anybody looks; a view that succeeds keeps it until the call ends.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from analytics_refreshd.core.model import LockSample
 
 _SLACK_SECONDS = 0.3
 _MINUTE = 60.0
-_MOST_MINUTES = 24 * 60
+_LOST_SECONDS = _MINUTE - 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The bounds within which a view's duration lies, and the best single figure, all in seconds."""
+    """The bounds within which a view's duration lies, and the best single figure (None: nobody saw), in seconds."""
 
     least: float
     most: float
-    observed: float
+    observed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A view's duration to believe and the one that was seen, in seconds; None where nobody knows."""
+
+    duration: float | None
+    observed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Views first seen in one sample: all but the last began and ended between the sample before it and it."""
+
+    views: tuple[str, ...]
+    waiting: frozenset[str]
+    poll_seconds: float
+    last: Span
+
+
+def _stretches(samples: Sequence[LockSample], total_seconds: float) -> list[_Stretch]:
+    starts: list[tuple[float, float, LockSample, tuple[str, ...]]] = []
+    seen: set[str] = set()
+    previous, busy = 0.0, 0.0
+    for sample in samples:
+        at = min(sample.at_seconds, total_seconds)
+        asked_for = sample.held | sample.waiting
+        if asked_for:
+            busy = at
+        new = tuple(sorted(asked_for - seen))
+        if new:
+            starts.append((previous, at, sample, new))
+            seen.update(new)
+        previous = at
+    found = []
+    for position, (earliest, latest, sample, views) in enumerate(starts):
+        following = starts[position + 1] if position + 1 < len(starts) else None
+        end_least, end_most = (following[0], following[1]) if following else (busy, total_seconds)
+        span = Span(max(0.0, end_least - latest), end_most - earliest, end_most - latest)
+        found.append(_Stretch(views, sample.waiting, latest - earliest, span))
+    return found
 
 
 def observed_spans(samples: Sequence[LockSample], total_seconds: float) -> dict[str, Span]:
@@ -29,26 +73,13 @@ def observed_spans(samples: Sequence[LockSample], total_seconds: float) -> dict[
 
     A view began between the sample before the one that first shows its lock and that sample; it ended when the
     next one began, or with the call. Views first seen in the same sample cannot be told apart: each may have
-    taken anything from nothing to the whole gap.
+    taken anything from nothing to the whole stretch, and none was observed on its own.
     """
-    starts: list[tuple[float, float, tuple[str, ...]]] = []
-    seen: set[str] = set()
-    previous = 0.0
-    for sample in samples:
-        new = tuple(sorted((sample.held | sample.waiting) - seen))
-        if new:
-            starts.append((previous, sample.at_seconds, new))
-            seen.update(new)
-        previous = sample.at_seconds
-    last_seen = previous
     spans: dict[str, Span] = {}
-    for position, (earliest, latest, views) in enumerate(starts):
-        following = starts[position + 1] if position + 1 < len(starts) else None
-        end_least, end_most = (following[0], following[1]) if following else (last_seen, total_seconds)
-        end = following[1] if following else total_seconds
-        for view in views:
-            least = 0.0 if len(views) > 1 else max(0.0, end_least - latest)
-            spans[view] = Span(least, max(0.0, end_most - earliest), max(0.0, end - latest))
+    for stretch in _stretches(samples, total_seconds):
+        alone = len(stretch.views) == 1
+        for view in stretch.views:
+            spans[view] = stretch.last if alone else Span(0.0, stretch.last.most, None)
     return spans
 
 
@@ -58,12 +89,58 @@ def true_seconds(reported: float | None, span: Span | None, total_seconds: float
     Where the report equals the observation but for whole minutes, the minutes are added. Without an
     observation the report counts if it fits into the call at all; None means that nobody knows.
     """
-    plausible = reported is not None and 0 <= reported <= total_seconds + _SLACK_SECONDS
     if span is None:
-        return reported if plausible else None
-    if reported is not None and reported >= 0:
-        for minutes in range(min(int(span.most // _MINUTE) + 1, _MOST_MINUTES) + 1):
-            candidate = reported + minutes * _MINUTE
+        span = Span(0.0, total_seconds, None)
+    if reported is not None and math.isfinite(reported) and reported >= 0:
+        minutes = max(0, int((span.least - reported) // _MINUTE))
+        for candidate in (reported + minutes * _MINUTE, reported + (minutes + 1) * _MINUTE):
             if span.least - _SLACK_SECONDS <= candidate <= span.most + _SLACK_SECONDS:
                 return candidate
     return span.observed
+
+
+def view_timings(
+    reported: Mapping[str, float | None], samples: Sequence[LockSample], total_seconds: float
+) -> dict[str, Timing]:
+    """The timing of every view of `reported`, which is in the order of the function's rows, in one call.
+
+    Of several views first seen in the same sample only the last can have taken longer than the poll: the one
+    that waits, else the one whose report says so, else the last row. A view that was never seen fits between two
+    samples. Where the call took a minute or more beyond the sum, the one view that can have lost the minutes
+    gets them; where several can, nobody knows theirs.
+    """
+    bounds = {view: Span(0.0, _longest_gap(samples, total_seconds), None) for view in reported}
+    for stretch in _stretches(samples, total_seconds):
+        last = _last_of(stretch, reported)
+        for view in stretch.views:
+            bounds[view] = stretch.last if view == last else Span(0.0, stretch.poll_seconds, None)
+    durations = {view: true_seconds(said, bounds[view], total_seconds) for view, said in reported.items()}
+    lost = total_seconds - sum(duration or 0.0 for duration in durations.values())
+    if lost >= _LOST_SECONDS:
+        suspects = [
+            view
+            for view, duration in durations.items()
+            if (duration or 0.0) + _MINUTE <= bounds[view].most + _SLACK_SECONDS
+        ]
+        regained = (lost + 1.0) // _MINUTE * _MINUTE
+        for view in suspects:
+            known = durations[view] if len(suspects) == 1 else None
+            fits = known is not None and known + regained <= bounds[view].most + _SLACK_SECONDS
+            durations[view] = known + regained if known is not None and fits else None
+    return {view: Timing(duration, bounds[view].observed) for view, duration in durations.items()}
+
+
+def _longest_gap(samples: Sequence[LockSample], total_seconds: float) -> float:
+    moments = [0.0, *(min(sample.at_seconds, total_seconds) for sample in samples), total_seconds]
+    return max(later - earlier for earlier, later in pairwise(moments))
+
+
+def _last_of(stretch: _Stretch, reported: Mapping[str, float | None]) -> str:
+    waiting = [view for view in stretch.views if view in stretch.waiting]
+    if len(waiting) == 1:
+        return waiting[0]
+    long = [view for view in stretch.views if (reported.get(view) or 0.0) > stretch.poll_seconds + _SLACK_SECONDS]
+    if len(long) == 1:
+        return long[0]
+    rows = [view for view in reported if view in stretch.views]
+    return rows[-1] if rows else stretch.views[-1]

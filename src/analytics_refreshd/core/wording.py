@@ -1,28 +1,32 @@
 """The same words for the same things in log, alert, status and page."""
 
+import math
+
 from analytics_refreshd.core.model import Blocker
 
 
 def seconds_in_words(seconds: float | None) -> str:
-    """A duration as a person says it: `0.42 s`, `41 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`; `unknown` for None."""
-    if seconds is None:
+    """A duration as a person says it: `420 ms`, `4.2 s`, `41 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`.
+
+    None, infinity and what is not a number are `unknown`; a negative duration is none.
+    """
+    if seconds is None or not math.isfinite(seconds):
         return "unknown"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 10:
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    for limit, large, large_name, small, small_name in (
-        (3600, 60, "min", 1, "s"),
-        (86400, 3600, "h", 60, "min"),
-        (float("inf"), 86400, "d", 3600, "h"),
-    ):
-        if whole < limit:
-            rest = whole % large // small
-            return f"{whole // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
-    raise AssertionError("the last limit is infinite")
+    if whole < 3600:
+        large, large_name, small, small_name = 60, "min", 1, "s"
+    elif whole < 86400:
+        large, large_name, small, small_name = 3600, "h", 60, "min"
+    else:
+        large, large_name, small, small_name = 86400, "d", 3600, "h"
+    rest = whole % large // small
+    return f"{whole // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
 
 
 def bytes_in_words(size: int | None) -> str:
@@ -31,7 +35,7 @@ def bytes_in_words(size: int | None) -> str:
         return "unknown"
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
+        if value < 1023.95:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
