@@ -1,0 +1,495 @@
+"""The catalogue's answers computed from the rows of action_results in plain Python, independent of any SQL."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
+Row = tuple[object, ...]
+HOUR = timedelta(hours=1)
+CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class Action:
+    """A row of action_results."""
+
+    id: str
+    trigger_id: str | None
+    action_type: str
+    status: str
+    executed_at: datetime | None
+    duration_ms: int | None
+    error_message: str | None
+    retry_count: int | None
+    response_data: object = None
+    job_id: str = "job"
+    event_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A row of triggers."""
+
+    id: str
+    organization_id: str | None
+    name: str | None
+    enabled: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Organization:
+    """A row of organizations."""
+
+    id: str
+    name: str
+    plan: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """A whole application database."""
+
+    actions: tuple[Action, ...]
+    triggers: Mapping[str, Trigger]
+    organizations: Mapping[str, Organization]
+
+    def only(self, organizations: Iterable[str]) -> "Data":
+        """The database of a service that never had another tenant."""
+        chosen = set(organizations)
+        triggers = {key: row for key, row in self.triggers.items() if row.organization_id in chosen}
+        return Data(
+            tuple(action for action in self.actions if action.trigger_id in triggers),
+            triggers,
+            {key: row for key, row in self.organizations.items() if key in chosen},
+        )
+
+    def between(self, since: datetime, until: datetime) -> list[Action]:
+        """Actions of a half-open stretch; those without a time are in none."""
+        return [row for row in self.actions if row.executed_at and since <= row.executed_at < until]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an approximated figure may be: between the bounds, and close to the exact one if `tight`."""
+
+    exact: Decimal | None
+    low: Decimal | None
+    high: Decimal | None
+    tight: bool
+
+    def __eq__(self, other: object) -> bool:
+        if self.exact is None or not isinstance(other, Decimal):
+            return self.exact is None and other is None
+        assert self.low is not None
+        assert self.high is not None
+        if self.tight and abs(other - self.exact) > CENT:
+            return False
+        return self.low - CENT <= other <= self.high + CENT
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def rounded(value: Fraction | None) -> Decimal | None:
+    """Two decimals, halves away from zero, as numeric does."""
+    if value is None:
+        return None
+    cents = abs(value) * 100
+    whole = Decimal(math.floor(cents + Fraction(1, 2))) / 100
+    return -whole if value < 0 else whole
+
+
+def percent(part: int, whole: int) -> Decimal | None:
+    """100 x part / whole, None without a whole."""
+    return rounded(Fraction(100 * part, whole)) if whole else None
+
+
+def mean(values: list[int]) -> Decimal | None:
+    """The average, two decimals."""
+    return rounded(Fraction(sum(values), len(values))) if values else None
+
+
+def percentile(values: list[int], share: float) -> Decimal | None:
+    """percentile_cont: linear between the two ranks, in double precision, then two decimals."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    rank = share * (len(ordered) - 1)
+    low, high = math.floor(rank), math.ceil(rank)
+    found = float(ordered[low])
+    if low != high:
+        found = ordered[low] + (rank - low) * (float(ordered[high]) - ordered[low])
+    return Decimal(f"{found:.15g}").quantize(CENT, ROUND_HALF_UP)
+
+
+def durations(rows: Iterable[Action]) -> list[int]:
+    """The durations that are there."""
+    return [row.duration_ms for row in rows if row.duration_ms is not None]
+
+
+def grouped(rows: Iterable[Action], key: Callable[[Action], object]) -> dict[object, list[Action]]:
+    """Rows by key."""
+    groups: dict[object, list[Action]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups
+
+
+def counts(rows: list[Action]) -> Row:
+    """executions, successes, failures, retrying, success_rate_percent."""
+    by = {status: sum(row.status == status for row in rows) for status in ("success", "failed", "retrying")}
+    return (len(rows), by["success"], by["failed"], by["retrying"], percent(by["success"], len(rows)))
+
+
+def retries(rows: Iterable[Action]) -> int:
+    """Their sum."""
+    return sum(row.retry_count or 0 for row in rows)
+
+
+def hour_of(at: datetime) -> datetime:
+    """The start of its hour."""
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def day_of(at: datetime) -> datetime:
+    """The start of its day."""
+    return hour_of(at).replace(hour=0)
+
+
+def week_of(at: datetime) -> datetime:
+    """The Monday of its week."""
+    return day_of(at) - timedelta(days=at.weekday())
+
+
+def average(rows: list[Action], key: Callable[[Action], object]) -> Estimate:
+    """An average weighted by executions: bounded by the averages of the cells it is made from."""
+    cells = [mean(durations(cell)) for cell in grouped(rows, key).values()]
+    known = [cell for cell in cells if cell is not None]
+    if not known:
+        return Estimate(None, None, None, True)
+    tight = all(row.duration_ms is not None for row in rows)
+    return Estimate(mean(durations(rows)), min(known), max(known), tight)
+
+
+def cell(row: Action) -> object:
+    """The hourly view's key."""
+    assert row.executed_at is not None
+    return hour_of(row.executed_at), row.action_type, row.status
+
+
+def by_trigger(data: Data) -> dict[str, list[Action]]:
+    """Actions of each trigger over all history."""
+    return {str(key): rows for key, rows in grouped(data.actions, lambda r: r.trigger_id).items() if key}
+
+
+def last(rows: Iterable[Action]) -> datetime | None:
+    """The last execution."""
+    return max((row.executed_at for row in rows if row.executed_at), default=None)
+
+
+def first(rows: Iterable[Action]) -> datetime | None:
+    """The first execution."""
+    return min((row.executed_at for row in rows if row.executed_at), default=None)
+
+
+def who(data: Data, trigger_id: str | None) -> Row:
+    """trigger_id, its name and organization."""
+    trigger = data.triggers.get(trigger_id or "")
+    return (trigger_id, trigger and trigger.name, trigger and trigger.organization_id)
+
+
+def _back(now: datetime, hours: int) -> tuple[datetime, datetime]:
+    until = hour_of(now) + HOUR
+    return until - hours * HOUR, until
+
+
+P = Mapping[str, object]
+
+
+def _int(p: P, name: str) -> int:
+    value = p[name]
+    assert isinstance(value, int)
+    return value
+
+
+def _number(p: P, name: str) -> Decimal:
+    return Decimal(str(p[name]))
+
+
+def success_rate(data: Data, now: datetime, p: P) -> list[Row]:
+    rows = data.between(*_back(now, 24 * _int(p, "days")))
+    groups = grouped(rows, lambda row: row.action_type)
+    return [(kind, *counts(groups[kind]), average(groups[kind], cell)) for kind in sorted(groups, key=str)]
+
+
+def hourly_actions(data: Data, now: datetime, p: P) -> list[Row]:
+    since, _ = _back(now, _int(p, "hours"))
+    hours = [since + number * HOUR for number in range(_int(p, "hours"))]
+    each = [(hour, data.between(hour, hour + HOUR)) for hour in hours]
+    return [(hour, *counts(rows), average(rows, cell)) for hour, rows in each]
+
+
+def daily_trend(data: Data, now: datetime, p: P) -> list[Row]:
+    today, days = day_of(now), _int(p, "days")
+    each = [today - timedelta(days=days - 1 - number) for number in range(days)]
+    found = [(day, data.between(day, day + 24 * HOUR)) for day in each]
+    return [(day, *counts(rows), average(rows, cell)) for day, rows in found]
+
+
+def slowest_triggers(data: Data, now: datetime, p: P) -> list[Row]:
+    rows: list[Row] = []
+    for key, found in by_trigger(data).items():
+        p95 = percentile(durations(found), 0.95)
+        if len(found) >= _int(p, "min-executions") and p95 is not None:
+            values = durations(found)
+            figures = (percentile(values, 0.5), p95, percentile(values, 0.99), mean(values), max(values))
+            rows.append((*who(data, key), len(found), *figures, last(found)))
+    return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def latency(data: Data, now: datetime, p: P) -> list[Row]:
+    groups = grouped(data.between(*_back(now, _int(p, "hours"))), lambda row: row.action_type)
+    rows: list[Row] = []
+    for kind in sorted(groups, key=str):
+        values = durations(groups[kind])
+        shares = tuple(percentile(values, share) for share in (0.5, 0.95, 0.99))
+        low, high = min(values, default=None), max(values, default=None)
+        rows.append((kind, len(groups[kind]), len(values), low, *shares, high, mean(values)))
+    return rows
+
+
+def sla_violations(data: Data, now: datetime, p: P) -> list[Row]:
+    rows: list[Row] = []
+    for key, found in by_trigger(data).items():
+        p95 = percentile(durations(found), 0.95)
+        if p95 is not None and p95 > _int(p, "above-ms"):
+            severity = "critical" if p95 > _int(p, "critical-ms") else "warning"
+            over = p95 - _int(p, "above-ms")
+            rows.append((*who(data, key), severity, len(found), p95, over, last(found)))
+    return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def _failures(data: Data, now: datetime, p: P) -> list[Action]:
+    rows = data.between(now - _int(p, "hours") * HOUR, now)
+    return [row for row in rows if row.status == "failed"]
+
+
+def failing_triggers(data: Data, now: datetime, p: P) -> list[Row]:
+    failures = _failures(data, now, p)
+    rows: list[Row] = []
+    for key, found in grouped(failures, lambda row: row.trigger_id).items():
+        messages = {row.error_message for row in found} - {None, ""}
+        trigger = who(data, str(key) if key else None)
+        share = percent(len(found), len(failures))
+        rows.append((*trigger, len(found), share, len(messages), first(found), last(found)))
+    return sorted(rows, key=lambda r: (-r[3], r[0] is None, r[0] or ""))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def top_errors(data: Data, now: datetime, p: P) -> list[Row]:
+    failures = _failures(data, now, p)
+    rows: list[Row] = []
+    for message, found in grouped(failures, lambda row: row.error_message or None).items():
+        triggers = {row.trigger_id for row in found} - {None}
+        share = percent(len(found), len(failures))
+        rows.append((message, len(found), share, len(triggers), first(found), last(found)))
+    return sorted(rows, key=lambda r: (-r[1], r[0] is None, r[0] or ""))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def failures_by_type(data: Data, now: datetime, p: P) -> list[Row]:
+    failures = _failures(data, now, p)
+    rows: list[Row] = []
+    for kind, found in grouped(failures, lambda row: row.action_type).items():
+        triggers = {row.trigger_id for row in found} - {None}
+        share = percent(len(found), len(failures))
+        rows.append((kind, len(found), share, len(triggers), mean([r.retry_count or 0 for r in found]), last(found)))
+    return sorted(rows, key=lambda row: (-row[1], row[0]))  # type: ignore[operator]
+
+
+def recent_failures(data: Data, now: datetime, p: P) -> list[Row]:
+    found = sorted(_failures(data, now, p), key=lambda row: row.id)
+    found.sort(key=lambda row: row.executed_at, reverse=True)  # type: ignore[arg-type, return-value]
+    return [
+        (
+            row.executed_at,
+            row.action_type,
+            row.error_message,
+            *who(data, row.trigger_id),
+            row.retry_count,
+            row.duration_ms,
+            row.id,
+            row.job_id,
+            row.event_id,
+            row.response_data,
+        )
+        for row in found[: _int(p, "limit")]
+    ]
+
+
+def unhealthy_triggers(data: Data, now: datetime, p: P) -> list[Row]:
+    rows: list[Row] = []
+    for key, found in by_trigger(data).items():
+        executions, successes, failures, retrying, rate = counts(found)
+        assert isinstance(rate, Decimal)
+        if rate < _number(p, "below-percent") and len(found) >= _int(p, "min-executions"):
+            severity = "critical" if rate < _number(p, "critical-percent") else "warning"
+            figures = (severity, rate, executions, successes, failures, retrying)
+            rows.append((*who(data, key), *figures, last(found)))
+    return sorted(rows, key=lambda r: (r[4], -r[5], r[0]))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def most_active(data: Data, now: datetime, p: P) -> list[Row]:
+    found = data.between(*_back(now, 24 * _int(p, "days")))
+    groups = {key: rows for key, rows in grouped(found, lambda row: row.trigger_id).items() if key}
+    rows = [(*who(data, str(key)), *counts(group), last(group)) for key, group in groups.items()]
+    return sorted(rows, key=lambda row: (-row[3], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def idle_triggers(data: Data, now: datetime, p: P) -> list[Row]:
+    history = by_trigger(data)
+    found: list[tuple[datetime, str, Row]] = []
+    for key, trigger in data.triggers.items():
+        rows = history.get(key, [])
+        latest = last(rows)
+        since = latest or trigger.created_at
+        if since < now - timedelta(days=_int(p, "days")) and (trigger.enabled or p["include-disabled"]):
+            microseconds = (now - since) // timedelta(microseconds=1)
+            idle = rounded(Fraction(microseconds, 86_400_000_000))
+            found.append((since, key, (*who(data, key), trigger.enabled, len(rows), latest, idle)))
+    return [row for _, _, row in sorted(found, key=lambda item: item[:2])][: _int(p, "limit")]
+
+
+def retrying_triggers(data: Data, now: datetime, p: P) -> list[Row]:
+    rows: list[Row] = []
+    for key, found in by_trigger(data).items():
+        known = [row.retry_count for row in found if row.retry_count is not None]
+        rate = mean(known)
+        if rate is not None and rate > _number(p, "above") and len(found) >= _int(p, "min-executions"):
+            share = counts(found)[4]
+            rows.append((*who(data, key), len(found), rate, max(known), sum(known), share, last(found)))
+    return sorted(rows, key=lambda r: (-r[4], -r[6], r[0]))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def throughput(data: Data, now: datetime, p: P) -> list[Row]:
+    since, _ = _back(now, _int(p, "hours"))
+    rows: list[Row] = []
+    for number in range(_int(p, "hours")):
+        hour = since + number * HOUR
+        found = data.between(hour, hour + HOUR)
+        over = hour + HOUR <= now
+        rate = rounded(Fraction(len(found), 60)) if over else None
+        retried = sum((row.retry_count or 0) > 0 for row in found)
+        rows.append((hour, len(found), rate, retries(found), retried, over))
+    return rows
+
+
+def distribution(data: Data, now: datetime, p: P) -> list[Row]:
+    found = [row for row in data.actions if row.executed_at and row.executed_at >= now - 720 * HOUR]
+    rows: list[Row] = []
+    for kind, group in grouped(found, lambda row: row.action_type).items():
+        executions, successes, failures, _, rate = counts(group)
+        share = percent(len(group), len(found))
+        average_ms = mean(durations(group))
+        figures = (executions, share, successes, failures, rate, average_ms, retries(group), last(group))
+        rows.append((kind, *figures))
+    return sorted(rows, key=lambda row: (-row[1], row[0]))  # type: ignore[operator]
+
+
+def peak_hours(data: Data, now: datetime, p: P) -> list[Row]:
+    found = data.between(*_back(now, 24 * _int(p, "days")))
+    groups = grouped(found, lambda row: row.executed_at and row.executed_at.hour)
+    rows: list[Row] = []
+    for hour in range(24):
+        group = groups.get(hour, [])
+        per_day = rounded(Fraction(len(group), _int(p, "days")))
+        rows.append((hour, len(group), per_day, percent(len(group), len(found)), counts(group)[4]))
+    return sorted(rows, key=lambda row: (-row[1], row[0]))  # type: ignore[operator]
+
+
+def weekly_growth(data: Data, now: datetime, p: P) -> list[Row]:
+    rows: list[Row] = []
+    for number in range(_int(p, "weeks") - 1, -1, -1):
+        week = week_of(now) - timedelta(weeks=number)
+        found = data.between(week, week + timedelta(weeks=1))
+        before = len(data.between(week - timedelta(weeks=1), week))
+        over = week + timedelta(weeks=1) <= now
+        growth = percent(len(found) - before, before) if over else None
+        rows.append((week, len(found), before, growth, counts(found)[4], over))
+    return rows
+
+
+def _organization(data: Data, trigger_id: str | None) -> str | None:
+    trigger = data.triggers.get(trigger_id or "")
+    return trigger.organization_id if trigger else None
+
+
+def _plan(data: Data, key: str | None) -> Row:
+    organization = data.organizations.get(key or "")
+    return (key, organization and organization.name, organization and organization.plan)
+
+
+def organization_usage(data: Data, now: datetime, p: P) -> list[Row]:
+    until = day_of(now) + 24 * HOUR
+    found = data.between(until - 24 * _int(p, "days") * HOUR, until)
+    rows: list[Row] = []
+    for key, group in grouped(found, lambda row: _organization(data, row.trigger_id)).items():
+        triggers = {row.trigger_id for row in group} - {None}
+        plan = _plan(data, str(key) if key else None)
+        rows.append((*plan, *counts(group), len(triggers), retries(group), sum(durations(group))))
+    return sorted(rows, key=lambda row: (-row[3], row[0] is None, row[0] or ""))  # type: ignore[operator]
+
+
+def top_organizations(data: Data, now: datetime, p: P) -> list[Row]:
+    groups = grouped(data.actions, lambda row: _organization(data, row.trigger_id))
+    rows: list[Row] = []
+    for key, group in groups.items():
+        if key:
+            triggers = {row.trigger_id for row in group}
+            estimate = average(group, lambda row: row.trigger_id)
+            figures = (len(triggers), *counts(group), estimate, retries(group), last(group))
+            rows.append((*_plan(data, str(key)), *figures))
+    return sorted(rows, key=lambda row: (-row[4], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+
+
+def summary(data: Data, now: datetime, p: P) -> list[Row]:
+    since, until = _back(now, _int(p, "hours"))
+    found = data.between(since, until)
+    values = durations(found)
+    low, high = min(values, default=None), max(values, default=None)
+    p95 = Estimate(percentile(values, 0.95), None, None, False)
+    if low is not None and high is not None:
+        p95 = replace(p95, low=Decimal(low), high=Decimal(high))
+    latest = [last(rows) for rows in by_trigger(data).values()]
+    active = sum(at is not None and since <= at < until for at in latest)
+    return [(*counts(found), average(found, cell), p95, low, high, retries(found), active)]
+
+
+ANSWERS: dict[str, Callable[[Data, datetime, P], list[Row]]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        success_rate,
+        hourly_actions,
+        daily_trend,
+        slowest_triggers,
+        latency,
+        sla_violations,
+        failing_triggers,
+        top_errors,
+        failures_by_type,
+        recent_failures,
+        unhealthy_triggers,
+        most_active,
+        idle_triggers,
+        retrying_triggers,
+        throughput,
+        distribution,
+        peak_hours,
+        weekly_growth,
+        organization_usage,
+        top_organizations,
+        summary,
+    )
+}
