@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analytics_refreshd import config
-from analytics_refreshd.app.demo import DemoError
 from analytics_refreshd.app.demo.session import DEFAULT_ROWS, Options, run
+from analytics_refreshd.cli.common import duration, note
+from analytics_refreshd.core.errors import UsageError
 
 
 class TerminalReporter:
@@ -25,7 +25,7 @@ class TerminalReporter:
 
     def note(self, text: str) -> None:
         """Show a line on standard error."""
-        typer.echo(text, err=True)
+        note(text)
 
     @contextmanager
     def loading(self, rows: int) -> Iterator[Callable[[int], None]]:
@@ -37,16 +37,13 @@ class TerminalReporter:
             yield lambda done: progress.update(task, completed=done)
 
 
-def _interval(text: str) -> str:
-    try:
-        config.parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not a duration such as 10s or 5m") from error
-    return text
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(demo)
 
 
 def demo(
-    interval: Annotated[str, typer.Option(help="Time between two refreshes.", callback=_interval)] = "10s",
+    interval: Annotated[str, typer.Option(help="Time between two refreshes.", callback=duration)] = "10s",
     rows: Annotated[
         int | None,
         typer.Option(help=f"Actions to make up for the last 30 days.  [default: {DEFAULT_ROWS:,}]", min=1),
@@ -67,10 +64,10 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the database here, and go on with it the next time.")
     ] = None,
-) -> None:
+) -> int:
     """Start a PostgreSQL of its own with a live action log, and the daemon on it; needs nothing but Python."""
     if rows is not None and input is not None:
-        raise typer.BadParameter("--rows and --input exclude each other")
+        raise UsageError("--rows and --input exclude each other")
     options = Options(
         interval=interval,
         rows=rows,
@@ -80,9 +77,4 @@ def demo(
         data=data,
         log_format="console" if sys.stderr.isatty() else "json",
     )
-    try:
-        code = run(options, TerminalReporter())
-    except DemoError as error:
-        typer.echo(f"analytics-refreshd: {error}", err=True)
-        code = 1
-    raise typer.Exit(code)
+    return run(options, TerminalReporter())

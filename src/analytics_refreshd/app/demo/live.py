@@ -1,5 +1,6 @@
 """Actions that keep happening while the demo runs: a thread that inserts them and settles the retrying ones."""
 
+import signal
 import threading
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -32,8 +33,12 @@ class Live:
         self._thread = threading.Thread(target=self._run, name="demo-live", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin. Signals stay with the main thread: one that this thread took would not wake the daemon."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def stop(self) -> None:
         """End, and wait for the statement under way."""
