@@ -1,0 +1,44 @@
+"""Databases in the states that a test needs: an older install, and views that can be held or made to fail."""
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+_FOLDER = Path(__file__).parent
+Connection = psycopg.Connection[Any]
+
+
+def _run(connection: Connection, file: str, app: str) -> None:
+    text = (_FOLDER / file).read_text()
+    names = {"app": sql.Identifier(app), "app_name": sql.Literal(app)}
+    connection.execute(sql.SQL(text).format(**names))  # type: ignore[arg-type]
+
+
+def install_older(connection: Connection, app: str = "public") -> None:
+    """Create the views and functions of an older install over the application's tables in `app`."""
+    _run(connection, "older_install.sql", app)
+
+
+def make_stretchable(connection: Connection, app: str = "public") -> None:
+    """Rebuild the four views, ours or an older install's, so that `stretch` acts on them."""
+    _run(connection, "stretch.sql", app)
+
+
+def stretch(
+    connection: Connection,
+    view: str,
+    seconds: float = 0,
+    *,
+    message: str | None = None,
+    sqlstate: str = "P0001",
+    app: str = "public",
+) -> None:
+    """Make each refresh of `view` wait `seconds`, then fail with `message` and `sqlstate` if one is given."""
+    statement = sql.SQL(
+        "insert into {}.stretch (view_name, seconds, sqlstate, message) values (%s, %s, %s, %s)"
+        " on conflict (view_name) do update set"
+        " seconds = excluded.seconds, sqlstate = excluded.sqlstate, message = excluded.message"
+    ).format(sql.Identifier(app))
+    connection.execute(statement, (view, seconds, sqlstate, message))
