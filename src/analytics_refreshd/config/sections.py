@@ -4,7 +4,6 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -294,6 +293,7 @@ def _or_share(value: timedelta | None, interval_seconds: float, share: float) ->
 
 
 def libpq_keywords(database: Database) -> dict[str, str]:
+    """libpq's keywords as configured; what libpq takes from its own environment is not among them."""
     given = {
         key: str(value) for key, value in conninfo.conninfo_to_dict(database.url or "").items() if value is not None
     }
@@ -301,15 +301,4 @@ def libpq_keywords(database: Database) -> dict[str, str]:
         value = getattr(database, key)
         if value is not None:
             given[key] = str(value)
-    if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _is_local(given):
-        given["sslmode"] = "verify-full"
     return given
-
-
-def _is_local(given: Mapping[str, str]) -> bool:
-    hosts = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST") or ""
-    if not hosts and (given.get("service") or os.environ.get("PGSERVICE")):
-        return True  # the service file decides, and can name an sslmode of its own
-    return all(
-        not host or host.startswith(("/", "@", "127.")) or host in ("localhost", "::1") for host in hosts.split(",")
-    )

@@ -1,0 +1,327 @@
+"""The process: signals, schedule, watchdog, reload and a shutdown that always ends."""
+
+import faulthandler
+import os
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from analytics_refreshd.app.slots import SlotTrigger
+from analytics_refreshd.app.wiring import Service
+from analytics_refreshd.config import Config
+from analytics_refreshd.core.errors import ConfigError, RefreshdError
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
+from analytics_refreshd.core.schedule import clock_step, due_at_start, slot_at, splay_offset
+
+EXIT_STOPPED = 0
+EXIT_INTERNAL = 70
+SHUTDOWN_SECONDS = 10.0
+_TICK_SECONDS = 1.0
+_BEAT_SECONDS = 5.0
+_DEAD_AFTER_SECONDS = 30.0
+_STEP_SECONDS = 30.0
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+
+
+class Daemon:
+    """Runs a `Service` until a signal, a number of cycles, or an internal failure ends it.
+
+    Signals are blocked in every thread and taken by the main thread with sigtimedwait, so that no handler ever runs
+    in the middle of something.
+    """
+
+    def __init__(
+        self, service: Service, *, reload: Callable[[], Config] | None = None, cycles: int | None = None
+    ) -> None:
+        self._service = service
+        self._reload = reload
+        self._cycles_left = cycles
+        self._main = threading.main_thread().ident
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={name: ThreadPoolExecutor(1) for name in ("refresh", "evaluate", "beat", "bookkeeping")},
+            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
+        )
+        self._idle = threading.Event()
+        self._idle.set()
+        self._exit: int | None = None
+        self._status_shown = ""
+        self._last_wall = datetime.now(UTC)
+        self._last_monotonic = service.clock.monotonic()
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve until stopped; returns the exit code. Must be called on the main thread."""
+        service = self._service
+        faulthandler.enable()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            address = service.start_http()
+            self._schedule()
+            service.log.emit(Event.CONFIG_LOADED, config=service.config.public(), warnings=service.warnings)
+            service.log.emit(
+                Event.DAEMON_STARTED,
+                version=service.memory.identity.version,
+                pid=os.getpid(),
+                http=address,
+                interval_seconds=service.config.interval_seconds,
+            )
+            service.systemd.ready(self._status_line())
+            self._scheduler.start()
+            service.election.start()
+            number = self._loop()
+            return self._stop(number)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _loop(self) -> int:
+        """Wait for a signal, looking after the process every second; returns the signal that ends it."""
+        while True:
+            taken = signal.sigtimedwait(_SIGNALS, _TICK_SECONDS)
+            if taken is not None and taken.si_signo != signal.SIGHUP:
+                return taken.si_signo
+            if taken is not None:
+                self._reload_config()
+            if not self._tick():
+                self._exit = EXIT_INTERNAL
+                return 0
+
+    def _tick(self) -> bool:
+        """Look at the clocks and the scheduler; feed the watchdog only on evidence. False: give up."""
+        service = self._service
+        monotonic = service.clock.monotonic()
+        service.memory.update(main_seen_monotonic=monotonic)
+        self._look_at_clock(monotonic)
+        live, why = service.health.live()
+        if live:
+            service.systemd.watchdog()
+            self._show_status()
+            return True
+        seen = service.memory.facts().scheduler_seen_monotonic
+        if seen is not None and monotonic - seen > 2 * _DEAD_AFTER_SECONDS:
+            service.log.emit(Event.DAEMON_STOPPING, level="error", reason=why)
+            return False
+        return True
+
+    def _look_at_clock(self, monotonic: float) -> None:
+        wall = self._service.clock.now()
+        step = clock_step(wall - self._last_wall, timedelta(seconds=monotonic - self._last_monotonic))
+        suspended = monotonic - self._last_monotonic > _STEP_SECONDS
+        self._last_wall, self._last_monotonic = wall, monotonic
+        if abs(step.total_seconds()) <= _STEP_SECONDS and not suspended:
+            return
+        self._service.metrics.clock_stepped()
+        self._service.log.emit(
+            Event.CLOCK_STEP, level="warning", step_seconds=round(step.total_seconds(), 3), suspended=suspended
+        )
+        # The library computed its next times on the old clock: after a step back nothing would run until they come.
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=wall if job.id != "refresh" else self._next_slot(wall))
+        self._note_next_run()
+
+    def _show_status(self) -> None:
+        line = self._status_line()
+        if line != self._status_shown:
+            self._status_shown = line
+            self._service.systemd.status(line)
+
+    def _status_line(self) -> str:
+        state = self._service.memory.state()
+        upcoming = f"next refresh {state.next_run_at:%H:%M:%S} UTC" if state.next_run_at else "no refresh planned"
+        database = "database up" if state.database_up else "database unavailable"
+        return f"{state.role.value}, {database}, {upcoming}"
+
+    # -- the schedule ----------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        service, scheduler = self._service, self._scheduler
+        scheduler.add_listener(self._on_overlap, EVENT_JOB_MAX_INSTANCES)
+        scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
+        scheduler.add_job(self._refresh, self._trigger(), id="refresh", executor="refresh")
+        scheduler.add_job(
+            self._evaluate,
+            "interval",
+            seconds=service.config.evaluate_seconds,
+            id="evaluate",
+            executor="evaluate",
+            next_run_time=service.clock.now(),
+        )
+        scheduler.add_job(
+            self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", executor="beat", next_run_time=service.clock.now()
+        )
+        service.on_leading = self._first_run
+        service.on_finished = self._finished
+
+    def _trigger(self) -> SlotTrigger:
+        schedule = self._service.config.schedule
+        return SlotTrigger(schedule.interval, splay_offset(self._service.config.name, schedule.splay))
+
+    def _next_slot(self, now: datetime) -> datetime:
+        return self._trigger().get_next_fire_time(None, now)
+
+    def _first_run(self) -> None:
+        """A new leader refreshes at once where the views are older than one interval."""
+        now = self._service.clock.now()
+        self._scheduler.add_job(
+            self._refresh_if_due, next_run_time=now, id="first", executor="refresh", replace_existing=True
+        )
+
+    def _refresh_if_due(self) -> None:
+        self._service.evaluate.run()
+        facts = self._service.memory.facts()
+        ages = facts.ages or {}
+        if due_at_start([age.seconds for age in ages.values()] or [None], self._service.config.schedule.interval):
+            self._refresh(slot=False)
+
+    def _refresh(self, slot: bool = True) -> None:
+        self._idle.clear()
+        try:
+            now = self._service.clock.now()
+            trigger = self._trigger()
+            scheduled_at = slot_at(now, trigger.interval, trigger.offset) if slot else now
+            self._note_next_run()
+            run = self._service.cycle.run(scheduled_at)
+        finally:
+            self._idle.set()
+            self._note_next_run()
+        if run is not None and self._cycles_left is not None:
+            self._cycles_left -= 1
+            if self._cycles_left <= 0 and self._main is not None:
+                signal.pthread_kill(self._main, signal.SIGTERM)
+
+    def _finished(self, run: Run) -> None:
+        """A finished run moves the ages at once, and the probes follow it; neither may delay the next refresh."""
+        now = self._service.clock.now()
+        self._scheduler.modify_job("evaluate", next_run_time=now)
+        if run.outcome in (Outcome.OK, Outcome.PARTIAL) and self._service.prober.endpoints:
+            self._scheduler.add_job(
+                self._service.prober.run, id="probe", executor="bookkeeping", next_run_time=now, replace_existing=True
+            )
+
+    def _note_next_run(self) -> None:
+        job = self._scheduler.get_job("refresh")
+        upcoming = getattr(job, "next_run_time", None)
+        self._service.memory.update(next_run_at=upcoming)
+
+    def _evaluate(self) -> None:
+        was_paused = self._service.evaluate.paused
+        self._service.evaluate.run()
+        if was_paused and not self._service.evaluate.paused and self._service.memory.leads():
+            self._first_run()
+
+    def _beat(self) -> None:
+        self._service.memory.update(scheduler_seen_monotonic=self._service.clock.monotonic())
+
+    def _on_overlap(self, event: JobExecutionEvent) -> None:
+        """A slot came while the last run was under way; recorded elsewhere, so that the scheduler never waits."""
+        if event.job_id != "refresh" or not self._service.memory.leads():
+            return
+        slots = list(getattr(event, "scheduled_run_times", [])) or [self._service.clock.now()]
+        self._scheduler.add_job(
+            self._service.cycle.skip,
+            args=[Reason.OVERLAP, slots[-1], Origin.SCHEDULE],
+            executor="bookkeeping",
+            next_run_time=self._service.clock.now(),
+        )
+
+    def _on_error(self, event: JobExecutionEvent) -> None:
+        self._service.log.emit(
+            Event.REFRESH_FINISHED if event.job_id in ("refresh", "first") else Event.DAEMON_STARTED,
+            level="error",
+            outcome="failed",
+            reason=Reason.INTERNAL.value,
+            job=event.job_id,
+            error=f"{type(event.exception).__name__}: {event.exception}",
+            traceback=event.traceback,
+        )
+
+    # -- reloading -------------------------------------------------------------------------------------------
+
+    def _reload_config(self) -> None:
+        service = self._service
+        if self._reload is None:
+            return
+        service.systemd.reloading()
+        try:
+            config = self._reload()
+        except ConfigError as error:
+            service.metrics.config_reloaded(False)
+            service.log.emit(Event.CONFIG_RELOAD_FAILED, level="error", problems=list(error.problems))
+        else:
+            needs_restart = service.apply(config)
+            job = self._scheduler.get_job("refresh")
+            if job is not None:
+                job.reschedule(self._trigger())
+            self._scheduler.reschedule_job("evaluate", trigger="interval", seconds=config.evaluate_seconds)
+            self._note_next_run()
+            service.metrics.config_reloaded(True)
+            service.log.emit(Event.CONFIG_RELOADED, config=config.public(), needs_restart=needs_restart)
+        service.systemd.ready(self._status_line())
+
+    # -- stopping --------------------------------------------------------------------------------------------
+
+    def _stop(self, number: int) -> int:
+        """Cancel, record, release, deliver, close; within the deadline, whatever hangs."""
+        service = self._service
+        began = service.clock.monotonic()
+        service.systemd.stopping("cancelling what runs")
+        service.memory.update(draining=True)
+        name = signal.Signals(number).name if number else "internal failure"
+        service.log.emit(Event.DAEMON_STOPPING, signal=name, running=not self._idle.is_set())
+        canceller = threading.Thread(target=service.cycle.stop, name="cancel", daemon=True)
+        canceller.start()
+        self._scheduler.pause()
+        ended = self._wait(self._idle, began + SHUTDOWN_SECONDS * 0.6)
+        forced = [] if ended else ["refresh"]
+        if canceller.is_alive():
+            forced.append("cancel.timeout")
+        if ended:
+            self._scheduler.remove_all_jobs()
+        if not service.election.resign(max(0.1, began + SHUTDOWN_SECONDS * 0.75 - service.clock.monotonic())):
+            forced.append("leader session")
+        service.close(max(0.1, began + SHUTDOWN_SECONDS * 0.9 - service.clock.monotonic()))
+        if forced:
+            service.log.emit(Event.SHUTDOWN_FORCED, level="warning", still_running=forced)
+        code = self._exit if self._exit is not None else EXIT_STOPPED
+        service.log.emit(Event.DAEMON_STOPPED, exit_code=code, seconds=round(service.clock.monotonic() - began, 3))
+        if forced or code:
+            # a thread that hangs would keep the interpreter from ending
+            os._exit(code)
+        self._scheduler.shutdown(wait=False)
+        return code
+
+    def _wait(self, event: threading.Event, until_monotonic: float) -> bool:
+        """Wait for `event`; a second stop signal ends the wait."""
+        while not event.is_set():
+            left = until_monotonic - self._service.clock.monotonic()
+            if left <= 0:
+                return False
+            if signal.sigtimedwait(_SIGNALS - {signal.SIGHUP}, min(0.02, left)) is not None:
+                return event.wait(0.2)
+        return True
+
+
+def serve(
+    config: Config,
+    *,
+    reload: Callable[[], Config] | None = None,
+    warnings: list[str] | None = None,
+    cycles: int | None = None,
+) -> int:
+    """Build the service for `config` and run it on this, the main, thread. Returns the process's exit code.
+
+    `cycles` ends it after that many refreshes. Raises RefreshdError where the HTTP port cannot be bound.
+    """
+    service = Service(config, warnings=warnings or [])
+    try:
+        return Daemon(service, reload=reload, cycles=cycles).run()
+    except RefreshdError:
+        service.close(1.0)
+        raise

@@ -1,0 +1,261 @@
+"""The leader's thread: it holds the lock, proves it every few seconds, and watches the refresh's locks."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from analytics_refreshd.app.memory import Memory
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.leadership import Leadership, Term, after_loss, after_reading, after_time, resigned
+from analytics_refreshd.core.model import Blocker, LockSample, Reason, Role
+from analytics_refreshd.core.ports import Clock, EventLog, Leader
+from analytics_refreshd.core.wording import blocked_by
+
+HEARTBEAT_SECONDS = 5.0
+_CLOSE_LOOK_SECONDS = 5.0
+_CLOSE_POLL_SECONDS = 0.1
+_POLL_SECONDS = 1.0
+_BLOCKED_AFTER_SECONDS = 2.0
+
+
+class LockWatch:
+    """What was seen of one run's backends: the samples, and the blockers that held it up."""
+
+    def __init__(self, views: Sequence[str], log: EventLog, memory: Memory, clock: Clock) -> None:
+        self._views = views
+        self._log = log
+        self._memory = memory
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._pids: list[int] = []
+        self._samples: list[LockSample] = []
+        self._blockers: list[Blocker] = []
+        self._waiting_since: float | None = None
+        self._told = False
+        self._seen: frozenset[str] = frozenset()
+        self._current: str | None = None
+        self._current_since = 0.0
+
+    def add(self, pid: int) -> None:
+        """A backend begins to refresh."""
+        if not self._pids:
+            self._began = self._clock.monotonic()
+        self._pids.append(pid)
+
+    @property
+    def samples(self) -> tuple[LockSample, ...]:
+        """Every sample, oldest first."""
+        return tuple(self._samples)
+
+    @property
+    def blockers(self) -> tuple[Blocker, ...]:
+        """The sessions that held the run up, in the order seen, each once."""
+        return tuple(self._blockers)
+
+    def pause_seconds(self) -> float:
+        """How long to wait before the next look: short at first, since views are dated by it."""
+        early = self._clock.monotonic() - self._began < _CLOSE_LOOK_SECONDS
+        return _CLOSE_POLL_SECONDS if early else _POLL_SECONDS
+
+    def look(self, leader: Leader) -> None:
+        """Take one sample of every backend and note progress and blocker."""
+        for pid in tuple(self._pids):
+            at_seconds = self._clock.monotonic() - self._began
+            sample = leader.watch(pid, self._views, at_seconds)
+            self._samples.append(sample)
+            self._note(sample)
+
+    def _note(self, sample: LockSample) -> None:
+        new = (sample.held | sample.waiting) - self._seen
+        if new:
+            self._seen |= new
+            self._current = sorted(new & sample.waiting or new)[0]
+            self._current_since = sample.at_seconds
+        waited = None
+        if sample.blocker is not None:
+            if self._waiting_since is None:
+                self._waiting_since = sample.at_seconds
+            waited = sample.at_seconds - self._waiting_since
+            self._blocked(sample.blocker, waited, self._current)
+        else:
+            self._waiting_since = None
+            self._told = False
+        progress = self._memory.facts().progress
+        if progress is not None:
+            self._memory.update(
+                progress=replace(
+                    progress,
+                    elapsed_seconds=sample.at_seconds,
+                    view=self._current,
+                    view_seconds=sample.at_seconds - self._current_since,
+                    blocker=sample.blocker,
+                    waiting_seconds=waited,
+                )
+            )
+
+    def _blocked(self, blocker: Blocker, waited: float, view: str | None) -> None:
+        if waited < _BLOCKED_AFTER_SECONDS:
+            return
+        if all(known.pid != blocker.pid for known in self._blockers):
+            self._blockers.append(blocker)
+            self._told = False
+        if self._told:
+            return
+        self._told = True
+        self._log.emit(
+            Event.VIEW_BLOCKED,
+            level="warning",
+            view=view,
+            waited_seconds=round(waited, 3),
+            blocker_pid=blocker.pid,
+            blocker_user=blocker.user,
+            blocker_application=blocker.application,
+            blocker_state=blocker.state,
+            blocker_query_started_at=blocker.query_started_at,
+            blocker_transaction_started_at=blocker.transaction_started_at,
+            blocker_wait_event=blocker.wait_event,
+            blocker_visible=blocker.visible,
+            text=blocked_by(blocker, waited),
+        )
+
+
+class Election(threading.Thread):
+    """Keeps `memory.leadership` true. Losing the lock first clears the role, then calls `on_lost`."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        memory: Memory,
+        log: EventLog,
+        clock: Clock,
+        *,
+        on_acquired: Callable[[], None],
+        on_lost: Callable[[], None],
+        on_fault: Callable[[DatabaseFault], None],
+        on_answer: Callable[[], None],
+        term: Term | None = None,
+    ) -> None:
+        super().__init__(name="election", daemon=True)
+        self._leader = leader
+        self._memory = memory
+        self._log = log
+        self._clock = clock
+        self._on_acquired = on_acquired
+        self._on_lost = on_lost
+        self._on_fault = on_fault
+        self._on_answer = on_answer
+        self._term = term or Term()
+        self._state = Leadership()
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._stop_requested = False
+        self._watch: LockWatch | None = None
+        self._stranger_told = False
+
+    # -- called by other threads -----------------------------------------------------------------------------
+
+    def watch(self, watch: LockWatch) -> None:
+        """Begin to look at a run's backends."""
+        self._watch = watch
+        self._wake.set()
+
+    def unwatch(self) -> None:
+        """Stop looking."""
+        self._watch = None
+
+    def resign(self, within_seconds: float) -> bool:
+        """Give the lock back and end the thread; False when that took longer than `within_seconds`."""
+        self._stop_requested = True
+        self._memory.update(draining=True)
+        self._wake.set()
+        return not self.is_alive() or self._ended.wait(within_seconds)
+
+    # -- the thread ------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Acquire, prove, watch; until resigned."""
+        next_beat = self._clock.monotonic()
+        try:
+            while not self._stop_requested:
+                watch = self._watch
+                if self._clock.monotonic() >= next_beat:
+                    next_beat = self._clock.monotonic() + self._beat()
+                elif watch is not None and self._state.role is Role.LEADER:
+                    self._look(watch)
+                self._set(after_time(self._state, self._clock.monotonic()), "trust ran out")
+                pause = next_beat - self._clock.monotonic()
+                if watch is not None:
+                    pause = min(pause, watch.pause_seconds())
+                self._wake.wait(max(0.01, pause))
+                self._wake.clear()
+        finally:
+            self._set(resigned(self._state), "resigned")
+            try:
+                self._leader.release()
+            except DatabaseFault:
+                # the session is gone, and the lock with it
+                self._stop_requested = True
+            self._ended.set()
+
+    def _look(self, watch: LockWatch) -> None:
+        try:
+            watch.look(self._leader)
+        except DatabaseFault as fault:
+            self._lost(fault)
+
+    def _beat(self) -> float:
+        """Ask the database once; returns the seconds until the next question."""
+        leading = self._state.role is Role.LEADER
+        try:
+            reading = self._leader.heartbeat() if leading else self._leader.acquire()
+        except DatabaseFault as fault:
+            self._lost(fault)
+            return 1.0 if leading else HEARTBEAT_SECONDS
+        self._on_answer()
+        reason = "the server is in recovery" if reading.in_recovery else "the lock is held by another session"
+        self._set(after_reading(self._state, reading, self._term), reason)
+        if self._state.role is not Role.LEADER:
+            self._look_for_stranger()
+        return HEARTBEAT_SECONDS
+
+    def _lost(self, fault: DatabaseFault) -> None:
+        self._set(after_loss(self._state), fault.message)
+        if fault.error_class is ErrorClass.PERMANENT and fault.reason is Reason.CONTRACT:
+            self._memory.update(leaderless_reason=fault.message, problems=(fault.message,))
+        self._on_fault(fault)
+
+    def _look_for_stranger(self) -> None:
+        try:
+            holder = self._leader.stranger()
+        except DatabaseFault:
+            return
+        if holder is None or holder.ours:
+            self._stranger_told = False
+            self._memory.update(leader=holder, leaderless_reason=None, accountable=holder is None)
+            return
+        reason = f"the leader lock is held by pid {holder.pid}, {holder.replica}, which is not one of our daemons"
+        self._memory.update(leader=holder, leaderless_reason=reason)
+        if not self._stranger_told:
+            self._stranger_told = True
+            self._log.emit(
+                Event.ELECTION_BLOCKED,
+                level="warning",
+                holder_pid=holder.pid,
+                holder=holder.replica,
+                since=holder.since,
+            )
+
+    def _set(self, state: Leadership, reason: str) -> None:
+        before, self._state = self._state, state
+        self._memory.update(leadership=state)
+        if state.role is before.role:
+            return
+        if state.role is Role.LEADER:
+            self._memory.update(accountable=True, leaderless_reason=None)
+            self._log.emit(Event.LEADER_ACQUIRED, epoch=state.epoch)
+            self._on_acquired()
+        elif before.role is Role.LEADER:
+            level = "info" if state.role is Role.DRAINING else "warning"
+            self._log.emit(Event.LEADER_LOST, level=level, reason=reason, epoch=before.epoch)
+            self._on_lost()

@@ -1,0 +1,178 @@
+"""What a single command does with the same parts as the daemon: one refresh, one look."""
+
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from analytics_refreshd.app.election import LockWatch
+from analytics_refreshd.app.wiring import Service, Watching, connection_settings
+from analytics_refreshd.config import Config
+from analytics_refreshd.core.alerting import AlertRecord, AlertState
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.model import Delta, LeaderInfo, Origin, Outcome, Pause, Progress, Run, ViewResult
+from analytics_refreshd.core.ports import Leader
+from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
+from analytics_refreshd.postgres.alert_state import PostgresAlertStore
+from analytics_refreshd.postgres.connections import Connector
+from analytics_refreshd.postgres.history import PostgresHistory
+from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.status import PostgresStatusReader
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Watcher:
+    """Looks at a run's locks from a thread of its own, over the leader's kind of session but without the lock."""
+
+    def __init__(self, leader: Leader) -> None:
+        self._leader = leader
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, watch: LockWatch) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, args=[watch], name="watch", daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+            self._thread = None
+        self._done.clear()
+
+    def _look(self, watch: LockWatch) -> None:
+        while True:
+            try:
+                watch.look(self._leader)
+            except DatabaseFault:
+                return
+            if self._done.wait(watch.pause_seconds()):
+                return
+
+
+def refresh_once(config: Config) -> Run:
+    """One cycle now, recorded like the daemon's; a signal cancels it on the server. Waits for nobody."""
+    service = Service(config, warnings=[])
+    service.log.set_level("warning")
+    watcher = _Watcher(service.leader)
+    service.cycle.watching = Watching(watcher.begin, watcher.end)
+    before = {
+        number: signal.signal(number, lambda *_: threading.Thread(target=service.cycle.stop, daemon=True).start())
+        for number in _STOPPING
+    }
+    try:
+        service.status.read()
+        service.recorder.close_abandoned()
+        run = service.cycle.run(None, Origin.COMMAND)
+        if run is None:
+            now = service.clock.now()
+            run = service.cycle.new_run(None, Origin.COMMAND, now)
+            run = replace(run, finished_at=now, outcome=Outcome.CANCELLED)
+        return run
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        service.leader.release()
+        service.close(5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPicture:
+    """One view in a status. `last` is its result in the last run that touched it."""
+
+    view: str
+    age: Age
+    verdict: Verdict
+    rows: int | None
+    size_bytes: int | None
+    last: ViewResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The database as `status` shows it; read from the database only, never from another process."""
+
+    database: str
+    server_now: datetime
+    views: tuple[ViewPicture, ...]
+    leader: LeaderInfo | None
+    progress: Progress | None
+    pause: Pause | None
+    delta: Delta
+    alerts: tuple[AlertRecord, ...]
+    history_available: bool
+    problem: str | None
+
+    @property
+    def healthy(self) -> bool:
+        """Every view fresh or merely late, its last run a success, and nothing firing."""
+        fine = all(
+            item.verdict in (Verdict.FRESH, Verdict.LATE) and (item.last is None or item.last.success)
+            for item in self.views
+        )
+        return fine and not any(record.state is AlertState.FIRING for record in self.alerts)
+
+
+def _reading(config: Config) -> tuple[Session, PostgresStatusReader, PostgresHistory]:
+    session = Session(Connector(connection_settings(config)))
+    reader = PostgresStatusReader(session, config.refresh.status_function, config.refresh.views)
+    return session, reader, PostgresHistory(session)
+
+
+def database_picture(config: Config) -> Picture:
+    """Read everything `status` shows. Raises DatabaseFault where the database cannot be reached."""
+    session, reader, history = _reading(config)
+    limits = config.limits()
+    try:
+        status = reader.read()
+        runs = history.recent(20) if history.available else []
+        views = []
+        for item in status.views:
+            age = age_of(item, status.server_now)
+            results = (
+                result
+                for run in runs
+                if run.outcome not in (None, Outcome.SKIPPED, Outcome.CANCELLED)
+                for result in run.views
+                if result.view == item.view
+            )
+            views.append(
+                ViewPicture(
+                    item.view,
+                    age,
+                    verdict(age.seconds, limits.max_age_seconds[item.view], limits.interval_seconds),
+                    item.rows,
+                    item.size_bytes,
+                    next(results, None),
+                )
+            )
+        alerts = PostgresAlertStore(session).load() if history.available else []
+        return Picture(
+            database=config.name,
+            server_now=status.server_now,
+            views=tuple(views),
+            leader=reader.leader(),
+            progress=reader.progress(),
+            pause=reader.pause(),
+            delta=reader.delta(),
+            alerts=tuple(record for record in alerts if record.state is not AlertState.RESOLVED),
+            history_available=history.available,
+            problem=status.problem,
+        )
+    finally:
+        session.close()
+
+
+def past_runs(
+    config: Config, *, since: timedelta, view: str | None, outcomes: Sequence[Outcome], limit: int
+) -> list[Run]:
+    """Runs from history, newest first. Raises DatabaseFault where the database or our tables are missing."""
+    session, reader, history = _reading(config)
+    try:
+        begin = reader.read().server_now - since
+        return history.recent(limit, since=begin, view=view, outcomes=outcomes)
+    finally:
+        session.close()

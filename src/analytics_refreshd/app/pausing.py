@@ -1,0 +1,51 @@
+"""Pause and resume, for the command line."""
+
+from datetime import datetime, timedelta
+
+from analytics_refreshd.app.wiring import connection_settings
+from analytics_refreshd.config import Config
+from analytics_refreshd.core.errors import DatabaseFault, UsageError
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.postgres import pauses
+from analytics_refreshd.postgres.connections import Connector
+from analytics_refreshd.postgres.session import Session
+
+_LONGEST = timedelta(days=7)
+
+
+def pause_refreshes(config: Config, length: timedelta, reason: str) -> datetime:
+    """Suspend refreshes; returns until when. UsageError where the request or the database does not allow it."""
+    if not timedelta(0) < length <= _LONGEST:
+        raise UsageError("a pause lasts at most 7d: it always ends by itself, so that nobody can forget it")
+    if not reason.strip():
+        raise UsageError("a pause needs a reason: whoever is paged reads it")
+    session = Session(Connector(connection_settings(config)))
+    try:
+        return pauses.pause(session, length, reason.strip())
+    except DatabaseFault as fault:
+        raise _explained(fault) from fault
+    finally:
+        session.close()
+
+
+def resume_refreshes(config: Config) -> int:
+    """End every pause; returns how many there were."""
+    session = Session(Connector(connection_settings(config)))
+    try:
+        return pauses.resume(session)
+    except DatabaseFault as fault:
+        raise _explained(fault) from fault
+    finally:
+        session.close()
+
+
+def _explained(fault: DatabaseFault) -> Exception:
+    if fault.reason is Reason.UNDEFINED:
+        return UsageError(
+            "this database has no analytics_refresh schema to keep a pause in; run `analytics-refreshd migrate`"
+        )
+    if fault.reason is Reason.PERMISSION:
+        return UsageError(
+            f"this role may not pause refreshes: {fault.message}; `analytics-refreshd check` shows the grant"
+        )
+    return fault

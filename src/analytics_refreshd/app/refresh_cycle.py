@@ -1,0 +1,409 @@
+"""One tick's work: refresh, judge, record, tell."""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event
+from tenacity.stop import stop_base
+
+from analytics_refreshd.app.database_health import DatabaseHealth
+from analytics_refreshd.app.election import LockWatch
+from analytics_refreshd.app.memory import Memory
+from analytics_refreshd.app.recorder import Recorder
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.guards import guard
+from analytics_refreshd.core.judging import Judgement, judge_fault, judge_reports
+from analytics_refreshd.core.model import Origin, Outcome, Pause, Progress, Reason, Run, ViewResult
+from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Notifier, Refresher, RefreshReply, StatusReader
+from analytics_refreshd.core.retry import backoff_seconds, may_retry
+
+_MARGIN_SECONDS = 1.0
+_REPEATS_PER_LINE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CycleSettings:
+    """What a cycle needs to know. Replaced as a whole when the configuration is reloaded."""
+
+    views: tuple[str, ...]
+    interval: timedelta
+    deadline_seconds: float
+    isolation: str
+    rows_collapse_ratio: float
+    slow_factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """How a run's backends are watched: the leader's thread does it for the daemon, a helper for one refresh."""
+
+    begin: Callable[[LockWatch], None]
+    end: Callable[[], None]
+
+
+class RefreshCycle:
+    """Runs one refresh at a time on the thread that calls it; `cancel` comes from another thread."""
+
+    def __init__(
+        self,
+        settings: CycleSettings,
+        *,
+        refresher: Refresher,
+        recorder: Recorder,
+        status: StatusReader,
+        memory: Memory,
+        health: DatabaseHealth,
+        log: EventLog,
+        metrics: Metrics,
+        notifier: Notifier,
+        clock: Clock,
+        watching: Watching,
+        after_run: Callable[[Run], None],
+    ) -> None:
+        self.settings = settings
+        self._refresher = refresher
+        self._recorder = recorder
+        self._status = status
+        self._memory = memory
+        self._health = health
+        self._log = log
+        self._metrics = metrics
+        self._notifier = notifier
+        self._clock = clock
+        self.watching = watching
+        self._after_run = after_run
+        self._stop = threading.Event()
+        self._lost_leadership = threading.Event()
+        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+        self._skips: dict[Reason, int] = {}
+
+    # -- called by other threads -----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Cancel the run under way and start no other; wakes a retry that sleeps."""
+        self._stop.set()
+        self._refresher.cancel()
+
+    def abandon(self) -> None:
+        """Cancel the run under way because this replica no longer leads."""
+        self._lost_leadership.set()
+        self._refresher.cancel()
+
+    def skip(self, reason: Reason, scheduled_at: datetime | None, origin: Origin = Origin.SCHEDULE) -> Run:
+        """Record a slot without a refresh: counted, in history, and in the log once and then every twelfth time."""
+        now = self._clock.now()
+        run = replace(
+            self.new_run(scheduled_at, origin, now),
+            finished_at=now,
+            outcome=Outcome.SKIPPED,
+            reason=reason,
+            duration_seconds=0.0,
+            attempts=0,
+            clock="daemon",
+        )
+        self._metrics.slot_skipped(reason)
+        count = self._skips[reason] = self._skips.get(reason, 0) + 1
+        if count % _REPEATS_PER_LINE == 1:
+            self._log.emit(
+                Event.REFRESH_SKIPPED,
+                level="warning" if reason is Reason.OVERLAP else "info",
+                reason=reason.value,
+                scheduled_at=scheduled_at,
+                repeated=count,
+                run_id=run.run_id,
+            )
+        self._recorder.finish(run)
+        self._metrics.run_finished(run)
+        return run
+
+    # -- the cycle -------------------------------------------------------------------------------------------
+
+    def run(self, scheduled_at: datetime | None, origin: Origin = Origin.SCHEDULE) -> Run | None:
+        """Refresh once, or skip. None where nothing was due: a standby's slot, or a stop on its way."""
+        if self._stop.is_set():
+            return None
+        if origin is Origin.SCHEDULE and not self._memory.leads():
+            # While the database is away nobody can lead: its slots are still this replica's to account for.
+            facts = self._memory.facts()
+            if facts.down_since is not None and facts.accountable:
+                self._health.slot_missed()
+                return self.skip(Reason.CONNECT, scheduled_at)
+            return None
+        pause = self._pause()
+        if pause is not None:
+            return self.skip(Reason.PAUSED, scheduled_at, origin)
+        return self._refresh(scheduled_at, origin)
+
+    def _pause(self) -> Pause | None:
+        try:
+            pause = self._status.pause()
+        except DatabaseFault as fault:
+            self._health.failed(fault)
+            return self._memory.facts().pause
+        self._memory.update(pause=pause)
+        return pause
+
+    def _refresh(self, scheduled_at: datetime | None, origin: Origin) -> Run:
+        self._lost_leadership.clear()
+        began, began_monotonic = self._clock.now(), self._clock.monotonic()
+        run = self.new_run(scheduled_at, origin, began)
+        self._memory.update(
+            progress=Progress(run.run_id, began, 0.0),
+            run_deadline_monotonic=began_monotonic + self._slot_seconds(began, scheduled_at),
+        )
+        self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=scheduled_at)
+        self._notifier.cycle("start", run)
+        self._recorder.begin(run)
+        try:
+            finished = self._attempts(run, began_monotonic)
+        finally:
+            self._memory.update(progress=None, run_deadline_monotonic=None)
+        if finished.outcome is Outcome.SKIPPED:
+            self._metrics.slot_skipped(finished.reason or Reason.OVERLAP)
+        self._tell(finished)
+        self._recorder.finish(finished)
+        self._metrics.run_finished(finished)
+        self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
+        self._notifier.cycle("success" if finished.outcome is Outcome.OK else "fail", finished)
+        self._after_run(finished)
+        return finished
+
+    def new_run(self, scheduled_at: datetime | None, origin: Origin, began: datetime) -> Run:
+        """A run that begins at `began`."""
+        return Run(
+            uuid4(),
+            origin,
+            began,
+            scheduled_at=scheduled_at,
+            lateness_seconds=max(0.0, (began - scheduled_at).total_seconds()) if scheduled_at else None,
+            replica=self._memory.identity.replica,
+            leader_epoch=self._memory.facts().leadership.epoch,
+            isolation=self.settings.isolation,
+        )
+
+    def _slot_seconds(self, now: datetime, scheduled_at: datetime | None) -> float:
+        """How long this run may go on, retries included: to the end of its slot, never under one deadline."""
+        late = (now - scheduled_at).total_seconds() if scheduled_at else 0.0
+        left = self.settings.interval.total_seconds() - max(0.0, late) - _MARGIN_SECONDS
+        return max(left, self.settings.deadline_seconds)
+
+    def _attempts(self, run: Run, began_monotonic: float) -> Run:
+        """Call the refresh until it succeeds, cannot be retried, or the slot is over."""
+        slot_ends = began_monotonic + self._slot_seconds(run.started_at, run.scheduled_at)
+        attempts = 0
+        watch = self._new_watch()
+
+        def once() -> RefreshReply:
+            nonlocal attempts, watch
+            attempts += 1
+            watch = self._new_watch()
+
+            def started(pid: int) -> None:
+                watch.add(pid)
+                self.watching.begin(watch)
+
+            try:
+                return self._refresher.refresh(run.run_id, started)
+            finally:
+                self.watching.end()
+
+        def waiting(state: RetryCallState) -> float:
+            return backoff_seconds(state.attempt_number, self._random.random(), cap_seconds=8.0)
+
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, DatabaseFault)),
+            stop=_SlotIsOver(self, slot_ends),
+            wait=waiting,
+            sleep=sleep_using_event(self._stop),
+            before_sleep=lambda state: self._retrying(run, state),
+            reraise=True,
+        )
+        try:
+            reply = retrying(once)
+        except DatabaseFault as fault:
+            self._health.failed(fault)
+            total = self._clock.monotonic() - began_monotonic
+            if fault.reason is Reason.OVERLAP:
+                judgement = Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
+            else:
+                judgement = judge_fault(self.settings.views, fault, cancelled=self._cancelled())
+        else:
+            self._health.answered()
+            total = self._clock.monotonic() - began_monotonic
+            judgement = judge_reports(self.settings.views, reply.reports, watch.samples, reply.duration_seconds)
+            self._memory.succeeded(judgement.views, self._memory.server_now())
+        self._unknown_views(judgement)
+        return replace(
+            run,
+            finished_at=run.started_at + timedelta(seconds=total),
+            outcome=judgement.outcome,
+            reason=judgement.reason,
+            sqlstate=judgement.sqlstate,
+            error=judgement.error,
+            duration_seconds=total,
+            attempts=attempts,
+            views=judgement.views,
+            blockers=watch.blockers,
+        )
+
+    def _new_watch(self) -> LockWatch:
+        return LockWatch(self.settings.views, self._log, self._memory, self._clock)
+
+    def _cancelled(self) -> bool:
+        return self._stop.is_set() or self._lost_leadership.is_set()
+
+    def may_go_on(self, state: RetryCallState, slot_ends: float) -> bool:
+        """Whether a failed attempt may be followed by another one."""
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, DatabaseFault) or self._cancelled() or error.reason is Reason.OVERLAP:
+            return False
+        if error.committing:
+            # refreshing again is harmless, and settles what became of the lost commit
+            return state.attempt_number < 3
+        remaining = slot_ends - self._clock.monotonic() - self.settings.deadline_seconds * 0.1
+        delay = backoff_seconds(state.attempt_number, 1.0, cap_seconds=8.0)
+        return may_retry(
+            error.error_class, attempt=state.attempt_number, delay_seconds=delay, remaining_seconds=remaining
+        )
+
+    def _retrying(self, run: Run, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, DatabaseFault):
+            return
+        self._health.failed(error)
+        self._metrics.retried()
+        self._log.emit(
+            Event.REFRESH_RETRY,
+            level="warning",
+            run_id=run.run_id,
+            attempt=state.attempt_number,
+            reason=error.reason.value,
+            sqlstate=error.sqlstate,
+            error=error.message,
+            wait_seconds=round(state.upcoming_sleep, 3),
+        )
+
+    # -- telling ---------------------------------------------------------------------------------------------
+
+    def _unknown_views(self, judgement: Judgement) -> None:
+        broken = [
+            f"{self._memory.identity.database}: the refresh function returned a row for {name}, which is not configured"
+            for name in judgement.unknown_views
+        ]
+        broken.extend(
+            f"the refresh function returned no usable row for {result.view}"
+            for result in judgement.views
+            if result.reason in (Reason.MISSING, Reason.DUPLICATED, Reason.CONTRACT)
+        )
+        if judgement.reason is Reason.CONTRACT and not broken:
+            broken.append(judgement.error or "the refresh function does not return the contract's columns")
+        if judgement.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
+            self._memory.update(problems=tuple(broken))
+
+    def _tell(self, run: Run) -> None:
+        earlier = [item for item in self._memory.runs() if item.run_id != run.run_id and item.outcome is not None]
+        before = next((item for item in earlier if item.outcome is not Outcome.SKIPPED), None)
+        broken_before = {result.view for result in before.views if not result.success} if before else set()
+        for result in run.views:
+            if not result.success and result.view not in broken_before and run.outcome is not Outcome.CANCELLED:
+                self._log.emit(
+                    Event.VIEW_FAILED,
+                    level="warning",
+                    run_id=run.run_id,
+                    view=result.view,
+                    reason=result.reason.value if result.reason else None,
+                    sqlstate=result.sqlstate,
+                    error=result.error,
+                )
+        self._guards(run, earlier)
+        level = {Outcome.OK: "info", Outcome.SKIPPED: "info", Outcome.CANCELLED: "info"}
+        if self._folded(run):
+            return
+        self._log.emit(
+            Event.REFRESH_FINISHED,
+            level=level.get(run.outcome or Outcome.UNKNOWN, "warning"),
+            run_id=run.run_id,
+            origin=run.origin.value,
+            outcome=run.outcome.value if run.outcome else None,
+            reason=run.reason.value if run.reason else None,
+            sqlstate=run.sqlstate,
+            error=run.error,
+            scheduled_at=run.scheduled_at,
+            started_at=run.started_at,
+            duration_seconds=rounded(run.duration_seconds),
+            lateness_seconds=rounded(run.lateness_seconds),
+            attempts=run.attempts,
+            isolation=run.isolation,
+            views=[view_fields(result) for result in run.views],
+        )
+
+    def _folded(self, run: Run) -> bool:
+        """Whether this line repeats what an absent database already made known: told once, then every twelfth time."""
+        if run.reason not in (Reason.CONNECT, Reason.NOT_PRIMARY):
+            self._skips.clear()
+            return False
+        self._health.slot_missed()
+        count = self._skips[Reason.CONNECT] = self._skips.get(Reason.CONNECT, 0) + 1
+        return count % _REPEATS_PER_LINE != 1
+
+    def _guards(self, run: Run, earlier: Sequence[Run]) -> None:
+        for result in run.views:
+            if not result.success:
+                continue
+            for trip in guard(
+                result,
+                earlier,
+                rows_collapse_ratio=self.settings.rows_collapse_ratio,
+                slow_factor=self.settings.slow_factor,
+            ):
+                self._metrics.guard_tripped(trip.guard, trip.view)
+                self._log.emit(
+                    Event.GUARD_TRIPPED,
+                    level="warning",
+                    run_id=run.run_id,
+                    guard=trip.guard,
+                    view=trip.view,
+                    usual=rounded(trip.usual),
+                    now=rounded(trip.now),
+                )
+
+
+class _SlotIsOver(stop_base):
+    """tenacity's stop condition: asks the cycle."""
+
+    def __init__(self, cycle: RefreshCycle, slot_ends: float) -> None:
+        self._cycle = cycle
+        self._slot_ends = slot_ends
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return not self._cycle.may_go_on(retry_state, self._slot_ends)
+
+
+def rounded(value: float | None) -> float | None:
+    """Milliseconds are as exact as anybody reads."""
+    return None if value is None else round(value, 3)
+
+
+def view_fields(result: ViewResult) -> dict[str, object]:
+    """A view's part of the canonical line; what is absent is left out."""
+    fields: dict[str, object] = {
+        "view": result.view,
+        "success": result.success,
+        "seconds": rounded(result.duration_seconds),
+        "rows": result.rows,
+    }
+    if not result.success:
+        fields |= {
+            "reason": result.reason.value if result.reason else None,
+            "sqlstate": result.sqlstate,
+            "error": result.error,
+        }
+    if result.reported_seconds is not None and result.duration_seconds is not None:
+        if abs(result.reported_seconds - result.duration_seconds) > 1.0:
+            fields["reported_seconds"] = rounded(result.reported_seconds)
+    return fields

@@ -1,0 +1,192 @@
+"""The one place that builds adapters and connects them to the cycles."""
+
+import os
+from collections.abc import Callable
+
+from analytics_refreshd import __version__
+from analytics_refreshd.app.clock import SystemClock
+from analytics_refreshd.app.database_health import DatabaseHealth
+from analytics_refreshd.app.election import Election
+from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
+from analytics_refreshd.app.memory import Identity, Memory
+from analytics_refreshd.app.probing import Prober
+from analytics_refreshd.app.recorder import Recorder
+from analytics_refreshd.app.refresh_cycle import CycleSettings, RefreshCycle, Watching
+from analytics_refreshd.app.vitals import Vitals
+from analytics_refreshd.config import Config
+from analytics_refreshd.core.model import Run
+from analytics_refreshd.core.ports import Notifier
+from analytics_refreshd.notify.delivery import Delivery
+from analytics_refreshd.observe.http import HttpServer, HttpSettings
+from analytics_refreshd.observe.logs import JsonLog, LogSettings, configure
+from analytics_refreshd.observe.metrics import PrometheusMetrics
+from analytics_refreshd.observe.systemd import SystemdNotifier
+from analytics_refreshd.postgres.alert_state import PostgresAlertStore
+from analytics_refreshd.postgres.connections import ConnectionSettings, Connector
+from analytics_refreshd.postgres.elector import PostgresLeader
+from analytics_refreshd.postgres.history import PostgresHistory
+from analytics_refreshd.postgres.refresh import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.status import PostgresStatusReader
+
+
+def connection_settings(config: Config) -> ConnectionSettings:
+    """The configuration's `[database]` as the adapters take it."""
+    database = config.database
+    keys = ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert")
+    given = {key: getattr(database, key) for key in keys}
+    return ConnectionSettings(
+        name=config.name,
+        url=database.url,
+        parameters={key: value for key, value in given.items() if value is not None},
+        app_schema=database.db_schema,
+        password_file=database.password_file,
+        password_command=tuple(database.password_command or ()),
+        connect_timeout_seconds=database.connect_timeout.total_seconds(),
+    )
+
+
+def refresh_settings(config: Config) -> RefreshSettings:
+    """The configuration's `[refresh]` as the refresher takes it."""
+    return RefreshSettings(
+        function=config.refresh.function,
+        views=tuple(config.refresh.views),
+        isolation=config.refresh.isolation,
+        parallel=config.refresh.parallel,
+        lock_timeout_seconds=config.lock_timeout_seconds,
+        statement_timeout_seconds=config.statement_timeout_seconds,
+        deadline_seconds=config.deadline_seconds,
+    )
+
+
+def cycle_settings(config: Config) -> CycleSettings:
+    """What the refresh cycle needs of the configuration."""
+    return CycleSettings(
+        views=tuple(config.refresh.views),
+        interval=config.schedule.interval,
+        deadline_seconds=config.deadline_seconds,
+        isolation=config.refresh.isolation,
+        rows_collapse_ratio=config.refresh.rows_collapse_ratio,
+        slow_factor=config.refresh.slow_factor,
+    )
+
+
+def new_memory(config: Config, clock: SystemClock) -> Memory:
+    """The memory for a process of this configuration."""
+    return Memory(
+        Identity(config.name, config.replica, __version__),
+        views=config.refresh.views,
+        limits=config.limits(),
+        isolation=config.refresh.isolation,
+        clock=clock,
+    )
+
+
+class Service:
+    """Everything a daemon consists of, built and connected, not yet started."""
+
+    def __init__(self, config: Config, *, warnings: list[str]) -> None:
+        self.config = config
+        self.warnings = warnings
+        self.clock = SystemClock()
+        self.memory = new_memory(config, self.clock)
+        replica = self.memory.identity.replica
+        self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, replica)
+        self.metrics = PrometheusMetrics(
+            config.name,
+            __version__,
+            config.refresh.views,
+            endpoints=config.queries.probes,
+            receivers=tuple(config.receivers),
+            log_lines_lost=lambda: self.log.lost,
+        )
+        self.systemd = SystemdNotifier(os.environ)
+        self.health = Vitals(self.memory, self.clock)
+        self.database = DatabaseHealth(self.memory, self.log, self.metrics, self.clock)
+        self.connector = Connector(connection_settings(config), on_reconnect=self.metrics.reconnected)
+        self.session = Session(self.connector)
+        self.status = PostgresStatusReader(self.session, config.refresh.status_function, config.refresh.views)
+        self.history = PostgresHistory(self.session)
+        self.notifier: Notifier = Delivery(receivers(config), self.log, self.metrics, self.clock)
+        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
+        self.prober = Prober(config, self.session, self.metrics, self.memory, self.clock)
+        self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
+        self.leader = PostgresLeader(self.connector)
+        self.election = Election(
+            self.leader,
+            self.memory,
+            self.log,
+            self.clock,
+            on_acquired=self._acquired,
+            on_lost=self._lost,
+            on_fault=self.database.failed,
+            on_answer=self.database.answered,
+        )
+        self.cycle = RefreshCycle(
+            cycle_settings(config),
+            refresher=self.refresher,
+            recorder=self.recorder,
+            status=self.status,
+            memory=self.memory,
+            health=self.database,
+            log=self.log,
+            metrics=self.metrics,
+            notifier=self.notifier,
+            clock=self.clock,
+            watching=Watching(self.election.watch, self.election.unwatch),
+            after_run=lambda run: self.on_finished(run),
+        )
+        self.evaluate = EvaluateCycle(
+            status=self.status,
+            history=self.history,
+            recorder=self.recorder,
+            store=PostgresAlertStore(self.session),
+            notifier=self.notifier,
+            memory=self.memory,
+            health=self.database,
+            log=self.log,
+            clock=self.clock,
+            retention=config.history.retention,
+        )
+        self.http = HttpServer(
+            HttpSettings(config.http.host, config.http.port, config.http.page), self.health, self.metrics
+        )
+        self.on_leading: Callable[[], None] = lambda: None
+        self.on_finished: Callable[[Run], None] = lambda run: None
+
+    def start_http(self) -> str:
+        """Serve metrics, probes and page; returns the address. RefreshdError where the port cannot be bound."""
+        self.metrics.watch(self.health.state)
+        return f"{self.config.http.host}:{self.http.start()}"
+
+    def apply(self, config: Config) -> list[str]:
+        """Take over what can change while running; returns the sections whose change needs a restart."""
+        fixed = ("service", "database", "receivers", "http", "history", "queries")
+        needs_restart = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
+        self.refresher.settings = refresh_settings(config)
+        self.cycle.settings = cycle_settings(config)
+        self.status.configure(config.refresh.status_function, config.refresh.views)
+        self.log.set_level(config.log.level)
+        self.metrics.configure(config.refresh.views, config.queries.probes, tuple(config.receivers))
+        self.memory.update(
+            views=tuple(config.refresh.views), limits=config.limits(), isolation=config.refresh.isolation
+        )
+        self.config = config
+        return needs_restart
+
+    def close(self, within_seconds: float) -> None:
+        """Deliver what waits, then end every thread and connection."""
+        until = self.clock.monotonic() + within_seconds
+        self.notifier.stop(max(0.1, within_seconds * 0.7))
+        self.refresher.close()
+        self.session.close()
+        self.connector.stop()
+        if self.clock.monotonic() < until:
+            self.http.close()
+
+    def _acquired(self) -> None:
+        self.evaluate.forget_adoption()
+        self.on_leading()
+
+    def _lost(self) -> None:
+        self.cycle.abandon()

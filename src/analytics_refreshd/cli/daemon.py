@@ -1,0 +1,96 @@
+"""`run` and `refresh`: the daemon, and one cycle of it."""
+
+import sys
+
+import typer
+
+from analytics_refreshd.app import daemon as process
+from analytics_refreshd.app.once import refresh_once
+from analytics_refreshd.cli.common import (
+    EXIT_FAILED,
+    EXIT_INTERNAL,
+    EXIT_OK,
+    EXIT_PARTIAL,
+    EXIT_UNREACHABLE,
+    Format,
+    FormatOption,
+    coloured,
+    config_path,
+    console,
+    load_config,
+    note,
+    print_json,
+    print_table,
+    took,
+)
+from analytics_refreshd.cli.show import run_as_json
+from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.core.model import Outcome, Reason, Run
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(run)
+    app.command()(refresh)
+
+
+def run(context: typer.Context) -> int:
+    """Run the daemon until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
+    config = load_config(context)
+    try:
+        return process.serve(
+            config, reload=lambda: load_config(context), warnings=config.warnings(config_path(context))
+        )
+    except RefreshdError as error:
+        note(f"analytics-refreshd: {error}")
+        return EXIT_INTERNAL
+
+
+def refresh(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
+    """Refresh once, now; where another refresh runs, say so and end. For cron, a CronJob, or a person."""
+    finished = refresh_once(load_config(context))
+    if output is Format.JSON:
+        print_json(run_as_json(finished))
+    else:
+        _show(finished)
+    return _exit_code(finished)
+
+
+def _exit_code(run: Run) -> int:
+    if run.reason is Reason.CONNECT and run.outcome is not Outcome.OK:
+        return EXIT_UNREACHABLE
+    match run.outcome:
+        case Outcome.OK | Outcome.SKIPPED:
+            return EXIT_OK
+        case Outcome.PARTIAL:
+            return EXIT_PARTIAL
+        case _:
+            return EXIT_FAILED
+
+
+def _show(run: Run) -> None:
+    if run.outcome is Outcome.SKIPPED:
+        why = {
+            Reason.OVERLAP: "another refresh is running; `analytics-refreshd status` shows it",
+            Reason.PAUSED: "refreshes are paused; `analytics-refreshd resume` ends that",
+        }
+        note(f"skipped: {why.get(run.reason or Reason.OTHER, run.error or 'nothing was due')}")
+        return
+    print_table(
+        ["view", "result", "took", "rows", "error"],
+        [
+            [
+                result.view,
+                coloured("ok" if result.success else "failed"),
+                took(result.duration_seconds),
+                result.rows,
+                f"{result.sqlstate or ''} {result.error or ''}".strip() or None,
+            ]
+            for result in run.views
+        ],
+    )
+    line = coloured(run.outcome.value if run.outcome else "unknown")
+    line.append(f" in {took(run.duration_seconds)}")
+    console().print(line)
+    if not run.views and run.error:
+        print(run.error, file=sys.stderr)

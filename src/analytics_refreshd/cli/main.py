@@ -1,0 +1,91 @@
+"""The entry point: commands, exit codes, and one sentence for whatever goes wrong."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from analytics_refreshd import __version__
+from analytics_refreshd.cli import daemon, demo, pausing, query, schema, show
+from analytics_refreshd.cli.common import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERNAL, EXIT_UNREACHABLE, EXIT_USAGE
+from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass, RefreshdError, UsageError
+
+app = typer.Typer(
+    name="analytics-refreshd",
+    help="Keeps the analytics views of an action log in PostgreSQL fresh, and tells the truth about it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"analytics-refreshd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Configuration file (TOML).", envvar="ANALYTICS_REFRESHD_CONFIG", metavar="FILE"),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+daemon.register(app)
+show.register(app)
+query.register(app)
+schema.register(app)
+pausing.register(app)
+demo.register(app)
+
+
+def main() -> int:
+    """Run the command line and return the exit code; the console script's entry point."""
+    try:
+        result = app(standalone_mode=False, prog_name="analytics-refreshd")
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return EXIT_USAGE
+    except ConfigError as error:
+        _say("the configuration cannot be used:")
+        for problem in error.problems:
+            _say(f"  - {problem}")
+        return EXIT_CONFIG
+    except DatabaseFault as fault:
+        state = f" (SQLSTATE {fault.sqlstate})" if fault.sqlstate else ""
+        _say(f"{fault.message}{state}")
+        return EXIT_UNREACHABLE if fault.error_class in _AWAY else EXIT_FAILED
+    except UsageError as error:
+        _say(str(error))
+        return EXIT_USAGE
+    except RefreshdError as error:
+        _say(str(error))
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # the reader of our output went away, as `| head` does; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        _say("this is a defect of analytics-refreshd; please report it with the lines above")
+        return EXIT_INTERNAL
+    return result if isinstance(result, int) else 0
+
+
+_AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
+
+
+def _say(text: str) -> None:
+    print(f"analytics-refreshd: {text}", file=sys.stderr)

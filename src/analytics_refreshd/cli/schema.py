@@ -1,0 +1,140 @@
+"""`migrate` and `check`: what the database needs, and what is wrong with it."""
+
+from typing import Annotated
+
+import typer
+
+from analytics_refreshd.app.schema import check_database, open_for_migration
+from analytics_refreshd.cli.common import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Format,
+    FormatOption,
+    config_path,
+    console,
+    load_config,
+    note,
+    print_json,
+    print_table,
+    took,
+)
+from analytics_refreshd.config import Config
+from analytics_refreshd.core.errors import ConfigError, UsageError
+from analytics_refreshd.postgres import incremental
+from analytics_refreshd.postgres import migrate as migration
+from analytics_refreshd.postgres.installed import Connection
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(migrate)
+    app.command()(check)
+
+
+def migrate(
+    context: typer.Context,
+    status: Annotated[bool, typer.Option("--status", help="Show what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print SQL for psql instead of running it.")] = False,
+    recreate_views: Annotated[
+        bool, typer.Option("--recreate-views", help="Build existing views anew where they differ from ours.")
+    ] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Drop our schema; the views and your data stay.")
+    ] = False,
+    to_incremental: Annotated[
+        bool, typer.Option("--incremental", help="Switch to refreshes that cost what changed.")
+    ] = False,
+    to_plain: Annotated[bool, typer.Option("--plain", help="Switch back to plain views.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the rollups with the plain definitions.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="With --verify: rebuild where they differ.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> int:
+    """Create or upgrade views, functions and tables; safe to repeat, and safe to run twice at once."""
+    chosen = [status, dry_run, uninstall, to_incremental, to_plain, verify]
+    if sum(chosen) > 1:
+        raise UsageError("give one of --status, --dry-run, --uninstall, --incremental, --plain and --verify")
+    if rebuild and not verify:
+        raise UsageError("--rebuild goes with --verify")
+    config = load_config(context)
+    schema = config.database.db_schema
+    with open_for_migration(config) as connection:
+        if status:
+            return _report(migration.status(connection, schema), output, done=False)
+        if dry_run:
+            typer.echo(migration.dry_run(connection, schema, recreate_views=recreate_views), nl=False)
+            return EXIT_OK
+        if uninstall:
+            dropped = migration.uninstall(connection)
+            typer.echo(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
+            return EXIT_OK
+        if to_incremental or to_plain or verify:
+            return _incremental(connection, config, to_incremental=to_incremental, verify=verify, rebuild=rebuild)
+        report = migration.migrate(connection, schema, progress=_progress, recreate_views=recreate_views)
+        return _report(report, output, done=True)
+
+
+def _progress(step: migration.Populating) -> None:
+    if step.seconds is None:
+        note(f"populating view {step.number} of {step.total}: {step.view_name} …")
+    else:
+        note(f"populating view {step.number} of {step.total}: {step.view_name} took {took(step.seconds)}")
+
+
+def _report(report: migration.MigrationReport, output: Format, *, done: bool) -> int:
+    if output is Format.JSON:
+        print_json(
+            {
+                "found": report.found,
+                "app_schema": report.app_schema,
+                "mode": report.mode,
+                "version_found": report.version_found,
+                "version": report.version,
+                "steps": list(report.steps),
+                "warnings": list(report.warnings),
+                "done": done,
+            }
+        )
+        return EXIT_OK
+    out = console()
+    out.print(f"found: {report.found} (version {report.version_found}, {report.mode})", markup=False)
+    for step in report.steps:
+        out.print(f"  {'done' if done else 'to do'}: {step}", markup=False)
+    if not report.steps:
+        out.print("  nothing to do", markup=False)
+    for warning in report.warnings:
+        note(f"note: {warning}")
+    return EXIT_OK
+
+
+def _incremental(connection: Connection, config: Config, *, to_incremental: bool, verify: bool, rebuild: bool) -> int:
+    schema = config.database.db_schema
+    if to_incremental:
+        incremental.install(connection, schema, progress=note)
+        typer.echo("refreshes are incremental from now on")
+        return EXIT_OK
+    if not verify:
+        incremental.uninstall_to_plain(connection, schema, progress=note)
+        typer.echo("the views are plain again")
+        return EXIT_OK
+    report = incremental.verify(connection, schema)
+    return EXIT_OK if report.exact else EXIT_FAILED
+
+
+def check(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
+    """Look at configuration, connection, privileges and database, and say what to do about each finding."""
+    config = load_config(context)
+    findings = check_database(config)
+    findings = [*((f.name, f.level, f.text, f.remedy) for f in findings)]
+    for warning in config.warnings(config_path(context)):
+        findings.insert(0, ("configuration", "warning", warning, None))
+    if output is Format.JSON:
+        print_json([dict(zip(("name", "level", "text", "remedy"), finding, strict=True)) for finding in findings])
+    else:
+        print_table(["check", "result", "finding"], [finding[:3] for finding in findings])
+        for name, _, _, remedy in findings:
+            if remedy:
+                typer.echo(f"\n{name}:\n  {remedy}")
+    return EXIT_FAILED if any(level == "error" for _, level, _, _ in findings) else EXIT_OK
+
+
+__all__ = ["ConfigError", "register"]
