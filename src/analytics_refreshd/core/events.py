@@ -25,6 +25,7 @@ class Event(StrEnum):
     HISTORY_PENDING = "history.pending"
     LEADER_ACQUIRED = "leader.acquired"
     LEADER_LOST = "leader.lost"
+    LIBRARY_MESSAGE = "library.message"
     REFRESH_FINISHED = "refresh.finished"
     REFRESH_PAUSED = "refresh.paused"
     REFRESH_RESUMED = "refresh.resumed"
@@ -57,6 +58,7 @@ MEANING: dict[Event, str] = {
     Event.HISTORY_PENDING: "runs could not be written to history and wait in memory",
     Event.LEADER_ACQUIRED: "this replica refreshes from now on",
     Event.LEADER_LOST: "this replica no longer refreshes",
+    Event.LIBRARY_MESSAGE: "an error that a library logged (its warnings: level debug)",
     Event.REFRESH_FINISHED: "the canonical line of a cycle: outcome, durations, rows and errors of every view",
     Event.REFRESH_PAUSED: "refreshes are suspended until the time given",
     Event.REFRESH_RESUMED: "refreshes are no longer suspended",

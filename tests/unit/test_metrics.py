@@ -1,0 +1,369 @@
+"""Metrics: names, labels, what is there from the first scrape, and what must not be."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.core.model import VIEWS, Delta, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult
+from analytics_refreshd.core.ports import Metrics, ServiceState
+from analytics_refreshd.observe.metric_names import METRICS
+from analytics_refreshd.observe.metrics import PrometheusMetrics
+from tests.support.states import MONOTONIC, NOW, FixedHealth, healthy, run_at
+
+
+class Scraped(dict[tuple[str, frozenset[tuple[str, str]]], float]):
+    """Samples by name and labels, `database` left out after it was checked."""
+
+    def value(self, name: str, /, **labels: str) -> float | None:
+        return self.get((name, frozenset(labels.items())))
+
+    def names(self) -> set[str]:
+        return {name for name, _ in self}
+
+    def labels(self, name: str) -> list[Mapping[str, str]]:
+        return [dict(labels) for found, labels in self if found == name]
+
+
+def scrape(metrics: PrometheusMetrics) -> Scraped:
+    samples = Scraped()
+    for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
+        for sample in family.samples:
+            if sample.name.startswith("analytics_"):
+                labels = dict(sample.labels)
+                assert labels.pop("database") == "orders"
+                samples[sample.name, frozenset(labels.items())] = sample.value
+    return samples
+
+
+def make(state: ServiceState | None = None, **options: object) -> PrometheusMetrics:
+    given = {"receivers": ("ops",), "endpoints": ("actions/hourly",), "monotonic": lambda: MONOTONIC} | options
+    metrics = PrometheusMetrics("orders", "0.1.0", VIEWS, **given)  # type: ignore[arg-type]
+    if state is not None:
+        metrics.watch(FixedHealth(state))
+    return metrics
+
+
+def test_implements_the_port() -> None:
+    """The class is what the rest of the daemon asks for."""
+    port: Metrics = make()
+    assert port is not None
+
+
+def test_every_described_metric_is_exported_and_no_other() -> None:
+    """The table of names, from which the README's comes, is the truth."""
+    text = generate_latest(make(healthy()).registry).decode()
+    exported = set(re.findall(r"^# TYPE (analytics_\w+) (\w+)$", text, re.M))
+    assert exported == {(metric.name, metric.kind) for metric in METRICS}
+    for metric in METRICS:
+        assert f"# HELP {metric.name} {metric.help}" in text
+
+
+def test_every_name_of_the_design_is_there() -> None:
+    """The four frozen names, their canonical twins, and the rest."""
+    names = {metric.name for metric in METRICS}
+    assert names >= {
+        "analytics_view_age_minutes",
+        "analytics_refresh_duration_seconds",
+        "analytics_query_duration_seconds",
+        "analytics_success_rate_percent",
+        "analytics_view_last_success_timestamp_seconds",
+        "analytics_refresh_run_duration_seconds",
+        "analytics_query_run_duration_seconds",
+        "analytics_view_rows",
+        "analytics_view_size_bytes",
+        "analytics_view_refresh_success",
+        "analytics_refreshes_total",
+        "analytics_refresh_failures_total",
+        "analytics_runs_total",
+        "analytics_runs_skipped_total",
+        "analytics_run_retries_total",
+        "analytics_cycle_duration_seconds",
+        "analytics_run_lateness_seconds",
+        "analytics_next_run_timestamp_seconds",
+        "analytics_latency_p95_seconds",
+        "analytics_threshold",
+        "analytics_alerts_firing",
+        "analytics_alert_deliveries_total",
+        "analytics_alert_delivery_failures_total",
+        "analytics_leader",
+        "analytics_database_up",
+        "analytics_database_reconnects_total",
+        "analytics_history_write_failures_total",
+        "analytics_history_pending",
+        "analytics_clock_steps_total",
+        "analytics_config_last_reload_success",
+        "analytics_build_info",
+        "analytics_paused",
+        "analytics_delta_rows",
+    }
+
+
+def test_known_series_exist_from_the_first_scrape() -> None:
+    """A counter that appears with its first failure hides that failure from rate()."""
+    found = scrape(make())
+    for view in VIEWS:
+        assert found.value("analytics_refreshes_total", view=view) == 0
+        assert found.value("analytics_refresh_failures_total", view=view, reason="lock_timeout") == 0
+        assert found.value("analytics_refresh_run_duration_seconds_count", view=view) == 0
+    for outcome in Outcome:
+        assert found.value("analytics_runs_total", outcome=outcome.value) == 0
+    assert found.value("analytics_runs_skipped_total", reason="overlap") == 0
+    assert found.value("analytics_alert_deliveries_total", receiver="ops") == 0
+    assert found.value("analytics_alert_delivery_failures_total", receiver="ops") == 0
+    assert found.value("analytics_query_run_duration_seconds_count", endpoint="actions/hourly") == 0
+    assert found.value("analytics_build_info", version="0.1.0") == 1
+    assert found.value("analytics_config_last_reload_success") == 1
+    assert found.value("analytics_run_retries_total") == 0
+    assert found.value("analytics_clock_steps_total") == 0
+
+
+@pytest.mark.fault
+def test_G11_unknown_is_absent_not_zero() -> None:
+    """Before anything was read no gauge claims a value that looks fresh."""
+    state = healthy(rates=Rates(0, None, None), runs=(), next_run_at=None)
+    empty = replace(state.views[0], age=None, rows=None, size_bytes=None, last=None)
+    unknown = replace(state.views[1], age=replace(state.views[1].age, seconds=None, last_success_at=None))
+    found = scrape(make(replace(state, views=(empty, unknown))))
+    for name in ("analytics_view_age_minutes", "analytics_view_last_success_timestamp_seconds"):
+        assert found.labels(name) == []
+    assert found.labels("analytics_view_age_known") == [{"view": unknown.view}]
+    assert found.value("analytics_view_age_known", view=unknown.view) == 0
+    for name in ("analytics_view_rows", "analytics_refresh_duration_seconds", "analytics_view_refresh_success"):
+        assert found.value(name, view=empty.view) is None
+    for name in (
+        "analytics_success_rate_percent",
+        "analytics_latency_p95_seconds",
+        "analytics_next_run_timestamp_seconds",
+        "analytics_run_lateness_seconds",
+        "analytics_delta_rows",
+    ):
+        assert found.labels(name) == []
+    assert found.value("analytics_executions") == 0
+
+
+def test_the_age_climbs_while_the_loop_hangs() -> None:
+    """Age at scrape is the age last evaluated plus the monotonic time since."""
+    clock = [MONOTONIC]
+    metrics = make(healthy(), monotonic=lambda: clock[0])
+    assert scrape(metrics).value("analytics_view_age_minutes", view=VIEWS[0]) == pytest.approx((150 + 5) / 60)
+    clock[0] += 3600
+    found = scrape(metrics)
+    assert found.value("analytics_view_age_minutes", view=VIEWS[0]) == pytest.approx((150 + 5 + 3600) / 60)
+    moment = (NOW - timedelta(seconds=150)).timestamp()
+    assert found.value("analytics_view_last_success_timestamp_seconds", view=VIEWS[0]) == moment
+    evaluated = found.value("analytics_last_evaluation_timestamp_seconds")
+    assert evaluated == pytest.approx((NOW - timedelta(seconds=5)).timestamp())
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("role", [Role.STANDBY, Role.STARTING, Role.DRAINING])
+def test_G6_standbys_export_no_view(role: Role) -> None:
+    """A replica that lost the lead keeps no frozen freshness, not even of runs that it made itself."""
+    metrics = make(healthy(role=role))
+    metrics.run_finished(run_at(1, NOW))
+    found = scrape(metrics)
+    assert found.value("analytics_leader") == 0
+    for metric in METRICS:
+        if metric.leader_only:
+            assert found.labels(metric.name) == [], metric.name
+    assert scrape(make(healthy())).value("analytics_leader") == 1
+
+
+def test_a_run_counts_its_views_and_their_failures() -> None:
+    """Runs by outcome, refreshes and failures by view, durations as last value and as histogram."""
+    metrics = make(healthy())
+    metrics.run_finished(run_at(1, NOW, outcome=Outcome.PARTIAL, failed=[VIEWS[2]], seconds=0.7))
+    found = scrape(metrics)
+    assert found.value("analytics_runs_total", outcome="partial") == 1
+    assert found.value("analytics_refreshes_total", view=VIEWS[0]) == 1
+    assert found.value("analytics_refresh_failures_total", view=VIEWS[2], reason="data") == 1
+    assert found.value("analytics_refresh_failures_total", view=VIEWS[0], reason="data") == 0
+    assert found.value("analytics_refresh_duration_seconds", view=VIEWS[0]) == 0.7
+    assert found.value("analytics_refresh_run_duration_seconds_sum", view=VIEWS[0]) == 0.7
+    assert found.value("analytics_view_refresh_success", view=VIEWS[0]) == 1
+    assert found.value("analytics_view_refresh_success", view=VIEWS[2]) == 0
+    assert found.value("analytics_run_lateness_seconds") == 0.01
+    assert found.value("analytics_view_rows", view=VIEWS[2]) == 12_345
+
+
+@pytest.mark.fault
+def test_G10_after_a_restart_the_last_run_is_read_from_history() -> None:
+    """Last duration, success and last success are there before this process has run anything."""
+    found = scrape(make(healthy()))
+    assert found.value("analytics_refresh_duration_seconds", view=VIEWS[0]) == pytest.approx(0.3)
+    assert found.value("analytics_view_refresh_success", view=VIEWS[0]) == 1
+    assert found.value("analytics_view_last_success_timestamp_seconds", view=VIEWS[0]) is not None
+
+
+def test_each_counting_method_moves_its_own_series() -> None:
+    """One call, one series."""
+    metrics = make()
+    metrics.slot_skipped(Reason.OVERLAP)
+    metrics.retried()
+    metrics.cycle_finished(1.5)
+    metrics.reconnected()
+    metrics.clock_stepped()
+    metrics.history_write_failed()
+    metrics.delivered("ops")
+    metrics.delivery_failed("ops")
+    metrics.probed("actions/hourly", 0.02)
+    metrics.guard_tripped("rows_collapsed", VIEWS[0])
+    metrics.config_reloaded(False)
+    found = scrape(metrics)
+    moved = {(name, *sorted(dict(labels).items())): value for (name, labels), value in found.items() if value}
+    moved = {key: value for key, value in moved.items() if not key[0].endswith("_bucket")}
+    assert moved == {
+        ("analytics_runs_total", ("outcome", "skipped")): 1,
+        ("analytics_runs_skipped_total", ("reason", "overlap")): 1,
+        ("analytics_run_retries_total",): 1,
+        ("analytics_cycle_duration_seconds_count",): 1,
+        ("analytics_cycle_duration_seconds_sum",): 1.5,
+        ("analytics_database_reconnects_total",): 1,
+        ("analytics_clock_steps_total",): 1,
+        ("analytics_history_write_failures_total",): 1,
+        ("analytics_alert_deliveries_total", ("receiver", "ops")): 1,
+        ("analytics_alert_delivery_failures_total", ("receiver", "ops")): 1,
+        ("analytics_query_duration_seconds", ("endpoint", "actions/hourly")): 0.02,
+        ("analytics_query_run_duration_seconds_count", ("endpoint", "actions/hourly")): 1,
+        ("analytics_query_run_duration_seconds_sum", ("endpoint", "actions/hourly")): 0.02,
+        ("analytics_guard_trips_total", ("guard", "rows_collapsed"), ("view", VIEWS[0])): 1,
+        ("analytics_build_info", ("version", "0.1.0")): 1,
+    }
+    assert found.value("analytics_config_last_reload_success") == 0
+
+
+def test_thresholds_are_the_configured_limits() -> None:
+    """Rules compare with what this daemon was told, by view where a limit is a view's."""
+    limits = Limits(interval_seconds=60, max_age_seconds={VIEWS[0]: 3600}, critical_age_seconds={VIEWS[0]: 9000})
+    found = scrape(make(healthy(limits=limits)))
+    by_name = {labels["name"] for labels in found.labels("analytics_threshold")}
+    assert by_name == {
+        "view_age_seconds",
+        "view_age_critical_seconds",
+        "refresh_slow_seconds",
+        "success_rate_percent_min",
+        "latency_p95_seconds_max",
+        "interval_seconds",
+        "database_unavailable_seconds",
+        "min_executions",
+        "history_failing_seconds",
+        "no_leader_seconds",
+        "failed_after_runs",
+        "slow_after_runs",
+        "resolve_after_runs",
+        "stale_for_seconds",
+    }
+    assert found.value("analytics_threshold", name="view_age_seconds", view=VIEWS[0]) == 3600
+    assert found.value("analytics_threshold", name="view_age_critical_seconds", view=VIEWS[0]) == 9000
+    assert found.value("analytics_threshold", name="view_age_seconds", view=VIEWS[1]) == 120
+    assert found.value("analytics_threshold", name="view_age_critical_seconds", view=VIEWS[1]) == 240
+    assert found.value("analytics_threshold", name="success_rate_percent_min", view="") == 90
+
+
+def test_alerts_are_0_or_1_for_every_alert_and_view() -> None:
+    """A firing alert is 1, a pending or absent one 0, and the series is always there."""
+    firing = AlertRecord(Alert.VIEW_STALE, VIEWS[1], AlertState.FIRING, Severity.WARNING, NOW)
+    pending = AlertRecord(Alert.NO_LEADER, "", AlertState.PENDING, Severity.WARNING, NOW)
+    found = scrape(make(healthy(alerts=(firing, pending))))
+    assert found.value("analytics_alerts_firing", alert="AnalyticsViewStale", view=VIEWS[1]) == 1
+    assert found.value("analytics_alerts_firing", alert="AnalyticsViewStale", view=VIEWS[0]) == 0
+    assert found.value("analytics_alerts_firing", alert="AnalyticsNoLeader", view="") == 0
+    assert len(found.labels("analytics_alerts_firing")) == 3 * len(VIEWS) + 7
+
+
+def test_pause_delta_and_rates() -> None:
+    """A pause counts while it lasts; the backlog and the 24 hours' figures are as read."""
+    pause = Pause(NOW - timedelta(hours=1), NOW + timedelta(seconds=10), "upgrade")
+    clock = [MONOTONIC]
+    metrics = make(healthy(pause=pause, delta=Delta("incremental", 77)), monotonic=lambda: clock[0])
+    found = scrape(metrics)
+    assert found.value("analytics_paused") == 1
+    assert found.value("analytics_delta_rows") == 77
+    assert found.value("analytics_success_rate_percent") == 98.63
+    assert found.value("analytics_latency_p95_seconds") == 0.412
+    clock[0] += 11
+    assert scrape(metrics).value("analytics_paused") == 0
+
+
+@pytest.mark.fault
+def test_G4_a_broken_state_does_not_hide_the_counters() -> None:
+    """Where the picture of the daemon cannot be had, counters are served and gauges are absent."""
+
+    class Broken:
+        def state(self) -> ServiceState:
+            raise RuntimeError("no state")
+
+    metrics = make()
+    metrics.watch(Broken())
+    metrics.retried()
+    found = scrape(metrics)
+    assert found.value("analytics_run_retries_total") == 1
+    assert found.labels("analytics_leader") == []
+
+
+@pytest.mark.fault
+def test_G5_view_removed_from_the_configuration() -> None:
+    """After a reload the series of names that are gone disappear, and the others keep their counts."""
+    metrics = make(healthy())
+    metrics.run_finished(run_at(1, NOW))
+    metrics.probed("actions/hourly", 1)
+    metrics.delivered("ops")
+    metrics.configure(VIEWS[:2], ("triggers/idle",), ())
+    found = scrape(metrics)
+    for _, labels in found:
+        assert dict(labels).get("view", "") in ("", *VIEWS[:2])
+        assert dict(labels).get("endpoint", "triggers/idle") == "triggers/idle"
+        assert "receiver" not in dict(labels)
+    assert found.value("analytics_refreshes_total", view=VIEWS[0]) == 1
+
+
+@pytest.mark.fault
+def test_G12_multiprocess_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of dead processes would be added up: the daemon says what to unset."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/nowhere")
+    with pytest.raises(RefreshdError, match="PROMETHEUS_MULTIPROC_DIR"):
+        make()
+
+
+@pytest.mark.fault
+def test_H7_label_explosion() -> None:
+    """Ten thousand unknown names are one series, `other`."""
+    metrics = make(healthy())
+    before = len(scrape(metrics))
+    for number in range(10_000):
+        metrics.probed(f"endpoint-{number}", 0.1)
+        metrics.delivered(f"receiver-{number}")
+        metrics.guard_tripped(f"guard-{number}", f"view-{number}")
+    strange = tuple(ViewResult(f"view-{number}", False, Reason.OTHER) for number in range(10_000))
+    metrics.run_finished(replace(run_at(1, NOW), views=strange))
+    found = scrape(metrics)
+    assert found.value("analytics_refreshes_total", view="other") == 10_000
+    assert len(found) - before < 60
+
+
+def test_log_lines_lost_are_exported() -> None:
+    """What the log could not write shows where somebody looks."""
+    assert scrape(make(log_lines_lost=lambda: 5)).value("analytics_log_lines_lost_total") == 5
+
+
+def test_promtool_finds_nothing_but_the_frozen_unit() -> None:
+    """`promtool check metrics` complains of analytics_view_age_minutes' unit alone."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    metrics = make(healthy(delta=Delta("incremental", 1)))
+    metrics.run_finished(run_at(1, NOW))
+    metrics.probed("actions/hourly", 0.2)
+    text = generate_latest(metrics.registry)
+    result = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    complaints = (result.stderr + result.stdout).decode().strip().splitlines()
+    assert [line.split(" ")[0] for line in complaints] == ["analytics_view_age_minutes"], complaints
