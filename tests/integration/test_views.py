@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support import brute_force
-from tests.support.brute_force import Action
+from tests.support import view_figures
+from tests.support.view_figures import Action
 
 Connection = psycopg.Connection[Any]
 
@@ -141,12 +141,12 @@ def test_views_agree_with_brute_force(connection: Connection, seed: int) -> None
     insert(connection, actions)
     for _ in range(2):
         assert all(success for _, _, success, _ in refresh(connection).values())
-    assert table(connection, "action_metrics_hourly", 3) == brute_force.action_metrics_hourly(actions)
+    assert table(connection, "action_metrics_hourly", 3) == view_figures.action_metrics_hourly(actions)
     summary = table(connection, "trigger_performance_summary", 1)
-    assert hours_to_6_decimals(summary) == brute_force.trigger_performance_summary(actions)
-    assert set(table(connection, "recent_failures", 1)) == brute_force.recent_failures(actions, now)
+    assert hours_to_6_decimals(summary) == view_figures.trigger_performance_summary(actions)
+    assert set(table(connection, "recent_failures", 1)) == view_figures.recent_failures(actions, now)
     distribution = table(connection, "action_type_distribution", 1)
-    assert distribution == brute_force.action_type_distribution(actions, now)
+    assert distribution == view_figures.action_type_distribution(actions, now)
     assert sum(Decimal(str(row[3])) for row in distribution.values()) == pytest.approx(100, abs=0.03)
 
 
