@@ -1,0 +1,127 @@
+"""What a person should know before reading any figure, in words: for the head of the page and for status.json."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from analytics_refreshd.core.alerting import AlertState
+from analytics_refreshd.core.model import Role
+from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.core.staleness import Verdict
+from analytics_refreshd.core.wording import blocked_by, seconds_in_words
+from analytics_refreshd.observe import reading
+
+_SILENT_SECONDS = 90.0
+_SCHEDULER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One sentence; `bad` where somebody should act, `warn` where somebody should know, `info` otherwise."""
+
+    level: Literal["bad", "warn", "info"]
+    text: str
+
+
+def notices(state: ServiceState, monotonic: float) -> list[Notice]:
+    """Everything unusual, the worst first."""
+    found = [*_database(state, monotonic), *_loop(state, monotonic), *_leadership(state), *_now(state, monotonic)]
+    if not state.history_available:
+        found.append(Notice("info", "History is kept in memory only: analytics-refreshd migrate installs its tables."))
+    if state.history_pending:
+        found.append(Notice("warn", f"{state.history_pending} runs wait in memory to be written to history."))
+    found.extend(Notice("warn", text) for text in state.problems)
+    return sorted(found, key=lambda notice: ("bad", "warn", "info").index(notice.level))
+
+
+def _database(state: ServiceState, monotonic: float) -> list[Notice]:
+    if state.database_up:
+        return []
+    if state.database_down_since is None:
+        return [Notice("warn", "The database has not answered yet.")]
+    away = (reading.now(state, monotonic) - state.database_down_since).total_seconds()
+    since = f"{state.database_down_since:%Y-%m-%d %H:%M} UTC ({seconds_in_words(max(0.0, away))})"
+    reason = f": {state.database_error}" if state.database_error else ""
+    return [
+        Notice(
+            "bad", f"The database has not answered since {since}{reason}. Ages below count on from what was read last."
+        )
+    ]
+
+
+def _loop(state: ServiceState, monotonic: float) -> list[Notice]:
+    found = []
+    scheduler = state.scheduler_seen_monotonic
+    if scheduler is not None and monotonic - scheduler > _SCHEDULER_SECONDS:
+        silent = seconds_in_words(monotonic - scheduler)
+        found.append(Notice("bad", f"The scheduler has given no sign of life for {silent}: restart this daemon."))
+    since = reading.since_evaluation_seconds(state, monotonic)
+    if state.evaluated_monotonic is None:
+        found.append(Notice("info", "Nothing has been evaluated yet."))
+    elif since > _SILENT_SECONDS and state.database_up:
+        found.append(Notice("bad", f"Nothing has been evaluated for {seconds_in_words(since)}: the loop may hang."))
+    deadline = state.run_deadline_monotonic
+    if deadline is not None and monotonic > deadline:
+        over = seconds_in_words(monotonic - deadline)
+        found.append(Notice("bad", f"The refresh under way passed its deadline {over} ago."))
+    overdue = _overdue_seconds(state, monotonic)
+    if overdue is not None and state.progress is None:
+        found.append(Notice("bad", f"The next run is overdue by {seconds_in_words(overdue)}."))
+    return found
+
+
+def _overdue_seconds(state: ServiceState, monotonic: float) -> float | None:
+    if state.next_run_at is None or state.pause is not None or state.role is not Role.LEADER:
+        return None
+    late = (reading.now(state, monotonic) - state.next_run_at).total_seconds()
+    return late if late > max(_SCHEDULER_SECONDS, state.limits.interval_seconds / 2) else None
+
+
+def _leadership(state: ServiceState) -> list[Notice]:
+    leader = state.leader
+    if state.role is Role.LEADER:
+        return []
+    if state.role is Role.DRAINING:
+        return [Notice("warn", "This replica is shutting down.")]
+    if leader is None:
+        return [Notice("warn", "No replica holds the leader lock: nothing is refreshed.")] if state.database_up else []
+    if not leader.ours:
+        text = f"The leader lock is held by pid {leader.pid}, which is not one of our daemons: nothing is refreshed."
+        return [Notice("bad", text)]
+    return [Notice("info", f"This replica stands by; {leader.replica} refreshes.")]
+
+
+def _now(state: ServiceState, monotonic: float) -> list[Notice]:
+    found = []
+    if state.pause is not None:
+        by = f" by {state.pause.created_by}" if state.pause.created_by else ""
+        until = f"{state.pause.ends_at:%Y-%m-%d %H:%M} UTC"
+        found.append(Notice("warn", f"Refreshes are paused{by} until {until}: {state.pause.reason}"))
+    progress = state.progress
+    if progress is not None:
+        elapsed = progress.elapsed_seconds + max(0.0, monotonic - state.taken_monotonic)
+        what = f" of {progress.view}" if progress.view else ""
+        text = f"A refresh{what} has been running for {seconds_in_words(elapsed)}"
+        if progress.blocker is not None:
+            found.append(Notice("warn", f"{text} and {blocked_by(progress.blocker, progress.waiting_seconds)}."))
+        else:
+            found.append(Notice("info", f"{text}."))
+    return found
+
+
+def headline(state: ServiceState, monotonic: float) -> Notice:
+    """The whole page in one sentence."""
+    firing = sum(record.state is AlertState.FIRING for record in state.alerts)
+    alerts = f"; {firing} alert{'s fire' if firing > 1 else ' fires'}" if firing else ""
+    total = len(state.views)
+    if not state.views or all(view.age is None for view in state.views):
+        return Notice("bad" if firing else "warn", f"Nothing is known about the views yet{alerts}")
+    verdicts = [reading.current_verdict(state, view, monotonic) for view in state.views]
+    bad = sum(verdict in (Verdict.STALE, Verdict.UNKNOWN) for verdict in verdicts)
+    late = sum(verdict is Verdict.LATE for verdict in verdicts)
+    if bad:
+        return Notice("bad", f"{bad} of {total} views stale{alerts}")
+    if not state.database_up:
+        return Notice("bad", f"The database does not answer{alerts}")
+    if late:
+        return Notice("bad" if firing else "warn", f"{late} of {total} views late{alerts}")
+    return Notice("bad" if firing else "info", f"All {total} views fresh{alerts}")

@@ -1,0 +1,72 @@
+"""The last 24 hours as a row of slots, each with the run that it held."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from analytics_refreshd.core.model import Limits, Outcome, Run
+
+_HOURS = 24
+_SHORTEST_SECONDS = 300.0
+"""Slots shorter than this share a cell, so that a fast schedule stays as small as the usual one."""
+
+STATES = ("none", "ok", "running", "slow", "skipped", "partial", "failed")
+"""What a cell can be, from the most harmless to the worst; of several runs in a cell the worst shows."""
+
+_OF_OUTCOME = {
+    None: "running",
+    Outcome.OK: "ok",
+    Outcome.PARTIAL: "partial",
+    Outcome.FAILED: "failed",
+    Outcome.TIMEOUT: "failed",
+    Outcome.UNKNOWN: "failed",
+    Outcome.CANCELLED: "skipped",
+    Outcome.SKIPPED: "skipped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One slot, or several short ones. `run` is the worst of its `count` runs; None where there was none."""
+
+    starts_at: datetime
+    state: str
+    run: Run | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The cells, oldest first, each `cell_seconds` long; the last one is under way."""
+
+    cell_seconds: float
+    cells: tuple[Cell, ...]
+
+
+def state_of(run: Run, limits: Limits) -> str:
+    """A run as one of `STATES`; slow where any view took longer than the limit."""
+    state = _OF_OUTCOME[run.outcome]
+    slow = any((result.duration_seconds or 0.0) > limits.slow_seconds for result in run.views)
+    return "slow" if state == "ok" and slow else state
+
+
+def timeline(runs: Sequence[Run], limits: Limits, now: datetime) -> Timeline:
+    """Lay `runs` into the cells of the 24 hours that end with the cell of `now`."""
+    interval = max(1.0, limits.interval_seconds)
+    cell_seconds = interval * math.ceil(_SHORTEST_SECONDS / interval) if interval < _SHORTEST_SECONDS else interval
+    count = max(1, round(_HOURS * 3600 / cell_seconds))
+    last = math.floor(now.timestamp() / cell_seconds)
+    held: dict[int, list[Run]] = {}
+    for run in runs:
+        at = run.scheduled_at or run.started_at
+        number = math.floor(at.timestamp() / cell_seconds)
+        if last - count < number <= last:
+            held.setdefault(number, []).append(run)
+    cells = []
+    for number in range(last - count + 1, last + 1):
+        starts_at = datetime.fromtimestamp(0, UTC) + timedelta(seconds=number * cell_seconds)
+        found = held.get(number, [])
+        worst = max(found, key=lambda run: STATES.index(state_of(run, limits)), default=None)
+        cells.append(Cell(starts_at, state_of(worst, limits) if worst else "none", worst, len(found)))
+    return Timeline(cell_seconds, tuple(cells))

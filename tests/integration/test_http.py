@@ -1,0 +1,321 @@
+"""The HTTP port, over real sockets."""
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.core.model import VIEWS, Role
+from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.observe.http import HttpServer, HttpSettings
+from analytics_refreshd.observe.metrics import PrometheusMetrics
+from tests.support.states import MONOTONIC, FixedHealth, healthy
+from tests.support.waiting import eventually
+
+
+class Running:
+    """A server on a free port, and what stands behind it."""
+
+    def __init__(self, *, page: bool = True, request_seconds: float = 10.0) -> None:
+        self.health = FixedHealth(healthy())
+        metrics = PrometheusMetrics("orders", "0.1.0", VIEWS, monotonic=lambda: MONOTONIC)
+        metrics.watch(self.health)
+        settings = HttpSettings(port=0, page=page)
+        self.server = HttpServer(
+            settings, self.health, metrics.registry, monotonic=lambda: MONOTONIC, request_seconds=request_seconds
+        )
+        self.port = self.server.start()
+
+    def ask(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> tuple[http.client.HTTPResponse, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response, response.read().decode()
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    made = Running()
+    yield made
+    made.server.close()
+
+
+def test_each_path_answers_for_itself(running: Running) -> None:
+    """Metrics, probes, leadership, page and data, each with its type."""
+    for path, content_type, part in (
+        ("/metrics", "text/plain", "analytics_view_age_minutes{"),
+        ("/livez", "text/plain", "ok\n"),
+        ("/readyz", "text/plain", "ready\n"),
+        ("/leader", "text/plain", "leader\n"),
+        ("/", "text/html", "<!doctype html>"),
+        ("/status.json", "application/json", '"database":"orders"'),
+    ):
+        response, text = running.ask(path)
+        assert response.status == 200, path
+        assert str(response.getheader("Content-Type")).startswith(content_type)
+        assert part in text
+
+
+def test_probes_say_why_not(running: Running) -> None:
+    """503 carries the reason; liveness, readiness and leadership are three questions."""
+    running.health.live_answer = (False, "the scheduler has given no sign of life for 40 s")
+    running.health.ready_answer = (False, "the database does not answer")
+    running.health.current = healthy(role=Role.STANDBY)
+    for path, expected in (
+        ("/livez", "the scheduler has given no sign of life for 40 s\n"),
+        ("/readyz", "the database does not answer\n"),
+        ("/leader", "standby\n"),
+    ):
+        response, text = running.ask(path)
+        assert (response.status, text) == (503, expected)
+
+
+@pytest.mark.fault
+def test_G7_probes_while_the_database_is_down(running: Running) -> None:
+    """Liveness does not depend on the database, readiness does; both are answered from memory."""
+    running.health.current = healthy(database_up=False)
+    running.health.ready_answer = (False, "the database does not answer")
+    assert running.ask("/livez")[0].status == 200
+    assert running.ask("/readyz")[0].status == 503
+    assert running.ask("/metrics")[0].status == 200
+
+
+@pytest.mark.fault
+def test_G8_probe_while_a_run_hangs(running: Running) -> None:
+    """A liveness that ended is told with its reason, for the supervisor to restart the process."""
+    running.health.live_answer = (False, "the run passed its deadline by 31 s")
+    response, text = running.ask("/livez")
+    assert (response.status, text) == (503, "the run passed its deadline by 31 s\n")
+
+
+@pytest.mark.fault
+def test_G9_unknown_paths_and_methods(running: Running) -> None:
+    """Nothing but the six paths is served, and nothing can be asked to act."""
+    for path in ("/anything", "/metrics/", "/metrics/x", "/favicon.ico", "/LIVEZ", "/status.json/.."):
+        assert running.ask(path)[0].status == 404, path
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        response, text = running.ask("/metrics", method)
+        assert response.status == 405, method
+        assert response.getheader("Allow") == "GET, HEAD"
+        assert "analytics_" not in text
+
+
+def test_head_has_the_headers_and_no_body(running: Running) -> None:
+    """HEAD tells the length that GET would have."""
+    for path in ("/livez", "/metrics", "/", "/status.json"):
+        response, text = running.ask(path, "HEAD")
+        assert response.status == 200
+        assert int(str(response.getheader("Content-Length"))) > 0
+        assert text == ""
+
+
+def test_security_headers_are_on_every_answer(running: Running) -> None:
+    """No caching, sniffing, framing or referrer; a policy that allows nothing but the page's own style and script."""
+    for path in ("/metrics", "/livez", "/", "/status.json", "/nowhere"):
+        response, _ = running.ask(path)
+        assert response.getheader("Cache-Control") == "no-store"
+        assert response.getheader("X-Content-Type-Options") == "nosniff"
+        assert response.getheader("X-Frame-Options") == "DENY"
+        assert response.getheader("Referrer-Policy") == "no-referrer"
+        assert response.getheader("Server") is None
+        policy = str(response.getheader("Content-Security-Policy"))
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+
+
+def test_openmetrics_and_gzip_are_negotiated(running: Running) -> None:
+    """Prometheus gets the format that it asks for."""
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    connection.request("GET", "/metrics", headers=accept)
+    response = connection.getresponse()
+    assert str(response.getheader("Content-Type")).startswith("application/openmetrics-text")
+    assert response.getheader("Content-Encoding") == "gzip"
+    assert response.read()[:2] == b"\x1f\x8b"
+    connection.close()
+
+
+def test_the_page_can_be_turned_off() -> None:
+    """With page = false neither the page nor its data is served; metrics and probes are."""
+    made = Running(page=False)
+    try:
+        assert [made.ask(path)[0].status for path in ("/", "/status.json")] == [404, 404]
+        assert [made.ask(path)[0].status for path in ("/metrics", "/livez", "/readyz")] == [200, 200, 200]
+    finally:
+        made.server.close()
+
+
+@pytest.mark.fault
+def test_G1_port_in_use(running: Running) -> None:
+    """A taken port is one clear sentence that names it."""
+    second = HttpServer(HttpSettings(port=running.port), running.health, PrometheusMetrics("d", "1", ()).registry)
+    with pytest.raises(RefreshdError, match=rf"cannot listen on 127\.0\.0\.1:{running.port}: .*in use"):
+        second.start()
+    second.close()
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "a..b"])
+def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
+    """A host that this machine does not have is one clear sentence."""
+    server = HttpServer(
+        HttpSettings(host=host, port=0), FixedHealth(healthy()), PrometheusMetrics("d", "1", ()).registry
+    )
+    with pytest.raises(RefreshdError, match="cannot listen on"):
+        server.start()
+
+
+@pytest.mark.fault
+def test_G2_slow_clients_do_not_stop_a_scrape(running: Running) -> None:
+    """200 clients that send half a request, and as many again, cost no thread and keep no scrape waiting."""
+    threads = threading.active_count()
+    with ExitStack() as open_connections:
+        for number in range(450):
+            client = open_connections.enter_context(running.connect())
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"y" * (number % 50))
+            if number in (199, 449):
+                response, text = running.ask("/metrics")
+                assert response.status == 200
+                assert "analytics_leader" in text
+        assert threading.active_count() == threads
+
+
+@pytest.mark.fault
+def test_G2_slow_clients_are_let_go() -> None:
+    """A client that drips its request is dropped after a while, however steadily it drips."""
+    made = Running(request_seconds=0.5)
+    try:
+        with made.connect() as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\n")
+
+            def gone() -> bool:
+                try:
+                    client.sendall(b"X")
+                except ConnectionError:
+                    return True
+                return False
+
+            assert eventually(gone, within=10, every=0.1)
+    finally:
+        made.server.close()
+
+
+@pytest.mark.fault
+def test_G3_restart_on_one_port(running: Running) -> None:
+    """After close the port is free at once and every thread has ended."""
+    for _ in range(3):
+        running.server.close()
+        assert not running.server.alive
+        again = HttpServer(HttpSettings(port=running.port), running.health, PrometheusMetrics("d", "1", ()).registry)
+        assert again.start() == running.port
+        running.server = again
+    running.server.close()
+    running.server.close()
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("waitress")])
+
+
+@pytest.mark.fault
+def test_G4_an_exception_behind_a_path_is_a_500_without_detail(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metrics and the other paths stay up, and no exception's text leaves the process."""
+
+    def broken() -> ServiceState:
+        raise RuntimeError("CANARY-7f3a")
+
+    monkeypatch.setattr(running.health, "state", broken)
+    response, text = running.ask("/status.json")
+    assert (response.status, text) == (500, "internal error\n")
+    response, text = running.ask("/metrics")
+    assert response.status == 200
+    assert "analytics_runs_total" in text
+
+
+@pytest.mark.fault
+def test_H15_http_exposure() -> None:
+    """Unless told otherwise only this machine is served."""
+    assert HttpSettings().host == "127.0.0.1"
+
+
+@pytest.mark.fault
+def test_H16_large_headers(running: Running) -> None:
+    """A megabyte of header is refused without being kept."""
+    with running.connect() as client:
+        status = b""
+        try:
+            client.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n")
+            status = client.recv(100)
+        except ConnectionError:
+            status = b"HTTP/1.1 431 reset"
+        assert b" 431 " in status
+
+
+@pytest.mark.fault
+def test_H16_path_traversal(running: Running) -> None:
+    """No path reaches a file."""
+    for path in (
+        "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/..%2f..%2fetc/passwd",
+        "/metrics/../../etc/passwd",
+    ):
+        with running.connect() as client:
+            client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            answer = client.recv(65536)
+            assert b" 404 " in answer.splitlines()[0]
+            assert b"root:" not in answer
+
+
+@pytest.mark.fault
+def test_H16_host_header_and_query_change_nothing(running: Running) -> None:
+    """A forged Host is echoed nowhere, ten thousand name[] parameters filter nothing."""
+    response, text = running.ask("/?x=<script>", headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"})
+    assert response.status == 200
+    assert "evil.example" not in text
+    assert "?x=" not in text
+    few, filtered = running.ask("/metrics?" + "&".join(f"name[]=m{number}" for number in range(500)))
+    assert few.status == 200
+    assert "analytics_leader" in filtered
+    long, _ = running.ask("/metrics?" + "&".join(f"name[]=m{number}" for number in range(10_000)))
+    assert long.status in (400, 414, 431)
+
+
+@pytest.mark.fault
+def test_H16_a_body_is_not_read(running: Running) -> None:
+    """A body that nobody asked for is refused or ignored, whatever its announced size."""
+    with running.connect() as client:
+        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        assert client.recv(100).split(b" ")[1] in (b"405", b"413")
+    assert running.ask("/livez")[0].status == 200
+
+
+def test_garbage_is_a_400_and_the_next_request_is_served(running: Running) -> None:
+    """What is not HTTP is refused."""
+    for garbage in (
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+    ):
+        with running.connect() as client:
+            client.sendall(garbage)
+            assert client.recv(100).split(b" ")[1] in (b"400", b"404", b"405", b"501")
+    assert running.ask("/livez")[0].status == 200
+
+
+def test_status_json_is_valid_and_needs_no_key_to_be_guessed(running: Running) -> None:
+    """The data parses and holds every view."""
+    document = json.loads(running.ask("/status.json")[1])
+    assert [view["view"] for view in document["views"]] == list(VIEWS)
