@@ -41,11 +41,7 @@ def resume_refreshes(config: Config) -> int:
 
 def _explained(fault: DatabaseFault) -> Exception:
     if fault.reason is Reason.UNDEFINED:
-        return UsageError(
-            "this database has no analytics_refresh schema to keep a pause in; run `analytics-refreshd migrate`"
-        )
+        return UsageError("this database cannot keep a pause: `analytics-refreshd migrate` adds the schema for it")
     if fault.reason is Reason.PERMISSION:
-        return UsageError(
-            f"this role may not pause refreshes: {fault.message}; `analytics-refreshd check` shows the grant"
-        )
+        return UsageError(f"this role may not pause ({fault.message}): `analytics-refreshd check` shows the grant")
     return fault

@@ -171,6 +171,11 @@ def _database_problems(config: Config) -> Iterator[str]:
         return
     if "@" in given.get("host", "").removeprefix("@"):
         yield "database.url has an @ within the user, the password or the host: write it as %40"
+    ports = given.get("port", "").split(",")
+    if not all(port == "" or (port.isdigit() and 0 < int(port) < 65536) for port in ports):
+        yield "database.url has a port that is not a number from 1 to 65535"
+    if given.get("sslmode", "prefer") not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
+        yield "database.url has an sslmode that does not exist; verify-full is the safe one"
     named = ("host", "hostaddr", "service", "dbname")
     if not any(key in given for key in named) and not any(
         os.environ.get(key) for key in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")

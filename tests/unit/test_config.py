@@ -1,0 +1,232 @@
+"""The configuration: what it accepts, what follows, and how it refuses."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_refreshd.config import Config, load, parse_duration
+from analytics_refreshd.core.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+LEAST = '[database]\nurl = "postgresql://u@db.example.net/app"\n'
+CANARY = "CANARY-7f3a"
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGSSLMODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a configuration file and name it."""
+
+    def write_text(text: str) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        return path
+
+    return write_text
+
+
+def problems(path: Path | None) -> list[str]:
+    """The problems that loading reports."""
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return list(caught.value.problems)
+
+
+def _commented_in(text: str) -> str:
+    """The sample with every key that it shows commented out put in force, where it is a key."""
+    return re.sub(r"^# (\w+ = |\[receivers)", r"\1", text, flags=re.MULTILINE)
+
+
+def test_the_sample_is_accepted_as_it_stands() -> None:
+    """config.example.toml loads unchanged."""
+    assert load(ROOT / "config.example.toml").name == "app"
+
+
+def test_the_sample_shows_every_key_and_nothing_else() -> None:
+    """Each key of the model stands in the sample, and each key of the sample in the model."""
+    shown = tomllib.loads(_commented_in((ROOT / "config.example.toml").read_text()))
+    for section, field in Config.model_fields.items():
+        if section == "receivers":
+            model = Config.model_fields["receivers"].annotation.__args__[1]  # type: ignore[union-attr]
+            keys = set(shown["receivers"]["ops"])
+        else:
+            model, keys = field.annotation, set(shown[section])
+        known = {item.alias or name for name, item in model.model_fields.items()}  # type: ignore[union-attr]
+        assert keys == known, section
+    assert set(shown) == set(Config.model_fields)
+
+
+def test_the_sample_shows_the_defaults(tmp_path: Path, write: Write) -> None:
+    """What the sample calls a default is the default, where it does not follow from something else."""
+    shown = tomllib.loads(_commented_in((ROOT / "config.example.toml").read_text()))
+    config = load(write(LEAST))
+    for section in ("schedule", "refresh", "alerts", "history", "queries", "http", "log"):
+        model = getattr(config, section)
+        for key, text in shown[section].items():
+            default = getattr(model, key)
+            if default is None:
+                continue
+            value = parse_duration(text) if isinstance(default, timedelta) else text
+            assert value == default, f"{section}.{key}"
+
+
+def test_limits_follow_the_interval(write: Write) -> None:
+    """Unset limits are shares of the interval."""
+    config = load(write(LEAST + '[schedule]\ninterval = "10s"\n'))
+    assert config.lock_timeout_seconds == pytest.approx(1.0)
+    assert config.statement_timeout_seconds == pytest.approx(8.0)
+    assert config.deadline_seconds == pytest.approx(8.333, abs=0.001)
+    assert config.evaluate_seconds == 10.0
+    assert config.limits().max_age_seconds["recent_failures"] == 20.0
+    assert load(write(LEAST)).limits().critical_age_seconds["recent_failures"] == 1200.0
+
+
+def test_every_problem_is_reported_at_once(write: Write) -> None:
+    """A file with five faults gets five sentences."""
+    found = problems(
+        write(
+            '[shedule]\ninterval = "5m"\n'
+            '[schedule]\nintervall = "5m"\ninterval = "5x"\n'
+            "[alerts]\nmin_executions = 0\n"
+            '[log]\nlevel = "loud"\n'
+        )
+    )
+    assert len(found) == 5
+    assert "schedule.intervall is not a known key; did you mean schedule.interval?" in found
+    assert any(text.startswith("schedule.interval is not a duration") for text in found)
+    assert any("did you mean schedule?" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[refresh]\nlock_timeout = "4m"\nstatement_timeout = "3m"', "lock_timeout < refresh.statement_timeout"),
+        ('[staleness]\nmax_age = "5m"', "staleness.max_age must be over schedule.interval + refresh.deadline"),
+        ('[staleness]\nviews = { nothing = "1h" }', "staleness.views.nothing is not one of refresh.views"),
+        ('[staleness]\ncritical_age = "9m30s"', "staleness.critical_age must not be under"),
+        ('[schedule]\nsplay = "5m"', "schedule.splay must be under schedule.interval"),
+        ('[alerts]\nevaluate_every = "10m"', "alerts.evaluate_every"),
+        ('[refresh]\nfunction = "x(); drop table y;--"', "refresh.function is not a plain SQL name"),
+        ('[service]\nname = "a b"', "service.name must be"),
+        ('[receivers.ops]\ntype = "webhook"', "receivers.ops needs exactly one of url and url_file"),
+        ('[receivers.ops]\ntype = "webhook"\nurl = "ftp://x"', "receivers.ops.url must begin with http"),
+        ('[queries]\ndirectory = "/nowhere"', "queries.directory is not a directory"),
+        ("[refresh]\nviews = []", "refresh.views"),
+    ],
+)
+def test_contradictions_name_their_keys(write: Write, text: str, expected: str) -> None:
+    """Each contradiction is one sentence that names the keys."""
+    (found,) = problems(write(LEAST + text + "\n"))
+    assert expected in found
+
+
+@pytest.mark.parametrize(
+    "url", [f"postgresql://u:{CANARY}@x@h/db", f"postgresql://u:{CANARY}%zz@h/db", f"postgresql://u:{CANARY}@h:port/db"]
+)
+def test_a_malformed_url_never_shows_its_password(write: Write, url: str) -> None:
+    """The message is ours, not libpq's, which repeats parts of the password."""
+    found = problems(write(f'[database]\nurl = "{url}"\n'))
+    assert found
+    assert CANARY not in " ".join(found)
+
+
+def test_a_missing_database_is_refused(write: Write) -> None:
+    """There is no default for which database to serve."""
+    (found,) = problems(write(""))
+    assert found.startswith("database.url is missing")
+
+
+def test_the_environment_wins_over_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable replaces the file's value, and nothing beside it."""
+    monkeypatch.setenv("ANALYTICS_REFRESHD_SCHEDULE__INTERVAL", "1m")
+    config = load(write(LEAST + '[schedule]\ninterval = "2m"\nsplay = "7s"\n'))
+    assert config.schedule.interval == timedelta(minutes=1)
+    assert config.schedule.splay == timedelta(seconds=7)
+
+
+def test_flags_win_over_the_file(write: Write) -> None:
+    """An override replaces the file's value."""
+    assert load(write(LEAST), {"http": {"port": 0}}).http.port == 0
+
+
+@pytest.mark.parametrize("name", ["ANALYTICS_REFRESHD_DATABAS__URL", "ANALYTICS_REFRESHD_SCHEDULE__INTERVALL"])
+def test_unknown_variables_are_refused(write: Write, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A variable that looks like ours and sets nothing is a typing mistake; its value stays unsaid."""
+    monkeypatch.setenv(name, CANARY)
+    found = " ".join(problems(write(LEAST)))
+    assert "did you mean" in found
+    assert CANARY not in found
+
+
+def test_a_list_in_the_environment_is_json(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is not JSON is refused by the variable's name."""
+    monkeypatch.setenv("ANALYTICS_REFRESHD_REFRESH__VIEWS", f"a,{CANARY}")
+    found = " ".join(problems(write(LEAST)))
+    assert "JSON" in found
+    assert CANARY not in found
+
+
+def test_an_unreadable_file_is_one_sentence(tmp_path: Path) -> None:
+    """A missing file, a folder and a broken file are told apart."""
+    assert "does not exist" in problems(tmp_path / "none.toml")[0]
+    assert "cannot be read" in problems(tmp_path)[0]
+    broken = tmp_path / "broken.toml"
+    broken.write_text(f'[database\nurl = "{CANARY}"')
+    (found,) = problems(broken)
+    assert "line 1" in found
+    assert CANARY not in found
+
+
+def test_secret_files_are_looked_at(tmp_path: Path, write: Write) -> None:
+    """A password file that is missing or empty is refused; one that all may read gets a warning."""
+    secret = tmp_path / "password"
+    text = LEAST + f'password_file = "{secret}"\n'
+    assert "database.password_file cannot be read" in problems(write(text))[0]
+    secret.write_text("\n")
+    assert problems(write(text)) == ["database.password_file is empty"]
+    secret.write_text(CANARY)
+    secret.chmod(0o644)
+    assert "chmod 600" in load(write(text)).warnings()[0]
+    secret.chmod(0o600)
+    assert load(write(text)).warnings() == []
+
+
+def test_what_is_logged_holds_no_address(write: Write) -> None:
+    """The configuration in the log shows neither the connection string nor a receiver's address."""
+    config = load(
+        write(
+            f'[database]\nurl = "postgresql://u:{CANARY}@localhost/app"\n'
+            f'[receivers.ops]\ntype = "webhook"\nurl = "https://hooks.example.net/{CANARY}"\n'
+        )
+    )
+    assert CANARY not in repr(config.public())
+    assert config.public()["database"]["schema"] == "public"
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_durations_are_read_exactly(number: int, unit: str) -> None:
+    """A number and a unit, to the microsecond."""
+    seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+    assert parse_duration(f"{number}{unit}").total_seconds() == pytest.approx(number * seconds)
+
+
+@given(st.text(max_size=12))
+def test_anything_else_is_no_duration(text: str) -> None:
+    """No text but a duration is accepted, and the message never repeats it."""
+    if re.fullmatch(r"\s*(\d+(\.\d+)?\s*(ms|s|m|h|d)\s*)+", text):
+        return
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
