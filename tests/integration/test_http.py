@@ -24,10 +24,9 @@ class Running:
     def __init__(self, *, page: bool = True, request_seconds: float = 10.0) -> None:
         self.health = FixedHealth(healthy())
         metrics = PrometheusMetrics("orders", "0.1.0", VIEWS, monotonic=lambda: MONOTONIC)
-        metrics.watch(self.health)
         settings = HttpSettings(port=0, page=page)
         self.server = HttpServer(
-            settings, self.health, metrics.registry, monotonic=lambda: MONOTONIC, request_seconds=request_seconds
+            settings, self.health, metrics, monotonic=lambda: MONOTONIC, request_seconds=request_seconds
         )
         self.port = self.server.start()
 
@@ -162,7 +161,7 @@ def test_the_page_can_be_turned_off() -> None:
 @pytest.mark.fault
 def test_G1_port_in_use(running: Running) -> None:
     """A taken port is one clear sentence that names it."""
-    second = HttpServer(HttpSettings(port=running.port), running.health, PrometheusMetrics("d", "1", ()).registry)
+    second = HttpServer(HttpSettings(port=running.port), running.health, PrometheusMetrics("d", "1", ()))
     with pytest.raises(RefreshdError, match=rf"cannot listen on 127\.0\.0\.1:{running.port}: .*in use"):
         second.start()
     second.close()
@@ -171,9 +170,7 @@ def test_G1_port_in_use(running: Running) -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "a..b"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     """A host that this machine does not have is one clear sentence."""
-    server = HttpServer(
-        HttpSettings(host=host, port=0), FixedHealth(healthy()), PrometheusMetrics("d", "1", ()).registry
-    )
+    server = HttpServer(HttpSettings(host=host, port=0), FixedHealth(healthy()), PrometheusMetrics("d", "1", ()))
     with pytest.raises(RefreshdError, match="cannot listen on"):
         server.start()
 
@@ -219,7 +216,7 @@ def test_G3_restart_on_one_port(running: Running) -> None:
     for _ in range(3):
         running.server.close()
         assert not running.server.alive
-        again = HttpServer(HttpSettings(port=running.port), running.health, PrometheusMetrics("d", "1", ()).registry)
+        again = HttpServer(HttpSettings(port=running.port), running.health, PrometheusMetrics("d", "1", ()))
         assert again.start() == running.port
         running.server = again
     running.server.close()

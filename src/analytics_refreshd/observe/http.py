@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import make_wsgi_app
 from waitress import wasyncore
 from waitress.server import create_server
 
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import Role
 from analytics_refreshd.core.ports import Health
+from analytics_refreshd.observe.metrics import PrometheusMetrics
 from analytics_refreshd.observe.page import PAGE_POLICY, render_page
 from analytics_refreshd.observe.status_json import render_status
 
@@ -58,7 +59,7 @@ def _text(status: HTTPStatus, text: str) -> Answer:
 
 
 class HttpServer:
-    """Serves on threads of its own from `start` to `close`.
+    """Serves on threads of its own from `start` to `close`; from here on `metrics` reads its gauges from `health`.
 
     At most 400 connections at a time: beyond 300 the oldest ones that have not sent a whole request are dropped, and
     any that is open for more than `request_seconds` without one, so that hundreds of slow clients neither cost
@@ -69,7 +70,7 @@ class HttpServer:
         self,
         settings: HttpSettings,
         health: Health,
-        registry: CollectorRegistry,
+        metrics: PrometheusMetrics,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         request_seconds: float = 10.0,
@@ -78,7 +79,8 @@ class HttpServer:
         self._request_seconds = request_seconds
         self._health = health
         self._monotonic = monotonic
-        self._metrics_app = make_wsgi_app(registry)
+        self._metrics_app = make_wsgi_app(metrics.registry)
+        metrics.watch(health)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._server: Any = None
