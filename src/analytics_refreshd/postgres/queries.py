@@ -112,8 +112,9 @@ def probe(
     now: datetime,
     app_schema: str,
 ) -> list[ProbeResult]:
-    """Time each query with its defaults, one after the other, within one budget; nothing here raises psycopg.Error.
+    """Time each query with its defaults, one after the other, within one budget.
 
+    psycopg.Error is raised only where the connection is lost; a query that fails is a result with an error.
     Each statement may take what is left of the budget, waiting for locks included; queries it does not reach
     come back with an error. The time is the statement's and its rows', without setting up the transaction.
     """
@@ -133,8 +134,12 @@ def probe(
                 seconds = monotonic() - started
             results.append(ProbeResult(query.endpoint, seconds, None))
         except psycopg.Error as error:
+            if connection.closed:
+                raise
             state = f"{error.sqlstate}: " if error.sqlstate else ""
-            results.append(ProbeResult(query.endpoint, None, state + redact_error(str(error))))
+            results.append(
+                ProbeResult(query.endpoint, None, state + redact_error(error.diag.message_primary or str(error)))
+            )
     return results
 
 

@@ -52,6 +52,9 @@ _COLUMN = re.compile(r"([a-z_][a-z0-9_]*) (\w+); (.+)")
 _APPROXIMATED = re.compile(r"([a-z_][a-z0-9_]*); (.+)")
 _PRIVATE_UNITS = {"error_message": "message", "response_data": "json"}
 _WINDOWED = frozenset({"actions", "hourly", "failures"})
+_RESERVED = frozenset(
+    "now since until organizations organization help list format raw print-sql explain timeout guide dashboard".split()
+)
 _FILE_LIMIT_BYTES = 1 << 20
 
 
@@ -125,7 +128,7 @@ def _parameter(line: _Line, file: str) -> Parameter:
     name, kind, default, low, high, meaning = match.groups()
     _need(kind in PARAMETER_TYPES, file, line, f"of a type among {', '.join(PARAMETER_TYPES)}")
     numeric = kind in ("integer", "number")
-    _need(name not in ("now", "since", "until", "organizations"), file, line, "of another name")
+    _need(name not in _RESERVED, file, line, "of another name, which no option and no bound value has")
     _need(numeric == (low is not None and high is not None), file, line, "given min and max if it is a number")
     try:
         bounds = (float(low), float(high)) if numeric else (None, None)

@@ -1,0 +1,248 @@
+"""`query`: the catalogue's questions, answered from the database."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, TypeVar
+
+import typer
+from rich.text import Text
+
+from analytics_refreshd.app.wiring import connection_settings
+from analytics_refreshd.cli.common import (
+    EXIT_OK,
+    CsvFormatOption,
+    FormatWithCsv,
+    clock,
+    duration,
+    load_config,
+    note,
+    print_csv,
+    print_json,
+    print_table,
+)
+from analytics_refreshd.config import Config, parse_duration
+from analytics_refreshd.core.errors import ConfigError, UsageError
+from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
+from analytics_refreshd.postgres.connections import Connector, Profile
+from analytics_refreshd.postgres.queries import Connection, Result, explain, printed, run
+from analytics_refreshd.postgres.query_dashboard import dashboard_json
+from analytics_refreshd.postgres.query_definition import Column, ParameterError, Query, QueryFileError
+from analytics_refreshd.postgres.query_files import Catalogue
+from analytics_refreshd.postgres.query_guide import guide_markdown, parameter_in_words
+from analytics_refreshd.postgres.session import Session
+
+EXIT_BAD_PARAMETER = 2
+_Value = TypeVar("_Value")
+_IN_SECONDS = {"ms": 0.001, "seconds": 1.0, "days": 86_400.0}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command; what it does not know as an option is a parameter of the query."""
+    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(query)
+
+
+def query(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Which query; its parameters follow, as in --days 7.")] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Show all queries, or with NAME its parameters and columns.")
+    ] = False,
+    organization: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Show this organization only; may be given several times."),
+    ] = None,
+    output: CsvFormatOption = FormatWithCsv.TABLE,
+    raw: Annotated[bool, typer.Option("--raw", help="Show messages and answers unredacted.")] = False,
+    print_sql: Annotated[bool, typer.Option("--print-sql", help="Show the SQL and do not run it.")] = False,
+    explaining: Annotated[bool, typer.Option("--explain", help="Run it and show the plan instead.")] = False,
+    timeout: Annotated[str, typer.Option(help="Give up after this long.", callback=duration)] = "30s",
+    guide: Annotated[bool, typer.Option("--guide", help="Print the reference of all queries (Markdown).")] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Print a Grafana dashboard of all queries (JSON).")
+    ] = False,
+) -> int:
+    """Answer one of the named queries; `query --list` shows them."""
+    if name is None and not (listing or guide or dashboard):
+        raise UsageError("which query? `analytics-refreshd query --list` shows them")
+    try:
+        if listing or guide or dashboard:
+            _describe(_catalogue_without_database(context), name, guide=guide, dashboard=dashboard)
+            return EXIT_OK
+        assert name is not None  # noqa: S101 - refused above
+        config = load_config(context)
+        chosen = Catalogue.load(config.queries.directory).get(name)
+        given = parse_parameters(chosen, context.args)
+        if print_sql:
+            values = chosen.bind(given, organization, datetime.now(UTC))
+            typer.echo(printed(chosen, values, config.database.db_schema))
+            return EXIT_OK
+        # checked before a connection is made: a typing error must not wait for a database
+        chosen.bind(given, organization, datetime.now(UTC))
+        seconds = parse_duration(timeout).total_seconds()
+        if explaining:
+            lines = _with_session(
+                config, seconds, lambda c, now, app: explain(c, chosen, given, organization, now, app)
+            )
+            typer.echo("\n".join(lines))
+            return EXIT_OK
+        show(
+            _with_session(config, seconds, lambda c, now, app: run(c, chosen, given, organization, now, app, raw)),
+            organization,
+            output,
+        )
+    except ParameterError as error:
+        note(f"analytics-refreshd: {printable(str(error))}")
+        return EXIT_BAD_PARAMETER
+    except QueryFileError as error:
+        raise ConfigError([str(error)]) from error
+    return EXIT_OK
+
+
+def parse_parameters(chosen: Query, words: Sequence[str]) -> dict[str, object]:
+    """`--name value`, `--name=value` and `--flag` as typed, by name; ParameterError for anything else."""
+    kinds = {parameter.name: parameter.type for parameter in chosen.parameters}
+    given: dict[str, object] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ParameterError(f"{word[:40]!r} is not expected; a parameter is given as --name value")
+        name, equals, value = word[2:].partition("=")
+        if name in given:
+            raise ParameterError(f"--{name} is given twice")
+        if not equals and kinds.get(name) == "boolean" and (not rest or rest[0].startswith("--")):
+            value = "true"
+        elif not equals:
+            if not rest and name in kinds:
+                raise ParameterError(f"--{name} needs a value")
+            value = rest.pop(0) if rest else ""
+        given[name] = value
+    return given
+
+
+def show(result: Result, organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
+    """Print a result: human units in a table, exact figures in JSON and csv."""
+    columns = result.columns
+    if output is FormatWithCsv.JSON:
+        print_json(as_json(result, organizations))
+    elif output is FormatWithCsv.CSV:
+        names = [column.name for column in columns]
+        print_csv(names, ([_csv(value) for value in row] for row in result.rows))
+    else:
+        cells = ([cell(column, value) for column, value in zip(columns, row, strict=True)] for row in result.rows)
+        print_table([column.name for column in columns], cells, title=_title(result))
+        for column in result.query.approximated:
+            note(f"{column.name} is an approximation: {column.approximated}")
+
+
+def as_json(result: Result, organizations: Sequence[str] | None) -> dict[str, object]:
+    """The result with what it is about; numbers exact, times RFC 3339 in UTC, units by column."""
+    parameters = {item.name: result.parameters[item.placeholder] for item in result.query.parameters}
+    return {
+        "query": result.query.name,
+        "endpoint": result.query.endpoint,
+        "parameters": parameters,
+        "since": result.parameters.get("since"),
+        "until": result.parameters.get("until"),
+        "organizations": None if organizations is None else list(organizations),
+        "columns": [
+            {"name": column.name, "unit": column.unit, "approximated": column.approximated or None}
+            for column in result.columns
+        ],
+        "rows": [
+            {column.name: _number(value) for column, value in zip(result.columns, row, strict=True)}
+            for row in result.rows
+        ],
+    }
+
+
+def cell(column: Column, value: object) -> Text:
+    """A value as a person reads it: `1,234`, `2.6 s`, `93.4 %`, `1.5 MiB`; never with control characters."""
+    if value is None:
+        return Text("-")
+    if isinstance(value, datetime):
+        return Text(clock(value))
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, int | float | Decimal):
+        return Text(_figure(column.unit, value), justify="right")
+    if column.unit == "json":
+        return Text(printable(json.dumps(value, ensure_ascii=False, default=str)))
+    return Text(printable(str(value)))
+
+
+def _figure(unit: str, value: float | Decimal) -> str:
+    if unit in _IN_SECONDS:
+        return seconds_in_words(float(value) * _IN_SECONDS[unit])
+    if unit == "bytes":
+        return bytes_in_words(int(value))
+    return f"{value:,} %" if unit == "percent" else f"{value:,}"
+
+
+def _number(value: object) -> object:
+    """json has no decimals: an int where the value is whole, else the float that prints the same digits."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
+
+
+def _csv(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value
+
+
+def _title(result: Result) -> str:
+    since, until = result.parameters.get("since"), result.parameters.get("until")
+    if isinstance(since, datetime) and isinstance(until, datetime):
+        return f"{result.query.name}, {clock(since)} to {clock(until)}"
+    return result.query.name
+
+
+def _with_session(config: Config, seconds: float, work: Callable[[Connection, datetime, str], _Value]) -> _Value:
+    """Do `work` with a connection, the server's time and the application's schema."""
+    session = Session(
+        Connector(connection_settings(config)), label="query", profile=Profile(statement_timeout_seconds=seconds)
+    )
+
+    def answer(connection: Connection) -> _Value:
+        row = connection.execute("select clock_timestamp()").fetchone()
+        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+        return work(connection, row[0], session.app_schema)
+
+    try:
+        return session.run(answer, seconds=seconds)
+    finally:
+        session.close()
+
+
+def _catalogue_without_database(context: typer.Context) -> Catalogue:
+    """With a usable configuration the user's own queries too; without one, the built-in ones."""
+    try:
+        directory = load_config(context).queries.directory
+    except ConfigError:
+        note("the configuration cannot be used, so only the built-in queries are shown")
+        directory = None
+    return Catalogue.load(directory)
+
+
+def _describe(catalogue: Catalogue, name: str | None, *, guide: bool, dashboard: bool) -> None:
+    if guide:
+        typer.echo(guide_markdown(catalogue), nl=False)
+    elif dashboard:
+        typer.echo(dashboard_json(catalogue), nl=False)
+    elif name is None:
+        print_table(["query", "section", "purpose"], ([item.name, item.section, item.purpose] for item in catalogue))
+    else:
+        chosen = catalogue.get(name)
+        limit = "can be limited to organizations" if chosen.organizations else "cannot be limited to organizations"
+        typer.echo(f"{chosen.name} ({chosen.section}, {chosen.endpoint}): {chosen.purpose}\nIt {limit}.")
+        rows = [[f"--{item.name}", parameter_in_words(item), item.meaning] for item in chosen.parameters]
+        if rows:
+            print_table(["parameter", "values", "meaning"], rows)
+        print_table(["column", "unit", "meaning"], ([c.name, c.unit, c.meaning] for c in chosen.columns))
