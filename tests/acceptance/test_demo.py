@@ -1,0 +1,283 @@
+"""`demo` from the outside: one command that shows everything and leaves nothing."""
+
+import gzip
+import os
+import pty
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from analytics_refreshd.app.demo.csvlog import COLUMNS
+from tests.support.demo import COMMAND, RunningDemo
+from tests.support.waiting import eventually
+
+GOOD = 'a1,j1,t1,e1,rest,success,2024-10-30T00:32:04+00:00,800,,"{""code"":200}",0,acme'
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """The temporary folder of the demos of one test: short for the sockets, open for the server's user."""
+    with tempfile.TemporaryDirectory(prefix="demo-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def demo(folder: Path) -> Iterator[Callable[..., RunningDemo]]:
+    """`demo(*options)` starts one; whatever still runs at the end is stopped."""
+    running: list[RunningDemo] = []
+
+    def begin(*options: str, environment: dict[str, str] | None = None) -> RunningDemo:
+        running.append(RunningDemo(folder, *options, environment=environment))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        if one.process.poll() is None:
+            one.stop()
+
+
+def _servers_below(folder: Path) -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(process.info["cmdline"] or []) and process.name() == "postgres"
+    ]
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _fails(folder: Path, *options: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [*COMMAND, *options],
+        env=os.environ | {"TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    assert list(folder.glob("analytics-refreshd-*")) == []
+    return done.returncode, done.stderr
+
+
+def test_it_ends_by_itself_after_the_cycles_asked_for(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """Three cycles, each ok with all four views; exit 0; neither a process nor a file is left."""
+    one = demo("--cycles", "3", "--interval", "2s", "--rows", "3000")
+    assert one.wait() == 0, "".join(one.errors)
+    finished = one.events("refresh.finished")
+    assert [line["outcome"] for line in finished] == ["ok"] * 3
+    assert {len(line["views"]) for line in finished} == {4}
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
+
+
+def test_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """Page and metrics answer, the psql line works as printed, live actions keep coming, Ctrl-C removes all."""
+    one = demo("--interval", "1s", "--rows", "2000")
+    for label, content in (("page", b"<html"), ("metrics", b"analytics_view_age_minutes")):
+        assert content in eventually(lambda label=label: _read(one.shown(label)))
+    count = f'{one.shown("psql")} -Atc "select count(*) from action_results"'
+
+    def rows() -> int:
+        return int(subprocess.run(["sh", "-c", count], check=True, capture_output=True, text=True).stdout)
+
+    eventually(lambda: rows() > 2002)
+    with psycopg.connect(one.dsn(), autocommit=True) as connection:
+        total = "select sum(execution_count) from action_metrics_hourly"
+        eventually(lambda: (connection.execute(total).fetchone() or (0,))[0] > 2002)
+    assert one.stop() == 0
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_leaves_nothing(
+    demo: Callable[..., RunningDemo], folder: Path, number: signal.Signals
+) -> None:
+    """While the server is made, started, filled or served: exit 0, no process, no file, no traceback."""
+    began = time.monotonic()
+    one = demo("--rows", "20000")
+    one.shown("page")
+    one.stop()
+    whole = time.monotonic() - began
+    for part in (0.25, 0.45, 0.65, 0.85):
+        one = demo("--rows", "20000")
+        eventually(lambda one=one: list(folder.glob("analytics-refreshd-demo-*/owner.lock")))
+        time.sleep(whole * part * random.uniform(0.4, 1.0))
+        assert one.stop(number) == 0, "".join(one.errors)
+        assert "Traceback" not in "".join(one.errors)
+        assert list(folder.iterdir()) == []
+        assert _servers_below(folder) == []
+
+
+def test_a_killed_demo_is_swept_up_by_the_next(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """After kill -9 the next demo removes the orphaned server and its folder, and works."""
+    first = demo("--rows", "1000")
+    first.shown("page")
+    first.stop(signal.SIGKILL)
+    assert _servers_below(folder)
+    second = demo("--rows", "1000", "--cycles", "1", "--interval", "1s")
+    assert second.wait() == 0, "".join(second.errors)
+    assert any(line.startswith("Removed what a killed demo had left") for line in second.errors)
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
+
+
+def test_two_run_at_once_and_beside_another_server(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """Two demos serve two pages and two databases, whoever listens on 5432 and 9720."""
+    busy = []
+    for port in (5432, 9720):
+        listener = socket.socket()
+        busy.append(listener)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        except OSError:
+            pass  # taken by somebody else, which serves as well
+    try:
+        first, second = demo("--rows", "1000"), demo("--rows", "1000")
+        assert first.shown("page") != second.shown("page")
+        assert first.dsn() != second.dsn()
+        for one in (first, second):
+            with psycopg.connect(one.dsn()) as connection:
+                assert connection.execute("select count(*) >= 1000 from action_results").fetchone() == (True,)
+            assert eventually(lambda one=one: _read(one.shown("metrics")))
+    finally:
+        for listener in busy:
+            listener.close()
+
+
+def test_the_surroundings_do_not_lead_it_elsewhere(demo: Callable[..., RunningDemo]) -> None:
+    """A shell that is set up for another database changes nothing."""
+    surroundings = {
+        "PGHOSTADDR": "192.0.2.1",
+        "PGHOST": "db.example",
+        "PGPORT": "6543",
+        "PGUSER": "somebody",
+        "PGDATABASE": "elsewhere",
+        "PGSSLMODE": "verify-full",
+        "ANALYTICS_REFRESHD_DATABASE__URL": "postgresql://somebody@192.0.2.1/elsewhere",
+        "ANALYTICS_REFRESHD_REFRESH__FUNCTION": "other",
+        "ANALYTICS_REFRESHD_CONFIG": "/nonexistent.toml",
+    }
+    one = demo("--rows", "500", "--cycles", "1", "--interval", "1s", environment=surroundings)
+    assert one.wait() == 0, "".join(one.errors)
+    assert [line["outcome"] for line in one.events("refresh.finished")] == ["ok"]
+
+
+def test_kept_data_are_gone_on_with(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """With --data the second start finds the actions of the first, and a new size is refused."""
+    data = folder / "kept"
+    for number in range(2):
+        one = demo("--data", str(data), "--cycles", "1", "--interval", "1s", *(["--rows", "700"] if not number else []))
+        assert one.wait() == 0, "".join(one.errors)
+        assert [path.name for path in folder.iterdir()] == ["kept"]
+    assert any("actions kept in" in line for line in one.errors)
+    code, said = _fails(folder, "--data", str(data), "--rows", "10")
+    assert code == 1
+    assert "already holds a demo: leave out --rows" in said
+
+
+def test_off_a_terminal_no_bar_is_drawn(demo: Callable[..., RunningDemo]) -> None:
+    """Piped, the loading is one plain line without control characters."""
+    one = demo("--rows", "3000", "--cycles", "1", "--interval", "1s")
+    assert one.wait() == 0
+    assert "\x1b" not in "".join(one.output + one.errors)
+    assert any(line.startswith("Loaded 3,000 actions of the last 30 days") for line in one.errors)
+
+
+def test_on_a_terminal_a_bar_is_drawn(folder: Path) -> None:
+    """On a terminal the loading is drawn as a progress bar."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "--rows", "20000", "--cycles", "1", "--interval", "1s"],
+        env=os.environ | {"TMPDIR": str(folder), "TERM": "xterm-256color"},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    drawn = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # what Linux gives at the end of a terminal
+            break
+        drawn += piece
+    os.close(ours)
+    assert process.wait(60) == 0, drawn
+    assert b"Loading actions" in drawn
+    assert b"20000" in drawn
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (",".join(COLUMNS).replace("status,", "") + "\n" + GOOD, "line 1: column status is missing"),
+        (",".join(COLUMNS) + "\n" + GOOD.replace("2024-10-30T", "yesterday "), "line 2: executed_at 'yesterday"),
+        (",".join(COLUMNS) + "\n" + GOOD.replace("success", "up"), "line 2: status 'up' is unknown"),
+    ],
+)
+def test_a_bad_log_is_refused_before_anything_starts(folder: Path, content: str, problem: str) -> None:
+    """One sentence with the line, exit 1, and no server was started for it."""
+    path = folder / "log.csv"
+    path.write_text(content + "\n")
+    code, said = _fails(folder, "--input", str(path))
+    assert code == 1
+    assert said == f"analytics-refreshd: {path}, {problem}" + said.partition(problem)[2]
+    assert len(said.splitlines()) == 1
+
+
+def test_a_truncated_log_is_refused(folder: Path) -> None:
+    """A gzip file that ends too early is named with the line it got to."""
+    rows = [GOOD.replace("a1", f"a{number}") for number in range(500)]
+    whole = gzip.compress("\n".join([",".join(COLUMNS), *rows]).encode())
+    path = folder / "log.csv.gz"
+    path.write_bytes(whole[:-200])
+    code, said = _fails(folder, "--input", str(path))
+    assert code == 1
+    assert "the gzip file is cut short" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "problem"),
+    [
+        (("--interval", "10"), 64, "is not a duration"),
+        (("--rows", "0"), 64, "--rows"),
+        (("--rows", "5", "--input", "log.csv"), 64, "--rows and --input exclude each other"),
+        (("--input", "/nonexistent/log.csv"), 1, "Cannot read /nonexistent/log.csv: No such file"),
+        (("--data", "/proc/version"), 1, "Cannot use /proc/version for the demo's data"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(folder: Path, options: tuple[str, ...], code: int, problem: str) -> None:
+    """The exit code tells wrong usage from what cannot be done."""
+    exited, said = _fails(folder, *options)
+    assert exited == code
+    assert problem in said
+
+
+def test_a_taken_port_is_named(folder: Path) -> None:
+    """A port that was asked for is not exchanged for another in silence."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        code, said = _fails(folder, "--port", str(port))
+    assert code == 1
+    assert f"Port {port} on 127.0.0.1 is taken" in said
