@@ -1,0 +1,74 @@
+-- The daemon's role with the least that it needs. Run after `analytics-refreshd migrate`, as the owner of the views
+-- or a superuser; run it again after a change: it only adds.
+--
+--   psql -d DATABASE -v role=analytics_refreshd -v schema=public -f grants.sql
+--
+-- role    the daemon's role (default analytics_refreshd); created, able to log in, without a password, if missing
+-- schema  the application's schema (default public)
+-- stats   -v stats=1 adds pg_read_all_stats: view.blocked then says what the blocker runs, not only its pid
+-- probes  -v probes=1 adds what the catalogue's queries read, for `query` and [queries] probes
+--
+-- It gets no DDL, no write to the application's tables, no superuser. From PostgreSQL 17 the functions run with the
+-- caller's rights, so the role gets MAINTAIN on the four views. On 15 and 16, where only an owner can refresh, the
+-- functions act as the views' owner, with a fixed search_path and a fixed list of views, and the role gets EXECUTE.
+\set ON_ERROR_STOP on
+\if :{?role}
+\else
+  \set role analytics_refreshd
+\endif
+\if :{?schema}
+\else
+  \set schema public
+\endif
+\if :{?stats}
+\else
+  \set stats 0
+\endif
+\if :{?probes}
+\else
+  \set probes 0
+\endif
+select current_setting('server_version_num')::integer >= 170000 as maintainable \gset
+
+begin;
+select format('create role %I login', :'role')
+where not exists (select from pg_roles where rolname = :'role') \gexec
+
+grant connect on database :"DBNAME" to :"role";
+grant usage on schema :"schema", analytics_refresh to :"role";
+
+-- refresh, and see that it was done
+grant execute on function
+    :"schema".refresh_action_analytics(),
+    :"schema".refresh_action_analytics_view(text),
+    :"schema".get_analytics_refresh_status()
+to :"role";
+grant select on
+    :"schema".action_metrics_hourly, :"schema".trigger_performance_summary,
+    :"schema".recent_failures, :"schema".action_type_distribution
+to :"role";
+\if :maintainable
+grant maintain on
+    :"schema".action_metrics_hourly, :"schema".trigger_performance_summary,
+    :"schema".recent_failures, :"schema".action_type_distribution
+to :"role";
+\endif
+
+-- state, history, alerts, pauses
+grant select on all tables in schema analytics_refresh to :"role";
+grant insert, update on analytics_refresh.last_refresh, analytics_refresh.pauses to :"role";
+grant insert, update, delete on
+    analytics_refresh.runs, analytics_refresh.view_results, analytics_refresh.alerts, analytics_refresh.deliveries
+to :"role";
+grant execute on function analytics_refresh.pause(interval, text), analytics_refresh.resume() to :"role";
+
+\if :stats
+grant pg_read_all_stats to :"role";
+\endif
+\if :probes
+grant select (id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count)
+    on :"schema".action_results to :"role";
+grant select (id, organization_id, name, enabled, created_at) on :"schema".triggers to :"role";
+grant select (id, name, slug, plan) on :"schema".organizations to :"role";
+\endif
+commit;
