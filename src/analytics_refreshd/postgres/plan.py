@@ -51,9 +51,10 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
         return Plan(found, version, mode, (), (warning,))
     draft.obstacles += database_obstacles(installed, draft.app)
     draft.refuse()
-    # in incremental mode the views read rollups: their definitions are not the ones to compare with
+    # in incremental mode views and functions read rollups: their definitions are not the ones to compare with
     views = view_steps(draft, recreate=recreate_views) if mode == "plain" else ViewSteps()
-    steps = [*_schema_steps(draft, version), *views.first, *function_steps(draft)]
+    functions = function_steps(draft) if mode == "plain" else ()
+    steps = [*_schema_steps(draft, version), *views.first, *functions]
     if views.touches or views.swaps:
         steps.append(Step("wait for a running refresh", (command("hold_refreshes"),)))
     if views.swaps:

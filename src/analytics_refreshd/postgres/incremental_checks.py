@@ -1,0 +1,149 @@
+"""Why the incremental mode cannot be exact in a database, found before anything is changed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.definitions import OUR_SCHEMA
+from analytics_refreshd.postgres.incremental_sql import Commands, block
+from analytics_refreshd.postgres.installed import Catalog, Installation
+
+Connection = psycopg.Connection[Any]
+
+# what the rollups count exactly; text of any kind is read as text
+_TYPES = {
+    "executed_at": ("timestamp with time zone",),
+    "duration_ms": ("integer", "smallint"),
+    "retry_count": ("integer", "smallint"),
+    "trigger_id": ("text", "character varying"),
+    "action_type": ("text", "character varying"),
+    "status": ("text", "character varying"),
+}
+_TRIGGERS_PER_TABLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """`action_results`, or a table below it: a partition or an inheritance child."""
+
+    schema: str
+    name: str
+    kind: str
+    persistence: str
+    subscribed: bool
+    owned: bool
+    triggers: int
+
+    @property
+    def captured(self) -> bool:
+        """Whether it has all its capture triggers, enabled for every kind of session."""
+        return self.triggers == _TRIGGERS_PER_TABLE
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its qualified name."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether it is a table of its own and not only the head of a partitioned one."""
+        return self.kind == "r"
+
+
+def source_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
+    """`action_results` and every table below it."""
+    rows = connection.execute(block("install", "tree", app_table=commands.names["app_table"])).fetchall()
+    return [SourceTable(*row) for row in rows]
+
+
+def installed_for(connection: Connection, app_schema: str) -> Installation:
+    """What `migrate` installed. Raises MigrationError where it has not run for this schema."""
+    catalog = Catalog(connection, app_schema)
+    found = catalog.privileges()
+    installation = catalog.installation() if found.reads_version else None
+    if installation is None:
+        raise MigrationError("the views are not installed yet: run migrate first, then migrate --incremental")
+    if installation.app_schema != app_schema:
+        raise MigrationError(
+            f"this database is installed for schema {installation.app_schema}, not {app_schema}: "
+            f"set [database] schema to {installation.app_schema}"
+        )
+    if not found.owns_ours:
+        raise MigrationError(
+            f"role {found.role} does not own schema {OUR_SCHEMA}: run this as {found.ours_owner} or a superuser"
+        )
+    return installation
+
+
+def refuse(connection: Connection, app_schema: str, commands: Commands) -> None:
+    """Raise MigrationError with every reason why capture would miss rows or the views cannot be replaced."""
+    obstacles = [
+        *_source_obstacles(connection, app_schema, commands),
+        *_session_obstacles(connection),
+        *view_obstacles(connection, app_schema),
+    ]
+    if obstacles:
+        raise MigrationError("; ".join(obstacles))
+
+
+def _source_obstacles(connection: Connection, app_schema: str, commands: Commands) -> Iterator[str]:
+    table = f"{app_schema}.action_results"
+    row = connection.execute(block("install", "source", app_table=commands.names["app_table"])).fetchone()
+    if row is None:
+        yield f"there is no table {table}: set [database] schema to the application's schema"
+        return
+    kind, reads, filtered = row
+    if kind not in ("r", "p"):
+        yield f"{table} is not a table: changes of what lies behind it cannot be captured"
+        return
+    if not reads:
+        yield f"the role may not read {table}: run this as its owner or a superuser"
+    if filtered:
+        yield f"row security hides rows of {table} from this role: run this as a role with BYPASSRLS"
+    columns = dict(connection.execute(block("install", "columns", app_table=commands.names["app_table"])).fetchall())
+    for column, types in _TYPES.items():
+        if columns.get(column) not in types:
+            yield f"{table}.{column} is {columns.get(column, 'missing')}, and the rollups count only {types[0]} exactly"
+    for each in source_tables(connection, commands):
+        yield from _table_obstacles(each)
+
+
+def _table_obstacles(table: SourceTable) -> Iterator[str]:
+    name = f"{table.schema}.{table.name}"
+    if table.kind not in ("r", "p"):
+        yield f"{name} is not a local table: rows written behind it would be missed"
+    if table.persistence != "p":
+        yield f"{name} is not logged: it is emptied after a crash, unseen by any trigger"
+    if table.subscribed:
+        yield f"{name} receives rows by logical replication, which fires no statement triggers: rows would be missed"
+    if not table.owned:
+        yield f"the role does not own {name}, and only its owner can add capture triggers: run this as its owner"
+
+
+def _session_obstacles(connection: Connection) -> Iterator[str]:
+    if connection.info.server_version < 150000:
+        yield "PostgreSQL before 15 cannot keep one row for executions without a time"
+
+
+def view_obstacles(connection: Connection, app_schema: str) -> Iterator[str]:
+    """Why the four views cannot be replaced."""
+    catalog = Catalog(connection, app_schema)
+    views = catalog.objects(app_schema).views
+    for name in VIEWS:
+        view = views.get(name)
+        if view is None or view.kind != "m":
+            yield f"there is no materialized view {app_schema}.{name}: run migrate first"
+            continue
+        if not view.owned:
+            yield f"the role does not own {app_schema}.{name}: run this as {view.owner} or a superuser"
+        dependents = catalog.view_dependents(name)
+        if dependents:
+            yield (
+                f"{app_schema}.{name} cannot be replaced while others depend on it ({', '.join(dependents)}): "
+                "drop these, run this again, then create them again"
+            )

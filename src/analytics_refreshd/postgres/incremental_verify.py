@@ -1,0 +1,116 @@
+"""Comparing the rollups with the plain definitions, row by row and in both directions."""
+
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.definitions import Definitions
+from analytics_refreshd.postgres.incremental import state
+from analytics_refreshd.postgres.incremental_checks import installed_for
+from analytics_refreshd.postgres.incremental_sql import Commands, block, plain_query
+
+Connection = psycopg.Connection[Any]
+
+_ATTEMPTS = 10
+_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDifference:
+    """How one view differs: rows that the rollups lack, rows they have too many, and the first of both.
+
+    `first` holds at most ten pairs of `missing` or `extra` and the row as a JSON object.
+    """
+
+    view_name: str
+    rows: int
+    missing: int
+    extra: int
+    first: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification found; `ok` where no row of any view differs."""
+
+    views: tuple[ViewDifference, ...]
+
+    @property
+    def differences(self) -> int:
+        """Rows that differ, both directions together."""
+        return sum(view.missing + view.extra for view in self.views)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the rollups are exact."""
+        return self.differences == 0
+
+
+def verify(connection: Connection, app_schema: str = "public", *, first: int = 10) -> VerifyReport:
+    """Compare what the views would hold now with the plain definitions, at one snapshot, and record the result.
+
+    Takes as long as a plain refresh, and keeps nobody waiting but for the fold at its start. Where a rebuild is due,
+    it includes that rebuild. Rows named in `first` may hold personal data. Raises MigrationError outside the
+    incremental mode, and where other sessions fold so often that no snapshot can be had.
+    """
+    if installed_for(connection, app_schema).mode != "incremental" or not state(connection).built:
+        raise MigrationError("the views are plain, or their rollups are not built: there is nothing to verify")
+    definitions = Definitions(app_schema, connection.info.server_version)
+    pause = Event()
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            report = _compare(connection, definitions, first)
+            break
+        except psycopg.errors.SerializationFailure as error:
+            if attempt == _ATTEMPTS:
+                raise MigrationError(
+                    f"other sessions folded at the same moment {_ATTEMPTS} times: verify again later"
+                ) from error
+        pause.wait(_PAUSE_SECONDS)
+    values = {"ok": sql.Literal(report.ok), "differences": sql.Literal(report.differences)}
+    connection.execute(block("verify", "record", **values))
+    return report
+
+
+def _compare(connection: Connection, definitions: Definitions, first: int) -> VerifyReport:
+    commands = Commands(definitions)
+    with connection.transaction(force_rollback=True):
+        connection.execute(block("verify", "begin"))
+        held = _rollup_rows(connection, commands)
+        differences = [
+            _difference(connection, name, rows, commands.query(name), plain_query(definitions, name), first)
+            for name, rows in held.items()
+        ]
+    return VerifyReport(tuple(differences))
+
+
+def _rollup_rows(connection: Connection, commands: Commands) -> dict[str, bytes]:
+    """What the views would hold after a fold at this snapshot; the fold itself is undone, and with it its lock."""
+    held: dict[str, bytes] = {}
+    with connection.transaction(force_rollback=True):
+        connection.execute(block("install", "fold"))
+        for name in VIEWS:
+            with connection.cursor().copy(block("verify", "copy_out", query=commands.query(name))) as copy:
+                held[name] = b"".join(bytes(part) for part in copy)
+    return held
+
+
+def _difference(
+    connection: Connection, name: str, rows: bytes, query: sql.Composed, plain: sql.Composed, first: int
+) -> ViewDifference:
+    tables = {
+        "holder": sql.Identifier("pg_temp", f"rollup_{name}"),
+        "plain": sql.Identifier("pg_temp", f"plain_{name}"),
+    }
+    connection.execute(block("verify", "hold", holder=tables["holder"], query=query))
+    with connection.cursor().copy(block("verify", "copy_in", holder=tables["holder"])) as copy:
+        copy.write(rows)
+    count = connection.execute(block("verify", "hold_plain", plain=tables["plain"], query=plain)).rowcount
+    found = connection.execute(block("verify", "compare", **tables)).fetchall()
+    missing = sum(side == "missing" for side, _ in found)
+    return ViewDifference(name, count, missing, len(found) - missing, tuple(found[:first]))

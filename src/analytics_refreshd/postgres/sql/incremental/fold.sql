@@ -1,0 +1,497 @@
+-- How changes reach the rollups. One statement reads the changes, takes them away and adds them up, so that what is
+-- read and what is taken belong to the same snapshot in every isolation level; a row lock lets one fold run at a time.
+
+-- name: changes_from_deltas
+-- where the rollups need rebuilding, nothing is taken: fold() looks again after this statement
+gone as (
+    delete from analytics_refresh.deltas d
+    where not exists (select from analytics_refresh.rebuild_marks)
+      and (select i.built and i.capture = analytics_refresh.capture_now() from analytics_refresh.incremental i)
+    returning d.*),
+net as materialized (
+    select date_trunc('hour', executed_at, 'UTC') as hour, executed_at, trigger_id, action_type, status, duration_ms,
+        retry_count, sum(sign)::integer as n
+    from gone
+    group by executed_at, trigger_id, action_type, status, duration_ms, retry_count
+    having sum(sign) <> 0),
+-- where a first or last execution may have gone, the next one is looked up in action_results
+trigger_losses as (
+    select trigger_id, min(executed_at) as first_lost, max(executed_at) as last_lost
+    from (
+        select trigger_id, executed_at from net where trigger_id is not null and executed_at is not null
+        group by trigger_id, executed_at having sum(n) < 0) lost
+    group by trigger_id),
+type_losses as (
+    select action_type, max(executed_at) as last_lost
+    from (
+        select action_type, executed_at from net where executed_at is not null
+        group by action_type, executed_at having sum(n) < 0) lost
+    group by action_type),
+edge as (
+    insert into analytics_refresh.window_edge
+    select r.action_type, count(*), count(*) filter (where r.status = 'success'),
+        count(*) filter (where r.status = 'failed'), count(r.duration_ms), coalesce(sum(r.duration_ms), 0),
+        coalesce(sum(r.retry_count), 0)
+    from {app}.action_results r
+    where r.executed_at >= window_from and r.executed_at < whole_hours_from
+    group by r.action_type)
+
+-- name: changes_from_rows
+-- deltas of rows that are read here are part of what is read
+gone as (
+    delete from analytics_refresh.deltas d
+    where ({range}) and not exists (select from analytics_refresh.rebuild_marks)
+    returning d.*),
+net as materialized (
+    select date_trunc('hour', d.executed_at, 'UTC') as hour, d.executed_at, d.trigger_id, d.action_type, d.status,
+        d.duration_ms, d.retry_count, 1 as n
+    from {app}.action_results d
+    where {range}),
+trigger_losses as (select ''::text as trigger_id, now() as first_lost, now() as last_lost where false),
+type_losses as (select ''::text as action_type, now() as last_lost where false)
+
+-- name: add_up
+with {changes},
+by_hour as materialized (
+    select hour, action_type, status, duration_ms, sum(n) as n, coalesce(sum(n * retry_count::bigint), 0) as retry_total,
+        coalesce(sum(n) filter (where retry_count > 0), 0) as retried
+    from net
+    group by hour, action_type, status, duration_ms),
+by_trigger as materialized (
+    select trigger_id, duration_ms, sum(n) as n,
+        coalesce(sum(n) filter (where status = 'success'), 0) as succeeded,
+        coalesce(sum(n) filter (where status = 'failed'), 0) as failed,
+        coalesce(sum(n) filter (where status = 'retrying'), 0) as retrying,
+        coalesce(sum(n) filter (where retry_count is not null), 0) as tried,
+        coalesce(sum(n * retry_count::bigint), 0) as retry_total,
+        min(executed_at) filter (where n > 0) as first_at, max(executed_at) filter (where n > 0) as last_at
+    from net
+    where trigger_id is not null
+    group by trigger_id, duration_ms),
+everything as (select sum(n) as n from analytics_refresh.type_cells),
+-- few rows: by trigger_id; many: along executed_at, where one of them soon comes. Either way about the square root
+-- of the table; the expressions keep the planner from choosing the other way.
+trigger_ends as (
+    select c.trigger_id,
+        case when c.n * c.n < e.n
+            then (select min(f.executed_at) from (
+                select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) f)
+            else (select r.executed_at from {app}.action_results r
+                where r.executed_at >= c.first_at and r.trigger_id || '' = c.trigger_id order by r.executed_at limit 1)
+        end as first_at,
+        case when c.n * c.n < e.n
+            then (select max(l.executed_at) from (
+                select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) l)
+            else (select r.executed_at from {app}.action_results r
+                where r.executed_at <= c.last_at and r.trigger_id || '' = c.trigger_id
+                order by r.executed_at desc limit 1)
+        end as last_at
+    from trigger_losses t
+    join analytics_refresh.trigger_cells c on c.trigger_id = t.trigger_id
+    cross join everything e
+    where t.first_lost <= c.first_at or t.last_lost >= c.last_at),
+type_ends as (
+    select c.action_type,
+        case when c.n * c.n < e.n
+            then (select max(l.executed_at) from (
+                select r.executed_at from {app}.action_results r where r.action_type = c.action_type offset 0) l)
+            else (select r.executed_at from {app}.action_results r
+                where r.executed_at <= c.last_at and r.action_type || '' = c.action_type
+                order by r.executed_at desc limit 1)
+        end as last_at
+    from type_losses t
+    join analytics_refresh.type_cells c on c.action_type = t.action_type
+    cross join everything e
+    where t.last_lost >= c.last_at),
+hours as (
+    insert into analytics_refresh.hour_cells as c (
+        hour, action_type, status, n, timed, duration_total, retry_total, retried)
+    select hour, action_type, status, sum(n), coalesce(sum(n) filter (where duration_ms is not null), 0),
+        coalesce(sum(n * duration_ms), 0), sum(retry_total), sum(retried)
+    from by_hour
+    group by hour, action_type, status
+    order by hour, action_type, status
+    on conflict on constraint hour_cells_key do update set
+        n = c.n + excluded.n,
+        timed = c.timed + excluded.timed,
+        duration_total = c.duration_total + excluded.duration_total,
+        retry_total = c.retry_total + excluded.retry_total,
+        retried = c.retried + excluded.retried
+    returning c.cell, c.hour, c.action_type, c.status, c.n),
+triggers as (
+    insert into analytics_refresh.trigger_cells as c (
+        trigger_id, n, succeeded, failed, retrying, timed, duration_total, tried, retry_total, first_at, last_at)
+    select s.trigger_id, s.n, s.succeeded, s.failed, s.retrying, s.timed, s.duration_total, s.tried, s.retry_total,
+        least(s.first_at, case when e.trigger_id is null then p.first_at else e.first_at end),
+        greatest(s.last_at, case when e.trigger_id is null then p.last_at else e.last_at end)
+    from (
+        select trigger_id, sum(n) as n, sum(succeeded) as succeeded, sum(failed) as failed, sum(retrying) as retrying,
+            coalesce(sum(n) filter (where duration_ms is not null), 0) as timed,
+            coalesce(sum(n * duration_ms), 0) as duration_total, sum(tried) as tried,
+            sum(retry_total) as retry_total, min(first_at) as first_at, max(last_at) as last_at
+        from by_trigger
+        group by trigger_id) s
+    left join analytics_refresh.trigger_cells p on p.trigger_id = s.trigger_id
+    left join trigger_ends e on e.trigger_id = s.trigger_id
+    order by s.trigger_id
+    on conflict on constraint trigger_cells_key do update set
+        n = c.n + excluded.n,
+        succeeded = c.succeeded + excluded.succeeded,
+        failed = c.failed + excluded.failed,
+        retrying = c.retrying + excluded.retrying,
+        timed = c.timed + excluded.timed,
+        duration_total = c.duration_total + excluded.duration_total,
+        tried = c.tried + excluded.tried,
+        retry_total = c.retry_total + excluded.retry_total,
+        first_at = excluded.first_at,
+        last_at = excluded.last_at
+    returning c.cell, c.trigger_id, c.n),
+types as (
+    insert into analytics_refresh.type_cells as c (action_type, n, last_at)
+    select s.action_type, s.n, greatest(s.last_at, case when e.action_type is null then p.last_at else e.last_at end)
+    from (
+        select action_type, sum(n) as n, max(executed_at) filter (where n > 0) as last_at
+        from net
+        group by action_type) s
+    left join analytics_refresh.type_cells p on p.action_type = s.action_type
+    left join type_ends e on e.action_type = s.action_type
+    order by s.action_type
+    on conflict on constraint type_cells_key do update set n = c.n + excluded.n, last_at = excluded.last_at
+    returning c.action_type, c.n),
+durations as materialized (
+    select r.cell, h.duration_ms, h.n
+    from by_hour h
+    join hours r on r.action_type = h.action_type and r.status = h.status
+        and coalesce(r.hour, '-infinity') = coalesce(h.hour, '-infinity') and (r.hour is null) = (h.hour is null)
+    where h.duration_ms is not null and h.n <> 0
+    union all
+    select r.cell, t.duration_ms, t.n
+    from by_trigger t
+    join triggers r on r.trigger_id = t.trigger_id
+    where t.duration_ms is not null and t.n <> 0),
+duration_rows as (
+    insert into analytics_refresh.duration_counts as c (cell, duration_ms, n)
+    select cell, duration_ms, n from durations order by cell, duration_ms
+    on conflict on constraint duration_counts_key do update set n = c.n + excluded.n
+    returning c.cell, c.duration_ms, c.n),
+bucket_rows as (
+    insert into analytics_refresh.duration_buckets as c (cell, bucket, n)
+    select cell, duration_ms >> 6, sum(n) from durations
+    group by cell, duration_ms >> 6 having sum(n) <> 0 order by 1, 2
+    on conflict on constraint duration_buckets_key do update set n = c.n + excluded.n
+    returning c.cell, c.bucket, c.n),
+retry_rows as (
+    insert into analytics_refresh.retry_counts as c (cell, retry_count, n)
+    select r.cell, t.retry_count, t.n
+    from (
+        select trigger_id, retry_count, sum(n) as n from net
+        where trigger_id is not null and retry_count is not null
+        group by trigger_id, retry_count having sum(n) <> 0) t
+    join triggers r on r.trigger_id = t.trigger_id
+    order by 1, 2
+    on conflict on constraint retry_counts_key do update set n = c.n + excluded.n
+    returning c.cell, c.retry_count, c.n)
+select
+    (select count(*) from gone) as taken,
+    (select count(*) from net) as changed,
+    exists (select from gone where status = 'failed') as failures,
+    (select array_agg(cell) from (select cell from hours union all select cell from triggers) touched) as cells,
+    d.cells as empty_duration_cells, d.durations as empty_durations,
+    b.cells as empty_bucket_cells, b.buckets as empty_buckets,
+    r.cells as empty_retry_cells, r.retries as empty_retries,
+    exists (select from hours where n = 0) as empty_hours,
+    exists (select from triggers where n = 0) as empty_triggers,
+    exists (select from types where n = 0) as empty_types,
+    exists (select from duration_rows where n < 0) or exists (select from bucket_rows where n < 0)
+        or exists (select from retry_rows where n < 0) or exists (select from hours where n < 0)
+        or exists (select from triggers where n < 0) as broken
+into result
+from
+    (select array_agg(cell) as cells, array_agg(duration_ms) as durations from duration_rows where n = 0) d,
+    (select array_agg(cell) as cells, array_agg(bucket) as buckets from bucket_rows where n = 0) b,
+    (select array_agg(cell) as cells, array_agg(retry_count) as retries from retry_rows where n = 0) r
+
+-- name: functions
+create or replace function analytics_refresh.recount(touched integer[]) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_bitmapscan = off
+as $recount$
+begin
+    -- every part is a probe of an index for one cell: what was not touched costs nothing
+    insert into analytics_refresh.duration_stats as s
+    select t.cell,
+        (select c.duration_ms from analytics_refresh.duration_counts c where c.cell = t.cell
+            order by c.duration_ms limit 1),
+        (select c.duration_ms from analytics_refresh.duration_counts c where c.cell = t.cell
+            order by c.duration_ms desc limit 1),
+        p.p50, p.p95, p.p99
+    from unnest(touched) t (cell)
+    cross join lateral (
+        select array_agg(r.bucket) as buckets, array_agg(r.upto) as uptos, max(r.upto) as total
+        from (
+            select b.bucket, (sum(b.n) over (order by b.bucket))::bigint as upto
+            from analytics_refresh.duration_buckets b
+            where b.cell = t.cell
+            order by b.bucket) r) h
+    cross join lateral (
+        select max(d.duration_ms) filter (where d.place = 1) as p50, max(d.duration_ms) filter (where d.place = 2) as p95,
+            max(d.duration_ms) filter (where d.place = 3) as p99
+        from (
+            -- percentile_cont: between the rows floor and ceil of p * (N - 1), counted from 0
+            select k.place, (v.low + (k.rank - k.low_rank) * (v.high - v.low))::numeric(12, 2) as duration_ms
+            from (
+                select q.place, q.share * (h.total - 1) as rank, floor(q.share * (h.total - 1))::bigint as low_rank,
+                    ceil(q.share * (h.total - 1))::bigint as high_rank
+                from (values (1, 0.50::double precision), (2, 0.95), (3, 0.99)) q (place, share)) k
+            cross join lateral (
+                select width_bucket(k.low_rank, h.uptos) + 1 as low_place,
+                    width_bucket(k.high_rank, h.uptos) + 1 as high_place) l
+            cross join lateral (
+                select min(w.duration_ms) filter (where w.upto > k.low_rank)::double precision as low,
+                    min(w.duration_ms) filter (where w.upto > k.high_rank)::double precision as high
+                from (
+                    select c.duration_ms,
+                        coalesce(h.uptos[l.low_place - 1], 0) + sum(c.n) over (order by c.duration_ms) as upto
+                    from analytics_refresh.duration_counts c
+                    where c.cell = t.cell and c.duration_ms >= h.buckets[l.low_place] << 6
+                      and c.duration_ms <= (h.buckets[l.high_place] << 6) + 63) w) v) d
+        where h.total > 0) p
+    order by t.cell
+    on conflict on constraint duration_stats_key do update set
+        min_duration_ms = excluded.min_duration_ms,
+        max_duration_ms = excluded.max_duration_ms,
+        p50_duration_ms = excluded.p50_duration_ms,
+        p95_duration_ms = excluded.p95_duration_ms,
+        p99_duration_ms = excluded.p99_duration_ms;
+end
+$recount$;
+
+-- a cell that became empty leaves with its last row
+create or replace function analytics_refresh.drop_empty(
+    empty_hours boolean, empty_triggers boolean, empty_types boolean,
+    duration_cells integer[], durations integer[], bucket_cells integer[], buckets integer[],
+    retry_cells integer[], retries integer[]) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
+as $drop_empty$
+declare
+    empty_cells integer[];
+    more_cells integer[];
+begin
+    if duration_cells is not null then
+        delete from analytics_refresh.duration_counts c
+        using unnest(duration_cells, durations) e (cell, duration_ms)
+        where c.cell = e.cell and c.duration_ms = e.duration_ms;
+    end if;
+    if bucket_cells is not null then
+        delete from analytics_refresh.duration_buckets c
+        using unnest(bucket_cells, buckets) e (cell, bucket)
+        where c.cell = e.cell and c.bucket = e.bucket;
+    end if;
+    if retry_cells is not null then
+        delete from analytics_refresh.retry_counts c
+        using unnest(retry_cells, retries) e (cell, retry_count)
+        where c.cell = e.cell and c.retry_count = e.retry_count;
+    end if;
+    if empty_hours then
+        with gone as (delete from analytics_refresh.hour_cells where n = 0 returning cell)
+        select array_agg(cell) into empty_cells from gone;
+    end if;
+    if empty_triggers then
+        with gone as (delete from analytics_refresh.trigger_cells where n = 0 returning cell)
+        select array_agg(cell) into more_cells from gone;
+    end if;
+    if empty_types then
+        delete from analytics_refresh.type_cells where n = 0;
+    end if;
+    if empty_hours or empty_triggers then
+        delete from analytics_refresh.duration_stats s
+        using unnest(empty_cells || more_cells) e (cell) where s.cell = e.cell;
+    end if;
+end
+$drop_empty$;
+
+create or replace function analytics_refresh.type_window_now(whole_hours_from timestamptz)
+returns setof analytics_refresh.type_window
+language sql stable security definer
+set search_path = pg_catalog, pg_temp set max_parallel_workers_per_gather = 0
+as $type_window$
+    select s.*, t.last_at
+    from (
+        select w.action_type, sum(w.n)::bigint, sum(w.succeeded)::bigint, sum(w.failed)::bigint, sum(w.timed)::bigint,
+            sum(w.duration_total)::bigint, sum(w.retry_total)::bigint
+        from (
+            select h.action_type, h.n, case h.status when 'success' then h.n else 0 end as succeeded,
+                case h.status when 'failed' then h.n else 0 end as failed, h.timed, h.duration_total, h.retry_total
+            from analytics_refresh.hour_cells h where h.hour >= whole_hours_from
+            union all
+            select e.* from analytics_refresh.window_edge e) w
+        group by w.action_type) s
+    left join analytics_refresh.type_cells t on t.action_type = s.action_type
+$type_window$;
+
+create or replace function analytics_refresh.rebuild_start(reason text) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $rebuild_start$
+begin
+    truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
+        analytics_refresh.duration_counts, analytics_refresh.duration_buckets, analytics_refresh.retry_counts,
+        analytics_refresh.duration_stats;
+    perform setval('analytics_refresh.cells', 1, false);
+    -- a mark that is not visible yet stays, and makes the rollups be built once more
+    delete from analytics_refresh.rebuild_marks;
+    update analytics_refresh.incremental set built = false, build_from = '-infinity', rows_built = 0,
+        build_reason = rebuild_start.reason, capture = analytics_refresh.capture_now();
+end
+$rebuild_start$;
+
+-- One step of the build; the caller commits between steps, or does not. Says what share is done, 1 at the end.
+create or replace function analytics_refresh.rebuild_step(chunk_rows integer default 1000000) returns double precision
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp set jit = off set work_mem = '128MB'
+as $rebuild_step$
+declare
+    state analytics_refresh.incremental;
+    chunk_from timestamptz;
+    chunk_until timestamptz;
+    result record;
+    estimate double precision;
+begin
+    select * into strict state from analytics_refresh.incremental for update;
+    if exists (select from analytics_refresh.rebuild_marks) then
+        perform analytics_refresh.rebuild_start((
+            select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1));
+    elsif state.capture <> analytics_refresh.capture_now() then
+        perform analytics_refresh.rebuild_start(case when state.capture = '' then state.build_reason
+            else 'the tables or capture triggers of action_results changed' end);
+    elsif state.built then
+        return 1;
+    end if;
+    select * into strict state from analytics_refresh.incremental;
+    chunk_from := state.build_from;
+
+    if chunk_from = '-infinity' then
+        {add_up_timeless};
+        update analytics_refresh.incremental set rows_built = rows_built + result.changed;
+    end if;
+
+    select date_trunc('hour', r.executed_at, 'UTC') + interval '1 hour' into chunk_until
+    from {app}.action_results r
+    where r.executed_at >= chunk_from
+    order by r.executed_at offset chunk_rows limit 1;
+    chunk_until := coalesce(chunk_until, 'infinity');
+    if chunk_until = 'infinity' then
+        {add_up_rest};
+    else
+        {add_up_range};
+    end if;
+    if chunk_until < 'infinity' then
+        update analytics_refresh.incremental i
+        set rows_built = i.rows_built + result.changed, build_from = chunk_until
+        returning i.rows_built into strict state.rows_built;
+        select sum(c.reltuples) into estimate
+        from pg_partition_tree({app_table}::regclass) p join pg_class c on c.oid = p.relid where p.isleaf;
+        return least(0.95, state.rows_built / greatest(estimate, state.rows_built, 1));
+    end if;
+
+    delete from analytics_refresh.duration_stats;
+    analyze analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_counts,
+        analytics_refresh.duration_buckets;
+    perform analytics_refresh.recount(array_agg(p.cell))
+    from (
+        select a.cell, row_number() over () / 1000 as portion
+        from (select cell from analytics_refresh.hour_cells union all select cell from analytics_refresh.trigger_cells) a) p
+    group by p.portion;
+    update analytics_refresh.incremental i
+    set rows_built = i.rows_built + result.changed, build_from = 'infinity', built = true, built_at = clock_timestamp();
+    update analytics_refresh.view_changes set version = version + 1;
+    return 1;
+end
+$rebuild_step$;
+
+create or replace function analytics_refresh.fold(out rows_folded bigint, out seconds double precision) returns record
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp set jit = off set work_mem = '64MB' set max_parallel_workers_per_gather = 0
+as $fold$
+declare
+    started constant timestamptz := clock_timestamp();
+    window_from constant timestamptz := now() - interval '720 hours';
+    whole_hours_from constant timestamptz := date_trunc('hour', window_from, 'UTC') + interval '1 hour';
+    window_now analytics_refresh.type_window[];
+    result record;
+begin
+    perform from analytics_refresh.incremental for update;
+    rows_folded := 0;
+    loop
+        if (select not i.built or i.capture <> analytics_refresh.capture_now() from analytics_refresh.incremental i)
+            or exists (select from analytics_refresh.rebuild_marks)
+        then
+            while analytics_refresh.rebuild_step() < 1 loop
+            end loop;
+        end if;
+        delete from analytics_refresh.window_edge;
+        {add_up_deltas};
+        rows_folded := rows_folded + result.taken;
+        if result.changed > 0 then
+            perform analytics_refresh.drop_empty(
+                result.empty_hours, result.empty_triggers, result.empty_types,
+                result.empty_duration_cells, result.empty_durations, result.empty_bucket_cells, result.empty_buckets,
+                result.empty_retry_cells, result.empty_retries);
+            perform analytics_refresh.recount(result.cells);
+            update analytics_refresh.view_changes set version = version + 1
+            where view_name in ('action_metrics_hourly', 'trigger_performance_summary');
+        end if;
+        if result.failures then
+            update analytics_refresh.view_changes set version = version + 1 where view_name = 'recent_failures';
+        end if;
+        if result.broken then
+            insert into analytics_refresh.rebuild_marks (reason) values ('a count fell below zero');
+        end if;
+        exit when not exists (select from analytics_refresh.rebuild_marks)
+            and (select i.capture = analytics_refresh.capture_now() from analytics_refresh.incremental i);
+    end loop;
+    select array_agg(w order by w.action_type) into window_now from analytics_refresh.type_window_now(whole_hours_from) w;
+    if window_now is distinct from (select array_agg(w order by w.action_type) from analytics_refresh.type_window w) then
+        delete from analytics_refresh.type_window;
+        insert into analytics_refresh.type_window select w.* from unnest(window_now) w;
+        update analytics_refresh.view_changes set version = version + 1 where view_name = 'action_type_distribution';
+    end if;
+    seconds := extract(epoch from clock_timestamp() - started);
+    update analytics_refresh.incremental
+    set folded_at = clock_timestamp(), fold_ms = round(seconds * 1000), rows_folded = fold.rows_folded;
+end
+$fold$;
+
+-- With a commit after each step, so that a time limit or a crash costs one step. Not definer: it could not commit.
+create or replace procedure analytics_refresh.rebuild(reason text default 'on request')
+language plpgsql security invoker
+as $rebuild$
+begin
+    insert into analytics_refresh.rebuild_marks (reason) values (rebuild.reason);
+    commit;
+    while analytics_refresh.rebuild_step() < 1 loop
+        commit;
+    end loop;
+    commit;
+end
+$rebuild$;
+
+revoke execute on function analytics_refresh.recount(integer[]), analytics_refresh.drop_empty(boolean, boolean, boolean,
+    integer[], integer[], integer[], integer[], integer[], integer[]), analytics_refresh.type_window_now(timestamptz),
+    analytics_refresh.rebuild_start(text) from public;
+comment on function analytics_refresh.fold() is
+    'Adds the captured changes to the rollups; rebuilds them where a rebuild mark asks for it. Harmless to call at any time.';
+comment on function analytics_refresh.rebuild_step(integer) is
+    'Builds the next part of the rollups where they need building, and says what share is done.';
+comment on procedure analytics_refresh.rebuild(text) is 'Builds the rollups anew, with a commit after each step.';
+comment on function analytics_refresh.recount(integer[]) is 'Takes minimum, maximum and percentiles of these cells from their histograms.';
+comment on function analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[],
+    integer[], integer[]) is 'Removes cells and counts that fell to zero.';
+comment on function analytics_refresh.type_window_now(timestamptz) is 'action_type_distribution from the rollups.';
+comment on function analytics_refresh.rebuild_start(text) is 'Empties the rollups before a build.';
+
+-- name: drop
+drop procedure if exists analytics_refresh.rebuild(text);
+drop function if exists analytics_refresh.fold(), analytics_refresh.rebuild_step(integer),
+    analytics_refresh.rebuild_start(text), analytics_refresh.type_window_now(timestamptz),
+    analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[], integer[], integer[]),
+    analytics_refresh.recount(integer[]);

@@ -1,0 +1,184 @@
+-- The refresh functions over the rollups: the same signatures, a fold before, and no REFRESH of what cannot have changed.
+
+-- name: helpers
+-- NULL: the view cannot have changed since its last refresh
+create or replace function analytics_refresh.view_due(view text) returns bigint
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $view_due$
+declare
+    version_now bigint;
+    version_then bigint;
+begin
+    if view <> 'recent_failures' and not (select i.built from analytics_refresh.incremental i) then
+        raise exception using errcode = '55000', message = 'the rollups are being rebuilt';
+    end if;
+    select c.version, r.version into version_now, version_then
+    from analytics_refresh.view_changes c
+    left join analytics_refresh.view_refreshes r on r.view_name = c.view_name
+    where c.view_name = view;
+    if version_now is distinct from version_then
+        or not exists (select from analytics_refresh.last_refresh l where l.view_name = view) then
+        return version_now;
+    end if;
+    -- failures leave by time alone
+    if view = 'recent_failures' and exists (
+        select from {app}.recent_failures f where f.executed_at < now() - interval '24 hours')
+    then
+        return version_now;
+    end if;
+    return null;
+end
+$view_due$;
+
+-- whoever refreshed the view in this transaction holds its lock; nobody else can say that it was refreshed
+create or replace function analytics_refresh.view_refreshed(view text, refreshed_version bigint) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $view_refreshed$
+begin
+    update analytics_refresh.view_refreshes r set version = refreshed_version
+    where r.view_name = view and exists (
+        select from pg_locks l
+        where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.mode = 'ExclusiveLock' and l.granted
+          and l.relation = to_regclass(format('%I.%I', {app_name}, view)));
+end
+$view_refreshed$;
+
+create or replace function analytics_refresh.view_checked(view text) returns bigint
+language sql volatile security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    update analytics_refresh.last_refresh l set last_checked_at = clock_timestamp()
+    where l.view_name = view and analytics_refresh.view_due(view) is null
+    returning l.rows_refreshed;
+end;
+comment on function analytics_refresh.view_due(text) is
+    'Version to refresh the view to, or null where its last refresh still holds everything.';
+comment on function analytics_refresh.view_refreshed(text, bigint) is 'Records up to which version a view was refreshed.';
+comment on function analytics_refresh.view_checked(text) is
+    'Records that a view was found to hold everything, and says how many rows it has.';
+
+-- name: refresh_action_analytics_view
+create or replace function {target}.refresh_action_analytics_view(
+    inout view_name text,
+    out refresh_duration_ms integer,
+    out rows_refreshed bigint,
+    out success boolean,
+    out error_message text)
+returns record
+language plpgsql volatile {security}
+-- REFRESH CONCURRENTLY analyzes and compares a copy: a small sample is enough for its join, and its sort fits
+set search_path = pg_catalog, pg_temp set jit = off set work_mem = '64MB' set default_statistics_target = 5
+as $refresh$
+declare
+    app_schema constant text := {app_name};
+    started constant timestamptz := clock_timestamp();
+    refreshed_at timestamptz;
+    lock_timeout_before text;
+    fold constant text := coalesce(nullif(current_setting('analytics_refresh.fold', true), ''), 'on');
+    version bigint;
+begin
+    rows_refreshed := 0;
+    success := false;
+    if view_name is null or view_name <> all (array[
+        'action_metrics_hourly', 'trigger_performance_summary', 'recent_failures', 'action_type_distribution'])
+    then
+        refresh_duration_ms := 0;
+        error_message := '42704: not one of the four analytics views';
+        view_name := left(view_name, 63);
+        return;
+    end if;
+
+    begin
+        if fold = 'on' then
+            perform analytics_refresh.fold();
+        elsif fold <> 'off' and view_name <> 'recent_failures' then
+            error_message := fold;
+        end if;
+        if error_message is null then
+            version := analytics_refresh.view_due(view_name);
+            if version is not null then
+                execute format('refresh materialized view concurrently %I.%I', app_schema, view_name);
+                perform analytics_refresh.view_refreshed(view_name, version);
+            end if;
+            success := true;
+        end if;
+    exception when others or assert_failure then
+        -- query_canceled is neither: a cancel or a statement timeout ends the call
+        error_message := left(sqlstate || ': ' || sqlerrm, 1000);
+    end;
+    refreshed_at := clock_timestamp();
+    refresh_duration_ms := least(greatest(
+        round(extract(epoch from refreshed_at - started) * 1000), 0), 2147483647)::integer;
+    if not success then
+        return;
+    end if;
+
+    -- whatever goes wrong from here on, the refresh stands
+    begin
+        rows_refreshed := null;
+        if version is null then
+            lock_timeout_before := current_setting('lock_timeout');
+            perform set_config('lock_timeout', '500ms', true);
+            rows_refreshed := analytics_refresh.view_checked(view_name);
+            perform set_config('lock_timeout', lock_timeout_before, true);
+            return;
+        end if;
+        execute format('select count(*) from %I.%I', app_schema, view_name) into rows_refreshed;
+    exception when others then
+        raise warning 'cannot count the rows of %: %', view_name, sqlerrm;
+        if version is null then
+            return;
+        end if;
+    end;
+    begin
+        if to_regclass('analytics_refresh.last_refresh') is not null then
+            lock_timeout_before := current_setting('lock_timeout');
+            perform set_config('lock_timeout', '500ms', true);
+            insert into analytics_refresh.last_refresh as l
+                (view_name, last_success_at, last_checked_at, duration_ms, rows_refreshed)
+            values (refresh_action_analytics_view.view_name, refreshed_at, refreshed_at,
+                refresh_action_analytics_view.refresh_duration_ms, refresh_action_analytics_view.rows_refreshed)
+            on conflict on constraint last_refresh_pkey do update set
+                last_success_at = excluded.last_success_at,
+                last_checked_at = excluded.last_checked_at,
+                duration_ms = excluded.duration_ms,
+                rows_refreshed = excluded.rows_refreshed;
+            perform set_config('lock_timeout', lock_timeout_before, true);
+        end if;
+    exception when others then
+        raise warning 'cannot record the refresh of %: %', view_name, sqlerrm;
+    end;
+end
+$refresh$;
+
+-- name: refresh_action_analytics
+create or replace function {target}.refresh_action_analytics()
+returns table (
+    view_name text,
+    refresh_duration_ms integer,
+    rows_refreshed bigint,
+    success boolean,
+    error_message text)
+language plpgsql volatile {security} rows 4 set search_path = pg_catalog, pg_temp
+as $refresh$
+declare
+    each_view text;
+    fold_before constant text := coalesce(current_setting('analytics_refresh.fold', true), '');
+begin
+    begin
+        perform analytics_refresh.fold();
+        perform set_config('analytics_refresh.fold', 'off', true);
+    exception when others or assert_failure then
+        perform set_config('analytics_refresh.fold', left(sqlstate || ': ' || sqlerrm, 1000), true);
+    end;
+    foreach each_view in array array[
+        'action_metrics_hourly', 'trigger_performance_summary', 'recent_failures', 'action_type_distribution']
+    loop
+        return query select v.* from {app}.refresh_action_analytics_view(each_view) v;
+    end loop;
+    perform set_config('analytics_refresh.fold', fold_before, true);
+end
+$refresh$;
+
+-- name: drop
+drop function if exists analytics_refresh.view_checked(text), analytics_refresh.view_refreshed(text, bigint),
+    analytics_refresh.view_due(text);

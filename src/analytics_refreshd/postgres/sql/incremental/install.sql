@@ -1,0 +1,141 @@
+-- What switching to the incremental mode asks and changes, apart from its own objects.
+
+-- name: lock
+select pg_try_advisory_lock(2583, 3);
+
+-- name: unlock
+select pg_advisory_unlock(2583, 3);
+
+-- name: source
+select c.relkind::text, has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
+from pg_class c where c.oid = to_regclass({app_table});
+
+-- name: columns
+select a.attname::text, format_type(a.atttypid, null)
+from pg_attribute a
+where a.attrelid = {app_table}::regclass and a.attnum > 0 and not a.attisdropped;
+
+-- name: tree
+with recursive tree as (
+    select {app_table}::regclass::oid as relation
+    union
+    select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.relation)
+select n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
+    exists (select from pg_subscription_rel s where s.srrelid = c.oid),
+    pg_has_role(c.relowner, 'USAGE'),
+    (select count(*) from pg_trigger t
+        where t.tgrelid = c.oid and t.tgname like 'analytics\_refresh\_%' and t.tgenabled = 'A')
+from tree
+join pg_class c on c.oid = tree.relation
+join pg_namespace n on n.oid = c.relnamespace
+order by c.oid;
+
+-- name: view_comments
+-- the commands that give a view created anew the comments of this one, its columns and its indexes
+select format('comment on materialized view %%I.%%I is %%L', %(target)s::text, v.relname, d.description)
+from pg_class v
+join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = v.oid and d.objsubid = 0
+where v.oid = to_regclass(%(view)s)
+union all
+select format('comment on column %%I.%%I.%%I is %%L', %(target)s::text, v.relname, a.attname, d.description)
+from pg_class v
+join pg_attribute a on a.attrelid = v.oid and a.attnum > 0
+join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = v.oid and d.objsubid = a.attnum
+where v.oid = to_regclass(%(view)s)
+union all
+select format('comment on index %%I.%%I is %%L', %(target)s::text, i.relname, d.description)
+from pg_index x
+join pg_class i on i.oid = x.indexrelid
+join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = i.oid and d.objsubid = 0
+where x.indrelid = to_regclass(%(view)s);
+
+-- name: view_storage
+-- the commands that give a view created anew this one's storage, before it is filled
+select format('alter materialized view %%I.%%I set (%%s)', %(target)s::text, v.relname, array_to_string(v.reloptions, ', '))
+from pg_class v where v.oid = to_regclass(%(view)s) and v.reloptions is not null
+union all
+select format('alter materialized view %%I.%%I set tablespace %%I', %(target)s::text, v.relname, t.spcname)
+from pg_class v join pg_tablespace t on t.oid = v.reltablespace where v.oid = to_regclass(%(view)s)
+union all
+select format('alter materialized view %%I.%%I alter column %%I set statistics %%s', %(target)s::text, v.relname,
+    a.attname, a.attstattarget)
+from pg_class v join pg_attribute a on a.attrelid = v.oid and a.attnum > 0
+where v.oid = to_regclass(%(view)s) and coalesce(a.attstattarget, -1) >= 0;
+
+-- name: failure_index_name
+select 'analytics_refresh_failures_' || %(table)s::regclass::oid;
+
+-- name: has_failure_index
+-- null: none, false: one that a broken attempt left behind
+select bool_or(i.indisvalid) from pg_index i join pg_class c on c.oid = i.indexrelid
+where i.indrelid = %(table)s::regclass and c.relname = 'analytics_refresh_failures_' || i.indrelid::oid;
+
+-- name: create_failure_index
+create index concurrently {index} on {table} (executed_at) where status = 'failed';
+
+-- name: drop_failure_index
+drop index concurrently if exists {index};
+
+-- name: grant_owner
+grant usage on schema analytics_refresh to {owner};
+grant select on analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_stats,
+    analytics_refresh.retry_counts, analytics_refresh.type_window to {owner};
+
+-- name: set_mode
+update analytics_refresh.installation set mode = {mode};
+
+-- name: vacuum
+vacuum (analyze) analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_counts,
+    analytics_refresh.duration_buckets, analytics_refresh.retry_counts, analytics_refresh.duration_stats;
+
+-- name: state
+select i.built, i.build_reason, i.built_at, i.folded_at, i.fold_ms, i.rows_folded, i.verified_at, i.verified_ok,
+    i.verified_differences,
+    coalesce((select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
+        case when not i.built then i.build_reason
+            when i.capture <> analytics_refresh.capture_now()
+            then 'the tables or capture triggers of action_results changed' end),
+    to_json(array(
+        select e.entry::oid::regclass::text
+        from (
+            select split_part(t.entry, ':', 1) as entry, split_part(t.entry, ':', 2) as triggers
+            from unnest(string_to_array(analytics_refresh.capture_now(), ' ')) t (entry)) e
+        where e.triggers !~ 'delete[AO].*insert[AO].*truncate[AO].*update[AO]'))
+from analytics_refresh.incremental i;
+
+-- name: pending
+-- counted up to a limit: a backlog beyond it is no better known by its exact size
+select count(*) from (select from analytics_refresh.deltas limit {limit}) d;
+
+-- name: mode
+select i.mode from analytics_refresh.installation i;
+
+-- name: exists
+select to_regclass('analytics_refresh.installation') is not null, to_regclass('analytics_refresh.incremental') is not null;
+
+-- name: statement_timeout
+select current_setting('statement_timeout');
+
+-- name: set_statement_timeout
+-- a build runs for minutes and must not be cut by a limit that is meant for queries
+select set_config('statement_timeout', %s, false);
+
+-- name: brief_lock
+set local lock_timeout = '1s';
+
+-- name: rebuild_step
+select analytics_refresh.rebuild_step(), s.needed
+from (
+    select not i.built or i.capture <> analytics_refresh.capture_now()
+        or exists (select from analytics_refresh.rebuild_marks) as needed
+    from analytics_refresh.incremental i offset 0) s;
+
+-- name: fold
+select rows_folded, seconds from analytics_refresh.fold();
+
+-- name: mark
+insert into analytics_refresh.rebuild_marks (reason) values ({reason});
+
+-- name: all_current
+update analytics_refresh.view_refreshes r set version = c.version
+from analytics_refresh.view_changes c where c.view_name = r.view_name;

@@ -1,0 +1,174 @@
+-- Tables of the incremental mode. Counts are kept as sums of deltas, so that a late change costs what any other does.
+
+-- name: tables
+create table if not exists analytics_refresh.incremental (
+    singleton boolean primary key default true check (singleton),
+    built boolean not null default false,
+    build_from timestamptz not null default '-infinity',
+    build_reason text not null default 'installation',
+    rows_built bigint not null default 0,
+    built_at timestamptz,
+    capture text not null default '',
+    folded_at timestamptz,
+    fold_ms integer,
+    rows_folded bigint,
+    verified_at timestamptz,
+    verified_ok boolean,
+    verified_differences bigint) with (fillfactor = 50);
+insert into analytics_refresh.incremental default values on conflict do nothing;
+
+-- append only: a row per changed row that is shared by nobody, so that no writer waits for another
+create table if not exists analytics_refresh.deltas (
+    executed_at timestamptz,
+    duration_ms integer,
+    retry_count integer,
+    sign smallint not null,
+    trigger_id text,
+    action_type text,
+    status text)
+    with (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0,
+        autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000);
+
+create table if not exists analytics_refresh.rebuild_marks (
+    mark_id bigint generated always as identity primary key,
+    reason text not null,
+    marked_at timestamptz not null default clock_timestamp());
+
+create sequence if not exists analytics_refresh.cells as integer;
+
+create table if not exists analytics_refresh.hour_cells (
+    cell integer not null default nextval('analytics_refresh.cells'),
+    n bigint not null,
+    timed bigint not null,
+    duration_total bigint not null,
+    retry_total bigint not null,
+    retried bigint not null,
+    hour timestamptz,
+    action_type text,
+    status text,
+    constraint hour_cells_key unique nulls not distinct (hour, action_type, status)) with (fillfactor = 80);
+
+create table if not exists analytics_refresh.trigger_cells (
+    cell integer not null default nextval('analytics_refresh.cells'),
+    n bigint not null,
+    succeeded bigint not null,
+    failed bigint not null,
+    retrying bigint not null,
+    timed bigint not null,
+    duration_total bigint not null,
+    tried bigint not null,
+    retry_total bigint not null,
+    first_at timestamptz,
+    last_at timestamptz,
+    trigger_id text not null constraint trigger_cells_key primary key) with (fillfactor = 70);
+
+create table if not exists analytics_refresh.type_cells (
+    action_type text constraint type_cells_key primary key,
+    n bigint not null,
+    last_at timestamptz) with (fillfactor = 50);
+
+create table if not exists analytics_refresh.duration_counts (
+    cell integer not null,
+    duration_ms integer not null,
+    n integer not null,
+    constraint duration_counts_key primary key (cell, duration_ms)) with (fillfactor = 90);
+
+create table if not exists analytics_refresh.duration_buckets (
+    cell integer not null,
+    bucket integer not null,
+    n integer not null,
+    constraint duration_buckets_key primary key (cell, bucket)) with (fillfactor = 80);
+
+create table if not exists analytics_refresh.retry_counts (
+    cell integer not null,
+    retry_count integer not null,
+    n integer not null,
+    constraint retry_counts_key primary key (cell, retry_count)) with (fillfactor = 80);
+
+create table if not exists analytics_refresh.duration_stats (
+    cell integer constraint duration_stats_key primary key,
+    min_duration_ms integer,
+    max_duration_ms integer,
+    p50_duration_ms numeric(12, 2),
+    p95_duration_ms numeric(12, 2),
+    p99_duration_ms numeric(12, 2)) with (fillfactor = 70);
+
+create table if not exists analytics_refresh.window_edge (
+    action_type text,
+    n bigint not null,
+    succeeded bigint not null,
+    failed bigint not null,
+    timed bigint not null,
+    duration_total bigint not null,
+    retry_total bigint not null);
+
+create table if not exists analytics_refresh.type_window (
+    action_type text,
+    n bigint not null,
+    succeeded bigint not null,
+    failed bigint not null,
+    timed bigint not null,
+    duration_total bigint not null,
+    retry_total bigint not null,
+    last_at timestamptz);
+
+create table if not exists analytics_refresh.view_changes (
+    view_name text primary key,
+    version bigint not null default 1) with (fillfactor = 50);
+create table if not exists analytics_refresh.view_refreshes (
+    view_name text primary key,
+    version bigint not null default 0) with (fillfactor = 50);
+insert into analytics_refresh.view_changes (view_name)
+select unnest(array['action_metrics_hourly', 'trigger_performance_summary', 'recent_failures', 'action_type_distribution'])
+on conflict do nothing;
+insert into analytics_refresh.view_refreshes (view_name)
+select unnest(array['action_metrics_hourly', 'trigger_performance_summary', 'recent_failures', 'action_type_distribution'])
+on conflict do nothing;
+
+-- name: tables_comments
+comment on table analytics_refresh.incremental is 'The one row that says how far the rollups are built, folded and verified; its lock lets one fold run at a time.';
+comment on column analytics_refresh.incremental.singleton is 'Always true: there is one row.';
+comment on column analytics_refresh.incremental.built is 'Whether the rollups hold every row; false while they are built.';
+comment on column analytics_refresh.incremental.build_from is 'Executions before this time are built already.';
+comment on column analytics_refresh.incremental.build_reason is 'Why the rollups were built last.';
+comment on column analytics_refresh.incremental.rows_built is 'Rows of action_results read by the last build.';
+comment on column analytics_refresh.incremental.built_at is 'When the last build ended.';
+comment on column analytics_refresh.incremental.capture is 'The tables and capture triggers as the last build found them; another value means rows may have been missed.';
+comment on column analytics_refresh.incremental.folded_at is 'When deltas were last folded.';
+comment on column analytics_refresh.incremental.fold_ms is 'Milliseconds that fold took.';
+comment on column analytics_refresh.incremental.rows_folded is 'Deltas that fold took.';
+comment on column analytics_refresh.incremental.verified_at is 'When the rollups were last compared with the plain definitions.';
+comment on column analytics_refresh.incremental.verified_ok is 'Whether they agreed.';
+comment on column analytics_refresh.incremental.verified_differences is 'Rows that differed then, both directions together.';
+comment on table analytics_refresh.deltas is 'Changes of action_results not folded yet, one row per old or new row, in no order.';
+comment on column analytics_refresh.deltas.executed_at is 'executed_at of the row.';
+comment on column analytics_refresh.deltas.duration_ms is 'duration_ms of the row.';
+comment on column analytics_refresh.deltas.retry_count is 'retry_count of the row.';
+comment on column analytics_refresh.deltas.sign is '1: the row came; -1: it went.';
+comment on column analytics_refresh.deltas.trigger_id is 'trigger_id of the row.';
+comment on column analytics_refresh.deltas.action_type is 'action_type of the row.';
+comment on column analytics_refresh.deltas.status is 'status of the row.';
+comment on table analytics_refresh.rebuild_marks is 'Events that deltas cannot express; any row makes the next refresh rebuild the rollups.';
+comment on column analytics_refresh.rebuild_marks.mark_id is 'Its number.';
+comment on column analytics_refresh.rebuild_marks.reason is 'What happened.';
+comment on column analytics_refresh.rebuild_marks.marked_at is 'When.';
+comment on sequence analytics_refresh.cells is 'Numbers the hours and triggers whose durations are counted.';
+comment on table analytics_refresh.hour_cells is 'Rollup per hour (UTC), action type and status.';
+comment on table analytics_refresh.trigger_cells is 'Rollup per trigger.';
+comment on table analytics_refresh.type_cells is 'Rollup per action type.';
+comment on table analytics_refresh.duration_counts is 'Exact histogram: how many executions of a cell took so many milliseconds.';
+comment on table analytics_refresh.duration_buckets is 'The same in buckets of 64 ms, where a percentile is looked for first.';
+comment on table analytics_refresh.retry_counts is 'How many executions of a trigger had so many retries.';
+comment on table analytics_refresh.duration_stats is 'Minimum, maximum and percentiles of a cell, from its histogram.';
+comment on table analytics_refresh.window_edge is 'The part of an hour in which the 30 days of action_type_distribution begin, as the last fold found it.';
+comment on table analytics_refresh.type_window is 'action_type_distribution as the last fold found it.';
+comment on table analytics_refresh.view_changes is 'Per view, a number that moves when its rows may have changed; written by the fold.';
+comment on table analytics_refresh.view_refreshes is 'Per view, that number as of its last refresh.';
+
+-- name: drop
+drop table if exists analytics_refresh.incremental, analytics_refresh.deltas, analytics_refresh.rebuild_marks,
+    analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
+    analytics_refresh.duration_counts, analytics_refresh.duration_buckets, analytics_refresh.retry_counts,
+    analytics_refresh.duration_stats, analytics_refresh.window_edge, analytics_refresh.type_window,
+    analytics_refresh.view_changes, analytics_refresh.view_refreshes;
+drop sequence if exists analytics_refresh.cells;

@@ -1,0 +1,85 @@
+-- The four views over the rollups: same names, columns and types as the plain ones. Their order is that of their rows'
+-- bytes: REFRESH CONCURRENTLY sorts by those to find duplicates, and that sort is most of its cost unless it is done.
+
+-- name: action_metrics_hourly
+create materialized view {target}.action_metrics_hourly as
+select
+    c.hour,
+    c.action_type,
+    c.status,
+    c.n as execution_count,
+    (c.duration_total::numeric / nullif(c.timed, 0))::numeric(12, 2) as avg_duration_ms,
+    s.min_duration_ms,
+    s.max_duration_ms,
+    s.p50_duration_ms,
+    s.p95_duration_ms,
+    s.p99_duration_ms,
+    case c.status when 'success' then c.n else 0 end as success_count,
+    case c.status when 'failed' then c.n else 0 end as failure_count,
+    case c.status when 'retrying' then c.n else 0 end as retrying_count,
+    c.retry_total as total_retries,
+    c.retried as actions_with_retries
+from analytics_refresh.hour_cells c
+left join analytics_refresh.duration_stats s on s.cell = c.cell
+order by c.hour, c.action_type collate "C", c.status collate "C"
+with no data;
+
+-- name: trigger_performance_summary
+create materialized view {target}.trigger_performance_summary as
+select
+    c.trigger_id,
+    c.n as total_executions,
+    c.succeeded as success_count,
+    c.failed as failure_count,
+    c.retrying as retrying_count,
+    round(100.0 * c.succeeded / nullif(c.n, 0), 2) as success_rate,
+    (c.duration_total::numeric / nullif(c.timed, 0))::numeric(12, 2) as avg_duration_ms,
+    s.min_duration_ms,
+    s.max_duration_ms,
+    s.p50_duration_ms,
+    s.p95_duration_ms,
+    s.p99_duration_ms,
+    c.retry_total as total_retries,
+    (c.retry_total::numeric / nullif(c.tried, 0))::numeric(12, 2) as avg_retries,
+    (select max(r.retry_count) from analytics_refresh.retry_counts r where r.cell = c.cell) as max_retries,
+    c.last_at as last_execution_at,
+    c.first_at as first_execution_at,
+    (extract(epoch from c.last_at - c.first_at) / 3600)::numeric as hours_active
+from analytics_refresh.trigger_cells c
+left join analytics_refresh.duration_stats s on s.cell = c.cell
+order by c.trigger_id collate "C"
+with no data;
+
+-- name: recent_failures
+create materialized view {target}.recent_failures as
+select
+    r.id::text as id,
+    r.job_id::text as job_id,
+    r.trigger_id::text as trigger_id,
+    r.event_id::text as event_id,
+    r.action_type::text as action_type,
+    r.error_message::text as error_message,
+    r.retry_count::integer as retry_count,
+    r.executed_at::timestamptz as executed_at,
+    r.duration_ms::integer as duration_ms,
+    r.response_data::jsonb as response_data
+from {app}.action_results r
+where r.status = 'failed' and r.executed_at >= now() - interval '24 hours'
+order by r.id collate "C"
+with no data;
+
+-- name: action_type_distribution
+create materialized view {target}.action_type_distribution as
+select
+    w.action_type,
+    w.n as total_executions,
+    w.succeeded as success_count,
+    w.failed as failure_count,
+    round(100.0 * w.n / nullif(sum(w.n) over (), 0), 2) as percentage,
+    (w.duration_total::numeric / nullif(w.timed, 0))::numeric(12, 2) as avg_duration_ms,
+    w.retry_total as total_retries,
+    w.last_at as last_execution_at
+from analytics_refresh.type_window w
+where w.n > 0
+order by w.action_type collate "C"
+with no data;
