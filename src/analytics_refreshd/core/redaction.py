@@ -69,10 +69,8 @@ _NAMED = re.compile(rf"(?<![\w])(?:{_NOUNS})\s\"[\w.$:/-]{{1,128}}\"(?=[\s,.;:)]
 _QUOTES = (
     ('"', '"'),
     ("`", "`"),
-    ("\u201c", "\u201d"),
-    ("\u201e", "\u201c"),
-    ("\u00ab", "\u00bb"),
-    ("\u00bb", "\u00ab"),
+    ("\u201c\u201d\u201e", "\u201c\u201d\u201e"),
+    ("\u00ab\u00bb", "\u00ab\u00bb"),
     ("\u2018", "\u2019"),
 )
 _APOSTROPHE_OPENS = re.compile(r"(?<!\w)'")
@@ -171,12 +169,14 @@ def _mask_quoted(text: str) -> str:
 
     masked = _NAMED.sub(keep, text)
     for opening, closing in _QUOTES:
-        start = masked.find(opening)
-        if start < 0:
+        opened_at = [position for position, character in enumerate(masked) if character in opening]
+        if not opened_at:
             continue
-        end = masked.rfind(closing)
-        open_ended = end <= start or (opening == closing and masked.count(opening) % 2 == 1)
-        masked = f"{masked[:start]}{opening}***{closing}{'' if open_ended else masked[end + 1 :]}"
+        start = opened_at[0]
+        end = max(masked.rfind(character) for character in closing)
+        open_ended = end <= start or (opening == closing and len(opened_at) % 2 == 1)
+        tail = "" if open_ended else masked[end + 1 :]
+        masked = f"{masked[: start + 1]}***{masked[end] if end > start else opening[-1]}{tail}"
     opened = _APOSTROPHE_OPENS.search(masked)
     if opened:
         last = max((match.start() for match in _APOSTROPHE_CLOSES.finditer(masked)), default=-1)
