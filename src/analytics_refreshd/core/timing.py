@@ -120,7 +120,8 @@ def view_timings(
         suspects = [
             view
             for view, duration in durations.items()
-            if (duration or 0.0) + _MINUTE <= bounds[view].most + _SLACK_SECONDS
+            if (duration is None or duration != bounds[view].observed)
+            and (duration or 0.0) + _MINUTE <= bounds[view].most + _SLACK_SECONDS
         ]
         regained = (lost + 1.0) // _MINUTE * _MINUTE
         for view in suspects:
