@@ -24,6 +24,11 @@ def test_delays_differ_between_replicas() -> None:
     assert [backoff_seconds(attempt, 0.0) for attempt in (1, 2, 3, 4)] == [1.0, 2.0, 4.0, 8.0]
 
 
+def test_every_class_has_its_number() -> None:
+    """No error class is left to chance."""
+    assert all(most_attempts(error_class) >= 1 for error_class in ErrorClass)
+
+
 @pytest.mark.parametrize(
     ("error_class", "attempts"),
     [

@@ -6,6 +6,15 @@ CONNECT_CAP_SECONDS = 60.0
 UNLIMITED_ATTEMPTS = 1_000_000
 """More than any slot has room for."""
 _FIRST_SECONDS = 1.0
+_MOST_ATTEMPTS = {
+    ErrorClass.CONNECT: UNLIMITED_ATTEMPTS,
+    ErrorClass.CONN_LOST: 3,
+    ErrorClass.NOT_PRIMARY: 3,
+    ErrorClass.CONTENTION: 2,
+    ErrorClass.CANCELLED: 1,
+    ErrorClass.RESOURCE: 1,
+    ErrorClass.PERMANENT: 1,
+}
 
 
 def backoff_seconds(attempt: int, share: float, *, cap_seconds: float = CONNECT_CAP_SECONDS) -> float:
@@ -19,15 +28,7 @@ def backoff_seconds(attempt: int, share: float, *, cap_seconds: float = CONNECT_
 
 def most_attempts(error_class: ErrorClass) -> int:
     """How many attempts one run may have, the first included. Connecting is tried for as long as the slot lasts."""
-    match error_class:
-        case ErrorClass.CONNECT:
-            return UNLIMITED_ATTEMPTS
-        case ErrorClass.CONN_LOST | ErrorClass.NOT_PRIMARY:
-            return 3
-        case ErrorClass.CONTENTION:
-            return 2
-        case ErrorClass.CANCELLED | ErrorClass.RESOURCE | ErrorClass.PERMANENT:
-            return 1
+    return _MOST_ATTEMPTS[error_class]
 
 
 def may_retry(error_class: ErrorClass, *, attempt: int, delay_seconds: float, remaining_seconds: float) -> bool:

@@ -1,0 +1,51 @@
+"""The values' own promises."""
+
+import dataclasses
+
+import pytest
+
+from analytics_refreshd.core import model, ports
+from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Reason
+
+
+def test_the_contracts_views_and_outcomes() -> None:
+    """The names that dashboards and other services read are fixed."""
+    assert VIEWS == (
+        "action_metrics_hourly",
+        "trigger_performance_summary",
+        "recent_failures",
+        "action_type_distribution",
+    )
+    assert {outcome.value for outcome in Outcome} == {
+        "ok",
+        "partial",
+        "failed",
+        "timeout",
+        "cancelled",
+        "unknown",
+        "skipped",
+    }
+
+
+def test_reasons_are_fit_for_labels() -> None:
+    """A reason labels metrics: lower case, and its name is its value."""
+    assert all(reason.value == reason.name.lower() for reason in Reason)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in vars(model).values() if dataclasses.is_dataclass(kind)]
+    + [ports.RefreshReply, ports.ServiceState, ports.ViewState, ports.ViewPoint],
+)
+def test_values_do_not_change(kind: type) -> None:
+    """Values are frozen, so that a thread may hand them to another."""
+    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert hasattr(kind, "__slots__")
+
+
+def test_default_limits_are_the_documents() -> None:
+    """Five minutes, slow over 5 s, success under 90 %, p95 over 1 s, each with 20 executions."""
+    limits = Limits()
+    assert (limits.interval_seconds, limits.slow_seconds) == (300.0, 5.0)
+    assert (limits.success_rate_min_percent, limits.latency_p95_max_seconds, limits.min_executions) == (90.0, 1.0, 20)
+    assert (limits.slow_after_runs, limits.failed_after_runs, limits.resolve_after_runs) == (2, 2, 2)
