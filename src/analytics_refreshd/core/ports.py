@@ -160,6 +160,26 @@ class AlertStore(Protocol):
         """Write and delete records in one transaction."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One message that a receiver accepted; `alert_key` and `status` as `notify.messages` makes them."""
+
+    receiver: str
+    alert_key: str
+    status: str
+    sent_at: datetime
+
+
+class DeliveryStore(Protocol):
+    """What was delivered to whom, so that a new leader tells nobody twice. Used by several threads."""
+
+    def load(self) -> list[DeliveryRecord]:
+        """Every record; none where our schema is not there."""
+
+    def save(self, sent: Sequence[DeliveryRecord]) -> None:
+        """Insert records, or move `sent_at` of known ones; those of alerts long over may be forgotten."""
+
+
 class Notifier(Protocol):
     """Delivers alerts to the configured receivers; returns at once, never raises."""
 
@@ -295,6 +315,8 @@ __all__ = [
     "AlertStore",
     "Blocker",
     "Clock",
+    "DeliveryRecord",
+    "DeliveryStore",
     "EventLog",
     "Health",
     "History",
