@@ -1,7 +1,10 @@
 """Databases in the states that a test needs: an older install, and views that can be held or made to fail."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 from psycopg import sql
@@ -42,3 +45,15 @@ def stretch(
         " seconds = excluded.seconds, sqlstate = excluded.sqlstate, message = excluded.message"
     ).format(sql.Identifier(app))
     connection.execute(statement, (view, seconds, sqlstate, message))
+
+
+@contextmanager
+def temporary_role(connection: Connection, options: str = "login") -> Iterator[str]:
+    """A role of a unique name that may connect; what it owns is dropped with it."""
+    name = f"r_{uuid4().hex[:12]}"
+    role = sql.Identifier(name)
+    connection.execute(sql.SQL("create role {} " + options).format(role))  # type: ignore[arg-type]
+    yield name
+    connection.execute(sql.SQL("reassign owned by {} to current_user").format(role))
+    connection.execute(sql.SQL("drop owned by {}").format(role))
+    connection.execute(sql.SQL("drop role {}").format(role))

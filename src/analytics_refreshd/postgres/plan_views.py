@@ -9,6 +9,8 @@ from analytics_refreshd.postgres.definitions import OUR_SCHEMA, index_names, ver
 from analytics_refreshd.postgres.installed import Objects, View
 from analytics_refreshd.postgres.steps import Draft, Step, command
 
+_OTHER_COLUMNS = "its columns are not those of the contract"
+
 
 @dataclass(slots=True)
 class ViewSteps:
@@ -22,6 +24,7 @@ class ViewSteps:
 def view_steps(draft: Draft, *, recreate: bool) -> ViewSteps:
     """The steps for the four views of a plain installation."""
     steps = ViewSteps()
+    kept: list[str] = []
     for name in VIEWS:
         view = draft.installed.found.views.get(name)
         if view is None:
@@ -35,8 +38,11 @@ def view_steps(draft: Draft, *, recreate: bool) -> ViewSteps:
         if differences and recreate:
             _build_anew(draft, view, steps)
         else:
-            _mend(draft, view, steps)
-            draft.warnings += [f"{draft.app}.{name} is kept as it is: {found}" for found in differences]
+            # our indexes and comments name columns that such a view may not have
+            _mend(draft, view, steps, columns_fit=_OTHER_COLUMNS not in differences)
+            kept += [f"{draft.app}.{name} is kept as it is: {found}" for found in differences]
+    if kept:
+        draft.warnings += [*kept, "migrate --recreate-views builds the views that differ anew, from the contract"]
     return steps
 
 
@@ -46,7 +52,7 @@ def differences_of(view: View, found: Objects, expected: Objects) -> list[str]:
     differences = []
     has, wants = ([column.split(" ", 1) for column in side.columns] for side in (view, ours))
     if [name for name, _ in has] != [name for name, _ in wants]:
-        differences.append("its columns are not those of the contract")
+        differences.append(_OTHER_COLUMNS)
     else:
         types = [
             f"{name} is {kind} instead of {other}"
@@ -71,17 +77,17 @@ def _populate(draft: Draft, view: str, target: str) -> Step:
     return Step(f"populate {draft.app}.{view}", (command("populate", **names),), populates=view)
 
 
-def _mend(draft: Draft, view: View, steps: ViewSteps) -> None:
+def _mend(draft: Draft, view: View, steps: ViewSteps, *, columns_fit: bool) -> None:
     """Add what an existing view lacks: indexes, comments, contents."""
     found, before = draft.installed.found.indexes, len(steps.touches)
-    for name in index_names(view.name):
+    for name in index_names(view.name) if columns_fit else ():
         create = draft.definitions.create(name)
         if name not in found:
             steps.touches.append(Step(f"create index {draft.app}.{name}", (create,)))
         elif not found[name].valid:
             drop = command("drop_index", app=sql.Identifier(draft.app), index=sql.Identifier(name))
             steps.touches.append(Step(f"create the invalid index {draft.app}.{name} anew", (drop, create)))
-    if not view.commented:
+    if not view.commented and columns_fit:
         comments = draft.definitions.comments(view.name)
         steps.touches.append(Step(f"comment on view {draft.app}.{view.name}", (comments,)))
     if not view.populated:

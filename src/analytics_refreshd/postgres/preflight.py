@@ -31,8 +31,6 @@ def _application_obstacles(installed: Installed, app: str) -> Iterator[str]:
         yield f"there is no table {app}.action_results: set [database] schema to the application's schema"
     elif source.missing:
         yield f"{app}.action_results lacks the columns {', '.join(source.missing)}: add them, then run migrate again"
-    elif not source.readable:
-        yield f"role {has.role} may not read {app}.action_results: run migrate as {source.owner} or a superuser"
 
 
 def _schema_obstacles(installed: Installed, app: str) -> Iterator[str]:
@@ -50,12 +48,24 @@ def _schema_obstacles(installed: Installed, app: str) -> Iterator[str]:
         )
 
 
-def privilege_obstacles(draft: Draft, *, changes: bool) -> Iterator[str]:
+def privilege_obstacles(draft: Draft) -> list[str]:
     """Which privileges the role lacks for what the draft does, and who has them."""
-    has = draft.installed.privileges
+    has, source = draft.installed.privileges, draft.installed.source
+    found = []
+    if source is not None and not source.readable:
+        found.append(
+            f"role {has.role} may not read {draft.app}.action_results: run migrate as {source.owner} or a superuser"
+        )
     if draft.creates_in_app and not has.creates_in_app:
-        yield f"role {has.role} may not create in schema {draft.app}: run migrate as {has.app_owner} or a superuser"
-    if changes and has.ours_exists and not has.owns_ours:
-        yield f"role {has.role} does not own schema {OUR_SCHEMA}: run migrate as {has.ours_owner} or a superuser"
-    if changes and not has.ours_exists and not has.creates_schemas:
-        yield f"role {has.role} may not create schemas here: run migrate as the database's owner or a superuser"
+        found.append(
+            f"role {has.role} may not create in schema {draft.app}: run migrate as {has.app_owner} or a superuser"
+        )
+    if has.ours_exists and not has.owns_ours:
+        found.append(
+            f"role {has.role} does not own schema {OUR_SCHEMA}: run migrate as {has.ours_owner} or a superuser"
+        )
+    if not has.ours_exists and not has.creates_schemas:
+        found.append(f"role {has.role} may not create schemas here: run migrate as the database's owner or a superuser")
+    if draft.installed.expected is None and not found:
+        found.append(f"role {has.role} may create nothing here, or the server is read-only: run migrate as a superuser")
+    return found
