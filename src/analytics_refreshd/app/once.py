@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from analytics_refreshd.app.election import LockWatch
-from analytics_refreshd.app.wiring import Service, Watching, connection_settings
+from analytics_refreshd.app.refresh_cycle import Watching
+from analytics_refreshd.app.wiring import Service, connection_settings
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerting import AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault

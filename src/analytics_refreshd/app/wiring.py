@@ -1,7 +1,7 @@
 """The one place that builds adapters and connects them to the cycles."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from analytics_refreshd import __version__
 from analytics_refreshd.app.clock import SystemClock
@@ -14,9 +14,9 @@ from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import CycleSettings, RefreshCycle, Watching
 from analytics_refreshd.app.vitals import Vitals
 from analytics_refreshd.config import Config
+from analytics_refreshd.core.alerting import AlertRecord
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.ports import Notifier
-from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.logs import JsonLog, LogSettings, configure
 from analytics_refreshd.observe.metrics import PrometheusMetrics
@@ -82,6 +82,19 @@ def new_memory(config: Config, clock: SystemClock) -> Memory:
     )
 
 
+class _Silent:
+    """No receiver is configured: nothing is delivered."""
+
+    def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
+        """Deliver nothing."""
+
+    def cycle(self, phase: str, run: Run | None) -> None:
+        """Ping nobody."""
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Nothing waits."""
+
+
 class Service:
     """Everything a daemon consists of, built and connected, not yet started."""
 
@@ -107,7 +120,7 @@ class Service:
         self.session = Session(self.connector)
         self.status = PostgresStatusReader(self.session, config.refresh.status_function, config.refresh.views)
         self.history = PostgresHistory(self.session)
-        self.notifier: Notifier = Delivery(receivers(config), self.log, self.metrics, self.clock)
+        self.notifier: Notifier = _Silent()
         self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
         self.prober = Prober(config, self.session, self.metrics, self.memory, self.clock)
         self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
@@ -156,7 +169,6 @@ class Service:
 
     def start_http(self) -> str:
         """Serve metrics, probes and page; returns the address. RefreshdError where the port cannot be bound."""
-        self.metrics.watch(self.health.state)
         return f"{self.config.http.host}:{self.http.start()}"
 
     def apply(self, config: Config) -> list[str]:

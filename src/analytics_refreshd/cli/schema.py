@@ -1,16 +1,16 @@
-"""`migrate` and `check`: what the database needs, and what is wrong with it."""
+"""`migrate`: what the database needs."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from analytics_refreshd.app.schema import check_database, open_for_migration
+from analytics_refreshd.app.schema import open_for_migration
 from analytics_refreshd.cli.common import (
     EXIT_FAILED,
     EXIT_OK,
     Format,
     FormatOption,
-    config_path,
     console,
     load_config,
     note,
@@ -19,8 +19,8 @@ from analytics_refreshd.cli.common import (
     took,
 )
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.errors import ConfigError, UsageError
-from analytics_refreshd.postgres import incremental
+from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.postgres import incremental, incremental_verify
 from analytics_refreshd.postgres import migrate as migration
 from analytics_refreshd.postgres.installed import Connection
 
@@ -28,7 +28,6 @@ from analytics_refreshd.postgres.installed import Connection
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(migrate)
-    app.command()(check)
 
 
 def migrate(
@@ -68,7 +67,9 @@ def migrate(
             typer.echo(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
             return EXIT_OK
         if to_incremental or to_plain or verify:
-            return _incremental(connection, config, to_incremental=to_incremental, verify=verify, rebuild=rebuild)
+            return _incremental(
+                connection, config, output, to_incremental=to_incremental, verify=verify, rebuild=rebuild
+            )
         report = migration.migrate(connection, schema, progress=_progress, recreate_views=recreate_views)
         return _report(report, output, done=True)
 
@@ -106,35 +107,45 @@ def _report(report: migration.MigrationReport, output: Format, *, done: bool) ->
     return EXIT_OK
 
 
-def _incremental(connection: Connection, config: Config, *, to_incremental: bool, verify: bool, rebuild: bool) -> int:
+def _incremental(
+    connection: Connection,
+    config: Config,
+    output: Format,
+    *,
+    to_incremental: bool,
+    verify: bool,
+    rebuild: bool,
+) -> int:
     schema = config.database.db_schema
-    if to_incremental:
-        incremental.install(connection, schema, progress=note)
-        typer.echo("refreshes are incremental from now on")
+    if to_incremental or not verify:
+        change = incremental.install if to_incremental else incremental.uninstall_to_plain
+        done = change(connection, schema, progress=_share)
+        for step in done:
+            typer.echo(f"done: {step}")
+        if not done:
+            typer.echo("nothing to do")
         return EXIT_OK
-    if not verify:
-        incremental.uninstall_to_plain(connection, schema, progress=note)
-        typer.echo("the views are plain again")
-        return EXIT_OK
-    report = incremental.verify(connection, schema)
-    return EXIT_OK if report.exact else EXIT_FAILED
-
-
-def check(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
-    """Look at configuration, connection, privileges and database, and say what to do about each finding."""
-    config = load_config(context)
-    findings = check_database(config)
-    findings = [*((f.name, f.level, f.text, f.remedy) for f in findings)]
-    for warning in config.warnings(config_path(context)):
-        findings.insert(0, ("configuration", "warning", warning, None))
+    report = incremental_verify.verify(connection, schema)
     if output is Format.JSON:
-        print_json([dict(zip(("name", "level", "text", "remedy"), finding, strict=True)) for finding in findings])
+        print_json({"exact": report.ok, "differences": report.differences, "views": [asdict(v) for v in report.views]})
     else:
-        print_table(["check", "result", "finding"], [finding[:3] for finding in findings])
-        for name, _, _, remedy in findings:
-            if remedy:
-                typer.echo(f"\n{name}:\n  {remedy}")
-    return EXIT_FAILED if any(level == "error" for _, level, _, _ in findings) else EXIT_OK
+        _show_verification(report)
+    if report.ok or not rebuild:
+        return EXIT_OK if report.ok else EXIT_FAILED
+    incremental.rebuild(connection, schema, reason="a verification found differences", progress=_share)
+    return EXIT_OK if incremental_verify.verify(connection, schema).ok else EXIT_FAILED
 
 
-__all__ = ["ConfigError", "register"]
+def _share(step: incremental.Progress) -> None:
+    note(f"{step.doing}: {step.share:.0%}")
+
+
+def _show_verification(report: incremental_verify.VerifyReport) -> None:
+    print_table(
+        ["view", "rows", "missing", "too many"],
+        [[view.view_name, view.rows, view.missing, view.extra] for view in report.views],
+    )
+    for view in report.views:
+        for kind, row in view.first:
+            typer.echo(f"{view.view_name} {kind}: {row}")
+    typer.echo("exact" if report.ok else f"{report.differences} rows differ; --rebuild builds the rollups anew")

@@ -1,0 +1,388 @@
+"""The daemon as a process, on a real database: what an on-call engineer relies on."""
+
+import json
+import signal
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.daemon import Daemon, command
+from tests.support.installs import install_older, make_stretchable, stretch
+from tests.support.postgres import Server
+from tests.support.waiting import eventually
+
+VIEWS = ["action_metrics_hourly", "trigger_performance_summary", "recent_failures", "action_type_distribution"]
+FAST = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
+LONG = {"schedule__interval": "5m"}
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def stretchable(connection: Connection) -> Connection:
+    """A migrated database whose views can be held."""
+    make_stretchable(connection)
+    return connection
+
+
+@pytest.fixture
+def older_dsn(application_dsn: str) -> str:
+    """A database that carries an older install, and nothing of ours."""
+    with psycopg.connect(application_dsn, autocommit=True) as connection:
+        install_older(connection)
+        make_stretchable(connection)
+    return application_dsn
+
+
+def value(connection: Connection, statement: str, *values: object) -> Any:
+    """The first column of the first row."""
+    row = connection.execute(statement, values).fetchone()
+    return row[0] if row else None
+
+
+def refreshing(connection: Connection) -> bool:
+    """Whether a backend of this database runs the refresh function right now."""
+    return bool(
+        value(
+            connection,
+            "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' "
+            "and pid <> pg_backend_pid() and query ilike '%refresh_action_analytics%'",
+        )
+    )
+
+
+def test_refreshes_records_and_reports(dsn: str, connection: Connection) -> None:
+    """Three cycles: each one line, each a row with four views, and figures on every path."""
+    with Daemon(dsn, **FAST) as daemon:
+        line = daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", count=3)
+        assert [view["view"] for view in line["views"]] == VIEWS
+        assert all(view["success"] and view["seconds"] >= 0 for view in line["views"])
+        assert daemon.get("/livez")[0] == 200
+        assert daemon.get("/readyz")[0] == 200
+        assert daemon.get("/leader")[0] == 200
+        assert (daemon.metric("analytics_runs_total", outcome="ok") or 0) >= 3
+        daemon.until(lambda: daemon.metric("analytics_view_age_minutes", view="recent_failures") is not None)
+        assert (daemon.metric("analytics_view_age_minutes", view="recent_failures") or 9) < 1
+        assert daemon.metric("analytics_leader") == 1
+        assert daemon.metric("analytics_database_up") == 1
+        assert daemon.stop() == 0
+    assert value(connection, "select count(*) from analytics_refresh.runs where outcome = 'ok'") >= 3
+    assert value(
+        connection,
+        "select count(*) from analytics_refresh.view_results where success and duration_seconds is not null",
+    ) == 4 * value(connection, "select count(*) from analytics_refresh.runs where outcome = 'ok'")
+    assert value(connection, "select count(*) from pg_stat_activity where application_name like 'analytics-refreshd/%%'"
+                 " and datname = current_database()") == 0  # fmt: skip
+
+
+def test_every_line_is_one_json_object(dsn: str) -> None:
+    """Nothing but JSON on stderr, each line with timestamp, level, event and database."""
+    with Daemon(dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", count=2)
+        assert daemon.stop() == 0
+        for raw in daemon.raw:
+            line = json.loads(raw)
+            assert {"timestamp", "level", "event", "database"} <= set(line), raw
+            assert datetime.fromisoformat(line["timestamp"]).tzinfo is not None
+
+
+def test_first_run_waits_when_views_are_young(dsn: str) -> None:
+    """Views younger than the interval are left until the next slot."""
+    assert command(dsn, "refresh").returncode == 0
+    with Daemon(dsn, **LONG) as daemon:
+        daemon.wait_for("leader.acquired")
+        daemon.until(lambda: daemon.metric("analytics_view_age_minutes", view="recent_failures") is not None)
+        assert daemon.stop() == 0
+        assert daemon.events("refresh.finished") == []
+
+
+def test_first_run_comes_at_once_when_views_are_old(dsn: str) -> None:
+    """Views never refreshed are refreshed at once, not at the next slot."""
+    with Daemon(dsn, **LONG) as daemon:
+        daemon.wait_for("refresh.finished", within=15)
+
+
+def test_sigterm_in_mid_refresh_cancels_on_the_server(dsn: str, stretchable: Connection) -> None:
+    """The statement is cancelled, the run recorded as cancelled, exit 0 within ten seconds, and no alert."""
+    stretch(stretchable, "recent_failures", 60)
+    with Daemon(dsn, **LONG) as daemon:
+        eventually(lambda: refreshing(stretchable))
+        assert daemon.stop(within=10) == 0
+        line = daemon.events("refresh.finished")[-1]
+        assert (line["outcome"], line["reason"]) == ("cancelled", "shutdown")
+        assert daemon.events("alert.firing") == []
+        assert daemon.events("daemon.stopped")
+    eventually(lambda: not refreshing(stretchable), within=5)
+    assert value(stretchable, "select outcome from analytics_refresh.runs") == "cancelled"
+    assert value(stretchable, "select count(*) from analytics_refresh.view_results where success") == 0
+
+
+def test_without_a_database_it_stays_up_unready_and_recovers() -> None:
+    """Unreachable at start: live, not ready and saying why; it refreshes by itself once the database is there."""
+    server = Server()
+    server.initdb()
+    try:
+        with Daemon(server.dsn(), **FAST) as daemon:
+            daemon.wait_for("database.lost")
+            assert daemon.get("/livez")[0] == 200
+            status, why = daemon.get("/readyz")
+            assert status == 503
+            assert "database" in why
+            server.start()
+            from tests.conftest import create_application
+
+            create_application(server.dsn())
+            assert command(server.dsn(), "migrate").returncode == 0
+            daemon.wait_for("database.restored", within=60)
+            daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", within=60)
+            assert daemon.stop() == 0
+    finally:
+        server.destroy()
+
+
+def test_failed_view_is_partial_never_ok(dsn: str, stretchable: Connection) -> None:
+    """A row with success=false makes the run partial, is logged with its SQLSTATE, and fires; then resolves."""
+    stretch(stretchable, "recent_failures", message="boom", sqlstate="XX000")
+    with Daemon(dsn, **FAST) as daemon:
+        line = daemon.wait_for("refresh.finished", count=2)
+        assert line["outcome"] == "partial"
+        failed = next(view for view in line["views"] if not view["success"])
+        assert (failed["view"], failed["sqlstate"]) == ("recent_failures", "XX000")
+        assert failed["rows"] is None
+        assert daemon.events("view.failed")[0]["view"] == "recent_failures"
+        fired = daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsRefreshFailed")
+        assert fired["view"] == "recent_failures"
+        assert "XX000" in fired["description"]
+        assert command(dsn, "status", **FAST).returncode == 1
+        stretch(stretchable, "recent_failures")
+        daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsRefreshFailed")
+        assert daemon.stop() == 0
+
+
+def test_missing_function_is_told_and_mended(dsn: str, connection: Connection) -> None:
+    """Without its function the run fails with 42883, an alert fires at once, and its return is enough."""
+    definition = value(connection, "select pg_get_functiondef('refresh_action_analytics'::regproc)")
+    connection.execute("drop function refresh_action_analytics()")
+    with Daemon(dsn, **FAST) as daemon:
+        line = daemon.wait_for("refresh.finished")
+        assert (line["outcome"], line["sqlstate"]) == ("failed", "42883")
+        daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsRefreshFailed")
+        connection.execute(definition)
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+        assert daemon.stop() == 0
+
+
+STUB = """
+    drop function if exists refresh_action_analytics();
+    create function refresh_action_analytics() returns table ({columns}) language sql as $$ {body} $$
+"""
+CONTRACT = "view_name text, refresh_duration_ms integer, rows_refreshed bigint, success boolean, error_message text"
+
+
+@pytest.mark.parametrize(
+    ("columns", "body", "outcome", "reason"),
+    [
+        (
+            CONTRACT,
+            "select * from (values ('recent_failures', 1, 1::bigint, true, null::text)) v",
+            "partial",
+            "missing",
+        ),
+        (
+            CONTRACT,
+            "select null::text, null::int, null::bigint, null::boolean, null::text where false",
+            "failed",
+            "missing",
+        ),
+        (CONTRACT, "select v, -5, 1::bigint, null::boolean, null::text from unnest(%s) v", "failed", "contract"),
+        (CONTRACT, "select v, 1, 1::bigint, true, null::text from unnest(%s || %s) v", "failed", "duplicated"),
+        ("view_name text, success boolean", "select v, true from unnest(%s) v", "failed", "contract"),
+    ],
+    ids=["views missing", "no rows", "nulls", "twice", "other columns"],
+)
+def test_absurd_rows_are_never_ok(
+    dsn: str, connection: Connection, columns: str, body: str, outcome: str, reason: str
+) -> None:
+    """Whatever the function returns instead of each view exactly once is recorded as a failure, without a crash."""
+    views = "array[" + ", ".join(f"'{view}'" for view in VIEWS) + "]"
+    connection.execute(STUB.format(columns=columns, body=body.replace("%s", views)))
+    with Daemon(dsn, **FAST) as daemon:
+        line = daemon.wait_for("refresh.finished")
+        assert (line["outcome"], line["reason"]) == (outcome, reason)
+        daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsContractBroken")
+        daemon.wait_for("refresh.finished", count=2)
+        assert daemon.stop() == 0
+
+
+def test_unwritable_history_keeps_the_refresh(dsn: str, connection: Connection) -> None:
+    """The refresh stands, its result waits, is counted, and is written when history is back."""
+    connection.execute("alter table analytics_refresh.runs rename to runs_away")
+    with Daemon(dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", count=2)
+        daemon.wait_for("history.pending")
+        daemon.until(lambda: (daemon.metric("analytics_history_pending") or 0) >= 1)
+        connection.execute("alter table analytics_refresh.runs_away rename to runs")
+        daemon.wait_for("history.pending", lambda line: line["pending"] == 0)
+        ids = {line["run_id"] for line in daemon.events("refresh.finished")[:2]}
+        assert daemon.stop() == 0
+    stored = {str(row[0]) for row in connection.execute("select run_id from analytics_refresh.runs").fetchall()}
+    assert ids <= stored
+
+
+def test_pause_suspends_and_always_ends(dsn: str, connection: Connection) -> None:
+    """A pause skips slots with its reason, shows in status and metric, and ends by itself."""
+    with Daemon(dsn, **FAST, schedule__splay="0s") as daemon:
+        daemon.wait_for("refresh.finished")
+        assert command(dsn, "pause", "--for", "5s", "--reason", "nightly load", **FAST).returncode == 0
+        assert daemon.wait_for("refresh.paused")["reason_text"] == "nightly load"
+        assert daemon.wait_for("refresh.skipped")["reason"] == "paused"
+        assert daemon.metric("analytics_paused") == 1
+        shown = command(dsn, "status", "--format", "json", **FAST)
+        assert json.loads(shown.stdout)["pause"]["reason"] == "nightly load"
+        before = len(daemon.events("refresh.finished"))
+        daemon.wait_for("refresh.resumed")
+        daemon.wait_for("refresh.finished", count=before + 1)
+        assert daemon.stop() == 0
+    assert value(connection, "select count(*) from analytics_refresh.runs where reason = 'paused'") >= 1
+
+
+def test_overlapping_slots_are_skipped_and_recorded(dsn: str, stretchable: Connection) -> None:
+    """A run over its slot never overlaps itself: the slot is skipped, counted, logged and in history."""
+    stretch(stretchable, "recent_failures", 3.4)
+    with Daemon(
+        dsn,
+        **FAST,
+        refresh__lock_timeout="500ms",
+        refresh__statement_timeout="1900ms",
+        refresh__deadline="1950ms",
+    ) as daemon:
+        line = daemon.wait_for("refresh.finished")
+        assert line["outcome"] == "timeout"
+        assert {view["reason"] for view in line["views"]} == {"rolled_back"}
+        assert daemon.stop() == 0
+
+
+def test_status_without_our_schema_and_with_it(older_dsn: str) -> None:
+    """On an older install alone, `run` creates nothing, works, and `status` shows unknown as unknown."""
+    with Daemon(older_dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", count=2)
+        daemon.until(lambda: (daemon.metric("analytics_view_age_minutes", view="recent_failures") or 9) < 1)
+        assert daemon.stop() == 0
+    with psycopg.connect(older_dsn) as connection:
+        assert value(connection, "select to_regnamespace('analytics_refresh')") is None
+    shown = command(older_dsn, "status", "--format", "json")
+    assert shown.returncode == 1
+    assert {view["verdict"] for view in json.loads(shown.stdout)["views"]} == {"unknown"}
+
+
+def test_null_age_of_an_older_install_goes_stale_and_fires(older_dsn: str) -> None:
+    """last_refresh NULL, and no refresh ever succeeding: the stale alert fires although the function knows no age."""
+    with psycopg.connect(older_dsn, autocommit=True) as connection:
+        for view in VIEWS:
+            stretch(connection, view, message="never", sqlstate="P0001")
+        with Daemon(older_dsn, **FAST) as daemon:
+            fired = daemon.wait_for(
+                "alert.firing",
+                lambda line: line["alert"] == "AnalyticsViewStale" and line["view"] == "recent_failures",
+            )
+            assert "recent_failures" in fired["summary"]
+            connection.execute("vacuum recent_failures")
+            daemon.wait_for("refresh.finished", count=len(daemon.events("refresh.finished")) + 2)
+            assert daemon.events("alert.resolved") == []
+            assert daemon.stop() == 0
+
+
+@pytest.mark.slow
+def test_sixty_five_seconds_are_reported_as_sixty_five(older_dsn: str) -> None:
+    """An older install's function says 5 s for a view held 65 s; the daemon and `status` say 65."""
+    with psycopg.connect(older_dsn, autocommit=True) as connection:
+        functions = [
+            value(connection, f"select pg_get_functiondef('{name}'::regproc)")
+            for name in ("refresh_action_analytics", "get_analytics_refresh_status")
+        ]
+        # adopted, and then the application deploys its own functions again
+        assert command(older_dsn, "migrate").returncode == 0
+        for definition in functions:
+            connection.execute(definition)
+        stretch(connection, "trigger_performance_summary", 65)
+    with Daemon(older_dsn, **LONG) as daemon:
+        line = daemon.wait_for("refresh.finished", within=110)
+        seconds = {view["view"]: view["seconds"] for view in line["views"]}
+        assert 65.0 <= seconds["trigger_performance_summary"] < 66.5
+        assert max(seconds[view] for view in VIEWS if view != "trigger_performance_summary") < 5
+        reported = {view["view"]: view.get("reported_seconds") for view in line["views"]}
+        assert (reported["trigger_performance_summary"] or 99) < 7
+        daemon.until(
+            lambda: (daemon.metric("analytics_refresh_duration_seconds", view="trigger_performance_summary") or 0) >= 65
+        )
+        assert daemon.stop() == 0
+    shown = command(older_dsn, "status")
+    assert "function says 5." in shown.stdout
+    assert "measured 65." in shown.stdout
+
+
+def test_reload_applies_or_keeps_the_old(dsn: str, tmp_path: Path) -> None:
+    """SIGHUP takes over a good file, refuses a bad one, and says so in log and metric."""
+    path = tmp_path / "config.toml"
+    path.write_text('[schedule]\ninterval = "5m"\n')
+    with Daemon(dsn, config=path) as daemon:
+        daemon.wait_for("refresh.finished")
+        path.write_text('[schedule]\nintervall = "2s"\n')
+        daemon.process.send_signal(signal.SIGHUP)
+        refused = daemon.wait_for("config.reload_failed")
+        assert "did you mean schedule.interval" in refused["problems"][0]
+        daemon.until(lambda: daemon.metric("analytics_config_last_reload_success") == 0)
+        path.write_text('[schedule]\ninterval = "2s"\n')
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for("config.reloaded")
+        daemon.wait_for("refresh.finished", count=3)
+        assert daemon.metric("analytics_config_last_reload_success") == 1
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stops_when_idle(dsn: str, number: signal.Signals) -> None:
+    """Both stop signals end an idle daemon with exit 0."""
+    with Daemon(dsn, **LONG) as daemon:
+        daemon.wait_for("refresh.finished")
+        assert daemon.stop(number, within=5) == 0
+
+
+def test_firing_alert_survives_a_restart(dsn: str, stretchable: Connection) -> None:
+    """After a restart a firing alert still fires, without a second firing line and without a false resolve."""
+    stretch(stretchable, "recent_failures", message="boom", sqlstate="42501")
+    with Daemon(dsn, **FAST) as daemon:
+        fired = daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsRefreshFailed")
+        eventually(lambda: value(stretchable, "select count(*) from analytics_refresh.alerts where state = 'firing'"))
+        assert daemon.stop() == 0
+    with Daemon(dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", count=2)
+        assert daemon.metric("analytics_alerts_firing", alert="AnalyticsRefreshFailed", view="recent_failures") == 1
+        assert daemon.events("alert.firing") == []
+        assert daemon.events("alert.resolved") == []
+        stretch(stretchable, "recent_failures")
+        resolved = daemon.wait_for("alert.resolved")
+        assert resolved["active_at"] == fired["active_at"]
+        assert daemon.stop() == 0
+
+
+def test_a_taken_port_is_one_sentence(dsn: str, free_listener: int) -> None:
+    """Port in use: exit 70 and one sentence that names the key."""
+    done = command(dsn, "run", http__port=free_listener)
+    assert done.returncode == 70
+    assert str(free_listener) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def free_listener() -> Any:
+    """A port that somebody listens on."""
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
