@@ -1,0 +1,45 @@
+"""Where the shipped files lie, and how to find the validators that judge them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+SYSTEMD = ROOT / "systemd"
+RULES = DEPLOY / "prometheus" / "analytics-refreshd.rules.yaml"
+DASHBOARD = DEPLOY / "grafana" / "analytics-refreshd.json"
+
+
+def tool(name: str) -> str:
+    """Path of a validator, beside this Python or on the PATH; skips the test where it is not installed."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(*words: str | Path, feed: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a validator; what it printed, both streams, is in `stdout`."""
+    return subprocess.run(
+        [str(word) for word in words],
+        input=feed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=cwd,
+        check=False,
+        timeout=110,
+    )
+
+
+def accepted(*words: str | Path, feed: str | None = None, cwd: Path | None = None) -> str:
+    """Run a validator that must find nothing; returns its output."""
+    result = run(*words, feed=feed, cwd=cwd)
+    assert result.returncode == 0, result.stdout
+    return result.stdout
