@@ -24,7 +24,7 @@ _PAUSE_SECONDS = 0.5
 class ViewDifference:
     """How one view differs: rows that the rollups lack, rows they have too many, and the first of both.
 
-    `first` holds at most ten pairs of `missing` or `extra` and the row as a JSON object.
+    `first` holds pairs of `missing` or `extra` and the row as a JSON object, the first few of each.
     """
 
     view_name: str
@@ -51,7 +51,7 @@ class VerifyReport:
         return self.differences == 0
 
 
-def verify(connection: Connection, app_schema: str = "public", *, first: int = 10) -> VerifyReport:
+def verify(connection: Connection, app_schema: str = "public", *, first: int = 5) -> VerifyReport:
     """Compare what the views would hold now with the plain definitions, at one snapshot, and record the result.
 
     Takes as long as a plain refresh, and keeps nobody waiting but for the fold at its start. Where a rebuild is due,
@@ -112,5 +112,6 @@ def _difference(
         copy.write(rows)
     count = connection.execute(block("verify", "hold_plain", plain=tables["plain"], query=plain)).rowcount
     found = connection.execute(block("verify", "compare", **tables)).fetchall()
-    missing = sum(side == "missing" for side, _ in found)
-    return ViewDifference(name, count, missing, len(found) - missing, tuple(found[:first]))
+    missing = [each for each in found if each[0] == "missing"]
+    extra = [each for each in found if each[0] == "extra"]
+    return ViewDifference(name, count, len(missing), len(extra), (*missing[:first], *extra[:first]))

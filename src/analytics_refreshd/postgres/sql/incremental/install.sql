@@ -96,10 +96,12 @@ select i.built, i.build_reason, i.built_at, i.folded_at, i.fold_ms, i.rows_folde
             when i.capture <> analytics_refresh.capture_now()
             then 'the tables or capture triggers of action_results changed' end),
     to_json(array(
-        select e.entry::oid::regclass::text
+        select format('%I.%I', n.nspname, c.relname)
         from (
             select split_part(t.entry, ':', 1) as entry, split_part(t.entry, ':', 2) as triggers
             from unnest(string_to_array(analytics_refresh.capture_now(), ' ')) t (entry)) e
+        join pg_class c on c.oid = e.entry::oid
+        join pg_namespace n on n.oid = c.relnamespace
         where e.triggers !~ 'delete[AO].*insert[AO].*truncate[AO].*update[AO]'))
 from analytics_refresh.incremental i;
 
