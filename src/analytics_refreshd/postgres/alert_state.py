@@ -1,59 +1,118 @@
-"""Alert records in the database, so that what fires survives a restart and a change of leader."""
+"""Alerts and deliveries in the database, so that a restart or a new leader goes on where the last one stopped."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sqlfiles import blocks
 
-_KNOWN = frozenset(Alert)
+_SECONDS = 5.0
+_Value = TypeVar("_Value")
 
 
 class PostgresAlertStore:
-    """Implements `core.ports.AlertStore`; without our schema nothing is stored and nothing found."""
+    """`core.ports.AlertStore` on the shared session; without our schema it holds nothing and keeps nothing."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._statements = blocks("alert_state.sql")
 
     def load(self) -> list[AlertRecord]:
-        """As `core.ports.AlertStore.load`; alerts of a newer version, unknown to this one, are left alone."""
+        """As `core.ports.AlertStore.load`; an alert that only a newer version knows is left out, and left alone."""
 
         def work(connection: BoundedConnection) -> list[AlertRecord]:
-            if not self._present(connection):
-                return []
-            rows = connection.execute(self._statements["load"]).fetchall()
-            return [_record(row) for row in rows if row[0] in _KNOWN]
+            rows = connection.execute(blocks("alert_state.sql")["load"]).fetchall()
+            return [record for row in rows if (record := _record(row)) is not None]
 
-        return self._session.run(work)
+        return _with_schema(self._session, work, [])
 
     def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertRecord]) -> None:
         """As `core.ports.AlertStore.save`."""
+        if not changed and not removed:
+            return
 
         def work(connection: BoundedConnection) -> None:
-            if not self._present(connection):
-                return
-            for record in changed:
-                connection.execute(self._statements["save"], _row(record))
             for record in removed:
-                connection.execute(self._statements["remove"], {"alert": record.alert.value, "view": record.view})
+                key = {"alert": str(record.alert), "view": record.view}
+                connection.execute(blocks("alert_state.sql")["remove"], key)
+            for record in changed:
+                connection.execute(blocks("alert_state.sql")["save"], _row(record))
 
-        self._session.run(work)
-
-    def _present(self, connection: BoundedConnection) -> bool:
-        row = connection.execute(self._statements["present"]).fetchone()
-        return bool(row and row[0])
+        _with_schema(self._session, work, None)
 
 
-def _record(row: Sequence[Any]) -> AlertRecord:
+class PostgresDeliveryStore:
+    """What each receiver has accepted, by (receiver, alert key, status), on the shared session.
+
+    Without our schema nothing is kept: then a restart delivers what fires once more.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def load(self) -> Mapping[tuple[str, str, str], datetime]:
+        """When each (receiver, alert key, status) was last accepted. Raises DatabaseFault."""
+
+        def work(connection: BoundedConnection) -> dict[tuple[str, str, str], datetime]:
+            rows = connection.execute(blocks("alert_state.sql")["load_deliveries"]).fetchall()
+            return {(receiver, key, status): sent_at for receiver, key, status, sent_at in rows}
+
+        return _with_schema(self._session, work, {})
+
+    def save(self, receiver: str, alert_key: str, status: str, sent_at: datetime | None = None) -> None:
+        """Note that `receiver` accepted it at `sent_at`, by default now on the server's clock. Raises DatabaseFault."""
+        row = {"receiver": receiver, "alert_key": alert_key, "status": status, "sent_at": sent_at}
+
+        def work(connection: BoundedConnection) -> None:
+            connection.execute(blocks("alert_state.sql")["save_delivery"], row)
+
+        _with_schema(self._session, work, None)
+
+    def prune(self, retention: timedelta) -> int:
+        """Forget deliveries older than `retention`; says how many. Raises DatabaseFault."""
+
+        def work(connection: BoundedConnection) -> int:
+            return connection.execute(blocks("alert_state.sql")["prune_deliveries"], {"retention": retention}).rowcount
+
+        return _with_schema(self._session, work, 0)
+
+
+def _with_schema(session: Session, work: Callable[[BoundedConnection], _Value], without: _Value) -> _Value:
+    def guarded(connection: BoundedConnection) -> _Value:
+        row = connection.execute(blocks("alert_state.sql")["present"]).fetchone()
+        return work(connection) if row and row[0] else without
+
+    return session.run(guarded, seconds=_SECONDS, lock_seconds=_SECONDS)
+
+
+def _row(record: AlertRecord) -> dict[str, Any]:
+    return {
+        "alert": str(record.alert),
+        "view": record.view,
+        "state": str(record.state),
+        "severity": str(record.severity),
+        "active_at": record.active_at,
+        "fired_at": record.fired_at,
+        "resolved_at": record.resolved_at,
+        "summary": record.summary.replace("\0", ""),
+        "description": record.description.replace("\0", ""),
+        "run_id": record.run_id,
+    }
+
+
+def _record(row: Sequence[Any]) -> AlertRecord | None:
     alert, view, state, severity, active_at, fired_at, resolved_at, summary, description, run_id = row
+    try:
+        known = Alert(alert), AlertState(state), Severity(severity)
+    except ValueError:
+        return None
     return AlertRecord(
-        Alert(alert),
+        known[0],
         view,
-        AlertState(state),
-        Severity(severity),
+        known[1],
+        known[2],
         active_at,
         fired_at,
         resolved_at,
@@ -61,18 +120,3 @@ def _record(row: Sequence[Any]) -> AlertRecord:
         description or "",
         run_id,
     )
-
-
-def _row(record: AlertRecord) -> dict[str, object]:
-    return {
-        "alert": record.alert.value,
-        "view": record.view,
-        "state": record.state.value,
-        "severity": record.severity.value,
-        "active_at": record.active_at,
-        "fired_at": record.fired_at,
-        "resolved_at": record.resolved_at,
-        "summary": record.summary,
-        "description": record.description,
-        "run_id": record.run_id,
-    }

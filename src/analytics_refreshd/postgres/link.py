@@ -16,7 +16,6 @@ from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.connections import Connector, Profile
 from analytics_refreshd.postgres.errors import translating
 
-_CANCEL_SECONDS = 5.0
 _ROLLBACK_SECONDS = 5.0
 _MOST_NOTICES = 10
 
@@ -24,7 +23,8 @@ _MOST_NOTICES = 10
 class RunState:
     """What the threads of one run share: its deadline, whether it was cancelled, its notices."""
 
-    def __init__(self, deadline_seconds: float) -> None:
+    def __init__(self, deadline_seconds: float, cancel_seconds: float) -> None:
+        self.cancel_seconds = cancel_seconds
         self._deadline = time.monotonic() + deadline_seconds
         self._lock = threading.Lock()
         self.cancelled = threading.Event()
@@ -158,7 +158,7 @@ class Link:
     def _limited(self, connection: BoundedConnection, run: RunState) -> Iterator[None]:
         with (
             translating(connection),
-            connection.within(run.remaining_seconds(), cancel_seconds=_CANCEL_SECONDS),
+            connection.within(run.remaining_seconds(), cancel_seconds=run.cancel_seconds),
         ):
             yield
 

@@ -29,7 +29,6 @@ from analytics_refreshd.postgres.names import identifier, split_name
 from analytics_refreshd.postgres.settings import application_name
 from analytics_refreshd.postgres.sqlfiles import blocks
 
-_CANCEL_SECONDS = 5.0
 _CANCEL_EVERY_SECONDS = 0.5
 _MOST_NAME_CHARACTERS = 200
 _BIGGEST_COUNT = 2**63 - 1
@@ -40,7 +39,10 @@ _WRONG_SHAPE = frozenset({"42703", "42601", "42809", "42P13"})
 
 @dataclass(frozen=True, slots=True)
 class RefreshSettings:
-    """What to call and for how long, in seconds. Function names have one part (in the application's schema) or two."""
+    """What to call and for how long, in seconds. Function names have one part (in the application's schema) or two.
+
+    After the deadline the server has `cancel_seconds` to take a cancel request, and as long to end the statement.
+    """
 
     function: str = "refresh_action_analytics"
     view_function: str = "refresh_action_analytics_view"
@@ -50,6 +52,7 @@ class RefreshSettings:
     lock_timeout_seconds: float = 30.0
     statement_timeout_seconds: float = 240.0
     deadline_seconds: float = 250.0
+    cancel_seconds: float = 5.0
 
 
 class PostgresRefresher:
@@ -83,7 +86,7 @@ class PostgresRefresher:
         settings = self._settings
         by_view = settings.isolation == "view"
         self._arrange_links(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
-        run = RunState(settings.deadline_seconds)
+        run = RunState(settings.deadline_seconds, settings.cancel_seconds)
         self._run = run
         started = time.monotonic()
         try:
@@ -96,7 +99,7 @@ class PostgresRefresher:
         return RefreshReply(reports, time.monotonic() - started, tuple(run.notices), run.notice_count)
 
     def cancel(self) -> None:
-        """As `core.ports.Refresher.cancel`: asks, for at most 5 s, until the run is over.
+        """As `core.ports.Refresher.cancel`: asks, for at most `cancel_seconds`, until the run is over.
 
         A request that arrives between two statements is lost, hence the repetition.
         """
@@ -104,7 +107,7 @@ class PostgresRefresher:
         if run is None:
             return
         run.cancelled.set()
-        until = time.monotonic() + _CANCEL_SECONDS
+        until = time.monotonic() + run.cancel_seconds
         while not run.over.is_set() and (left := until - time.monotonic()) > 0:
             for link in self._links:
                 link.cancel(left)
@@ -160,6 +163,9 @@ class PostgresRefresher:
                 try:
                     reports = self._refresh_one(link, settings, run, run_id, view, say_started)
                 except DatabaseFault as fault:
+                    if run.cancelled.is_set() and fault.error_class is ErrorClass.CANCELLED:
+                        # by this daemon, hence no timeout
+                        fault.reason = Reason.CANCELLED
                     crew.failed(view, fault, time.monotonic() - begun)
                 else:
                     crew.reported(view, reports)

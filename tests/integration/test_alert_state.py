@@ -1,0 +1,78 @@
+"""Alert records and deliveries survive in the database."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import psycopg
+
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
+from tests.support.adapters import session
+
+_NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+_FIRING = AlertRecord(
+    Alert.VIEW_STALE,
+    "recent_failures",
+    AlertState.FIRING,
+    Severity.CRITICAL,
+    _NOW,
+    _NOW + timedelta(minutes=5),
+    summary="stale",
+    description="12 min old",
+    run_id=uuid4(),
+)
+_PENDING = AlertRecord(Alert.NO_LEADER, "", AlertState.PENDING, Severity.WARNING, _NOW)
+
+
+def test_records_come_back_as_they_were(dsn: str) -> None:
+    """Records are written, changed and removed in one go, and a new session reads the same values."""
+    resolved = replace(_FIRING, state=AlertState.RESOLVED, resolved_at=_NOW + timedelta(hours=1))
+    with session(dsn) as first:
+        store = PostgresAlertStore(first)
+        assert store.load() == []
+        store.save([_FIRING, _PENDING], [])
+        store.save([resolved], [_PENDING])
+    with session(dsn) as second:
+        assert PostgresAlertStore(second).load() == [resolved]
+
+
+def test_alerts_of_a_newer_version_are_left_alone(dsn: str, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """An alert, and a column, that only a newer version knows disturb nobody and stay."""
+    connection.execute("alter table analytics_refresh.alerts add column owner text not null default 'x'")
+    connection.execute(
+        "insert into analytics_refresh.alerts (alert, state, severity, active_at)"
+        " values ('AnalyticsFromTheFuture', 'firing', 'warning', now())"
+    )
+    with session(dsn) as shared:
+        store = PostgresAlertStore(shared)
+        store.save([_FIRING], [])
+        assert store.load() == [_FIRING]
+    assert connection.execute("select count(*) from analytics_refresh.alerts").fetchone() == (2,)
+
+
+def test_deliveries_are_remembered(dsn: str) -> None:
+    """A delivery is kept once per receiver, key and status, with its latest time, until it is pruned."""
+    with session(dsn) as shared:
+        store = PostgresDeliveryStore(shared)
+        store.save("ops", "key", "firing", _NOW)
+        store.save("ops", "key", "firing", _NOW + timedelta(minutes=1))
+        store.save("ops", "key", "firing", _NOW)
+        store.save("ops", "key", "resolved")
+        found = store.load()
+        assert found["ops", "key", "firing"] == _NOW + timedelta(minutes=1)
+        assert set(found) == {("ops", "key", "firing"), ("ops", "key", "resolved")}
+        with psycopg.connect(dsn, autocommit=True) as admin:
+            admin.execute("update analytics_refresh.deliveries set sent_at = now() - interval '9 days'")
+        assert store.prune(timedelta(days=1)) == 2
+        assert store.load() == {}
+
+
+def test_without_our_schema_nothing_is_kept(application_dsn: str) -> None:
+    """Without our schema both stores are empty and accept everything."""
+    with session(application_dsn) as shared:
+        PostgresAlertStore(shared).save([_FIRING], [_PENDING])
+        assert PostgresAlertStore(shared).load() == []
+        PostgresDeliveryStore(shared).save("ops", "key", "firing")
+        assert PostgresDeliveryStore(shared).load() == {}
+        assert PostgresDeliveryStore(shared).prune(timedelta(days=1)) == 0

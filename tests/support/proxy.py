@@ -1,0 +1,104 @@
+"""A TCP relay in front of a server that a test can freeze, cut, or make deaf at a chosen moment."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class Proxy:
+    """Relays loopback connections to `target`. Use as a context manager; `port` is where it listens.
+
+    `drop_answers` loses what the server says from now on, `freeze` holds both directions, `reset` ends every
+    connection with RST. `on_request(bytes)` sees what clients send before it is passed on.
+    """
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.on_request: Callable[[bytes], None] = lambda data: None
+        self.connections = 0
+        self._answers_pass = threading.Event()
+        self._answers_pass.set()
+        self._moving = threading.Event()
+        self._moving.set()
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> "Proxy":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self.thaw()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def drop_answers(self) -> None:
+        """Lose everything that the server sends from now on."""
+        self._answers_pass.clear()
+
+    def pass_answers(self) -> None:
+        """Let the server be heard again; what was lost stays lost."""
+        self._answers_pass.set()
+
+    def freeze(self) -> None:
+        """Pass nothing on, in either direction; both peers still get their acknowledgements."""
+        self._moving.clear()
+
+    def thaw(self) -> None:
+        """Pass on what was held, and all that follows."""
+        self._moving.set()
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End every connection: with FIN, or with RST."""
+        with self._lock:
+            sockets, self._sockets = self._sockets, []
+        if reset:
+            # all of them first: a socket that is closed in the usual way would still say FIN
+            for each in sockets:
+                with suppress(OSError):
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for each in sockets:
+            with suppress(OSError):
+                # wakes the thread that reads from it
+                each.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+            each.close()
+
+    def reset(self) -> None:
+        """End every connection with RST."""
+        self.cut(reset=True)
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()
+                continue
+            with self._lock:
+                self.connections += 1
+                self._sockets += [client, server]
+            for source, target, requests in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._relay, args=(source, target, requests), daemon=True).start()
+
+    def _relay(self, source: socket.socket, target: socket.socket, requests: bool) -> None:
+        with suppress(OSError, ValueError):
+            while data := source.recv(65536):
+                if requests:
+                    self.on_request(data)
+                self._moving.wait()
+                if requests or self._answers_pass.is_set():
+                    target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
