@@ -143,17 +143,41 @@ def test_what_a_killed_demo_left_is_removed(
     assert notes == [f"Removed what a killed demo had left in {folder}"]
 
 
+def _abandon(parent: Path, pid: int) -> Path:
+    """A folder as a killed demo leaves it, whose server's number is `pid` now."""
+    left = RunFolder.create(parent)
+    (left.server / "data").mkdir()
+    (left.server / "data" / "postmaster.pid").write_text(f"{pid}\n")
+    os.close(left._lock)
+    return left.path
+
+
 def test_a_number_that_now_belongs_to_somebody_else_is_spared(parent: Path) -> None:
-    """A stale postmaster.pid names an innocent process: the folder goes, the process stays."""
+    """A stale postmaster.pid names an innocent process, even one at work in that very folder: only the folder goes."""
     with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as innocent:
-        left = RunFolder.create(parent)
-        (left.server / "data").mkdir()
-        (left.server / "data" / "postmaster.pid").write_text(f"{innocent.pid}\n")
-        os.close(left._lock)
+        left = _abandon(parent, innocent.pid)
         Server().stop()
-        assert not left.path.exists()
+        assert not left.exists()
         assert innocent.poll() is None
         innocent.terminate()
+    left = _abandon(parent, 0)
+    with subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.pause()"], cwd=left / "server" / "data"
+    ) as innocent:
+        (left / "server" / "data" / "postmaster.pid").write_text(f"{innocent.pid}\n")
+        Server().stop()
+        assert not left.exists()
+        assert innocent.poll() is None
+        innocent.terminate()
+
+
+def test_a_number_that_now_belongs_to_another_demo_is_spared(start: Callable[..., Server], parent: Path) -> None:
+    """A stale postmaster.pid names another demo's server: that one goes on."""
+    other = start()
+    left = _abandon(parent, _postmaster(other.folder / "server" / "data"))
+    Server().stop()
+    assert not left.exists()
+    assert _version(other)
 
 
 @only_root

@@ -1,6 +1,7 @@
 """A real log as CSV: what is read from it, and one sentence with a line number for what is wrong in it."""
 
 import gzip
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,10 +57,14 @@ def test_columns_may_stand_in_any_order_among_others(tmp_path: Path) -> None:
     assert (action.id, action.retry_count, action.executed_at) == ("a1", 2, None)
 
 
-def test_a_time_without_an_offset_is_utc(tmp_path: Path) -> None:
-    """A bare time is taken as UTC."""
+def test_a_time_without_an_offset_is_utc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare time is taken as UTC, wherever the machine stands."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
     log = read_log(_file(tmp_path, GOOD.replace("+00:00", "")))
     assert log.last_executed_at == datetime(2024, 10, 30, 0, 32, 4, tzinfo=UTC)
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_gzip_is_told_by_content(tmp_path: Path) -> None:
@@ -74,6 +79,14 @@ def test_lines_are_counted_through_quoted_line_breaks(tmp_path: Path) -> None:
     two_lines = 'a1,j1,t1,e1,rest,failed,,,"first\nsecond",,0,acme'
     with pytest.raises(DemoError, match=r"line 4: status 'sucess' is unknown"):
         read_log(_file(tmp_path, two_lines, GOOD.replace("a1", "a9").replace("success", "sucess")))
+
+
+def test_lines_are_counted_from_a_header_of_two(tmp_path: Path) -> None:
+    """A line break in a column's name counts too."""
+    path = tmp_path / "log.csv"
+    path.write_text(f'{HEADER},"note\nof ours"\n{GOOD},\n{GOOD},\n')
+    with pytest.raises(DemoError, match="line 4: id 'a1' was used in line 3 already"):
+        read_log(path)
 
 
 @pytest.mark.parametrize(
