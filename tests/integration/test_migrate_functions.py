@@ -170,6 +170,14 @@ def test_bookkeeping_with_a_locked_table(connection: Connection, dsn: str) -> No
     assert connection.execute("show lock_timeout").fetchone() == ("1min",)
 
 
+def test_bookkeeping_keeps_the_callers_lock_timeout(connection: Connection) -> None:
+    """The limit that bounds the record does not outlive it in the caller's transaction."""
+    connection.execute("set lock_timeout = '1min'")
+    with connection.transaction():
+        connection.execute(REFRESH)
+        assert connection.execute("show lock_timeout").fetchone() == ("1min",)
+
+
 def test_bookkeeping_rolls_back_with_the_refresh(connection: Connection) -> None:
     """A refresh that is rolled back is not recorded."""
     before = recorded(connection)
@@ -216,7 +224,7 @@ def test_hostile_search_path(connection: Connection) -> None:
     rows = connection.execute("select * from public.refresh_action_analytics()").fetchall()
     assert [(row[2], row[3]) for row in rows] == [(0, True)] * 4
     row = connection.execute(
-        "select bool_and(proconfig @> array['search_path=pg_catalog, pg_temp']) from pg_proc"
+        "select bool_and(coalesce(proconfig, '{}') @> array['search_path=pg_catalog, pg_temp']) from pg_proc"
         " where pronamespace = any(array['public', 'analytics_refresh']::regnamespace[])"
     ).fetchone()
     assert row == (True,)
