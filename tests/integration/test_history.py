@@ -29,8 +29,9 @@ def running(**changes: Any) -> Run:
 
 
 def finished(run: Run, **changes: Any) -> Run:
-    done = replace(run, finished_at=_DAEMON_TIME, outcome=Outcome.PARTIAL, reason=Reason.LOCK_TIMEOUT, sqlstate="55P03")
-    return replace(done, error="recent_failures: canceling", duration_seconds=1.5, views=_VIEWS, **changes)
+    done = replace(run, finished_at=_DAEMON_TIME, outcome=Outcome.PARTIAL, reason=Reason.LOCK_TIMEOUT, views=_VIEWS)
+    done = replace(done, sqlstate="55P03", error="recent_failures: canceling", duration_seconds=1.5)
+    return replace(done, **changes)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from analytics_refreshd.core.model import (
 )
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.bounded import BoundedConnection
+from analytics_refreshd.postgres.connections import search_path
 from analytics_refreshd.postgres.errors import fault_of
 from analytics_refreshd.postgres.names import identifier
 from analytics_refreshd.postgres.session import Session
@@ -136,8 +137,12 @@ class PostgresStatusReader:
     def _call(self, connection: BoundedConnection) -> tuple[list[tuple[Any, ...]], str | None]:
         try:
             with connection.transaction():
+                # an older install's function names its views without a schema
+                self._find_in(connection, search_path(self._session.app_schema))
                 query = sql.SQL(self._statements["call_status"]).format(function=self._function)
-                return connection.execute(query).fetchall(), None
+                rows = connection.execute(query).fetchall()
+                self._find_in(connection, search_path())
+                return rows, None
         except psycopg.Error as error:
             if connection.closed:
                 raise
@@ -145,6 +150,9 @@ class PostgresStatusReader:
         if fault.reason is Reason.TIMEOUT:
             return [], f"{self._function_name}() did not answer within {_TIMEOUT_SECONDS:g} s"
         return [], f"{self._function_name}() failed: {fault.message}"
+
+    def _find_in(self, connection: BoundedConnection, path: str) -> None:
+        connection.execute(self._statements["search_path"], {"search_path": path})
 
     def _recorded(self, connection: BoundedConnection, views: list[str]) -> dict[str, datetime]:
         """Each view's last known success: of the refresh functions' own table and of history, the later one."""

@@ -8,6 +8,9 @@ where n.nspname = 'analytics_refresh'
     and pg_catalog.has_schema_privilege(n.oid, 'usage')
     and pg_catalog.has_table_privilege(c.oid, 'select');
 
+-- name: search_path
+select pg_catalog.set_config('search_path', %(search_path)s, true);
+
 -- name: call_status
 -- a time that Python cannot hold, such as infinity, is no time; named columns, so that a missing one is named
 select f.view_name::text, f.row_count::bigint, f.size_bytes::bigint,
