@@ -1,0 +1,89 @@
+"""Who was told what, kept in the database so that a new leader adopts what fires instead of telling it again."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.ports import Clock, DeliveryRecord, DeliveryStore
+
+_KEPT = timedelta(days=30)
+_SAVE_AGAIN_SECONDS = 30.0
+
+Told = Mapping[tuple[str, str], datetime]
+
+
+class Ledger:
+    """A memory of the store. Used by every receiver's thread; where the store fails, what is in memory counts."""
+
+    def __init__(self, store: DeliveryStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._storing = threading.Lock()
+        self._sent: dict[str, dict[tuple[str, str], datetime]] = {}
+        self._unsaved: dict[tuple[str, str, str], DeliveryRecord] = {}
+        self._save_from = 0.0
+        self._wanted = 1
+        self._loaded = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the store was read since `outdate` was last called."""
+        return self._loaded >= self._wanted
+
+    def outdate(self) -> None:
+        """Another replica may have delivered in the meantime: read the store before the next plan."""
+        with self._lock:
+            self._wanted += 1
+
+    def load(self) -> None:
+        """Read the store, once for all who wait; a store that fails leaves the memory as it is."""
+        with self._storing:
+            if self.ready:
+                return
+            wanted = self._wanted
+            try:
+                records = self._store.load()
+            except DatabaseFault:
+                return
+            with self._lock:
+                for record in records:
+                    known = self._sent.setdefault(record.receiver, {})
+                    pair = (record.alert_key, record.status)
+                    known[pair] = max(record.sent_at, known.get(pair, record.sent_at))
+                self._loaded = wanted
+
+    def told(self, receiver: str) -> Told:
+        """What `receiver` accepted, by alert key and status, and when it last did."""
+        with self._lock:
+            return dict(self._sent.get(receiver, {}))
+
+    def note(self, receiver: str, pairs: Iterable[tuple[str, str]]) -> None:
+        """Remember that `receiver` accepted these, and save it if the store can."""
+        now = self._clock.now()
+        with self._lock:
+            known = self._sent.setdefault(receiver, {})
+            for key, status in pairs:
+                known[key, status] = now
+                self._unsaved[receiver, key, status] = DeliveryRecord(receiver, key, status, now)
+            for pair in [pair for pair, sent_at in known.items() if now - sent_at > _KEPT]:
+                del known[pair]
+        self.save()
+
+    def save(self) -> None:
+        """Write what could not be written before; after a failure not again for half a minute."""
+        with self._storing:
+            with self._lock:
+                unsaved = dict(self._unsaved)
+            if not unsaved or self._clock.monotonic() < self._save_from:
+                return
+            try:
+                self._store.save(list(unsaved.values()))
+            except DatabaseFault:
+                self._save_from = self._clock.monotonic() + _SAVE_AGAIN_SECONDS
+                return
+            with self._lock:
+                for place, record in unsaved.items():
+                    if self._unsaved.get(place) == record:
+                        del self._unsaved[place]

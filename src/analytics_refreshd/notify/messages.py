@@ -1,0 +1,109 @@
+"""What a receiver is told: one notice per alert, its text fit for any reader."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from analytics_refreshd.core.alerting import AlertRecord, AlertState
+from analytics_refreshd.core.model import Run
+from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.notify.settings import DeliverySettings
+
+_SUMMARY_BYTES = 300
+_TEXT_BYTES = 1024
+_READ_CHARACTERS = 4096
+_MENTION = re.compile(r"(?<![\w.+-])@(?=\w)")
+_MARKUP = str.maketrans({"<": "‹", ">": "›", "`": "'"})  # noqa: RUF001 - the look-alikes are the point
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One alert as receivers see it. `key` is the same for every message about one episode, whoever sends it."""
+
+    key: str
+    database: str
+    alert: str
+    view: str
+    firing: bool
+    severity: str
+    started_at: datetime
+    fired_at: datetime | None
+    resolved_at: datetime | None
+    summary: str
+    description: str
+    runbook: str
+    page: str
+    run_id: str | None
+
+    @property
+    def status(self) -> str:
+        """What is remembered as delivered: `resolved`, or `firing:` with the severity, since a rise is told anew."""
+        return f"firing:{self.severity}" if self.firing else "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A cycle's start, success or fail."""
+
+    phase: str
+    run: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing to send: notices or a ping. `repeat` marks what the receiver was told before.
+
+    `replaces` tells that messages of its kind which still wait are void: it holds all that they do.
+    """
+
+    notices: tuple[Notice, ...] = ()
+    ended: tuple[Notice, ...] = ()
+    ping: Ping | None = None
+    repeat: bool = False
+    replaces: bool = False
+
+
+def alert_key(database: str, record: AlertRecord) -> str:
+    """The stable key of an alert's episode: database, alert, view and beginning, the same on every replica."""
+    started = record.active_at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+    return f"{database}/{record.alert.value}/{record.view or '-'}/{started}Z"
+
+
+def notice(record: AlertRecord, settings: DeliverySettings) -> Notice:
+    """The notice of a firing or resolved record."""
+    runbooks = settings.runbooks_url.rstrip("/")
+    return Notice(
+        key=alert_key(settings.database, record),
+        database=settings.database,
+        alert=record.alert.value,
+        view=record.view,
+        firing=record.state is not AlertState.RESOLVED,
+        severity=record.severity.value,
+        started_at=record.active_at,
+        fired_at=record.fired_at,
+        resolved_at=record.resolved_at,
+        summary=clean(record.summary, _SUMMARY_BYTES),
+        description=clean(record.description, _TEXT_BYTES),
+        runbook=f"{runbooks}/{record.alert.value}.md" if runbooks else "",
+        page=settings.page_url,
+        run_id=str(record.run_id) if record.run_id else None,
+    )
+
+
+def clean(text: str, most_bytes: int = _TEXT_BYTES) -> str:
+    """The text on one line, at most `most_bytes` of UTF-8, without control characters, markup, links or mentions.
+
+    A receiver that refuses a message for its text would lose the alert; one that renders markup would let an error
+    message write to everybody.
+    """
+    seen = printable(text[:_READ_CHARACTERS]).translate(_MARKUP).replace("](", "] (")
+    encoded = _MENTION.sub("＠", seen).encode("utf-8", "replace")  # noqa: RUF001 - the look-alike is the point
+    if len(encoded) <= most_bytes and len(text) <= _READ_CHARACTERS:
+        return encoded.decode()
+    note = f"… ({len(text)} characters)"
+    return encoded[: most_bytes - len(note.encode())].decode("utf-8", "ignore") + note
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds, or None."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
