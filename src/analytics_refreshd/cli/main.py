@@ -4,9 +4,8 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from analytics_refreshd import __version__
@@ -49,13 +48,17 @@ pausing.register(app)
 demo.register(app)
 
 
+# Newer typers carry a copy of click of their own, whose errors are not those of the package `click`.
+_USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
 def main() -> int:
     """Run the command line and return the exit code; the console script's entry point."""
     try:
         result = app(standalone_mode=False, prog_name="analytics-refreshd")
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
-    except click.ClickException as error:
+    except _USAGE as error:
         error.show(sys.stderr)
         return EXIT_USAGE
     except ConfigError as error:

@@ -37,6 +37,9 @@ _SETTINGS = {
     "port": str(_PORT),
     "max_connections": "40",
     "shared_buffers": "64MB",
+    # The views' percentiles sort every duration: in memory, and without workers that a small machine lacks.
+    "work_mem": "32MB",
+    "max_parallel_workers_per_gather": "0",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     # A container's /dev/shm is small, and what a kill leaves there would stay.
