@@ -104,9 +104,7 @@ def fill(
     ).fetchall()
     table = sql.Identifier("action_results")
     for name, _ in constraints:
-        connection.execute(
-            sql.SQL("alter table {} drop constraint {}").format(table, sql.Identifier(name))
-        )
+        connection.execute(sql.SQL("alter table {} drop constraint {}").format(table, sql.Identifier(name)))
     indexes = connection.execute(
         "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index"
         " where indrelid = 'action_results'::regclass"
