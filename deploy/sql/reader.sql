@@ -1,5 +1,6 @@
--- A role for dashboards and analysts: it reads the views and what the catalogue's queries read, and nothing else.
--- Run after `analytics-refreshd migrate`, as the owner of the tables and views or a superuser; it only adds.
+-- A role for dashboards and analysts: it reads the views and what the catalogue's queries read, error text redacted,
+-- answers (response_data) not at all, and nothing else. deploy/grafana/queries-dashboard.json needs no more.
+-- Run after `analytics-refreshd migrate`, as the owner of the tables and views or a superuser; it may be run again.
 --
 --   psql -d DATABASE -v schema=public -f reader.sql
 --   grant analytics_reader to SOMEONE;
@@ -7,8 +8,7 @@
 -- role    the role's name (default analytics_reader); created, unable to log in, if missing
 -- schema  the application's schema (default public)
 --
--- recent_failures holds error messages and responses of the last 24 hours, which may hold personal data; of
--- action_results the role reads neither.
+-- To take it back: drop schema analytics_reader cascade; drop owned by analytics_reader; drop role analytics_reader;
 \set ON_ERROR_STOP on
 \if :{?role}
 \else
@@ -26,12 +26,60 @@ where not exists (select from pg_roles where rolname = :'role') \gexec
 grant connect on database :"DBNAME" to :"role";
 grant usage on schema :"schema" to :"role";
 grant select on
-    :"schema".action_metrics_hourly, :"schema".trigger_performance_summary,
-    :"schema".recent_failures, :"schema".action_type_distribution
+    :"schema".action_metrics_hourly, :"schema".trigger_performance_summary, :"schema".action_type_distribution
 to :"role";
+grant select (id, job_id, trigger_id, event_id, action_type, retry_count, executed_at, duration_ms)
+    on :"schema".recent_failures to :"role";
 grant execute on function :"schema".get_analytics_refresh_status() to :"role";
 grant select (id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count)
     on :"schema".action_results to :"role";
 grant select (id, organization_id, name, enabled, created_at) on :"schema".triggers to :"role";
 grant select (id, name, slug, plan) on :"schema".organizations to :"role";
+
+create schema if not exists analytics_reader;
+comment on schema analytics_reader is 'Failures with redacted messages, for roles that may not read them as stored.';
+
+create or replace function analytics_reader.redacted(message text) returns text
+    language sql immutable parallel safe set search_path = pg_catalog
+as $redacted$
+    select left(
+        regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+        regexp_replace(regexp_replace(left(message, 2000),
+            '[[:cntrl:]\u200b-\u200f\u2028-\u202e\u2066-\u2069]+', ' ', 'g'),
+            '([a-z][a-z0-9+.-]{1,30}://)[^\s/]*@', '\1***@', 'gi'),
+            '((?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|signature'
+                || '|session[_-]?id|cookie|pwd|authorization)[\w-]*["'']?\s*[:=]\s*)'
+                || '(?:"[^"]*"?|''[^'']*''?|(?:bearer|basic)\s+\S+|\S+)', '\1***', 'gi'),
+            '\m(bearer|basic)\s+\S+', '\1 ***', 'gi'),
+            '[^\s<>"(),;:=@/*]+(?:@|%40)\[?[\w.-]+', '<email>', 'g'),
+            '\d{6,12}:[\w-]{20,}', '<token>', 'g'),
+            '(?:\meyJ[\w-]{5,}(?:\.[\w-]*)*'
+                || '|\m(?:sk|pk|rk|gh[pousr]|github_pat|glpat|xox[a-z]|AKIA|ASIA|AIza|npm|pypi|hf)[_.-]?[\w-]{12,})',
+            '<token>', 'g'),
+            '(?=[[:alnum:]]*[0-9])(?=[[:alnum:]]*[[:alpha:]])[[:alnum:]]{16,}', '<token>', 'g'),
+            '\+?\d{7,}|\+?\d{1,6}(?:[ -]{1,2}\d{2,6}){3,}', '<number>', 'g'),
+        300)
+$redacted$;
+comment on function analytics_reader.redacted(text) is
+    'Text without e-mail addresses, credentials, tokens, long numbers and control characters; at most 300 characters.';
+
+-- a function, not a view: nothing may depend on a materialized view that a migration replaces
+select format($create$
+create or replace function analytics_reader.recent_failures(since timestamptz, until timestamptz)
+    returns table (id text, job_id text, trigger_id text, event_id text, action_type text, error_message text,
+                   retry_count integer, executed_at timestamptz, duration_ms integer, response_data jsonb)
+    language sql stable security definer set search_path = pg_catalog
+as $body$
+    select id, job_id, trigger_id, event_id, action_type, analytics_reader.redacted(error_message), retry_count,
+           executed_at, duration_ms, null::jsonb
+      from %I.recent_failures
+     where executed_at >= since and executed_at < until
+$body$
+$create$, :'schema') \gexec
+comment on function analytics_reader.recent_failures(timestamptz, timestamptz) is
+    'recent_failures of a stretch of time with redacted messages and without answers.';
+
+revoke all on all functions in schema analytics_reader from public;
+grant usage on schema analytics_reader to :"role";
+grant execute on all functions in schema analytics_reader to :"role";
 commit;

@@ -15,15 +15,24 @@
 -- approximated: approx_avg_duration_ms; hourly averages weighted by execution_count. Within 0.01 ms of the exact one
 --   where every action has a duration; otherwise an estimate between the lowest and the highest hourly average
 select s.hour,
-       coalesce(sum(h.execution_count), 0)::bigint as executions,
-       coalesce(sum(h.success_count), 0)::bigint as successes,
-       coalesce(sum(h.failure_count), 0)::bigint as failures,
-       coalesce(sum(h.retrying_count), 0)::bigint as retrying,
-       round(100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0), 2) as success_rate_percent,
-       round(sum(h.avg_duration_ms * h.execution_count)
-             / nullif(sum(h.execution_count) filter (where h.avg_duration_ms is not null), 0), 2)
-           as approx_avg_duration_ms
-  from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '1 hour', interval '1 hour') as s (hour)
-  left join {hourly} as h on h.hour = s.hour
- group by s.hour
+       coalesce(d.executions, 0) as executions,
+       coalesce(d.successes, 0) as successes,
+       coalesce(d.failures, 0) as failures,
+       coalesce(d.retrying, 0) as retrying,
+       d.success_rate_percent,
+       d.approx_avg_duration_ms
+  from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '1 hour', interval '1 hour')
+       as s (hour)
+  left join (select h.hour as hour,
+                    sum(h.execution_count)::bigint as executions,
+                    sum(h.success_count)::bigint as successes,
+                    sum(h.failure_count)::bigint as failures,
+                    sum(h.retrying_count)::bigint as retrying,
+                    round(100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0), 2)
+                        as success_rate_percent,
+                    round(sum(h.avg_duration_ms * h.execution_count)
+                          / nullif(sum(h.execution_count) filter (where h.avg_duration_ms is not null), 0), 2)
+                        as approx_avg_duration_ms
+               from {hourly} as h
+              group by 1) as d on d.hour = s.hour
  order by s.hour

@@ -11,12 +11,14 @@
 -- column: share_percent percent; Share of all actions of the window; empty without actions
 -- column: success_rate_percent percent; Successes in all executions; empty without executions
 select s.hour_of_day,
-       coalesce(sum(h.execution_count), 0)::bigint as executions,
-       round(coalesce(sum(h.execution_count), 0) / %(days)s::numeric, 2) as executions_per_day,
-       round(100.0 * coalesce(sum(h.execution_count), 0) / nullif(sum(sum(h.execution_count)) over (), 0), 2)
-           as share_percent,
-       round(100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0), 2) as success_rate_percent
+       coalesce(d.executions, 0) as executions,
+       round(coalesce(d.executions, 0) / %(days)s::numeric, 2) as executions_per_day,
+       round(100.0 * coalesce(d.executions, 0) / nullif(sum(d.executions) over (), 0), 2) as share_percent,
+       round(100.0 * d.successes / d.executions, 2) as success_rate_percent
   from generate_series(0, 23) as s (hour_of_day)
-  left join {hourly} as h on extract(hour from h.hour at time zone 'UTC') = s.hour_of_day
- group by s.hour_of_day
+  left join (select extract(hour from h.hour at time zone 'UTC')::integer as hour_of_day,
+                    sum(h.execution_count)::bigint as executions,
+                    sum(h.success_count)::bigint as successes
+               from {hourly} as h
+              group by 1) as d on d.hour_of_day = s.hour_of_day
  order by executions desc, s.hour_of_day

@@ -12,13 +12,18 @@
 -- column: actions_with_retries count; Actions that were retried
 -- column: complete boolean; Whether the hour is over
 select s.hour,
-       coalesce(sum(h.execution_count), 0)::bigint as executions,
+       coalesce(d.executions, 0) as executions,
        case when s.hour + interval '1 hour' <= %(now)s::timestamptz
-            then round(coalesce(sum(h.execution_count), 0) / 60.0, 2) end as executions_per_minute,
-       coalesce(sum(h.total_retries), 0)::bigint as total_retries,
-       coalesce(sum(h.actions_with_retries), 0)::bigint as actions_with_retries,
+            then round(coalesce(d.executions, 0) / 60.0, 2) end as executions_per_minute,
+       coalesce(d.total_retries, 0) as total_retries,
+       coalesce(d.actions_with_retries, 0) as actions_with_retries,
        s.hour + interval '1 hour' <= %(now)s::timestamptz as complete
-  from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '1 hour', interval '1 hour') as s (hour)
-  left join {hourly} as h on h.hour = s.hour
- group by s.hour
+  from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '1 hour', interval '1 hour')
+       as s (hour)
+  left join (select h.hour,
+                    sum(h.execution_count)::bigint as executions,
+                    sum(h.total_retries)::bigint as total_retries,
+                    sum(h.actions_with_retries)::bigint as actions_with_retries
+               from {hourly} as h
+              group by h.hour) as d on d.hour = s.hour
  order by s.hour

@@ -17,13 +17,16 @@ select w.week, w.executions, w.previous_executions,
                                        / nullif(w.previous_executions, 0), 2) end as growth_percent,
        w.success_rate_percent, w.complete
   from (select s.week,
-               coalesce(sum(h.execution_count), 0)::bigint as executions,
-               lag(coalesce(sum(h.execution_count), 0)::bigint) over (order by s.week) as previous_executions,
-               round(100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0), 2) as success_rate_percent,
+               coalesce(d.executions, 0) as executions,
+               lag(coalesce(d.executions, 0)) over (order by s.week) as previous_executions,
+               round(100.0 * d.successes / d.executions, 2) as success_rate_percent,
                s.week + interval '168 hours' <= %(now)s::timestamptz as complete
           from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '168 hours',
                                interval '168 hours') as s (week)
-          left join {hourly} as h on date_trunc('week', h.hour, 'UTC') = s.week
-         group by s.week) as w
+          left join (select date_trunc('week', h.hour, 'UTC') as week,
+                            sum(h.execution_count)::bigint as executions,
+                            sum(h.success_count)::bigint as successes
+                       from {hourly} as h
+                      group by 1) as d on d.week = s.week) as w
  where w.week > %(since)s::timestamptz
  order by w.week
