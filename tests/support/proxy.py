@@ -1,6 +1,8 @@
 """A TCP relay in front of a server that a test can freeze, cut, or make deaf at a chosen moment."""
 
+import selectors
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -102,3 +104,56 @@ class Proxy:
                     target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
+
+
+class TlsProxy:
+    """A server's TLS for one that has none: answers `S` to an SSLRequest, wraps the socket, relays in the clear."""
+
+    def __init__(self, target: tuple[str, int], certificate: str, key: str) -> None:
+        self._target = target
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> "TlsProxy":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError), client:
+            client.recv(8)
+            client.sendall(b"S")
+            with self._context.wrap_socket(client, server_side=True) as wrapped:
+                with socket.create_connection(self._target) as server:
+                    self._relay(wrapped, server)
+
+    def _relay(self, wrapped: ssl.SSLSocket, server: socket.socket) -> None:
+        wrapped.setblocking(False)
+        server.setblocking(False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(wrapped, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, wrapped)
+            while True:
+                for key, _ in selector.select():
+                    source, target = key.fileobj, key.data
+                    try:
+                        data = source.recv(65536)  # type: ignore[union-attr]
+                    except (ssl.SSLWantReadError, BlockingIOError):
+                        continue
+                    if not data:
+                        return
+                    target.setblocking(True)
+                    target.sendall(data)
+                    target.setblocking(False)
