@@ -7,6 +7,7 @@ from uuid import uuid4
 import psycopg
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
 from tests.support.adapters import session
 
@@ -52,20 +53,24 @@ def test_alerts_of_a_newer_version_are_left_alone(dsn: str, connection: psycopg.
 
 
 def test_deliveries_are_remembered(dsn: str) -> None:
-    """A delivery is kept once per receiver, key and status, with its latest time, until it is pruned."""
+    """A delivery is kept once per receiver, key and status, with its latest time, for a month."""
     with session(dsn) as shared:
-        store = PostgresDeliveryStore(shared)
-        store.save("ops", "key", "firing", _NOW)
-        store.save("ops", "key", "firing", _NOW + timedelta(minutes=1))
-        store.save("ops", "key", "firing", _NOW)
-        store.save("ops", "key", "resolved")
-        found = store.load()
-        assert found["ops", "key", "firing"] == _NOW + timedelta(minutes=1)
-        assert set(found) == {("ops", "key", "firing"), ("ops", "key", "resolved")}
+        store, now = PostgresDeliveryStore(shared), datetime.now(UTC)
+        store.save([_sent("firing", now)])
+        store.save([_sent("firing", now + timedelta(minutes=1)), _sent("resolved", now)])
+        store.save([_sent("firing", now)])
+        assert sorted(store.load(), key=lambda record: record.status) == [
+            _sent("firing", now + timedelta(minutes=1)),
+            _sent("resolved", now),
+        ]
         with psycopg.connect(dsn, autocommit=True) as admin:
-            admin.execute("update analytics_refresh.deliveries set sent_at = now() - interval '9 days'")
-        assert store.prune(timedelta(days=1)) == 2
-        assert store.load() == {}
+            admin.execute("update analytics_refresh.deliveries set sent_at = now() - interval '31 days'")
+        store.save([_sent("again", now)])
+        assert store.load() == [_sent("again", now)]
+
+
+def _sent(status: str, at: datetime) -> DeliveryRecord:
+    return DeliveryRecord("ops", "key", status, at)
 
 
 def test_without_our_schema_nothing_is_kept(application_dsn: str) -> None:
@@ -73,6 +78,5 @@ def test_without_our_schema_nothing_is_kept(application_dsn: str) -> None:
     with session(application_dsn) as shared:
         PostgresAlertStore(shared).save([_FIRING], [_PENDING])
         assert PostgresAlertStore(shared).load() == []
-        PostgresDeliveryStore(shared).save("ops", "key", "firing")
-        assert PostgresDeliveryStore(shared).load() == {}
-        assert PostgresDeliveryStore(shared).prune(timedelta(days=1)) == 0
+        PostgresDeliveryStore(shared).save([_sent("firing", datetime.now(UTC))])
+        assert PostgresDeliveryStore(shared).load() == []

@@ -37,11 +37,17 @@ class Daemon:
     """
 
     def __init__(
-        self, service: Service, *, reload: Callable[[], Config] | None = None, cycles: int | None = None
+        self,
+        service: Service,
+        *,
+        reload: Callable[[], Config] | None = None,
+        cycles: int | None = None,
+        before_exit: Callable[[], None] = lambda: None,
     ) -> None:
         self._service = service
         self._reload = reload
         self._cycles_left = cycles
+        self._before_exit = before_exit
         self._main = threading.main_thread().ident
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -85,7 +91,7 @@ class Daemon:
         """Wait for a signal, looking after the process every second; returns the signal that ends it."""
         while True:
             taken = signal.sigtimedwait(_SIGNALS, _TICK_SECONDS)
-            if taken is not None and taken.si_signo != signal.SIGHUP:
+            if taken is not None and (taken.si_signo != signal.SIGHUP or self._reload is None):
                 return taken.si_signo
             if taken is not None:
                 self._reload_config()
@@ -274,7 +280,9 @@ class Daemon:
         service.systemd.stopping("cancelling what runs")
         service.memory.update(draining=True)
         name = signal.Signals(number).name if number else "internal failure"
-        service.log.emit(Event.DAEMON_STOPPING, signal=name, running=not self._idle.is_set())
+        if self._cycles_left is not None and self._cycles_left <= 0:
+            name = "the cycles asked for are done"
+        service.log.emit(Event.DAEMON_STOPPING, reason=name, running=not self._idle.is_set())
         canceller = threading.Thread(target=service.cycle.stop, name="cancel", daemon=True)
         canceller.start()
         self._scheduler.pause()
@@ -293,6 +301,7 @@ class Daemon:
         service.log.emit(Event.DAEMON_STOPPED, exit_code=code, seconds=round(service.clock.monotonic() - began, 3))
         if forced or code:
             # a thread that hangs would keep the interpreter from ending
+            self._before_exit()
             os._exit(code)
         self._scheduler.shutdown(wait=False)
         return code
@@ -314,14 +323,17 @@ def serve(
     reload: Callable[[], Config] | None = None,
     warnings: list[str] | None = None,
     cycles: int | None = None,
+    before_exit: Callable[[], None] = lambda: None,
 ) -> int:
     """Build the service for `config` and run it on this, the main, thread. Returns the process's exit code.
 
-    `cycles` ends it after that many refreshes. Raises RefreshdError where the HTTP port cannot be bound.
+    `cycles` ends it after that many refreshes. `before_exit` is called where the process has to be ended from here,
+    because something hangs. Without `reload` a SIGHUP ends it too: nobody is at the terminal any more. Raises
+    RefreshdError where the HTTP port cannot be bound.
     """
     service = Service(config, warnings=warnings or [])
     try:
-        return Daemon(service, reload=reload, cycles=cycles).run()
+        return Daemon(service, reload=reload, cycles=cycles, before_exit=before_exit).run()
     except RefreshdError:
         service.close(1.0)
         raise

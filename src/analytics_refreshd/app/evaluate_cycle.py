@@ -11,7 +11,7 @@ from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, step
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import DatabaseStatus, Limits
+from analytics_refreshd.core.model import DatabaseStatus, Limits, Role
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier, StatusReader
 from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
@@ -69,6 +69,11 @@ class EvaluateCycle:
             self._judge()
             if self._recorder.pending and not self._health.down:
                 self._recorder.flush()
+
+    def finish(self, within_seconds: float) -> None:
+        """At a stop: let an evaluation under way end, so that what it changed is stored."""
+        if self._turn.acquire(timeout=within_seconds):
+            self._turn.release()
 
     def forget_adoption(self) -> None:
         """Read the alert records anew: another replica may have changed them while this one did not lead."""
@@ -160,7 +165,7 @@ class EvaluateCycle:
     def _note_leaderless(self) -> None:
         facts = self._memory.facts()
         led = self._memory.leads() or (facts.leader is not None and facts.leader.ours)
-        if led:
+        if led or self._memory.role() is Role.STARTING:
             self._memory.update(leaderless_since=None)
         elif facts.leaderless_since is None:
             self._memory.update(leaderless_since=self._clock.now())
@@ -189,19 +194,23 @@ class EvaluateCycle:
             blocker=facts.progress.blocker if facts.progress else None,
             firing=frozenset(key for key, record in before.items() if record.state is AlertState.FIRING),
         )
+        if self._memory.leads() and not self._adopted and not self._health.down:
+            return  # what fires already is not known yet: judging now would raise it a second time
         after: dict[AlertKey, AlertRecord] = {}
+        news: list[AlertRecord] = []
         limits = self._patient(facts.limits)
         for condition in conditions(situation, limits):
             key = (condition.alert, condition.view)
             taken = step(before.get(key), condition, now)
             if taken.record is not None:
                 after[key] = taken.record
-            if taken.became is not None and taken.record is not None and self._speaks():
-                self._tell(taken.record)
+            if taken.became is not None and taken.record is not None:
+                news.append(taken.record)
         for key, record in before.items():
             if key not in after and record.view not in ("", *facts.views) and record.state is AlertState.FIRING:
                 # a view that left the configuration resolves what it raised
                 after[key] = replace(record, state=AlertState.RESOLVED, resolved_at=now)
+                news.append(after[key])
         after = {
             key: record
             for key, record in after.items()
@@ -209,7 +218,10 @@ class EvaluateCycle:
         }
         self._memory.set_alerts(after)
         if self._speaks():
+            # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet
             self._save(before, after)
+            for record in news:
+                self._tell(record)
             self._deliver(after)
 
     def _speaks(self) -> bool:
@@ -261,6 +273,7 @@ class EvaluateCycle:
         own = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
         rest = [record for record in told if record.alert is not Alert.DATABASE_UNAVAILABLE]
         self._notifier.alerts(own if holding else told, inhibited=rest if holding else [])
+        self._memory.update(delivery=self._notifier.status())
 
     # -- telling ---------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The one place that builds adapters and connects them to the cycles."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from analytics_refreshd import __version__
 from analytics_refreshd.app.clock import SystemClock
@@ -14,14 +14,14 @@ from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import CycleSettings, RefreshCycle, Watching
 from analytics_refreshd.app.vitals import Vitals
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.alerting import AlertRecord
 from analytics_refreshd.core.model import Run
-from analytics_refreshd.core.ports import Notifier
+from analytics_refreshd.notify.delivery import Delivery
+from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.logs import JsonLog, LogSettings, configure
 from analytics_refreshd.observe.metrics import PrometheusMetrics
 from analytics_refreshd.observe.systemd import SystemdNotifier
-from analytics_refreshd.postgres.alert_state import PostgresAlertStore
+from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
 from analytics_refreshd.postgres.connections import ConnectionSettings, Connector
 from analytics_refreshd.postgres.elector import PostgresLeader
 from analytics_refreshd.postgres.history import PostgresHistory
@@ -82,17 +82,30 @@ def new_memory(config: Config, clock: SystemClock) -> Memory:
     )
 
 
-class _Silent:
-    """No receiver is configured: nothing is delivered."""
+def receiver_settings(config: Config) -> list[ReceiverSettings]:
+    """The configuration's `[receivers.*]` as delivery takes them."""
+    return [
+        ReceiverSettings(
+            name,
+            receiver.type,
+            url=receiver.url,
+            url_file=receiver.url_file,
+            secret_file=receiver.secret_file,
+            bearer_token_file=receiver.bearer_token_file,
+            deadline_seconds=receiver.deadline.total_seconds(),
+        )
+        for name, receiver in config.receivers.items()
+    ]
 
-    def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
-        """Deliver nothing."""
 
-    def cycle(self, phase: str, run: Run | None) -> None:
-        """Ping nobody."""
-
-    def stop(self, deadline_seconds: float) -> None:
-        """Nothing waits."""
+def delivery_settings(config: Config, replica: str) -> DeliverySettings:
+    """What holds for every receiver."""
+    return DeliverySettings(
+        config.name,
+        replica,
+        repeat_every_seconds=config.alerts.repeat_every.total_seconds(),
+        evaluate_every_seconds=config.evaluate_seconds,
+    )
 
 
 class Service:
@@ -120,7 +133,14 @@ class Service:
         self.session = Session(self.connector)
         self.status = PostgresStatusReader(self.session, config.refresh.status_function, config.refresh.views)
         self.history = PostgresHistory(self.session)
-        self.notifier: Notifier = _Silent()
+        self.notifier = Delivery(
+            receiver_settings(config),
+            delivery_settings(config, replica),
+            store=PostgresDeliveryStore(self.session),
+            log=self.log,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
         self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
         self.prober = Prober(config, self.session, self.metrics, self.memory, self.clock)
         self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
@@ -189,6 +209,7 @@ class Service:
     def close(self, within_seconds: float) -> None:
         """Deliver what waits, then end every thread and connection."""
         until = self.clock.monotonic() + within_seconds
+        self.evaluate.finish(within_seconds * 0.2)
         self.notifier.stop(max(0.1, within_seconds * 0.7))
         self.refresher.close()
         self.session.close()

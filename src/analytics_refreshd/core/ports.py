@@ -189,6 +189,9 @@ class Notifier(Protocol):
     def cycle(self, phase: str, run: Run | None) -> None:
         """A cycle's `start`, `success` or `fail`, for heartbeat receivers."""
 
+    def status(self) -> Mapping[str, str]:
+        """Each receiver's last delivery or failure in words, by name."""
+
     def stop(self, deadline_seconds: float) -> None:
         """Deliver what waits, within the deadline, and end the threads."""
 

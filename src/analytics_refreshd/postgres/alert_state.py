@@ -1,15 +1,17 @@
 """Alerts and deliveries in the database, so that a restart or a new leader goes on where the last one stopped."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sqlfiles import blocks
 
 _SECONDS = 5.0
+_KEPT = timedelta(days=30)
 _Value = TypeVar("_Value")
 
 
@@ -52,31 +54,30 @@ class PostgresDeliveryStore:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def load(self) -> Mapping[tuple[str, str, str], datetime]:
-        """When each (receiver, alert key, status) was last accepted. Raises DatabaseFault."""
+    def load(self) -> list[DeliveryRecord]:
+        """As `core.ports.DeliveryStore.load`."""
 
-        def work(connection: BoundedConnection) -> dict[tuple[str, str, str], datetime]:
+        def work(connection: BoundedConnection) -> list[DeliveryRecord]:
             rows = connection.execute(blocks("alert_state.sql")["load_deliveries"]).fetchall()
-            return {(receiver, key, status): sent_at for receiver, key, status, sent_at in rows}
+            return [DeliveryRecord(*row) for row in rows]
 
-        return _with_schema(self._session, work, {})
+        return _with_schema(self._session, work, [])
 
-    def save(self, receiver: str, alert_key: str, status: str, sent_at: datetime | None = None) -> None:
-        """Note that `receiver` accepted it at `sent_at`, by default now on the server's clock. Raises DatabaseFault."""
-        row = {"receiver": receiver, "alert_key": alert_key, "status": status, "sent_at": sent_at}
+    def save(self, sent: Sequence[DeliveryRecord]) -> None:
+        """As `core.ports.DeliveryStore.save`, in one transaction; deliveries of a month ago are forgotten."""
 
         def work(connection: BoundedConnection) -> None:
-            connection.execute(blocks("alert_state.sql")["save_delivery"], row)
+            for record in sent:
+                row = {
+                    "receiver": record.receiver,
+                    "alert_key": record.alert_key,
+                    "status": record.status,
+                    "sent_at": record.sent_at,
+                }
+                connection.execute(blocks("alert_state.sql")["save_delivery"], row)
+            connection.execute(blocks("alert_state.sql")["prune_deliveries"], {"retention": _KEPT})
 
         _with_schema(self._session, work, None)
-
-    def prune(self, retention: timedelta) -> int:
-        """Forget deliveries older than `retention`; says how many. Raises DatabaseFault."""
-
-        def work(connection: BoundedConnection) -> int:
-            return connection.execute(blocks("alert_state.sql")["prune_deliveries"], {"retention": retention}).rowcount
-
-        return _with_schema(self._session, work, 0)
 
 
 def _with_schema(session: Session, work: Callable[[BoundedConnection], _Value], without: _Value) -> _Value:

@@ -34,7 +34,7 @@ select d.receiver, d.alert_key, d.status, d.sent_at from analytics_refresh.deliv
 
 -- name: save_delivery
 insert into analytics_refresh.deliveries (receiver, alert_key, status, sent_at)
-values (%(receiver)s, %(alert_key)s, %(status)s, coalesce(%(sent_at)s::timestamptz, pg_catalog.clock_timestamp()))
+values (%(receiver)s, %(alert_key)s, %(status)s, %(sent_at)s)
 on conflict (receiver, alert_key, status) do update set
     sent_at = greatest(excluded.sent_at, analytics_refresh.deliveries.sent_at);
 
