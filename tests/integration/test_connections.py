@@ -255,9 +255,10 @@ def test_A22_too_many_connections(strict_server: Server) -> None:
     assert "too many connections" in refused(connector(strict_server.dsn(user="limited"))).message
     held = []
     try:
-        with pytest.raises(psycopg.OperationalError):
-            for _ in range(20):
+        with suppress(psycopg.OperationalError):
+            while len(held) < 20:
                 held.append(psycopg.connect(strict_server.dsn(user="scram") + f"?password={CANARY}"))
+        assert len(held) < 20
         refused(connector(f"postgresql://scram:{CANARY}@127.0.0.1:{strict_server.port}/postgres"))
     finally:
         for each in held:

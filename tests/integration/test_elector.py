@@ -210,6 +210,8 @@ def test_watch_sees_a_wait_that_is_not_for_a_view(dsn: str, connection: Connecti
 
 def test_a_blocker_of_another_role_is_hidden(dsn: str, connection: Connection) -> None:
     """Without pg_read_all_stats the blocker's pid, role and application are known, the rest said to be hidden."""
+    if connection.info.server_version < 170000:
+        pytest.skip("before PostgreSQL 17 only an owner can refresh a view")
     role = f"daemon_{uuid4().hex[:8]}"
     name = sql.Identifier(role)
     connection.execute(sql.SQL("create role {} login").format(name))
