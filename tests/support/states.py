@@ -107,9 +107,9 @@ def view_state(
     )
 
 
-def healthy(views: Sequence[str] = VIEWS, **changes: object) -> ServiceState:
+def healthy(names: Sequence[str] = VIEWS, /, **changes: object) -> ServiceState:
     """A leader on an ordinary afternoon, with a day of runs behind it."""
-    runs = a_day(views)
+    runs = a_day(names)
     state = ServiceState(
         database="orders",
         replica="host-1",
@@ -118,7 +118,7 @@ def healthy(views: Sequence[str] = VIEWS, **changes: object) -> ServiceState:
         taken_monotonic=MONOTONIC,
         role=Role.LEADER,
         limits=Limits(),
-        views=tuple(view_state(view, runs) for view in views),
+        views=tuple(view_state(view, runs) for view in names),
         runs=runs,
         rates=Rates(48_211, 98.63, 0.412, 48_211),
         leader=LeaderInfo("host-1", 4711, NOW - timedelta(days=2)),

@@ -135,8 +135,6 @@ def test_G11_unknown_is_absent_not_zero() -> None:
     found = scrape(make(replace(state, views=(empty, unknown))))
     for name in ("analytics_view_age_minutes", "analytics_view_last_success_timestamp_seconds"):
         assert found.labels(name) == []
-    assert found.labels("analytics_view_age_known") == [{"view": unknown.view}]
-    assert found.value("analytics_view_age_known", view=unknown.view) == 0
     for name in ("analytics_view_rows", "analytics_refresh_duration_seconds", "analytics_view_refresh_success"):
         assert found.value(name, view=empty.view) is None
     for name in (

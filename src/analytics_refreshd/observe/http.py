@@ -1,5 +1,6 @@
 """The HTTP port: metrics, probes, the page and its data. Reads memory only, offers no action, survives slow clients."""
 
+import logging
 import socket
 import threading
 import time
@@ -18,6 +19,8 @@ from analytics_refreshd.core.ports import Health
 from analytics_refreshd.observe.metrics import PrometheusMetrics
 from analytics_refreshd.observe.page import PAGE_POLICY, render_page
 from analytics_refreshd.observe.status_json import render_status
+
+_logger = logging.getLogger(__name__)
 
 _THREADS = 4
 _CONNECTIONS = 400
@@ -160,7 +163,8 @@ class HttpServer:
         try:
             answer = self._answer(method, path, environ)
         except Exception:
-            # No detail: an exception's text may hold anything, and whoever asks is not authenticated.
+            # No detail to whoever asks without a password: it is in the log.
+            _logger.exception("cannot answer %s %s", method, path)
             answer = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
         start_response(
             f"{answer.status.value} {answer.status.phrase}",

@@ -31,13 +31,6 @@ METRICS = (
         leader_only=True,
     ),
     Described(
-        "analytics_view_age_known",
-        "gauge",
-        ("view",),
-        "1 where a last success of the view is known, 0 where none is: an unknown age is stale.",
-        leader_only=True,
-    ),
-    Described(
         "analytics_refresh_duration_seconds",
         "gauge",
         ("view",),

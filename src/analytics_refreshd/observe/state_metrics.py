@@ -15,7 +15,6 @@ VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW)
 _GAUGES = (
     "analytics_view_age_minutes",
     "analytics_view_last_success_timestamp_seconds",
-    "analytics_view_age_known",
     "analytics_refresh_duration_seconds",
     "analytics_view_refresh_success",
     "analytics_view_rows",
@@ -129,7 +128,6 @@ class StateCollector:
         name = view.view
         if view.age is not None:
             age = reading.age_seconds(state, view, monotonic)
-            families.add("analytics_view_age_known", age is not None, name)
             families.add("analytics_view_age_minutes", None if age is None else age / 60, name)
             if view.age.last_success_at is not None:
                 moment = view.age.last_success_at.timestamp()

@@ -1,6 +1,7 @@
 """Everything the page shows, as one dictionary: the page renders it, `/status.json` prints it."""
 
 import json
+import math
 from statistics import median
 from typing import Any
 
@@ -64,6 +65,10 @@ def _text(text: str | None) -> str | None:
     return None if text is None else str(plain(printable(text[:_READ_CHARACTERS]) + _length_note(text)))
 
 
+def _finite(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and math.isfinite(seconds) else None
+
+
 def _length_note(text: str) -> str:
     return f"… ({len(text)} characters)" if len(text) > _READ_CHARACTERS else ""
 
@@ -125,7 +130,9 @@ def _rates(state: ServiceState) -> dict[str, Any]:
 def _view(state: ServiceState, view: ViewState, monotonic: float) -> dict[str, Any]:
     # `recent` is read oldest first, whichever way it came.
     points = sorted(view.recent, key=lambda point: point.started_at)[-_RECENT:]
-    durations = [point.duration_seconds for point in points if point.success and point.duration_seconds is not None]
+    durations = [
+        seconds for point in points if point.success and (seconds := _finite(point.duration_seconds)) is not None
+    ]
     counts = [point.rows for point in points if point.success and point.rows is not None]
     return {
         "view": view.view,
@@ -147,7 +154,7 @@ def _view(state: ServiceState, view: ViewState, monotonic: float) -> dict[str, A
                 "run_id": point.run_id,
                 "started_at": point.started_at,
                 "success": point.success,
-                "duration_seconds": point.duration_seconds,
+                "duration_seconds": _finite(point.duration_seconds),
                 "rows": point.rows,
             }
             for point in points
@@ -171,8 +178,8 @@ def _last_run(view: ViewState) -> dict[str, Any] | None:
         "success": result.success,
         "reason": result.reason,
         "sqlstate": result.sqlstate,
-        "duration_seconds": result.duration_seconds,
-        "reported_seconds": result.reported_seconds,
+        "duration_seconds": _finite(result.duration_seconds),
+        "reported_seconds": _finite(result.reported_seconds),
         "rows": result.rows,
     }
 
@@ -229,5 +236,5 @@ def _run(run: Run | None) -> dict[str, Any]:
         "run_id": run.run_id,
         "outcome": run.outcome or "running",
         "reason": run.reason,
-        "duration_seconds": run.duration_seconds,
+        "duration_seconds": _finite(run.duration_seconds),
     }

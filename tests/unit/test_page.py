@@ -1,0 +1,387 @@
+"""The page's words, status.json, and the timeline: what they say of a state."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import jsonschema
+import pytest
+
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.model import (
+    VIEWS,
+    Delta,
+    LeaderInfo,
+    Limits,
+    Outcome,
+    Pause,
+    Progress,
+    Rates,
+    Reason,
+    Role,
+    Run,
+    ViewResult,
+)
+from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.observe.notices import headline, notices
+from analytics_refreshd.observe.page import PAGE_POLICY, render_page
+from analytics_refreshd.observe.page_words import cut, words
+from analytics_refreshd.observe.status_json import picture, render_status
+from analytics_refreshd.observe.timeline import timeline
+from tests.support.states import MONOTONIC, NOW, a_day, healthy, run_at, view_state
+
+MARKUP = "<b onclick='x'>\"&</b>"
+
+
+def page(state: ServiceState, monotonic: float = MONOTONIC) -> str:
+    return render_page(state, monotonic).decode()
+
+
+def shown(state: ServiceState, monotonic: float = MONOTONIC) -> dict[str, Any]:
+    return words(picture(state, monotonic))
+
+
+def data(state: ServiceState, monotonic: float = MONOTONIC) -> Any:
+    return json.loads(render_status(state, monotonic))
+
+
+class Elements(HTMLParser):
+    """Start tags and the attributes that could run or load something."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.active: list[tuple[str, str, str | None]] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name.startswith("on") or name in ("src", "style", "href", "action"):
+                self.active.append((tag, name, value))
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    """One document: its links are relative, its icon is inside, no element runs code but the one script."""
+    found = Elements(page(healthy()))
+    assert found.tags.count("script") == 1
+    assert [(tag, name) for tag, name, _ in found.active] == [("link", "href"), ("a", "href"), ("a", "href")]
+    assert [value for _, _, value in found.active][1:] == ["status.json", "metrics"]
+    assert "http" not in page(healthy()).replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_policy_allows_exactly_the_style_and_the_script() -> None:
+    """The hashes are those of the document's own style and script, and nothing unsafe is allowed."""
+    document = page(healthy())
+    for tag in ("style", "script"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", document, re.S)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in PAGE_POLICY
+    assert "unsafe" not in PAGE_POLICY
+
+
+def test_the_templates_are_in_the_package() -> None:
+    """An installed wheel has the page."""
+    folder = files("analytics_refreshd.observe") / "templates"
+    assert {entry.name for entry in folder.iterdir()} >= {"page.html.j2", "page.css", "page.js"}
+
+
+@pytest.mark.fault
+def test_H5_markup_from_the_database_stays_text() -> None:
+    """Whatever names, reasons and errors hold, no element and no attribute comes of it."""
+    plain = Elements(page(healthy()))
+    runs = (run_at(5000, NOW, failed=VIEWS, outcome=Outcome.FAILED, error=MARKUP), *a_day())
+    hostile = replace(
+        healthy(runs=runs),
+        database=MARKUP,
+        replica=MARKUP,
+        version=MARKUP,
+        mode=MARKUP,
+        isolation=MARKUP,
+        problems=(MARKUP,),
+        database_up=False,
+        database_down_since=NOW,
+        database_error=MARKUP,
+        leader=LeaderInfo(MARKUP, 1),
+        pause=Pause(NOW, NOW + timedelta(hours=1), MARKUP, MARKUP),
+        views=tuple(replace(view_state(view, runs, doubt=MARKUP), view=f"{view}{MARKUP}") for view in VIEWS),
+        alerts=(
+            AlertRecord(Alert.VIEW_STALE, MARKUP, AlertState.FIRING, Severity.CRITICAL, NOW, NOW, None, MARKUP, MARKUP),
+        ),
+        delivery={f"AnalyticsViewStale/{MARKUP}": MARKUP},
+    )
+    found = Elements(page(hostile))
+    assert set(found.tags) <= set(plain.tags) | {"strong", "wbr", "ul", "li"}
+    assert found.active[1:] == plain.active[1:]
+    assert found.active[0][:2] == ("link", "href")
+    assert MARKUP not in page(hostile)
+
+
+def test_fifty_views_in_the_worst_of_moods_fit_into_100_kb() -> None:
+    """Every view failing with a megabyte of markup, every alert firing, everything at once: still under 100 kB."""
+    names = [f"a_rather_long_name_for_a_materialized_view_of_department_{number:02}" for number in range(50)]
+    failing = run_at(5000, NOW, names, failed=names, outcome=Outcome.FAILED, error="<&\"'é" * 200_000)
+    runs = [failing]
+    for run in a_day(names)[1:]:
+        jagged = tuple(
+            replace(result, duration_seconds=0.01 * ((number * 7919 + run.run_id.int * 104_729) % 997))
+            for number, result in enumerate(run.views)
+        )
+        runs.append(replace(run, views=jagged, outcome=Outcome.PARTIAL, reason=Reason.TOO_MANY_CONNECTIONS))
+    alerts = [
+        AlertRecord(alert, name, AlertState.FIRING, Severity.CRITICAL, NOW, NOW, None, "<&" * 5000, "<&" * 5000)
+        for alert in Alert
+        for name in names
+    ]
+    state = healthy(
+        names,
+        runs=tuple(runs),
+        views=tuple(view_state(name, runs, age_seconds=9999) for name in names),
+        alerts=tuple(alerts),
+        problems=tuple("<problem>" * 100 for _ in range(50)),
+    )
+    size = len(render_page(state, MONOTONIC))
+    assert size < 100_000
+    assert shown(state)["alerts_left_out"] == len(alerts) - 20
+
+
+def test_the_worst_views_come_first() -> None:
+    """Stale before late before fresh, otherwise as configured."""
+    ages = dict(zip(VIEWS, (10.0, 500.0, 9000.0, 20.0), strict=True))
+    state = healthy(views=tuple(view_state(view, a_day(), age_seconds=age) for view, age in ages.items()))
+    names = ["_".join(view["name"]) for view in shown(state)["views"]]
+    assert names == [VIEWS[2], VIEWS[1], VIEWS[0], VIEWS[3]]
+
+
+def test_verdicts_follow_the_clock_not_the_last_evaluation() -> None:
+    """A view that was fresh when last looked at is shown stale once its time is over."""
+    state = healthy()
+    assert {view["verdict"] for view in data(state)["views"]} == {"fresh"}
+    assert {view["verdict"] for view in data(state, MONOTONIC + 400)["views"]} == {"late"}
+    assert {view["verdict"] for view in data(state, MONOTONIC + 600)["views"]} == {"stale"}
+    assert data(state, MONOTONIC + 600)["views"][0]["age_seconds"] == 755.0
+
+
+def test_rows_change_median_and_last_error() -> None:
+    """Rows are compared with the success before; the median is of successes; an error that is over says so."""
+    runs = (
+        run_at(5, NOW, seconds=3.0),
+        run_at(3, NOW - timedelta(minutes=5), seconds=1.0),
+        run_at(2, NOW - timedelta(minutes=10), failed=VIEWS, outcome=Outcome.FAILED, error="lock timeout"),
+        run_at(1, NOW - timedelta(minutes=15), seconds=2.0),
+    )
+    view = data(healthy(runs=runs, views=(view_state(VIEWS[0], runs),)))["views"][0]
+    assert view["rows_change"] == 2
+    assert view["median_duration_seconds"] == 2.0
+    assert view["last_run"]["success"] is True
+    assert view["last_error"] == {
+        "at": "2026-03-01T13:57:30.000Z",
+        "run_id": str(UUID(int=2)),
+        "text": "lock timeout",
+        "current": False,
+    }
+    assert len(view["recent"]) == 4
+
+
+def test_a_view_without_runs_has_no_sparkline_and_no_figures() -> None:
+    """Unknown is said, not drawn as zero."""
+    view = shown(healthy(runs=(), views=(view_state(VIEWS[0], (), age_seconds=None, rows=None),)))["views"][0]
+    assert (view["spark"], view["age_seconds"], view["rows"]) == (None, None, "unknown")
+    assert (view["last"], view["median"], view["verdict"]) == ("unknown", "unknown", "unknown")
+
+
+def test_the_sparkline_marks_failures_slow_runs_and_the_limit() -> None:
+    """Failed runs in full height, slow ones above the limit's line, usual ones below it."""
+    runs = [
+        run_at(4, NOW, seconds=20.0),
+        run_at(3, NOW - timedelta(minutes=5), failed=VIEWS, outcome=Outcome.FAILED),
+        run_at(2, NOW - timedelta(minutes=10), seconds=0.05),
+        run_at(1, NOW - timedelta(minutes=15), seconds=0.05),
+    ]
+    spark = shown(healthy(runs=tuple(runs), views=(view_state(VIEWS[0], runs),)))["views"][0]["spark"]
+    assert dict(spark["paths"]) == {"ok": "M0 30V28h10V30z", "failed": "M12 0v30", "slow": "M15 30V0h5V30z"}
+    assert spark["limit"] == 15
+    assert spark["label"] == "Last 4 runs: median 50 ms, longest 20 s, limit 5.0 s, 1 failed"
+
+
+@pytest.mark.parametrize(
+    ("interval", "cells", "cell_seconds"),
+    [(300, 288, 300), (10, 288, 300), (420, 206, 420), (3600, 24, 3600), (86_400, 1, 86_400), (7, 287, 301)],
+)
+def test_the_timeline_covers_24_hours_whatever_the_interval(interval: float, cells: int, cell_seconds: float) -> None:
+    """Cells hold whole slots, are never more than 288, and the last one is under way."""
+    row = timeline((), Limits(interval_seconds=interval), NOW)
+    assert (len(row.cells), row.cell_seconds) == (cells, cell_seconds)
+    assert row.cells[-1].starts_at <= NOW < row.cells[-1].starts_at + timedelta(seconds=cell_seconds)
+
+
+def _run(outcome: Outcome | None, seconds: float = 0.1, minutes: float = 0.0) -> Run:
+    run = run_at(1, NOW - timedelta(minutes=minutes), seconds=seconds)
+    return replace(run, outcome=outcome)
+
+
+@pytest.mark.parametrize(
+    ("run", "state"),
+    [
+        (_run(Outcome.OK), "ok"),
+        (_run(Outcome.OK, seconds=5.1), "slow"),
+        (_run(Outcome.PARTIAL), "partial"),
+        (_run(Outcome.FAILED), "failed"),
+        (_run(Outcome.TIMEOUT), "failed"),
+        (_run(Outcome.UNKNOWN), "failed"),
+        (_run(Outcome.CANCELLED), "skipped"),
+        (_run(Outcome.SKIPPED), "skipped"),
+        (_run(None), "running"),
+    ],
+)
+def test_what_a_slot_shows(run: Run, state: str) -> None:
+    """Each outcome has its state; slow is an ok run with a view over the limit."""
+    assert timeline((run,), Limits(), NOW).cells[-1].state == state
+
+
+def test_a_cell_of_several_runs_shows_the_worst() -> None:
+    """A failure among thirty runs of a fast schedule is not hidden by the others."""
+    limits = Limits(interval_seconds=10)
+    runs = [_run(Outcome.OK, minutes=0.5), _run(Outcome.FAILED, minutes=1), _run(Outcome.OK, minutes=1.5)]
+    state = healthy(limits=limits, runs=tuple(runs))
+    assert timeline(runs, limits, NOW).cells[-1].count == 3
+    assert "|3 runs, the worst failed" in shown(state)["slots"]["words"]
+
+
+def test_a_run_that_started_late_stays_in_its_slot() -> None:
+    """The slot counts, not the moment at which the run got going; what is older than a day is left out."""
+    late = replace(run_at(1, NOW), scheduled_at=NOW - timedelta(minutes=5))
+    old = run_at(2, NOW - timedelta(hours=25))
+    cells = timeline((late, old), Limits(), NOW).cells
+    assert [cell.state for cell in cells[-2:]] == ["ok", "none"]
+    assert sum(cell.count for cell in cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"database_up": False}, "The database has not answered yet."),
+        ({"role": Role.DRAINING}, "This replica is shutting down."),
+        ({"role": Role.STANDBY, "leader": None}, "No replica holds the leader lock: nothing is refreshed."),
+        (
+            {"role": Role.STANDBY, "leader": LeaderInfo("psql", 99, ours=False)},
+            "The leader lock is held by pid 99, which is not one of our daemons: nothing is refreshed.",
+        ),
+        ({"history_pending": 3}, "3 runs wait in memory to be written to history."),
+        ({"problems": ("view x is missing",)}, "view x is missing"),
+        ({"run_deadline_monotonic": MONOTONIC - 31}, "The refresh under way passed its deadline 31 s ago."),
+        (
+            {"progress": Progress(UUID(int=1), NOW, 12.0, None)},
+            "A refresh has been running for 12 s.",
+        ),
+    ],
+)
+def test_trouble_is_told_in_words(changes: dict[str, Any], text: str) -> None:
+    """Each kind of trouble has its sentence."""
+    assert text in [notice.text for notice in notices(healthy(**changes), MONOTONIC)]
+
+
+def test_an_ordinary_afternoon_needs_no_notice() -> None:
+    """Nothing is said where nothing is wrong."""
+    assert notices(healthy(), MONOTONIC) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ("info", "All 4 views fresh")),
+        ({"views": ()}, ("warn", "Nothing is known about the views yet")),
+        (
+            {"views": tuple(view_state(view, (), age_seconds=500.0) for view in VIEWS)},
+            ("warn", "4 of 4 views late"),
+        ),
+        (
+            {"alerts": (AlertRecord(Alert.NO_LEADER, "", AlertState.FIRING, Severity.WARNING, NOW),)},
+            ("bad", "All 4 views fresh; 1 alert fires"),
+        ),
+        ({"database_up": False}, ("bad", "The database does not answer")),
+    ],
+)
+def test_the_headline_is_the_whole_page_in_one_sentence(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    """Fresh, late, stale, unknown, with the alerts that fire."""
+    found = headline(healthy(**changes), MONOTONIC)
+    assert (found.level, found.text) == expected
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        (Rates(1000, 95.0, 0.5), ("within limit", "within limit")),
+        (Rates(1000, 80.0, 1.5), ("beyond limit", "beyond limit")),
+        (Rates(19, 10.0, 9.0), ("too few to judge", "too few to judge")),
+        (Rates(0, None, None), ("nothing ran", "nothing ran")),
+        (None, ("not known", "not known")),
+    ],
+)
+def test_rates_are_judged_as_the_alerts_judge_them(rates: Rates | None, expected: tuple[str, str]) -> None:
+    """The word beside a figure is the rule's: few executions are not judged."""
+    assert tuple(rate["word"] for rate in shown(healthy(rates=rates))["rates"]) == expected
+
+
+def test_what_is_cut_counts_as_it_is_written() -> None:
+    """Markup takes several bytes a character; the limit holds for what is sent."""
+    assert cut("short", 10) == "short"
+    assert cut("<" * 100, 43) == "<" * 10 + "…"
+    assert len(cut("é" * 100, 43).encode()) <= 43
+
+
+def _undescribed(value: Any, schema: Any, path: str = "") -> list[str]:
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return [
+            found
+            for key, item in value.items()
+            for found in (
+                [f"{path}.{key}"] if key not in properties else _undescribed(item, properties[key], f"{path}.{key}")
+            )
+        ]
+    if isinstance(value, list):
+        return [found for item in value for found in _undescribed(item, schema.get("items", {}), f"{path}[]")]
+    return []
+
+
+def test_status_json_is_as_documented() -> None:
+    """The guide's JSON Schema holds for a full state and for an empty one, and every key is in the guide."""
+    guide = (Path(__file__).parents[2] / "deploy" / "guides" / "status-json.md").read_text()
+    (block,) = re.findall(r"```json\n(\{\n  \"\$schema\".*?\n\})\n```", guide, re.S)
+    schema = json.loads(block)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    full = healthy(
+        delta=Delta("incremental", 12),
+        pause=Pause(NOW, NOW + timedelta(hours=1), "upgrade", "alice"),
+        progress=Progress(UUID(int=1), NOW, 12.0, VIEWS[0], 3.0),
+        alerts=(AlertRecord(Alert.VIEW_STALE, VIEWS[0], AlertState.FIRING, Severity.CRITICAL, NOW, NOW),),
+        delivery={},
+        runs=(run_at(5000, NOW, failed=VIEWS[:1], outcome=Outcome.PARTIAL), *a_day()),
+    )
+    empty = healthy((), runs=(), rates=None, leader=None, next_run_at=None, evaluated_monotonic=None)
+    for state in (full, empty):
+        jsonschema.validate(data(state), schema)
+    assert _undescribed(data(full), schema) == []
+    for key in schema["properties"]:
+        assert f"`{key}" in guide, key
+
+
+def test_infinities_and_huge_texts_do_not_break_status_json() -> None:
+    """Numbers are finite, texts are a kilobyte, and what cannot be encoded is replaced."""
+    odd = ViewResult(VIEWS[0], False, Reason.DATA, error="x\ud800\x1b" * 2_000_000, duration_seconds=float("inf"))
+    run = replace(run_at(1, NOW), views=(odd,), duration_seconds=float("nan"))
+    document = data(healthy(runs=(run,), views=(view_state(VIEWS[0], (run,)),)))
+    error = document["views"][0]["last_error"]["text"]
+    assert len(error) <= 1024
+    assert "\x1b" not in error
+    assert document["views"][0]["last_run"]["duration_seconds"] is None
+    assert page(healthy(runs=(run,), views=(view_state(VIEWS[0], (run,)),)))
