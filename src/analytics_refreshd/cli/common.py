@@ -18,6 +18,7 @@ from analytics_refreshd import config as configuration
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.wording import seconds_in_words
 
+_PIPE_WIDTH = 400
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
@@ -68,8 +69,8 @@ def duration(text: str | None) -> str | None:
 
 
 def console() -> Console:
-    """Standard output for people: colour on a terminal only, and never a line wrapped when it is piped."""
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    """Standard output for people: colour on a terminal only, and no line folded where it is piped."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 def note(text: str) -> None:

@@ -124,7 +124,7 @@ def _show_status(picture: Picture) -> None:
                 clock(item.age.last_success_at),
                 item.rows,
                 bytes_in_words(item.size_bytes),
-                _duration(item.last.duration_seconds, item.last.reported_seconds) if item.last else "-",
+                took(item.last.duration_seconds) if item.last else "-",
             ]
             for item in picture.views
         ],
@@ -153,6 +153,10 @@ def _show_status(picture: Picture) -> None:
         for item in picture.views
         if item.last is not None and not item.last.success
     )
+    for item in picture.views:
+        wrong = _wrong_report(item.last.duration_seconds, item.last.reported_seconds) if item.last else None
+        if wrong:
+            lines.append(f"{item.view}: {wrong}")
     lines.extend(f"{item.view}: {item.age.doubt}" for item in picture.views if item.age.doubt)
     if picture.problem:
         lines.append(f"the status function cannot be used: {picture.problem}")
@@ -167,11 +171,16 @@ def _show_status(picture: Picture) -> None:
         out.print(line, markup=False)
 
 
-def _duration(seconds: float | None, reported: float | None) -> str:
-    """The true duration, and beside it the function's own where that is wrong."""
+def _wrong_report(seconds: float | None, reported: float | None) -> str | None:
+    """What to say where the function's own figure cannot be right."""
     if seconds is None or reported is None or abs(reported - seconds) <= 1.0:
-        return took(seconds if seconds is not None else reported)
-    return f"{took(seconds)} (function says {reported:.1f} s, measured {seconds:.1f} s)"
+        return None
+    return f"function says {reported:.1f} s, measured {seconds:.1f} s"
+
+
+def _duration(seconds: float | None, reported: float | None) -> str:
+    wrong = _wrong_report(seconds, reported)
+    return f"{took(seconds)} ({wrong})" if wrong else took(seconds)
 
 
 def history(
