@@ -43,8 +43,7 @@ def demo(folder: Path) -> Iterator[Callable[..., RunningDemo]]:
 
     yield begin
     for one in running:
-        if one.process.poll() is None:
-            one.stop()
+        one.stop()
 
 
 def _servers_below(folder: Path) -> list[int]:

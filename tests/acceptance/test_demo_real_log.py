@@ -200,8 +200,7 @@ def seen() -> tuple[dict[str, list[Row]], list[Row], tuple[datetime, datetime]]:
                 last_at, now = next(tuple(row.values()) for row in times)
             assert demo.stop() == 0
         finally:
-            if demo.process.poll() is None:
-                demo.stop()
+            demo.stop()
         assert list(Path(name).iterdir()) == []
     return views, read_file(last_at), (last_at, now)
 

@@ -93,7 +93,7 @@ def run(options: Options, reporter: Reporter) -> int:
                     live = Live(server.dsn, make_world(_SEED), _SEED)
                     live.start()
                 reporter.say(_where_to_look(server, options, port))
-                return daemon.serve(configuration, cycles=options.cycles)
+                return daemon.serve(configuration, cycles=options.cycles, before_exit=server.stop)
         except KeyboardInterrupt:
             return 0
         finally:
