@@ -51,7 +51,8 @@ def filled(connection: Connection) -> Connection:
     connection.execute(
         "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms,"
         " error_message, response_data)"
-        " values ('a1', 'j', 't1', 'rest', 'failed', now() - interval '1 hour', 2600, %s, %s), ('a2', 'j', 't2', 'rest', 'success', now() - interval '1 hour', 400, null, null)",
+        " values ('a1', 'j', 't1', 'rest', 'failed', now() - interval '1 hour', 2600, %s, %s),"
+        " ('a2', 'j', 't2', 'rest', 'success', now() - interval '1 hour', 400, null, null)",
         (ERROR, json.dumps(ANSWER)),
     )
     rows = connection.execute("select success, error_message from refresh_action_analytics()").fetchall()

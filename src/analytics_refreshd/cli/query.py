@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Annotated, TypeVar
 
 import typer
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from analytics_refreshd.app.wiring import connection_settings
@@ -132,10 +134,34 @@ def show(result: Result, organizations: Sequence[str] | None, output: FormatWith
         names = [column.name for column in columns]
         print_csv(names, ([_csv(value) for value in row] for row in result.rows))
     else:
-        cells = ([cell(column, value) for column, value in zip(columns, row, strict=True)] for row in result.rows)
-        print_table([column.name for column in columns], cells, title=_title(result))
+        rows = [[cell(column, value) for column, value in zip(columns, row, strict=True)] for row in result.rows]
+        _print_rows(_title(result), [column.name for column in columns], rows)
         for column in result.query.approximated:
             note(f"{column.name} is an approximation: {column.approximated}")
+
+
+def _print_rows(title: str, names: list[str], rows: list[list[Text]]) -> None:
+    """A line per row; one value a line where that is wider than the terminal. In a pipe nothing is folded."""
+    widths = [max([len(name), *(row[at].cell_len for row in rows)]) for at, name in enumerate(names)]
+    needed = sum(widths) + 2 * len(widths)
+    terminal = Console(highlight=False)
+    if not terminal.is_terminal:
+        terminal = Console(highlight=False, width=max(needed, len(title), 20))
+    terminal.print(title, markup=False, style="bold")
+    if needed <= terminal.width:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for at, name in enumerate(names):
+            right = bool(rows) and all(row[at].justify == "right" or row[at].plain == "-" for row in rows)
+            table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        terminal.print(table)
+        return
+    label = max(map(len, names))
+    for row in rows:
+        terminal.print()
+        for name, value in zip(names, row, strict=True):
+            terminal.print(Text(f"{name:{label}}  ", style="bold") + Text(value.plain))
 
 
 def as_json(result: Result, organizations: Sequence[str] | None) -> dict[str, object]:

@@ -1,0 +1,146 @@
+"""`query` on the command line: what it prints, in which form, and how it refuses."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+ERROR = "no answer for bob@example.org"
+
+
+@pytest.fixture
+def log(connection: psycopg.Connection[Any], dsn: str) -> str:
+    """A database with two organizations, three actions and refreshed views; its URL."""
+    connection.execute("insert into organizations (id, name) values ('acme', 'Acme')")
+    connection.execute("insert into triggers (id, organization_id, name) values ('t1', 'acme', E'Job [red]\\x1b[31m')")
+    connection.execute(
+        "insert into action_results"
+        " (id, job_id, trigger_id, action_type, status, executed_at, duration_ms, error_message)"
+        " values ('a1', 'j', 't1', 'rest', 'failed', now() - interval '1 minute', 2600, %s),"
+        " ('a2', 'j', 't1', 'rest', 'success', now() - interval '1 minute', 2600, null),"
+        " ('a3', 'j', null, 'mcp', 'success', now() - interval '1 minute', 2600, null)",
+        (ERROR,),
+    )
+    connection.execute("select refresh_action_analytics()")
+    return dsn
+
+
+def query(dsn: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command on a database."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("ANALYTICS_REFRESHD_")}
+    return subprocess.run(
+        [sys.executable, "-m", "analytics_refreshd", "query", *words],
+        env=own | {"ANALYTICS_REFRESHD_DATABASE__URL": dsn} | environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_json_is_exact_and_says_what_it_is(log: str) -> None:
+    """JSON holds the window, the parameters, units and exact numbers."""
+    done = query(log, "success-rate", "--days", "2", "--organization", "acme", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["parameters"] == {"days": 2}
+    assert answer["organizations"] == ["acme"]
+    assert answer["since"].endswith(":00:00Z")
+    assert [row["action_type"] for row in answer["rows"]] == ["rest"]
+    assert answer["rows"][0]["success_rate_percent"] == 50
+    assert answer["rows"][0]["approx_avg_duration_ms"] == 2600
+    assert next(item for item in answer["columns"] if item["name"] == "approx_avg_duration_ms")["approximated"]
+
+
+def test_csv_is_exact(log: str) -> None:
+    """Csv holds exact numbers under the column names, and redacted messages."""
+    done = query(log, "recent-failures", "--format=csv", "--limit=5")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 1
+    assert rows[0]["duration_ms"] == "2600"
+    assert rows[0]["error_message"] == "no answer for <email>"
+    assert rows[0]["executed_at"].endswith("Z")
+
+
+def test_a_table_is_for_people(log: str) -> None:
+    """A table has human units; control characters and markup in names do nothing; raw shows messages as stored."""
+    done = query(log, "recent-failures", "--raw")
+    assert done.returncode == 0, done.stderr
+    assert "2.6 s" in done.stdout
+    assert "Job [red][31m" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert ERROR in done.stdout
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_an_approximation_is_named(log: str) -> None:
+    """Under a table stands which columns are approximations, and how they are made."""
+    done = query(log, "summary")
+    assert "approx_p95_duration_ms is an approximation: " in done.stderr
+
+
+def test_a_flag_needs_no_value(log: str) -> None:
+    """A boolean parameter is a flag."""
+    done = query(log, "idle-triggers", "--include-disabled", "--days", "1", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["parameters"]["include-disabled"] is True
+
+
+def test_explain_and_print_sql(log: str) -> None:
+    """--explain shows the plan with times; --print-sql the statement, without a database."""
+    assert "actual time" in query(log, "summary", "--explain").stdout
+    printed = query("postgresql://127.0.0.1:1/none", "latency", "--print-sql", "--organization", "a'b")
+    assert printed.returncode == 0, printed.stderr
+    assert "action_results" in printed.stdout
+    assert "a''b" in printed.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["success-rat"], "there is no query 'success-rat'; did you mean success-rate?"),
+        (["'; drop table x; --"], 'there is no query "\'; drop table x; --"; `query --list` shows them all'),
+        (["success-rate", "--days", "0"], "days must be at least 1, not '0'"),
+        (["success-rate", "--days", "99999"], "days must be at most 3650, not '99999'"),
+        (["success-rate", "--days", "1;select"], "days must be a whole number, not '1;select'"),
+        (["success-rate", "--days"], "--days needs a value"),
+        (["success-rate", "--days", "1", "--days=2"], "--days is given twice"),
+        (["success-rate", "7"], "'7' is not expected; a parameter is given as --name value"),
+        (["success-rate", "--weeks", "1"], "success-rate has no parameter 'weeks'; it has: days"),
+        (["success-rate", "--organization", ""], "'' is no organization id"),
+        (["refresh-status", "--organization", "acme"], "refresh-status cannot be limited to organizations"),
+    ],
+)
+def test_a_bad_parameter_exits_2_with_one_line(words: list[str], sentence: str) -> None:
+    """A mistake in a parameter is one clear line and exit code 2, before any connection is made."""
+    done = query("postgresql://127.0.0.1:1/none", *words)
+    assert (done.returncode, done.stderr) == (2, f"analytics-refreshd: {sentence}\n")
+    assert done.stdout == ""
+
+
+def test_wrong_usage_exits_64() -> None:
+    """No query at all, or an unknown format, is wrong usage; an unreachable database is 75."""
+    nowhere = "postgresql://127.0.0.1:1/none"
+    assert query(nowhere).returncode == 64
+    assert query(nowhere, "summary", "--format", "xml").returncode == 64
+    assert query(nowhere, "summary").returncode == 75
+
+
+def test_own_queries_are_listed_and_run(log: str, tmp_path: Path) -> None:
+    """A file in [queries] directory is a query like the others; one with a mistake is a configuration error."""
+    header = "-- name: mine\n-- section: our own\n-- endpoint: own/mine\n-- purpose: One?\n-- organizations: no\n"
+    (tmp_path / "mine.sql").write_text(f"{header}-- column: one number; One\nselect 1 as one\n")
+    own = {"ANALYTICS_REFRESHD_QUERIES__DIRECTORY": str(tmp_path)}
+    assert "own/mine" in query(log, "--list", "mine", **own).stdout
+    assert json.loads(query(log, "mine", "--format", "json", **own).stdout)["rows"] == [{"one": 1}]
+    (tmp_path / "mine.sql").write_text(header)
+    done = query(log, "mine", **own)
+    assert done.returncode == 78
+    assert "mine.sql:5: there is no SQL after the header" in done.stderr
