@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
-from analytics_refreshd.core.model import VIEWS, Blocker, LeaderInfo, Outcome, Pause, Progress, Role
+from analytics_refreshd.core.model import VIEWS, Blocker, LeaderInfo, Outcome, Pause, Progress, Reason, Role
 from analytics_refreshd.core.ports import ServiceState
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.metrics import PrometheusMetrics
@@ -129,7 +129,14 @@ STATES: dict[str, tuple[Callable[[], ServiceState], tuple[str, ...]]] = {
     ),
     "nothing_ever_run": (
         nothing_ever_run,
-        ("4 of 4 views stale", "age unknown", "No run yet", "never refreshed", "not known", "none planned"),
+        (
+            "4 of 4 views never seen refreshed",
+            "age unknown",
+            "No run yet",
+            "never refreshed",
+            "not known",
+            "none planned",
+        ),
     ),
     "hung_loop": (
         hung_loop,
@@ -358,7 +365,6 @@ def test_everything_can_be_reached_by_tab(shown: Shown) -> None:
 
 def test_the_picture_for_the_readme(shown: Shown) -> None:
     """What the README shows is this state; the file in deploy/ is its picture, reduced by pngquant."""
-    running = Progress(UUID(int=5), NOW, 2.0, VIEWS[1], 1.0)
     firing = AlertRecord(
         Alert.REFRESH_FAILED,
         VIEWS[3],
@@ -368,16 +374,16 @@ def test_the_picture_for_the_readme(shown: Shown) -> None:
         NOW - timedelta(minutes=2),
         summary="orders: refreshing action_type_distribution fails (lock_timeout)",
     )
-    error = "canceling statement due to lock timeout"
+    fault = {"error": "canceling statement due to lock timeout", "reason": Reason.LOCK_TIMEOUT}
     failing = [
-        run_at(5000 + n, NOW - timedelta(minutes=2 + 5 * n), failed=VIEWS[3:], outcome=Outcome.PARTIAL, error=error)
+        run_at(5000 + n, NOW - timedelta(minutes=2 + 5 * n), failed=VIEWS[3:], outcome=Outcome.PARTIAL, **fault)
         for n in (0, 1)
     ]
     runs = (*failing, *a_day()[2:])
     views = [view_state(view, runs, age_seconds=150 if view != VIEWS[3] else 750) for view in VIEWS]
     delivery = {"AnalyticsRefreshFailed/action_type_distribution": "delivered to ops 14:05 UTC"}
-    state = healthy(runs=runs, views=tuple(views), alerts=(firing,), delivery=delivery, progress=running)
-    shown.show(state, width=1240, height=860)
-    shown.browser.screenshot(shown.folder / "readme.png", whole=False)
+    state = healthy(runs=runs, views=tuple(views), alerts=(firing,), delivery=delivery)
+    shown.show(state, width=1240)
+    shown.browser.screenshot(shown.folder / "readme.png")
     committed = Path(__file__).parents[2] / "deploy" / "screenshot.png"
     assert committed.stat().st_size < 100_000

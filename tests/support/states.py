@@ -33,10 +33,11 @@ def run_at(
     failed: Sequence[str] = (),
     seconds: float = 0.42,
     error: str = "division by zero",
+    reason: Reason = Reason.DATA,
 ) -> Run:
     """A run of a schedule; the views in `failed` failed."""
     results = tuple(
-        ViewResult(view, False, Reason.DATA, "22012", error, duration_seconds=0.1)
+        ViewResult(view, False, reason, "22012", error, duration_seconds=0.1)
         if view in failed
         else ViewResult(view, True, rows=1000 + number, duration_seconds=seconds)
         for view in views
@@ -48,7 +49,7 @@ def run_at(
         scheduled_at=started_at,
         finished_at=started_at + timedelta(seconds=seconds),
         outcome=outcome,
-        reason=Reason.DATA if failed else None,
+        reason=reason if failed else None,
         duration_seconds=seconds * len(views),
         lateness_seconds=0.01,
         replica="host-1",

@@ -304,6 +304,10 @@ def test_an_ordinary_afternoon_needs_no_notice() -> None:
             ("warn", "4 of 4 views late"),
         ),
         (
+            {"views": tuple(view_state(view, (), age_seconds=None) for view in VIEWS)},
+            ("bad", "4 of 4 views never seen refreshed"),
+        ),
+        (
             {"alerts": (AlertRecord(Alert.NO_LEADER, "", AlertState.FIRING, Severity.WARNING, NOW),)},
             ("bad", "All 4 views fresh; 1 alert fires"),
         ),

@@ -118,6 +118,9 @@ def headline(state: ServiceState, monotonic: float) -> Notice:
     verdicts = [reading.current_verdict(state, view, monotonic) for view in state.views]
     bad = sum(verdict in (Verdict.STALE, Verdict.UNKNOWN) for verdict in verdicts)
     late = sum(verdict is Verdict.LATE for verdict in verdicts)
+    unknown = sum(verdict is Verdict.UNKNOWN for verdict in verdicts)
+    if unknown and unknown == bad:
+        return Notice("bad", f"{unknown} of {total} views never seen refreshed{alerts}")
     if bad:
         return Notice("bad", f"{bad} of {total} views stale{alerts}")
     if not state.database_up:
