@@ -238,15 +238,16 @@ class Daemon:
         )
 
     def _on_error(self, event: JobExecutionEvent) -> None:
-        self._service.log.emit(
-            Event.REFRESH_FINISHED if event.job_id in ("refresh", "first") else Event.DAEMON_STARTED,
-            level="error",
-            outcome="failed",
-            reason=Reason.INTERNAL.value,
-            job=event.job_id,
-            error=f"{type(event.exception).__name__}: {event.exception}",
-            traceback=event.traceback,
-        )
+        """A job raised; the scheduler logged it (library.message), and a cycle gets its canonical line all the same."""
+        if event.job_id in ("refresh", "first"):
+            self._service.log.emit(
+                Event.REFRESH_FINISHED,
+                level="error",
+                outcome="failed",
+                reason=Reason.INTERNAL.value,
+                error=type(event.exception).__name__,
+                exception=event.exception,
+            )
 
     # -- reloading -------------------------------------------------------------------------------------------
 
