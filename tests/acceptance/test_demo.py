@@ -3,12 +3,10 @@
 import gzip
 import os
 import pty
-import random
 import signal
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,23 +103,24 @@ def test_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningDemo]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["making", "starting", "loading", "building", "serving"])
 def test_a_signal_at_any_moment_leaves_nothing(
-    demo: Callable[..., RunningDemo], folder: Path, number: signal.Signals
+    demo: Callable[..., RunningDemo], folder: Path, number: signal.Signals, moment: str
 ) -> None:
     """While the server is made, started, filled or served: exit 0, no process, no file, no traceback."""
-    began = time.monotonic()
     one = demo("--rows", "20000")
-    one.shown("page")
-    one.stop()
-    whole = time.monotonic() - began
-    for part in (0.25, 0.45, 0.65, 0.85):
-        one = demo("--rows", "20000")
-        eventually(lambda one=one: list(folder.glob("analytics-refreshd-demo-*/owner.lock")))
-        time.sleep(whole * part * random.uniform(0.4, 1.0))
-        assert one.stop(number) == 0, "".join(one.errors)
-        assert "Traceback" not in "".join(one.errors)
-        assert list(folder.iterdir()) == []
-        assert _servers_below(folder) == []
+    came: dict[str, Callable[[], object]] = {
+        "making": lambda: list(folder.glob("analytics-refreshd-demo-*/owner.lock")),
+        "starting": lambda: list(folder.glob("analytics-refreshd-demo-*/server/data/postgresql.auto.conf")),
+        "loading": lambda: list(folder.glob("analytics-refreshd-demo-*/server/.s.PGSQL.5432")),
+        "building": lambda: [line for line in one.errors if line.startswith("Loaded")],
+        "serving": lambda: one.events("daemon.started"),
+    }
+    eventually(came[moment], within=60.0, every=0.005)
+    assert one.stop(number) == 0, "".join(one.errors)
+    assert "Traceback" not in "".join(one.errors)
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
 
 
 def test_a_killed_demo_is_swept_up_by_the_next(demo: Callable[..., RunningDemo], folder: Path) -> None:
