@@ -99,7 +99,7 @@ class Exchanger:
         port = url.port or (443 if tls else 80)
         self._over = False
         watchdog = threading.Timer(seconds, self.abort)
-        watchdog.daemon = True
+        watchdog.name, watchdog.daemon = "receiver-deadline", True
         watchdog.start()
         try:
             self._connect(host, port, tls=tls, until=until)

@@ -223,7 +223,7 @@ class Lane:
         self._delivered(message)
 
     def _pause_seconds(self, times: int, *, replaces: bool, for_good: bool) -> float:
-        """After how long a failed message may be planned again: soon where the receiver would else forget what fires."""
+        """After how long a failed message may be planned again: soon where the receiver would else forget."""
         again = self._settings.failed_again_seconds
         if for_good and not replaces:
             return self._settings.repeat_every_seconds

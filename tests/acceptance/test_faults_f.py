@@ -1,0 +1,454 @@
+"""Section F of the fault matrix: the delivery of alerts, against real HTTP servers."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from socket import socket
+from uuid import UUID
+
+import pytest
+
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity, step
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Limits, Outcome, Reason
+from analytics_refreshd.core.rules import conditions
+from analytics_refreshd.notify.delivery import Delivery
+from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
+from tests.support.alert_rules import aged, ago, run, situation
+from tests.support.receivers import Answer, Clock, Counts, Log, Receiver, Store, raw_server, receiver
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.fault
+
+QUICK = DeliverySettings("shop", first_wait_seconds=0.01, longest_wait_seconds=0.02)
+
+
+class Daemon:
+    """A delivery with everything around it that a test looks at."""
+
+    def __init__(self, delivery: Delivery, clock: Clock, store: Store, log: Log, counts: Counts) -> None:
+        self.delivery = delivery
+        self.clock = clock
+        self.store = store
+        self.log = log
+        self.counts = counts
+
+    def evaluate(self, *records: AlertRecord, inhibited: Sequence[AlertRecord] = (), after: float = 30.0) -> None:
+        """One evaluation, half a minute after the last."""
+        self.clock.pass_by(after)
+        self.delivery.alerts(records, inhibited=inhibited)
+
+    def settle(self) -> None:
+        """Wait until everything handed over was planned and everything planned was sent or given up."""
+        eventually(lambda: all(self._idle(desk) for desk in self.delivery._desks))
+
+    @staticmethod
+    def _idle(desk: object) -> bool:
+        lane = desk.lane  # type: ignore[attr-defined]
+        with desk._lock, lane._lock:  # type: ignore[attr-defined]
+            return desk._snapshot is None and not lane._queue and lane._current is None  # type: ignore[attr-defined]
+
+
+@contextmanager
+def daemon(
+    *receivers: ReceiverSettings,
+    settings: DeliverySettings = QUICK,
+    clock: Clock | None = None,
+    store: Store | None = None,
+) -> Iterator[Daemon]:
+    """A running delivery, stopped at the end; no thread of it may be left then."""
+    clock, store, log, counts = clock or Clock(), store or Store(), Log(), Counts()
+    delivery = Delivery(receivers, settings, store=store, log=log, metrics=counts, clock=clock)  # type: ignore[arg-type]
+    try:
+        yield Daemon(delivery, clock, store, log, counts)
+    finally:
+        delivery.stop(5.0)
+        threads = [lane._thread for lane in (*(desk.lane for desk in delivery._desks), *delivery._hearts)]
+        eventually(lambda: not any(thread.is_alive() for thread in threads if thread))
+
+
+def webhook(url: str, name: str = "hook", **changes: object) -> ReceiverSettings:
+    return ReceiverSettings(name, "webhook", url=url, **changes)  # type: ignore[arg-type]
+
+
+def alert(view: str = "v", state: AlertState = AlertState.FIRING, **changes: object) -> AlertRecord:
+    began = datetime.fromisoformat("2026-05-04T11:00:00+00:00")
+    over = began + timedelta(minutes=50) if state is AlertState.RESOLVED else None
+    record = AlertRecord(
+        Alert.VIEW_STALE, view, state, Severity.WARNING, began, began, over, f"shop: {view} is old", "It is old."
+    )
+    return replace(record, **changes)  # type: ignore[arg-type]
+
+
+def resolved(record: AlertRecord, at: datetime) -> AlertRecord:
+    return replace(record, state=AlertState.RESOLVED, resolved_at=at)
+
+
+def told(server: Receiver) -> list[tuple[str, str]]:
+    """What a webhook got: status and view."""
+    return [(got.json["status"], got.json["view"]) for got in list(server.got)]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 408])
+def test_F01_a_receiver_that_answers_5xx_is_tried_again_until_it_accepts(status: int) -> None:
+    """Two failures, then success: one message in the end, the same key and start each time, one success counted."""
+    with receiver(status, status, 200) as server, daemon(webhook(server.url)) as tested:
+        tested.evaluate(alert())
+        eventually(lambda: tested.counts.good == {"hook": 1})
+        bodies = [{**got.json, "sent_at": None} for got in server.got]
+        assert len(bodies) == 3
+        assert bodies[0] == bodies[1] == bodies[2]
+        assert tested.counts.bad == {}
+        assert tested.log.of(Event.ALERT_DELIVERED)[0]["tries"] == 3
+
+
+def test_F01_a_receiver_that_stays_broken_gets_the_alert_when_it_is_back() -> None:
+    """All tries fail: counted and logged, held back for a while, and delivered by a later evaluation."""
+    with receiver(500) as server, daemon(webhook(server.url)) as tested:
+        tested.evaluate(alert())
+        eventually(lambda: tested.counts.bad == {"hook": 1})
+        assert len(server.got) == QUICK.tries
+        tested.evaluate(alert(), after=1.0)
+        server.answer(200)
+        tested.evaluate(alert(), after=30.0)
+        eventually(lambda: tested.counts.good == {"hook": 1})
+        assert len(server.got) == QUICK.tries + 1
+        (failure,) = tested.log.of(Event.ALERT_DELIVERY_FAILED)
+        assert (failure["receiver"], failure["error"], failure["tries"]) == ("hook", "HTTP 500", QUICK.tries)
+
+
+def test_F01_handing_alerts_over_never_waits_for_a_receiver() -> None:
+    """With a receiver that never answers, a thousand evaluations and pings return while the first waits."""
+    with raw_server(hang) as (url, connections), daemon(webhook(url), heartbeat(url)) as tested:
+        for _ in range(1000):
+            tested.delivery.alerts([alert()], inhibited=[])
+            tested.delivery.cycle("start", None)
+        eventually(lambda: len(connections) == 2)
+        assert tested.counts.good == {}
+        tested.delivery.stop(0.1)
+
+
+def hang(accepted: socket, over: threading.Event) -> None:
+    """Accept, and say nothing."""
+    over.wait(60)
+
+
+def drip(accepted: socket, over: threading.Event) -> None:
+    """Answer a byte at a time, without end."""
+    accepted.sendall(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+    while not over.wait(0.02):
+        accepted.sendall(b"a")
+
+
+@pytest.mark.parametrize("talk", [hang, drip])
+def test_F02_a_receiver_that_hangs_or_drips_is_left_at_the_total_deadline(
+    talk: Callable[[socket, threading.Event], None],
+) -> None:
+    """Each try ends at its deadline, though bytes keep coming; afterwards no thread is left but the lane."""
+    settings = replace(QUICK, tries=2)
+    with (
+        raw_server(talk) as (url, connections),
+        daemon(webhook(url, deadline_seconds=0.3), settings=settings) as tested,
+    ):
+        tested.evaluate(alert())
+        eventually(lambda: tested.counts.bad == {"hook": 1})
+        assert len(connections) == 2
+        assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"] == "no answer within 0.3 s"
+        eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "receiver-deadline"])
+
+
+def test_F02_a_stop_does_not_wait_for_a_receiver_that_hangs() -> None:
+    """What is under way is cut at the stop's deadline, and the thread ends."""
+    with raw_server(hang) as (url, connections), daemon(webhook(url, deadline_seconds=600.0)) as tested:
+        tested.evaluate(alert())
+        eventually(lambda: len(connections) == 1)
+        tested.delivery.stop(0.0)
+        assert not [thread for thread in threading.enumerate() if thread.name == "deliver-hook"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "cap", "least", "most"),
+    [("1", 60.0, 1.0, 10.0), ("86400", 0.2, 0.2, 10.0), ("Fri, 31 Dec 2100 23:59:59 GMT", 0.2, 0.2, 10.0)],
+)
+def test_F03_retry_after_is_honoured_up_to_the_cap(asked: str, cap: float, least: float, most: float) -> None:
+    """429 with Retry-After: not asked again before, and not for hours on a hostile value."""
+    times: list[float] = []
+
+    class Timed(Receiver):
+        def _note(self, got: object) -> Answer:
+            times.append(time.monotonic())
+            return super()._note(got)  # type: ignore[arg-type]
+
+    server = Timed(Answer(429, {"Retry-After": asked}), Answer(200))
+    try:
+        with daemon(webhook(server.url), settings=replace(QUICK, retry_after_cap_seconds=cap)) as tested:
+            tested.evaluate(alert())
+            eventually(lambda: tested.counts.good == {"hook": 1}, within=most)
+            assert times[1] - times[0] >= least
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410])
+def test_F04_a_refusal_is_not_tried_again(status: int) -> None:
+    """4xx: one try, counted and logged; not sent again by later evaluations, while the other receiver has the alert."""
+    with (
+        receiver(status) as refusing,
+        receiver() as good,
+        daemon(webhook(refusing.url, "bad"), webhook(good.url, "good")) as tested,
+    ):
+        for _ in range(20):
+            tested.evaluate(alert())
+        eventually(lambda: tested.counts.bad == {"bad": 1} and tested.counts.good == {"good": 1})
+        assert len(refusing.got) == len(good.got) == 1
+        (failure,) = tested.log.of(Event.ALERT_DELIVERY_FAILED)
+        assert failure["error"] == f"HTTP {status}"
+        assert f"HTTP {status}" in tested.delivery.status()["bad"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_F05_a_redirect_is_not_followed(status: int, tmp_path: object) -> None:
+    """Neither the alert nor the token reaches the host that a redirect names."""
+    token = tmp_path / "token"  # type: ignore[operator]
+    token.write_text("CANARY-token\n")
+    with receiver() as elsewhere, receiver(Answer(status, {"Location": f"{elsewhere.url}/x"})) as server:
+        with daemon(webhook(server.url, bearer_token_file=token)) as tested:
+            tested.evaluate(alert())
+            eventually(lambda: tested.counts.bad == {"hook": 1})
+            assert server.got[0].headers["Authorization"] == "Bearer CANARY-token"
+            assert elsewhere.got == []
+            assert "redirects are not followed" in str(tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"])
+            assert "CANARY" not in repr(tested.log.lines)
+
+
+def test_F06_a_restart_while_an_alert_fires_tells_nobody_twice_and_resolves() -> None:
+    """The new process knows what was told: no second page with the same key, and the resolution arrives."""
+    with receiver() as server:
+        store, clock = Store(), Clock()
+        with daemon(webhook(server.url), store=store, clock=clock) as first:
+            first.evaluate(alert())
+            eventually(lambda: first.counts.good == {"hook": 1})
+        with daemon(webhook(server.url), store=store, clock=clock) as second:
+            for _ in range(3):
+                second.evaluate(alert())
+            second.evaluate(resolved(alert(), clock.now()))
+            eventually(lambda: second.counts.good == {"hook": 1})
+        assert told(server) == [("firing", "v"), ("resolved", "v")]
+        assert server.got[0].json["key"] == server.got[1].json["key"]
+
+
+def test_F07_a_new_leader_adopts_what_the_old_one_told() -> None:
+    """Leadership moves there and back: one page, one resolution, one key."""
+    with receiver() as server:
+        store, clock = Store(), Clock()
+        with (
+            daemon(webhook(server.url), store=store, clock=clock) as one,
+            daemon(webhook(server.url), store=store, clock=clock) as other,
+        ):
+            one.evaluate(alert("a"))
+            eventually(lambda: len(server.got) == 1)
+            other.evaluate(alert("a"), alert("b"))
+            eventually(lambda: len(server.got) == 2)
+            clock.pass_by(60.0)
+            one.evaluate(alert("a"), alert("b"))
+            one.evaluate(resolved(alert("a"), clock.now()), alert("b"))
+            eventually(lambda: len(server.got) == 3)
+            eventually(lambda: len(store.records) == 3)
+        assert told(server) == [("firing", "a"), ("firing", "b"), ("resolved", "a")]
+
+
+def test_F07_an_alert_that_ended_under_a_new_leader_is_resolved() -> None:
+    """The new leader's first look already sees the resolution: it still tells those who were paged."""
+    with receiver() as server:
+        store = Store()
+        with daemon(webhook(server.url), store=store) as old:
+            old.evaluate(alert())
+            eventually(lambda: len(store.records) == 1)
+        with daemon(webhook(server.url), store=store) as new:
+            new.evaluate(alert(state=AlertState.RESOLVED), alert("never-told", AlertState.RESOLVED))
+            eventually(lambda: len(server.got) == 2)
+        assert told(server) == [("firing", "v"), ("resolved", "v")]
+
+
+def test_F08_a_flapping_view_is_one_message_and_its_repeat() -> None:
+    """Success and failure in turn for hours: one message, repeated after the repeat interval, none per run."""
+    settings = replace(QUICK, repeat_every_seconds=3600.0, evaluate_every_seconds=300.0)
+    with receiver() as server, daemon(webhook(server.url), settings=settings) as tested:
+        runs = [run(Outcome.FAILED, a=Reason.LOCK_TIMEOUT)]
+        record: AlertRecord | None = None
+        for number in range(24):
+            tested.clock.pass_by(300.0)
+            failed = number % 2 == 0
+            runs.insert(0, run(Outcome.FAILED if failed else Outcome.OK, a=Reason.LOCK_TIMEOUT if failed else None))
+            firing = {(record.alert, "a")} if record and record.state is AlertState.FIRING else frozenset()
+            seen = situation(now=tested.clock.now(), runs=runs[:12], firing=firing)
+            condition = next(item for item in conditions(seen, Limits()) if item.alert is Alert.REFRESH_FAILED)
+            record = step(record, condition, tested.clock.now()).record
+            tested.evaluate(*([record] if record else []), after=0.0)
+            tested.settle()
+        assert [(got.json["status"], got.json["repeat"]) for got in server.got] == [("firing", False), ("firing", True)]
+
+
+def test_F09_an_absent_database_is_one_message() -> None:
+    """Half an hour without a database: DatabaseUnavailable alone; what fired is neither repeated nor resolved."""
+    settings = replace(QUICK, repeat_every_seconds=600.0)
+    with receiver() as server, daemon(webhook(server.url), settings=settings) as tested:
+        stale = alert("a")
+        tested.evaluate(stale)
+        eventually(lambda: len(server.got) == 1)
+        tested.store.away = True
+        records: dict[tuple[Alert, str], AlertRecord] = {(stale.alert, stale.view): stale}
+        away_since = tested.clock.now()
+        for _ in range(18):
+            tested.clock.pass_by(30.0)
+            now = tested.clock.now()
+            seen = situation(
+                now=now,
+                ages={"a": aged(9999.0)},
+                runs=[run(Outcome.FAILED, Reason.CONNECT, started_at=ago(60), a=Reason.CONNECT)] * 5,
+                database_down_since=away_since,
+                firing=frozenset(key for key, item in records.items() if item.state is AlertState.FIRING),
+            )
+            for condition in conditions(seen, Limits()):
+                key = (condition.alert, condition.view)
+                taken = step(records.get(key), condition, now).record
+                if taken is not None:
+                    records[key] = taken
+            cause = [item for item in records.values() if item.alert is Alert.DATABASE_UNAVAILABLE]
+            rest = [item for item in records.values() if item.alert is not Alert.DATABASE_UNAVAILABLE]
+            away = any(item.state is AlertState.FIRING for item in cause)
+            tested.evaluate(*cause, *([] if away else rest), inhibited=rest if away else [], after=0.0)
+        eventually(lambda: len(server.got) == 2)
+        assert [got.json["alert"] for got in server.got] == ["AnalyticsViewStale", "AnalyticsDatabaseUnavailable"]
+        tested.store.away = False
+        tested.evaluate(resolved(stale, tested.clock.now()))
+        eventually(lambda: len(server.got) == 3)
+        assert told(server)[-1] == ("resolved", "a")
+
+
+def manager(url: str) -> ReceiverSettings:
+    return ReceiverSettings("am", "alertmanager", url=url)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def test_F11_an_alertmanager_is_told_again_long_before_it_would_forget() -> None:
+    """What fires is posted every minute with an end four periods away; the resolution ends it at its own time."""
+    with receiver() as server, daemon(manager(server.url)) as tested:
+        for _ in range(10):
+            tested.evaluate(alert())
+            tested.settle()
+        posts = [got.json[0] for got in server.got]
+        assert len(posts) == 5
+        assert {got.path for got in server.got} == {"/api/v2/alerts"}
+        assert {post["startsAt"] for post in posts} == {"2026-05-04T11:00:00.000Z"}
+        ends = [moment(post["endsAt"]) for post in posts]
+        assert [end - earlier for earlier, end in pairwise(ends)] == [timedelta(seconds=60)] * 4
+        assert ends[-1] - tested.clock.now() >= timedelta(seconds=3 * 60)
+        over = tested.clock.now()
+        tested.evaluate(resolved(alert(), over))
+        eventually(lambda: len(server.got) == 6)
+        assert moment(server.got[-1].json[0]["endsAt"]) == over
+        assert len(tested.log.of(Event.ALERT_DELIVERED)) == 2
+
+
+def test_F11_what_is_held_back_does_not_expire_as_resolved() -> None:
+    """An alert that an absent database holds back goes on being posted, if it was told; one never told is not."""
+    with receiver() as server, daemon(manager(server.url)) as tested:
+        tested.evaluate(alert("told"))
+        eventually(lambda: tested.counts.good == {"am": 1})
+        cause = alert("", alert=Alert.DATABASE_UNAVAILABLE, severity=Severity.CRITICAL)
+        for _ in range(4):
+            tested.evaluate(cause, inhibited=[alert("told"), alert("never")])
+            tested.settle()
+        posted = [{item["labels"].get("view") for item in got.json} for got in server.got[1:]]
+        assert len(posted) >= 2
+        assert all(views == {None, "told"} for views in posted)
+        now = tested.clock.now()
+        assert all(moment(item["endsAt"]) > now for item in server.got[-1].json)
+
+
+def test_F11_a_receiver_that_fails_is_posted_to_again_soon() -> None:
+    """A post that failed is repeated after half a minute, not after ever longer pauses."""
+    with receiver(503) as server, daemon(manager(server.url), settings=replace(QUICK, tries=1)) as tested:
+        for number in range(1, 9):
+            tested.evaluate(alert())
+            eventually(lambda wanted=number: tested.counts.bad == {"am": wanted})
+        assert len(tested.log.of(Event.ALERT_DELIVERY_FAILED)) == 4
+        server.answer(200)
+        tested.evaluate(alert())
+        eventually(lambda: tested.counts.good == {"am": 1})
+
+
+def test_F12_a_text_of_5_megabytes_is_cut_and_cleaned() -> None:
+    """Control characters, markup, links and mentions are gone, and no text is over a kilobyte."""
+    nasty = "x\n\x1b[31m <!channel> <script> @here `rm` [click](http://evil) \u202e" + "ä" * 5_000_000
+    with receiver() as hook, receiver() as am, daemon(webhook(hook.url), manager(am.url)) as tested:
+        tested.evaluate(alert(summary=nasty, description=nasty))
+        eventually(lambda: tested.counts.good == {"hook": 1, "am": 1})
+        for fields in (hook.got[0].json, am.got[0].json[0]["annotations"]):
+            for name, most in (("summary", 300), ("description", 1024)):
+                text = fields[name]
+                assert len(text.encode()) <= most
+                assert text.startswith("x [31m ‹!channel› ‹script› ＠here 'rm' [click] (http://evil)")  # noqa: RUF001
+                assert text.endswith("characters)")
+                assert not re.search(r"[\x00-\x1f\u202e<>`]", text)
+        assert max(len(hook.got[0].body), len(am.got[0].body)) < 4096
+
+
+def test_F13_a_broken_receiver_does_not_stop_the_other() -> None:
+    """One receiver hangs, the other has every alert; the other's queue is bounded, and its losses are counted."""
+    settings = replace(QUICK, queue_length=5, tries=1)
+    with raw_server(hang) as (url, connections), receiver() as good:
+        with daemon(webhook(url, "bad"), webhook(good.url, "good"), settings=settings) as tested:
+            tested.evaluate(alert("v0"))
+            eventually(lambda: len(connections) == 1 and len(good.got) == 1)
+            for number in range(1, 13):
+                tested.evaluate(alert(f"v{number}"), after=1.0)
+                eventually(lambda wanted=number + 1: len(good.got) == wanted)
+            assert tested.counts.bad == {"bad": 7}
+            assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"] == "the queue was full"
+            assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["view"] == "v1"
+            tested.delivery.stop(0.0)
+
+
+def heartbeat(url: str, name: str = "dead-man") -> ReceiverSettings:
+    return ReceiverSettings(name, "heartbeat", url=url)
+
+
+def test_F10_a_dead_man_service_hears_every_cycle() -> None:
+    """Start, success and failure go to their addresses; a stop or a skipped slot is no failure."""
+    with receiver() as server, daemon(heartbeat(f"{server.url}/ping/CANARY?a=b")) as tested:
+        done = replace(run(a=None), duration_seconds=1.23456, run_id=UUID(int=7))
+        calls: list[tuple[str, object]] = [
+            ("start", done),
+            ("success", done),
+            ("fail", run(Outcome.SKIPPED, Reason.OVERLAP)),
+            ("fail", run(Outcome.CANCELLED, Reason.SHUTDOWN)),
+            ("fail", run(Outcome.TIMEOUT, Reason.TIMEOUT)),
+            ("fail", None),
+        ]
+        for phase, subject in calls:
+            tested.delivery.cycle(phase, subject)  # type: ignore[arg-type]
+            eventually(lambda: not tested.delivery._hearts[0]._queue)
+        eventually(lambda: len(server.got) == 4)
+        paths = [got.path for got in server.got]
+        assert paths == [f"/ping/CANARY{tail}?a=b" for tail in ("/start", "", "/fail", "/fail")]
+        facts: Mapping[str, object] = server.got[1].json
+        assert facts == {
+            "database": "shop",
+            "phase": "success",
+            "run_id": str(UUID(int=7)),
+            "outcome": "ok",
+            "duration_seconds": 1.235,
+        }
+        assert json.loads(server.got[2].body)["reason"] == "timeout"
+        assert "CANARY" not in repr(tested.log.lines)

@@ -1,0 +1,204 @@
+"""Receivers of alerts to test against: real HTTP servers in threads, scripted answer by answer."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.core.ports import DeliveryRecord
+
+
+@dataclass(frozen=True)
+class Got:
+    """One request as it arrived."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Answer:
+    """What to answer with."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Receiver:
+    """Answers with `script`'s items one after another, then with the last for ever; keeps what it got."""
+
+    def __init__(self, *script: Answer | int) -> None:
+        self.got: list[Got] = []
+        self._script = [item if isinstance(item, Answer) else Answer(item) for item in script] or [Answer()]
+        self._lock = threading.Lock()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                answer = receiver._note(Got(self.path, dict(self.headers.items()), body))
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Keep the test's output clean."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def answer(self, *script: Answer | int) -> None:
+        """Answer like this from now on."""
+        with self._lock:
+            self._script = [item if isinstance(item, Answer) else Answer(item) for item in script]
+
+    def _note(self, got: Got) -> Answer:
+        with self._lock:
+            self.got.append(got)
+            return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+    def close(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@contextmanager
+def receiver(*script: Answer | int) -> Iterator[Receiver]:
+    """A receiver for the length of a test."""
+    instance = Receiver(*script)
+    try:
+        yield instance
+    finally:
+        instance.close()
+
+
+@contextmanager
+def raw_server(talk: Callable[[socket.socket, threading.Event], None]) -> Iterator[tuple[str, list[int]]]:
+    """A server that speaks as `talk` says on each connection; yields its URL and a list that grows by connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+    connections: list[int] = []
+    threads: list[threading.Thread] = []
+
+    def serve(accepted: socket.socket) -> None:
+        with accepted, suppress(OSError):
+            talk(accepted, over)
+
+    def accept() -> None:
+        while True:
+            try:
+                accepted, _ = listener.accept()
+            except OSError:
+                return
+            connections.append(accepted.fileno())
+            threads.append(threading.Thread(target=serve, args=(accepted,), daemon=True))
+            threads[-1].start()
+
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/hook", connections
+    finally:
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in [accepting, *threads]:
+            thread.join(10)
+
+
+class Log:
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[Event, dict[str, object]]] = []
+
+    def emit(self, event: Event, *, level: str = "info", **fields: object) -> None:
+        """As `core.ports.EventLog.emit`."""
+        self.lines.append((event, {"level": level, **fields}))
+
+    def of(self, event: Event) -> list[dict[str, object]]:
+        """The fields of every line of one event."""
+        return [fields for name, fields in list(self.lines) if name is event]
+
+
+class Counts:
+    """Counts deliveries and failures by receiver."""
+
+    def __init__(self) -> None:
+        self.good: dict[str, int] = {}
+        self.bad: dict[str, int] = {}
+
+    def delivered(self, name: str) -> None:
+        """As `core.ports.Metrics.delivered`."""
+        self.good[name] = self.good.get(name, 0) + 1
+
+    def delivery_failed(self, name: str) -> None:
+        """As `core.ports.Metrics.delivery_failed`."""
+        self.bad[name] = self.bad.get(name, 0) + 1
+
+
+class Clock:
+    """A clock that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.wall = datetime(2026, 5, 4, 12, tzinfo=UTC)
+        self.seconds = 1000.0
+
+    def now(self) -> datetime:
+        """As `core.ports.Clock.now`."""
+        return self.wall
+
+    def monotonic(self) -> float:
+        """As `core.ports.Clock.monotonic`."""
+        return self.seconds
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wall += timedelta(seconds=seconds)
+        self.seconds += seconds
+
+
+class Store:
+    """A delivery store that outlives the daemons of a test, and can be taken away."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str, str], datetime] = {}
+        self.away = False
+        self.loads = 0
+
+    def load(self) -> list[DeliveryRecord]:
+        """As `core.ports.DeliveryStore.load`."""
+        self._answer()
+        self.loads += 1
+        return [DeliveryRecord(*key, sent_at) for key, sent_at in list(self.records.items())]
+
+    def save(self, sent: list[DeliveryRecord]) -> None:
+        """As `core.ports.DeliveryStore.save`."""
+        self._answer()
+        self.records |= {(item.receiver, item.alert_key, item.status): item.sent_at for item in sent}
+
+    def _answer(self) -> None:
+        if self.away:
+            raise DatabaseFault("no", error_class=ErrorClass.CONNECT, reason=Reason.CONNECT)
