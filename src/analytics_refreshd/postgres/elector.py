@@ -60,6 +60,10 @@ class PostgresLeader:
         # read in another transaction: a pooler would answer from another session
         return self._read()[0]
 
+    def verify(self) -> None:
+        """Connect without taking the lock. Raises DatabaseFault, with reason contract behind a transaction pooler."""
+        self._connect()
+
     def heartbeat(self) -> LockReading:
         """As `core.ports.Leader.heartbeat`; reads only, since trying the lock again would count it twice."""
         return self._read()[0]

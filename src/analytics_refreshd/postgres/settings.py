@@ -90,10 +90,11 @@ def default_sslmode(parameters: Mapping[str, str | int]) -> str:
     hosts = str(parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST") or "")
     if not hosts and "service" in parameters:
         return "verify-full"
-    return "prefer" if all(_is_local(host) for host in hosts.split(",")) else "verify-full"
+    return "prefer" if all(is_local(host) for host in hosts.split(",")) else "verify-full"
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether a host, or a socket's folder, is this machine by its name."""
     if host in ("", "localhost") or host.startswith(("/", "@")):
         return True
     try:

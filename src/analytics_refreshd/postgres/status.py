@@ -23,6 +23,7 @@ from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.connections import search_path
 from analytics_refreshd.postgres.errors import fault_of
+from analytics_refreshd.postgres.incremental import state
 from analytics_refreshd.postgres.names import identifier
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sessions_seen import blocker_of, leader_of
@@ -107,8 +108,13 @@ class PostgresStatusReader:
         def work(connection: BoundedConnection) -> Delta:
             if "installation" not in self._present(connection):
                 return Delta()
-            row = connection.execute(self._statements["mode"]).fetchone()
-            return Delta(str(row[0])) if row else Delta()
+            try:
+                with connection.transaction():
+                    found = state(connection)
+            except psycopg.errors.InsufficientPrivilege:
+                row = connection.execute(self._statements["mode"]).fetchone()
+                return Delta(str(row[0])) if row else Delta()
+            return Delta(found.mode, found.delta_rows, found.verified_at, found.verified_ok)
 
         return self._session.run(work)
 

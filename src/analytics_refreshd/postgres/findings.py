@@ -1,0 +1,51 @@
+"""What `check` finds: one line each, and what to do about it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from psycopg import sql
+
+
+class Level(StrEnum):
+    """`warning` leaves the daemon working; `error` does not."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`text` is one sentence; `remedy` what to type or to set, None where there is nothing to do."""
+
+    name: str
+    level: Level
+    text: str
+    remedy: str | None = None
+
+
+def ok(name: str, text: str) -> Finding:
+    """All is well."""
+    return Finding(name, Level.OK, text)
+
+
+def warning(name: str, text: str, remedy: str | None = None) -> Finding:
+    """Works, and could be better."""
+    return Finding(name, Level.WARNING, text, remedy)
+
+
+def error(name: str, text: str, remedy: str | None = None) -> Finding:
+    """Does not work."""
+    return Finding(name, Level.ERROR, text, remedy)
+
+
+def worst(findings: Iterable[Finding]) -> Level:
+    """The gravest level among them; ok for none."""
+    levels = {finding.level for finding in findings}
+    return next((level for level in (Level.ERROR, Level.WARNING) if level in levels), Level.OK)
+
+
+def quoted(*parts: str) -> str:
+    """A qualified name as psql takes it: quoted always, so that it can be pasted whatever it holds."""
+    return sql.Identifier(*parts).as_string(None)

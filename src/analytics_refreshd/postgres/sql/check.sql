@@ -1,0 +1,112 @@
+-- name: server
+select
+    current_setting('server_version') as version,
+    current_setting('server_version_num')::integer as version_number,
+    pg_catalog.pg_is_in_recovery() as in_recovery,
+    pg_catalog.clock_timestamp() as server_now,
+    current_user::text as role,
+    current_database()::text as database,
+    r.rolsuper as superuser,
+    r.rolconnlimit as connection_limit,
+    pg_catalog.pg_has_role(r.oid, 'pg_read_all_stats', 'usage') as sees_sessions,
+    pg_catalog.has_database_privilege(current_database(), 'connect') as may_connect,
+    (select pg_catalog.has_schema_privilege(n.oid, 'usage') from pg_catalog.pg_namespace n
+     where n.nspname = %(schema)s) as may_use_schema
+from pg_catalog.pg_roles r
+where r.rolname = current_user;
+
+-- name: views
+select c.relname::text as name, c.relkind::text as kind, c.relispopulated as populated, c.relowner as owner_oid,
+    pg_catalog.has_table_privilege(c.oid, 'select') as may_select,
+    c.oid::bigint as oid,
+    array(
+        select a.attname::text from pg_catalog.pg_attribute a
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum) as columns,
+    coalesce((
+        select bool_or(i.indisvalid and i.indisready and i.indimmediate and i.indpred is null and i.indexprs is null)
+        from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisunique), false) as usable_index,
+    array(
+        select ic.relname::text from pg_catalog.pg_index i join pg_catalog.pg_class ic on ic.oid = i.indexrelid
+        where i.indrelid = c.oid and i.indisunique and i.indpred is not null order by 1) as partial_indexes,
+    array(
+        select ic.relname::text from pg_catalog.pg_index i join pg_catalog.pg_class ic on ic.oid = i.indexrelid
+        where i.indrelid = c.oid and not i.indisvalid order by 1) as invalid_indexes,
+    coalesce(s.n_dead_tup, 0) as dead_rows, coalesce(s.n_live_tup, 0) as live_rows
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
+where n.nspname = %(schema)s and c.relname = any (%(views)s) and c.relkind in ('m', 'v', 'r', 'p', 'f');
+
+-- name: functions
+select n.nspname::text as schema, p.proname::text as name, p.pronargs as arguments, p.prokind::text as kind,
+    p.prosecdef as definer,
+    position('search_path=' in coalesce(array_to_string(p.proconfig, ' '), '')) > 0 as path_fixed,
+    coalesce(p.prosrc, '') as source, p.proowner as owner_oid,
+    pg_catalog.has_function_privilege(p.oid, 'execute') as may_execute,
+    array(
+        select out_names.name from unnest(p.proargnames, p.proargmodes) as out_names (name, mode)
+        where out_names.mode in ('t', 'o', 'b')) as columns
+from pg_catalog.pg_proc p
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+join unnest(%(schemas)s::text[], %(names)s::text[], %(counts)s::integer[]) as wanted (schema, name, arguments)
+    on wanted.schema = n.nspname and wanted.name = p.proname and wanted.arguments = p.pronargs;
+
+-- name: uncallable
+-- functions of our own schema that a function without its owner's rights calls, and this role may not
+select p.oid::regprocedure::text as signature
+from pg_catalog.pg_proc p
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'analytics_refresh' and pg_catalog.has_schema_privilege(n.oid, 'usage')
+    and not pg_catalog.has_function_privilege(p.oid, 'execute')
+    and exists (
+        select from unnest(%(sources)s::text[]) as calling (source)
+        where position('analytics_refresh.' || p.proname || '(' in calling.source) > 0)
+order by 1;
+
+-- name: owns
+select pg_catalog.pg_has_role(%(role)s::oid, %(owner)s::oid, 'usage');
+
+-- name: maintains
+select pg_catalog.has_table_privilege(%(role)s::oid, %(view)s::oid, 'maintain');
+
+-- name: role_oid
+select r.oid::bigint, r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user;
+
+-- name: role_is_superuser
+select r.rolsuper from pg_catalog.pg_roles r where r.oid = %(role)s::oid;
+
+-- name: role_name
+select r.rolname::text from pg_catalog.pg_roles r where r.oid = %(role)s::oid;
+
+-- name: our_schema
+select pg_catalog.has_schema_privilege(n.oid, 'usage') from pg_catalog.pg_namespace n
+where n.nspname = 'analytics_refresh';
+
+-- name: missing_rights
+select wanted.relation, wanted.privilege, c.oid is not null as exists
+from unnest(%(relations)s::text[], %(privileges)s::text[]) as wanted (relation, privilege)
+left join (pg_catalog.pg_class c join pg_catalog.pg_namespace n
+    on n.oid = c.relnamespace and n.nspname = 'analytics_refresh') on c.relname = wanted.relation
+where c.oid is null or not pg_catalog.has_table_privilege(c.oid, wanted.privilege)
+order by wanted.relation, wanted.privilege;
+
+-- name: schema_version
+select coalesce(max(v.version), 0) from analytics_refresh.schema_version v;
+
+-- name: pause
+select p.ends_at, p.reason from analytics_refresh.pauses p
+where p.ended_at is null and p.starts_at <= pg_catalog.clock_timestamp() and p.ends_at > pg_catalog.clock_timestamp()
+order by p.ends_at desc
+limit 1;
+
+-- name: cron_readable
+select exists (
+    select from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'cron' and c.relname = 'job'
+        and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select'));
+
+-- name: cron_jobs
+select j.jobid, j.schedule, j.command
+from cron.job j
+where j.active and j.database = pg_catalog.current_database();
