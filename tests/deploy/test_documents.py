@@ -1,7 +1,6 @@
 """Guides, runbooks and alert texts: every link leads somewhere, every command exists."""
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,9 @@ def commands(text: str) -> list[str]:
     typed = []
     for line in lines:
         match = re.search(r"(?:^|[\s/])analytics-refreshd((?: --[\w-]+ \S+)*) ([a-z]+)(.*)", line)
-        if match and not re.search(r"(?:systemctl|journalctl|kubectl (?:-n \S+ )?(?:create|logs|get)|podman|pip3?) ", line):
+        if match and not re.search(
+            r"(?:systemctl|journalctl|kubectl (?:-n \S+ )?(?:create|logs|get)|podman|pip3?) ", line
+        ):
             typed.append(f"{match[2]}{match[3]}")
     return typed
 
@@ -59,7 +60,7 @@ def test_every_command_in_a_document_exists() -> None:
     seen = 0
     for document in [*DOCUMENTS, RULES]:
         for typed in commands(document.read_text()):
-            words = shlex.split(re.sub(r"\{\{[^}]*\}\}", "X", typed).split(" && ")[0].split(" | ")[0].rstrip(".,;\"'"))
+            words = re.sub(r"\{\{[^}]*\}\}", "X", typed).split(" && ")[0].split(" | ")[0].rstrip(".,;\"'").split()
             where = f"{typed!r} in {identifier(document)}"
             command = group.commands.get(words[0])
             assert command is not None, where
@@ -78,4 +79,5 @@ def test_every_file_a_document_names_exists() -> None:
     """A path into this tree that a guide tells to use is there."""
     for document in DOCUMENTS:
         for name in re.findall(r"(?<![\w/.-])((?:deploy|systemd)/[\w./-]+\w)", document.read_text()):
-            assert (ROOT / name).exists(), f"{name} in {identifier(document)}"
+            if not name.startswith("deploy/analytics-refreshd"):  # kubectl's name for the Deployment
+                assert (ROOT / name).exists(), f"{name} in {identifier(document)}"
