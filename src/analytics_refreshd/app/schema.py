@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.wiring import connection_settings
 from analytics_refreshd.config import Config
 from analytics_refreshd.postgres.bounded import BoundedConnection
+from analytics_refreshd.postgres.check import CheckSettings, run_checks
 from analytics_refreshd.postgres.connections import Connector, Profile
+from analytics_refreshd.postgres.findings import Finding
 
 
 @contextmanager
@@ -18,3 +21,15 @@ def open_for_migration(config: Config) -> Iterator[BoundedConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def check_database(config: Config) -> list[Finding]:
+    """Everything that `check` finds in the database, in the order in which to read it; changes nothing."""
+    settings = CheckSettings(
+        function=config.refresh.function,
+        status_function=config.refresh.status_function,
+        views=tuple(config.refresh.views),
+        isolation=config.refresh.isolation,
+        parallel=config.refresh.parallel,
+    )
+    return run_checks(Connector(connection_settings(config)), settings, SystemClock().now)

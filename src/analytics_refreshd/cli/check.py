@@ -1,0 +1,53 @@
+"""`check`: what is wrong with configuration and database, and what to do about it."""
+
+import typer
+from rich.text import Text
+
+from analytics_refreshd.app.schema import check_database
+from analytics_refreshd.cli.common import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Format,
+    FormatOption,
+    config_path,
+    load_config,
+    print_json,
+    print_table,
+)
+from analytics_refreshd.postgres.findings import Finding, ok, warning
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(check)
+
+
+def check(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
+    """Look at configuration, connection, privileges and database, and say what to do about each finding."""
+    config = load_config(context)
+    warnings = config.warnings(config_path(context))
+    findings = [warning("configuration", text) for text in warnings] or [ok("configuration", "every key is valid")]
+    findings.extend(check_database(config))
+    if output is Format.JSON:
+        print_json([_as_json(finding) for finding in findings])
+    else:
+        _show(findings)
+    return EXIT_FAILED if any(finding.level == "error" for finding in findings) else EXIT_OK
+
+
+def _as_json(finding: Finding) -> dict[str, str | None]:
+    return {"name": finding.name, "level": str(finding.level), "text": finding.text, "remedy": finding.remedy}
+
+
+def _show(findings: list[Finding]) -> None:
+    print_table(
+        ["check", "result", "finding"],
+        [[item.name, Text(item.level, style=_COLOURS.get(item.level, "")), item.text] for item in findings],
+    )
+    todo = [item for item in findings if item.remedy]
+    if todo:
+        typer.echo("\nWhat to do:")
+    for item in todo:
+        typer.echo(f"  {item.name}: {item.remedy}")
