@@ -155,8 +155,8 @@ class Bench:
     def new_rows(self) -> None:
         """The rows of five minutes, in one statement per 100."""
         now = _one(self.connection, "select clock_timestamp()")
-        for _ in range(0, self.options.new_rows, 100):
-            count = min(100, self.options.new_rows - (self.written - self.rows) % max(self.options.new_rows, 1))
+        for done in range(0, self.options.new_rows, 100):
+            count = min(100, self.options.new_rows - done)
             add_rows(
                 self.connection,
                 self.written + 1,
@@ -399,7 +399,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds; medians are shown")
     parser.add_argument("--triggers", type=int, default=TRIGGERS)
     parser.add_argument("--failed-percent", type=float, default=FAILED_PERCENT)
-    parser.add_argument("--json", type=Path, help="file for the result; - for stdout (default)", default=Path("-"))
+    parser.add_argument("--json", type=Path, help="file for the result (default: stdout)")
     parser.add_argument("--folder", type=Path, help="where the server keeps its data (default: a temporary folder)")
     return parser.parse_args()
 
@@ -427,14 +427,18 @@ def main() -> None:
                     results.append(Bench(connection, rows, options, steps).run())
             with server.connect() as admin:
                 admin.execute("drop database bench with (force)")
+            _write(results, options.json)
     finally:
         server.destroy()
     show(results, console)
-    text = json.dumps(results, indent=2)
-    if str(options.json) == "-":
-        sys.stdout.write(text + "\n")
-    else:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    if options.json is None:
+        sys.stdout.write(json.dumps(results, indent=2) + "\n")
+
+
+def _write(results: list[dict[str, Any]], file: Path | None) -> None:
+    """Keep what is known after each size: the next one may take an hour."""
+    if file is not None:
+        file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

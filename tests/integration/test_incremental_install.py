@@ -171,6 +171,34 @@ def test_fold_that_fails_is_reported_in_the_rows(dsn: str, connection: Connectio
     assert not refresh_and_compare(connection)
 
 
+def test_whoever_could_refresh_still_can(connection: Connection) -> None:
+    """A role with MAINTAIN on the views, or EXECUTE on functions that act as the owner, refreshes as before."""
+    connection.execute("create role refresher_of_views")
+    try:
+        if connection.info.server_version >= 170000:
+            connection.execute(f"grant maintain, select on {', '.join(VIEWS)} to refresher_of_views")
+        else:
+            connection.execute("grant execute on function refresh_action_analytics() to refresher_of_views")
+        incremental.install(connection)
+        connection.execute("update action_results set status = 'failed'")
+        connection.execute("set role refresher_of_views")
+        failed = connection.execute("select * from refresh_action_analytics() where not success").fetchall()
+        connection.execute("reset role")
+        assert not failed
+        with connection.transaction():
+            assert refresh_and_compare(connection) == {}
+    finally:
+        connection.execute("reset role")
+        connection.execute("drop owned by refresher_of_views; drop role refresher_of_views")
+
+
+def test_installing_again_leaves_views_with_dependents_alone(connection: Connection) -> None:
+    """Renewing the capture does not replace views, so what depends on one does not stand in the way."""
+    incremental.install(connection)
+    connection.execute("create view dashboard as select * from action_metrics_hourly")
+    assert incremental.install(connection) == ()
+
+
 def test_cancelled_refresh_loses_nothing(connection: Connection) -> None:
     """A refresh that is rolled back gives its deltas back."""
     incremental.install(connection)

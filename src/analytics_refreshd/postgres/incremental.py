@@ -85,7 +85,7 @@ def install(
     done: list[str] = []
     with _alone(connection, app_schema) as mode:
         definitions, commands = _definitions(connection, app_schema)
-        refuse(connection, app_schema, commands)
+        refuse(connection, app_schema, commands, replaces_views=mode == "plain")
         with _transaction(connection):
             for each in commands.objects():
                 connection.execute(each)
@@ -296,7 +296,7 @@ def _to_rollups(
     mode: str,
     report: Callable[[Progress], None],
 ) -> None:
-    for each in commands.refresh_functions():
+    for each in (*commands.refresh_functions(), commands.caller_grants()):
         connection.execute(each)
     if mode == "incremental":
         return

@@ -80,13 +80,11 @@ def installed_for(connection: Connection, app_schema: str) -> Installation:
     return installation
 
 
-def refuse(connection: Connection, app_schema: str, commands: Commands) -> None:
+def refuse(connection: Connection, app_schema: str, commands: Commands, *, replaces_views: bool) -> None:
     """Raise MigrationError with every reason why capture would miss rows or the views cannot be replaced."""
-    obstacles = [
-        *_source_obstacles(connection, app_schema, commands),
-        *_session_obstacles(connection),
-        *view_obstacles(connection, app_schema),
-    ]
+    obstacles = list(_source_obstacles(connection, app_schema, commands))
+    if replaces_views:
+        obstacles += view_obstacles(connection, app_schema)
     if obstacles:
         raise MigrationError("; ".join(obstacles))
 
@@ -123,11 +121,6 @@ def _table_obstacles(table: SourceTable) -> Iterator[str]:
         yield f"{name} receives rows by logical replication, which fires no statement triggers: rows would be missed"
     if not table.owned:
         yield f"the role does not own {name}, and only its owner can add capture triggers: run this as its owner"
-
-
-def _session_obstacles(connection: Connection) -> Iterator[str]:
-    if connection.info.server_version < 150000:
-        yield "PostgreSQL before 15 cannot keep one row for executions without a time"
 
 
 def view_obstacles(connection: Connection, app_schema: str) -> Iterator[str]:

@@ -64,6 +64,10 @@ class Commands:
             if name in sqlfiles.blocks("incremental/functions.sql")
         ]
 
+    def caller_grants(self) -> sql.Composed:
+        """The command that lets everyone who may refresh call our functions too."""
+        return block("functions", "caller_grants", app_name=self.names["app_name"])
+
     def view(self, name: str, target: str = OUR_SCHEMA) -> sql.Composed:
         """The command that creates the view `name` over the rollups in `target`, unpopulated and without indexes."""
         names: dict[str, sql.Composable] = {"target": sql.Identifier(target)}

@@ -229,7 +229,7 @@ begin
     cross join lateral (
         select array_agg(r.bucket) as buckets, array_agg(r.upto) as uptos, max(r.upto) as total
         from (
-            select b.bucket, (sum(b.n) over (order by b.bucket))::bigint as upto
+            select b.bucket, sum(b.n) over (order by b.bucket rows unbounded preceding) as upto
             from analytics_refresh.duration_buckets b
             where b.cell = t.cell
             order by b.bucket) r) h
@@ -251,7 +251,7 @@ begin
                     min(w.duration_ms) filter (where w.upto > k.high_rank)::double precision as high
                 from (
                     select c.duration_ms,
-                        coalesce(h.uptos[l.low_place - 1], 0) + sum(c.n) over (order by c.duration_ms) as upto
+                        coalesce(h.uptos[l.low_place - 1], 0) + sum(c.n) over (order by c.duration_ms rows unbounded preceding) as upto
                     from analytics_refresh.duration_counts c
                     where c.cell = t.cell and c.duration_ms >= h.buckets[l.low_place] << 6
                       and c.duration_ms <= (h.buckets[l.high_place] << 6) + 63) w) v) d
@@ -345,7 +345,7 @@ end
 $rebuild_start$;
 
 -- One step of the build; the caller commits between steps, or does not. Says what share is done, 1 at the end.
-create or replace function analytics_refresh.rebuild_step(chunk_rows integer default 1000000) returns double precision
+create or replace function analytics_refresh.rebuild_step(chunk_rows integer default 2500000) returns double precision
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set jit = off set work_mem = '128MB'
 as $rebuild_step$

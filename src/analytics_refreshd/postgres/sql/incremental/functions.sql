@@ -179,6 +179,30 @@ begin
 end
 $refresh$;
 
+-- name: caller_grants
+-- whoever could refresh without rights on our schema still can
+do $grants$
+declare
+    each_role text;
+begin
+    for each_role in
+        select distinct pg_get_userbyid(a.grantee)::text
+        from (
+            select (aclexplode(p.proacl)).grantee from pg_proc p
+            where p.pronamespace = {app_name}::regnamespace
+              and p.proname in ('refresh_action_analytics', 'refresh_action_analytics_view')
+            union all
+            select a.grantee from pg_class v, aclexplode(v.relacl) a
+            where v.relnamespace = {app_name}::regnamespace and v.relkind = 'm' and a.privilege_type = 'MAINTAIN'
+              and v.relname in ('action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
+                  'action_type_distribution')) a
+        where a.grantee <> 0 and not has_schema_privilege(a.grantee, 'analytics_refresh', 'USAGE')
+    loop
+        execute format('grant usage on schema analytics_refresh to %I', each_role);
+    end loop;
+end
+$grants$;
+
 -- name: drop
 drop function if exists analytics_refresh.view_checked(text), analytics_refresh.view_refreshed(text, bigint),
     analytics_refresh.view_due(text);
