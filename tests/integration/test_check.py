@@ -71,7 +71,7 @@ def test_H12_the_printed_grants_are_all_that_is_missing(dsn: str, connection: Co
         pytest.skip("before PostgreSQL 17 there is no MAINTAIN to grant")
     if mode == "incremental":
         incremental.install(connection)
-        connection.execute("revoke execute on all functions in schema public, analytics_refresh from public")
+        connection.execute("revoke execute on all functions in schema public from public")
     poor = make_conninfo(dsn, user=role)
     pasted: list[str] = []
     for _ in range(6):

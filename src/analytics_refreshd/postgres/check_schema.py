@@ -20,6 +20,7 @@ _RIGHTS = {
     "pauses": ("SELECT", "INSERT", "UPDATE"),
 }
 _INCREMENTAL_RIGHTS = {"incremental": ("SELECT",), "deltas": ("SELECT",), "rebuild_marks": ("SELECT",)}
+_STATE_CALLS = "analytics_refresh.capture_now("
 _MIGRATE = "run `analytics-refreshd migrate`"
 
 
@@ -93,7 +94,11 @@ def _incremental(connection: BoundedConnection, role: str) -> Iterator[Finding]:
     lacking, _ = _missing(connection, _INCREMENTAL_RIGHTS)
     for table, privileges in lacking.items():
         yield warning("incremental", *_grant(table, privileges, role))
-    if lacking:
+    uncallable = connection.execute(blocks("check.sql")["uncallable"], {"sources": [_STATE_CALLS]}).fetchall()
+    for (signature,) in uncallable:
+        grant = f"GRANT EXECUTE ON FUNCTION {signature} TO {role};"
+        yield warning("incremental", f"no EXECUTE on {signature}: the backlog stays unknown", grant)
+    if lacking or uncallable:
         return
     found = state(connection)
     for table in found.uncaptured:
