@@ -9,12 +9,12 @@ from analytics_refreshd.postgres.sqlfiles import blocks
 def pause(session: Session, length: timedelta, reason: str) -> datetime:
     """Suspend refreshes for `length`; returns when that ends. Raises DatabaseFault."""
     values = {"length": length, "reason": reason}
-    row = session.run(lambda connection: connection.execute(blocks("pauses.sql")["pause"], values).fetchone())
-    ends_at: datetime = row[0] if row else datetime.min
-    return ends_at
+    ((ends_at,),) = session.run(lambda connection: connection.execute(blocks("pauses.sql")["pause"], values).fetchall())
+    until: datetime = ends_at
+    return until
 
 
 def resume(session: Session) -> int:
     """End every pause in force; returns how many there were. Raises DatabaseFault."""
-    row = session.run(lambda connection: connection.execute(blocks("pauses.sql")["resume"]).fetchone())
-    return int(row[0]) if row else 0
+    ((ended,),) = session.run(lambda connection: connection.execute(blocks("pauses.sql")["resume"]).fetchall())
+    return int(ended)
