@@ -207,7 +207,7 @@ def test_the_sparkline_marks_failures_slow_runs_and_the_limit() -> None:
         run_at(1, NOW - timedelta(minutes=15), seconds=0.05),
     ]
     spark = shown(healthy(runs=tuple(runs), views=(view_state(VIEWS[0], runs),)))["views"][0]["spark"]
-    assert dict(spark["paths"]) == {"ok": "M0 30V28h10V30z", "failed": "M12 0v30", "slow": "M15 30V0h5V30z"}
+    assert dict(spark["paths"]) == {"ok": "M280 30V28h10V30z", "failed": "M292 0v30", "slow": "M295 30V0h5V30z"}
     assert spark["limit"] == 15
     assert spark["label"] == "Last 4 runs: median 50 ms, longest 20 s, limit 5.0 s, 1 failed"
 

@@ -95,7 +95,7 @@ _DELIVERY = (
     Field("tries", "count", "attempts made"),
 )
 _CONFIG = Field("config", "object", "every setting in force, without secrets")
-_EPOCH = Field("epoch", "count", "counts this process's terms as leader")
+_EPOCH = Field("epoch", "count", "the term as leader; later ones are greater")
 
 FIELDS: Mapping[Event, tuple[Field, ...]] = {
     Event.ALERT_DELIVERED: (

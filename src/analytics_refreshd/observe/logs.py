@@ -217,8 +217,10 @@ def _lead_libraries_into(log: JsonLog) -> None:
 
 def plain(value: object, limit: int = LIMIT_BYTES, depth: int = _DEPTH) -> object:
     """The value as JSON has it: numbers finite or None, times in UTC as RFC 3339, strings of at most `limit` bytes."""
-    if value is None or isinstance(value, bool):
+    if value is None or value is True or value is False:
         return value
+    if type(value) is str:
+        return _cut(value, limit)
     if isinstance(value, Enum):
         return plain(value.value, limit, depth)
     if isinstance(value, int):
@@ -247,12 +249,16 @@ def _plain_collection(value: object, limit: int, depth: int) -> object:
         value = {item.name: getattr(value, item.name) for item in fields(value)}
     if isinstance(value, Mapping):
         pairs = list(value.items())[:_ITEMS]
-        return {_cut(str(plain(key, limit, 0)), limit): plain(item, limit, depth - 1) for key, item in pairs}
+        return {_key(key, limit): plain(item, limit, depth - 1) for key, item in pairs}
     if isinstance(value, Set):
         value = sorted(value, key=str)
     if isinstance(value, list | tuple):
         return [plain(item, limit, depth - 1) for item in value[:_ITEMS]]
     return _cut(str(value), limit)
+
+
+def _key(key: object, limit: int) -> str:
+    return key if type(key) is str and len(key) < 40 else _cut(str(plain(key, limit, 0)), limit)
 
 
 def rfc3339(at: datetime) -> str:

@@ -12,6 +12,7 @@ from analytics_refreshd.observe import reading
 
 _SILENT_SECONDS = 90.0
 _SCHEDULER_SECONDS = 30.0
+_LONG_RUN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def _now(state: ServiceState, monotonic: float) -> list[Notice]:
         text = f"A refresh{what} has been running for {seconds_in_words(elapsed)}"
         if progress.blocker is not None:
             found.append(Notice("warn", f"{text} and {blocked_by(progress.blocker, progress.waiting_seconds)}."))
-        else:
+        elif elapsed >= _LONG_RUN_SECONDS:
             found.append(Notice("info", f"{text}."))
     return found
 

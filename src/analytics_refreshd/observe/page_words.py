@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
+from analytics_refreshd.observe.status_json import RECENT
 from analytics_refreshd.observe.timeline import STATES
 
 _TONE = {"fresh": "good", "late": "warn", "stale": "bad", "unknown": "bad"}
@@ -236,17 +237,18 @@ def _spark(view: Mapping[str, Any]) -> dict[str, Any] | None:
     failed = [number for number, point in enumerate(recent) if not point["success"]]
     bars = [0 if point["duration_seconds"] is None else _height(point["duration_seconds"], longest) for point in recent]
     over = [point["success"] and (point["duration_seconds"] or 0.0) > slow for point in recent]
+    columns = list(zip(bars, over, strict=True))
+    # A young view's bars begin in the middle, so that all views' bars are equally wide.
+    left = [0] * (RECENT - len(recent))
     paths = {
-        "ok": _steps(
-            [0 if late or at in failed else bar for at, (bar, late) in enumerate(zip(bars, over, strict=True))]
-        ),
-        "slow": _steps([bar if late else 0 for bar, late in zip(bars, over, strict=True)]),
-        "failed": "".join(f"M{number * _SPARK_STEP + 2} 0v{_SPARK_HEIGHT}" for number in failed),
+        "ok": _steps([*left, *(0 if late or at in failed else bar for at, (bar, late) in enumerate(columns))]),
+        "slow": _steps([*left, *(bar if late else 0 for bar, late in columns)]),
+        "failed": "".join(f"M{(len(left) + at) * _SPARK_STEP + 2} 0v{_SPARK_HEIGHT}" for at in failed),
     }
     label = f"Last {len(recent)} runs: median {seconds_in_words(usual)}, "
     label += f"longest {seconds_in_words(max(durations, default=None))}, limit {seconds_in_words(slow)}, "
     return {
-        "width": len(recent) * _SPARK_STEP,
+        "width": RECENT * _SPARK_STEP,
         "limit": _SPARK_HEIGHT - _height(slow, longest),
         "paths": [(name, path) for name, path in paths.items() if path],
         "label": f"{label}{len(failed)} failed",

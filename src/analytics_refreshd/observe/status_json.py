@@ -15,15 +15,22 @@ from analytics_refreshd.observe.logs import plain
 from analytics_refreshd.observe.notices import headline, notices
 from analytics_refreshd.observe.timeline import Timeline, timeline
 
-_RECENT = 60
+RECENT = 60
+"""How many past runs of a view are shown."""
+
 _READ_CHARACTERS = 4096
 """Of an error text of megabytes only the beginning is looked at; a kilobyte of it is shown."""
 
 
 def render_status(state: ServiceState, monotonic: float) -> bytes:
     """The body of `/status.json`; see deploy/guides/status-json.md."""
-    document = plain(picture(state, monotonic), depth=12)
-    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    document = picture(state, monotonic)
+    try:
+        text = json.dumps(document, default=plain, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        # A number that JSON lacks: the slower way finds it and writes null.
+        text = json.dumps(plain(document, depth=12), allow_nan=False, separators=(",", ":"))
+    return text.encode() + b"\n"
 
 
 def picture(state: ServiceState, monotonic: float) -> dict[str, Any]:
@@ -40,7 +47,7 @@ def picture(state: ServiceState, monotonic: float) -> dict[str, Any]:
         "mode": state.mode,
         "isolation": state.isolation,
         "headline": {"level": head.level, "text": head.text},
-        "notices": [{"level": notice.level, "text": notice.text} for notice in notices(state, monotonic)],
+        "notices": [{"level": notice.level, "text": _text(notice.text)} for notice in notices(state, monotonic)],
         "interval_seconds": state.limits.interval_seconds,
         "next_run_at": state.next_run_at,
         "evaluated_seconds_ago": (
@@ -129,7 +136,7 @@ def _rates(state: ServiceState) -> dict[str, Any]:
 
 def _view(state: ServiceState, view: ViewState, monotonic: float) -> dict[str, Any]:
     # `recent` is read oldest first, whichever way it came.
-    points = sorted(view.recent, key=lambda point: point.started_at)[-_RECENT:]
+    points = sorted(view.recent, key=lambda point: point.started_at)[-RECENT:]
     durations = [
         seconds for point in points if point.success and (seconds := _finite(point.duration_seconds)) is not None
     ]
