@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -75,18 +75,25 @@ class Data:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an approximated figure may be: between the bounds, and close to the exact one if `tight`."""
+    """What an approximated figure may be: the weighted mean it is said to be, and within the bound that is stated.
+
+    That is between `low` and `high`, and within a cent of the exact one if `tight`.
+    """
 
     exact: Decimal | None
     low: Decimal | None
     high: Decimal | None
     tight: bool
+    weighted: Decimal | None
 
     def __eq__(self, other: object) -> bool:
         if self.exact is None or not isinstance(other, Decimal):
             return self.exact is None and other is None
         assert self.low is not None
         assert self.high is not None
+        assert self.weighted is not None
+        if abs(other - self.weighted) > CENT:
+            return False
         if self.tight and abs(other - self.exact) > CENT:
             return False
         return self.low - CENT <= other <= self.high + CENT
@@ -165,14 +172,20 @@ def week_of(at: datetime) -> datetime:
     return day_of(at) - timedelta(days=at.weekday())
 
 
+def weighted(cells: list[tuple[Decimal | None, int]]) -> Decimal | None:
+    """The mean of the cells that have a figure, weighted by their executions."""
+    known = [(Fraction(figure), count) for figure, count in cells if figure is not None]
+    total = sum(count for _, count in known)
+    return rounded(sum((figure * count for figure, count in known), Fraction(0)) / total) if known else None
+
+
 def average(rows: list[Action], key: Callable[[Action], object]) -> Estimate:
     """An average weighted by executions: bounded by the averages of the cells it is made from."""
-    cells = [mean(durations(cell)) for cell in grouped(rows, key).values()]
-    known = [cell for cell in cells if cell is not None]
-    if not known:
-        return Estimate(None, None, None, True)
+    cells = [(mean(durations(group)), len(group)) for group in grouped(rows, key).values()]
+    known = [figure for figure, _ in cells if figure is not None]
     tight = all(row.duration_ms is not None for row in rows)
-    return Estimate(mean(durations(rows)), min(known), max(known), tight)
+    low, high = min(known, default=None), max(known, default=None)
+    return Estimate(mean(durations(rows)), low, high, tight, weighted(cells))
 
 
 def cell(row: Action) -> object:
@@ -459,9 +472,9 @@ def summary(data: Data, now: datetime, p: P) -> list[Row]:
     found = data.between(since, until)
     values = durations(found)
     low, high = min(values, default=None), max(values, default=None)
-    p95 = Estimate(percentile(values, 0.95), None, None, False)
-    if low is not None and high is not None:
-        p95 = replace(p95, low=Decimal(low), high=Decimal(high))
+    cells = [(percentile(durations(group), 0.95), len(group)) for group in grouped(found, cell).values()]
+    bounds = (Decimal(low), Decimal(high)) if low is not None and high is not None else (None, None)
+    p95 = Estimate(percentile(values, 0.95), *bounds, False, weighted(cells))
     latest = [last(rows) for rows in by_trigger(data).values()]
     active = sum(at is not None and since <= at < until for at in latest)
     return [(*counts(found), average(found, cell), p95, low, high, retries(found), active)]
