@@ -259,19 +259,59 @@ def test_pause_suspends_and_always_ends(dsn: str, connection: Connection) -> Non
     assert value(connection, "select count(*) from analytics_refresh.runs where reason = 'paused'") >= 1
 
 
-def test_overlapping_slots_are_skipped_and_recorded(dsn: str, stretchable: Connection) -> None:
-    """A run over its slot never overlaps itself: the slot is skipped, counted, logged and in history."""
+def test_a_timeout_rolls_back_every_view(dsn: str, stretchable: Connection) -> None:
+    """A call that outlasts its time limit is a timeout: all four views rolled back, none refreshed."""
     stretch(stretchable, "recent_failures", 3.4)
-    with Daemon(
-        dsn,
-        **FAST,
-        refresh__lock_timeout="500ms",
-        refresh__statement_timeout="1900ms",
-        refresh__deadline="1950ms",
-    ) as daemon:
+    with Daemon(dsn, **FAST) as daemon:
         line = daemon.wait_for("refresh.finished")
-        assert line["outcome"] == "timeout"
+        assert (line["outcome"], line["sqlstate"]) == ("timeout", "57014")
         assert {view["reason"] for view in line["views"]} == {"rolled_back"}
+        assert daemon.stop() == 0
+
+
+def test_a_slot_behind_another_refresh_is_skipped_and_recorded(
+    dsn: str, aged: Connection, stretchable: Connection
+) -> None:
+    """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history."""
+    stretch(stretchable, "recent_failures", 5)
+    with Daemon(dsn, schedule__interval="5m", alerts__stale_for="0s") as daemon:
+        eventually(lambda: refreshing(stretchable))
+        done = command(dsn, "refresh", "--format", "json")
+        assert (done.returncode, json.loads(done.stdout)["reason"]) == (0, "overlap")
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+        assert daemon.stop() == 0
+    assert value(stretchable, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
+
+
+def test_a_schema_one_version_newer_serves(dsn: str, connection: Connection) -> None:
+    """After a migration by a newer version, this one goes on: refreshes, writes history, reads alerts."""
+    connection.execute("insert into analytics_refresh.schema_version (version, name) values (9999, 'from the future')")
+    connection.execute("alter table analytics_refresh.runs add column novelty text not null default 'x'")
+    connection.execute("alter table analytics_refresh.view_results add column novelty integer")
+    connection.execute("alter table analytics_refresh.alerts add column novelty jsonb")
+    with Daemon(dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", count=2)
+        assert daemon.events("history.pending") == []
+        assert daemon.stop() == 0
+    assert value(connection, "select count(*) from analytics_refresh.runs where outcome = 'ok'") >= 2
+
+
+def test_a_killed_daemons_run_is_closed_as_abandoned(dsn: str, aged: Connection, stretchable: Connection) -> None:
+    """After kill -9 in mid-refresh the next daemon marks the running row unknown, reason abandoned."""
+    stretch(stretchable, "recent_failures", 60)
+    with Daemon(dsn, **LONG) as daemon:
+        eventually(lambda: value(stretchable, "select count(*) from analytics_refresh.runs where outcome is null"))
+        daemon.process.kill()
+        daemon.process.wait(10)
+    stretch(stretchable, "recent_failures")
+    eventually(lambda: not refreshing(stretchable))
+    with Daemon(dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+        eventually(
+            lambda: (
+                value(stretchable, "select reason from analytics_refresh.runs where outcome = 'unknown'") == "abandoned"
+            )
+        )
         assert daemon.stop() == 0
 
 
