@@ -192,6 +192,29 @@ def test_whoever_could_refresh_still_can(connection: Connection) -> None:
         connection.execute("drop owned by refresher_of_views; drop role refresher_of_views")
 
 
+def test_verification_needs_to_read_only(connection: Connection) -> None:
+    """A role that reads table and rollups, and may record the result, verifies; with less it is told what lacks."""
+    connection.execute("create role auditor_of_views")
+    try:
+        incremental.install(connection)
+        connection.execute("grant usage on schema analytics_refresh to auditor_of_views")
+        connection.execute("grant select on all tables in schema analytics_refresh to auditor_of_views")
+        connection.execute(
+            "grant update (verified_at, verified_ok, verified_differences) on analytics_refresh.incremental"
+            " to auditor_of_views"
+        )
+        connection.execute("set role auditor_of_views")
+        with pytest.raises(MigrationError, match="permission denied for table action_results"):
+            verify(connection)
+        connection.execute("reset role; grant select on action_results to auditor_of_views; set role auditor_of_views")
+        assert verify(connection).ok
+        connection.execute("reset role")
+        assert incremental.state(connection).verified_ok
+    finally:
+        connection.execute("reset role")
+        connection.execute("drop owned by auditor_of_views; drop role auditor_of_views")
+
+
 def test_installing_again_leaves_views_with_dependents_alone(connection: Connection) -> None:
     """Renewing the capture does not replace views, so what depends on one does not stand in the way."""
     incremental.install(connection)

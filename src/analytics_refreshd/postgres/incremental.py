@@ -8,7 +8,6 @@ built in steps, views and functions replaced in one transaction. Until that last
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from threading import Event
 from typing import Any
 
@@ -17,24 +16,26 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from analytics_refreshd.core.errors import MigrationError
-from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.definitions import FUNCTIONS, OUR_SCHEMA, Definitions
 from analytics_refreshd.postgres.incremental_checks import (
     SourceTable,
+    failures_named,
     installed_for,
     refuse,
     source_tables,
 )
 from analytics_refreshd.postgres.incremental_sql import Commands, block
+from analytics_refreshd.postgres.incremental_state import IncrementalState, is_installed, state
 from analytics_refreshd.postgres.incremental_views import replace_views
 from analytics_refreshd.postgres.steps import command
 
 Connection = psycopg.Connection[Any]
 
+__all__ = ["IncrementalState", "Progress", "install", "rebuild", "state", "uninstall_to_plain"]
+
 # a queued CREATE TRIGGER makes every later writer wait with it: ask briefly, and again
 _LOCK_ATTEMPTS = 60
 _LOCK_PAUSE_SECONDS = 1.0
-_BACKLOG_COUNTED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +44,6 @@ class Progress:
 
     doing: str
     share: float
-
-
-@dataclass(frozen=True, slots=True)
-class IncrementalState:
-    """What `state` found. `delta_rows` counts to 1,000,000 at most; times are the server's.
-
-    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables below
-    `action_results` without capture triggers: changes made to them by name are missed until `install` ran again.
-    """
-
-    mode: str
-    delta_rows: int | None = None
-    built: bool = False
-    built_at: datetime | None = None
-    build_reason: str | None = None
-    rebuild_reason: str | None = None
-    folded_at: datetime | None = None
-    fold_seconds: float | None = None
-    rows_folded: int | None = None
-    verified_at: datetime | None = None
-    verified_ok: bool | None = None
-    verified_differences: int | None = None
-    uncaptured: tuple[str, ...] = ()
 
 
 def _ignore(progress: Progress) -> None:
@@ -123,7 +101,7 @@ def uninstall_to_plain(
             report(Progress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
             _briefly(connection, _drop_triggers, table)
             _drop_failure_index(connection, table)
-        if _exists(connection):
+        if is_installed(connection):
             with _transaction(connection):
                 for each in commands.dropped():
                     connection.execute(each)
@@ -144,40 +122,13 @@ def rebuild(
     incremental mode.
     """
     report = progress or _ignore
-    if not _exists(connection):
-        raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
-    if reason is not None:
-        with _transaction(connection):
-            connection.execute(block("install", "mark", reason=sql.Literal(reason)))
-    return _build(connection, report)
-
-
-def state(connection: Connection) -> IncrementalState:
-    """Mode, backlog, builds and last verification: a few index and catalog look-ups. `plain` where nothing is ours."""
-    ours, incremental = connection.execute(block("install", "exists")).fetchone() or (False, False)
-    row = connection.execute(block("install", "mode")).fetchone() if ours else None
-    mode = str(row[0]) if row else "plain"
-    if not incremental:
-        return IncrementalState(mode)
-    pending = connection.execute(block("install", "pending", limit=sql.Literal(_BACKLOG_COUNTED))).fetchone()
-    found = connection.execute(block("install", "state")).fetchone()
-    if found is None or pending is None:
-        return IncrementalState(mode)
-    return IncrementalState(
-        mode=mode,
-        delta_rows=int(pending[0]),
-        built=bool(found[0]),
-        build_reason=found[1],
-        built_at=found[2],
-        folded_at=found[3],
-        fold_seconds=None if found[4] is None else found[4] / 1000,
-        rows_folded=found[5],
-        verified_at=found[6],
-        verified_ok=found[7],
-        verified_differences=found[8],
-        rebuild_reason=found[9],
-        uncaptured=tuple(found[10]),
-    )
+    with failures_named():
+        if not is_installed(connection):
+            raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
+        if reason is not None:
+            with _transaction(connection):
+                connection.execute(block("install", "mark", reason=sql.Literal(reason)))
+        return _build(connection, report)
 
 
 def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, Commands]:
@@ -185,18 +136,13 @@ def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, 
     return definitions, Commands(definitions)
 
 
-def _exists(connection: Connection) -> bool:
-    row = connection.execute(block("install", "exists")).fetchone()
-    return bool(row and row[1])
-
-
 @contextmanager
 def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
     """Hold the migration lock over several transactions; gives the mode found."""
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
         raise ValueError("the incremental mode needs an idle connection in autocommit mode")
-    limit = connection.execute(block("install", "statement_timeout")).fetchone() or ("0",)
-    try:
+    with failures_named():
+        limit = connection.execute(block("install", "statement_timeout")).fetchone() or ("0",)
         connection.execute(block("install", "set_statement_timeout"), ["0"])
         row = connection.execute(block("install", "lock")).fetchone()
         if not row or not row[0]:
@@ -207,9 +153,6 @@ def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
             if not connection.closed:
                 connection.execute(block("install", "unlock"))
                 connection.execute(block("install", "set_statement_timeout"), list(limit))
-    except psycopg.Error as error:
-        message = redact_error(error.diag.message_primary or str(error))
-        raise MigrationError(f"{message} ({error.sqlstate}); run the same command again to go on") from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Why the incremental mode cannot be exact in a database, found before anything is changed."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.definitions import OUR_SCHEMA
 from analytics_refreshd.postgres.incremental_sql import Commands, block
 from analytics_refreshd.postgres.installed import Catalog, Installation
@@ -61,8 +63,22 @@ def source_tables(connection: Connection, commands: Commands) -> list[SourceTabl
     return [SourceTable(*row) for row in rows]
 
 
-def installed_for(connection: Connection, app_schema: str) -> Installation:
-    """What `migrate` installed. Raises MigrationError where it has not run for this schema."""
+@contextmanager
+def failures_named() -> Iterator[None]:
+    """What the server refuses becomes a MigrationError; every command here can be repeated."""
+    try:
+        yield
+    except psycopg.Error as error:
+        message = redact_error(error.diag.message_primary or str(error))
+        state = f" ({error.sqlstate})" if error.sqlstate else ""
+        raise MigrationError(f"{message}{state}; mend it, then run the same command again to go on") from error
+
+
+def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Installation:
+    """What `migrate` installed. Raises MigrationError where it has not run for this schema.
+
+    `to_change`: also where the role does not own our schema.
+    """
     catalog = Catalog(connection, app_schema)
     found = catalog.privileges()
     installation = catalog.installation() if found.reads_version else None
@@ -73,7 +89,7 @@ def installed_for(connection: Connection, app_schema: str) -> Installation:
             f"this database is installed for schema {installation.app_schema}, not {app_schema}: "
             f"set [database] schema to {installation.app_schema}"
         )
-    if not found.owns_ours:
+    if to_change and not found.owns_ours:
         raise MigrationError(
             f"role {found.role} does not own schema {OUR_SCHEMA}: run this as {found.ours_owner} or a superuser"
         )

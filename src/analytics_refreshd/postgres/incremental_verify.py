@@ -11,7 +11,7 @@ from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.definitions import Definitions
 from analytics_refreshd.postgres.incremental import state
-from analytics_refreshd.postgres.incremental_checks import installed_for
+from analytics_refreshd.postgres.incremental_checks import failures_named, installed_for
 from analytics_refreshd.postgres.incremental_sql import Commands, block, plain_query
 
 Connection = psycopg.Connection[Any]
@@ -56,9 +56,15 @@ def verify(connection: Connection, app_schema: str = "public", *, first: int = 5
 
     Takes as long as a plain refresh, and keeps nobody waiting but for the fold at its start. Where a rebuild is due,
     it includes that rebuild. Rows named in `first` may hold personal data. Raises MigrationError outside the
-    incremental mode, and where other sessions fold so often that no snapshot can be had.
+    incremental mode, where rights are missing, and where others fold so often that no snapshot can be had.
     """
-    if installed_for(connection, app_schema).mode != "incremental" or not state(connection).built:
+    with failures_named():
+        return _verify(connection, app_schema, first)
+
+
+def _verify(connection: Connection, app_schema: str, first: int) -> VerifyReport:
+    mode = installed_for(connection, app_schema, to_change=False).mode
+    if mode != "incremental" or not state(connection).built:
         raise MigrationError("the views are plain, or their rollups are not built: there is nothing to verify")
     definitions = Definitions(app_schema, connection.info.server_version)
     pause = Event()

@@ -60,7 +60,7 @@ begin atomic
 end;
 
 revoke execute on function analytics_refresh.capture_insert(), analytics_refresh.capture_update(),
-    analytics_refresh.capture_delete(), analytics_refresh.capture_truncate(), analytics_refresh.capture_now() from public;
+    analytics_refresh.capture_delete(), analytics_refresh.capture_truncate() from public;
 comment on function analytics_refresh.capture_insert() is 'Appends the inserted rows to deltas.';
 comment on function analytics_refresh.capture_update() is 'Appends the old and the new rows of an update to deltas.';
 comment on function analytics_refresh.capture_delete() is 'Appends the deleted rows to deltas.';

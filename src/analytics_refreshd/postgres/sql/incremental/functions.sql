@@ -180,7 +180,7 @@ end
 $refresh$;
 
 -- name: caller_grants
--- whoever could refresh without rights on our schema still can
+-- whoever could refresh without rights on our schema still can, and sees the state
 do $grants$
 declare
     each_role text;
@@ -196,9 +196,11 @@ begin
             where v.relnamespace = {app_name}::regnamespace and v.relkind = 'm' and a.privilege_type = 'MAINTAIN'
               and v.relname in ('action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
                   'action_type_distribution')) a
-        where a.grantee <> 0 and not has_schema_privilege(a.grantee, 'analytics_refresh', 'USAGE')
+        where a.grantee <> 0
     loop
         execute format('grant usage on schema analytics_refresh to %I', each_role);
+        execute format('grant select on analytics_refresh.incremental, analytics_refresh.deltas, '
+            'analytics_refresh.rebuild_marks to %I', each_role);
     end loop;
 end
 $grants$;
