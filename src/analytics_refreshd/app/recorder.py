@@ -43,12 +43,15 @@ class Recorder:
             return False
         return True
 
-    def finish(self, run: Run) -> None:
-        """Write a finished or skipped run, after those that wait."""
+    def finish(self, run: Run, *, later: bool = False) -> None:
+        """Write a finished or skipped run, after those that wait; `later` where the database is known to be away."""
         self._memory.remember([run])
         with self._lock:
-            self._waiting.append(run)
-        self.flush()
+            self._waiting.append(replace(run, clock="daemon") if later else run)
+        if later:
+            self._keep()
+        else:
+            self.flush()
 
     def flush(self) -> None:
         """Write what waits, oldest first, until one write fails."""
@@ -82,6 +85,11 @@ class Recorder:
     def pending(self) -> int:
         """How many runs wait."""
         return len(self._waiting)
+
+    def _keep(self) -> None:
+        with self._lock:
+            self._trim()
+            self._memory.update(history_pending=len(self._waiting))
 
     def _trim(self) -> None:
         while len(self._waiting) > self._capacity:

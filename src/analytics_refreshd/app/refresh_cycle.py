@@ -14,7 +14,7 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.guards import guard
 from analytics_refreshd.core.judging import Judgement, judge_fault, judge_reports
@@ -117,9 +117,13 @@ class RefreshCycle:
                 repeated=count,
                 run_id=run.run_id,
             )
-        self._recorder.finish(run)
+        self._record(run)
         self._metrics.run_finished(run)
         return run
+
+    def _record(self, run: Run) -> None:
+        """Write `run`; where the database is away the evaluation does so when it is back. A command has no later."""
+        self._recorder.finish(run, later=self._health.down and run.origin is Origin.SCHEDULE)
 
     # -- the cycle -------------------------------------------------------------------------------------------
 
@@ -158,7 +162,8 @@ class RefreshCycle:
         )
         self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=scheduled_at)
         self._notifier.cycle("start", run)
-        self._recorder.begin(run)
+        if not self._health.down:
+            self._recorder.begin(run)
         try:
             finished = self._attempts(run, began_monotonic)
         finally:
@@ -166,7 +171,7 @@ class RefreshCycle:
         if finished.outcome is Outcome.SKIPPED:
             self._metrics.slot_skipped(finished.reason or Reason.OVERLAP)
         self._tell(finished)
-        self._recorder.finish(finished)
+        self._record(finished)
         self._metrics.run_finished(finished)
         self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
         self._notifier.cycle("success" if finished.outcome is Outcome.OK else "fail", finished)
@@ -197,9 +202,14 @@ class RefreshCycle:
         slot_ends = began_monotonic + self._slot_seconds(run.started_at, run.scheduled_at)
         attempts = 0
         watch = self._new_watch()
+        unsettled: DatabaseFault | None = None
 
         def once() -> RefreshReply:
-            nonlocal attempts, watch
+            nonlocal attempts, watch, unsettled
+            if self._lost_leadership.is_set():
+                raise DatabaseFault(
+                    "this replica no longer leads", error_class=ErrorClass.CANCELLED, reason=Reason.NOT_LEADER
+                )
             attempts += 1
             watch = self._new_watch()
 
@@ -209,6 +219,10 @@ class RefreshCycle:
 
             try:
                 return self._refresher.refresh(run.run_id, started)
+            except DatabaseFault as fault:
+                if fault.committing:
+                    unsettled = fault
+                raise
             finally:
                 self.watching.end()
 
@@ -225,13 +239,17 @@ class RefreshCycle:
         )
         try:
             reply = retrying(once)
+            self._believe()
         except DatabaseFault as fault:
             self._health.failed(fault)
             total = self._clock.monotonic() - began_monotonic
             if fault.reason is Reason.OVERLAP:
                 judgement = Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
             else:
-                judgement = judge_fault(self.settings.views, fault, cancelled=self._cancelled())
+                # a COMMIT whose answer was lost may have refreshed everything, whatever became of later attempts
+                judgement = judge_fault(self.settings.views, unsettled or fault, cancelled=self._cancelled())
+                if judgement.outcome is Outcome.CANCELLED and not self._stop.is_set():
+                    judgement = replace(judgement, reason=Reason.NOT_LEADER)
         else:
             self._health.answered()
             total = self._clock.monotonic() - began_monotonic
@@ -250,6 +268,23 @@ class RefreshCycle:
             views=judgement.views,
             blockers=watch.blockers,
         )
+
+    def _believe(self) -> None:
+        """Ask again where other sessions of ours were lost meanwhile: a backend may outlive its postmaster, and what
+        it says to have committed is true only if the server still serves. Raises DatabaseFault: nobody knows."""
+        if not self._health.down and not self._lost_leadership.is_set():
+            return
+        try:
+            self._status.pause()
+        except DatabaseFault as fault:
+            if fault.error_class not in (ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY):
+                return
+            raise DatabaseFault(
+                f"the refresh's session reported success, and the server was gone: {fault.message}",
+                error_class=ErrorClass.CONN_LOST,
+                reason=Reason.CONN_LOST,
+                committing=True,
+            ) from None
 
     def _new_watch(self) -> LockWatch:
         return LockWatch(self.settings.views, self._log, self._memory, self._clock)

@@ -1,0 +1,201 @@
+"""What the fault tests share: limits scaled to seconds, one-line questions to the database, a server to be broken."""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.migrate import migrate
+from tests.conftest import create_application
+from tests.support import installs
+from tests.support.daemon import Daemon
+from tests.support.postgres import Server
+
+Connection = psycopg.Connection[Any]
+
+FAST = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
+"""A cycle every two seconds; every other limit follows from that."""
+SLOT = {"schedule__interval": "30s", "alerts__evaluate_every": "1s"}
+"""One long slot: a run at the start where the views are old, room for retries, and no second run during the test."""
+
+
+def value(connection: Connection, statement: LiteralString, *values: object) -> Any:
+    """The first column of the first row, None without one."""
+    row = connection.execute(statement, values or None).fetchone()
+    return row[0] if row else None
+
+
+def age_views(connection: Connection) -> None:
+    """Make the views a day old, so that a new leader refreshes at once."""
+    connection.execute(
+        "update analytics_refresh.last_refresh set last_success_at = now() - interval '1 day',"
+        " last_checked_at = now() - interval '1 day'"
+    )
+
+
+def sleeper(connection: Connection) -> int | None:
+    """The backend of this database that waits in pg_sleep, as a stretched view does."""
+    found = value(
+        connection,
+        "select pid from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'",
+    )
+    return int(found) if found is not None else None
+
+
+def refreshes_under_way(connection: Connection) -> int:
+    """How many backends of this database work on a refresh at this moment."""
+    return int(
+        value(
+            connection,
+            "select count(*) from pg_stat_activity where datname = current_database() and state = 'active'"
+            " and pid <> pg_backend_pid() and query ilike '%refresh_action_analytics%'",
+        )
+    )
+
+
+def our_sessions(connection: Connection) -> int:
+    """How many sessions our daemons have on this database."""
+    return int(
+        value(
+            connection,
+            "select count(*) from pg_stat_activity where datname = current_database()"
+            " and application_name like 'analytics-refreshd/%'",
+        )
+    )
+
+
+def end_our_sessions(connection: Connection) -> None:
+    """Terminate every session of our daemons on this database."""
+    connection.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database()"
+        " and application_name like 'analytics-refreshd/%'"
+    )
+
+
+def act(connection: Connection, identity: str, status: str = "failed") -> None:
+    """Add one action to the application's log."""
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status) values (%s, 'j', 'rest', %s)", (identity, status)
+    )
+
+
+def fired(daemon: Daemon, alert: str, view: str | None = None, *, within: float = 30.0) -> dict[str, Any]:
+    """Wait until `alert` fires, for `view` if one is given; returns the log line."""
+    return daemon.wait_for(
+        "alert.firing",
+        lambda line: line["alert"] == alert and (view is None or line.get("view") == view),
+        within=within,
+    )
+
+
+def alerts_of(daemon: Daemon, *names: str) -> list[dict[str, Any]]:
+    """The lines of firing alerts with one of `names`."""
+    return [line for line in daemon.events("alert.firing") if line["alert"] in names]
+
+
+def result_of(line: dict[str, Any], view: str) -> dict[str, Any]:
+    """A view's part of a canonical line."""
+    (found,) = [part for part in line["views"] if part["view"] == view]
+    assert isinstance(found, dict)
+    return found
+
+
+@contextmanager
+def least_role(connection: Connection, app: str = "public") -> Iterator[str]:
+    """A role with exactly what deploy/sql/grants.sql gives the daemon's; gone at the end."""
+    with installs.temporary_role(connection) as name:
+        relations = sql.SQL(", ").join(sql.Identifier(app, view) for view in VIEWS)
+        functions = sql.SQL(
+            "{app}.refresh_action_analytics(), {app}.refresh_action_analytics_view(text),"
+            " {app}.get_analytics_refresh_status()"
+        ).format(app=sql.Identifier(app))
+        for statement in (
+            "revoke execute on function {functions} from public",
+            "revoke usage, create on schema {app} from public",
+            "grant usage on schema {app}, analytics_refresh to {role}",
+            "grant execute on function {functions} to {role}",
+            "grant select, maintain on {relations} to {role}",
+            "grant select, insert, update, delete on all tables in schema analytics_refresh to {role}",
+        ):
+            connection.execute(
+                sql.SQL(statement).format(
+                    app=sql.Identifier(app), role=sql.Identifier(name), relations=relations, functions=functions
+                )
+            )
+        try:
+            yield name
+        finally:
+            connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = %s", (name,)
+            )
+
+
+def as_role(dsn: str, role: str) -> str:
+    """The URL with another user."""
+    return psycopg.conninfo.make_conninfo(dsn, user=role)
+
+
+class Terminator:
+    """Terminates every backend that waits in pg_sleep in this database, as long as the context lasts."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._stop = threading.Event()
+        self.count = 0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> "Terminator":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _work(self) -> None:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            while not self._stop.wait(0.05):
+                pid = sleeper(connection)
+                if pid is not None and value(connection, "select pg_terminate_backend(%s, 5000)", pid):
+                    self.count += 1
+
+
+class Fragile:
+    """A server of the test's own to stop, kill and freeze, with one migrated database whose views can be stretched.
+
+    Made from scratch, or as a copy of another one that is stopped.
+    """
+
+    def __init__(self, original: "Fragile | None" = None) -> None:
+        self.server = Server()
+        if original is None:
+            self._prepare()
+        else:
+            subprocess.run(["cp", "-a", str(original.server.data), str(self.server.data)], check=True)
+
+    @property
+    def dsn(self) -> str:
+        """The migrated database, as superuser."""
+        return self.server.dsn()
+
+    def connect(self) -> Connection:
+        """An autocommit superuser connection."""
+        return psycopg.connect(self.dsn, autocommit=True)
+
+    def destroy(self) -> None:
+        """Wake what is stopped, then remove everything."""
+        self.server.destroy()
+
+    def _prepare(self) -> None:
+        self.server.start()
+        create_application(self.dsn)
+        with self.connect() as connection:
+            migrate(connection, app_schema="public")
+            installs.make_stretchable(connection)
+            age_views(connection)
+        self.server.stop()
