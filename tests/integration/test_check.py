@@ -99,8 +99,12 @@ def test_each_missing_right_names_its_grant(dsn: str, connection: Connection, ro
     assert f'GRANT SELECT ON "public"."recent_failures" TO "{role}";' in remedies
     assert f'GRANT EXECUTE ON FUNCTION "public"."refresh_action_analytics"() TO "{role}";' in remedies
     maintain = [remedy for remedy in remedies if remedy and "MAINTAIN" in remedy]
-    assert len(maintain) == 1
-    assert all(view in maintain[0] for view in VIEWS)
+    if connection.info.server_version < 170000:
+        # the functions act with their owner's rights there
+        assert maintain == []
+    else:
+        assert len(maintain) == 1
+        assert all(view in maintain[0] for view in VIEWS)
 
 
 @pytest.mark.parametrize(

@@ -448,7 +448,9 @@ def test_one_lost_backend_costs_one_view(dsn: str, connection: Connection) -> No
     with refresher(dsn, isolation="view", parallel=2) as refresh:
         running = Running(refresh)
         pid = eventually(
-            lambda: connection.execute("select pid from pg_stat_activity where wait_event = 'PgSleep'").fetchone()
+            lambda: connection.execute(
+                "select pid from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+            ).fetchone()
         )
         connection.execute("select pg_terminate_backend(%s)", pid)
         reply = running.join().reply

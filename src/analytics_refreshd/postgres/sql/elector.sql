@@ -1,14 +1,6 @@
 -- name: try_lock
--- pg_locks first: a session lock that is taken twice must be given back twice
-select case
-    when exists (
-        select from pg_catalog.pg_locks l
-        where l.locktype = 'advisory' and l.classid = 2583 and l.objid = 1 and l.objsubid = 2 and l.granted
-            and l.pid = pg_catalog.pg_backend_pid()
-            and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))
-    then true
-    else pg_catalog.pg_try_advisory_lock(2583, 1)
-end;
+-- only where `reading` showed no holder: a session lock that is taken twice must be given back twice
+select pg_catalog.pg_try_advisory_lock(2583, 1);
 
 -- name: reading
 select
