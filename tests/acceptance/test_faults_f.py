@@ -10,16 +10,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from socket import socket
+from typing import Any
 from uuid import UUID
 
 import pytest
 
+from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity, step
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits, Outcome, Reason
 from analytics_refreshd.core.rules import conditions
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
+from analytics_refreshd.postgres.alert_state import PostgresDeliveryStore
+from analytics_refreshd.postgres.connections import Connector
+from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.settings import ConnectionSettings
 from tests.support.alert_rules import aged, ago, run, situation
 from tests.support.receivers import Answer, Clock, Counts, Log, Receiver, Store, raw_server, receiver
 from tests.support.waiting import eventually
@@ -32,7 +38,7 @@ QUICK = DeliverySettings("shop", first_wait_seconds=0.01, longest_wait_seconds=0
 class Daemon:
     """A delivery with everything around it that a test looks at."""
 
-    def __init__(self, delivery: Delivery, clock: Clock, store: Store, log: Log, counts: Counts) -> None:
+    def __init__(self, delivery: Delivery, clock: Clock, store: Any, log: Log, counts: Counts) -> None:
         self.delivery = delivery
         self.clock = clock
         self.store = store
@@ -60,7 +66,7 @@ def daemon(
     *receivers: ReceiverSettings,
     settings: DeliverySettings = QUICK,
     clock: Clock | None = None,
-    store: Store | None = None,
+    store: Store | PostgresDeliveryStore | None = None,
 ) -> Iterator[Daemon]:
     """A running delivery, stopped at the end; no thread of it may be left then."""
     clock, store, log, counts = clock or Clock(), store or Store(), Log(), Counts()
@@ -243,23 +249,34 @@ def test_F06_a_restart_while_an_alert_fires_tells_nobody_twice_and_resolves() ->
         assert server.got[0].json["key"] == server.got[1].json["key"]
 
 
-def test_F07_a_new_leader_adopts_what_the_old_one_told() -> None:
+@pytest.fixture
+def database(dsn: str) -> Iterator[PostgresDeliveryStore]:
+    """The delivery store of a real database."""
+    connector = Connector(ConnectionSettings(name="shop", url=dsn))
+    session = Session(connector)
+    yield PostgresDeliveryStore(session)
+    session.close()
+    connector.stop()
+
+
+def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliveryStore) -> None:
     """Leadership moves there and back: one page, one resolution, one key."""
     with receiver() as server:
-        store, clock = Store(), Clock()
+        store, clock = database, Clock()
+        clock.wall = SystemClock().now()
         with (
             daemon(webhook(server.url), store=store, clock=clock) as one,
             daemon(webhook(server.url), store=store, clock=clock) as other,
         ):
             one.evaluate(alert("a"))
-            eventually(lambda: len(server.got) == 1)
+            eventually(lambda: len(store.load()) == 1)
             other.evaluate(alert("a"), alert("b"))
-            eventually(lambda: len(server.got) == 2)
+            eventually(lambda: len(store.load()) == 2)
             clock.pass_by(60.0)
             one.evaluate(alert("a"), alert("b"))
             one.evaluate(resolved(alert("a"), clock.now()), alert("b"))
             eventually(lambda: len(server.got) == 3)
-            eventually(lambda: len(store.records) == 3)
+            eventually(lambda: len(store.load()) == 3)
         assert told(server) == [("firing", "a"), ("firing", "b"), ("resolved", "a")]
 
 

@@ -170,7 +170,7 @@ class _Desk:
 
     def _plan_post(self, snapshot: _Snapshot) -> list[Message]:
         every = resend_seconds(self._settings)
-        late = self._posted_at is None or self._clock.monotonic() - self._posted_at >= every - 1.0
+        late = self._posted_at is None or self._clock.monotonic() - self._posted_at >= 0.9 * every
         on_the_way = self.lane.on_the_way()
         busy = {key for key, _ in on_the_way} & {item.key for item in (*snapshot.told, *snapshot.held)}
         return alertmanager.plan(

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -106,7 +108,7 @@ class Exchanger:
             return self._ask(request, url, host, port, tls=tls, until=until)
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(f"its certificate is not accepted: {error.verify_message}") from error
-        except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
+        except (OSError, HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
             if self._over or isinstance(error, TimeoutError) or time.monotonic() >= until:
                 raise Unreachable(f"no answer within {seconds:g} s") from error
             raise Unreachable(_reason(error)) from error
@@ -160,7 +162,7 @@ class Exchanger:
         connection.sock = self._socket
         headers = {"User-Agent": "analytics-refreshd", **request.headers}
         if url.auth:
-            headers |= make_headers(basic_auth=url.auth)
+            headers.setdefault("Authorization", make_headers(basic_auth=unquote(url.auth))["authorization"])
         try:
             connection.request(
                 "POST", url.request_uri, body=request.body, headers=headers, preload_content=False, decode_content=False
