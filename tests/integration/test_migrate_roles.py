@@ -130,10 +130,16 @@ def test_grants_for_readers(dsn: str, role: str, connection: Connection) -> None
     psql(dsn, "reader.sql", "-v", f"role={role}")
     with connect_as(dsn, role) as own:
         for view in VIEWS:
-            own.execute(f"select * from public.{view}")
+            if view != "recent_failures":
+                own.execute(f"select * from public.{view}")
+        own.execute("select id, action_type, executed_at from public.recent_failures")
         own.execute("select id, status from public.action_results")
         assert len(own.execute("select * from public.get_analytics_refresh_status()").fetchall()) == 4
-        for statement in ("select error_message from public.action_results", "delete from public.triggers"):
+        for statement in (
+            "select error_message from public.action_results",
+            "select error_message from public.recent_failures",
+            "delete from public.triggers",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 own.execute(statement)
 

@@ -1,31 +1,47 @@
 """After a refresh: how long the dashboards' queries take."""
 
+from collections.abc import Sequence
+
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.ports import Clock, Metrics
 from analytics_refreshd.postgres.queries import probe
+from analytics_refreshd.postgres.query_definition import Query
 from analytics_refreshd.postgres.query_files import Catalogue
 from analytics_refreshd.postgres.session import Session
 
 
-class Prober:
-    """Times the configured queries of the catalogue, read-only and within a budget; raises for an unknown name."""
-
-    def __init__(self, config: Config, session: Session, metrics: Metrics, memory: Memory, clock: Clock) -> None:
+def queries_to_probe(config: Config) -> list[Query]:
+    """The queries that `[queries] probes` names. Raises ConfigError, naming what is wrong."""
+    try:
         catalogue = Catalogue.load(config.queries.directory)
-        self._queries = [catalogue.get(name) for name in config.queries.probes]
-        self._budget_seconds = config.queries.probe_budget.total_seconds()
+        return [catalogue.get(name) for name in config.queries.probes]
+    except RefreshdError as error:
+        raise ConfigError([f"[queries] {error}"]) from error
+
+
+class Prober:
+    """Times queries of the catalogue, read-only and within a budget for all of them together."""
+
+    def __init__(
+        self,
+        queries: Sequence[Query],
+        budget_seconds: float,
+        *,
+        session: Session,
+        metrics: Metrics,
+        memory: Memory,
+        clock: Clock,
+    ) -> None:
+        self._queries = queries
+        self._budget_seconds = budget_seconds
         self._session = session
         self._metrics = metrics
         self._memory = memory
         self._clock = clock
+        self.endpoints = tuple(query.endpoint for query in queries)
         self.errors: dict[str, str] = {}
-
-    @property
-    def endpoints(self) -> tuple[str, ...]:
-        """The endpoints that are probed."""
-        return tuple(query.endpoint for query in self._queries)
 
     def run(self) -> None:
         """Probe once; a probe without an answer is left out of the metrics and noted in `errors`."""

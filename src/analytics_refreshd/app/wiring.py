@@ -9,7 +9,7 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.memory import Identity, Memory
-from analytics_refreshd.app.probing import Prober
+from analytics_refreshd.app.probing import Prober, queries_to_probe
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import CycleSettings, RefreshCycle, Watching
 from analytics_refreshd.app.vitals import Vitals
@@ -116,13 +116,14 @@ class Service:
         self.warnings = warnings
         self.clock = SystemClock()
         self.memory = new_memory(config, self.clock)
+        probed = queries_to_probe(config)
         replica = self.memory.identity.replica
         self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, replica)
         self.metrics = PrometheusMetrics(
             config.name,
             __version__,
             config.refresh.views,
-            endpoints=config.queries.probes,
+            endpoints=[query.endpoint for query in probed],
             receivers=tuple(config.receivers),
             log_lines_lost=lambda: self.log.lost,
         )
@@ -142,7 +143,14 @@ class Service:
             clock=self.clock,
         )
         self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
-        self.prober = Prober(config, self.session, self.metrics, self.memory, self.clock)
+        self.prober = Prober(
+            probed,
+            config.queries.probe_budget.total_seconds(),
+            session=self.session,
+            metrics=self.metrics,
+            memory=self.memory,
+            clock=self.clock,
+        )
         self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
         self.leader = PostgresLeader(self.connector)
         self.election = Election(
@@ -199,7 +207,7 @@ class Service:
         self.cycle.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
         self.log.set_level(config.log.level)
-        self.metrics.configure(config.refresh.views, config.queries.probes, tuple(config.receivers))
+        self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(config.receivers))
         self.memory.update(
             views=tuple(config.refresh.views), limits=config.limits(), isolation=config.refresh.isolation
         )

@@ -24,7 +24,7 @@ from analytics_refreshd.cli.common import (
     took,
 )
 from analytics_refreshd.cli.show import run_as_json
-from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.model import Outcome, Reason, Run
 
 
@@ -41,6 +41,8 @@ def run(context: typer.Context) -> int:
         return process.serve(
             config, reload=lambda: load_config(context), warnings=config.warnings(config_path(context))
         )
+    except ConfigError:
+        raise
     except RefreshdError as error:
         note(f"analytics-refreshd: {error}")
         return EXIT_INTERNAL

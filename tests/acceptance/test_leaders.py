@@ -1,0 +1,151 @@
+"""Two replicas on one database: one refreshes, the other takes over."""
+
+import signal
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.daemon import Daemon, command
+from tests.support.installs import make_stretchable, stretch
+from tests.support.waiting import eventually
+
+FAST = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
+Connection = psycopg.Connection[Any]
+
+pytestmark = pytest.mark.fault
+
+
+def roles(*daemons: Daemon) -> list[float | None]:
+    """Each replica's leader gauge."""
+    return [daemon.metric("analytics_leader") for daemon in daemons]
+
+
+def running(connection: Connection) -> int:
+    """How many sessions refresh at this moment, seen by the fence that each holds."""
+    row = connection.execute(
+        "select count(*) from pg_locks where locktype = 'advisory' and classid = 2583 and objid = 2 and granted"
+        " and database = (select oid from pg_database where datname = current_database())"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def test_one_leads_and_the_other_serves(dsn: str) -> None:
+    """Exactly one refreshes; the standby is ready, shows the same alerts and pages, and exports no ages."""
+    with Daemon(dsn, **FAST, service__replica="one") as one:
+        one.wait_for("leader.acquired")
+        with Daemon(dsn, **FAST, service__replica="two") as two:
+            one.wait_for("refresh.finished", count=3)
+            eventually(lambda: two.get("/readyz")[0] == 200)
+            assert roles(one, two) == [1, 0]
+            assert two.get("/leader")[0] == 503
+            assert two.events("refresh.finished") == []
+            assert two.metric("analytics_view_age_minutes", view="recent_failures") is None
+            assert "one" in two.get("/status.json")[1]
+            assert two.stop() == 0
+        assert one.stop() == 0
+
+
+def test_resigning_hands_over_within_five_seconds(dsn: str) -> None:
+    """SIGTERM to the leader: the standby leads within 5 s."""
+    with Daemon(dsn, **FAST, service__replica="one") as one:
+        one.wait_for("leader.acquired")
+        with Daemon(dsn, **FAST, service__replica="two") as two:
+            eventually(lambda: two.get("/readyz")[0] == 200)
+            began = time.monotonic()
+            assert one.stop() == 0
+            two.wait_for("leader.acquired", within=10)
+            assert time.monotonic() - began < 5 + 1  # and one for the machine
+            two.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+            assert two.stop() == 0
+
+
+def test_D13_a_killed_leader_is_replaced_within_fifteen_seconds(dsn: str, connection: Connection) -> None:
+    """SIGKILL to the leader in mid-refresh: the standby leads within 15 s, and never do two refresh at once."""
+    make_stretchable(connection)
+    with Daemon(dsn, **FAST, service__replica="one") as one:
+        one.wait_for("refresh.finished")
+        with Daemon(dsn, **FAST, service__replica="two") as two:
+            eventually(lambda: two.get("/readyz")[0] == 200)
+            stretch(connection, "recent_failures", 1.2)
+            eventually(lambda: running(connection) == 1)
+            began = time.monotonic()
+            one.process.kill()
+            one.process.wait(10)
+            stretch(connection, "recent_failures")
+            two.wait_for("leader.acquired", within=20)
+            assert time.monotonic() - began < 15
+            two.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+            assert running(connection) <= 1
+            assert roles(two) == [1]
+            assert two.stop() == 0
+
+
+def test_D14_losing_the_lock_cancels_the_refresh(dsn: str, connection: Connection) -> None:
+    """Only the leader's session is terminated: the flag falls first, the refresh is cancelled, and no two overlap."""
+    make_stretchable(connection)
+    stretch(connection, "recent_failures", 30)
+    connection.execute(
+        "update analytics_refresh.last_refresh set last_success_at = now() - interval '1 day', "
+        "last_checked_at = now() - interval '1 day'"
+    )
+    with Daemon(dsn, schedule__interval="5m", service__replica="one") as one:
+        eventually(lambda: running(connection) == 1)
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and application_name like '%/leader'"
+        )
+        lost = one.wait_for("leader.lost")
+        finished = one.wait_for("refresh.finished")
+        assert lost["timestamp"] <= finished["timestamp"]
+        assert finished["outcome"] == "cancelled"
+        stretch(connection, "recent_failures")
+        one.wait_for("leader.acquired", count=2)
+        one.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+        assert one.stop() == 0
+
+
+def test_F07_a_new_leader_adopts_what_fires(dsn: str, connection: Connection) -> None:
+    """A change of leader while an alert fires: one firing line in all, no resolve until it is true."""
+    make_stretchable(connection)
+    stretch(connection, "recent_failures", message="boom", sqlstate="42501")
+
+    def about(daemon: Daemon) -> list[dict[str, Any]]:
+        return [line for line in daemon.lines if line.get("alert") == "AnalyticsRefreshFailed"]
+
+    with Daemon(dsn, **FAST, service__replica="one") as one:
+        fired = one.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsRefreshFailed")
+        with Daemon(dsn, **FAST, service__replica="two") as two:
+            eventually(
+                lambda: (
+                    two.metric("analytics_alerts_firing", alert="AnalyticsRefreshFailed", view="recent_failures") == 1
+                )
+            )
+            one.process.send_signal(signal.SIGKILL)
+            one.process.wait(10)
+            two.wait_for("refresh.finished", count=2)
+            assert about(two) == []
+            stretch(connection, "recent_failures")
+            resolved = two.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsRefreshFailed")
+            assert resolved["active_at"] == fired["active_at"]
+            assert two.stop() == 0
+
+
+def test_D15_a_stranger_on_the_lock_is_named(dsn: str, connection: Connection) -> None:
+    """Another session holds the leader lock: it is named in the log, nobody refreshes, and NoLeader fires."""
+    with psycopg.connect(dsn, autocommit=True, application_name="curious") as stranger:
+        stranger.execute("select pg_advisory_lock(2583, 1)")
+        with Daemon(dsn, **FAST, alerts__no_leader_for="1s") as daemon:
+            blocked = daemon.wait_for("election.blocked")
+            assert "curious" in str(blocked["holder"])
+            assert blocked["holder_pid"] == stranger.info.backend_pid
+            fired = daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsNoLeader")
+            assert "curious" in fired["description"]
+            assert daemon.get("/readyz")[0] == 503
+            assert daemon.events("refresh.finished") == []
+            assert command(dsn, "status", **FAST).stdout.count("not one of our daemons") == 1
+            stranger.execute("select pg_advisory_unlock_all()")
+            daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+            daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsNoLeader")
+            assert daemon.stop() == 0
