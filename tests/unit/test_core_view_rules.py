@@ -75,10 +75,20 @@ def test_after_an_outage_the_first_refresh_is_awaited() -> None:
     """A database that was away for an hour raises no stale alerts when it is back, if the next refresh succeeds."""
     old = {"a": aged(3600.0)}
     before, after = run(a=BAD, started_at=ago(3600)), run(a=BAD, started_at=ago(10))
-    assert found(situation(ages=old, runs=[before], database_restored_at=ago(20)))[STALE].holds is None
-    assert found(situation(ages=old, runs=[after, before], database_restored_at=ago(20)))[STALE].holds is True
-    assert found(situation(ages=old, runs=[before], database_restored_at=ago(600)))[STALE].holds is True
-    assert found(situation(ages={"a": aged(1.0)}, database_restored_at=ago(20)))[STALE].holds is False
+    outage = (ago(3500), ago(20))
+    assert found(situation(ages=old, runs=[before], last_outage=outage))[STALE].holds is None
+    assert found(situation(ages=old, runs=[after, before], last_outage=outage))[STALE].holds is True
+    assert found(situation(ages=old, runs=[before], last_outage=(ago(3500), ago(600))))[STALE].holds is True
+    assert found(situation(ages={"a": aged(1.0)}, last_outage=outage))[STALE].holds is False
+
+
+def test_an_outage_excuses_only_what_it_caused() -> None:
+    """A view that was stale before, or whose age is unknown, is not excused: or a connection cut in every run would."""
+    before = run(a=BAD, started_at=ago(900))
+    short = (ago(40), ago(20))
+    assert found(situation(ages={"a": aged(700.0)}, runs=[before], last_outage=short))[STALE].holds is True
+    assert found(situation(ages={"a": aged(640.0)}, runs=[before], last_outage=short))[STALE].holds is None
+    assert found(situation(ages={"a": aged(None)}, runs=[before], last_outage=short))[STALE].holds is True
 
 
 def test_a_stale_text_says_age_limit_error_blocker_run_and_next_command() -> None:

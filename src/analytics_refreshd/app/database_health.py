@@ -47,9 +47,10 @@ class DatabaseHealth:
                 if not facts.ever_up:
                     self._memory.update(ever_up=True)
                 return
-            away = (self._clock.now() - facts.down_since).total_seconds()
+            now = self._clock.now()
+            away = (now - facts.down_since).total_seconds()
             missed, self._missed_slots = self._missed_slots, 0
-            self._memory.update(down_since=None, down_error=None, ever_up=True)
+            self._memory.update(down_since=None, down_error=None, ever_up=True, last_outage=(facts.down_since, now))
         if facts.ever_up:
             self._metrics.reconnected()
         self._log.emit(Event.DATABASE_RESTORED, seconds=round(away, 3), missed_slots=missed)

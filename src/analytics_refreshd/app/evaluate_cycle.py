@@ -185,6 +185,7 @@ class EvaluateCycle:
             rates=facts.rates,
             database_down_since=facts.down_since,
             database_error=facts.down_error,
+            last_outage=facts.last_outage,
             history_failing_since=self._recorder.failing_since,
             history_pending=self._recorder.pending,
             leaderless_since=facts.leaderless_since,

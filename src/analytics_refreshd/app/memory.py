@@ -58,6 +58,7 @@ class _Facts:
     main_seen_monotonic: float | None = None
     run_deadline_monotonic: float | None = None
     down_since: datetime | None = None
+    last_outage: tuple[datetime, datetime] | None = None
     down_error: str | None = None
     ever_up: bool = False
     history_pending: int = 0

@@ -16,7 +16,7 @@ class Situation:
     """Everything the rules look at. `runs` is newest first; `firing` holds (alert, view) of what fires now.
 
     `now` is the server's time where the database answers. Unknown figures are None. `blocker` adds to the texts only.
-    `database_restored_at` is when the database last came back, None where it never went.
+    `last_outage` is when the database was last lost and when it came back, None where it never went.
     """
 
     database: str
@@ -27,7 +27,7 @@ class Situation:
     rates: Rates | None = None
     database_down_since: datetime | None = None
     database_error: str | None = None
-    database_restored_at: datetime | None = None
+    last_outage: tuple[datetime, datetime] | None = None
     history_failing_since: datetime | None = None
     history_pending: int = 0
     leaderless_since: datetime | None = None

@@ -19,7 +19,7 @@ def view_stale(situation: Situation, limits: Limits, view: str, *, down: bool) -
     seconds = age.seconds if age else None
     stale = seconds is None or seconds > limit
     # While somebody has paused refreshes the age is of their making; while the database is away it is unknown.
-    excused = stale and (situation.pause is not None or _not_yet_tried(situation, limits))
+    excused = stale and (situation.pause is not None or _not_yet_tried(situation, limits, seconds, limit))
     if seconds is None:
         summary = f"{situation.database}: {view} has never been seen refreshed"
         text = f"No successful refresh of {view} is known" + (f"; {age.doubt}." if age and age.doubt else ".")
@@ -117,15 +117,18 @@ def _results(situation: Situation, view: str) -> list[tuple[Run, ViewResult]]:
     ]
 
 
-def _not_yet_tried(situation: Situation, limits: Limits) -> bool:
-    """Whether the database or a pause has only just ended, so that the next refresh is still to come.
+def _not_yet_tried(situation: Situation, limits: Limits, age_seconds: float | None, limit_seconds: float) -> bool:
+    """Whether an outage that made the view old, or a pause, is only just over, so that its refresh is still to come.
 
-    Ends with the first run after it, or two intervals later: whoever refreshes is broken then.
+    The excuse ends with the first run after it, or two intervals later: whoever refreshes is broken then.
     """
     grace_seconds = 2 * limits.interval_seconds
-    restored_at = situation.database_restored_at
-    if restored_at is not None and (situation.now - restored_at).total_seconds() < grace_seconds:
-        return not any(run.started_at >= restored_at for run in attempts(situation))
+    if situation.last_outage is not None and age_seconds is not None:
+        lost_at, restored_at = situation.last_outage
+        was_fresh = age_seconds - (situation.now - lost_at).total_seconds() <= limit_seconds
+        lately = (situation.now - restored_at).total_seconds() < grace_seconds
+        if was_fresh and lately and not any(run.started_at >= restored_at for run in attempts(situation)):
+            return True
     newest = next((run for run in situation.runs if run.outcome is not None), None)
     if newest is None or newest.outcome is not Outcome.SKIPPED or newest.reason is not Reason.PAUSED:
         return False
