@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
+from analytics_refreshd.postgres import connections
 from analytics_refreshd.postgres.connections import ConnectionSettings, Connector, Profile
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.settings import application_name, default_sslmode
@@ -351,13 +352,12 @@ def test_stop_frees_whoever_connects(dsn: str) -> None:
 
 def test_settings_that_do_not_last_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When what was set is not what is read back, the connection is refused and the pooler named."""
-    monkeypatch.setattr(Profile, "required", lambda self: {**_REQUIRED, "TimeZone": "Nowhere"})
-    with pytest.raises(DatabaseFault, match="direct connection") as caught:
+    real = connections.blocks("connections.sql")
+    elsewhere = {**real, "read_back": real["read_back"].replace("current_setting('TimeZone')", "'Asia/Kolkata'")}
+    monkeypatch.setattr(connections, "blocks", lambda file: elsewhere)
+    with pytest.raises(DatabaseFault, match=r"\(timezone\).*direct connection") as caught:
         connector(dsn).connect("status", Profile())
     assert caught.value.reason is Reason.CONTRACT
-
-
-_REQUIRED = Profile().required()
 
 
 def test_a_shared_session_ends_a_silent_statement(dsn: str) -> None:

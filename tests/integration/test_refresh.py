@@ -1,10 +1,13 @@
 """The refresh call against a real server: what comes back, and what each fault becomes."""
 
+import os
+import signal
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
@@ -12,7 +15,7 @@ from analytics_refreshd.core.ports import RefreshReply
 from analytics_refreshd.postgres.refresh import PostgresRefresher
 from tests.support.adapters import Running, address, holding_refresh, refresher, sleeping, through
 from tests.support.installs import install_older, make_stretchable, stretch
-from tests.support.postgres import free_port
+from tests.support.postgres import Server, free_port
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -123,6 +126,42 @@ def test_A02_idle_connection_terminated_between_runs(dsn: str, connection: Conne
 
 
 @pytest.mark.fault
+def test_A04_A06_a_server_crash() -> None:
+    """A crash of the server is a lost connection without SQLSTATE; until it has recovered it is out of reach."""
+    server = Server()
+    try:
+        server.start()
+        with server.connect() as admin:
+            admin.execute(
+                "create function refresh_action_analytics() returns table (view_name text, refresh_duration_ms int,"
+                " rows_refreshed bigint, success boolean, error_message text) language sql"
+                " as $$ select 'v', 1, 1, true, null::text from (select pg_sleep(60)) s $$"
+            )
+        with refresher(server.dsn()) as refresh:
+            running = Running(refresh)
+            assert running.started.wait(10)
+            os.kill(running.pids[0], signal.SIGKILL)
+            fault = running.join().error
+            assert isinstance(fault, DatabaseFault)
+            assert (fault.error_class, fault.sqlstate) == (ErrorClass.CONN_LOST, None)
+
+            def recovered() -> bool:
+                again = Running(refresh)
+                if not again.started.wait(5):
+                    error = again.join().error
+                    assert isinstance(error, DatabaseFault)
+                    assert error.error_class is ErrorClass.CONNECT
+                    return False
+                refresh.cancel()
+                again.join()
+                return True
+
+            eventually(recovered)
+    finally:
+        server.destroy()
+
+
+@pytest.mark.fault
 def test_A07_connection_lost_during_commit(dsn: str) -> None:
     """When the answer to COMMIT is lost, the fault says that the outcome is unknown; before COMMIT it does not."""
     with Proxy(address(dsn)) as proxy, refresher(through(dsn, proxy.port)) as refresh:
@@ -184,6 +223,38 @@ def test_A09_lock_contention_on_one_view(dsn: str) -> None:
 
 
 @pytest.mark.fault
+def test_A10_no_view_may_be_refreshed(dsn: str, connection: Connection) -> None:
+    """A call that returns with every row unsuccessful is four failures of reason permission."""
+    if connection.info.server_version < 170000:
+        pytest.skip("before PostgreSQL 17 the function acts with the views' owner's rights")
+    role = f"poor_{uuid4().hex[:8]}"
+    name = sql.Identifier(role)
+    connection.execute(sql.SQL("create role {} login").format(name))
+    connection.execute(sql.SQL("grant execute on all functions in schema public to {}").format(name))
+    try:
+        with refresher(psycopg.conninfo.make_conninfo(dsn, user=role)) as refresh:
+            reports = run(refresh).reports
+    finally:
+        connection.execute(sql.SQL("drop owned by {}").format(name))
+        connection.execute(sql.SQL("drop role {}").format(name))
+    assert {(report.success, report.sqlstate, report.reason) for report in reports} == {
+        (False, "42501", Reason.PERMISSION)
+    }
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("isolation", ["cycle", "view"])
+def test_A11_one_view_dropped(dsn: str, connection: Connection, isolation: str) -> None:
+    """A view that is gone is one failure with 42P01; the others are refreshed."""
+    connection.execute("drop materialized view action_type_distribution")
+    with refresher(dsn, isolation=isolation) as refresh:
+        reports = by_view(run(refresh))
+    failed = reports.pop("action_type_distribution")
+    assert (failed.success, failed.sqlstate, failed.reason) == (False, "42P01", Reason.UNDEFINED)
+    assert all(report.success for report in reports.values())
+
+
+@pytest.mark.fault
 def test_A12_unique_index_missing(dsn: str, connection: Connection) -> None:
     """A view without its unique index is a permanent failure that says so; nothing blocks readers instead."""
     connection.execute("drop index idx_recent_failures_unique")
@@ -213,6 +284,30 @@ def test_A13_duplicate_rows_do_not_leak(dsn: str, connection: Connection) -> Non
         report = by_view(run(refresh))["recent_failures"]
     assert (report.sqlstate, report.reason) == ("21000", Reason.DUPLICATE_ROWS)
     assert "person" not in str(report)
+
+
+@pytest.mark.fault
+def test_A14_view_never_populated(dsn: str, connection: Connection) -> None:
+    """A view without data cannot be refreshed concurrently, and says so."""
+    connection.execute("refresh materialized view recent_failures with no data")
+    with refresher(dsn) as refresh:
+        report = by_view(run(refresh))["recent_failures"]
+    assert (report.success, report.reason) == (False, Reason.NOT_POPULATED)
+
+
+@pytest.mark.fault
+def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None:
+    """A view whose refresh needs more temporary space than there is fails alone, by reason disk full."""
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at)"
+        " select i::text, repeat('j', 100), 'rest', 'failed', now() from generate_series(1, 20000) i"
+    )
+    database = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    for setting in ("temp_file_limit = '64kB'", "work_mem = '64kB'", "maintenance_work_mem = '1MB'"):
+        connection.execute(f"alter database {database} set {setting}")  # type: ignore[arg-type]
+    with refresher(dsn) as refresh:
+        report = by_view(run(refresh))["recent_failures"]
+    assert (report.success, report.sqlstate, report.reason) == (False, "53400", Reason.DISK_FULL)
 
 
 @pytest.mark.fault
@@ -350,6 +445,26 @@ def test_cancel_ends_the_statement_on_the_server(dsn: str, connection: Connectio
             stretch(connection, view, 0)
         refresh.cancel()
         assert len(run(refresh).reports) == 4
+
+
+@pytest.mark.fault
+def test_B01_half_open_connection(dsn: str, connection: Connection) -> None:
+    """When the network dies in mid-refresh, keepalives end the wait; the fence then keeps the next run out."""
+    make_stretchable(connection)
+    stretch(connection, VIEWS[0], 30)
+    quick = "&keepalives_idle=1&keepalives_interval=1&keepalives_count=2&tcp_user_timeout=2000"
+    with Proxy(address(dsn)) as proxy:
+        database = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+        url = f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}?sslmode=disable{quick}"
+        with refresher(url) as refresh, refresher(dsn) as next_run:
+            running = Running(refresh)
+            assert running.started.wait(10)
+            eventually(sleeping(connection, running.pids[0]))
+            proxy.black_hole()
+            fault = running.join(20).error
+            assert fault_of(next_run).reason is Reason.OVERLAP
+    assert isinstance(fault, DatabaseFault)
+    assert (fault.error_class, fault.sqlstate, fault.committing) == (ErrorClass.CONN_LOST, None, False)
 
 
 @pytest.mark.fault

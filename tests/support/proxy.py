@@ -1,5 +1,6 @@
 """A TCP relay in front of a server that a test can freeze, cut, or make deaf at a chosen moment."""
 
+import ctypes
 import selectors
 import socket
 import ssl
@@ -7,6 +8,11 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+
+_SO_ATTACH_FILTER = 26
+# a classic BPF program of one instruction, "return 0 bytes", and the struct that points to it
+_INSTRUCTION = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+_DROP_ALL = struct.pack("HL", 1, ctypes.addressof(_INSTRUCTION))
 
 
 class Proxy:
@@ -57,6 +63,12 @@ class Proxy:
     def thaw(self) -> None:
         """Pass on what was held, and all that follows."""
         self._moving.set()
+
+    def black_hole(self) -> None:
+        """Drop every packet that arrives on the open connections, unacknowledged: what a dead network does."""
+        for each in self._sockets:
+            with suppress(OSError):
+                each.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL)
 
     def cut(self, *, reset: bool = False) -> None:
         """End every connection: with FIN, or with RST."""

@@ -36,11 +36,10 @@ class Profile:
     idle_session_seconds: float = 0.0
     search_path: tuple[str, ...] = ()
 
-    def required(self) -> dict[str, str]:
-        """Settings that must hold, in the units and the spelling in which pg_settings shows them."""
+    def parameters(self) -> dict[str, str]:
+        """The settings' values, limits in milliseconds."""
         return {
             "search_path": search_path(*self.search_path),
-            "TimeZone": "UTC",
             "statement_timeout": milliseconds(self.statement_timeout_seconds),
             "lock_timeout": milliseconds(self.lock_timeout_seconds),
             "idle_in_transaction_session_timeout": milliseconds(self.idle_in_transaction_seconds),
@@ -160,13 +159,14 @@ class _Attempt:
 
 def _apply(connection: BoundedConnection, profile: Profile) -> None:
     statements = blocks("connections.sql")
-    required = profile.required()
-    connection.execute(statements["set_required"], required)
+    cursor = connection.execute(statements["set_required"], profile.parameters())
+    names = [column.name for column in cursor.description or ()]
+    wanted = cursor.fetchone() or ()
     for name, value in _OPTIONAL_SETTINGS.items():
         with suppress(psycopg.DatabaseError):
             connection.execute(statements["set_optional"], {"name": name, "value": value})
-    found = dict(connection.execute(statements["read_back"], {"names": list(required)}).fetchall())
-    differing = sorted(name for name, value in required.items() if found.get(name) != value)
+    found = connection.execute(statements["read_back"]).fetchone() or ()
+    differing = [name for name, one, other in zip(names, wanted, found, strict=True) if one != other]
     if differing:
         raise contract_fault(
             f"session settings do not last ({', '.join(differing)}): a pooler in transaction mode stands between; "
