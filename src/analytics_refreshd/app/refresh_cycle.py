@@ -24,6 +24,7 @@ from analytics_refreshd.core.retry import backoff_seconds, may_retry
 
 _MARGIN_SECONDS = 1.0
 _REPEATS_PER_LINE = 12
+_NO_FUNCTION = frozenset({"42883", "3F000"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,8 +336,11 @@ class RefreshCycle:
             for result in judgement.views
             if result.reason in (Reason.MISSING, Reason.DUPLICATED, Reason.CONTRACT)
         )
-        if judgement.reason is Reason.CONTRACT and not broken:
-            broken.append(judgement.error or "the refresh function does not return the contract's columns")
+        if judgement.error is not None and all(result.error == judgement.error for result in judgement.views):
+            # the call itself failed: what is true of every view is said once
+            broken = (
+                [judgement.error] if judgement.reason is Reason.CONTRACT or judgement.sqlstate in _NO_FUNCTION else []
+            )
         if judgement.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
             self._memory.update(problems=tuple(broken))
 
