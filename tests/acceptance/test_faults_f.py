@@ -23,9 +23,7 @@ from analytics_refreshd.core.rules import conditions
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.alert_state import PostgresDeliveryStore
-from analytics_refreshd.postgres.connections import Connector
-from analytics_refreshd.postgres.session import Session
-from analytics_refreshd.postgres.settings import ConnectionSettings
+from tests.support.adapters import session
 from tests.support.alert_rules import aged, ago, run, situation
 from tests.support.receivers import Answer, Clock, Counts, Log, Receiver, Store, raw_server, receiver
 from tests.support.waiting import eventually
@@ -252,11 +250,8 @@ def test_F06_a_restart_while_an_alert_fires_tells_nobody_twice_and_resolves() ->
 @pytest.fixture
 def database(dsn: str) -> Iterator[PostgresDeliveryStore]:
     """The delivery store of a real database."""
-    connector = Connector(ConnectionSettings(name="shop", url=dsn))
-    session = Session(connector)
-    yield PostgresDeliveryStore(session)
-    session.close()
-    connector.stop()
+    with session(dsn) as opened:
+        yield PostgresDeliveryStore(opened)
 
 
 def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliveryStore) -> None:
@@ -469,3 +464,32 @@ def test_F10_a_dead_man_service_hears_every_cycle() -> None:
         }
         assert json.loads(server.got[2].body)["reason"] == "timeout"
         assert "CANARY" not in repr(tested.log.lines)
+
+
+def test_F13_a_mistake_in_planning_costs_one_evaluation_and_not_the_thread() -> None:
+    """A store that raises what nobody expects is counted and logged; the next evaluation delivers."""
+
+    class Broken(Store):
+        def load(self) -> list[Any]:
+            if self.away:
+                raise ZeroDivisionError
+            return super().load()
+
+    store = Broken()
+    store.away = True
+    with receiver() as server, daemon(webhook(server.url), store=store) as tested:
+        tested.evaluate(alert())
+        eventually(lambda: tested.counts.bad == {"hook": 1})
+        assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"] == "internal error: ZeroDivisionError"
+        store.away = False
+        tested.evaluate(alert())
+        eventually(lambda: len(server.got) == 1)
+
+
+def test_H17_an_address_in_an_error_message_is_never_called() -> None:
+    """Receivers come from the configuration alone: a URL in an alert's text is text."""
+    with receiver() as elsewhere, receiver() as server, daemon(webhook(server.url)) as tested:
+        tested.evaluate(alert(description=f"could not fetch {elsewhere.url}/x", summary=elsewhere.url))
+        eventually(lambda: tested.counts.good == {"hook": 1})
+        assert elsewhere.url in server.got[0].json["description"]
+        assert elsewhere.got == []

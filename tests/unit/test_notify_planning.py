@@ -49,22 +49,22 @@ def messages(
 
 def test_what_fires_is_told_once_and_again_after_the_interval() -> None:
     """New: at once; told: not before the interval is over, and then marked as a repeat."""
-    assert messages(FIRING) == [Message((FIRING,))]
+    assert messages(FIRING) == [Message((FIRING,), (FIRING,))]
     assert messages(FIRING, told=[FIRING], since=3599.9) == []
-    assert messages(FIRING, told=[FIRING], since=3600.0) == [Message((FIRING,), repeat=True)]
+    assert messages(FIRING, told=[FIRING], since=3600.0) == [Message((FIRING,), (FIRING,), repeat=True)]
     assert messages(FIRING, on_the_way=[FIRING]) == []
 
 
 def test_a_rise_in_severity_is_told() -> None:
     """Whoever was warned hears of it when the alert becomes critical, and that is no repeat."""
-    assert messages(WORSE, told=[FIRING]) == [Message((WORSE,))]
+    assert messages(WORSE, told=[FIRING]) == [Message((WORSE,), (WORSE,))]
 
 
 def test_an_end_is_told_to_those_who_heard_of_the_beginning() -> None:
     """Told or put on the way while it fired: resolved, once. Never told: nothing."""
     assert messages(OVER) == []
-    assert messages(OVER, told=[FIRING]) == [Message((OVER,))]
-    assert messages(OVER, offered=[FIRING.key]) == [Message((OVER,))]
+    assert messages(OVER, told=[FIRING]) == [Message((OVER,), (OVER,))]
+    assert messages(OVER, offered=[FIRING.key]) == [Message((OVER,), (OVER,))]
     assert messages(OVER, told=[FIRING, OVER], since=9999.0) == []
     assert messages(OVER, told=[FIRING], on_the_way=[OVER]) == []
     assert messages(OVER, told=[alert("other")]) == []
@@ -73,7 +73,7 @@ def test_an_end_is_told_to_those_who_heard_of_the_beginning() -> None:
 def test_the_oldest_alert_goes_first() -> None:
     """Messages are in the order in which the alerts began."""
     young, old = alert("young", ago=1), alert("old", ago=100)
-    assert messages(young, old) == [Message((old,)), Message((young,))]
+    assert messages(young, old) == [Message((old,), (old,)), Message((young,), (young,))]
 
 
 def post(
@@ -92,7 +92,7 @@ def post(
 def test_an_alertmanager_gets_everything_when_anything_changed() -> None:
     """One post with all that fires; nothing new and no resend due: no post."""
     old = alert("old")
-    assert post(FIRING, old, told=[old]) == [Message((FIRING, old), replaces=True)]
+    assert post(FIRING, old, told=[old]) == [Message((FIRING, old), (FIRING,), replaces=True)]
     assert post(FIRING, old, told=[old, FIRING]) == []
     assert post(FIRING, on_the_way=[FIRING]) == []
     assert post(FIRING, told=[FIRING], resend=True) == [Message((FIRING,), repeat=True, replaces=True)]
@@ -102,8 +102,8 @@ def test_an_alertmanager_gets_everything_when_anything_changed() -> None:
 def test_an_end_is_posted_and_repeated_only_beside_what_fires() -> None:
     """Resolved is posted once on its own; an end that nobody heard begin is not."""
     assert post(OVER) == []
-    assert post(OVER, told=[FIRING]) == [Message((OVER,), replaces=True)]
-    assert post(OVER, offered=[FIRING.key]) == [Message((OVER,), replaces=True)]
+    assert post(OVER, told=[FIRING]) == [Message((OVER,), (OVER,), replaces=True)]
+    assert post(OVER, offered=[FIRING.key]) == [Message((OVER,), (OVER,), replaces=True)]
     assert post(OVER, told=[FIRING, OVER], resend=True) == []
 
 

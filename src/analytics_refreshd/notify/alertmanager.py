@@ -31,7 +31,7 @@ class AlertmanagerChannel:
         self._clock = clock
 
     def request(self, message: Message, url: str) -> Request:
-        """One post of every notice; `message.ended` are alerts that go on under another severity."""
+        """One post of every notice; what goes on under another severity is ended in it."""
         now = self._clock.now()
         alerts = [self._alert(item, now) for item in message.notices]
         alerts += [self._alert(replace(item, firing=False, resolved_at=now), now) for item in message.ended]
@@ -93,7 +93,7 @@ def plan(
         for severity in Severity
         if item.firing and item.severity != severity.value and (item.key, f"firing:{severity.value}") in told
     ]
-    return [Message(tuple([*current, *kept]), tuple(ended), repeat=not fresh, replaces=True)]
+    return [Message((*current, *kept), tuple(fresh), tuple(ended), repeat=not fresh, replaces=True)]
 
 
 _FIRING = tuple(f"firing:{severity.value}" for severity in Severity)

@@ -136,7 +136,7 @@ class _Desk:
         with self._lock:
             self._snapshot = snapshot
         if self._ledger.ready:
-            self._plan_now()
+            self.lane.guarded(self._plan_now)
         self.lane.wake()
 
     def _look(self) -> None:

@@ -112,6 +112,13 @@ class Lane:
                 self._thread.start()
             self._lock.notify_all()
 
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do `work`; a mistake of ours in it ends no thread and no evaluation, but is counted and logged."""
+        try:
+            work()
+        except Exception as error:
+            self._failed(Message(), f"internal error: {type(error).__name__}", tries=0)
+
     def on_the_way(self) -> set[tuple[str, str]]:
         """Alert keys and statuses that wait, are being sent, or failed and may not be tried again yet."""
         with self._lock:
@@ -145,7 +152,7 @@ class Lane:
                     self._lock.wait()
                 self._woken = False
             if not self._stopping.is_set():
-                self._before()
+                self.guarded(self._before)
             with self._lock:
                 over = self._clock.monotonic() >= self._stop_until
                 if self._stopping.is_set() and (over or not self._queue):
@@ -171,7 +178,7 @@ class Lane:
             tries = int(retrying.statistics.get("attempt_number", 1))
             self._failed(message, str(error), tries=tries, for_good=isinstance(error, Refused))
         except Exception as error:  # a mistake of ours must not end the thread
-            self._failed(message, f"internal error: {type(error).__name__}", tries=1, for_good=True)
+            self._failed(message, f"internal error: {type(error).__name__}", tries=1)
         else:
             self._accepted(message, int(retrying.statistics.get("attempt_number", 1)))
 
@@ -207,19 +214,19 @@ class Lane:
                 self._troubles.pop(pair, None)
         self.state = f"delivered {timestamp(self._clock.now())}"
         self._metrics.delivered(self.receiver.name)
-        if not message.repeat:
-            for item in message.notices:
-                self._log.emit(
-                    Event.ALERT_DELIVERED,
-                    receiver=self.receiver.name,
-                    host=self._host,
-                    alert=item.alert,
-                    view=item.view or None,
-                    status="firing" if item.firing else "resolved",
-                    severity=item.severity,
-                    key=item.key,
-                    tries=tries,
-                )
+        for item in message.news:
+            self._log.emit(
+                Event.ALERT_DELIVERED,
+                receiver=self.receiver.name,
+                host=self._host,
+                alert=item.alert,
+                view=item.view or None,
+                status="firing" if item.firing else "resolved",
+                severity=item.severity,
+                repeat=message.repeat,
+                key=item.key,
+                tries=tries,
+            )
         self._delivered(message)
 
     def _pause_seconds(self, times: int, *, replaces: bool, for_good: bool) -> float:

@@ -53,10 +53,12 @@ class Ping:
 class Message:
     """One thing to send: notices or a ping. `repeat` marks what the receiver was told before.
 
+    `news` are the notices whose delivery is worth a log line, `ended` alerts that go on under another severity.
     `replaces` tells that messages of its kind which still wait are void: it holds all that they do.
     """
 
     notices: tuple[Notice, ...] = ()
+    news: tuple[Notice, ...] = ()
     ended: tuple[Notice, ...] = ()
     ping: Ping | None = None
     repeat: bool = False

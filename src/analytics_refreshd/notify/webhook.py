@@ -100,7 +100,7 @@ def plan(
         sent_at = told.get((item.key, item.status))
         if item.firing:
             if sent_at is None or now - sent_at >= timedelta(seconds=repeat_every_seconds):
-                due.append(Message((item,), repeat=sent_at is not None))
+                due.append(Message((item,), (item,), repeat=sent_at is not None))
         elif sent_at is None and (item.key in offered or any(key == item.key for key, _ in told)):
-            due.append(Message((item,)))
+            due.append(Message((item,), (item,)))
     return due
