@@ -8,7 +8,6 @@ import psycopg
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
-from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
 from tests.support.adapters import session
 
@@ -54,18 +53,24 @@ def test_alerts_of_a_newer_version_are_left_alone(dsn: str, connection: psycopg.
 
 
 def test_deliveries_are_remembered(dsn: str) -> None:
-    """A delivery is kept once per receiver, key and status, with its latest time; one of long ago is forgotten."""
-    now = datetime.now(UTC)
-    first = DeliveryRecord("ops", "key", "firing", now)
-    resolved = DeliveryRecord("ops", "key", "resolved", now)
+    """A delivery is kept once per receiver, key and status, with its latest time, for a month."""
     with session(dsn) as shared:
-        store = PostgresDeliveryStore(shared)
-        store.save([first, resolved])
-        store.save([replace(first, sent_at=now + timedelta(minutes=1))])
-        store.save([first, DeliveryRecord("ops", "old", "firing", now - timedelta(days=100))])
-        store.save([])
-        found = sorted(store.load(), key=lambda record: record.status)
-    assert found == [replace(first, sent_at=now + timedelta(minutes=1)), resolved]
+        store, now = PostgresDeliveryStore(shared), datetime.now(UTC)
+        store.save([_sent("firing", now)])
+        store.save([_sent("firing", now + timedelta(minutes=1)), _sent("resolved", now)])
+        store.save([_sent("firing", now)])
+        assert sorted(store.load(), key=lambda record: record.status) == [
+            _sent("firing", now + timedelta(minutes=1)),
+            _sent("resolved", now),
+        ]
+        with psycopg.connect(dsn, autocommit=True) as admin:
+            admin.execute("update analytics_refresh.deliveries set sent_at = now() - interval '31 days'")
+        store.save([_sent("again", now)])
+        assert store.load() == [_sent("again", now)]
+
+
+def _sent(status: str, at: datetime) -> DeliveryRecord:
+    return DeliveryRecord("ops", "key", status, at)
 
 
 def test_without_our_schema_nothing_is_kept(application_dsn: str) -> None:

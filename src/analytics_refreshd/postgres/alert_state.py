@@ -6,13 +6,11 @@ from typing import Any, TypeVar
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
-from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sqlfiles import blocks
 
 _SECONDS = 5.0
-_KEPT = timedelta(days=90)
 _KEPT = timedelta(days=30)
 _Value = TypeVar("_Value")
 
@@ -48,7 +46,7 @@ class PostgresAlertStore:
 
 
 class PostgresDeliveryStore:
-    """`core.ports.DeliveryStore` on the shared session.
+    """What each receiver has accepted, by (receiver, alert key, status), on the shared session.
 
     Without our schema nothing is kept: then a restart delivers what fires once more.
     """
@@ -57,7 +55,7 @@ class PostgresDeliveryStore:
         self._session = session
 
     def load(self) -> list[DeliveryRecord]:
-        """As `core.ports.DeliveryStore.load`. Raises DatabaseFault."""
+        """As `core.ports.DeliveryStore.load`."""
 
         def work(connection: BoundedConnection) -> list[DeliveryRecord]:
             rows = connection.execute(blocks("alert_state.sql")["load_deliveries"]).fetchall()
@@ -66,23 +64,18 @@ class PostgresDeliveryStore:
         return _with_schema(self._session, work, [])
 
     def save(self, sent: Sequence[DeliveryRecord]) -> None:
-        """As `core.ports.DeliveryStore.save`; deliveries of over 90 days ago are forgotten. Raises DatabaseFault."""
-        if not sent:
-            return
+        """As `core.ports.DeliveryStore.save`, in one transaction; deliveries of a month ago are forgotten."""
 
         def work(connection: BoundedConnection) -> None:
-            statements = blocks("alert_state.sql")
             for record in sent:
-                connection.execute(
-                    statements["save_delivery"],
-                    {
-                        "receiver": record.receiver,
-                        "alert_key": record.alert_key,
-                        "status": record.status,
-                        "sent_at": record.sent_at,
-                    },
-                )
-            connection.execute(statements["prune_deliveries"], {"retention": _KEPT})
+                row = {
+                    "receiver": record.receiver,
+                    "alert_key": record.alert_key,
+                    "status": record.status,
+                    "sent_at": record.sent_at,
+                }
+                connection.execute(blocks("alert_state.sql")["save_delivery"], row)
+            connection.execute(blocks("alert_state.sql")["prune_deliveries"], {"retention": _KEPT})
 
         _with_schema(self._session, work, None)
 
