@@ -69,6 +69,20 @@ by_trigger as materialized (
     where trigger_id is not null
     group by trigger_id, duration_ms),
 everything as (select sum(n) as n from analytics_refresh.type_cells),
+trigger_needs as materialized (
+    select c.trigger_id, c.n, c.first_at, c.last_at
+    from trigger_losses t
+    join analytics_refresh.trigger_cells c on c.trigger_id = t.trigger_id
+    where t.first_lost <= c.first_at or t.last_lost >= c.last_at),
+-- after a retention delete the index still leads through all that was deleted: walk past it once, not per trigger
+living as materialized (
+    select
+        (select r.executed_at from {app}.action_results r
+            where r.executed_at >= (select min(n.first_at) from trigger_needs n)
+            order by r.executed_at limit 1) as first_at,
+        (select r.executed_at from {app}.action_results r
+            where r.executed_at <= (select max(n.last_at) from trigger_needs n)
+            order by r.executed_at desc limit 1) as last_at),
 -- few rows: by trigger_id; many: along executed_at, where one of them soon comes. Either way about the square root
 -- of the table; the expressions keep the planner from choosing the other way.
 trigger_ends as (
@@ -77,19 +91,19 @@ trigger_ends as (
             then (select min(f.executed_at) from (
                 select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) f)
             else (select r.executed_at from {app}.action_results r
-                where r.executed_at >= c.first_at and r.trigger_id || '' = c.trigger_id order by r.executed_at limit 1)
+                where r.executed_at >= greatest(c.first_at, l.first_at) and r.trigger_id || '' = c.trigger_id
+                order by r.executed_at limit 1)
         end as first_at,
         case when c.n * c.n < e.n
-            then (select max(l.executed_at) from (
-                select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) l)
+            then (select max(f.executed_at) from (
+                select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) f)
             else (select r.executed_at from {app}.action_results r
-                where r.executed_at <= c.last_at and r.trigger_id || '' = c.trigger_id
+                where r.executed_at <= least(c.last_at, l.last_at) and r.trigger_id || '' = c.trigger_id
                 order by r.executed_at desc limit 1)
         end as last_at
-    from trigger_losses t
-    join analytics_refresh.trigger_cells c on c.trigger_id = t.trigger_id
-    cross join everything e
-    where t.first_lost <= c.first_at or t.last_lost >= c.last_at),
+    from trigger_needs c
+    cross join living l
+    cross join everything e),
 type_ends as (
     select c.action_type,
         case when c.n * c.n < e.n
