@@ -128,7 +128,8 @@ def test_H5_log_forging_in_json(written: Written) -> None:
 @pytest.mark.fault
 def test_H5_log_forging_on_the_console(console: Written) -> None:
     """A person's terminal gets no escape and no second line from an error text."""
-    console.log.emit(Event.VIEW_FAILED, level="error", error='line1\n12:00 error "forged"\x1b[31m\x9b2J\u202e')
+    hostile = 'line1\n12:00 error "forged"\x1b[31m\x9b2J\u202e'
+    console.log.emit(Event.VIEW_FAILED, level="error", error=hostile, reason="\x1b[2J")
     assert console.text.count("\n") == 1
     assert console.text.rstrip("\n").isprintable()
     assert r"\u001b[31m" in console.text
@@ -217,6 +218,8 @@ def test_emit_never_raises_whatever_it_is_given(written: Written) -> None:
     assert [line["level"] for line in written.lines] == ["info"]
     assert written.log.lost == 1
     assert written.lines[0]["lost_lines"] == 1
+    written.log.emit(Event.VIEW_STALE)
+    assert "lost_lines" not in written.lines[1]
 
 
 @pytest.mark.fault
@@ -229,6 +232,7 @@ def test_D17_full_device() -> None:
     os.close(descriptor)
     log.emit(Event.DAEMON_STOPPED)
     assert log.lost == 3
+    LineSink(descriptor, {}).msg("no error here either")
 
 
 @pytest.mark.fault
@@ -244,14 +248,14 @@ def test_D17_closed_pipe() -> None:
 
 @pytest.mark.fault
 def test_D17_reader_that_stopped_reading() -> None:
-    """A full pipe costs lines, not the caller's time; once it is read again the loss is told on a whole line."""
+    """A full pipe costs lines, not the caller's time; once it is read again the loss is told on a line of its own."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     log = JsonLog(LogSettings(), LineSink(writer, {}), "orders", "host-1")
 
     def fill() -> None:
         for _ in range(300):
-            log.emit(Event.CONFIG_LOADED, filler=["x" * 1000] * 5)
+            log.emit(Event.CONFIG_LOADED, filler=["x" * 1000] * 9)
 
     filling = threading.Thread(target=fill, daemon=True)
     filling.start()
@@ -282,7 +286,7 @@ def test_threads_do_not_tear_each_others_lines(written: Written) -> None:
 
     def write() -> None:
         for number in range(50):
-            written.log.emit(Event.CONFIG_LOADED, number=number, filler="y" * 900)
+            written.log.emit(Event.CONFIG_LOADED, number=number, filler=["y" * 1000] * 6)
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:
@@ -315,11 +319,11 @@ def test_libraries_speak_through_the_same_pipe(tmp_path: Path) -> None:
     except OSError:
         logging.getLogger("apscheduler").exception("Job raised")
     log.set_level("debug")
-    logging.getLogger("waitress.queue").warning("Task queue depth is %d", 3)
+    logging.getLogger("waitress.queue").warning("Task queue depth is %d, token=CANARY-7f3a", 3)
     os.close(descriptor)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [(line["level"], line["event"], line["library"], line["message"]) for line in lines] == [
         ("error", "library.message", "apscheduler", "Job raised"),
-        ("debug", "library.message", "waitress.queue", "Task queue depth is 3"),
+        ("debug", "library.message", "waitress.queue", "Task queue depth is 3, token=***"),
     ]
     assert "CANARY" not in (tmp_path / "log").read_text()

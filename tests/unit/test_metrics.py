@@ -206,6 +206,7 @@ def test_each_counting_method_moves_its_own_series() -> None:
     """One call, one series."""
     metrics = make()
     metrics.slot_skipped(Reason.OVERLAP)
+    metrics.run_finished(run_at(1, NOW, outcome=Outcome.SKIPPED))
     metrics.retried()
     metrics.cycle_finished(1.5)
     metrics.reconnected()
