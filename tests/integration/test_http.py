@@ -83,7 +83,7 @@ def test_probes_say_why_not(running: Running) -> None:
 
 
 @pytest.mark.fault
-def test_G7_probes_while_the_database_is_down(running: Running) -> None:
+def test_G07_probes_while_the_database_is_down(running: Running) -> None:
     """Liveness does not depend on the database, readiness does; both are answered from memory."""
     running.health.current = healthy(database_up=False)
     running.health.ready_answer = (False, "the database does not answer")
@@ -93,7 +93,7 @@ def test_G7_probes_while_the_database_is_down(running: Running) -> None:
 
 
 @pytest.mark.fault
-def test_G8_probe_while_a_run_hangs(running: Running) -> None:
+def test_G08_probe_while_a_run_hangs(running: Running) -> None:
     """A liveness that ended is told with its reason, for the supervisor to restart the process."""
     running.health.live_answer = (False, "the run passed its deadline by 31 s")
     response, text = running.ask("/livez")
@@ -101,7 +101,7 @@ def test_G8_probe_while_a_run_hangs(running: Running) -> None:
 
 
 @pytest.mark.fault
-def test_G9_unknown_paths_and_methods(running: Running) -> None:
+def test_G09_unknown_paths_and_methods(running: Running) -> None:
     """Nothing but the six paths is served, and nothing can be asked to act."""
     for path in ("/anything", "/metrics/", "/metrics/x", "/favicon.ico", "/LIVEZ", "/status.json/.."):
         assert running.ask(path)[0].status == 404, path
@@ -163,7 +163,7 @@ def test_the_page_can_be_turned_off() -> None:
 
 
 @pytest.mark.fault
-def test_G1_port_in_use(running: Running) -> None:
+def test_G01_port_in_use(running: Running) -> None:
     """A taken port is one clear sentence that names it."""
     second = HttpServer(HttpSettings(port=running.port), running.health, PrometheusMetrics("d", "1", ()))
     with pytest.raises(RefreshdError, match=rf"cannot listen on 127\.0\.0\.1:{running.port}: .*in use"):
@@ -180,7 +180,7 @@ def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
 
 
 @pytest.mark.fault
-def test_G2_slow_clients_do_not_stop_a_scrape() -> None:
+def test_G02_slow_clients_do_not_stop_a_scrape() -> None:
     """200 clients that send half a request, and more than can be held at a time, cost no thread and stop no scrape."""
     running = Running(request_seconds=3600)
     threads = threading.active_count()
@@ -197,7 +197,7 @@ def test_G2_slow_clients_do_not_stop_a_scrape() -> None:
 
 
 @pytest.mark.fault
-def test_G2_slow_clients_are_let_go() -> None:
+def test_G02_slow_clients_are_let_go() -> None:
     """A client that drips its request is dropped after a while, however steadily it drips."""
     made = Running(request_seconds=0.5)
     try:
@@ -217,7 +217,7 @@ def test_G2_slow_clients_are_let_go() -> None:
 
 
 @pytest.mark.fault
-def test_G3_restart_on_one_port(running: Running) -> None:
+def test_G03_restart_on_one_port(running: Running) -> None:
     """After close the port is free at once and every thread has ended."""
     for _ in range(3):
         running.server.close()
@@ -231,7 +231,7 @@ def test_G3_restart_on_one_port(running: Running) -> None:
 
 
 @pytest.mark.fault
-def test_G4_an_exception_behind_a_path_is_a_500_without_detail(
+def test_G04_an_exception_behind_a_path_is_a_500_without_detail(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Metrics and the other paths stay up, and no exception's text leaves the process."""

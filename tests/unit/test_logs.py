@@ -115,7 +115,7 @@ def test_G11_numbers_that_json_lacks_become_null(written: Written, value: object
 
 
 @pytest.mark.fault
-def test_H5_log_forging_in_json(written: Written) -> None:
+def test_H05_log_forging_in_json(written: Written) -> None:
     """Line breaks, escapes and invisible characters of an error text stay inside one line, encoded."""
     hostile = 'line1\n{"event":"forged"}\r\x1b[31m\x9b2J\u2028\u202e\ud800 end'
     written.log.emit(Event.VIEW_FAILED, error=hostile, level="error")
@@ -126,7 +126,7 @@ def test_H5_log_forging_in_json(written: Written) -> None:
 
 
 @pytest.mark.fault
-def test_H5_log_forging_on_the_console(console: Written) -> None:
+def test_H05_log_forging_on_the_console(console: Written) -> None:
     """A person's terminal gets no escape and no second line from an error text."""
     hostile = 'line1\n12:00 error "forged"\x1b[31m\x9b2J\u202e'
     console.log.emit(Event.VIEW_FAILED, level="error", error=hostile, reason="\x1b[2J")
@@ -143,7 +143,7 @@ def test_the_console_is_short_and_uncoloured_in_a_file(console: Written) -> None
 
 
 @pytest.mark.fault
-def test_H6_huge_text_is_cut_with_its_length_noted(written: Written) -> None:
+def test_H06_huge_text_is_cut_with_its_length_noted(written: Written) -> None:
     """Five megabytes of error text cost a kilobyte of log."""
     written.log.emit(Event.VIEW_FAILED, error="é" * 5_000_000)
     error = str(written.lines[0]["error"])
@@ -180,7 +180,7 @@ def test_levels_below_the_set_one_are_not_written(written: Written) -> None:
 
 
 @pytest.mark.fault
-def test_H2_no_locals_and_no_secret_in_a_traceback(written: Written) -> None:
+def test_H02_no_locals_and_no_secret_in_a_traceback(written: Written) -> None:
     """An exception is its type, redacted text and frames: a local variable is never printed."""
 
     def connect() -> None:

@@ -164,7 +164,7 @@ def test_the_age_climbs_while_the_loop_hangs() -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize("role", [Role.STANDBY, Role.STARTING, Role.DRAINING])
-def test_G6_standbys_export_no_view(role: Role) -> None:
+def test_G06_standbys_export_no_view(role: Role) -> None:
     """A replica that lost the lead keeps no frozen freshness, not even of runs that it made itself."""
     metrics = make(healthy(role=role))
     metrics.run_finished(run_at(1, NOW))
@@ -294,7 +294,7 @@ def test_pause_delta_and_rates() -> None:
 
 
 @pytest.mark.fault
-def test_G4_a_broken_state_does_not_hide_the_counters() -> None:
+def test_G04_a_broken_state_does_not_hide_the_counters() -> None:
     """Where the picture of the daemon cannot be had, counters are served and gauges are absent."""
 
     class Broken:
@@ -310,7 +310,7 @@ def test_G4_a_broken_state_does_not_hide_the_counters() -> None:
 
 
 @pytest.mark.fault
-def test_G5_view_removed_from_the_configuration() -> None:
+def test_G05_view_removed_from_the_configuration() -> None:
     """After a reload the series of names that are gone disappear, and the others keep their counts."""
     metrics = make(healthy())
     metrics.run_finished(run_at(1, NOW))
@@ -334,7 +334,7 @@ def test_G12_multiprocess_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.fault
-def test_H7_label_explosion() -> None:
+def test_H07_label_explosion() -> None:
     """Ten thousand unknown names are one series, `other`."""
     metrics = make(healthy())
     before = len(scrape(metrics))

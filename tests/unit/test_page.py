@@ -95,7 +95,7 @@ def test_the_templates_are_in_the_package() -> None:
 
 
 @pytest.mark.fault
-def test_H5_markup_from_the_database_stays_text() -> None:
+def test_H05_markup_from_the_database_stays_text() -> None:
     """Whatever names, reasons and errors hold, no element and no attribute comes of it."""
     plain = Elements(page(healthy()))
     runs = (run_at(5000, NOW, failed=VIEWS, outcome=Outcome.FAILED, error=MARKUP), *a_day())
