@@ -223,7 +223,6 @@ class Lane:
                 view=item.view or None,
                 status="firing" if item.firing else "resolved",
                 severity=item.severity,
-                repeat=message.repeat,
                 key=item.key,
                 tries=tries,
             )
