@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from analytics_refreshd import __version__
-from analytics_refreshd.cli import check, daemon, demo, pausing, query, schema, show
+from analytics_refreshd.cli import check, daemon, demo, incident, pausing, query, schema, show
 from analytics_refreshd.cli.common import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERNAL, EXIT_UNREACHABLE, EXIT_USAGE
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass, RefreshdError, UsageError
 
@@ -42,6 +42,7 @@ def _root(
 
 daemon.register(app)
 show.register(app)
+incident.register(app)
 query.register(app)
 schema.register(app)
 check.register(app)

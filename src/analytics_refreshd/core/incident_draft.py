@@ -1,0 +1,244 @@
+"""An incident while its lines are being folded: bounded notes, and the review that is made of them."""
+
+from collections import Counter
+from datetime import datetime
+
+from analytics_refreshd.core.incident_parts import (
+    LIMIT,
+    AlertSeen,
+    AwaySeen,
+    BlockerSeen,
+    ErrorSeen,
+    Fields,
+    Incident,
+    LeaderChange,
+    StaleSeen,
+    count_of,
+    moment_of,
+    number_of,
+    text_of,
+)
+from analytics_refreshd.core.model import Reason
+
+_LOCKED = frozenset({Reason.LOCK_TIMEOUT.value, Reason.TIMEOUT.value})
+_AWAY = frozenset({Reason.CONNECT.value, Reason.NOT_PRIMARY.value})
+
+
+class Notes:
+    """What was seen since the last run ended: it belongs to an incident only if that run turns out badly."""
+
+    def __init__(self) -> None:
+        self.retries = 0
+        self.blockers: list[BlockerSeen] = []
+        self.leaders: list[LeaderChange] = []
+        self.leader_changes = 0
+        self.first_error: ErrorSeen | None = None
+        self.first_sqlstate: ErrorSeen | None = None
+
+    def error(self, at: datetime, event: str, fields: Fields, view: str | None = None) -> None:
+        """Note an error; the first of all, and the first with an SQLSTATE, are kept."""
+        reason, sqlstate, error = (text_of(fields, name) for name in ("reason", "sqlstate", "error"))
+        if sqlstate is None and error is None:
+            return
+        if self.first_error is not None and (self.first_sqlstate is not None or sqlstate is None):
+            return
+        view = view or text_of(fields, "view")
+        seen = ErrorSeen(at, event, text_of(fields, "run_id"), view, reason, sqlstate, error)
+        self.first_error = self.first_error or seen
+        if sqlstate is not None:
+            self.first_sqlstate = self.first_sqlstate or seen
+
+    def blocked(self, at: datetime, fields: Fields) -> None:
+        """Note who held a refresh up."""
+        pid, view = count_of(fields, "blocker_pid"), text_of(fields, "view")
+        waited = number_of(fields, "waited_seconds")
+        for known in self.blockers:
+            if known.pid == pid:
+                known.last_at, known.times = at, known.times + 1
+                known.waited_seconds = max((w for w in (known.waited_seconds, waited) if w is not None), default=None)
+                if view and view not in known.views and len(known.views) < LIMIT:
+                    known.views.append(view)
+                return
+        if len(self.blockers) < LIMIT:
+            visible = fields.get("blocker_visible")
+            self.blockers.append(
+                BlockerSeen(
+                    pid,
+                    text_of(fields, "blocker_application"),
+                    text_of(fields, "blocker_user"),
+                    text_of(fields, "blocker_state"),
+                    moment_of(fields, "blocker_transaction_started_at"),
+                    visible if isinstance(visible, bool) else None,
+                    [view] if view else [],
+                    at,
+                    at,
+                    waited,
+                )
+            )
+
+    def leader(self, at: datetime, replica: str, fields: Fields) -> None:
+        """Note a change of leader."""
+        self.leader_changes += 1
+        event = text_of(fields, "event") or ""
+        if len(self.leaders) < LIMIT:
+            change = LeaderChange(at, replica, event, count_of(fields, "epoch"), text_of(fields, "reason"))
+            self.leaders.append(change)
+
+
+class Draft(Notes):
+    """One incident in the making."""
+
+    def __init__(self, started_at: datetime, began_with: str, last_ok_at: datetime | None) -> None:
+        super().__init__()
+        self.started_at = started_at
+        self.began_with = began_with
+        self.last_ok_at = last_ok_at
+        self.ended_at: datetime | None = None
+        self.parts = 1
+        self.views: list[str] = []
+        self.runs: Counter[str] = Counter()
+        self.runs_since: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.away: dict[str, AwaySeen] = {}
+        self.stale: dict[str, StaleSeen] = {}
+        self.alerts: list[AlertSeen] = []
+        self.other_events: Counter[str] = Counter()
+        self.lost_lines = 0
+        self.beyond = 0
+        self.notes: list[str] = []
+
+    def take(self, notes: Notes) -> None:
+        """Add what was seen since the run before."""
+        self.retries += notes.retries
+        self.leader_changes += notes.leader_changes
+        self.leaders = (self.leaders + notes.leaders)[:LIMIT]
+        known = {blocker.pid for blocker in self.blockers}
+        self.blockers = (self.blockers + [item for item in notes.blockers if item.pid not in known])[:LIMIT]
+        self.first_error = self.first_error or notes.first_error
+        self.first_sqlstate = self.first_sqlstate or notes.first_sqlstate
+
+    def run(self, outcome: str) -> None:
+        """Count a run; one after the end belongs to the incident only if it goes on."""
+        (self.runs if self.ended_at is None else self.runs_since)[outcome] += 1
+
+    def go_on(self) -> None:
+        """The trouble is back."""
+        self.ended_at = None
+        self.parts += 1
+        self.runs.update(self.runs_since)
+        self.runs_since.clear()
+
+    def touch(self, view: str) -> None:
+        """A view was affected."""
+        if view in self.views:
+            return
+        if len(self.views) < LIMIT:
+            self.views.append(view)
+        else:
+            self.beyond += 1
+
+    def attach(self, alert: AlertSeen) -> None:
+        """An alert belongs to this incident."""
+        if any(known is alert for known in self.alerts):
+            return
+        if len(self.alerts) < LIMIT:
+            self.alerts.append(alert)
+        else:
+            self.beyond += 1
+
+    def note(self, text: str) -> None:
+        """Something that the log does not tell."""
+        if text not in self.notes and len(self.notes) < LIMIT:
+            self.notes.append(text)
+
+    def review(self, database: str, last_at: datetime, *, delivers: bool) -> Incident:
+        """The incident as far as the log reaches, `last_at`. `delivers`: some delivery is in this log."""
+        for stale in self.stale.values():
+            stale.still_open(max(last_at, stale.told_at))
+        until = self.ended_at or max(last_at, self.started_at)
+        fired = [alert.fired_at for alert in self.alerts if alert.fired_at is not None]
+        told = [item.at for alert in self.alerts for item in alert.deliveries if item.status == "firing"]
+        missed = [away.missed_slots for away in self.away.values() if away.missed_slots is not None]
+        return Incident(
+            database=database,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            duration_seconds=(until - self.started_at).total_seconds(),
+            began_with=self.began_with,
+            last_ok_before_at=self.last_ok_at,
+            parts=self.parts,
+            views=tuple(self.views),
+            runs=dict(self.runs),
+            skipped=dict(self.skipped),
+            missed_slots=sum(missed) if missed else None,
+            reasons=dict(self.reasons),
+            first_error=self.first_error,
+            first_sqlstate=self.first_sqlstate,
+            blockers=tuple(self.blockers),
+            retries=self.retries,
+            leader_changes=self.leader_changes,
+            leaders=tuple(self.leaders),
+            away=tuple(self.away.values()),
+            stale=tuple(self.stale.values()),
+            alerts=tuple(self.alerts),
+            detected_after_seconds=self._after(min(fired, default=None)),
+            delivered_after_seconds=self._after(min(told, default=None)),
+            recovered_after_seconds=self._after(self.ended_at),
+            other_events=dict(self.other_events),
+            lost_lines=self.lost_lines,
+            missing=(*self.notes, *self._missing(missed, delivers=delivers)),
+        )
+
+    def _after(self, at: datetime | None) -> float | None:
+        return None if at is None else max(0.0, (at - self.started_at).total_seconds())
+
+    def _missing(self, missed: list[int], *, delivers: bool) -> list[str]:
+        said = []
+        if self.last_ok_at is None:
+            said.append("the start: no successful run comes before it in the log, so it may have begun earlier")
+        if self.ended_at is None:
+            said.append("the end: the log ends before everything was ok again")
+        if self.first_error is None:
+            said.append("the error: no line tells one")
+        elif self.first_sqlstate is None:
+            said.append("an SQLSTATE: no error in the log has one")
+        if not self.blockers and _LOCKED & set(self.reasons):
+            said.append("a blocker: a run timed out, and no view.blocked line names a session")
+        said.extend(self._missing_slots(missed))
+        said.extend(
+            f"since when {stale.view} was stale: no success of it was known; counted from its first line"
+            for stale in self.stale.values()
+            if stale.since_at is None
+        )
+        if not self.alerts:
+            said.append(
+                "detection: the daemon raised no alert in this log; alerts that Prometheus raised are not in it"
+            )
+        said.extend(text for alert in self.alerts for text in _missing_of(alert, delivers=delivers))
+        if self.lost_lines:
+            said.append(f"{self.lost_lines} lines that the daemon could not write")
+        if self.beyond:
+            said.append(f"{self.beyond} mentions of further views and alerts beyond the first {LIMIT}")
+        return said
+
+    def _missing_slots(self, missed: list[int]) -> list[str]:
+        logged = sum(self.reasons[reason] for reason in _AWAY) + sum(self.skipped[reason] for reason in _AWAY)
+        if missed and sum(missed) > logged:
+            return [f"{sum(missed) - logged} of {sum(missed)} missed slots: the daemon counts them, not logging each"]
+        if any(away.missed_slots is None for away in self.away.values()):
+            return [
+                "how many slots were missed: the daemon logs every twelfth, and no database.restored line counts them"
+            ]
+        return []
+
+
+def _missing_of(alert: AlertSeen, *, delivers: bool) -> list[str]:
+    name = f"{alert.alert} of {alert.view}" if alert.view else alert.alert
+    said = []
+    if alert.resolved_at is None:
+        said.append(f"the resolution of {name}")
+    if not alert.deliveries and not alert.failed_deliveries:
+        why = "" if delivers else ", nor of any other alert: perhaps the daemon has no receiver"
+        said.append(f"the delivery of {name}{why}")
+    return said

@@ -1,0 +1,252 @@
+"""What an incident's review consists of, and how a field of a log line is read when anything may stand in it.
+
+Times are aware UTC datetimes as the log has them, `_seconds` floats; None is "not in the log", never a guess. The
+parts grow while lines are folded and are bounded: where there is a limit, a count tells what lies beyond it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+LIMIT = 50
+"""At most so many blockers, views, alerts, receivers, changes of leader are kept for one incident."""
+
+Fields = Mapping[str, object]
+
+
+@dataclass(slots=True)
+class ErrorSeen:
+    """One error as a line tells it."""
+
+    at: datetime
+    event: str
+    run_id: str | None
+    view: str | None
+    reason: str | None
+    sqlstate: str | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class BlockerSeen:
+    """A session that held a refresh up, by its pid; `waited_seconds` is the longest wait that was logged."""
+
+    pid: int | None
+    application: str | None
+    user: str | None
+    state: str | None
+    transaction_started_at: datetime | None
+    visible: bool | None
+    views: list[str]
+    first_at: datetime
+    last_at: datetime
+    waited_seconds: float | None
+    times: int = 1
+
+
+@dataclass(slots=True)
+class StaleSeen:
+    """How long a view was stale: all its stretches within the incident together.
+
+    `since_at` is its last success plus its limit, on the database server's clock; None where no success was known.
+    `told_at` is the first line about it. `until_at` is None while it stays stale. `oldest_seconds` is its age at the
+    end, the largest of the stretches: how old what people saw was.
+    """
+
+    view: str
+    told_at: datetime
+    since_at: datetime | None
+    max_age_seconds: float | None
+    until_at: datetime | None = None
+    stale_seconds: float = 0.0
+    oldest_seconds: float | None = None
+    times: int = 1
+    last_success_at: datetime | None = None
+    open_since: datetime | None = None
+    """Begin of the stretch under way: `since_at` of that stretch, or its line where that is not known."""
+
+    def open(self, at: datetime, since: datetime | None, last_success: datetime | None) -> None:
+        """A stretch begins."""
+        self.until_at = None
+        self.open_since = since or at
+        self.last_success_at = last_success
+
+    def close(self, at: datetime) -> None:
+        """The stretch ends."""
+        self.still_open(at)
+        self.until_at = at
+
+    def still_open(self, at: datetime) -> None:
+        """Count the stretch under way, if there is one, up to `at`."""
+        if self.open_since is None:
+            return
+        self.stale_seconds += max(0.0, (at - self.open_since).total_seconds())
+        if self.last_success_at is not None:
+            age = (at - self.last_success_at).total_seconds()
+            self.oldest_seconds = max(age, self.oldest_seconds or 0.0)
+        self.open_since = None
+
+
+@dataclass(slots=True)
+class AwaySeen:
+    """The database as one replica missed it: all stretches within the incident together.
+
+    `missed_slots` is what `database.restored` says, None while no such line was seen. `seconds` adds up what those
+    lines say, or the time between two lines where a successful run ended the stretch.
+    """
+
+    replica: str
+    from_at: datetime | None
+    until_at: datetime | None = None
+    seconds: float = 0.0
+    missed_slots: int | None = None
+    times: int = 1
+    open_since: datetime | None = None
+
+
+@dataclass(slots=True)
+class DeliverySeen:
+    """A receiver accepted an alert."""
+
+    receiver: str | None
+    host: str | None
+    status: str | None
+    at: datetime
+    tries: int | None
+
+
+@dataclass(slots=True)
+class DeliveryFailed:
+    """A receiver did not take an alert: its first failure, and how many in a row the last line told of."""
+
+    receiver: str | None
+    host: str | None
+    at: datetime
+    error: str | None
+    failures: int | None
+
+
+@dataclass(slots=True)
+class AlertSeen:
+    """One alert of the daemon from firing to resolved, with its deliveries. `fired_at` and `resolved_at` as logged."""
+
+    alert: str
+    view: str | None
+    severity: str | None
+    active_at: datetime | None
+    fired_at: datetime | None
+    resolved_at: datetime | None = None
+    summary: str | None = None
+    deliveries: list[DeliverySeen] = field(default_factory=list)
+    failed_deliveries: list[DeliveryFailed] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class LeaderChange:
+    """A replica began or ceased to lead."""
+
+    at: datetime
+    replica: str
+    event: str
+    epoch: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One stretch of trouble of one database; `core.incident` says what opens and closes it.
+
+    `ended_at` None: not over when the log ends; `duration_seconds` then counts up to the log's last line. `runs` counts
+    logged runs by outcome, the recovering one included; `skipped` slots by reason; `missed_slots` those without a
+    refresh while the database was away, as `database.restored` counts them. `missing` says what the log does not tell.
+    """
+
+    database: str
+    started_at: datetime
+    ended_at: datetime | None
+    duration_seconds: float
+    began_with: str
+    last_ok_before_at: datetime | None
+    parts: int
+    views: tuple[str, ...]
+    runs: Mapping[str, int]
+    skipped: Mapping[str, int]
+    missed_slots: int | None
+    reasons: Mapping[str, int]
+    first_error: ErrorSeen | None
+    first_sqlstate: ErrorSeen | None
+    blockers: tuple[BlockerSeen, ...]
+    retries: int
+    leader_changes: int
+    leaders: tuple[LeaderChange, ...]
+    away: tuple[AwaySeen, ...]
+    stale: tuple[StaleSeen, ...]
+    alerts: tuple[AlertSeen, ...]
+    detected_after_seconds: float | None
+    delivered_after_seconds: float | None
+    recovered_after_seconds: float | None
+    other_events: Mapping[str, int]
+    lost_lines: int
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLog:
+    """What the log holds about one database, its incidents and what it does not hold.
+
+    `interval_source` is `daemon.started`, `slots` (the smallest distance between two slots) or `default`.
+    """
+
+    database: str
+    first_at: datetime
+    last_at: datetime
+    replicas: tuple[str, ...]
+    events: int
+    runs: Mapping[str, int]
+    interval_seconds: float
+    interval_source: str
+    lost_lines: int
+    incidents: tuple[Incident, ...]
+    alerts_outside: tuple[AlertSeen, ...]
+    missing: tuple[str, ...]
+
+
+def text_of(fields: Fields, name: str) -> str | None:
+    """The field where it is a text that says something."""
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def number_of(fields: Fields, name: str) -> float | None:
+    """The field where it is a finite number of a size that time and counts can have."""
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e12 and math.isfinite(value) else None
+
+
+def count_of(fields: Fields, name: str) -> int | None:
+    """The field where it is a count."""
+    value = number_of(fields, name)
+    return int(value) if value is not None and value >= 0 else None
+
+
+def moment_of(fields: Fields, name: str) -> datetime | None:
+    """The field where it is an RFC 3339 time with a zone."""
+    value = fields.get(name)
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+        return at.astimezone(UTC) if at.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def later(at: datetime, seconds: float) -> datetime | None:
+    """`at` plus `seconds`; None beyond the calendar."""
+    try:
+        return at + timedelta(seconds=seconds)
+    except OverflowError:
+        return None

@@ -1,0 +1,193 @@
+"""What is wrong at a moment, and from when to when that makes an incident."""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.incident_draft import Draft, Notes
+from analytics_refreshd.core.incident_parts import (
+    LIMIT,
+    AlertSeen,
+    AwaySeen,
+    Fields,
+    StaleSeen,
+    count_of,
+    later,
+    moment_of,
+    number_of,
+    text_of,
+)
+
+GAP_INTERVALS = 3
+"""Incidents closer together than this many intervals are one."""
+INCIDENTS_KEPT = 500
+"""Of one database; the latest are kept, the others counted."""
+
+
+class Trouble:
+    """Three conditions, each opened and closed by lines: the last run failed, the database is away, views are stale.
+
+    `draft` is the incident under way, or one that is over and may still be continued; `done` those that are complete.
+    """
+
+    def __init__(self, interval_seconds: Callable[[], float], firing: Callable[[], list[AlertSeen]]) -> None:
+        self._interval_seconds = interval_seconds
+        self._firing = firing
+        self.first_at: datetime | None = None
+        self.last_ok_at: datetime | None = None
+        self.failing = False
+        self._away: dict[str, AwaySeen] = {}
+        self._answered: dict[str, AwaySeen] = {}
+        self._stale: dict[str, StaleSeen] = {}
+        self._notes = Notes()
+        self.draft: Draft | None = None
+        self.done: deque[Draft] = deque(maxlen=INCIDENTS_KEPT)
+        self.left_out = 0
+
+    @property
+    def active(self) -> Draft | None:
+        """The incident whose trouble lasts."""
+        return self.draft if self.draft is not None and self.draft.ended_at is None else None
+
+    @property
+    def notes(self) -> Notes:
+        """Where blockers, retries, errors and changes of leader are noted."""
+        return self.active or self._notes
+
+    def attach(self, alert: AlertSeen) -> bool:
+        """Put an alert into the incident; False where there is none."""
+        if self.draft is not None:
+            self.draft.attach(alert)
+        return self.draft is not None
+
+    def settle(self, at: datetime) -> None:
+        """Time has passed: an incident that has been over for long enough is complete."""
+        draft = self.draft
+        if draft is not None and draft.ended_at is not None:
+            if at - draft.ended_at > timedelta(seconds=GAP_INTERVALS * self._interval_seconds()):
+                self.finish()
+
+    def finish(self) -> None:
+        """Nothing more belongs to the present incident."""
+        if self.draft is not None:
+            self.left_out += len(self.done) == INCIDENTS_KEPT
+            self.done.append(self.draft)
+            self.draft = None
+
+    def begin(self, at: datetime, began_with: str) -> Draft:
+        """The incident that this trouble belongs to: the one under way, the one just over, or a new one."""
+        draft = self.draft
+        if draft is None:
+            draft = self.draft = Draft(at, began_with, self.last_ok_at)
+            for alert in self._firing():
+                draft.attach(alert)
+        elif draft.ended_at is not None:
+            draft.go_on()
+        draft.take(self._notes)
+        self._notes = Notes()
+        return draft
+
+    def _check_over(self, at: datetime) -> None:
+        draft = self.active
+        if draft is not None and not self.failing and not self._away and not self._stale:
+            draft.ended_at = max(at, draft.started_at)
+
+    def ok(self, at: datetime) -> None:
+        """A run was ok: the database answers, every view is refreshed."""
+        self.failing = False
+        self.last_ok_at = at
+        self._notes = Notes()
+        for replica, away in self._away.items():
+            if away.open_since is not None:
+                away.seconds += max(0.0, (at - away.open_since).total_seconds())
+            away.until_at, away.open_since = at, None
+            self._answered.pop(replica, None)
+            self._answered[replica] = away
+        self._away.clear()
+        while len(self._answered) > LIMIT:
+            del self._answered[next(iter(self._answered))]
+        for view in list(self._stale):
+            self.fresh(at, view)
+        self._check_over(at)
+
+    # -- the database ----------------------------------------------------------------------------------------
+
+    def lost(self, at: datetime, replica: str, fields: Fields) -> None:
+        """`database.lost`."""
+        draft = self.begin(at, Event.DATABASE_LOST.value)
+        draft.error(at, Event.DATABASE_LOST.value, fields)
+        self.gone(draft, replica, at)
+
+    def is_gone(self, replica: str) -> bool:
+        """Whether this replica misses the database already."""
+        return replica in self._away
+
+    def gone(self, draft: Draft, replica: str, since: datetime | None) -> None:
+        """A replica misses the database; `since` None where only later lines tell of it."""
+        if replica in self._away or len(self._away) >= LIMIT:
+            return
+        away = draft.away.get(replica)
+        if away is None:
+            away = AwaySeen(replica, since)
+            if len(draft.away) < LIMIT:
+                draft.away[replica] = away
+        else:
+            away.times += 1
+        away.until_at, away.open_since = None, since
+        self._away[replica] = away
+
+    def restored(self, at: datetime, replica: str, fields: Fields) -> None:
+        """`database.restored`, which also knows for how long it was away and how many slots were missed."""
+        seconds, missed = number_of(fields, "seconds"), count_of(fields, "missed_slots")
+        began = later(at, -seconds) if seconds is not None and seconds >= 0 else None
+        late = self._answered.pop(replica, None)
+        if replica not in self._away and late is not None and self.draft is not None:
+            # a run of another replica was ok first; this line still knows the slots
+            if missed is not None:
+                late.missed_slots = (late.missed_slots or 0) + missed
+            return
+        if replica not in self._away:
+            draft = self.begin(began or at, Event.DATABASE_RESTORED.value)
+            draft.note("the loss of the database: its database.lost is not in the log")
+            self.gone(draft, replica, began)
+        away = self._away.pop(replica, None)
+        if away is not None:
+            own = (at - away.open_since).total_seconds() if away.open_since else 0.0
+            away.seconds += seconds if began is not None and seconds is not None else max(0.0, own)
+            away.from_at = away.from_at or began
+            away.until_at, away.open_since = at, None
+            if missed is not None:
+                away.missed_slots = (away.missed_slots or 0) + missed
+        self._check_over(at)
+
+    # -- views -----------------------------------------------------------------------------------------------
+
+    def view_stale(self, at: datetime, fields: Fields) -> None:
+        """`view.stale`; it is stale since its last success plus its limit, which the line carries."""
+        view = text_of(fields, "view")
+        if view is None or view in self._stale or len(self._stale) >= LIMIT:
+            return
+        limit, success = number_of(fields, "max_age_seconds"), moment_of(fields, "last_success_at")
+        since = later(success, limit) if success is not None and limit is not None else None
+        since = min(since, at) if since is not None else None
+        before_log = since is not None and self.first_at is not None and since < self.first_at
+        draft = self.begin(at if since is None or before_log else since, Event.VIEW_STALE.value)
+        if before_log:
+            draft.note(f"what made {view} stale: it was so before the log begins")
+        draft.touch(view)
+        stale = draft.stale.get(view)
+        if stale is None:
+            stale = StaleSeen(view, at, since, limit)
+            if len(draft.stale) < LIMIT:
+                draft.stale[view] = stale
+        else:
+            stale.times += 1
+        stale.open(at, since, success)
+        self._stale[view] = stale
+
+    def fresh(self, at: datetime, view: str) -> None:
+        """A view was refreshed."""
+        stale = self._stale.pop(view, None)
+        if stale is not None:
+            stale.close(at)
