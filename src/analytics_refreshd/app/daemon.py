@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from analytics_refreshd.app.slots import SlotTrigger
@@ -129,7 +131,8 @@ class Daemon:
         )
         # The library computed its next times on the old clock: after a step back nothing would run until they come.
         for job in self._scheduler.get_jobs():
-            job.modify(next_run_time=wall if job.id != "refresh" else self._next_slot(wall))
+            with suppress(JobLookupError):
+                job.modify(next_run_time=wall if job.id != "refresh" else self._next_slot(wall))
         self._note_next_run()
 
     def _show_status(self) -> None:
@@ -153,14 +156,17 @@ class Daemon:
         scheduler.add_job(self._refresh, self._trigger(), id="refresh", executor="refresh")
         scheduler.add_job(
             self._evaluate,
-            "interval",
-            seconds=service.config.evaluate_seconds,
+            self._evaluate_trigger(),
             id="evaluate",
             executor="evaluate",
             next_run_time=service.clock.now(),
         )
         scheduler.add_job(
-            self._beat, "interval", seconds=_BEAT_SECONDS, id="beat", executor="beat", next_run_time=service.clock.now()
+            self._beat,
+            SlotTrigger(timedelta(seconds=_BEAT_SECONDS), timedelta(0)),
+            id="beat",
+            executor="beat",
+            next_run_time=service.clock.now(),
         )
         service.on_leading = self._first_run
         service.on_finished = self._finished
@@ -168,6 +174,11 @@ class Daemon:
     def _trigger(self) -> SlotTrigger:
         schedule = self._service.config.schedule
         return SlotTrigger(schedule.interval, splay_offset(self._service.config.name, schedule.splay))
+
+    def _evaluate_trigger(self) -> SlotTrigger:
+        """The library's own interval trigger would list every time that a clock's leap by years skipped."""
+        interval = timedelta(seconds=self._service.config.evaluate_seconds)
+        return SlotTrigger(interval, splay_offset(self._service.config.name, interval))
 
     def _next_slot(self, now: datetime) -> datetime:
         return self._trigger().get_next_fire_time(None, now)
@@ -266,7 +277,7 @@ class Daemon:
             job = self._scheduler.get_job("refresh")
             if job is not None:
                 job.reschedule(self._trigger())
-            self._scheduler.reschedule_job("evaluate", trigger="interval", seconds=config.evaluate_seconds)
+            self._scheduler.reschedule_job("evaluate", trigger=self._evaluate_trigger())
             self._note_next_run()
             service.metrics.config_reloaded(True)
             service.log.emit(Event.CONFIG_RELOADED, config=config.public(), needs_restart=needs_restart)

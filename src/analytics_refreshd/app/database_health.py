@@ -30,7 +30,7 @@ class DatabaseHealth:
             if facts.down_since is not None:
                 self._memory.update(down_error=fault.message)
                 return
-            self._memory.update(down_since=self._clock.now(), down_error=fault.message)
+            self._memory.update(down_since=self._memory.server_now(), down_error=fault.message)
         self._log.emit(
             Event.DATABASE_LOST,
             level="warning",
@@ -47,7 +47,7 @@ class DatabaseHealth:
                 if not facts.ever_up:
                     self._memory.update(ever_up=True)
                 return
-            now = self._clock.now()
+            now = self._memory.server_now()
             away = (now - facts.down_since).total_seconds()
             missed, self._missed_slots = self._missed_slots, 0
             self._memory.update(down_since=None, down_error=None, ever_up=True, last_outage=(facts.down_since, now))

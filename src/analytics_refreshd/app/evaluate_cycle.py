@@ -18,7 +18,7 @@ from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
 
 _RESOLVED_KEPT = timedelta(minutes=15)
 _RUNS_READ = 12
-_PRUNE_EVERY = timedelta(hours=1)
+_PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_BATCH = 500
 
 AlertKey = tuple[Alert, str]
@@ -58,7 +58,7 @@ class EvaluateCycle:
         self._status_misses = 0
         self._stale: frozenset[str] = frozenset()
         self._paused = False
-        self._next_prune = clock.now()
+        self._next_prune_monotonic = clock.monotonic()
         self._loaded_runs = False
 
     def run(self) -> None:
@@ -156,11 +156,11 @@ class EvaluateCycle:
         self._adopted = self._memory.leads()
 
     def _housekeep(self) -> None:
-        if not self._memory.leads() or self._clock.now() < self._next_prune:
+        if not self._memory.leads() or self._clock.monotonic() < self._next_prune_monotonic:
             return
         self._history.close_abandoned()
         if self._history.prune(self._retention, _PRUNE_BATCH) < _PRUNE_BATCH:
-            self._next_prune = self._clock.now() + _PRUNE_EVERY
+            self._next_prune_monotonic = self._clock.monotonic() + _PRUNE_EVERY_SECONDS
 
     def _note_leaderless(self) -> None:
         facts = self._memory.facts()
@@ -168,7 +168,7 @@ class EvaluateCycle:
         if led or self._memory.role() is Role.STARTING:
             self._memory.update(leaderless_since=None)
         elif facts.leaderless_since is None:
-            self._memory.update(leaderless_since=self._clock.now())
+            self._memory.update(leaderless_since=self._memory.server_now())
 
     # -- judging ---------------------------------------------------------------------------------------------
 

@@ -130,7 +130,10 @@ class Memory:
             return self._own_success.get(view)
 
     def server_now(self) -> datetime:
-        """The server's time as last read, carried on by the monotonic clock; our own where none was read."""
+        """The server's time as last read, carried on by the monotonic clock; our own where none was read.
+
+        What is judged against the server's time is dated by this: our own clock may be hours off, and may step.
+        """
         with self._lock:
             status, read_at = self._facts.status, self._facts.evaluated_monotonic
         if status is None or read_at is None:

@@ -99,7 +99,7 @@ class Recorder:
     def _failed(self, fault: DatabaseFault) -> None:
         self._metrics.history_write_failed()
         if self.failing_since is None:
-            self.failing_since = self._clock.now()
+            self.failing_since = self._memory.server_now()
             self._log.emit(
                 Event.HISTORY_PENDING,
                 level="warning",
@@ -114,7 +114,7 @@ class Recorder:
                 Event.HISTORY_PENDING,
                 pending=0,
                 lost=self._lost,
-                seconds=(self._clock.now() - self.failing_since).total_seconds(),
+                seconds=(self._memory.server_now() - self.failing_since).total_seconds(),
             )
             self.failing_since = None
             self._lost = 0
