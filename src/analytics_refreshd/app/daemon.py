@@ -184,10 +184,13 @@ class Daemon:
         return self._trigger().get_next_fire_time(None, now)
 
     def _first_run(self) -> None:
-        """A new leader refreshes at once where the views are older than one interval."""
+        """A new leader refreshes at once where the views are older than one interval.
+
+        Their ages are read on another thread than the refreshes': a status function that hangs delays no slot.
+        """
         now = self._service.clock.now()
         self._scheduler.add_job(
-            self._refresh_if_due, next_run_time=now, id="first", executor="refresh", replace_existing=True
+            self._refresh_if_due, next_run_time=now, id="first", executor="bookkeeping", replace_existing=True
         )
 
     def _refresh_if_due(self) -> None:
@@ -195,7 +198,10 @@ class Daemon:
         facts = self._service.memory.facts()
         ages = facts.ages or {}
         if due_at_start([age.seconds for age in ages.values()] or [None], self._service.config.schedule.interval):
-            self._refresh(slot=False)
+            now = self._service.clock.now()
+            self._scheduler.add_job(
+                self._refresh, args=[False], id="due", executor="refresh", next_run_time=now, replace_existing=True
+            )
 
     def _refresh(self, slot: bool = True) -> None:
         self._idle.clear()
@@ -250,7 +256,7 @@ class Daemon:
 
     def _on_error(self, event: JobExecutionEvent) -> None:
         """A job raised; the scheduler logged it (library.message), and a cycle gets its canonical line all the same."""
-        if event.job_id in ("refresh", "first"):
+        if event.job_id in ("refresh", "first", "due"):
             self._service.log.emit(
                 Event.REFRESH_FINISHED,
                 level="error",

@@ -9,7 +9,7 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, step
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import DatabaseStatus, Limits, Role
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier, StatusReader
@@ -94,12 +94,16 @@ class EvaluateCycle:
             self._memory.update(pause=pause, delta=self._status.delta(), progress=progress)
             if self._memory.leads() or (leader is not None and leader.ours):
                 self._memory.update(leader=leader)
-            self._read_runs()
-            self._read_rates()
-            self._adopt()
-            self._housekeep()
         except DatabaseFault as fault:
             self._health.failed(fault)
+        # what is broken in one place must not keep the rest from being read and judged
+        for read in (self._read_runs, self._read_rates, self._adopt, self._housekeep):
+            if self._health.down:
+                break
+            try:
+                read()
+            except DatabaseFault as fault:
+                self._health.failed(fault)
         self._note_leaderless()
         self._tell_of_pause()
 
@@ -145,7 +149,12 @@ class EvaluateCycle:
         """Take over the alerts in the database: once as leader, and every time as a standby, which shows them."""
         if self._adopted and self._memory.leads():
             return
-        records = {(record.alert, record.view): record for record in self._store.load()}
+        try:
+            records = {(record.alert, record.view): record for record in self._store.load()}
+        except DatabaseFault as fault:
+            if fault.error_class is not ErrorClass.PERMANENT:
+                raise
+            records = self._memory.alerts()  # the table is gone: what this process knows is all there is
         for key, unsaved in self._unsaved.items():
             if unsaved is None:
                 records.pop(key, None)

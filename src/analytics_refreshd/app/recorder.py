@@ -34,12 +34,12 @@ class Recorder:
         self.failing_since: datetime | None = None
 
     def begin(self, run: Run) -> bool:
-        """Write the running row; False where it could not be written."""
+        """Write the running row; False where it could not be written, which is told once the run's end cannot be."""
         self._memory.remember([run])
         try:
             self._history.begin(run)
-        except DatabaseFault as fault:
-            self._failed(fault)
+        except DatabaseFault:
+            self._metrics.history_write_failed()
             return False
         return True
 
@@ -63,7 +63,8 @@ class Recorder:
                 try:
                     self._history.finish(run)
                 except DatabaseFault as fault:
-                    self._waiting[0] = replace(run, clock="daemon")
+                    # whatever is written later must not be dated by the server's clock of that moment
+                    self._waiting = deque(replace(each, clock="daemon") for each in self._waiting)
                     self._failed(fault)
                     break
                 self._waiting.popleft()

@@ -23,6 +23,7 @@ from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Notifier, Re
 from analytics_refreshd.core.retry import backoff_seconds, may_retry
 
 _MARGIN_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.5
 _REPEATS_PER_LINE = 12
 _NO_FUNCTION = frozenset({"42883", "3F000"})
 
@@ -82,6 +83,7 @@ class RefreshCycle:
         self._lost_leadership = threading.Event()
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
         self._skips: dict[Reason, int] = {}
+        self._notices: dict[str, object] = {}
 
     # -- called by other threads -----------------------------------------------------------------------------
 
@@ -146,7 +148,8 @@ class RefreshCycle:
 
     def _pause(self) -> Pause | None:
         try:
-            pause = self._status.pause()
+            # a status function that hangs must not hold up the refresh
+            pause = self._status.pause(wait_seconds=_PATIENCE_SECONDS)
         except DatabaseFault as fault:
             self._health.failed(fault)
             return self._memory.facts().pause
@@ -238,6 +241,7 @@ class RefreshCycle:
             before_sleep=lambda state: self._retrying(run, state),
             reraise=True,
         )
+        self._notices = {}
         try:
             reply = retrying(once)
             self._believe()
@@ -256,6 +260,8 @@ class RefreshCycle:
             total = self._clock.monotonic() - began_monotonic
             judgement = judge_reports(self.settings.views, reply.reports, watch.samples, reply.duration_seconds)
             self._memory.succeeded(judgement.views, self._memory.server_now())
+            if reply.notice_count:
+                self._notices = {"notices": reply.notice_count, "notice_samples": list(reply.notices)}
         self._unknown_views(judgement)
         return replace(
             run,
@@ -379,6 +385,7 @@ class RefreshCycle:
             attempts=run.attempts,
             isolation=run.isolation,
             views=[view_fields(result) for result in run.views],
+            **self._notices,
         )
 
     def _folded(self, run: Run) -> bool:

@@ -104,8 +104,8 @@ class StatusReader(Protocol):
     def rates(self) -> Rates:
         """Success rate and p95 of the last 24 hours, from the hourly view."""
 
-    def pause(self) -> Pause | None:
-        """The pause in force, if any."""
+    def pause(self, wait_seconds: float = 15.0) -> Pause | None:
+        """The pause in force, if any; gives up after `wait_seconds` where other work holds the connection."""
 
     def leader(self) -> LeaderInfo | None:
         """Who holds the leader lock."""

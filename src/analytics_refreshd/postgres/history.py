@@ -14,6 +14,8 @@ from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sqlfiles import blocks
 
 _SECONDS = 5.0
+_PATIENCE_SECONDS = 1.0
+"""How long a refresh waits for other work on the shared connection; its record is written later then."""
 _GONE = frozenset({"42P01", "3F000"})
 _BIGGEST_COUNT = 2**63 - 1
 _Value = TypeVar("_Value")
@@ -41,7 +43,8 @@ class PostgresHistory:
 
     def begin(self, run: Run) -> None:
         """As `core.ports.History.begin`; started_at is the server's, unless the run's clock is the daemon's."""
-        self._run(lambda connection: connection.execute(self._statements["begin_run"], self._row(run)), None)
+        row = self._row(run)
+        self._run(lambda connection: connection.execute(self._statements["begin_run"], row), None, _PATIENCE_SECONDS)
 
     def finish(self, run: Run) -> None:
         """As `core.ports.History.finish`, in one transaction; a second call changes neither time."""
@@ -83,7 +86,9 @@ class PostgresHistory:
         parameters = {"retention": retention, "batch": batch}
         return self._run(lambda connection: connection.execute(self._statements["prune"], parameters).rowcount, 0)
 
-    def _run(self, work: Callable[[BoundedConnection], _Value], without: _Value) -> _Value:
+    def _run(
+        self, work: Callable[[BoundedConnection], _Value], without: _Value, wait_seconds: float | None = None
+    ) -> _Value:
         """Do `work`, or return `without` where our schema is not there."""
 
         def guarded(connection: BoundedConnection) -> _Value:
@@ -95,7 +100,10 @@ class PostgresHistory:
 
         try:
             return self._session.run(
-                guarded, seconds=self._seconds, lock_seconds=self._seconds, wait_seconds=self._seconds
+                guarded,
+                seconds=self._seconds,
+                lock_seconds=self._seconds,
+                wait_seconds=self._seconds if wait_seconds is None else wait_seconds,
             )
         except DatabaseFault as fault:
             if fault.sqlstate in _GONE:

@@ -68,7 +68,7 @@ class PostgresStatusReader:
                 return Rates(0, None, None)
             raise
 
-    def pause(self) -> Pause | None:
+    def pause(self, wait_seconds: float = 15.0) -> Pause | None:
         """As `core.ports.StatusReader.pause`; of several, the one that ends last."""
 
         def work(connection: BoundedConnection) -> Pause | None:
@@ -77,7 +77,7 @@ class PostgresStatusReader:
             row = connection.execute(self._statements["pause"]).fetchone()
             return Pause(row[0], row[1], printable(row[2]), row[3]) if row else None
 
-        return self._session.run(work)
+        return self._session.run(work, wait_seconds=wait_seconds)
 
     def leader(self) -> LeaderInfo | None:
         """As `core.ports.StatusReader.leader`; its replica by the runs it made, until then by its session's name."""
