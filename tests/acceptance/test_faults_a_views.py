@@ -103,12 +103,12 @@ def test_A10_every_row_failed(dsn: str, connection: Connection) -> None:
             assert daemon.stop() == 0
 
 
-def test_A11_one_view_dropped(dsn: str, connection: Connection) -> None:
+@pytest.mark.parametrize("view", [VIEWS[0], VIEWS[3]])
+def test_A11_one_view_dropped(dsn: str, connection: Connection, view: str) -> None:
     """A dropped view fails by 42P01 and alerts, the others refresh, nothing retries, and its series stay."""
-    view = VIEWS[3]
     with Daemon(dsn, **FAST) as daemon:
         daemon.wait_for("refresh.finished", ok)
-        connection.execute("drop materialized view action_type_distribution")
+        connection.execute(sql.SQL("drop materialized view {}").format(sql.Identifier(view)))
         line = daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "partial")
         assert (result_of(line, view)["sqlstate"], line["attempts"]) == ("42P01", 1)
         assert all(part["success"] for part in others(line, view))
