@@ -5,7 +5,7 @@ import threading
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.ports import Clock, EventLog, Metrics
+from analytics_refreshd.core.ports import EventLog, Metrics
 
 _AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
 
@@ -13,11 +13,10 @@ _AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIM
 class DatabaseHealth:
     """Every thread reports what it met; the first failure and the first success after it are logged."""
 
-    def __init__(self, memory: Memory, log: EventLog, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, memory: Memory, log: EventLog, metrics: Metrics) -> None:
         self._memory = memory
         self._log = log
         self._metrics = metrics
-        self._clock = clock
         self._lock = threading.Lock()
         self._missed_slots = 0
 

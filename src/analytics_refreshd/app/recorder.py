@@ -9,7 +9,7 @@ from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Run
-from analytics_refreshd.core.ports import Clock, EventLog, History, Metrics
+from analytics_refreshd.core.ports import EventLog, History, Metrics
 
 
 class Recorder:
@@ -20,13 +20,12 @@ class Recorder:
     """
 
     def __init__(
-        self, history: History, memory: Memory, log: EventLog, metrics: Metrics, clock: Clock, capacity: int
+        self, history: History, memory: Memory, log: EventLog, metrics: Metrics, capacity: int
     ) -> None:
         self._history = history
         self._memory = memory
         self._log = log
         self._metrics = metrics
-        self._clock = clock
         self._waiting: deque[Run] = deque()
         self._capacity = capacity
         self._lock = threading.Lock()

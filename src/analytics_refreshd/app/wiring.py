@@ -129,7 +129,7 @@ class Service:
         )
         self.systemd = SystemdNotifier(os.environ)
         self.health = Vitals(self.memory, self.clock)
-        self.database = DatabaseHealth(self.memory, self.log, self.metrics, self.clock)
+        self.database = DatabaseHealth(self.memory, self.log, self.metrics)
         self.connector = Connector(connection_settings(config), on_reconnect=self.metrics.reconnected)
         self.session = Session(self.connector)
         self.status = PostgresStatusReader(self.session, config.refresh.status_function, config.refresh.views)
@@ -142,7 +142,7 @@ class Service:
             metrics=self.metrics,
             clock=self.clock,
         )
-        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
+        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, config.history.buffer)
         self.prober = Prober(
             probed,
             config.queries.probe_budget.total_seconds(),
