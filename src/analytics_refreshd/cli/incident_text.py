@@ -5,7 +5,15 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from analytics_refreshd.app.incidents import Review
-from analytics_refreshd.core.incident_parts import AlertSeen, BlockerSeen, DatabaseLog, ErrorSeen, Incident
+from analytics_refreshd.core.incident_parts import (
+    AlertSeen,
+    AwaySeen,
+    BlockerSeen,
+    DatabaseLog,
+    ErrorSeen,
+    Incident,
+    StaleSeen,
+)
 from analytics_refreshd.core.wording import seconds_in_words
 
 _NOT_LOGGED = "not in the log"
@@ -109,36 +117,28 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     ]
     beyond = incident.leader_changes - len(leaders)
     yield "Changes of leader", [*(leaders or ["none"]), *([f"and {beyond} more"] if beyond > 0 else [])]
-    yield (
-        "Database away",
-        [
-            plain(
-                f"{item.replica}: {took(item.seconds) if item.seconds or item.until_at else 'for how long is ' + _NOT_LOGGED}"
-                f", from {stamp(item.from_at)} to {stamp(item.until_at)}"
-                + (f", {item.times} times" if item.times > 1 else "")
-            )
-            for item in incident.away
-        ]
-        or ["no"],
-    )
-    yield (
-        "Stale",
-        [
-            plain(
-                f"{item.view}: for {took(item.stale_seconds)}{'' if item.until_at else ' and still'}"
-                f", since {stamp(item.since_at)}, limit {took(item.max_age_seconds)}, oldest {took(item.oldest_seconds)}"
-                + (f", {item.times} times" if item.times > 1 else "")
-            )
-            for item in incident.stale
-        ]
-        or ["nothing"],
-    )
+    yield "Database away", [_away_words(item) for item in incident.away] or ["no"]
+    yield "Stale", [_stale_words(item) for item in incident.stale] or ["nothing"]
     yield "Alerts", [alert_words(item) for item in incident.alerts] or [f"none {_NOT_LOGGED[4:]}"]
     yield "Time to detect", [f"{took(incident.detected_after_seconds)} until the first alert fired; "
                              f"{took(incident.delivered_after_seconds)} until one was delivered"]  # fmt: skip
     yield "Time to recover", [took(incident.recovered_after_seconds)]
     if incident.other_events:
         yield "Meanwhile", [counts(incident.other_events)]
+
+
+def _away_words(away: AwaySeen) -> str:
+    length = took(away.seconds) if away.seconds or away.until_at else f"for how long is {_NOT_LOGGED}"
+    times = f", {away.times} times" if away.times > 1 else ""
+    return plain(f"{away.replica}: {length}, from {stamp(away.from_at)} to {stamp(away.until_at)}{times}")
+
+
+def _stale_words(stale: StaleSeen) -> str:
+    still = "" if stale.until_at else " and still"
+    times = f", {stale.times} times" if stale.times > 1 else ""
+    limit, oldest = took(stale.max_age_seconds), took(stale.oldest_seconds)
+    since = f"since {stamp(stale.since_at)}, limit {limit}, oldest {oldest}"
+    return plain(f"{stale.view}: for {took(stale.stale_seconds)}{still}, {since}{times}")
 
 
 def log_words(log: DatabaseLog) -> str:
