@@ -301,7 +301,7 @@ class Daemon:
         if self._cycles_left is not None and self._cycles_left <= 0:
             name = "the cycles asked for are done"
         service.log.emit(Event.DAEMON_STOPPING, reason=name, running=not self._idle.is_set())
-        canceller = threading.Thread(target=service.cycle.stop, name="cancel", daemon=True)
+        canceller = threading.Thread(target=self._cancel, name="cancel", daemon=True)
         canceller.start()
         self._scheduler.pause()
         ended = self._wait(self._idle, began + SHUTDOWN_SECONDS * 0.6)
@@ -323,6 +323,12 @@ class Daemon:
             os._exit(code)
         self._scheduler.shutdown(wait=False)
         return code
+
+    def _cancel(self) -> None:
+        """Cancel until the run has ended: a statement that was only about to start escapes the first attempt."""
+        self._service.cycle.stop()
+        while not self._idle.wait(0.5):
+            self._service.cycle.stop()
 
     def _wait(self, event: threading.Event, until_monotonic: float) -> bool:
         """Wait for `event`; a second stop signal ends the wait."""
