@@ -185,3 +185,20 @@ def test_direct_refresh_of_one_view_folds_first(connection: Connection) -> None:
             reply = connection.execute("select success from refresh_action_analytics_view(%s)", [view]).fetchone()
             assert reply == (True,)
         assert not differences(connection)
+
+
+def test_known_triggers_take_no_new_numbers(connection: Connection) -> None:
+    """Cells are numbered by a sequence of 31 bits: a trigger that is known already must not use one up each refresh."""
+    connection.execute("insert into triggers (id) values ('busy')")
+    connection.execute(
+        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at)"
+        " values ('busy', 'j', 'busy', 'rest', 'success', now())"
+    )
+    refresh_and_compare(connection)
+    numbers = "select last_value from analytics_refresh.cells"
+    before = (connection.execute(numbers).fetchone() or (0,))[0]
+    for _ in range(3):
+        connection.execute("update action_results set retry_count = retry_count + 1")
+        assert not refresh_and_compare(connection)
+    # the hour's row takes one each time, the trigger's none
+    assert (connection.execute(numbers).fetchone() or (0,))[0] == before + 3

@@ -134,8 +134,10 @@ hours as (
     returning c.cell, c.hour, c.action_type, c.status, c.n),
 triggers as (
     insert into analytics_refresh.trigger_cells as c (
-        trigger_id, n, succeeded, failed, retrying, timed, duration_total, tried, retry_total, first_at, last_at)
-    select s.trigger_id, s.n, s.succeeded, s.failed, s.retrying, s.timed, s.duration_total, s.tried, s.retry_total,
+        cell, trigger_id, n, succeeded, failed, retrying, timed, duration_total, tried, retry_total, first_at, last_at)
+    -- only new triggers take a number: there are two thousand million
+    select coalesce(p.cell, nextval('analytics_refresh.cells')), s.trigger_id, s.n, s.succeeded, s.failed,
+        s.retrying, s.timed, s.duration_total, s.tried, s.retry_total,
         least(s.first_at, case when e.trigger_id is null then p.first_at else e.first_at end),
         greatest(s.last_at, case when e.trigger_id is null then p.last_at else e.last_at end)
     from (
@@ -350,7 +352,6 @@ begin
     truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
         analytics_refresh.duration_counts, analytics_refresh.duration_buckets, analytics_refresh.retry_counts,
         analytics_refresh.duration_stats;
-    perform setval('analytics_refresh.cells', 1, false);
     -- a mark that is not visible yet stays, and makes the rollups be built once more
     delete from analytics_refresh.rebuild_marks;
     update analytics_refresh.incremental set built = false, build_from = '-infinity', rows_built = 0,
