@@ -306,6 +306,7 @@ class Daemon:
         self._scheduler.pause()
         ended = self._wait(self._idle, began + SHUTDOWN_SECONDS * 0.6)
         forced = [] if ended else ["refresh"]
+        canceller.join(0.5 if ended else 0.0)
         if canceller.is_alive():
             forced.append("cancel.timeout")
         if ended:
