@@ -47,7 +47,10 @@ def database_down() -> ServiceState:
         runs=runs,
         views=tuple(view_state(view, runs, age_seconds=120.0) for view in VIEWS),
         alerts=(alert,),
-        delivery={"AnalyticsDatabaseUnavailable/": "delivered to ops 13:09 UTC"},
+        delivery={
+            "ops": "delivered 2026-03-01T13:09:04Z",
+            "beat": "failing, 3 in a row, last 2026-03-01T14:05:00Z: 503",
+        },
         database_up=False,
         database_down_since=since,
         database_error="connection refused",
@@ -123,7 +126,8 @@ STATES: dict[str, tuple[Callable[[], ServiceState], tuple[str, ...]]] = {
             "4 of 4 views stale",
             "has not answered since 2026-03-01 13:07 UTC (1 h): connection refused",
             "AnalyticsDatabaseUnavailable",
-            "delivered to ops 13:09 UTC",
+            "Delivery to ops: delivered 2026-03-01T13:09:04Z",
+            "Delivery to beat: failing, 3 in a row",
             "1 h 2 min",
         ),
     ),
@@ -381,7 +385,7 @@ def test_the_picture_for_the_readme(shown: Shown) -> None:
     ]
     runs = (*failing, *a_day()[2:])
     views = [view_state(view, runs, age_seconds=150 if view != VIEWS[3] else 750) for view in VIEWS]
-    delivery = {"AnalyticsRefreshFailed/action_type_distribution": "delivered to ops 14:05 UTC"}
+    delivery = {"ops": "delivered 2026-03-01T14:05:31Z"}
     state = healthy(runs=runs, views=tuple(views), alerts=(firing,), delivery=delivery)
     shown.show(state, width=1240)
     shown.browser.screenshot(shown.folder / "readme.png")

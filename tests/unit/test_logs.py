@@ -286,7 +286,7 @@ def test_threads_do_not_tear_each_others_lines(written: Written) -> None:
 
     def write() -> None:
         for number in range(50):
-            written.log.emit(Event.CONFIG_LOADED, number=number, filler=["y" * 1000] * 6)
+            written.log.emit(Event.CONFIG_LOADED, number=number, filler=["y" * 1000] * 15)
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:

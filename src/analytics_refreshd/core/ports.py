@@ -225,7 +225,8 @@ class ViewPoint:
 class ServiceState:
     """A consistent picture of the whole daemon at `taken_at`, from memory; HTTP and metrics read nothing else.
 
-    `taken_monotonic` lets a reader add the time that has passed since to every age.
+    Ages are those of the evaluation at `evaluated_monotonic`; `observe.reading` adds the time since. `delivery` is each
+    receiver's last delivery or failure in words, by name; empty or None where there is no receiver.
     """
 
     database: str

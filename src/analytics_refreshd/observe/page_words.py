@@ -59,6 +59,10 @@ def words(picture: Mapping[str, Any]) -> dict[str, Any]:
         "mode": f"{picture['mode']} mode, isolation by {picture['isolation']}",
         "rates": _rates(picture["rates"]),
         "alerts": alerts[:_ALERTS],
+        "receivers": [
+            {"name": cut(receiver["name"], 60), "state": cut(receiver["state"], 200), "tone": _receiver_tone(receiver)}
+            for receiver in picture["receivers"][:_NOTICES]
+        ],
         "alerts_left_out": max(0, len(alerts) - _ALERTS),
         "views": [_view(view, room) for view in views],
         "points": max((len(view["recent"]) for view in views), default=0),
@@ -159,6 +163,10 @@ def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
+def _receiver_tone(receiver: Mapping[str, str]) -> str:
+    return "bad" if receiver["state"].startswith("failing") else "soft"
+
+
 def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
     shown = [alert for alert in alerts if alert["state"].value in ("firing", "pending")]
     shown.sort(key=lambda alert: (alert["state"].value != "firing", alert["severity"].value != "critical"))
@@ -169,7 +177,6 @@ def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str
             "state": f"{alert['state'].value}, {alert['severity'].value}",
             "tone": "bad" if alert["state"].value == "firing" else "warn",
             "since": _since(alert["fired_at"] or alert["active_at"], now),
-            "delivery": alert["delivery"],
             "summary": cut(alert["summary"] or "", shown_bytes),
             "description": cut(alert["description"] or "", shown_bytes) if len(shown) <= _NOTICES else "",
         }

@@ -5,7 +5,7 @@ import math
 from statistics import median
 from typing import Any
 
-from analytics_refreshd.core.alerting import AlertRecord, AlertState
+from analytics_refreshd.core.alerting import AlertRecord
 from analytics_refreshd.core.model import Blocker, Run, ViewResult
 from analytics_refreshd.core.ports import ServiceState, ViewState
 from analytics_refreshd.core.redaction import printable
@@ -61,7 +61,8 @@ def picture(state: ServiceState, monotonic: float) -> dict[str, Any]:
         "progress": _progress(state, waited),
         "rates": _rates(state),
         "views": [_view(state, view, monotonic) for view in state.views],
-        "alerts": [_alert(state, record) for record in state.alerts],
+        "alerts": [_alert(record) for record in state.alerts],
+        "receivers": [{"name": name, "state": _text(text)} for name, text in (state.delivery or {}).items()],
         "slots": _slots(timeline(state.runs, state.limits, now)),
         "history": {"available": state.history_available, "pending": state.history_pending},
         "delta": state.delta,
@@ -202,15 +203,7 @@ def _last_error(view: ViewState) -> dict[str, Any] | None:
     return {"at": point.started_at, "run_id": point.run_id, "text": _text(point.error), "current": False}
 
 
-def delivery_key(record: AlertRecord) -> str:
-    """The key of an alert in `ServiceState.delivery`, whose values are words: `delivered to ops 02:15 UTC`."""
-    return f"{record.alert.value}/{record.view}"
-
-
-def _alert(state: ServiceState, record: AlertRecord) -> dict[str, Any]:
-    delivery = None
-    if state.delivery is not None and record.state is not AlertState.PENDING:
-        delivery = state.delivery.get(delivery_key(record), "not delivered yet")
+def _alert(record: AlertRecord) -> dict[str, Any]:
     return {
         "alert": record.alert,
         "view": record.view,
@@ -222,7 +215,6 @@ def _alert(state: ServiceState, record: AlertRecord) -> dict[str, Any]:
         "summary": _text(record.summary),
         "description": _text(record.description),
         "run_id": record.run_id,
-        "delivery": _text(delivery),
     }
 
 
