@@ -317,7 +317,7 @@ def test_F09_an_absent_database_is_one_message() -> None:
         tested.store.away = True
         records: dict[tuple[Alert, str], AlertRecord] = {(stale.alert, stale.view): stale}
         away_since = tested.clock.now()
-        for _ in range(18):
+        for _ in range(22):
             tested.clock.pass_by(30.0)
             now = tested.clock.now()
             seen = situation(
