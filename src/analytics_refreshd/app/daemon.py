@@ -92,10 +92,10 @@ class Daemon:
     def _loop(self) -> int:
         """Wait for a signal, looking after the process every second; returns the signal that ends it."""
         while True:
-            taken = signal.sigtimedwait(_SIGNALS, _TICK_SECONDS)
-            if taken is not None and (taken.si_signo != signal.SIGHUP or self._reload is None):
-                return taken.si_signo
-            if taken is not None:
+            number = _signal_within(_SIGNALS, _TICK_SECONDS)
+            if number is not None and (number != signal.SIGHUP or self._reload is None):
+                return number
+            if number is not None:
                 self._reload_config()
             if not self._tick():
                 self._exit = EXIT_INTERNAL
@@ -337,9 +337,18 @@ class Daemon:
             left = until_monotonic - self._service.clock.monotonic()
             if left <= 0:
                 return False
-            if signal.sigtimedwait(_SIGNALS - {signal.SIGHUP}, min(0.02, left)) is not None:
+            if _signal_within(_SIGNALS - {signal.SIGHUP}, min(0.02, left)) is not None:
                 return event.wait(0.2)
         return True
+
+
+def _signal_within(wanted: frozenset[signal.Signals], seconds: float) -> int | None:
+    """Take one of `wanted` that comes within `seconds`; None when none does.
+
+    After SIGCONT, where the time ran out in suspension, CPython returns a siginfo that nobody has filled in.
+    """
+    taken = signal.sigtimedwait(wanted, seconds)
+    return taken.si_signo if taken is not None and taken.si_signo in wanted else None
 
 
 def serve(
