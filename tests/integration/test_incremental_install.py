@@ -6,12 +6,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.incremental_verify import verify
 from analytics_refreshd.postgres.migrate import migrate
+from tests.conftest import create_application
 from tests.support.incremental import Changes, differences, refresh_and_compare
 from tests.support.waiting import eventually
 
@@ -116,6 +118,16 @@ def test_unchanged_views_are_not_refreshed(connection: Connection) -> None:
     ):
         assert (view, success) == (other, success_then)
         assert checked > checked_then
+
+
+def test_unchanged_view_that_is_gone_or_empty_is_a_failure(connection: Connection) -> None:
+    """A view that was emptied or dropped is not passed over as unchanged: its error is in its row."""
+    incremental.install(connection)
+    refresh_and_compare(connection)
+    connection.execute("refresh materialized view recent_failures with no data")
+    connection.execute("drop materialized view trigger_performance_summary")
+    reply = connection.execute("select view_name, left(error_message, 5) from refresh_action_analytics()").fetchall()
+    assert reply == [(VIEWS[0], None), (VIEWS[1], "42P01"), (VIEWS[2], "0A000"), (VIEWS[3], None)]
 
 
 def test_only_what_changed_is_refreshed(connection: Connection) -> None:
@@ -311,3 +323,23 @@ def test_state_of_a_plain_installation(connection: Connection, application_dsn: 
         verify(connection)
     with pytest.raises(MigrationError, match="nothing to rebuild"):
         incremental.rebuild(connection)
+
+
+def test_schema_with_an_awkward_name(application_dsn: str) -> None:
+    """The application's schema may need quotes, braces and percent signs included."""
+    schema = 'The "app" {0} 100%'
+    create_application(application_dsn, schema)
+    with psycopg.connect(application_dsn, autocommit=True, options="-c timezone=Asia/Kolkata") as connection:
+        connection.execute(sql.SQL("set search_path = {}").format(sql.Identifier(schema)))
+        migrate(connection, schema)
+        changes = Changes(connection, 9)
+        changes.copy()
+        incremental.install(connection, schema)
+        for _ in range(3):
+            changes.any()
+            assert not refresh_and_compare(connection, schema)
+        assert verify(connection, schema).ok
+        connection.execute("truncate action_results")
+        assert not refresh_and_compare(connection, schema)
+        incremental.uninstall_to_plain(connection, schema)
+        assert not refresh_and_compare(connection, schema)

@@ -16,8 +16,12 @@ begin
     from analytics_refresh.view_changes c
     left join analytics_refresh.view_refreshes r on r.view_name = c.view_name
     where c.view_name = view;
+    -- a view that was dropped or emptied is refreshed too, so that its error shows
     if version_now is distinct from version_then
-        or not exists (select from analytics_refresh.last_refresh l where l.view_name = view) then
+        or not exists (select from analytics_refresh.last_refresh l where l.view_name = view)
+        or not exists (select from pg_class c
+            where c.oid = to_regclass(format('%I.%I', {app_name}, view)) and c.relispopulated)
+    then
         return version_now;
     end if;
     -- failures leave by time alone
@@ -189,11 +193,11 @@ begin
         select distinct pg_get_userbyid(a.grantee)::text
         from (
             select (aclexplode(p.proacl)).grantee from pg_proc p
-            where p.pronamespace = {app_name}::regnamespace
+            where p.pronamespace = (select s.oid from pg_namespace s where s.nspname = {app_name})
               and p.proname in ('refresh_action_analytics', 'refresh_action_analytics_view')
             union all
             select a.grantee from pg_class v, aclexplode(v.relacl) a
-            where v.relnamespace = {app_name}::regnamespace and v.relkind = 'm' and a.privilege_type = 'MAINTAIN'
+            where v.relnamespace = (select s.oid from pg_namespace s where s.nspname = {app_name}) and v.relkind = 'm' and a.privilege_type = 'MAINTAIN'
               and v.relname in ('action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
                   'action_type_distribution')) a
         where a.grantee <> 0
