@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.judging import judge_fault, judge_reports
+from analytics_refreshd.core.judging import contract_problems, judge_fault, judge_reports
 from analytics_refreshd.core.model import VIEWS, LockSample, Outcome, Reason, ViewReport
 
 
@@ -234,3 +234,17 @@ def test_a_fence_held_by_another_is_a_skipped_run() -> None:
     """Nothing was attempted, so no view failed."""
     judged = judge_fault(VIEWS, fault(ErrorClass.CONTENTION, Reason.OVERLAP), cancelled=False)
     assert (judged.outcome, judged.reason, judged.views) == (Outcome.SKIPPED, Reason.OVERLAP, ())
+
+
+def test_contract_problems_are_said_once_each() -> None:
+    """Unknown and unusable rows are named; a call that failed as a whole is one problem, and only where it is ours."""
+    reports = [*(row(view) for view in VIEWS[1:]), row("stranger")]
+    found = contract_problems(judge_reports(VIEWS, reports, [], 1.0))
+    assert found == (
+        "the refresh function returned a row for stranger, which is not configured",
+        f"the refresh function returned no usable row for {VIEWS[0]}",
+    )
+    gone = DatabaseFault("no function", error_class=ErrorClass.PERMANENT, reason=Reason.UNDEFINED, sqlstate="42883")
+    assert contract_problems(judge_fault(VIEWS, gone, cancelled=False)) == ("no function",)
+    denied = DatabaseFault("denied", error_class=ErrorClass.PERMANENT, reason=Reason.PERMISSION, sqlstate="42501")
+    assert contract_problems(judge_fault(VIEWS, denied, cancelled=False)) == ()

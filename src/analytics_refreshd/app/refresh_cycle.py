@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -14,18 +14,16 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
+from analytics_refreshd.app.reporter import Reporter
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.guards import guard
-from analytics_refreshd.core.judging import Judgement, judge_fault, judge_reports
-from analytics_refreshd.core.model import Origin, Outcome, Pause, Progress, Reason, Run, ViewResult
+from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
+from analytics_refreshd.core.model import Origin, Outcome, Pause, Progress, Reason, Run
 from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Notifier, Refresher, RefreshReply, StatusReader
 from analytics_refreshd.core.retry import backoff_seconds, may_retry
 
 _MARGIN_SECONDS = 1.0
 _PATIENCE_SECONDS = 0.5
-_REPEATS_PER_LINE = 12
-_NO_FUNCTION = frozenset({"42883", "3F000"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,7 @@ class RefreshCycle:
         self._memory = memory
         self._health = health
         self._log = log
+        self._reporter = Reporter(log, metrics, health)
         self._metrics = metrics
         self._notifier = notifier
         self._clock = clock
@@ -82,7 +81,6 @@ class RefreshCycle:
         self._stop = threading.Event()
         self._lost_leadership = threading.Event()
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
-        self._skips: dict[Reason, int] = {}
         self._notices: dict[str, object] = {}
 
     # -- called by other threads -----------------------------------------------------------------------------
@@ -110,16 +108,7 @@ class RefreshCycle:
             clock="daemon",
         )
         self._metrics.slot_skipped(reason)
-        count = self._skips[reason] = self._skips.get(reason, 0) + 1
-        if count % _REPEATS_PER_LINE == 1:
-            self._log.emit(
-                Event.REFRESH_SKIPPED,
-                level="warning" if reason is Reason.OVERLAP else "info",
-                reason=reason.value,
-                scheduled_at=scheduled_at,
-                repeated=count,
-                run_id=run.run_id,
-            )
+        self._reporter.skipped(run)
         self._record(run)
         self._metrics.run_finished(run)
         return run
@@ -174,7 +163,13 @@ class RefreshCycle:
             self._memory.update(progress=None, run_deadline_monotonic=None)
         if finished.outcome is Outcome.SKIPPED:
             self._metrics.slot_skipped(finished.reason or Reason.OVERLAP)
-        self._tell(finished)
+        self._reporter.finished(
+            finished,
+            [item for item in self._memory.runs() if item.run_id != finished.run_id and item.outcome is not None],
+            rows_collapse_ratio=self.settings.rows_collapse_ratio,
+            slow_factor=self.settings.slow_factor,
+            notices=self._notices,
+        )
         self._record(finished)
         self._metrics.run_finished(finished)
         self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
@@ -262,7 +257,7 @@ class RefreshCycle:
             self._memory.succeeded(judgement.views, self._memory.server_now())
             if reply.notice_count:
                 self._notices = {"notices": reply.notice_count, "notice_samples": list(reply.notices)}
-        self._unknown_views(judgement)
+        self._note_problems(judgement)
         return replace(
             run,
             finished_at=run.started_at + timedelta(seconds=total),
@@ -315,108 +310,14 @@ class RefreshCycle:
 
     def _retrying(self, run: Run, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, DatabaseFault):
-            return
-        self._health.failed(error)
-        self._metrics.retried()
-        self._log.emit(
-            Event.REFRESH_RETRY,
-            level="warning",
-            run_id=run.run_id,
-            attempt=state.attempt_number,
-            reason=error.reason.value,
-            sqlstate=error.sqlstate,
-            error=error.message,
-            wait_seconds=round(state.upcoming_sleep, 3),
-        )
+        if isinstance(error, DatabaseFault):
+            self._health.failed(error)
+            self._metrics.retried()
+            self._reporter.retrying(run, error, attempt=state.attempt_number, wait_seconds=state.upcoming_sleep)
 
-    # -- telling ---------------------------------------------------------------------------------------------
-
-    def _unknown_views(self, judgement: Judgement) -> None:
-        broken = [
-            f"{self._memory.identity.database}: the refresh function returned a row for {name}, which is not configured"
-            for name in judgement.unknown_views
-        ]
-        broken.extend(
-            f"the refresh function returned no usable row for {result.view}"
-            for result in judgement.views
-            if result.reason in (Reason.MISSING, Reason.DUPLICATED, Reason.CONTRACT)
-        )
-        if judgement.error is not None and all(result.error == judgement.error for result in judgement.views):
-            # the call itself failed: what is true of every view is said once
-            broken = (
-                [judgement.error] if judgement.reason is Reason.CONTRACT or judgement.sqlstate in _NO_FUNCTION else []
-            )
+    def _note_problems(self, judgement: Judgement) -> None:
         if judgement.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
-            self._memory.update(problems=tuple(broken))
-
-    def _tell(self, run: Run) -> None:
-        earlier = [item for item in self._memory.runs() if item.run_id != run.run_id and item.outcome is not None]
-        before = next((item for item in earlier if item.outcome is not Outcome.SKIPPED), None)
-        broken_before = {result.view for result in before.views if not result.success} if before else set()
-        for result in run.views:
-            if not result.success and result.view not in broken_before and run.outcome is not Outcome.CANCELLED:
-                self._log.emit(
-                    Event.VIEW_FAILED,
-                    level="warning",
-                    run_id=run.run_id,
-                    view=result.view,
-                    reason=result.reason.value if result.reason else None,
-                    sqlstate=result.sqlstate,
-                    error=result.error,
-                )
-        self._guards(run, earlier)
-        level = {Outcome.OK: "info", Outcome.SKIPPED: "info", Outcome.CANCELLED: "info"}
-        if self._folded(run):
-            return
-        self._log.emit(
-            Event.REFRESH_FINISHED,
-            level=level.get(run.outcome or Outcome.UNKNOWN, "warning"),
-            run_id=run.run_id,
-            origin=run.origin.value,
-            outcome=run.outcome.value if run.outcome else None,
-            reason=run.reason.value if run.reason else None,
-            sqlstate=run.sqlstate,
-            error=run.error,
-            scheduled_at=run.scheduled_at,
-            started_at=run.started_at,
-            duration_seconds=rounded(run.duration_seconds),
-            lateness_seconds=rounded(run.lateness_seconds),
-            attempts=run.attempts,
-            isolation=run.isolation,
-            views=[view_fields(result) for result in run.views],
-            **self._notices,
-        )
-
-    def _folded(self, run: Run) -> bool:
-        """Whether this line repeats what an absent database already made known: told once, then every twelfth time."""
-        if run.reason not in (Reason.CONNECT, Reason.NOT_PRIMARY):
-            self._skips.clear()
-            return False
-        self._health.slot_missed()
-        count = self._skips[Reason.CONNECT] = self._skips.get(Reason.CONNECT, 0) + 1
-        return count % _REPEATS_PER_LINE != 1
-
-    def _guards(self, run: Run, earlier: Sequence[Run]) -> None:
-        for result in run.views:
-            if not result.success:
-                continue
-            for trip in guard(
-                result,
-                earlier,
-                rows_collapse_ratio=self.settings.rows_collapse_ratio,
-                slow_factor=self.settings.slow_factor,
-            ):
-                self._metrics.guard_tripped(trip.guard, trip.view)
-                self._log.emit(
-                    Event.GUARD_TRIPPED,
-                    level="warning",
-                    run_id=run.run_id,
-                    guard=trip.guard,
-                    view=trip.view,
-                    usual=rounded(trip.usual),
-                    now=rounded(trip.now),
-                )
+            self._memory.update(problems=contract_problems(judgement))
 
 
 class _SlotIsOver(stop_base):
@@ -428,28 +329,3 @@ class _SlotIsOver(stop_base):
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         return not self._cycle.may_go_on(retry_state, self._slot_ends)
-
-
-def rounded(value: float | None) -> float | None:
-    """Milliseconds are as exact as anybody reads."""
-    return None if value is None else round(value, 3)
-
-
-def view_fields(result: ViewResult) -> dict[str, object]:
-    """A view's part of the canonical line; what is absent is left out."""
-    fields: dict[str, object] = {
-        "view": result.view,
-        "success": result.success,
-        "seconds": rounded(result.duration_seconds),
-        "rows": result.rows,
-    }
-    if not result.success:
-        fields |= {
-            "reason": result.reason.value if result.reason else None,
-            "sqlstate": result.sqlstate,
-            "error": result.error,
-        }
-    if result.reported_seconds is not None and result.duration_seconds is not None:
-        if abs(result.reported_seconds - result.duration_seconds) > 1.0:
-            fields["reported_seconds"] = rounded(result.reported_seconds)
-    return fields

@@ -7,6 +7,7 @@ from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import LockSample, Outcome, Reason, ViewReport, ViewResult
 from analytics_refreshd.core.timing import Timing, view_timings
 
+_NO_FUNCTION = frozenset({"42883", "3F000"})
 _MOST_UNKNOWN = 5
 _MOST_NAME = 63
 _UNTOUCHED = frozenset(
@@ -146,3 +147,22 @@ def judge_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: boo
         ViewResult(view, False, view_reason, sqlstate=fault.sqlstate, error=fault.message) for view in expected
     )
     return Judgement(outcome, reason, fault.sqlstate, fault.message, results)
+
+
+def contract_problems(judgement: Judgement) -> tuple[str, ...]:
+    """What of a judged call breaks the contract, one sentence each, for the alert; what is true of every view once."""
+    if judgement.error is not None and all(result.error == judgement.error for result in judgement.views):
+        gone = judgement.reason is Reason.CONTRACT or judgement.sqlstate in _NO_FUNCTION
+        return (judgement.error,) if gone else ()
+    unusable = (Reason.MISSING, Reason.DUPLICATED, Reason.CONTRACT)
+    return (
+        *(
+            f"the refresh function returned a row for {name}, which is not configured"
+            for name in judgement.unknown_views
+        ),
+        *(
+            f"the refresh function returned no usable row for {result.view}"
+            for result in judgement.views
+            if result.reason in unusable
+        ),
+    )
