@@ -124,10 +124,13 @@ def test_unchanged_view_that_is_gone_or_empty_is_a_failure(connection: Connectio
     """A view that was emptied or dropped is not passed over as unchanged: its error is in its row."""
     incremental.install(connection)
     refresh_and_compare(connection)
+    states = "select view_name, left(error_message, 5) from refresh_action_analytics()"
     connection.execute("refresh materialized view recent_failures with no data")
     connection.execute("drop materialized view trigger_performance_summary")
-    reply = connection.execute("select view_name, left(error_message, 5) from refresh_action_analytics()").fetchall()
+    reply = connection.execute(states).fetchall()
     assert reply == [(VIEWS[0], None), (VIEWS[1], "42P01"), (VIEWS[2], "0A000"), (VIEWS[3], None)]
+    connection.execute("drop materialized view recent_failures")
+    assert connection.execute(states).fetchall()[2] == (VIEWS[2], "42P01")
 
 
 def test_only_what_changed_is_refreshed(connection: Connection) -> None:
