@@ -23,6 +23,7 @@ from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Notifier, Re
 from analytics_refreshd.core.retry import backoff_seconds, may_retry
 
 _MARGIN_SECONDS = 1.0
+_COMMAND_ATTEMPTS = 3
 _PATIENCE_SECONDS = 0.5
 
 
@@ -230,7 +231,7 @@ class RefreshCycle:
 
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, DatabaseFault)),
-            stop=_SlotIsOver(self, slot_ends),
+            stop=_SlotIsOver(self, slot_ends, run.origin),
             wait=waiting,
             sleep=sleep_using_event(self._stop),
             before_sleep=lambda state: self._retrying(run, state),
@@ -294,14 +295,16 @@ class RefreshCycle:
     def _cancelled(self) -> bool:
         return self._stop.is_set() or self._lost_leadership.is_set()
 
-    def may_go_on(self, state: RetryCallState, slot_ends: float) -> bool:
-        """Whether a failed attempt may be followed by another one."""
+    def may_go_on(self, state: RetryCallState, slot_ends: float, origin: Origin) -> bool:
+        """Whether a failed attempt may be followed by another one; a person at a terminal is not kept waiting."""
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, DatabaseFault) or self._cancelled() or error.reason is Reason.OVERLAP:
             return False
         if error.committing:
             # refreshing again is harmless, and settles what became of the lost commit
             return state.attempt_number < 3
+        if origin is Origin.COMMAND and state.attempt_number >= _COMMAND_ATTEMPTS:
+            return False
         remaining = slot_ends - self._clock.monotonic() - self.settings.deadline_seconds * 0.1
         delay = backoff_seconds(state.attempt_number, 1.0, cap_seconds=8.0)
         return may_retry(
@@ -323,9 +326,10 @@ class RefreshCycle:
 class _SlotIsOver(stop_base):
     """tenacity's stop condition: asks the cycle."""
 
-    def __init__(self, cycle: RefreshCycle, slot_ends: float) -> None:
+    def __init__(self, cycle: RefreshCycle, slot_ends: float, origin: Origin) -> None:
         self._cycle = cycle
         self._slot_ends = slot_ends
+        self._origin = origin
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        return not self._cycle.may_go_on(retry_state, self._slot_ends)
+        return not self._cycle.may_go_on(retry_state, self._slot_ends, self._origin)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from analytics_refreshd.app.database_health import DatabaseHealth
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.guards import guard
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.core.ports import EventLog, Metrics
 
 _REPEATS_PER_LINE = 12
+_CONNECTS_TOLD = 3
 
 
 class Reporter:
@@ -36,10 +37,11 @@ class Reporter:
             )
 
     def retrying(self, run: Run, error: DatabaseFault, *, attempt: int, wait_seconds: float) -> None:
-        """An attempt failed and will be repeated after `wait_seconds`."""
+        """An attempt failed and will be repeated after `wait_seconds`; an absent database is told of three times."""
+        known = error.error_class is ErrorClass.CONNECT and attempt > _CONNECTS_TOLD
         self._log.emit(
             Event.REFRESH_RETRY,
-            level="warning",
+            level="debug" if known else "warning",
             run_id=run.run_id,
             attempt=attempt,
             reason=error.reason.value,
