@@ -383,7 +383,9 @@ def test_infinities_and_huge_texts_do_not_break_status_json() -> None:
     """Numbers are finite, texts are a kilobyte, and what cannot be encoded is replaced."""
     odd = ViewResult(VIEWS[0], False, Reason.DATA, error="x\ud800\x1b" * 2_000_000, duration_seconds=float("inf"))
     run = replace(run_at(1, NOW), views=(odd,), duration_seconds=float("nan"))
-    document = data(healthy(runs=(run,), views=(view_state(VIEWS[0], (run,)),)))
+    rates = Rates(1000, float("nan"), float("inf"))
+    document = data(healthy(runs=(run,), views=(view_state(VIEWS[0], (run,)),), rates=rates))
+    assert document["rates"]["success_rate_percent"] is None
     error = document["views"][0]["last_error"]["text"]
     assert len(error) <= 1024
     assert "\x1b" not in error

@@ -104,7 +104,7 @@ class HttpServer:
             sockets=[listener],
             threads=_THREADS,
             connection_limit=_CONNECTIONS,
-            channel_timeout=10,
+            channel_timeout=max(1, int(self._request_seconds)),
             cleanup_interval=1,
             max_request_header_size=_HEADER_BYTES,
             max_request_body_size=_HEADER_BYTES,

@@ -11,7 +11,7 @@ from analytics_refreshd.core.ports import ServiceState, ViewState
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import blocked_by
 from analytics_refreshd.observe import reading
-from analytics_refreshd.observe.logs import plain
+from analytics_refreshd.observe.jsonable import plain
 from analytics_refreshd.observe.notices import headline, notices
 from analytics_refreshd.observe.timeline import Timeline, timeline
 

@@ -60,9 +60,7 @@ def timeline(runs: Sequence[Run], limits: Limits, now: datetime) -> Timeline:
     held: dict[int, list[Run]] = {}
     for run in runs:
         at = run.scheduled_at or run.started_at
-        number = math.floor(at.timestamp() / cell_seconds)
-        if last - count < number <= last:
-            held.setdefault(number, []).append(run)
+        held.setdefault(math.floor(at.timestamp() / cell_seconds), []).append(run)
     cells = []
     for number in range(last - count + 1, last + 1):
         starts_at = datetime.fromtimestamp(0, UTC) + timedelta(seconds=number * cell_seconds)
