@@ -17,7 +17,7 @@ from analytics_refreshd.core.incident_parts import (
 from analytics_refreshd.core.wording import seconds_in_words
 
 _NOT_LOGGED = "not in the log"
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~&])")
+_MARKUP = re.compile(r"([\\`*{}\[\]<>|#~&]|(?<!\w)_|_(?!\w))")
 
 
 def plain(text: object) -> str:

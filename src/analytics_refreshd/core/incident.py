@@ -1,7 +1,8 @@
 """Folding a database's log lines, one at a time and in the order of time, into incidents.
 
 An incident begins with the first failed, partial, timed out or unknown run, with `database.lost` or with a stale view.
-It is over when the last run was ok, the database answers and no view is stale; a run that is ok proves all three.
+It is over when the last run was ok, the database answers, no slot it cost is still owed and no view is stale; a run
+that is ok proves all four.
 Trouble that returns within three intervals is the same incident. Memory does not grow with the lines.
 """
 
@@ -22,7 +23,7 @@ _OUTCOMES = frozenset(item.value for item in Outcome)
 _REASONS = frozenset(item.value for item in Reason)
 _AWAY = frozenset({Reason.CONNECT.value, Reason.NOT_PRIMARY.value})
 _BULKY = ("config", "exception", "description", "text", "lateness_seconds", "isolation")
-_OF_A_BAD_RUN = ("views", "duration_seconds", "attempts", "reason", "sqlstate", "error", "origin")
+_OF_A_BAD_RUN = ("views", "started_at", "duration_seconds", "attempts", "reason", "sqlstate", "error", "origin")
 
 
 def slim(fields: dict[str, object]) -> dict[str, object]:
@@ -62,8 +63,8 @@ class DatabaseFold:
             Event.VIEW_STALE: lambda at, _, fields: trouble.view_stale(at, fields),
             Event.DATABASE_LOST: trouble.lost,
             Event.DATABASE_RESTORED: trouble.restored,
-            Event.LEADER_ACQUIRED: lambda at, replica, fields: trouble.notes.leader(at, replica, fields),
-            Event.LEADER_LOST: lambda at, replica, fields: trouble.notes.leader(at, replica, fields),
+            Event.LEADER_ACQUIRED: trouble.leader,
+            Event.LEADER_LOST: trouble.leader,
             Event.ALERT_FIRING: lambda at, _, fields: alerts.firing(at, fields),
             Event.ALERT_RESOLVED: lambda at, _, fields: alerts.resolved(at, fields),
             Event.ALERT_DELIVERED: lambda at, _, fields: alerts.delivered(at, fields),

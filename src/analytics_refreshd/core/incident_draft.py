@@ -35,6 +35,11 @@ class Notes:
         self.first_error: ErrorSeen | None = None
         self.first_sqlstate: ErrorSeen | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether anything was noted."""
+        return bool(self.retries or self.blockers or self.leader_changes or self.first_error)
+
     def error(self, at: datetime, event: str, fields: Fields, view: str | None = None) -> None:
         """Note an error; the first of all, and the first with an SQLSTATE, are kept."""
         reason, sqlstate, error = (text_of(fields, name) for name in ("reason", "sqlstate", "error"))
@@ -104,6 +109,7 @@ class Draft(Notes):
         self.stale: dict[str, StaleSeen] = {}
         self.alerts: list[AlertSeen] = []
         self.other_events: Counter[str] = Counter()
+        self.leaderless = False
         self.lost_lines = 0
         self.beyond = 0
         self.notes: list[str] = []

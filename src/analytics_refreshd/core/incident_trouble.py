@@ -97,7 +97,10 @@ class Trouble:
         """A run was ok: the database answers, every view is refreshed."""
         self.failing = False
         self.last_ok_at = at
-        self._notes = Notes()
+        if self._notes.any:
+            self._notes = Notes()
+        if self.active is None:
+            return
         for replica, away in self._away.items():
             if away.open_since is not None:
                 away.seconds += max(0.0, (at - away.open_since).total_seconds())
@@ -110,6 +113,14 @@ class Trouble:
         for view in list(self._stale):
             self.fresh(at, view)
         self._check_over(at)
+
+    def leader(self, at: datetime, replica: str, fields: Fields) -> None:
+        """A change of leader; who leads anew after an incident that cost the leader belongs to it too."""
+        draft = self.draft
+        notes = draft if draft is not None and (draft.ended_at is None or draft.leaderless) else self._notes
+        notes.leader(at, replica, fields)
+        if draft is notes and draft is not None:
+            draft.leaderless = text_of(fields, "event") == Event.LEADER_LOST.value
 
     # -- the database ----------------------------------------------------------------------------------------
 
@@ -159,6 +170,8 @@ class Trouble:
             away.until_at, away.open_since = at, None
             if missed is not None:
                 away.missed_slots = (away.missed_slots or 0) + missed
+                # a slot was missed: only a run that is ok makes up for it
+                self.failing = self.failing or missed > 0
         self._check_over(at)
 
     # -- views -----------------------------------------------------------------------------------------------

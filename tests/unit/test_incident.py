@@ -1,0 +1,374 @@
+"""Log lines folded into incidents, on hand-written logs."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from analytics_refreshd.core.incident import DatabaseFold
+from analytics_refreshd.core.incident_parts import Incident
+from analytics_refreshd.core.incident_trouble import INCIDENTS_KEPT
+from tests.support.log_lines import at, fold, line, lock_trouble, run
+
+
+def only(lines: list[dict[str, Any]]) -> Incident:
+    """The one incident in these lines."""
+    (found,) = fold(lines).incidents
+    return found
+
+
+def lost(minutes: float, **fields: Any) -> dict[str, Any]:
+    """`database.lost`."""
+    return line(minutes, "database.lost", level="warning", reason="connect", sqlstate=None,
+                error="connection refused", **fields)  # fmt: skip
+
+
+def restored(minutes: float, seconds: float, missed: int, **fields: Any) -> dict[str, Any]:
+    """`database.restored`."""
+    return line(minutes, "database.restored", seconds=seconds, missed_slots=missed, **fields)
+
+
+def test_quiet_log_has_no_incident() -> None:
+    """Runs that are ok, a pause and a skipped slot are no incident."""
+    log = fold([run(0), line(3, "refresh.paused", reason_text="x"),
+                line(5, "refresh.skipped", reason="paused", repeated=1), run(10)])  # fmt: skip
+    assert log.incidents == ()
+    assert log.runs == {"ok": 2, "skipped": 1}
+
+
+def test_held_lock_is_reviewed_whole() -> None:
+    """A held lock gives one review with every figure that is in the log."""
+    found = asdict(only(lock_trouble()))
+    error = found["first_error"]
+    assert found | {"first_error": None, "first_sqlstate": None} == {
+        "database": "shop",
+        "started_at": at(5),
+        "ended_at": at(15.1),
+        "duration_seconds": 606.0,
+        "began_with": "refresh.finished partial",
+        "last_ok_before_at": at(0.1),
+        "parts": 1,
+        "views": ("recent_failures",),
+        "runs": {"partial": 2, "ok": 1},
+        "skipped": {},
+        "missed_slots": None,
+        "reasons": {"lock_timeout": 2},
+        "first_error": None,
+        "first_sqlstate": None,
+        "blockers": (
+            {
+                "pid": 812,
+                "application": "nightly-etl",
+                "user": "etl",
+                "state": "idle in transaction",
+                "transaction_started_at": at(4),
+                "visible": True,
+                "views": ["recent_failures"],
+                "first_at": at(5.1),
+                "last_at": at(10.1),
+                "waited_seconds": 4.0,
+                "times": 2,
+            },
+        ),
+        "retries": 0,
+        "leader_changes": 0,
+        "leaders": (),
+        "away": (),
+        "stale": (
+            {
+                "view": "recent_failures",
+                "told_at": at(10.15),
+                "since_at": at(10.05),
+                "max_age_seconds": 600.0,
+                "until_at": at(15.1),
+                "stale_seconds": pytest.approx(303.0),
+                "oldest_seconds": pytest.approx(903.0),
+                "times": 1,
+                "last_success_at": at(0.05),
+                "open_since": None,
+            },
+        ),
+        "alerts": (
+            {
+                "alert": "AnalyticsViewStale",
+                "view": "recent_failures",
+                "severity": "warning",
+                "active_at": at(10.15),
+                "fired_at": at(10.15),
+                "resolved_at": at(15.2),
+                "summary": "shop: recent_failures is 10 min old",
+                "deliveries": [
+                    {"receiver": "pager", "host": "hooks.example", "status": "firing", "at": at(10.2), "tries": 1},
+                    {"receiver": "pager", "host": "hooks.example", "status": "resolved", "at": at(15.3), "tries": 2},
+                ],
+                "failed_deliveries": [],
+            },
+        ),
+        "detected_after_seconds": pytest.approx(309.0),
+        "delivered_after_seconds": pytest.approx(312.0),
+        "recovered_after_seconds": pytest.approx(606.0),
+        "other_events": {},
+        "lost_lines": 0,
+        "missing": (),
+    }
+    assert error == found["first_sqlstate"]
+    assert (error["at"], error["event"], error["view"], error["sqlstate"], error["error"]) == (
+        at(5.4),
+        "view.failed",
+        "recent_failures",
+        "55P03",
+        "canceling statement due to lock timeout",
+    )
+
+
+def test_database_away() -> None:
+    """An outage lasts until a run is ok again; slots that were folded are counted from database.restored."""
+    found = only(
+        [
+            line(-6, "daemon.started", interval_seconds=300.0),
+            run(0),
+            lost(2),
+            line(2.1, "leader.lost", reason="connection refused", epoch=1),
+            line(5, "refresh.skipped", reason="connect", repeated=1),
+            line(65, "refresh.skipped", reason="connect", repeated=13),
+            restored(92, 5400.0, 18),
+            line(92.1, "leader.acquired", epoch=2),
+            run(95),
+        ]
+    )
+    assert (found.started_at, found.ended_at) == (at(2), at(95.1))
+    assert found.runs == {"ok": 1}
+    assert found.skipped == {"connect": 2}
+    assert found.missed_slots == 18
+    assert (found.away[0].replica, found.away[0].seconds, found.away[0].until_at) == ("r1", 5400.0, at(92))
+    assert [(change.event, change.epoch) for change in found.leaders] == [("leader.lost", 1), ("leader.acquired", 2)]
+    assert "16 of 18 missed slots: the daemon counts them, not logging each" in found.missing
+    assert "an SQLSTATE: no error in the log has one" in found.missing
+
+
+def test_outage_between_slots_ends_when_the_database_answers() -> None:
+    """Where no slot was missed nothing is owed; the leader that comes back belongs to the incident."""
+    found = only([run(0), lost(1), line(1.1, "leader.lost", epoch=1), restored(2, 60.0, 0),
+                  line(2.1, "leader.acquired", epoch=2), run(5)])  # fmt: skip
+    assert (found.started_at, found.ended_at) == (at(1), at(2))
+    assert found.leader_changes == 2
+    assert found.runs == {}
+
+
+def test_adjacent_troubles_are_one() -> None:
+    """Trouble that returns within three intervals continues the incident, and the runs between count."""
+    bad = {"reason": "deadlock", "sqlstate": "40P01", "error": "deadlock detected"}
+    start = line(-6, "daemon.started", interval_seconds=300.0)
+    found = only([start, run(0), run(5, "failed", **bad), run(10), run(15), run(20, "failed", **bad), run(25)])
+    assert (found.started_at, found.ended_at, found.parts) == (at(5), at(25.1), 2)
+    assert found.runs == {"failed": 2, "ok": 3}
+    apart = fold([start, run(0), run(5, "failed", **bad), run(10), run(15), run(20), run(30, "failed", **bad), run(35)])
+    assert [(item.started_at, item.ended_at) for item in apart.incidents] == [(at(5), at(10.1)), (at(30), at(35.1))]
+    assert [item.last_ok_before_at for item in apart.incidents] == [at(0.1), at(20.1)]
+
+
+def test_log_that_begins_in_mid_incident() -> None:
+    """What came before the first line is said to be missing; the outage's length comes from database.restored."""
+    found = only([line(60, "refresh.skipped", reason="connect", repeated=25), restored(70, 9000.0, 27), run(75)])
+    assert (found.started_at, found.ended_at, found.began_with) == (at(60), at(75.1), "refresh.skipped connect")
+    assert found.away[0].from_at == at(70 - 150)
+    assert found.away[0].seconds == 9000.0
+    assert found.missed_slots == 27
+    assert found.missing[0] == ("the start: no successful run comes before it in the log, so it may have begun earlier")
+
+
+def test_restored_alone_tells_of_an_outage() -> None:
+    """A log whose first line is database.restored still has the incident, begun when that line says."""
+    found = only([restored(70, 600.0, 2), run(75)])
+    assert (found.started_at, found.ended_at) == (at(60), at(75.1))
+    assert "the loss of the database: its database.lost is not in the log" in found.missing
+
+
+def test_log_that_ends_in_mid_incident() -> None:
+    """An incident that is not over has no end and no time to recover, and says so; its duration is so far."""
+    lines = lock_trouble()[:-4]
+    found = only(lines)
+    assert (found.ended_at, found.recovered_after_seconds) == (None, None)
+    assert found.duration_seconds == pytest.approx((at(10.5) - at(5)).total_seconds())
+    assert found.stale[0].until_at is None
+    assert found.stale[0].stale_seconds == pytest.approx(27.0)
+    assert "the end: the log ends before everything was ok again" in found.missing
+    assert "the resolution of AnalyticsViewStale of recent_failures" in found.missing
+
+
+def test_view_stale_before_the_log_began() -> None:
+    """A view that was stale before the first line is told with its true age; the incident begins with the line."""
+    stale = line(1, "view.stale", level="warning", view="recent_failures", age_seconds=86400.0,
+                 max_age_seconds=600.0, last_success_at="2026-02-28T12:00:00.000Z")  # fmt: skip
+    found = only([line(0, "daemon.started", interval_seconds=300.0), stale, run(2)])
+    assert (found.started_at, found.ended_at) == (at(1), at(2.1))
+    assert found.stale[0].stale_seconds == pytest.approx(86400 - 600 + 126)
+    assert "what made recent_failures stale: it was so before the log begins" in found.missing
+
+
+def test_stale_view_of_unknown_age() -> None:
+    """A view without a known success is stale from its first line on, and the review says that."""
+    found = only([run(0), line(1, "view.stale", view="recent_failures", age_seconds=None, max_age_seconds=600.0,
+                               last_success_at=None), run(5)])  # fmt: skip
+    assert (found.stale[0].since_at, found.stale[0].oldest_seconds) == (None, None)
+    assert found.stale[0].stale_seconds == pytest.approx(246.0)
+    assert any(text.startswith("since when recent_failures was stale") for text in found.missing)
+
+
+def test_partial_run_refreshes_what_succeeded() -> None:
+    """A stale view that a partial run refreshed is stale no longer; the incident goes on."""
+    stale = [line(11, "view.stale", view=view, max_age_seconds=600.0, last_success_at="2026-03-01T12:00:06.000Z")
+             for view in ("recent_failures", "action_metrics_hourly")]  # fmt: skip
+    half = run(15, "partial", success=(True, True, False, True), sqlstate="55P03", view_reason="lock_timeout",
+               error="timeout")  # fmt: skip
+    found = only([run(0), *stale, half, run(20)])
+    assert {item.view: item.until_at for item in found.stale} == {
+        "recent_failures": at(20.1),
+        "action_metrics_hourly": at(15.1),
+    }
+    assert "a blocker: a run timed out, and no view.blocked line names a session" in found.missing
+
+
+def test_retries_and_blockers_of_a_good_run_are_no_incident() -> None:
+    """What a run overcame by itself is not carried into a later incident."""
+    retry = line(5.01, "refresh.retry", reason="deadlock", sqlstate="40P01", error="deadlock detected", attempt=1)
+    bad = run(10, "failed", reason="undefined", sqlstate="42883", error="function does not exist")
+    found = only([run(0), retry, line(5.02, "view.blocked", view="v", blocker_pid=1), run(5), bad, run(15)])
+    assert (found.retries, found.blockers) == (0, ())
+    assert found.first_sqlstate is not None
+    assert found.first_sqlstate.sqlstate == "42883"
+
+
+def test_retries_of_the_failing_run_count() -> None:
+    """A failed run's retries belong to the incident, and the first of them has the first error."""
+    retries = [line(5 + n / 60, "refresh.retry", reason="deadlock", sqlstate="40P01", error=f"try {n}", attempt=n)
+               for n in (1, 2)]  # fmt: skip
+    found = only([run(0), *retries, run(5, "failed", reason="deadlock", sqlstate="40P01", error="last"), run(10)])
+    assert found.retries == 2
+    assert found.first_error is not None
+    assert (found.first_error.event, found.first_error.error) == ("refresh.retry", "try 1")
+
+
+def test_replica_that_leads_ends_the_outage_of_another() -> None:
+    """An ok run of one replica proves that the database answers; the other's restored line adds its slots only."""
+    found = only([run(0), lost(1), lost(1, replica="r2"), restored(3, 120.0, 0, replica="r2"), run(5, replica="r2"),
+                  restored(6, 300.0, 1), run(10, replica="r2")])  # fmt: skip
+    assert (found.started_at, found.ended_at) == (at(1), at(5.1))
+    assert {item.replica: (item.seconds, item.missed_slots) for item in found.away} == {
+        "r1": (pytest.approx(246.0), 1),
+        "r2": (120.0, 0),
+    }
+
+
+def test_alert_outside_of_incidents_is_kept_apart() -> None:
+    """An alert without failed runs or stale views is listed on its own, until an incident begins under it."""
+    fire = line(1, "alert.firing", alert="AnalyticsLowSuccessRate", severity="warning", summary="80 %")
+    over = line(2, "alert.resolved", alert="AnalyticsLowSuccessRate", severity="warning")
+    quiet = fold([run(0), fire, over, run(5)])
+    assert quiet.incidents == ()
+    assert [(item.alert, item.fired_at, item.resolved_at) for item in quiet.alerts_outside] == [
+        ("AnalyticsLowSuccessRate", at(1), at(2))
+    ]
+    bad = run(5, "failed", reason="deadlock", sqlstate="40P01", error="x")
+    under = fold([run(0), fire, bad, run(10), over | {"timestamp": run(12)["timestamp"]}])
+    assert under.alerts_outside == ()
+    assert under.incidents[0].alerts[0].resolved_at == at(12.1)
+    assert under.incidents[0].detected_after_seconds is not None
+
+
+def test_delivery_that_failed() -> None:
+    """A receiver that refused is named with its error and how often in a row."""
+    lines = lock_trouble()
+    lines = [item for item in lines if item["event"] != "alert.delivered"]
+    lines += [line(10.2 + n, "alert.delivery_failed", level="warning", receiver="pager", host="h",
+                   alert="AnalyticsViewStale", view="recent_failures", error="HTTP 500", tries=3, failures=2**n)
+              for n in (0, 1)]  # fmt: skip
+    found = only(lines)
+    assert found.delivered_after_seconds is None
+    (failed,) = found.alerts[0].failed_deliveries
+    assert (failed.receiver, failed.error, failed.failures, failed.at) == ("pager", "HTTP 500", 2, at(10.2))
+
+
+def test_no_delivery_in_the_log_is_said() -> None:
+    """An alert of which no receiver is heard is not called delivered."""
+    found = only([item for item in lock_trouble() if item["event"] != "alert.delivered"])
+    assert found.missing == (
+        "the delivery of AnalyticsViewStale of recent_failures, nor of any other alert: perhaps the daemon has no"
+        " receiver",
+    )
+
+
+def test_resolution_without_its_firing() -> None:
+    """An alert whose firing line is missing is known from its resolution, which says when it fired."""
+    lines = [item for item in lock_trouble() if item["event"] not in ("alert.firing", "alert.delivered")]
+    alert = only(lines).alerts[0]
+    assert (alert.fired_at, alert.resolved_at) == (at(10.15), at(15.2))
+
+
+@pytest.mark.parametrize(("lines", "seconds", "source"), [
+    ([line(0, "daemon.started", interval_seconds=60.0), run(1), run(11)], 60.0, "daemon.started"),
+    ([run(0), run(15), run(25)], 600.0, "slots"),
+    ([run(0)], 300.0, "default"),
+])  # fmt: skip
+def test_interval(lines: list[dict[str, Any]], seconds: float, source: str) -> None:
+    """The interval is the daemon's own, else the smallest distance of two slots, else the default; it is said which."""
+    log = fold(lines)
+    assert (log.interval_seconds, log.interval_source) == (seconds, source)
+
+
+def test_lines_of_warnings_only_are_said_to_lack_recoveries() -> None:
+    """A log filtered by level shows no recovery, and the review knows why."""
+    log = fold([item for item in lock_trouble() if item["level"] == "warning"])
+    assert log.missing == ("lines of level info: without them no recovery can be seen",)
+    assert log.incidents[0].ended_at is None
+
+
+def test_lost_lines_are_said() -> None:
+    """Lines that the daemon could not write are counted, for the log and for the incident."""
+    lines = [*lock_trouble(), line(8, "guard.tripped", lost_lines=7)]
+    log = fold(lines)
+    assert log.missing == ("7 lines that the daemon could not write",)
+    assert log.incidents[0].lost_lines == 7
+    assert log.incidents[0].other_events == {"guard.tripped": 1}
+
+
+def test_cancelled_and_skipped_runs_neither_open_nor_close() -> None:
+    """A cancelled run is counted within an incident and changes nothing else."""
+    bad = run(5, "failed", reason="deadlock", sqlstate="40P01", error="x")
+    skipped = line(12, "refresh.skipped", reason="overlap", repeated=1)
+    more = line(14, "refresh.skipped", reason="overlap", repeated=13)
+    found = only([run(0, "cancelled"), run(1), bad, run(10, "cancelled"), skipped, more, run(15)])
+    assert (found.started_at, found.ended_at) == (at(5), at(15.1))
+    assert found.runs == {"failed": 1, "cancelled": 1, "ok": 1}
+    assert found.skipped == {"overlap": 13}
+
+
+def test_views_left_out_of_a_line_are_said() -> None:
+    """A canonical line whose views did not fit says that they are missing."""
+    bad = run(5, "failed", reason="deadlock", sqlstate="40P01", error="x")
+    del bad["views"]
+    assert "the views of a run: its line names none" in only([run(0), bad, run(10)]).missing
+
+
+def test_memory_is_bounded() -> None:
+    """Ten thousand incidents leave the latest ones and a count; a long one leaves bounded parts."""
+    fold_ = DatabaseFold("shop")
+    bad = {"reason": "deadlock", "sqlstate": "40P01", "error": "x"}
+    for number in range(INCIDENTS_KEPT + 20):
+        for item in (run(100 * number, "failed", **bad), run(100 * number + 1)):
+            fold_.add(at(100 * number + (item["outcome"] == "ok")), item)
+    log = fold_.result()
+    assert log is not None
+    assert len(log.incidents) == INCIDENTS_KEPT
+    assert "20 earlier incidents: only the last 500 are kept" in log.missing
+    long = [run(0, "failed", **bad)]
+    for number in range(200):
+        long.append(line(number, "view.blocked", view=f"v{number}", blocker_pid=number))
+        long.append(line(number, "alert.firing", alert=f"a{number}", view=f"v{number}"))
+        long.append(line(number, "view.stale", view=f"v{number}", max_age_seconds=1.0))
+        long.append(lost(number, replica=f"r{number}"))
+        long.append(line(number, "leader.acquired", replica=f"r{number}", epoch=number))
+    found = only(long)
+    parts = (found.blockers, found.alerts, found.stale, found.away, found.leaders, found.views)
+    assert [len(part) for part in parts] == [50] * 6
+    assert found.leader_changes == 200

@@ -1,0 +1,304 @@
+"""Logs as files, as journald and Kubernetes print them, in any order, cut anywhere: always the same review."""
+
+import gzip
+import io
+import json
+import random
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics_refreshd.app import incidents
+from analytics_refreshd.app.incidents import Review, review
+from analytics_refreshd.app.log_order import Sorter
+from analytics_refreshd.app.log_reading import Tally, entries_of, lines_of
+from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.core.events import Event
+from tests.support.log_lines import at, line, lock_trouble, run, text
+
+Lines = list[str]
+
+
+def two_replicas() -> list[dict[str, Any]]:
+    """An incident told by two replicas, and a second database with one of its own."""
+    moved = [
+        item | {"replica": "r2"} if item["event"].startswith(("view", "alert")) else item for item in lock_trouble()
+    ]
+    other = [run(0, database="crm", number=1), run(5, "failed", database="crm", number=2, reason="undefined",
+             sqlstate="42883", error="function does not exist"), run(10, database="crm", number=3)]  # fmt: skip
+    return sorted([*moved, *other], key=lambda item: str(item["timestamp"]))
+
+
+def reviewed(data: bytes | str, tmp_path: Path, **options: Any) -> Review:
+    """The review of a log with these bytes."""
+    path = tmp_path / "log"
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return review([str(path)], **options)
+
+
+def found(result: Review) -> list[dict[str, Any]]:
+    """What was found, without what became of the lines."""
+    return [asdict(log) for log in result.databases]
+
+
+def journal(message: str, *, as_bytes: bool) -> str:
+    """A line of `journalctl -o json`."""
+    value: Any = list(message.encode()) if as_bytes else message
+    head = {"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": "1", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "analytics-refreshd"}
+    return json.dumps(head | {"MESSAGE": value})
+
+
+FORMS: dict[str, Callable[[int, str], str]] = {
+    "plain": lambda number, item: item,
+    "priority": lambda number, item: f"<6>{item}",
+    "journald": lambda number, item: journal(item, as_bytes=False),
+    "journald bytes": lambda number, item: journal(item, as_bytes=True),
+    "journald mixed": lambda number, item: journal(item, as_bytes=number % 2 == 0),
+    "journald short": lambda number, item: f"Mar 01 12:00:00 db1 analytics-refreshd[812]: {item}",
+    "kubectl prefix": lambda number, item: f"[pod/refreshd-7c9f-x2x/daemon] {item}",
+    "kubectl timestamps": lambda number, item: f"2026-03-01T12:00:00.123456789Z {item}",
+    "kubectl both": lambda number, item: f"[pod/refreshd-7c9f-x2x/daemon] 2026-03-01T12:00:00.123456789Z {item}",
+    "runtime file": lambda number, item: f"2026-03-01T12:00:00.123456789Z stderr F {item}",
+    "docker": lambda number, item: json.dumps({"log": item + "\n", "stream": "stderr", "time": "2026"}),
+    "other key order": lambda number, item: json.dumps(dict(reversed(json.loads(item).items()))),
+    "windows": lambda number, item: item + "\r",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_review(form: str, tmp_path: Path) -> None:
+    """Whatever a tool puts around the lines, the review is that of the bare lines."""
+    plain = text(two_replicas()).splitlines()
+    dressed = "\n".join(FORMS[form](number, item) for number, item in enumerate(plain)) + "\n"
+    expected, got = reviewed("\n".join(plain), tmp_path), reviewed(dressed, tmp_path)
+    assert replace(got) == expected
+    assert (got.lines, got.events, got.cut_lines, got.foreign_lines) == (len(plain), len(plain), 0, 0)
+    assert [item.database for item in got.incidents] == ["crm", "shop"]
+
+
+def test_short_form_of_a_good_run_is_the_parsers(tmp_path: Path) -> None:
+    """A good run is read without the parser; both ways give the same entry, and an odd line goes to the parser."""
+    good = text([run(5)]).encode()
+    odd = good.replace(b'"level":"info",', b'"level": "info",')
+    assert entries_of(good, Tally()) == entries_of(odd, Tally())
+    lost = text([run(5, lost_lines=3)]).encode()
+    assert entries_of(lost, Tally())[0][3]["lost_lines"] == 3
+
+
+def test_gzip_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compressed logs are read, from a file and from standard input, several as one log."""
+    plain = text(two_replicas())
+    expected = found(reviewed(plain, tmp_path))
+    assert found(reviewed(gzip.compress(plain.encode()), tmp_path)) == expected
+    half = len(plain.splitlines()) // 2
+    first, second = plain.splitlines(keepends=True)[:half], plain.splitlines(keepends=True)[half:]
+    (tmp_path / "late.gz").write_bytes(gzip.compress("".join(second).encode()))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(first).encode())))
+    assert found(review([str(tmp_path / "late.gz"), "-"])) == expected
+
+
+def test_damaged_gzip_is_said(tmp_path: Path) -> None:
+    """A compressed file that ends early gives what it holds, and the rest is said to be missing."""
+    noise = [
+        line(n / 100, "refresh.finished", outcome="ok", run_id=str(random.Random(n).random())) for n in range(3000)
+    ]
+    packed = gzip.compress(text(noise).encode())
+    result = reviewed(packed[: len(packed) // 2], tmp_path)
+    assert 0 < result.events < 3000
+    assert result.unreadable_files == 1
+    assert "the rest of 1 compressed files that are damaged or end early" in result.missing
+
+
+def test_foreign_and_cut_lines_are_counted(tmp_path: Path) -> None:
+    """Lines of others, empty lines, halves of lines and lines without a newline between them lose nothing else."""
+    whole = text(lock_trouble()).splitlines()
+    middle = len(whole[3]) // 2
+    mixed = [
+        "systemd[1]: Started analytics-refreshd.service.",
+        "",
+        '{"timestamp":"2026-03-01T12:00:00Z","level":"info","event":"user.login","service":"shop"}',
+        json.dumps({"MESSAGE": "Started analytics-refreshd.service."}),
+        '{"MESSAGE":null}',
+        whole[3][:middle],
+        whole[3][middle:],
+        whole[0][:40] + whole[0],
+        whole[1] + whole[2],
+        *whole[3:],
+        '{"timestamp":"2026-03-01T12:00:00.000Z","level":"info","event":"view.adored","database":"shop","replica":"r1"}',
+        '{"timestamp":"yesterday","level":"info","event":"refresh.finished","database":"shop"}',
+        "{" * 100_000,
+        "\x00\xff {",
+    ]
+    result = reviewed("\n".join(mixed).encode("utf-8", "replace"), tmp_path)
+    assert found(result) == found(reviewed("\n".join(whole), tmp_path))
+    assert (result.cut_lines, result.foreign_lines, result.unknown_events) == (4, 6, 1)
+    assert "4 lines that were cut" in result.missing
+
+
+def test_lines_given_twice_count_once(tmp_path: Path) -> None:
+    """Extracts that overlap change nothing but the count of duplicates."""
+    plain = text(lock_trouble())
+    result = reviewed(plain + plain, tmp_path)
+    assert found(result) == found(reviewed(plain, tmp_path))
+    assert result.duplicate_lines == len(lock_trouble())
+
+
+def test_nothing_of_ours_is_said(tmp_path: Path) -> None:
+    """A log of something else gives no incident and says that nothing was found."""
+    result = reviewed("12:00:00.000 info refresh.finished outcome=ok\n", tmp_path)
+    assert (result.incidents, result.databases) == ((), ())
+    assert result.missing == (
+        'everything: no line of the daemon\'s JSON log was found (is [log] format = "console" set?)',
+    )
+
+
+def test_since_and_until_choose_incidents_whole(tmp_path: Path) -> None:
+    """An incident that touches the window is told from its true start; what the log lacks of the window is said."""
+    plain = text(two_replicas())
+    result = reviewed(plain, tmp_path, since=at(12), until=at(60))
+    assert [(item.database, item.started_at) for item in result.incidents] == [("shop", at(5))]
+    assert "shop: what was after 2026-03-01 12:20:06Z, where the log ends" in result.missing
+    assert reviewed(plain, tmp_path, until=at(4)).incidents == ()
+    assert reviewed(plain, tmp_path, since=at(16)).incidents == ()
+    early = reviewed(plain, tmp_path, since=at(-600), until=at(0))
+    assert "crm: what was before 2026-03-01 12:00:06Z, where the log begins" in early.missing
+
+
+def test_unreadable_file_is_a_usage_error(tmp_path: Path) -> None:
+    """A file that is not there ends with a sentence that names it."""
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        review([str(tmp_path / "absent.log")])
+
+
+def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading tells bytes of the file's size, folding lines of all."""
+    monkeypatch.setattr(incidents, "_PROGRESS_LINES", 5)
+    told: list[tuple[str, int, int | None]] = []
+    plain = text(lock_trouble())
+    reviewed(plain, tmp_path, progress=lambda *step: told.append(step))
+    assert told[-1][0] == "folding"
+    assert told[-1][2] == len(lock_trouble())
+    assert ("reading", len(plain), len(plain)) in told
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_any_interleaving_of_replicas_is_one_review(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    """However the replicas' lines are mixed, even one replica after the other, the review is the same."""
+    lines = two_replicas()
+    streams: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for item in lines:
+        streams.setdefault((item["database"], item["replica"]), []).append(item)
+    order = data.draw(st.permutations([key for key, stream in streams.items() for _ in stream]))
+    taken = {key: iter(stream) for key, stream in streams.items()}
+    mixed = [next(taken[key]) for key in order]
+    folder = tmp_path_factory.mktemp("mixed")
+    assert reviewed(text(mixed), folder) == reviewed(text(lines), folder)
+
+
+@given(st.integers(0, 3), st.data())
+@settings(deadline=None, max_examples=200)
+def test_truncation_never_crashes(tmp_path_factory: pytest.TempPathFactory, pieces: int, data: Any) -> None:
+    """A log with pieces torn out anywhere still gives a review, and hardly more lines are lost than were torn."""
+    whole = text(two_replicas()).encode()
+    torn = whole
+    for _ in range(pieces):
+        begin = data.draw(st.integers(0, len(torn)))
+        torn = torn[:begin] + torn[begin + data.draw(st.integers(0, 400)) :]
+    result = reviewed(torn, tmp_path_factory.mktemp("torn"))
+    assert result.lines <= len(whole.splitlines())
+    assert result.events >= len(torn.splitlines()) - 2 * pieces - result.foreign_lines
+    if torn == whole:
+        assert (result.cut_lines, result.foreign_lines) == (0, 0)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just("2026-03-01T12:00:00Z"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = [
+    *("level", "replica", "run_id", "outcome", "reason", "sqlstate", "error", "views", "view", "scheduled_at"),
+    *("started_at", "seconds", "missed_slots", "repeated", "age_seconds", "max_age_seconds", "last_success_at"),
+    *("alert", "fired_at", "receiver", "failures", "blocker_pid", "waited_seconds", "lost_lines", "interval_seconds"),
+]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([event.value for event in Event]),
+            st.integers(0, 5000),
+            st.sampled_from(["ok", "partial", "failed", None]),
+            st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6),
+        ),
+        max_size=25,
+    )
+)
+@settings(deadline=None, max_examples=300)
+def test_no_field_can_crash_the_review(tmp_path_factory: pytest.TempPathFactory, given_lines: list[Any]) -> None:
+    """Fields of any type and value, infinite, huge, nested or absent, give a review whose figures make sense."""
+    lines = [line(n / 10, event) | ({"outcome": outcome} if outcome else {}) | fields
+             for event, n, outcome, fields in given_lines]  # fmt: skip
+    result = reviewed(text(lines), tmp_path_factory.mktemp("wild"))
+    assert result.events == len(lines)
+    for item in result.incidents:
+        assert item.duration_seconds >= 0
+        assert item.ended_at is None or item.ended_at >= item.started_at
+        assert all(stale.stale_seconds >= 0 for stale in item.stale)
+        assert all(away.seconds >= 0 for away in item.away)
+
+
+@pytest.mark.parametrize("portion", [1, 3, 7, 1000])
+def test_sorter_gives_every_line_in_order(portion: int) -> None:
+    """Whatever the portions, every line comes back once, by time, and one replica's in the order of arrival."""
+    chance = random.Random(1)
+    sorter = Sorter(portion)
+    for number in range(500):
+        sorter.add((float(chance.randrange(50)), "d", "r", {"number": number}), 10)
+    got = [(record[0], record[4]["number"]) for record in sorter.sorted()]
+    assert got == sorted(got)
+    assert len(got) == len(sorter) == 500
+
+
+def test_sorter_keeps_few_runs_of_replicas_in_turn() -> None:
+    """Logs of replicas one after the other are merged from about one run each, however long they are."""
+    sorter = Sorter(10)
+    for replica in "ab":
+        for number in range(1000):
+            sorter.add((float(number), "d", replica, {}), 10)
+    assert len(sorter._runs) <= 3
+    assert len(list(sorter.sorted())) == 2000
+
+
+def test_memory_does_not_follow_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five times the lines take no more memory."""
+    monkeypatch.setattr("analytics_refreshd.app.log_order._PORTION_BYTES", 200_000)
+
+    def peak(count: int) -> int:
+        path = tmp_path / "long.log"
+        with path.open("w") as file:
+            for number in range(count):
+                outcome = "failed" if number in (40, 80) else "ok"
+                file.write(text([run(5 * number, outcome, number=number)]))
+        tracemalloc.start()
+        assert len(review([str(path)]).incidents) == 2
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(100)
+    assert peak(15000) < 1.3 * peak(3000)
+
+
+def test_long_line_is_read_in_pieces() -> None:
+    """A line without an end does not take memory without end."""
+    tally = Tally()
+    pieces = list(lines_of(io.BufferedReader(io.BytesIO(b"x" * 2_500_000)), tally))  # type: ignore[arg-type]
+    assert [len(piece) for piece in pieces] == [1_000_000, 1_000_000, 500_000]
