@@ -70,6 +70,7 @@ class Daemon:
         service = self._service
         faulthandler.enable()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        hook, threading.excepthook = threading.excepthook, self._thread_ended
         try:
             address = service.start_http()
             self._schedule()
@@ -87,7 +88,19 @@ class Daemon:
             number = self._loop()
             return self._stop(number)
         finally:
+            threading.excepthook = hook
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _thread_ended(self, given: threading.ExceptHookArgs) -> None:
+        """A thread died of an exception; Python would print it into the log as it is, secrets included."""
+        name = given.thread.name if given.thread else "unknown"
+        self._service.log.emit(
+            Event.LIBRARY_MESSAGE,
+            level="error",
+            library="threading",
+            message=f"the thread {name} ended",
+            exception=given.exc_value,
+        )
 
     def _loop(self) -> int:
         """Wait for a signal, looking after the process every second; returns the signal that ends it."""
@@ -108,6 +121,9 @@ class Daemon:
         service.memory.update(main_seen_monotonic=monotonic)
         self._look_at_clock(monotonic)
         live, why = service.health.live()
+        if not service.election.is_alive():
+            service.log.emit(Event.DAEMON_STOPPING, level="error", reason="the election's thread has ended")
+            return False
         if live:
             service.systemd.watchdog()
             self._show_status()

@@ -160,6 +160,10 @@ class RefreshCycle:
             self._recorder.begin(run)
         try:
             finished = self._attempts(run, began_monotonic)
+        except BaseException as error:
+            if origin is not Origin.SCHEDULE:
+                raise
+            finished = self._crashed(run, error, began_monotonic)
         finally:
             self._memory.update(progress=None, run_deadline_monotonic=None)
         if finished.outcome is Outcome.SKIPPED:
@@ -177,6 +181,28 @@ class RefreshCycle:
         self._notifier.cycle("success" if finished.outcome is Outcome.OK else "fail", finished)
         self._after_run(finished)
         return finished
+
+    def _crashed(self, run: Run, error: BaseException, began_monotonic: float) -> Run:
+        """A mistake in the program ended the cycle: a failed run all the same, so that its slot is accounted for."""
+        self._log.emit(
+            Event.LIBRARY_MESSAGE,
+            level="error",
+            library="analytics_refreshd",
+            message="a defect of this program ended the cycle",
+            exception=error,
+        )
+        fault = DatabaseFault(type(error).__name__, error_class=ErrorClass.PERMANENT, reason=Reason.INTERNAL)
+        judgement = judge_fault(self.settings.views, fault, cancelled=self._cancelled())
+        seconds = self._clock.monotonic() - began_monotonic
+        return replace(
+            run,
+            finished_at=run.started_at + timedelta(seconds=seconds),
+            outcome=judgement.outcome,
+            reason=judgement.reason,
+            error=judgement.error,
+            duration_seconds=seconds,
+            views=judgement.views,
+        )
 
     def new_run(self, scheduled_at: datetime | None, origin: Origin, began: datetime) -> Run:
         """A run that begins at `began`."""
