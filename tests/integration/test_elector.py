@@ -1,24 +1,22 @@
 """The leader's session: one lock, one holder, and what it sees of a refresh."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason
 from analytics_refreshd.postgres.elector import PostgresLeader
 from tests.support.adapters import Running, address, connector, holding_refresh, refresher, sleeping, through
 from tests.support.installs import make_stretchable, stretch
-from tests.support.postgres import Server, free_port
+from tests.support.pooler import pooler
+from tests.support.postgres import Server
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
@@ -264,64 +262,11 @@ def test_A18_A19_a_standby_grants_nothing_until_it_is_promoted() -> None:
         primary.destroy()
 
 
-@contextmanager
-def pooler(dsn: str, folder: Path, mode: str, *extra: str) -> Iterator[str]:
-    """A PgBouncer of the test's own in front of the server; yields the URL through it."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is not installed")
-    host, port = address(dsn)
-    listen = free_port()
-    (folder / "users.txt").write_text('"postgres" ""\n')
-    lines = [
-        "[databases]",
-        f"* = host={host} port={port}",
-        "[pgbouncer]",
-        f"listen_addr = 127.0.0.1\nlisten_port = {listen}\nunix_socket_dir =",
-        f"auth_type = any\npool_mode = {mode}\ndefault_pool_size = 5",
-        f"ignore_startup_parameters = extra_float_digits\nlogfile = {folder / 'log'}\npidfile =",
-        *extra,
-    ]
-    text = "\n".join(lines).replace("* = host=", f"{conninfo_to_dict(dsn)['dbname']} = user=postgres host=")
-    (folder / "pgbouncer.ini").write_text(text)
-    for path in (folder, *folder.iterdir()):
-        path.chmod(0o777)
-    process = subprocess.Popen(
-        [program, "-q", "-u", "nobody", str(folder / "pgbouncer.ini")]
-        if _is_root()
-        else [program, "-q", str(folder / "pgbouncer.ini")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = through(dsn, listen)
-    try:
-        eventually(lambda: _answers(url))
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _is_root() -> bool:
-    import os
-
-    return os.geteuid() == 0
-
-
-def _answers(url: str) -> bool:
-    try:
-        with psycopg.connect(url) as opened:
-            return opened.execute("select 1").fetchone() == (1,)
-    except psycopg.OperationalError as error:
-        raise AssertionError(str(error)) from error
-
-
 @pytest.mark.fault
 @pytest.mark.parametrize("extra", ["", "server_round_robin = 1"], ids=["last used", "round robin"])
 def test_B11_a_transaction_pooler_is_refused(dsn: str, tmp_path_factory: pytest.TempPathFactory, extra: str) -> None:
     """Behind a pooler in transaction mode nobody leads, and the fault names the fix."""
     folder = tmp_path_factory.mktemp("pgbouncer")
-    _open_up(folder)
     with pooler(dsn, folder, "transaction", extra) as url, psycopg.connect(url) as another:
         another.execute("select 1")
         another.rollback()
@@ -333,13 +278,6 @@ def test_B11_a_transaction_pooler_is_refused(dsn: str, tmp_path_factory: pytest.
 def test_a_session_pooler_is_accepted(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Behind a pooler in session mode the lock is held as on a direct connection."""
     folder = tmp_path_factory.mktemp("pgbouncer")
-    _open_up(folder)
     with pooler(dsn, folder, "session") as url, electing(url) as leader:
         assert leader.acquire().held
         assert leader.heartbeat().held
-
-
-def _open_up(folder: Path) -> None:
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_mode & 0o555 != 0o555 and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o555)

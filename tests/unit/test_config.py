@@ -95,7 +95,7 @@ def test_limits_follow_the_interval(write: Write) -> None:
 
 
 def test_every_problem_is_reported_at_once(write: Write) -> None:
-    """A file with five faults gets five sentences."""
+    """A file with five faults, and no database, gets six sentences."""
     found = problems(
         write(
             '[shedule]\ninterval = "5m"\n'
@@ -104,7 +104,8 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
             '[log]\nlevel = "loud"\n'
         )
     )
-    assert len(found) == 5
+    assert len(found) == 6
+    assert any(text.startswith("database.url is missing") for text in found)
     assert "schedule.intervall is not a known key; did you mean schedule.interval?" in found
     assert any(text.startswith("schedule.interval is not a duration") for text in found)
     assert any("did you mean schedule?" in text for text in found)

@@ -19,9 +19,7 @@ class Recorder:
     is given up and counted in the log.
     """
 
-    def __init__(
-        self, history: History, memory: Memory, log: EventLog, metrics: Metrics, capacity: int
-    ) -> None:
+    def __init__(self, history: History, memory: Memory, log: EventLog, metrics: Metrics, capacity: int) -> None:
         self._history = history
         self._memory = memory
         self._log = log

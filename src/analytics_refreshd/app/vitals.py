@@ -41,8 +41,8 @@ class Vitals:
             return False, "shutting down"
         if facts.down_since is not None:
             return False, f"the database has not answered since {facts.down_since:%H:%M:%S} UTC: {facts.down_error}"
-        if not facts.ever_up:
-            return False, "the database has not been reached yet"
         if facts.leaderless_reason is not None and role is not Role.LEADER:
             return False, facts.leaderless_reason
+        if not facts.ever_up:
+            return False, "the database has not been reached yet"
         return True, role.value

@@ -6,13 +6,15 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import psycopg
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from analytics_refreshd.config.sections import PREFIX, Config, libpq_keywords
+from analytics_refreshd.config.sections import PREFIX, Config, Database, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
@@ -30,7 +32,12 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     try:
         config = Config(**data)
     except ValidationError as error:
-        raise ConfigError(problems + _explain(error, path)) from None
+        found = _explain(error, path)
+        if not any(text.startswith("database") for text in found):
+            # contradictions need a whole configuration; whether a database is named does not
+            with suppress(Exception):
+                found.extend(_database_problems(_DatabaseAlone(database=data.get("database", {})).database))
+        raise ConfigError(problems + found) from None
     except Exception as error:  # pydantic-settings wraps JSON errors of environment values in its own class
         field = re.search(r'field "(\w+)"', str(error))
         where = f"{PREFIX}{field[1].upper()}" if field else "an environment variable"
@@ -110,7 +117,7 @@ def _known_keys(place: list[str]) -> list[str]:
 
 def _contradictions(config: Config) -> Iterator[str]:
     yield from _time_contradictions(config)
-    yield from _database_problems(config)
+    yield from _database_problems(config.database)
     for view in config.staleness.views:
         if view not in config.refresh.views:
             yield f"staleness.views.{view} is not one of refresh.views"
@@ -158,8 +165,27 @@ def _time_contradictions(config: Config) -> Iterator[str]:
         yield "alerts.evaluate_every must not be over schedule.interval"
 
 
-def _database_problems(config: Config) -> Iterator[str]:
-    database = config.database
+class _DatabaseAlone(BaseSettings):
+    """The one section, read where others cannot be."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
+
+    database: Database = Database()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """As `Config` does."""
+        return (env_settings, init_settings)
+
+
+def _database_problems(database: Database) -> Iterator[str]:
     try:
         given = libpq_keywords(database)
     except psycopg.Error:
@@ -176,6 +202,8 @@ def _database_problems(config: Config) -> Iterator[str]:
         yield "database.url has a port that is not a number from 1 to 65535"
     if given.get("sslmode", "prefer") not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
         yield "database.url has an sslmode that does not exist; verify-full is the safe one"
+    if given.get("keepalives") == "0":
+        yield "database.url has keepalives=0, which turns tcp_user_timeout off too: leave it out"
     named = ("host", "hostaddr", "service", "dbname")
     if not any(key in given for key in named) and not any(
         os.environ.get(key) for key in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")

@@ -276,8 +276,6 @@ class Config(BaseSettings):
         holds_password = "password" in self.conninfo
         if holds_password and path is not None and stat.S_IMODE(path.stat().st_mode) & 0o004:
             found.append("the configuration file holds a password and can be read by every user; chmod 600 it")
-        if self.conninfo.get("keepalives") == "0" and self.conninfo.get("tcp_user_timeout", "0") != "0":
-            found.append("tcp_user_timeout has no effect with keepalives=0; leave keepalives on")
         return found
 
     def public(self) -> dict[str, Any]:
