@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from typing import Any, Self
 from tests.support.waiting import eventually
 
 PREFIX = "ANALYTICS_REFRESHD_"
+_MAIN = "\nfrom analytics_refreshd.cli import main\nraise SystemExit(main())\n"
 
 
 def environment(dsn: str, **settings: object) -> dict[str, str]:
@@ -44,12 +46,22 @@ def command(dsn: str, *words: str, timeout: float = 60.0, **settings: object) ->
 
 
 class Daemon:
-    """`analytics-refreshd run`, started on entry and gone on exit."""
+    """`analytics-refreshd run`, started on entry and gone on exit.
+
+    `broken` is Python that the process executes first, to break a part of itself that no fault from outside reaches.
+    """
 
     def __init__(
-        self, dsn: str, *, config: Path | None = None, extra: Mapping[str, str] | None = None, **settings: object
+        self,
+        dsn: str,
+        *,
+        config: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+        broken: str | None = None,
+        **settings: object,
     ) -> None:
         self._environment = environment(dsn, **settings) | dict(extra or {})
+        self._program = ["-m", "analytics_refreshd"] if broken is None else ["-c", textwrap.dedent(broken) + _MAIN]
         self._words = ["--config", str(config)] if config else []
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
@@ -57,7 +69,7 @@ class Daemon:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "analytics_refreshd", *self._words, "run"],
+            [sys.executable, *self._program, *self._words, "run"],
             env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

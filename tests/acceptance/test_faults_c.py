@@ -1,0 +1,238 @@
+"""Section C of the fault matrix, the scheduler: overlap, dead threads, failing jobs, starvation, herds, retries."""
+
+import json
+import time
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from tests.support.daemon import Daemon
+from tests.support.faults import (
+    FAST,
+    SLOT,
+    Connection,
+    Terminator,
+    as_role,
+    fired,
+    least_role,
+    refreshes_under_way,
+    sleeper,
+    value,
+)
+from tests.support.installs import stretch
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.fault
+CALM = FAST | {"staleness__max_age": "1h"}
+
+
+def ok(line: dict[str, Any]) -> bool:
+    return bool(line["outcome"] == "ok")
+
+
+def late(line: dict[str, Any]) -> timedelta:
+    """How far after its slot a run began to how long it took: its end, seen from its slot."""
+    return timedelta(seconds=line["lateness_seconds"] + line["duration_seconds"])
+
+
+def test_C01_run_longer_than_the_interval(dsn: str, stretched: Connection) -> None:
+    """A run that reaches into the next slot skips that slot, counted, told and recorded; never two at once."""
+    # No configuration allows a run to outlast its slot, so the time limit is broken from inside.
+    broken = """
+        import analytics_refreshd.app.wiring as wiring
+        from dataclasses import replace
+        settings = wiring.refresh_settings
+        wiring.refresh_settings = lambda config: replace(
+            settings(config), statement_timeout_seconds=60.0, deadline_seconds=60.0)
+    """
+    stretch(stretched, "recent_failures", 2.8)
+    most = 0
+    limits = {"alerts__slow_after": "1s", "alerts__slow_after_runs": 1, "staleness__max_age": "1h"}
+    with Daemon(dsn, broken=broken, **FAST | limits) as daemon:
+
+        def skipped() -> object:
+            nonlocal most
+            most = max(most, refreshes_under_way(stretched))
+            return daemon.events("refresh.skipped")
+
+        daemon.until(skipped)
+        assert daemon.events("refresh.skipped")[0]["reason"] == "overlap"
+        fired(daemon, "AnalyticsRefreshSlow", "recent_failures")
+        assert (daemon.metric("analytics_runs_skipped_total", reason="overlap") or 0) >= 1
+        daemon.wait_for("refresh.finished", ok, count=2)
+        eventually(
+            lambda: value(
+                stretched,
+                "select count(*) from analytics_refresh.runs where outcome = 'skipped' and reason = 'overlap'",
+            )
+        )
+        assert daemon.stop() == 0
+    assert most == 1
+
+
+def test_C07_scheduler_thread_dies(dsn: str) -> None:
+    """A dead scheduler is noticed by its silence: not live, watchdog unfed, and exit 70 for the supervisor."""
+    broken = """
+        import analytics_refreshd.app.daemon as daemon, analytics_refreshd.app.vitals as vitals
+        from apscheduler.schedulers.base import BaseScheduler
+        daemon._BEAT_SECONDS, daemon._DEAD_AFTER_SECONDS, vitals._SILENT_SECONDS = 0.5, 3.0, 2.0
+        process, calls = BaseScheduler._process_jobs, []
+        def dying(self):
+            calls.append(1)
+            if len(calls) > 6:
+                raise MemoryError
+            return process(self)
+        BaseScheduler._process_jobs = dying
+    """
+    with Daemon(dsn, broken=broken, **CALM) as daemon:
+        daemon.until(lambda: daemon.get("/livez")[0] == 503, within=15)
+        assert "scheduler" in daemon.get("/livez")[1]
+        stopping = daemon.wait_for("daemon.stopping", within=20)
+        assert "scheduler" in stopping["reason"]
+        assert daemon.process.wait(15) == 70
+    for line in daemon.raw:
+        json.loads(line)
+
+
+def test_C07_election_thread_dies(dsn: str) -> None:
+    """Without the thread that holds the lead a process could never refresh again: exit 70, and the lock is free."""
+    broken = """
+        from analytics_refreshd.app.election import Election
+        beat, calls = Election._beat, []
+        def dying(self):
+            calls.append(1)
+            if len(calls) > 1:
+                raise MemoryError
+            beat(self)
+            return 0.5
+        Election._beat = dying
+    """
+    with Daemon(dsn, broken=broken, **CALM) as daemon:
+        assert daemon.process.wait(20) == 70
+        assert daemon.events("leader.lost")
+        assert any("election" in line["message"] for line in daemon.events("library.message"))
+    for line in daemon.raw:
+        json.loads(line)
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "MemoryError()", "RuntimeError('password=CANARY-7f3a')"])
+def test_C08_job_raises(dsn: str, stretched: Connection, error: str) -> None:
+    """Whatever a cycle raises costs that cycle: a failed run in log, metric and history; the next slot runs."""
+    broken = f"""
+        from analytics_refreshd.postgres.refresh import PostgresRefresher
+        refresh, calls = PostgresRefresher.refresh, []
+        def failing(self, *given):
+            calls.append(1)
+            if len(calls) == 1:
+                raise {error}
+            return refresh(self, *given)
+        PostgresRefresher.refresh = failing
+    """
+    with Daemon(dsn, broken=broken, **CALM) as daemon:
+        line = daemon.wait_for("refresh.finished")
+        assert (line["outcome"], line["reason"]) == ("failed", "internal")
+        daemon.wait_for("refresh.finished", ok)
+        assert daemon.metric("analytics_runs_total", outcome="failed") == 1
+        assert daemon.get("/livez")[0] == 200
+        assert daemon.stop() == 0
+    assert value(stretched, "select reason from analytics_refresh.runs where outcome = 'failed'") == "internal"
+    assert value(stretched, "select count(*) from analytics_refresh.runs where outcome is null") == 0
+    assert "CANARY" not in "\n".join(daemon.raw)
+
+
+def test_C09_listener_raises(dsn: str) -> None:
+    """A listener that fails is told, and neither stops the schedule nor loses what metrics count."""
+    broken = """
+        from analytics_refreshd.app.daemon import Daemon
+        from apscheduler.events import EVENT_ALL
+        def failing(self, event):
+            raise RuntimeError("listener")
+        Daemon._on_overlap = Daemon._on_error = failing
+        schedule = Daemon._schedule
+        def with_listener(self):
+            schedule(self)
+            self._scheduler.add_listener(lambda event: failing(self, event), EVENT_ALL)
+        Daemon._schedule = with_listener
+    """
+    with Daemon(dsn, broken=broken, **CALM) as daemon:
+        daemon.wait_for("refresh.finished", ok, count=3)
+        assert (daemon.metric("analytics_runs_total", outcome="ok") or 0) >= 2
+        assert daemon.events("library.message")
+        assert daemon.get("/livez")[0] == 200
+        assert daemon.stop() == 0
+
+
+def test_C10_executor_starved(dsn: str, stretched: Connection) -> None:
+    """While a refresh hangs, ages are evaluated, alerts fire, the lead is kept and the process is live."""
+    stretch(stretched, "recent_failures", 60)
+    with Daemon(dsn, **SLOT | {"schedule__interval": "5m", "alerts__stale_for": "0s"}) as daemon:
+        eventually(lambda: sleeper(stretched))
+        firing = fired(daemon, "AnalyticsViewStale", "recent_failures")
+        assert firing["active_at"]
+
+        def evaluated() -> float:
+            return float(json.loads(daemon.get("/status.json")[1])["evaluated_seconds_ago"])
+
+        # each evaluation sets the figure back, three times over
+        for _ in range(3):
+            before = evaluated()
+            daemon.until(lambda before=before: evaluated() > before)  # type: ignore[misc]
+            daemon.until(lambda: evaluated() < 0.5, within=10)
+        assert sleeper(stretched)
+        assert daemon.get("/livez")[0] == 200
+        assert daemon.metric("analytics_leader") == 1
+        assert daemon.stop(within=10) == 0
+
+
+def test_C11_thundering_herd(dsn: str, stretched: Connection) -> None:
+    """Three replicas started at once make one refresh: the leader's."""
+    with ExitStack() as stack:
+        replicas = [
+            stack.enter_context(Daemon(dsn, schedule__interval="5m", service__replica=f"r{number}"))
+            for number in range(3)
+        ]
+        for replica in replicas:
+            replica.until(lambda replica=replica: replica.get("/readyz")[0] == 200)  # type: ignore[misc]
+        eventually(lambda: any(replica.events("refresh.finished") for replica in replicas))
+        assert sorted(replica.metric("analytics_leader") or 0 for replica in replicas) == [0, 0, 1]
+        assert [replica.stop() for replica in replicas] == [0, 0, 0]
+        assert sum(len(replica.events("refresh.finished")) for replica in replicas) == 1
+    assert value(stretched, "select count(*) from analytics_refresh.runs") == 1
+
+
+def test_C13_retries_stay_in_their_slot(dsn: str, stretched: Connection) -> None:
+    """A run whose every attempt is terminated is given up before its slot ends, and the next slot starts anew."""
+    stretch(stretched, "recent_failures", 20)
+    with Terminator(dsn), Daemon(dsn, **FAST | {"schedule__interval": "4s"}) as daemon:
+        daemon.wait_for("refresh.finished", lambda line: line["reason"] == "conn_lost", count=3)
+        assert daemon.stop(within=10) == 0
+    lines = [line for line in daemon.events("refresh.finished") if line["reason"] == "conn_lost"]
+    assert all(late(line) < timedelta(seconds=4) for line in lines)
+    assert [line["reason"] for line in daemon.events("refresh.skipped")] == []
+    slots = [datetime.fromisoformat(line["scheduled_at"]) for line in lines]
+    assert len(set(slots)) == len(slots)
+
+
+def test_C13_connecting_again_stays_in_its_slot(dsn: str, stretched: Connection) -> None:
+    """Connecting is tried without a limit of attempts, and all the same not into the next slot."""
+    with least_role(stretched) as role:
+        with Daemon(as_role(dsn, role), **CALM | {"schedule__interval": "5s"}) as daemon:
+            daemon.wait_for("refresh.finished", ok)
+            stretched.execute(sql.SQL("alter role {} connection limit 0").format(sql.Identifier(role)))
+            stretched.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database()"
+                " and usename = %s and application_name not like '%%/leader'",
+                (role,),
+            )
+            began = time.monotonic()
+            daemon.wait_for("refresh.finished", lambda line: line["reason"] in ("connect", "too_many_connections"))
+            stretched.execute(sql.SQL("alter role {} connection limit -1").format(sql.Identifier(role)))
+            daemon.wait_for("database.restored")
+            daemon.wait_for("refresh.finished", ok, count=2)
+            assert time.monotonic() - began < 60
+            assert daemon.stop(within=10) == 0
+    failed = [line for line in daemon.events("refresh.finished") if not ok(line)]
+    assert all(late(line) < timedelta(seconds=5) for line in failed)
