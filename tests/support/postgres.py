@@ -45,7 +45,14 @@ def free_port() -> int:
 class Server:
     """One PostgreSQL instance in a temporary folder, on loopback TCP and a Unix socket."""
 
-    def __init__(self, *, settings: dict[str, str] | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: dict[str, str] | None = None,
+        folder: Path | None = None,
+        programs: Path = POSTGRES_BIN_PATH,
+    ) -> None:
+        self.programs = programs
         self.user = _server_user()
         self.folder = folder or Path(tempfile.mkdtemp(prefix="refreshd-pg-"))
         self.folder.chmod(0o755)
@@ -63,11 +70,11 @@ class Server:
         } | (settings or {})
         if self.user:
             shutil.chown(self.folder, self.user)
-            _let_traverse(POSTGRES_BIN_PATH)
+            _let_traverse(self.programs)
 
     def _command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(POSTGRES_BIN_PATH / words[0]), *words[1:]],
+            [str(self.programs / words[0]), *words[1:]],
             user=self.user,
             check=check,
             capture_output=True,
@@ -84,9 +91,7 @@ class Server:
         """Start the server and wait until it accepts connections."""
         if not self.data.exists():
             self.initdb()
-        options = " ".join(
-            f"-c {key}={value}" for key, value in (self.settings | {"port": str(self.port)}).items()
-        )
+        options = " ".join(f"-c {key}={value}" for key, value in (self.settings | {"port": str(self.port)}).items())
         self._command(
             "pg_ctl",
             "-D",
@@ -117,7 +122,7 @@ class Server:
 
     def standby(self) -> "Server":
         """A streaming hot standby of this server, not yet started."""
-        copy = Server(settings=dict(self.settings))
+        copy = Server(settings=dict(self.settings), programs=self.programs)
         copy.settings["unix_socket_directories"] = str(copy.folder)
         source = f"host=127.0.0.1 port={self.port} user=postgres"
         self_command = copy._command
@@ -139,8 +144,6 @@ class Server:
         """A libpq URL over TCP."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
-    def connect(
-        self, database: str = "postgres", **options: object
-    ) -> "psycopg.Connection[tuple[object, ...]]":
+    def connect(self, database: str = "postgres", **options: object) -> "psycopg.Connection[tuple[object, ...]]":
         """An autocommit superuser connection."""
         return psycopg.connect(self.dsn(database), autocommit=True, **options)  # type: ignore[arg-type]
