@@ -115,7 +115,8 @@ def test_first_run_comes_at_once_when_views_are_old(dsn: str, aged: Connection) 
         daemon.wait_for("refresh.finished", within=15)
 
 
-def test_sigterm_in_mid_refresh_cancels_on_the_server(dsn: str, aged: Connection, stretchable: Connection) -> None:
+@pytest.mark.fault
+def test_D02_sigterm_during_a_refresh(dsn: str, aged: Connection, stretchable: Connection) -> None:
     """The statement is cancelled, the run recorded as cancelled, exit 0 within ten seconds, and no alert."""
     stretch(stretchable, "recent_failures", 60)
     with Daemon(dsn, **LONG) as daemon:
@@ -283,7 +284,8 @@ def test_a_slot_behind_another_refresh_is_skipped_and_recorded(
     assert value(stretchable, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
 
 
-def test_a_schema_one_version_newer_serves(dsn: str, connection: Connection) -> None:
+@pytest.mark.fault
+def test_D18_a_schema_one_version_newer_serves(dsn: str, connection: Connection) -> None:
     """After a migration by a newer version, this one goes on: refreshes, writes history, reads alerts."""
     connection.execute("insert into analytics_refresh.schema_version (version, name) values (9999, 'from the future')")
     connection.execute("alter table analytics_refresh.runs add column novelty text not null default 'x'")
@@ -296,7 +298,8 @@ def test_a_schema_one_version_newer_serves(dsn: str, connection: Connection) -> 
     assert value(connection, "select count(*) from analytics_refresh.runs where outcome = 'ok'") >= 2
 
 
-def test_a_killed_daemons_run_is_closed_as_abandoned(dsn: str, aged: Connection, stretchable: Connection) -> None:
+@pytest.mark.fault
+def test_D06_a_killed_daemons_run_is_closed_as_abandoned(dsn: str, aged: Connection, stretchable: Connection) -> None:
     """After kill -9 in mid-refresh the next daemon marks the running row unknown, reason abandoned."""
     stretch(stretchable, "recent_failures", 60)
     with Daemon(dsn, **LONG) as daemon:
@@ -425,7 +428,8 @@ def test_firing_alert_survives_a_restart(dsn: str, stretchable: Connection) -> N
         assert daemon.stop() == 0
 
 
-def test_a_taken_port_is_one_sentence(dsn: str, free_listener: int) -> None:
+@pytest.mark.fault
+def test_G01_port_in_use(dsn: str, free_listener: int) -> None:
     """Port in use: exit 70 and one sentence that names the key."""
     done = command(dsn, "run", http__port=free_listener)
     assert done.returncode == 70
