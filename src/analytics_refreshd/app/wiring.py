@@ -105,6 +105,8 @@ def delivery_settings(config: Config, replica: str) -> DeliverySettings:
         replica,
         repeat_every_seconds=config.alerts.repeat_every.total_seconds(),
         evaluate_every_seconds=config.evaluate_seconds,
+        page_url=config.http.public_url,
+        runbooks_url=config.alerts.runbooks_url,
     )
 
 

@@ -116,6 +116,7 @@ class Alerts(_Section):
     history_failing_for: Duration = timedelta(minutes=15)
     no_leader_for: Duration = timedelta(minutes=10)
     repeat_every: Annotated[Duration, Field(ge=timedelta(minutes=1))] = timedelta(hours=4)
+    runbooks_url: str = "deploy/runbooks"
 
 
 class Receiver(_Section):
@@ -150,6 +151,7 @@ class Http(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9720
     page: bool = True
+    public_url: str = ""
 
 
 class Log(_Section):
