@@ -3,12 +3,14 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from analytics_refreshd.app.demo import loading
+from tests.support import fault_table
 from tests.support.postgres import Server
 
 _numbers = itertools.count()
@@ -19,6 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--dsn", help="URL of a superuser on a server to test against (default: an embedded one)"
     )
+    parser.addoption("--fault-table", help="write the table of fault tests to this file once they are collected")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Write the table of fault tests where --fault-table says so."""
+    path: str | None = session.config.getoption("--fault-table")
+    if path and not hasattr(session.config, "workerinput"):
+        Path(path).write_text(fault_table.table(fault_table.tests_by_row(session.items, session.config.rootpath)))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Section A of the fault matrix, third part: the wrong server, and what stands around the refresh."""
+"""Section A of the fault matrix: the wrong server, and what stands around the refresh."""
 
 from typing import Any, LiteralString
 
@@ -8,6 +8,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.migrate import migrate
+from tests.conftest import create_application
 from tests.support.daemon import Daemon
 from tests.support.faults import (
     FAST,
@@ -54,9 +56,6 @@ def test_A18_read_only_database(dsn: str, connection: Connection) -> None:
 
 def test_A19_B08_promotion_while_connected() -> None:
     """With both servers in the URL the daemon leads on the primary only, and on the promoted standby afterwards."""
-    from analytics_refreshd.postgres.migrate import migrate
-    from tests.conftest import create_application
-
     primary = Server(settings={"wal_level": "replica", "max_wal_senders": "4"})
     standby: Server | None = None
     try:

@@ -1,11 +1,7 @@
-"""Section A of the fault matrix, second part: the refresh of a view goes wrong."""
+"""Section A of the fault matrix: the refresh of a view goes wrong."""
 
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, LiteralString
 
-import psycopg
 import pytest
 from psycopg import sql
 
@@ -14,9 +10,7 @@ from tests.support.adapters import holding_refresh
 from tests.support.daemon import Daemon
 from tests.support.faults import (
     FAST,
-    SLOT,
     Connection,
-    Fragile,
     act,
     alerts_of,
     as_role,
@@ -252,76 +246,4 @@ def test_A17_permission_lost(dsn: str, connection: Connection, right: str) -> No
         assert users == [(role,)]
         connection.execute(sql.SQL("grant {} to {}").format(sql.SQL(what[right]), name))
         daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsRefreshFailed")
-        assert daemon.stop() == 0
-
-
-@pytest.fixture
-def small_disk(fragile: Fragile, tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB that the server may use."""
-    folder = fragile.server.folder / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system takes root")
-    space = folder / "space"
-    space.mkdir()
-    if fragile.server.user:
-        import shutil
-
-        shutil.chown(space, fragile.server.user)
-    try:
-        yield space
-    finally:
-        fragile.server.stop("immediate")
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-def test_A20_disk_full_in_tablespace(fragile: Fragile, small_disk: Path) -> None:
-    """A full disk fails one view, is critical at once, is not tried again before the next slot, and passes."""
-    with fragile.connect() as connection:
-        connection.execute(sql.SQL("create tablespace small location {}").format(sql.Literal(str(small_disk))))
-        connection.execute("alter materialized view recent_failures set tablespace small")
-        connection.execute(
-            "insert into action_results (id, job_id, action_type, status, error_message)"
-            " select i::text, 'j', 'rest', 'failed', (select string_agg(md5(i || '-' || j), '')"
-            " from generate_series(1, 50) j) from generate_series(1, 10000) i"
-        )
-        with Daemon(fragile.dsn, **SLOT) as daemon:
-            line = daemon.wait_for("refresh.finished")
-            failed = result_of(line, "recent_failures")
-            assert (failed["sqlstate"], failed["reason"], line["attempts"]) == ("53100", "disk_full", 1)
-            assert all(part["success"] for part in others(line, "recent_failures"))
-            assert fired(daemon, "AnalyticsDatabaseDiskFull")["severity"] == "critical"
-            assert daemon.events("refresh.retry") == []
-            assert daemon.stop() == 0
-        log = (fragile.server.folder / "log").read_text()
-        assert log.count("No space left on device") <= 4
-
-
-def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None:
-    """Temporary space at its limit is the same as a full disk: one attempt, critical, and over when there is space."""
-    connection.execute(
-        "insert into action_results (id, job_id, action_type, status, error_message)"
-        " select i::text, 'j', 'rest', 'failed', md5(i::text) from generate_series(1, 20000) i"
-    )
-    name = sql.Identifier(connection.info.dbname)
-    for setting in ("temp_file_limit = '64kB'", "work_mem = '64kB'"):
-        connection.execute(sql.SQL("alter database {} set " + setting).format(name))
-    with Daemon(dsn, **FAST | {"schedule__interval": "3s"}) as daemon:
-        line = daemon.wait_for("refresh.finished")
-        failed = [part for part in line["views"] if not part["success"]]
-        assert failed
-        assert {(part["sqlstate"], part["reason"]) for part in failed} == {("53400", "disk_full")}
-        assert line["attempts"] == 1
-        assert fired(daemon, "AnalyticsDatabaseDiskFull")["severity"] == "critical"
-        assert daemon.events("refresh.retry") == []
-        connection.execute(sql.SQL("alter database {} reset temp_file_limit").format(name))
-        with psycopg.connect(dsn, autocommit=True) as fresh:
-            fresh.execute(
-                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database()"
-                " and application_name like '%/refresh'"
-            )
-        daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsDatabaseDiskFull")
         assert daemon.stop() == 0

@@ -1,0 +1,188 @@
+"""Section A of the fault matrix: the server restarts, crashes, loses its postmaster, recovers."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.faults import (
+    FAST,
+    SLOT,
+    Connection,
+    Fragile,
+    refreshes_under_way,
+    sleeper,
+    value,
+)
+from tests.support.installs import stretch
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.fault
+
+
+def ok(line: dict[str, Any]) -> bool:
+    return bool(line["outcome"] == "ok")
+
+
+class Knocks:
+    """Listens where a server was and counts who comes; nobody gets an answer."""
+
+    def __init__(self, port: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.count = 0
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                self._listener.accept()[0].close()
+                self.count += 1
+
+    def close(self) -> None:
+        """Leave the port to the server."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+
+def test_A03_fast_restart(fragile: Fragile) -> None:
+    """A restart: unready and not hammering meanwhile, then leader again, refreshing, with the slots accounted for."""
+    # a listener that hangs up makes libpq try without TLS too, which would count twice
+    with Daemon(fragile.dsn + "?sslmode=disable", **FAST | {"schedule__interval": "5s"}) as daemon:
+        daemon.wait_for("refresh.finished", ok)
+        assert daemon.metric("analytics_database_up") == 1
+        fragile.server.signal(signal.SIGINT)
+        eventually(lambda: not (fragile.server.data / "postmaster.pid").exists())
+        daemon.wait_for("database.lost")
+        knocks = Knocks(fragile.server.port)
+        time.sleep(8)
+        knocks.close()
+        assert 1 <= knocks.count <= 8
+        assert daemon.metric("analytics_database_up") == 0
+        assert daemon.get("/livez")[0] == 200
+        assert daemon.get("/readyz")[0] == 503
+        leading = len(daemon.events("leader.acquired"))
+        fragile.server.start()
+        restored = daemon.wait_for("database.restored")
+        assert restored["missed_slots"] >= 1
+        daemon.wait_for("leader.acquired", count=leading + 1)
+        daemon.wait_for("refresh.finished", ok, count=len(daemon.events("refresh.finished")) + 1)
+        assert daemon.metric("analytics_database_up") == 1
+        eventually(lambda: daemon.metric("analytics_history_pending") == 0)
+        assert daemon.stop() == 0
+    with fragile.connect() as connection:
+        assert value(connection, "select count(*) from analytics_refresh.runs where reason = 'connect'") >= 1
+
+
+@pytest.mark.parametrize("crash", ["immediate shutdown", "sibling killed"])
+def test_A04_server_crash(fragile: Fragile, crash: str) -> None:
+    """A crash without SQLSTATE is a lost connection; every run that began is in history afterwards."""
+    with fragile.connect() as connection, Daemon(fragile.dsn, **SLOT, log__level="debug") as daemon:
+        stretch(connection, "recent_failures", 20)
+        eventually(lambda: sleeper(connection))
+        stretch(connection, "recent_failures")
+        if crash == "immediate shutdown":
+            fragile.server.stop("immediate")
+            fragile.server.start()
+        else:
+            _kill_sibling(connection)
+        lost = daemon.wait_for("database.lost")
+        assert (lost["reason"], lost["sqlstate"]) in (("conn_lost", None), ("connect", None))
+        # the run is tried again, or left to the leader that is elected anew
+        daemon.wait_for("refresh.finished", ok)
+        daemon.wait_for("database.restored")
+        assert {line["outcome"] for line in daemon.events("refresh.finished")} <= {"ok", "cancelled"}
+        eventually(lambda: daemon.metric("analytics_history_pending") == 0)
+        begun = {(line["run_id"]) for line in daemon.events("refresh.started")}
+        finished = {(line["run_id"], line["outcome"]) for line in daemon.events("refresh.finished")}
+        assert daemon.stop() == 0
+    with fragile.connect() as connection:
+        rows = connection.execute("select run_id::text, outcome from analytics_refresh.runs").fetchall()
+    assert begun == {run_id for run_id, _ in finished}
+    assert finished <= set(rows)
+
+
+def _kill_sibling(connection: Connection) -> None:
+    """SIGKILL to one backend, upon which the postmaster ends all of them and recovers."""
+    with psycopg.connect(connection.info.dsn) as sibling:
+        os.kill(sibling.info.backend_pid, signal.SIGKILL)
+
+
+def test_A05_postmaster_killed_under_a_busy_backend(fragile: Fragile) -> None:
+    """What a backend without its postmaster says is not believed: no success is recorded, no view counts as fresh."""
+    with fragile.connect() as connection:
+        connection.execute(
+            "create or replace function public.held(held_view text) returns boolean language plpgsql volatile as $f$"
+            " declare ends timestamptz; begin select clock_timestamp() + seconds * interval '1 second' into ends"
+            " from public.stretch s where s.view_name = held_view;"
+            " while clock_timestamp() < ends loop end loop; return true; end $f$"
+        )
+        stretch(connection, "action_type_distribution", 3)
+    with Daemon(fragile.dsn, **SLOT, refresh__deadline="8s", refresh__statement_timeout="7s") as daemon:
+        with fragile.connect() as connection:
+            eventually(lambda: refreshes_under_way(connection))
+        fragile.server.signal(signal.SIGKILL)
+        daemon.wait_for("database.lost")
+        line = daemon.wait_for("refresh.finished", within=40)
+        assert line["outcome"] in ("unknown", "failed")
+        assert not any(view["success"] for view in line["views"])
+        assert daemon.metric("analytics_view_last_success_timestamp_seconds", view="recent_failures") is None
+        (fragile.server.data / "postmaster.pid").unlink()
+        eventually(lambda: _starts(fragile))
+        daemon.wait_for("refresh.finished", ok, within=60)
+        assert daemon.stop() == 0
+    with fragile.connect() as connection:
+        recorded = "select outcome from analytics_refresh.runs where run_id::text = %s"
+        assert value(connection, recorded, line["run_id"]) == line["outcome"]
+
+
+def _starts(fragile: Fragile) -> bool:
+    """The server starts once the orphans have let go of its shared memory."""
+    with suppress(subprocess.CalledProcessError):
+        fragile.server.start()
+        return True
+    return False
+
+
+def test_A06_server_in_recovery(fragile: Fragile, tmp_path: Path) -> None:
+    """While the server recovers the daemon lives, is not ready, and takes it for nothing but out of reach."""
+    go = fragile.server.folder / "go"
+    with Daemon(fragile.dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", ok)
+        fragile.server.stop("immediate")
+        (fragile.server.data / "recovery.signal").touch(mode=0o666)
+        restore = f"'while [ ! -e {go} ]; do sleep 0.1; done; false'"
+        with (fragile.server.data / "postgresql.conf").open("a") as settings:
+            settings.write(f"\nrestore_command = {restore}\n")
+        threading.Thread(target=fragile.server.start, daemon=True).start()
+        starting = eventually(lambda: _refusal(fragile))
+        assert "starting up" in starting or "not yet accepting" in starting or "recovery" in starting
+        daemon.wait_for("database.lost")
+        eventually(lambda: "starting up" in (why := daemon.get("/readyz")[1]) or "accepting" in why)
+        assert daemon.get("/readyz")[0] == 503
+        assert daemon.get("/livez")[0] == 200
+        assert "check [database] user" not in daemon.get("/readyz")[1]
+        go.touch()
+        daemon.wait_for("database.restored", within=60)
+        daemon.wait_for("refresh.finished", ok, count=len(daemon.events("refresh.finished")) + 1, within=60)
+        assert daemon.stop() == 0
+
+
+def _refusal(fragile: Fragile) -> str:
+    """What the server says to a connection while it does not serve."""
+    try:
+        with fragile.connect():
+            return ""
+    except psycopg.OperationalError as error:
+        return "" if "refused" in str(error) else str(error)
