@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analytics_refreshd.app.demo.actions import HISTORY, Generator, make_incidents
+from analytics_refreshd.app.demo.world import make_world
 from analytics_refreshd.postgres.queries import run
 from analytics_refreshd.postgres.query_files import Catalogue
 from tests.support.brute_force import ANSWERS, Action, Data, Organization, Trigger
@@ -226,6 +228,39 @@ def stream(rows: int) -> Data:
 def test_equals_brute_force_on_a_stream(connection: psycopg.Connection[Any]) -> None:
     """On 20,000 actions of 60 days, every query equals the brute-force answer for everyone and each tenant."""
     check(connection, stream(20_000), {}, (None, ["acme"], ["blue", "unknown"], []))
+
+
+def demo_actions(rows: int) -> Data:
+    """What `demo` makes up for the 30 days before BASE."""
+    world = make_world(3)
+    made = Generator(world, random.Random(3), make_incidents(3, BASE)).history(rows, BASE - timedelta(seconds=1))
+    return Data(
+        tuple(
+            Action(
+                id=one.id,
+                job_id=one.job_id,
+                trigger_id=one.trigger_id,
+                event_id=one.event_id,
+                action_type=one.action_type,
+                status=one.status,
+                executed_at=one.executed_at,
+                duration_ms=one.duration_ms,
+                error_message=one.error_message,
+                response_data=json.loads(one.response_data) if one.response_data else None,
+                retry_count=one.retry_count,
+            )
+            for one in made
+        ),
+        {t.id: Trigger(t.id, t.organization_id, t.name, t.enabled, BASE - HISTORY) for t in world.triggers},
+        {o.id: Organization(o.id, o.name, o.plan) for o in world.organizations},
+    )
+
+
+def test_equals_brute_force_on_the_demos_data(connection: psycopg.Connection[Any]) -> None:
+    """On 20,000 actions as the demo makes them every query equals the brute-force answer, for everyone and a tenant."""
+    data = demo_actions(20_000)
+    assert len(data.actions) == 20_000
+    check(connection, data, {}, (None, sorted(data.organizations)[:1]))
 
 
 def real_actions() -> Data:
