@@ -28,6 +28,8 @@ _TICK_SECONDS = 1.0
 _BEAT_SECONDS = 5.0
 _DEAD_AFTER_SECONDS = 30.0
 _STEP_SECONDS = 30.0
+_HURRY_SECONDS = 1.0
+_EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
@@ -53,12 +55,13 @@ class Daemon:
         self._main = threading.main_thread().ident
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={name: ThreadPoolExecutor(1) for name in ("refresh", "evaluate", "beat", "bookkeeping")},
+            executors={name: ThreadPoolExecutor(1, {"thread_name_prefix": name}) for name in _EXECUTORS},
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
         )
         self._idle = threading.Event()
         self._idle.set()
         self._exit: int | None = None
+        self._hurried = False
         self._status_shown = ""
         self._last_wall = datetime.now(UTC)
         self._last_monotonic = service.clock.monotonic()
@@ -325,11 +328,19 @@ class Daemon:
         canceller.join(0.5 if ended else 0.0)
         if canceller.is_alive():
             forced.append("cancel.timeout")
-        if ended:
-            self._scheduler.remove_all_jobs()
-        if not service.election.resign(max(0.1, began + SHUTDOWN_SECONDS * 0.75 - service.clock.monotonic())):
+        self._scheduler.shutdown(wait=False)
+        if self._hurried:
+            start, whole = service.clock.monotonic(), _HURRY_SECONDS
+        else:
+            start, whole = began, SHUTDOWN_SECONDS
+
+        def until(share: float) -> float:
+            return max(0.1, start + whole * share - service.clock.monotonic())
+
+        if not service.election.resign(until(0.75)):
             forced.append("leader session")
-        service.close(max(0.1, began + SHUTDOWN_SECONDS * 0.9 - service.clock.monotonic()))
+        service.close(until(0.9))
+        forced.extend(name for name in self._hanging(until(0.95)) if name not in forced)
         if forced:
             service.log.emit(Event.SHUTDOWN_FORCED, level="warning", still_running=forced)
         code = self._exit if self._exit is not None else EXIT_STOPPED
@@ -338,8 +349,19 @@ class Daemon:
             # a thread that hangs would keep the interpreter from ending
             self._before_exit()
             os._exit(code)
-        self._scheduler.shutdown(wait=False)
         return code
+
+    def _hanging(self, within_seconds: float) -> list[str]:
+        """The executors whose thread has not ended within that time; the interpreter would wait for it for ever."""
+        ends = self._service.clock.monotonic() + within_seconds
+        names = []
+        for thread in threading.enumerate():
+            name = thread.name.rpartition("_")[0]
+            if name in _EXECUTORS:
+                thread.join(max(0.0, ends - self._service.clock.monotonic()))
+                if thread.is_alive():
+                    names.append(name)
+        return names
 
     def _cancel(self) -> None:
         """Cancel until the run has ended: a statement that was only about to start escapes the first attempt."""
@@ -354,6 +376,7 @@ class Daemon:
             if left <= 0:
                 return False
             if _signal_within(_SIGNALS - {signal.SIGHUP}, min(0.02, left)) is not None:
+                self._hurried = True
                 return event.wait(0.2)
         return True
 
