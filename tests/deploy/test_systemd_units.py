@@ -94,15 +94,17 @@ def test_the_template_is_the_single_service_with_a_name() -> None:
     assert named == single
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("unit", DAEMONS)
-def test_a_daemon_is_supervised(unit: str) -> None:
+def test_D12_a_daemon_is_supervised_without_a_restart_storm(unit: str) -> None:
     """It tells when it is ready, is killed when it hangs, returns, and stays down when its configuration is refused."""
     given = settings(unit)
     assert given["Type"] == ["notify"]
     assert int(given["WatchdogSec"][0]) >= 30
     assert given["Restart"] == ["on-failure"]
     assert given["RestartPreventExitStatus"] == ["78"]
-    assert given["StartLimitBurst"] == ["5"]
+    assert int(given["RestartSec"][0]) >= 5
+    assert (given["StartLimitIntervalSec"], given["StartLimitBurst"]) == (["300"], ["5"])
     assert given["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert given["DynamicUser"] == ["yes"]
 
