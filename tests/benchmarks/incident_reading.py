@@ -8,6 +8,7 @@ read by the command itself; printed are lines per second and the process's peak 
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,7 +74,8 @@ def write(folder: Path, count: int) -> tuple[Path, Path]:
             (first if replica.endswith("0") else second).write(f"[pod/{replica}/daemon] {text}\n")
     with by_pod.open("wb") as file_:
         for part in ("refreshd-1", "refreshd-0"):
-            file_.write(parts[part].read_bytes())
+            with parts[part].open("rb") as source:
+                shutil.copyfileobj(source, file_)
             parts[part].unlink()
     return ordered, by_pod
 
@@ -96,10 +98,12 @@ def measure(name: str, path: Path, count: int) -> None:
 
 
 _CHILD = """
-import resource, sys
+import sys
+from pathlib import Path
 from analytics_refreshd.cli.main import main
 code = main()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+# ru_maxrss would count the parent's memory at the time of the fork
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
 sys.exit(code)
 """
 

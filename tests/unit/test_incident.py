@@ -1,6 +1,7 @@
 """Log lines folded into incidents, on hand-written logs."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -368,6 +369,10 @@ def test_memory_is_bounded() -> None:
         long.append(line(number, "view.stale", view=f"v{number}", max_age_seconds=1.0))
         long.append(lost(number, replica=f"r{number}"))
         long.append(line(number, "leader.acquired", replica=f"r{number}", epoch=number))
+    fold_ = DatabaseFold("shop")
+    for item in long:
+        fold_.add(datetime.fromisoformat(item["timestamp"]), item)
+    assert (len(fold_._trouble._stale), len(fold_._trouble._away), len(fold_._alerts._latest)) == (50, 50, 200)
     found = only(long)
     parts = (found.blockers, found.alerts, found.stale, found.away, found.leaders, found.views)
     assert [len(part) for part in parts] == [50] * 6

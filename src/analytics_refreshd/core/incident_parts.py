@@ -4,7 +4,6 @@ Times are aware UTC datetimes as the log has them, `_seconds` floats; None is "n
 parts grow while lines are folded and are bounded: where there is a limit, a count tells what lies beyond it.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -223,7 +222,7 @@ def number_of(fields: Fields, name: str) -> float | None:
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < 1e12 and math.isfinite(value) else None
+    return float(value) if abs(value) < 1e12 else None
 
 
 def count_of(fields: Fields, name: str) -> int | None:
