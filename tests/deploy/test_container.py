@@ -47,8 +47,9 @@ def test_every_dependency_is_locked_at_a_version_that_is_allowed(lock: str) -> N
         assert requirement.specifier.contains(version), f"{requirement} is locked at {version}"
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("lock", LOCKS)
-def test_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
+def test_H19_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
     """pip can check what it downloads, wherever it downloads it from."""
     text = (CONTAINER / lock).read_text()
     assert "://" not in text

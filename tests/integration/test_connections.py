@@ -472,9 +472,9 @@ def test_H08_tls_is_not_given_up(dsn: str) -> None:
         ("localhost", "expired.crt", "ca.crt", "expired"),
         ("localhost", "server.crt", "absent.crt", "set [database] sslrootcert"),
     ],
-    ids=["wrong CA", "wrong host name", "expired", "H10 no root file"],
+    ids=["wrong CA", "wrong host name", "expired", "no root file"],
 )
-def test_H09_certificates_are_verified(
+def test_H09_H10_certificates_are_verified(
     dsn: str, certificates: Path, host: str, certificate: str, root: str, message: str
 ) -> None:
     """A certificate that does not fit is refused, and the refusal says what to do."""
