@@ -160,7 +160,7 @@ def test_A23_history_locked(dsn: str, stretched: Connection) -> None:
     """A locked history delays its row, never the verdict: the refresh succeeds once, and is written when it can be."""
     with psycopg.connect(dsn) as locker:
         locker.execute("lock table analytics_refresh.runs in access exclusive mode")
-        with Daemon(dsn, **SLOT) as daemon:
+        with Daemon(dsn, **SLOT | {"alerts__evaluate_every": "3s"}) as daemon:
             line = daemon.wait_for("refresh.finished")
             assert ok(line)
             assert line["attempts"] == 1

@@ -104,9 +104,9 @@ def test_A04_server_crash(fragile: Fragile, crash: str) -> None:
         daemon.wait_for("database.restored")
         assert {line["outcome"] for line in daemon.events("refresh.finished")} <= {"ok", "cancelled"}
         eventually(lambda: daemon.metric("analytics_history_pending") == 0)
+        assert daemon.stop() == 0
         begun = {(line["run_id"]) for line in daemon.events("refresh.started")}
         finished = {(line["run_id"], line["outcome"]) for line in daemon.events("refresh.finished")}
-        assert daemon.stop() == 0
     with fragile.connect() as connection:
         rows = connection.execute("select run_id::text, outcome from analytics_refresh.runs").fetchall()
     assert begun == {run_id for run_id, _ in finished}
@@ -129,7 +129,7 @@ def test_A05_postmaster_killed_under_a_busy_backend(fragile: Fragile) -> None:
             " while clock_timestamp() < ends loop end loop; return true; end $f$"
         )
         stretch(connection, "action_type_distribution", 3)
-    with Daemon(fragile.dsn, **SLOT, refresh__deadline="8s", refresh__statement_timeout="7s") as daemon:
+    with Daemon(fragile.dsn, **FAST | {"schedule__interval": "10s"}) as daemon:
         with fragile.connect() as connection:
             eventually(lambda: refreshes_under_way(connection))
         fragile.server.signal(signal.SIGKILL)

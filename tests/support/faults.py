@@ -172,7 +172,8 @@ class Fragile:
     """
 
     def __init__(self, original: "Fragile | None" = None) -> None:
-        self.server = Server()
+        # a crash must not take back what the test has just arranged
+        self.server = Server(settings={"synchronous_commit": "on"})
         if original is None:
             self._prepare()
         else:

@@ -21,8 +21,9 @@ class DatabaseHealth:
         self._missed_slots = 0
 
     def failed(self, fault: DatabaseFault) -> None:
-        """A connection could not be made or was lost; other faults say nothing about the database being there."""
-        if fault.error_class not in _AWAY:
+        """A connection could not be made or was lost; other faults say nothing about the database being there, and
+        nor do the connections that a stop ends."""
+        if fault.error_class not in _AWAY or self._memory.facts().draining:
             return
         with self._lock:
             facts = self._memory.facts()
