@@ -136,9 +136,9 @@ def test_foreign_and_cut_lines_are_counted(tmp_path: Path) -> None:
         '{"timestamp":"2026-03-01T12:00:00.000Z","level":"info","event":"view.adored","database":"shop","replica":"r1"}',
         '{"timestamp":"yesterday","level":"info","event":"refresh.finished","database":"shop"}',
         '{"a":' * 100_000,
-        "\x00\xff {",
+        "\x00\udcff {",
     ]
-    result = reviewed("\n".join(mixed).encode("utf-8", "replace"), tmp_path)
+    result = reviewed("\n".join(mixed).encode("utf-8", "surrogateescape"), tmp_path)
     assert found(result) == found(reviewed("\n".join(whole), tmp_path))
     assert (result.cut_lines, result.foreign_lines, result.unknown_events) == (4, 6, 1)
     assert "4 lines that were cut" in result.missing
@@ -261,6 +261,22 @@ def test_no_field_can_crash_the_review(tmp_path_factory: pytest.TempPathFactory,
         assert item.ended_at is None or item.ended_at >= item.started_at
         assert all(stale.stale_seconds >= 0 for stale in item.stale)
         assert all(away.seconds >= 0 for away in item.away)
+
+
+@pytest.mark.parametrize("absurd", [10**400, -(10**400), 1e300, float("inf"), float("nan"), -1, True, "9", None])
+def test_absurd_numbers_are_not_figures(absurd: object, tmp_path: Path) -> None:
+    """Numbers that no duration, count or age can have are as good as absent."""
+    lines = [
+        line(0, "daemon.started", interval_seconds=absurd, lost_lines=absurd),
+        line(5, "view.stale", view="v", max_age_seconds=absurd, last_success_at="9999-12-31T23:59:59Z"),
+        line(6, "view.blocked", view="v", blocker_pid=absurd, waited_seconds=absurd),
+        line(7, "refresh.skipped", reason="overlap", repeated=absurd),
+        line(8, "database.restored", seconds=absurd, missed_slots=absurd),
+        run(10),
+    ]
+    (incident,) = reviewed(text(lines), tmp_path).incidents
+    assert incident.ended_at == at(10.1)
+    assert 0 <= incident.duration_seconds <= 606
 
 
 @pytest.mark.parametrize("portion", [1, 3, 7, 1000])
