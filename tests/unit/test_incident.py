@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analytics_refreshd.core.incident import DatabaseFold
+from analytics_refreshd.core.incident import DatabaseFold, slim
 from analytics_refreshd.core.incident_parts import Incident
 from analytics_refreshd.core.incident_trouble import INCIDENTS_KEPT
 from tests.support.log_lines import at, fold, line, lock_trouble, run
@@ -377,3 +377,86 @@ def test_memory_is_bounded() -> None:
     parts = (found.blockers, found.alerts, found.stale, found.away, found.leaders, found.views)
     assert [len(part) for part in parts] == [50] * 6
     assert found.leader_changes == 200
+
+
+def test_slim_keeps_what_folding_reads() -> None:
+    """The slim lines give the same review, and a good run keeps hardly anything."""
+    lines = lock_trouble()
+    assert fold([slim(dict(item)) for item in lines]) == fold(lines)
+    assert set(slim(run(0))) == {"timestamp", "level", "event", "database", "replica", "run_id", "outcome",
+                                 "scheduled_at"}  # fmt: skip
+
+
+def test_lines_without_a_meaning_change_nothing() -> None:
+    """Outcomes, reasons, alerts and views that are no such thing are passed over."""
+    odd = [
+        run(5, "splendid"),
+        line(6, "refresh.skipped", reason="boredom", repeated=1),
+        line(7, "alert.firing", view="v"),
+        line(7, "alert.resolved"),
+        line(7, "alert.delivered"),
+        line(7, "alert.delivery_failed", receiver="heart", phase="start", error="HTTP 500", failures=1),
+        line(8, "view.stale"),
+        line(9, "no.such.event"),
+    ]
+    log = fold([run(0), *odd, run(10)])
+    assert (log.incidents, log.alerts_outside, log.runs) == ((), (), {"ok": 2})
+    assert DatabaseFold("shop").result() is None
+
+
+def test_heartbeat_that_fails_is_counted() -> None:
+    """A failed heartbeat belongs to no alert; it is counted while an incident lasts."""
+    beat = line(6, "alert.delivery_failed", receiver="heart", phase="fail", error="HTTP 500", failures=1)
+    bad = run(5, "failed", reason="deadlock", sqlstate="40P01", error="x", views=["?", {"success": False}])
+    found = only([run(0), bad, beat, run(10)])
+    assert found.other_events == {"alert.delivery_failed": 1}
+    assert found.views == ()
+
+
+def test_run_without_a_database_opens_an_outage() -> None:
+    """Runs that failed to connect, without a database.lost line before them, tell that the database was away."""
+    bad = run(5, "failed", reason="connect", error="connection refused")
+    found = only([run(0), bad, line(5.2, "database.lost", reason="connect", error="refused"), run(10)])
+    (away,) = found.away
+    assert (away.from_at, away.until_at) == (None, at(10.1))
+    assert "how many slots were missed: the daemon logs every twelfth, and no database.restored line counts them" in (
+        found.missing
+    )
+
+
+def test_second_outage_and_second_staleness_add_up() -> None:
+    """What happens twice within an incident is one part with both stretches in it."""
+
+    def old(minutes: float) -> dict[str, Any]:
+        return line(minutes, "view.stale", view="recent_failures", max_age_seconds=60.0, last_success_at=None)
+
+    found = only([run(0), lost(1), restored(2, 60.0, 0), old(3), run(5), lost(6), restored(6.5, 30.0, 0), old(7),
+                  old(8), run(10)])  # fmt: skip
+    assert [(item.times, item.seconds) for item in found.away] == [(2, 90.0)]
+    assert [(item.times, item.stale_seconds) for item in found.stale] == [(2, pytest.approx(126 + 186))]
+
+
+def test_outages_of_many_vanished_replicas_are_forgotten() -> None:
+    """Replicas that come and go, as pods do, leave no memory behind."""
+    fold_ = DatabaseFold("shop")
+    for number in range(120):
+        for item in (lost(number, replica=f"r{number}"), run(number + 0.5)):
+            fold_.add(datetime.fromisoformat(item["timestamp"]), item)
+    assert len(fold_._trouble._answered) == 50
+
+
+def test_alerts_outside_beyond_the_limit_are_counted() -> None:
+    """More alerts than are kept are counted; more kinds than can be are passed over."""
+    many = [line(n / 10, "alert.firing", alert=f"a{n}") for n in range(600)]
+    log = fold([run(0), *many, line(61, "alert.resolved", alert="a599")])
+    assert len(log.alerts_outside) == 50
+    assert "450 alerts outside of incidents: the first 50 are kept" in log.missing
+
+
+def test_deliveries_beyond_the_limit_are_dropped() -> None:
+    """A receiver that fails under ever new names leaves bounded memory."""
+    fire = line(1, "alert.firing", alert="a")
+    failed = [line(2, "alert.delivery_failed", alert="a", receiver=f"r{n}", error="x", failures=1) for n in range(80)]
+    sent = [line(3, "alert.delivered", alert="a", receiver=f"r{n}", status="firing") for n in range(80)]
+    (alert,) = fold([run(0), fire, *failed, *sent]).alerts_outside
+    assert (len(alert.failed_deliveries), len(alert.deliveries)) == (50, 50)
