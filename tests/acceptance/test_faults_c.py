@@ -146,16 +146,16 @@ def test_C08_job_raises(dsn: str, stretched: Connection, error: str) -> None:
 def test_C09_listener_raises(dsn: str) -> None:
     """A listener that fails is told, and neither stops the schedule nor loses what metrics count."""
     broken = """
-        from analytics_refreshd.app.daemon import Daemon
+        from analytics_refreshd.app.timetable import Timetable
         from apscheduler.events import EVENT_ALL
         def failing(self, event):
             raise RuntimeError("listener")
-        Daemon._on_overlap = Daemon._on_error = failing
-        schedule = Daemon._schedule
+        Timetable._on_overlap = Timetable._on_error = failing
+        arrange = Timetable._arrange
         def with_listener(self):
-            schedule(self)
-            self._scheduler.add_listener(lambda event: failing(self, event), EVENT_ALL)
-        Daemon._schedule = with_listener
+            arrange(self)
+            self.scheduler.add_listener(lambda event: failing(self, event), EVENT_ALL)
+        Timetable._arrange = with_listener
     """
     with Daemon(dsn, broken=broken, **CALM) as daemon:
         daemon.wait_for("refresh.finished", ok, count=3)

@@ -1,35 +1,26 @@
-"""The process: signals, schedule, watchdog, reload and a shutdown that always ends."""
+"""The process: signals, watchdog, reload and a shutdown that always ends."""
 
 import faulthandler
 import os
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.jobstores.base import JobLookupError
-from apscheduler.schedulers.background import BackgroundScheduler
-
-from analytics_refreshd.app.slots import SlotTrigger
+from analytics_refreshd.app.timetable import Timetable
 from analytics_refreshd.app.wiring import Service
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
-from analytics_refreshd.core.schedule import clock_step, due_at_start, slot_at, splay_offset
+from analytics_refreshd.core.schedule import clock_step
 
 EXIT_STOPPED = 0
 EXIT_INTERNAL = 70
 SHUTDOWN_SECONDS = 10.0
 _TICK_SECONDS = 1.0
-_BEAT_SECONDS = 5.0
 _DEAD_AFTER_SECONDS = 30.0
 _STEP_SECONDS = 30.0
 _HURRY_SECONDS = 1.0
-_EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
@@ -53,13 +44,7 @@ class Daemon:
         self._cycles_left = cycles
         self._before_exit = before_exit
         self._main = threading.main_thread().ident
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC,
-            executors={name: ThreadPoolExecutor(1, {"thread_name_prefix": name}) for name in _EXECUTORS},
-            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
-        )
-        self._idle = threading.Event()
-        self._idle.set()
+        self._timetable = Timetable(service, self._count_cycle)
         self._exit: int | None = None
         self._hurried = False
         self._status_shown = ""
@@ -76,7 +61,6 @@ class Daemon:
         hook, threading.excepthook = threading.excepthook, self._thread_ended
         try:
             address = service.start_http()
-            self._schedule()
             service.log.emit(Event.CONFIG_LOADED, config=service.config.public(), warnings=service.warnings)
             service.log.emit(
                 Event.DAEMON_STARTED,
@@ -86,7 +70,7 @@ class Daemon:
                 interval_seconds=service.config.interval_seconds,
             )
             service.systemd.ready(self._status_line())
-            self._scheduler.start()
+            self._timetable.start()
             service.election.start()
             number = self._loop()
             return self._stop(number)
@@ -148,11 +132,14 @@ class Daemon:
         self._service.log.emit(
             Event.CLOCK_STEP, level="warning", step_seconds=round(step.total_seconds(), 3), suspended=suspended
         )
-        # The library computed its next times on the old clock: after a step back nothing would run until they come.
-        for job in self._scheduler.get_jobs():
-            with suppress(JobLookupError):
-                job.modify(next_run_time=wall if job.id != "refresh" else self._next_slot(wall))
-        self._note_next_run()
+        self._timetable.clock_stepped(wall)
+
+    def _count_cycle(self) -> None:
+        """End the process after as many cycles as were asked for."""
+        if self._cycles_left is not None:
+            self._cycles_left -= 1
+            if self._cycles_left <= 0 and self._main is not None:
+                signal.pthread_kill(self._main, signal.SIGTERM)
 
     def _show_status(self) -> None:
         line = self._status_line()
@@ -165,125 +152,6 @@ class Daemon:
         upcoming = f"next refresh {state.next_run_at:%H:%M:%S} UTC" if state.next_run_at else "no refresh planned"
         database = "database up" if state.database_up else "database unavailable"
         return f"{state.role.value}, {database}, {upcoming}"
-
-    # -- the schedule ----------------------------------------------------------------------------------------
-
-    def _schedule(self) -> None:
-        service, scheduler = self._service, self._scheduler
-        scheduler.add_listener(self._on_overlap, EVENT_JOB_MAX_INSTANCES)
-        scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
-        scheduler.add_job(self._refresh, self._trigger(), id="refresh", executor="refresh")
-        scheduler.add_job(
-            self._evaluate,
-            self._evaluate_trigger(),
-            id="evaluate",
-            executor="evaluate",
-            next_run_time=service.clock.now(),
-        )
-        scheduler.add_job(
-            self._beat,
-            SlotTrigger(timedelta(seconds=_BEAT_SECONDS), timedelta(0)),
-            id="beat",
-            executor="beat",
-            next_run_time=service.clock.now(),
-        )
-        service.on_leading = self._first_run
-        service.on_finished = self._finished
-
-    def _trigger(self) -> SlotTrigger:
-        schedule = self._service.config.schedule
-        return SlotTrigger(schedule.interval, splay_offset(self._service.config.name, schedule.splay))
-
-    def _evaluate_trigger(self) -> SlotTrigger:
-        """The library's own interval trigger would list every time that a clock's leap by years skipped."""
-        interval = timedelta(seconds=self._service.config.evaluate_seconds)
-        return SlotTrigger(interval, splay_offset(self._service.config.name, interval))
-
-    def _next_slot(self, now: datetime) -> datetime:
-        return self._trigger().get_next_fire_time(None, now)
-
-    def _first_run(self) -> None:
-        """A new leader refreshes at once where the views are older than one interval.
-
-        Their ages are read on another thread than the refreshes': a status function that hangs delays no slot.
-        """
-        now = self._service.clock.now()
-        self._scheduler.add_job(
-            self._refresh_if_due, next_run_time=now, id="first", executor="bookkeeping", replace_existing=True
-        )
-
-    def _refresh_if_due(self) -> None:
-        self._service.evaluate.run()
-        facts = self._service.memory.facts()
-        ages = facts.ages or {}
-        if due_at_start([age.seconds for age in ages.values()] or [None], self._service.config.schedule.interval):
-            now = self._service.clock.now()
-            self._scheduler.add_job(
-                self._refresh, args=[False], id="due", executor="refresh", next_run_time=now, replace_existing=True
-            )
-
-    def _refresh(self, slot: bool = True) -> None:
-        self._idle.clear()
-        try:
-            now = self._service.clock.now()
-            trigger = self._trigger()
-            scheduled_at = slot_at(now, trigger.interval, trigger.offset) if slot else now
-            self._note_next_run()
-            run = self._service.cycle.run(scheduled_at)
-        finally:
-            self._idle.set()
-            self._note_next_run()
-        if run is not None and self._cycles_left is not None:
-            self._cycles_left -= 1
-            if self._cycles_left <= 0 and self._main is not None:
-                signal.pthread_kill(self._main, signal.SIGTERM)
-
-    def _finished(self, run: Run) -> None:
-        """A finished run moves the ages at once, and the probes follow it; neither may delay the next refresh."""
-        now = self._service.clock.now()
-        self._scheduler.modify_job("evaluate", next_run_time=now)
-        if run.outcome in (Outcome.OK, Outcome.PARTIAL) and self._service.prober.endpoints:
-            self._scheduler.add_job(
-                self._service.prober.run, id="probe", executor="bookkeeping", next_run_time=now, replace_existing=True
-            )
-
-    def _note_next_run(self) -> None:
-        job = self._scheduler.get_job("refresh")
-        upcoming = getattr(job, "next_run_time", None)
-        self._service.memory.update(next_run_at=upcoming)
-
-    def _evaluate(self) -> None:
-        was_paused = self._service.evaluate.paused
-        self._service.evaluate.run()
-        if was_paused and not self._service.evaluate.paused and self._service.memory.leads():
-            self._first_run()
-
-    def _beat(self) -> None:
-        self._service.memory.update(scheduler_seen_monotonic=self._service.clock.monotonic())
-
-    def _on_overlap(self, event: JobExecutionEvent) -> None:
-        """A slot came while the last run was under way; recorded elsewhere, so that the scheduler never waits."""
-        if event.job_id != "refresh" or not self._service.memory.leads():
-            return
-        slots = list(getattr(event, "scheduled_run_times", [])) or [self._service.clock.now()]
-        self._scheduler.add_job(
-            self._service.cycle.skip,
-            args=[Reason.OVERLAP, slots[-1], Origin.SCHEDULE],
-            executor="bookkeeping",
-            next_run_time=self._service.clock.now(),
-        )
-
-    def _on_error(self, event: JobExecutionEvent) -> None:
-        """A job raised; the scheduler logged it (library.message), and a cycle gets its canonical line all the same."""
-        if event.job_id in ("refresh", "first", "due"):
-            self._service.log.emit(
-                Event.REFRESH_FINISHED,
-                level="error",
-                outcome="failed",
-                reason=Reason.INTERNAL.value,
-                error=type(event.exception).__name__,
-                exception=event.exception,
-            )
 
     # -- reloading -------------------------------------------------------------------------------------------
 
@@ -299,11 +167,7 @@ class Daemon:
             service.log.emit(Event.CONFIG_RELOAD_FAILED, level="error", problems=list(error.problems))
         else:
             needs_restart = service.apply(config)
-            job = self._scheduler.get_job("refresh")
-            if job is not None:
-                job.reschedule(self._trigger())
-            self._scheduler.reschedule_job("evaluate", trigger=self._evaluate_trigger())
-            self._note_next_run()
+            self._timetable.reconfigured()
             service.metrics.config_reloaded(True)
             service.log.emit(Event.CONFIG_RELOADED, config=config.public(), needs_restart=needs_restart)
         service.systemd.ready(self._status_line())
@@ -319,16 +183,16 @@ class Daemon:
         name = signal.Signals(number).name if number else "internal failure"
         if self._cycles_left is not None and self._cycles_left <= 0:
             name = "the cycles asked for are done"
-        service.log.emit(Event.DAEMON_STOPPING, reason=name, running=not self._idle.is_set())
+        service.log.emit(Event.DAEMON_STOPPING, reason=name, running=not self._timetable.idle.is_set())
         canceller = threading.Thread(target=self._cancel, name="cancel", daemon=True)
         canceller.start()
-        self._scheduler.pause()
-        ended = self._wait(self._idle, began + SHUTDOWN_SECONDS * 0.6)
+        self._timetable.pause()
+        ended = self._wait(self._timetable.idle, began + SHUTDOWN_SECONDS * 0.6)
         forced = [] if ended else ["refresh"]
         canceller.join(0.5 if ended else 0.0)
         if canceller.is_alive():
             forced.append("cancel.timeout")
-        self._scheduler.shutdown(wait=False)
+        self._timetable.shutdown()
         if self._hurried:
             start, whole = service.clock.monotonic(), _HURRY_SECONDS
         else:
@@ -340,7 +204,7 @@ class Daemon:
         if not service.election.resign(until(0.75)):
             forced.append("leader session")
         service.close(until(0.9))
-        forced.extend(name for name in self._hanging(until(0.95)) if name not in forced)
+        forced.extend(name for name in self._timetable.hanging(until(0.95)) if name not in forced)
         if forced:
             service.log.emit(Event.SHUTDOWN_FORCED, level="warning", still_running=forced)
         code = self._exit if self._exit is not None else EXIT_STOPPED
@@ -351,22 +215,10 @@ class Daemon:
             os._exit(code)
         return code
 
-    def _hanging(self, within_seconds: float) -> list[str]:
-        """The executors whose thread has not ended within that time; the interpreter would wait for it for ever."""
-        ends = self._service.clock.monotonic() + within_seconds
-        names = []
-        for thread in threading.enumerate():
-            name = thread.name.rpartition("_")[0]
-            if name in _EXECUTORS:
-                thread.join(max(0.0, ends - self._service.clock.monotonic()))
-                if thread.is_alive():
-                    names.append(name)
-        return names
-
     def _cancel(self) -> None:
         """Cancel until the run has ended: a statement that was only about to start escapes the first attempt."""
         self._service.cycle.stop()
-        while not self._idle.wait(0.5):
+        while not self._timetable.idle.wait(0.5):
             self._service.cycle.stop()
 
     def _wait(self, event: threading.Event, until_monotonic: float) -> bool:

@@ -1,0 +1,194 @@
+"""When what runs: the jobs of the daemon on APScheduler, each kind on a thread of its own."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from analytics_refreshd.app.slots import SlotTrigger
+from analytics_refreshd.app.wiring import Service
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
+from analytics_refreshd.core.schedule import due_at_start, slot_at, splay_offset
+
+_BEAT_SECONDS = 5.0
+_EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
+
+
+class Timetable:
+    """Refreshes at the slots, evaluates in between, and shows by a beat that the scheduler lives.
+
+    `idle` is set while no refresh runs. `on_cycle` is called on the refresh thread after each cycle that did something.
+    """
+
+    def __init__(self, service: Service, on_cycle: Callable[[], None]) -> None:
+        self._service = service
+        self._on_cycle = on_cycle
+        self.idle = threading.Event()
+        self.idle.set()
+        self.scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={name: ThreadPoolExecutor(1, {"thread_name_prefix": name}) for name in _EXECUTORS},
+            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
+        )
+        self._arrange()
+
+    def start(self) -> None:
+        """Begin to run jobs."""
+        self.scheduler.start()
+
+    def clock_stepped(self, wall: datetime) -> None:
+        """Plan anew: the library computed its next times on the old clock, and after a step back waits for them."""
+        for job in self.scheduler.get_jobs():
+            with suppress(JobLookupError):
+                job.modify(next_run_time=wall if job.id != "refresh" else self._next_slot(wall))
+        self.note_next_run()
+
+    def reconfigured(self) -> None:
+        """Plan anew by the service's new configuration."""
+        job = self.scheduler.get_job("refresh")
+        if job is not None:
+            job.reschedule(self._trigger())
+        self.scheduler.reschedule_job("evaluate", trigger=self._evaluate_trigger())
+        self.note_next_run()
+
+    def pause(self) -> None:
+        """Start nothing more."""
+        self.scheduler.pause()
+
+    def shutdown(self) -> None:
+        """End the scheduler; jobs under way end by themselves."""
+        self.scheduler.shutdown(wait=False)
+
+    def hanging(self, within_seconds: float) -> list[str]:
+        """The executors whose thread has not ended within that time; the interpreter would wait for it for ever."""
+        ends = self._service.clock.monotonic() + within_seconds
+        names = []
+        for thread in threading.enumerate():
+            name = thread.name.rpartition("_")[0]
+            if name in _EXECUTORS:
+                thread.join(max(0.0, ends - self._service.clock.monotonic()))
+                if thread.is_alive():
+                    names.append(name)
+        return names
+
+    def _arrange(self) -> None:
+        service, scheduler = self._service, self.scheduler
+        scheduler.add_listener(self._on_overlap, EVENT_JOB_MAX_INSTANCES)
+        scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
+        scheduler.add_job(self._refresh, self._trigger(), id="refresh", executor="refresh")
+        scheduler.add_job(
+            self._evaluate,
+            self._evaluate_trigger(),
+            id="evaluate",
+            executor="evaluate",
+            next_run_time=service.clock.now(),
+        )
+        scheduler.add_job(
+            self._beat,
+            SlotTrigger(timedelta(seconds=_BEAT_SECONDS), timedelta(0)),
+            id="beat",
+            executor="beat",
+            next_run_time=service.clock.now(),
+        )
+        service.on_leading = self._first_run
+        service.on_finished = self._finished
+
+    def _trigger(self) -> SlotTrigger:
+        schedule = self._service.config.schedule
+        return SlotTrigger(schedule.interval, splay_offset(self._service.config.name, schedule.splay))
+
+    def _evaluate_trigger(self) -> SlotTrigger:
+        """The library's own interval trigger would list every time that a clock's leap by years skipped."""
+        interval = timedelta(seconds=self._service.config.evaluate_seconds)
+        return SlotTrigger(interval, splay_offset(self._service.config.name, interval))
+
+    def _next_slot(self, now: datetime) -> datetime:
+        return self._trigger().get_next_fire_time(None, now)
+
+    def _first_run(self) -> None:
+        """A new leader refreshes at once where the views are older than one interval.
+
+        Their ages are read on another thread than the refreshes': a status function that hangs delays no slot.
+        """
+        now = self._service.clock.now()
+        self.scheduler.add_job(
+            self._refresh_if_due, next_run_time=now, id="first", executor="bookkeeping", replace_existing=True
+        )
+
+    def _refresh_if_due(self) -> None:
+        self._service.evaluate.run()
+        facts = self._service.memory.facts()
+        ages = facts.ages or {}
+        if due_at_start([age.seconds for age in ages.values()] or [None], self._service.config.schedule.interval):
+            now = self._service.clock.now()
+            self.scheduler.add_job(
+                self._refresh, args=[False], id="due", executor="refresh", next_run_time=now, replace_existing=True
+            )
+
+    def _refresh(self, slot: bool = True) -> None:
+        self.idle.clear()
+        try:
+            now = self._service.clock.now()
+            trigger = self._trigger()
+            scheduled_at = slot_at(now, trigger.interval, trigger.offset) if slot else now
+            self.note_next_run()
+            run = self._service.cycle.run(scheduled_at)
+        finally:
+            self.idle.set()
+            self.note_next_run()
+        if run is not None:
+            self._on_cycle()
+
+    def _finished(self, run: Run) -> None:
+        """A finished run moves the ages at once, and the probes follow it; neither may delay the next refresh."""
+        now = self._service.clock.now()
+        self.scheduler.modify_job("evaluate", next_run_time=now)
+        if run.outcome in (Outcome.OK, Outcome.PARTIAL) and self._service.prober.endpoints:
+            self.scheduler.add_job(
+                self._service.prober.run, id="probe", executor="bookkeeping", next_run_time=now, replace_existing=True
+            )
+
+    def note_next_run(self) -> None:
+        """Tell the memory when the next slot comes."""
+        job = self.scheduler.get_job("refresh")
+        upcoming = getattr(job, "next_run_time", None)
+        self._service.memory.update(next_run_at=upcoming)
+
+    def _evaluate(self) -> None:
+        was_paused = self._service.evaluate.paused
+        self._service.evaluate.run()
+        if was_paused and not self._service.evaluate.paused and self._service.memory.leads():
+            self._first_run()
+
+    def _beat(self) -> None:
+        self._service.memory.update(scheduler_seen_monotonic=self._service.clock.monotonic())
+
+    def _on_overlap(self, event: JobExecutionEvent) -> None:
+        """A slot came while the last run was under way; recorded elsewhere, so that the scheduler never waits."""
+        if event.job_id != "refresh" or not self._service.memory.leads():
+            return
+        slots = list(getattr(event, "scheduled_run_times", [])) or [self._service.clock.now()]
+        self.scheduler.add_job(
+            self._service.cycle.skip,
+            args=[Reason.OVERLAP, slots[-1], Origin.SCHEDULE],
+            executor="bookkeeping",
+            next_run_time=self._service.clock.now(),
+        )
+
+    def _on_error(self, event: JobExecutionEvent) -> None:
+        """A job raised; the scheduler logged it (library.message), and a cycle gets its canonical line all the same."""
+        if event.job_id in ("refresh", "first", "due"):
+            self._service.log.emit(
+                Event.REFRESH_FINISHED,
+                level="error",
+                outcome="failed",
+                reason=Reason.INTERNAL.value,
+                error=type(event.exception).__name__,
+                exception=event.exception,
+            )
