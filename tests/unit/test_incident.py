@@ -460,3 +460,19 @@ def test_deliveries_beyond_the_limit_are_dropped() -> None:
     sent = [line(3, "alert.delivered", alert="a", receiver=f"r{n}", status="firing") for n in range(80)]
     (alert,) = fold([run(0), fire, *failed, *sent]).alerts_outside
     assert (len(alert.failed_deliveries), len(alert.deliveries)) == (50, 50)
+
+
+def test_times_that_are_none_and_times_beyond_the_calendar() -> None:
+    """A time that cannot be read is absent, and a limit that ends after the last year has no end."""
+    odd = run(5, "failed", reason="deadlock", sqlstate="40P01", error="x", started_at="noon", scheduled_at="2026-03-01")
+    stale = line(6, "view.stale", view="v", max_age_seconds=9e11, last_success_at="9999-12-31T23:59:59Z")
+    found = only([run(0), odd, stale, run(10)])
+    assert found.started_at == at(5.1)
+    assert found.stale[0].since_at is None
+
+
+def test_session_that_holds_up_several_views() -> None:
+    """A blocker is told once, with every view that waited for it."""
+    blocks = [line(5, "view.blocked", view=view, blocker_pid=1, waited_seconds=2.0) for view in ("a", "b", "a")]
+    (blocker,) = only([run(0), *blocks, run(5, "partial", success=(False,) * 4), run(10)]).blockers
+    assert (blocker.views, blocker.times) == (["a", "b"], 3)

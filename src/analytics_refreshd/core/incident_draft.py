@@ -146,8 +146,6 @@ class Draft(Notes):
 
     def attach(self, alert: AlertSeen) -> None:
         """An alert belongs to this incident."""
-        if any(known is alert for known in self.alerts):
-            return
         if len(self.alerts) < LIMIT:
             self.alerts.append(alert)
         else:
