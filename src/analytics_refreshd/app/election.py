@@ -103,9 +103,11 @@ class LockWatch:
         if self._told:
             return
         self._told = True
+        progress = self._memory.facts().progress
         self._log.emit(
             Event.VIEW_BLOCKED,
             level="warning",
+            run_id=progress.run_id if progress is not None else None,
             view=view,
             waited_seconds=round(waited, 3),
             blocker_pid=blocker.pid,
