@@ -159,7 +159,8 @@ def test_B06_slow_resolver(tmp_path: Path) -> None:
     )
     url = "postgresql://u@slow.example/x?sslmode=disable"
     settings = FAST | {"database__connect_timeout": "2s"}
-    with Daemon(url, **settings, extra={"PYTHONPATH": str(tmp_path)}) as daemon:
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with Daemon(url, **settings, extra={"PYTHONPATH": path}) as daemon:
         lost = daemon.wait_for("database.lost")
         assert "no connection within" in lost["error"]
         before = daemon.metric("analytics_next_run_timestamp_seconds") or 0
