@@ -12,7 +12,7 @@ from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate import migrate, uninstall
 from tests.conftest import create_application
 from tests.support.incremental import Changes, differences, refresh_and_compare
 from tests.support.waiting import eventually
@@ -118,6 +118,35 @@ def test_unchanged_views_are_not_refreshed(connection: Connection) -> None:
     ):
         assert (view, success) == (other, success_then)
         assert checked > checked_then
+
+
+def test_unchanged_view_is_as_fresh_as_its_last_check(connection: Connection) -> None:
+    """The status function dates a view that a refresh left alone by that refresh."""
+    incremental.install(connection)
+    refresh_and_compare(connection)
+    connection.execute(
+        "update analytics_refresh.last_refresh set last_checked_at = now() - interval '1 day',"
+        " last_success_at = now() - interval '1 day'"
+    )
+    ages = "select age_minutes from get_analytics_refresh_status()"
+    assert connection.execute(ages).fetchall() == [(1440,)] * 4
+    refresh_and_compare(connection)
+    assert connection.execute(ages).fetchall() == [(0,)] * 4
+
+
+def test_uninstall_names_the_way_out_of_a_half_finished_install(connection: Connection) -> None:
+    """Objects of an interrupted switch are not called foreign: --plain removes them, then --uninstall works."""
+
+    def interrupt(progress: incremental.Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        incremental.install(connection, progress=interrupt)
+    assert incremental.state(connection).mode == "plain"
+    with pytest.raises(MigrationError, match="migrate --plain first"):
+        uninstall(connection)
+    incremental.uninstall_to_plain(connection)
+    assert uninstall(connection)
 
 
 def test_unchanged_view_that_is_gone_or_empty_is_a_failure(connection: Connection) -> None:

@@ -193,7 +193,9 @@ def test_bookkeeping_rolls_back_with_the_refresh(connection: Connection) -> None
 def test_age_is_rounded_not_cut(connection: Connection, age: str, minutes: int) -> None:
     """10 min 59 s reads as 11 minutes, and a clock set back reads as 0."""
     connection.execute(
-        "update analytics_refresh.last_refresh set last_success_at = clock_timestamp() - %s::interval", (age,)
+        "update analytics_refresh.last_refresh set (last_success_at, last_checked_at) = (select t, t from"
+        " (select clock_timestamp() - %s::interval as t) a)",
+        (age,),
     )
     rows = connection.execute("select age_minutes from get_analytics_refresh_status()").fetchall()
     assert rows == [(minutes,)] * 4

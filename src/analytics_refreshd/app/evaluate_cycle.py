@@ -11,7 +11,7 @@ from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, step
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import DatabaseStatus, Limits, Role
+from analytics_refreshd.core.model import DatabaseStatus, Delta, Limits, Role
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier, StatusReader
 from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
@@ -199,7 +199,7 @@ class EvaluateCycle:
             history_pending=self._recorder.pending,
             leaderless_since=facts.leaderless_since,
             leaderless_reason=facts.leaderless_reason,
-            contract_problems=self._problems(facts.problems, facts.status),
+            contract_problems=self._problems(facts.problems, facts.status, facts.delta),
             pause=facts.pause,
             blocker=facts.progress.blocker if facts.progress else None,
             firing=frozenset(key for key, record in before.items() if record.state is AlertState.FIRING),
@@ -256,8 +256,12 @@ class EvaluateCycle:
             for view, age in ages.items()
         }
 
-    def _problems(self, problems: tuple[str, ...], status: DatabaseStatus | None) -> tuple[str, ...]:
+    def _problems(
+        self, problems: tuple[str, ...], status: DatabaseStatus | None, delta: Delta | None
+    ) -> tuple[str, ...]:
         found = list(problems)
+        if delta is not None and delta.problem is not None:
+            found.append(delta.problem)
         if status is not None and status.problem and self._status_misses >= 3:
             found.append(status.problem)
         return tuple(found)

@@ -109,11 +109,12 @@ class Picture:
 
     @property
     def healthy(self) -> bool:
-        """Every view fresh or merely late, its last run a success, and nothing firing."""
+        """Every view fresh or merely late, its last run a success, the rollups exact, and nothing firing."""
         fine = all(
             item.verdict in (Verdict.FRESH, Verdict.LATE) and (item.last is None or item.last.success)
             for item in self.views
         )
+        fine = fine and self.delta.problem is None and self.delta.verified_ok is not False
         return fine and not any(record.state is AlertState.FIRING for record in self.alerts)
 
 

@@ -14,7 +14,7 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.app.reporter import Reporter
+from analytics_refreshd.app.reporter import Reporter, rounded
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
@@ -244,6 +244,7 @@ class RefreshCycle:
                 self.watching.begin(watch)
 
             try:
+                self._rebuild(run)
                 return self._refresher.refresh(run.run_id, started)
             except DatabaseFault as fault:
                 if fault.committing:
@@ -282,8 +283,10 @@ class RefreshCycle:
             total = self._clock.monotonic() - began_monotonic
             judgement = judge_reports(self.settings.views, reply.reports, watch.samples, reply.duration_seconds)
             self._memory.succeeded(judgement.views, self._memory.server_now())
+            if reply.fold_seconds is not None:
+                self._notices["fold_seconds"] = rounded(reply.fold_seconds)
             if reply.notice_count:
-                self._notices = {"notices": reply.notice_count, "notice_samples": list(reply.notices)}
+                self._notices |= {"notices": reply.notice_count, "notice_samples": list(reply.notices)}
         self._note_problems(judgement)
         return replace(
             run,
@@ -297,6 +300,28 @@ class RefreshCycle:
             views=judgement.views,
             blockers=watch.blockers,
         )
+
+    def _rebuild(self, run: Run) -> None:
+        """Build the rollups first where they need it: that knows no deadline, as it takes what the table takes."""
+        began = self._clock.monotonic()
+        building = False
+
+        def started() -> None:
+            nonlocal building
+            building = True
+            self._memory.update(run_deadline_monotonic=None)
+
+        try:
+            reason = self._refresher.rebuild(run.run_id, started)
+        finally:
+            if building:
+                now = self._clock.monotonic()
+                self._memory.update(run_deadline_monotonic=now + self.settings.deadline_seconds)
+        if reason is None:
+            return
+        self._notices |= {"rebuild_reason": reason, "rebuilt_seconds": rounded(self._clock.monotonic() - began)}
+        if self._cancelled():
+            raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
 
     def _believe(self) -> None:
         """Ask again where other sessions of ours were lost meanwhile: a backend may outlive its postmaster, and what

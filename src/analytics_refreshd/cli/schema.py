@@ -1,6 +1,6 @@
 """`migrate`: what the database needs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -71,6 +71,10 @@ def migrate(
                 connection, config, output, to_incremental=to_incremental, verify=verify, rebuild=rebuild
             )
         report = migration.migrate(connection, schema, progress=_progress, recreate_views=recreate_views)
+        if report.mode == "incremental" and report.found != "newer":
+            # its functions and triggers come with the program's version, too
+            renewed = incremental.install(connection, schema, progress=_share)
+            report = replace(report, steps=(*report.steps, *renewed))
         return _report(report, output, done=True)
 
 

@@ -54,8 +54,12 @@ def _status_json(picture: Picture) -> dict[str, Any]:
         "healthy": picture.healthy,
         "mode": picture.delta.mode,
         "delta_rows": picture.delta.pending_rows,
+        "fold_seconds": picture.delta.fold_seconds,
         "verified_at": picture.delta.verified_at,
         "verified_ok": picture.delta.verified_ok,
+        "verified_differences": picture.delta.verified_differences,
+        "rebuild_reason": picture.delta.rebuild_reason,
+        "uncaptured": list(picture.delta.uncaptured),
         "problem": picture.problem,
         "views": [
             {
@@ -140,7 +144,12 @@ def _show_status(picture: Picture) -> None:
         if picture.delta.verified_at is not None:
             found = "exact" if picture.delta.verified_ok else "DIFFERENT"
             verified = f"verified {clock(picture.delta.verified_at)}: {found}"
-        lines.append(f"mode: {picture.delta.mode}, {picture.delta.pending_rows or 0:,} deltas wait, {verified}")
+        fold = "" if picture.delta.fold_seconds is None else f"the last fold took {took(picture.delta.fold_seconds)}, "
+        lines.append(f"mode: {picture.delta.mode}, {picture.delta.pending_rows or 0:,} deltas wait, {fold}{verified}")
+        if picture.delta.rebuild_reason is not None:
+            lines.append(f"  the next refresh rebuilds the rollups: {picture.delta.rebuild_reason}")
+        if picture.delta.problem is not None:
+            lines.append(f"  {picture.delta.problem}")
     if picture.progress is not None:
         doing = f" on {picture.progress.view}" if picture.progress.view else ""
         lines.append(f"running: for {took(picture.progress.elapsed_seconds)}{doing}, run {picture.progress.run_id}")

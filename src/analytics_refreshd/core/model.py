@@ -214,12 +214,31 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The incremental mode's backlog: rows captured and not yet folded, and the last verification."""
+    """The incremental mode's state: rows captured and not yet folded, the last verification, fold and build.
+
+    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables below
+    `action_results` without capture triggers. Everything but `mode` is unknown where this role may not read it.
+    """
 
     mode: str = "plain"
     pending_rows: int | None = None
     verified_at: datetime | None = None
     verified_ok: bool | None = None
+    verified_differences: int | None = None
+    fold_seconds: float | None = None
+    rebuild_reason: str | None = None
+    uncaptured: tuple[str, ...] = ()
+    built: bool | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What breaks the incremental mode's promise, as a sentence with its remedy."""
+        if self.mode != "incremental" or not self.uncaptured:
+            return None
+        return (
+            f"changes written straight into {', '.join(self.uncaptured)} are not captured: "
+            "run analytics-refreshd migrate --incremental"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,13 @@ class Refresher(Protocol):
         reason OVERLAP when another session holds the fence.
         """
 
+    def rebuild(self, run_id: UUID, on_started: Callable[[], None]) -> str | None:
+        """Where the incremental mode's rollups need building, build them in committed steps; says why, else None.
+
+        Takes as long as the table is large, whatever the refresh's deadline; `cancel` and `close` end it, and what was
+        built stays. `on_started()` is called before the first step. Raises DatabaseFault.
+        """
+
     def cancel(self) -> None:
         """Cancel the running statement on the server, within seconds; harmless when nothing runs."""
 
@@ -67,7 +74,10 @@ class Refresher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RefreshReply:
-    """What came back from a refresh: the rows, the wall time, and notices counted (at most ten kept)."""
+    """What came back from a refresh: the rows, the wall time, and notices counted (at most ten kept).
+
+    `fold_seconds` is the incremental mode's fold before the views; None in plain mode, and where it failed.
+    """
 
     reports: tuple[ViewReport, ...]
     duration_seconds: float

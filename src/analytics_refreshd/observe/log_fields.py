@@ -182,6 +182,9 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("attempts", "count", "tries within the run"),
         Field("isolation", "text", "`cycle` or `view`"),
         Field("views", "views", "every expected view, see below"),
+        Field("fold_seconds", "number", "incremental mode: the fold before the views; absent where there was none"),
+        Field("rebuilt_seconds", "number", "incremental mode: the rebuild before that; absent where there was none"),
+        Field("rebuild_reason", "text", "why the rollups were rebuilt"),
         EXCEPTION,
     ),
     Event.REFRESH_PAUSED: (

@@ -159,6 +159,24 @@ METRICS = (
         "Incremental mode: rows captured and not yet folded into the rollups; absent in plain mode.",
     ),
     Described(
+        "analytics_fold_seconds",
+        "gauge",
+        (),
+        "Incremental mode: duration of the last fold, which comes before the views' refresh; absent in plain mode.",
+    ),
+    Described(
+        "analytics_verify_last_timestamp_seconds",
+        "gauge",
+        (),
+        "Unix time at which the rollups were last compared with the plain definitions; absent in plain mode.",
+    ),
+    Described(
+        "analytics_verify_last_differences",
+        "gauge",
+        (),
+        "Rows that differed then, 0 where the rollups are exact; absent in plain mode and before the first comparison.",
+    ),
+    Described(
         "analytics_guard_trips_total",
         "counter",
         ("guard", "view"),

@@ -31,7 +31,23 @@ def notices(state: ServiceState, monotonic: float) -> list[Notice]:
     if state.history_pending:
         found.append(Notice("warn", f"{state.history_pending} runs wait in memory to be written to history."))
     found.extend(Notice("warn", text) for text in state.problems)
+    found.extend(_incremental(state))
     return sorted(found, key=lambda notice: ("bad", "warn", "info").index(notice.level))
+
+
+def _incremental(state: ServiceState) -> list[Notice]:
+    delta = state.delta
+    if delta is None or delta.mode == "plain":
+        return []
+    found = []
+    if delta.problem is not None:
+        found.append(Notice("bad", f"Incremental mode: {delta.problem}."))
+    if delta.verified_ok is False:
+        text = f"The last verification found {delta.verified_differences or 0:,} rows that differ from the plain views"
+        found.append(Notice("bad", f"{text}: run analytics-refreshd migrate --verify --rebuild."))
+    if delta.rebuild_reason is not None:
+        found.append(Notice("warn", f"The next refresh rebuilds the rollups: {delta.rebuild_reason}."))
+    return found
 
 
 def _database(state: ServiceState, monotonic: float) -> list[Notice]:

@@ -39,7 +39,7 @@ def words(picture: Mapping[str, Any]) -> dict[str, Any]:
         "role": picture["role"].value,
         "leader": _leader(picture),
         "database_state": _database(picture),
-        "mode": f"{picture['mode']} mode, isolation by {picture['isolation']}",
+        "mode": _mode(picture),
         "rates": _rates(picture["rates"]),
         "alerts": alerts[:_ALERTS],
         "receivers": [
@@ -114,6 +114,19 @@ def _database(picture: Mapping[str, Any]) -> dict[str, str]:
     if since is None:
         return {"text": "has not answered yet", "tone": "warn"}
     return {"text": f"away since {since:%H:%M} UTC", "tone": "bad"}
+
+
+def _mode(picture: Mapping[str, Any]) -> str:
+    words = f"{picture['mode']} mode, isolation by {picture['isolation']}"
+    delta = picture["delta"]
+    if delta is None or delta.mode == "plain" or delta.pending_rows is None:
+        return words
+    fold = "" if delta.fold_seconds is None else f", the last fold took {seconds_in_words(delta.fold_seconds)}"
+    if delta.verified_at is None:
+        verified = "never verified"
+    else:
+        verified = f"{'exact' if delta.verified_ok else 'different'} at {delta.verified_at:%m-%d %H:%M} UTC"
+    return f"{words}, {delta.pending_rows:,} changes wait{fold}, {verified}"
 
 
 def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -31,6 +31,9 @@ _GAUGES = (
     "analytics_history_pending",
     "analytics_paused",
     "analytics_delta_rows",
+    "analytics_fold_seconds",
+    "analytics_verify_last_timestamp_seconds",
+    "analytics_verify_last_differences",
 )
 
 
@@ -109,7 +112,12 @@ class StateCollector:
         families.add("analytics_history_pending", state.history_pending)
         paused = state.pause is not None and state.pause.ends_at > reading.now(state, monotonic)
         families.add("analytics_paused", paused)
-        families.add("analytics_delta_rows", state.delta.pending_rows if state.delta else None)
+        if state.delta is not None:
+            families.add("analytics_delta_rows", state.delta.pending_rows)
+            families.add("analytics_fold_seconds", state.delta.fold_seconds)
+            if state.delta.verified_at is not None:
+                families.add("analytics_verify_last_timestamp_seconds", state.delta.verified_at.timestamp())
+            families.add("analytics_verify_last_differences", state.delta.verified_differences)
         if state.rates is not None:
             families.add("analytics_success_rate_percent", state.rates.success_rate_percent)
             families.add("analytics_latency_p95_seconds", state.rates.latency_p95_seconds)

@@ -35,6 +35,8 @@ __all__ = ["IncrementalState", "Progress", "install", "rebuild", "state", "unins
 
 # a queued CREATE TRIGGER makes every later writer wait with it: ask briefly, and again
 _LOCK_ATTEMPTS = 60
+# the same in both modes; in this one, migrate leaves it to an installation renewed
+_STATUS_FUNCTION = "get_analytics_refresh_status"
 _LOCK_PAUSE_SECONDS = 1.0
 
 
@@ -239,7 +241,7 @@ def _to_rollups(
     mode: str,
     report: Callable[[Progress], None],
 ) -> None:
-    for each in (*commands.refresh_functions(), commands.caller_grants()):
+    for each in (*commands.refresh_functions(), definitions.create(_STATUS_FUNCTION), commands.caller_grants()):
         connection.execute(each)
     if mode == "incremental":
         return

@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.definitions import OUR_SCHEMA, OUR_TABLES, latest_version
+from analytics_refreshd.postgres.incremental_state import is_installed
 from analytics_refreshd.postgres.installed import Catalog, Connection
 from analytics_refreshd.postgres.plan import Found, Plan, make_plan
 from analytics_refreshd.postgres.steps import Step, command
@@ -120,6 +121,10 @@ def uninstall(connection: Connection) -> tuple[str, ...]:
         installation = catalog.installation()
         if installation is not None and installation.mode != "plain":
             raise MigrationError("the views read our rollups: run migrate --plain first, then uninstall")
+        if is_installed(connection):
+            raise MigrationError(
+                "a switch to the incremental mode was begun and not finished: run migrate --plain first, then uninstall"
+            )
         foreign = catalog.outside_dependents(OUR_TABLES)
         if foreign:
             raise MigrationError(

@@ -33,6 +33,8 @@ _CANCEL_EVERY_SECONDS = 0.5
 _MOST_NAME_CHARACTERS = 200
 _BIGGEST_COUNT = 2**63 - 1
 _FIRST_VIEW_KEY = 100
+_LONGEST_REBUILD_SECONDS = 6 * 3600.0
+_MOST_FOLD_ERROR_CHARACTERS = 1000
 _WRONG_SHAPE = frozenset({"42703", "42601", "42809", "42P13"})
 """No such column; a function of bare records; a procedure or aggregate: not the contract's function."""
 
@@ -85,18 +87,50 @@ class PostgresRefresher:
         """
         settings = self._settings
         by_view = settings.isolation == "view"
+        fold_seconds: float | None = None
         self._arrange_links(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
         run = RunState(settings.deadline_seconds, settings.cancel_seconds)
         self._run = run
         started = time.monotonic()
         try:
             if by_view:
-                reports = self._refresh_by_view(settings, run, run_id, on_started)
+                fold, fold_seconds = self._fold(settings, run, run_id)
+                reports = self._refresh_by_view(settings, run, run_id, fold, on_started)
             else:
-                reports = self._refresh_cycle(settings, run, run_id, on_started)
+                reports, fold_seconds = self._refresh_cycle(settings, run, run_id, on_started)
         finally:
             run.over.set()
-        return RefreshReply(reports, time.monotonic() - started, tuple(run.notices), run.notice_count)
+        seconds = time.monotonic() - started
+        return RefreshReply(reports, seconds, tuple(run.notices), run.notice_count, fold_seconds)
+
+    def rebuild(self, run_id: UUID, on_started: Callable[[], None]) -> str | None:
+        """As `core.ports.Refresher.rebuild`. Steps, not one transaction: what was committed is never built again."""
+        settings = self._settings
+        self._arrange_links(max(1, len(self._links)))
+        run = RunState(_LONGEST_REBUILD_SECONDS, settings.cancel_seconds)
+        self._run = run
+        # a step takes as long as it takes; a stop cancels it
+        parameters = self._parameters(settings, run, run_id) | {"statement_timeout": "0"}
+        statements = blocks("refresh.sql")
+        reason: str | None = None
+        try:
+            while True:
+                with self._links[0].transaction(run, statements["begin_fold"], parameters) as transaction:
+                    if not (transaction.first["unfenced"] and transaction.first["incremental"]):
+                        return reason
+                    due = transaction.fetch(sql.SQL(statements["rebuild_due"]).format())
+                    if not due:
+                        return reason
+                    if reason is None:
+                        reason = printable(due[0][0])
+                        on_started()
+                    transaction.fetch(sql.SQL(statements["rebuild_step"]).format())
+        except DatabaseFault as fault:
+            # no view was touched, so that nothing about them is uncertain
+            fault.committing = False
+            raise
+        finally:
+            run.over.set()
 
     def cancel(self) -> None:
         """As `core.ports.Refresher.cancel`: asks, for at most `cancel_seconds`, until the run is over.
@@ -130,7 +164,7 @@ class PostgresRefresher:
 
     def _refresh_cycle(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, on_started: Callable[[int], None]
-    ) -> tuple[ViewReport, ...]:
+    ) -> tuple[tuple[ViewReport, ...], float | None]:
         call = sql.SQL(blocks("refresh.sql")["call_function"]).format(
             function=identifier(settings.function, self._schema)
         )
@@ -143,10 +177,36 @@ class PostgresRefresher:
                 raise _overlap("another session is refreshing this database")
             on_started(transaction.first["pid"])
             rows = self._call(transaction, call, {}, settings.function)
-        return tuple(_report(row) for row in rows)
+            folded = None
+            if transaction.first["incremental"]:
+                folded = transaction.attempt(sql.SQL(blocks("refresh.sql")["folded"]).format())
+        fold_ms = folded[0][0] if folded else None
+        return tuple(_report(row) for row in rows), None if fold_ms is None else fold_ms / 1000
+
+    def _fold(self, settings: RefreshSettings, run: RunState, run_id: UUID) -> tuple[str, float | None]:
+        """Fold once for all views; the setting that tells their functions so, and the seconds it took.
+
+        A fold that the server refused fails the views that need it, by that setting; the others are still refreshed.
+        """
+        statements = blocks("refresh.sql")
+        parameters = self._parameters(settings, run, run_id)
+        try:
+            with self._links[0].transaction(run, statements["begin_fold"], parameters) as transaction:
+                if not (transaction.first["unfenced"] and transaction.first["incremental"]):
+                    return "", None
+                if transaction.fetch(sql.SQL(statements["mode"]).format()) != [("incremental",)]:
+                    return "", None
+                begun = time.monotonic()
+                transaction.fetch(sql.SQL(statements["fold"]).format())
+            return "off", time.monotonic() - begun
+        except DatabaseFault as fault:
+            out_of_reach = fault.error_class in (ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY)
+            if fault.sqlstate is None or out_of_reach or run.cancelled.is_set() or run.remaining_seconds() <= 0:
+                raise
+            return f"{fault.sqlstate}: {fault.message}"[:_MOST_FOLD_ERROR_CHARACTERS], None
 
     def _refresh_by_view(
-        self, settings: RefreshSettings, run: RunState, run_id: UUID, on_started: Callable[[int], None]
+        self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: str, on_started: Callable[[int], None]
     ) -> tuple[ViewReport, ...]:
         crew = Crew(settings.views)
         started: set[int] = set()
@@ -161,7 +221,7 @@ class PostgresRefresher:
             while (view := crew.next_view()) is not None:
                 begun = time.monotonic()
                 try:
-                    reports = self._refresh_one(link, settings, run, run_id, view, say_started)
+                    reports = self._refresh_one(link, settings, run, run_id, view, fold, say_started)
                 except DatabaseFault as fault:
                     if run.cancelled.is_set() and fault.error_class is ErrorClass.CANCELLED:
                         # by this daemon, hence no timeout
@@ -192,6 +252,7 @@ class PostgresRefresher:
         run: RunState,
         run_id: UUID,
         view: str,
+        fold: str,
         on_started: Callable[[int], None],
     ) -> list[ViewReport]:
         statements = blocks("refresh.sql")
@@ -199,6 +260,7 @@ class PostgresRefresher:
         schema, name = split_name(settings.view_function, self._schema)
         parameters = self._parameters(settings, run, run_id) | {
             "view_key": view_key(view),
+            "fold": fold,
             "function_schema": schema,
             "function_name": name,
         }

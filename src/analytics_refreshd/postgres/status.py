@@ -114,7 +114,19 @@ class PostgresStatusReader:
             except psycopg.errors.InsufficientPrivilege:
                 row = connection.execute(self._statements["mode"]).fetchone()
                 return Delta(str(row[0])) if row else Delta()
-            return Delta(found.mode, found.delta_rows, found.verified_at, found.verified_ok)
+            if found.mode != "incremental":
+                return Delta(found.mode)
+            return Delta(
+                found.mode,
+                found.delta_rows,
+                found.verified_at,
+                found.verified_ok,
+                found.verified_differences,
+                found.fold_seconds,
+                printable(found.rebuild_reason) if found.rebuild_reason else None,
+                tuple(printable(name) for name in found.uncaptured[:_MOST_UNKNOWN]),
+                found.built,
+            )
 
         return self._session.run(work)
 

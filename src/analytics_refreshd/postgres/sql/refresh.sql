@@ -9,7 +9,31 @@ select pg_catalog.set_config('application_name', %(application_name)s, true),
     pg_catalog.pg_backend_pid() as pid,
     pg_catalog.pg_try_advisory_xact_lock(2583, 2) as unfenced,
     true as view_free,
-    true as function_exists;
+    true as function_exists,
+    -- in the catalogue, since a name that this role may not use is an error
+    exists (
+        select from pg_catalog.pg_namespace n
+        join pg_catalog.pg_class c on c.relnamespace = n.oid
+        where n.nspname = 'analytics_refresh' and c.relname in ('installation', 'incremental', 'rebuild_marks')
+            and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
+        having pg_catalog.count(*) = 3) as incremental;
+
+-- name: begin_fold
+select pg_catalog.set_config('application_name', %(application_name)s, true),
+    pg_catalog.set_config('search_path', %(search_path)s, true),
+    pg_catalog.set_config('TimeZone', 'UTC', true),
+    pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
+    pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
+    pg_catalog.current_setting('transaction_read_only') as read_only,
+    pg_catalog.pg_backend_pid() as pid,
+    pg_catalog.pg_try_advisory_xact_lock_shared(2583, 2) as unfenced,
+    -- in the catalogue, since a name that this role may not use is an error
+    exists (
+        select from pg_catalog.pg_namespace n
+        join pg_catalog.pg_class c on c.relnamespace = n.oid
+        where n.nspname = 'analytics_refresh' and c.relname in ('installation', 'incremental', 'rebuild_marks')
+            and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
+        having pg_catalog.count(*) = 3) as incremental;
 
 -- name: begin_view
 select pg_catalog.set_config('application_name', %(application_name)s, true),
@@ -17,6 +41,7 @@ select pg_catalog.set_config('application_name', %(application_name)s, true),
     pg_catalog.set_config('TimeZone', 'UTC', true),
     pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
     pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
+    pg_catalog.set_config('analytics_refresh.fold', %(fold)s, true),
     pg_catalog.current_setting('transaction_read_only') as read_only,
     pg_catalog.pg_backend_pid() as pid,
     pg_catalog.pg_try_advisory_xact_lock_shared(2583, 2) as unfenced,
@@ -46,3 +71,27 @@ refresh materialized view concurrently {view};
 
 -- name: count_rows
 select pg_catalog.count(*) from {view};
+
+-- name: mode
+select i.mode from analytics_refresh.installation i;
+
+-- name: fold
+select f.rows_folded from analytics_refresh.fold() f;
+
+-- name: folded
+-- only what this transaction folded itself
+select i.fold_ms from analytics_refresh.incremental i where i.folded_at >= pg_catalog.now();
+
+-- name: rebuild_due
+select coalesce(
+    (select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
+    case when not i.built then i.build_reason else 'the tables or capture triggers of action_results changed' end)
+from analytics_refresh.incremental i
+cross join analytics_refresh.installation s
+where s.mode = 'incremental' and (
+    not i.built
+    or i.capture <> analytics_refresh.capture_now()
+    or exists (select from analytics_refresh.rebuild_marks));
+
+-- name: rebuild_step
+select analytics_refresh.rebuild_step();

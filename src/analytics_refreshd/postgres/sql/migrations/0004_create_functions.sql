@@ -110,14 +110,16 @@ as $status$
 begin
     if to_regclass('analytics_refresh.last_refresh') is not null then
         return query
-        select e.name, l.rows_refreshed, pg_total_relation_size(c.oid), l.last_success_at,
+        select e.name, l.rows_refreshed, pg_total_relation_size(c.oid), t.fresh_at,
             -- to the nearest minute: cut off, 10 min 59 s would read as 10
-            least(round(greatest(extract(epoch from clock_timestamp() - l.last_success_at), 0) / 60),
+            least(round(greatest(extract(epoch from clock_timestamp() - t.fresh_at), 0) / 60),
                 2147483647)::integer
         from unnest(array['action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
             'action_type_distribution']) with ordinality as e (name, place)
         left join pg_class c on c.oid = to_regclass(format('%I.%I', {app_name}, e.name)) and c.relkind = 'm'
         left join analytics_refresh.last_refresh l on l.view_name = e.name and c.relispopulated
+        -- incremental mode leaves a view alone that cannot have changed: found to hold everything is as fresh as refreshed
+        cross join lateral (select greatest(l.last_success_at, l.last_checked_at) as fresh_at) t
         order by e.place;
     else
         return query
