@@ -58,3 +58,15 @@ def test_the_same_gap_is_noted_once() -> None:
     lines += [line(5, "database.restored", replica=replica, seconds=30.0, missed_slots=0) for replica in ("r1", "r2")]
     (found,) = fold(lines).incidents
     assert len(found.missing) == len(set(found.missing))
+
+
+def test_more_replicas_without_a_database_than_are_kept_end_the_outage_all_the_same() -> None:
+    """Replicas beyond the limit come back without having been noted, and the incident ends."""
+    names = [f"r{number}" for number in range(LIMIT + 5)]
+    lines = [run(0)]
+    lines += [line(1, "database.lost", replica=name, reason="connect", error="x") for name in names]
+    lines += [line(2, "database.restored", replica=name, seconds=60.0, missed_slots=0) for name in names]
+    lines.append(run(5))
+    (found,) = fold(lines).incidents
+    assert found.ended_at is not None
+    assert len(found.away) == LIMIT
