@@ -65,7 +65,7 @@ def test_more_replicas_without_a_database_than_are_kept_end_the_outage_all_the_s
     names = [f"r{number}" for number in range(LIMIT + 5)]
     lines = [run(0)]
     lines += [line(1, "database.lost", replica=name, reason="connect", error="x") for name in names]
-    lines += [line(2, "database.restored", replica=name, seconds=60.0, missed_slots=0) for name in names]
+    lines += [line(2, "database.restored", replica=name, seconds=60.0, missed_slots=0) for name in reversed(names)]
     lines.append(run(5))
     (found,) = fold(lines).incidents
     assert found.ended_at is not None
