@@ -192,7 +192,7 @@ def test_B10_high_latency(dsn: str, stretched: Connection) -> None:
     with Proxy(address(dsn)) as proxy:
         proxy.on_request = lambda data: time.sleep(0.3)
         with Daemon(through(dsn, proxy.port), schedule__interval="30s") as daemon:
-            line = daemon.wait_for("refresh.finished")
+            line = daemon.wait_for("refresh.finished", within=60)
             assert ok(line)
             assert line["attempts"] == 1
             # an evaluation of this length spans a heartbeat
