@@ -5,11 +5,10 @@ cycle; shared, with the view's own key, where each view has its own transaction.
 nor be outlived by it.
 """
 
-import math
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,21 +19,19 @@ from psycopg import sql
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
-from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connections import Connector, milliseconds, search_path
 from analytics_refreshd.postgres.crew import Crew
-from analytics_refreshd.postgres.errors import contract_fault, split_state
+from analytics_refreshd.postgres.errors import contract_fault
+from analytics_refreshd.postgres.folding import fold_once, folded_seconds, rebuild
 from analytics_refreshd.postgres.link import Link, RunState, Transaction
 from analytics_refreshd.postgres.names import identifier, split_name
+from analytics_refreshd.postgres.reports import measured, report_of
 from analytics_refreshd.postgres.settings import application_name
 from analytics_refreshd.postgres.sqlfiles import blocks
 
 _CANCEL_EVERY_SECONDS = 0.5
-_MOST_NAME_CHARACTERS = 200
-_BIGGEST_COUNT = 2**63 - 1
 _FIRST_VIEW_KEY = 100
 _LONGEST_REBUILD_SECONDS = 6 * 3600.0
-_MOST_FOLD_ERROR_CHARACTERS = 1000
 _WRONG_SHAPE = frozenset({"42703", "42601", "42809", "42P13"})
 """No such column; a function of bare records; a procedure or aggregate: not the contract's function."""
 
@@ -94,7 +91,7 @@ class PostgresRefresher:
         started = time.monotonic()
         try:
             if by_view:
-                fold, fold_seconds = self._fold(settings, run, run_id)
+                fold, fold_seconds = fold_once(self._links[0], run, self._parameters(settings, run, run_id))
                 reports = self._refresh_by_view(settings, run, run_id, fold, on_started)
             else:
                 reports, fold_seconds = self._refresh_cycle(settings, run, run_id, on_started)
@@ -111,24 +108,8 @@ class PostgresRefresher:
         self._run = run
         # a step takes as long as it takes; a stop cancels it
         parameters = self._parameters(settings, run, run_id) | {"statement_timeout": "0"}
-        statements = blocks("refresh.sql")
-        reason: str | None = None
         try:
-            while True:
-                with self._links[0].transaction(run, statements["begin_fold"], parameters) as transaction:
-                    if not (transaction.first["unfenced"] and transaction.first["incremental"]):
-                        return reason
-                    due = transaction.fetch(sql.SQL(statements["rebuild_due"]).format())
-                    if not due:
-                        return reason
-                    if reason is None:
-                        reason = printable(due[0][0])
-                        on_started()
-                    transaction.fetch(sql.SQL(statements["rebuild_step"]).format())
-        except DatabaseFault as fault:
-            # no view was touched, so that nothing about them is uncertain
-            fault.committing = False
-            raise
+            return rebuild(self._links[0], run, parameters, on_started)
         finally:
             run.over.set()
 
@@ -177,33 +158,8 @@ class PostgresRefresher:
                 raise _overlap("another session is refreshing this database")
             on_started(transaction.first["pid"])
             rows = self._call(transaction, call, {}, settings.function)
-            folded = None
-            if transaction.first["incremental"]:
-                folded = transaction.attempt(sql.SQL(blocks("refresh.sql")["folded"]).format())
-        fold_ms = folded[0][0] if folded else None
-        return tuple(_report(row) for row in rows), None if fold_ms is None else fold_ms / 1000
-
-    def _fold(self, settings: RefreshSettings, run: RunState, run_id: UUID) -> tuple[str, float | None]:
-        """Fold once for all views; the setting that tells their functions so, and the seconds it took.
-
-        A fold that the server refused fails the views that need it, by that setting; the others are still refreshed.
-        """
-        statements = blocks("refresh.sql")
-        parameters = self._parameters(settings, run, run_id)
-        try:
-            with self._links[0].transaction(run, statements["begin_fold"], parameters) as transaction:
-                if not (transaction.first["unfenced"] and transaction.first["incremental"]):
-                    return "", None
-                if transaction.fetch(sql.SQL(statements["mode"]).format()) != [("incremental",)]:
-                    return "", None
-                begun = time.monotonic()
-                transaction.fetch(sql.SQL(statements["fold"]).format())
-            return "off", time.monotonic() - begun
-        except DatabaseFault as fault:
-            out_of_reach = fault.error_class in (ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY)
-            if fault.sqlstate is None or out_of_reach or run.cancelled.is_set() or run.remaining_seconds() <= 0:
-                raise
-            return f"{fault.sqlstate}: {fault.message}"[:_MOST_FOLD_ERROR_CHARACTERS], None
+            fold_seconds = folded_seconds(transaction)
+        return tuple(report_of(row) for row in rows), fold_seconds
 
     def _refresh_by_view(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: str, on_started: Callable[[int], None]
@@ -275,13 +231,13 @@ class PostgresRefresher:
             if transaction.first["function_exists"]:
                 call = sql.SQL(statements["call_view_function"]).format(function=sql.Identifier(schema, name))
                 rows = self._call(transaction, call, {"view": view}, settings.view_function)
-                reports = [_report(row) for row in rows]
+                reports = [report_of(row) for row in rows]
             else:
                 transaction.execute(sql.SQL(statements["refresh_view"]).format(view=relation))
                 counted = transaction.attempt(sql.SQL(statements["count_rows"]).format(view=relation))
                 reports = [ViewReport(view, None, counted[0][0] if counted else None, True)]
         seconds = time.monotonic() - begun
-        return [_measured(report, view, seconds) for report in reports]
+        return [measured(report, view, seconds) for report in reports]
 
     def _call(
         self, transaction: Transaction, call: sql.Composed, parameters: dict[str, Any], name: str
@@ -315,41 +271,3 @@ def view_key(view: str) -> int:
 
 def _overlap(text: str) -> DatabaseFault:
     return DatabaseFault(text, error_class=ErrorClass.CONTENTION, reason=Reason.OVERLAP)
-
-
-def _measured(report: ViewReport, view: str, seconds: float) -> ViewReport:
-    return ViewReport(
-        view,
-        report.reported_seconds,
-        report.rows,
-        report.success,
-        report.error,
-        report.sqlstate,
-        report.reason,
-        measured_seconds=seconds,
-    )
-
-
-def _report(row: Sequence[Any]) -> ViewReport:
-    view, duration_ms, rows, success, error = row
-    sqlstate, reason, text = split_state(error)
-    milliseconds_reported = _number(duration_ms)
-    count = _number(rows)
-    return ViewReport(
-        printable(view)[:_MOST_NAME_CHARACTERS] if view is not None else None,
-        milliseconds_reported / 1000 if milliseconds_reported is not None else None,
-        int(count) if count is not None and count <= _BIGGEST_COUNT else None,
-        {"true": True, "false": False}.get(success or ""),
-        error=text,
-        sqlstate=sqlstate,
-        reason=reason,
-    )
-
-
-def _number(text: str | None) -> float | None:
-    """A finite number from 0 up, or None."""
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
