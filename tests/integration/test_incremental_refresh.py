@@ -20,7 +20,8 @@ _SLOW_STEPS = """
 alter function analytics_refresh.rebuild_step(integer) rename to real_step;
 create function analytics_refresh.rebuild_step() returns double precision language plpgsql as $step$
 begin
-    if (select not i.built and i.rows_built > 0 and exists (select from public.broken) from analytics_refresh.incremental i) then
+    if exists (select from analytics_refresh.incremental i where not i.built and i.rows_built > 0)
+        and exists (select from public.broken) then
         raise exception using errcode = '53100', message = 'no space left';
     end if;
     perform pg_sleep(0.2);

@@ -143,6 +143,9 @@ def test_G11_unknown_is_absent_not_zero() -> None:
         "analytics_next_run_timestamp_seconds",
         "analytics_run_lateness_seconds",
         "analytics_delta_rows",
+        "analytics_fold_seconds",
+        "analytics_verify_last_timestamp_seconds",
+        "analytics_verify_last_differences",
     ):
         assert found.labels(name) == []
     assert found.value("analytics_executions") == 0
@@ -283,10 +286,14 @@ def test_pause_delta_and_rates() -> None:
     """A pause counts while it lasts; the backlog and the 24 hours' figures are as read."""
     pause = Pause(NOW - timedelta(hours=1), NOW + timedelta(seconds=10), "upgrade")
     clock = [MONOTONIC]
-    metrics = make(healthy(pause=pause, delta=Delta("incremental", 77)), monotonic=lambda: clock[0])
+    delta = Delta("incremental", 77, NOW, True, 0, 0.18)
+    metrics = make(healthy(pause=pause, delta=delta), monotonic=lambda: clock[0])
     found = scrape(metrics)
     assert found.value("analytics_paused") == 1
     assert found.value("analytics_delta_rows") == 77
+    assert found.value("analytics_fold_seconds") == 0.18
+    assert found.value("analytics_verify_last_timestamp_seconds") == NOW.timestamp()
+    assert found.value("analytics_verify_last_differences") == 0
     assert found.value("analytics_success_rate_percent") == 98.63
     assert found.value("analytics_latency_p95_seconds") == 0.412
     clock[0] += 11

@@ -277,6 +277,20 @@ def test_a_run_that_started_late_stays_in_its_slot() -> None:
         ),
         ({"history_pending": 3}, "3 runs wait in memory to be written to history."),
         ({"problems": ("view x is missing",)}, "view x is missing"),
+        (
+            {"delta": Delta("incremental", uncaptured=("public.x",))},
+            "Incremental mode: changes written straight into public.x are not captured: "
+            "run analytics-refreshd migrate --incremental.",
+        ),
+        (
+            {"delta": Delta("incremental", verified_ok=False, verified_differences=1200)},
+            "The last verification found 1,200 rows that differ from the plain views: "
+            "run analytics-refreshd migrate --verify --rebuild.",
+        ),
+        (
+            {"delta": Delta("incremental", rebuild_reason="TRUNCATE of action_results")},
+            "The next refresh rebuilds the rollups: TRUNCATE of action_results.",
+        ),
         ({"run_deadline_monotonic": MONOTONIC - 31}, "The refresh under way passed its deadline 31 s ago."),
         (
             {"progress": Progress(UUID(int=1), NOW, 12.0, None)},
@@ -287,6 +301,31 @@ def test_a_run_that_started_late_stays_in_its_slot() -> None:
 def test_trouble_is_told_in_words(changes: dict[str, Any], text: str) -> None:
     """Each kind of trouble has its sentence."""
     assert text in [notice.text for notice in notices(healthy(**changes), MONOTONIC)]
+
+
+@pytest.mark.parametrize(
+    ("delta", "text"),
+    [
+        (None, "plain mode, isolation by cycle"),
+        (Delta(), "plain mode, isolation by cycle"),
+        (Delta("incremental"), "incremental mode, isolation by cycle"),
+        (
+            Delta("incremental", 1234, fold_seconds=0.18),
+            "incremental mode, isolation by cycle, 1,234 changes wait, the last fold took 180 ms, never verified",
+        ),
+        (
+            Delta("incremental", 0, NOW, True),
+            "incremental mode, isolation by cycle, 0 changes wait, exact at 03-01 14:07 UTC",
+        ),
+        (
+            Delta("incremental", 0, NOW, False),
+            "incremental mode, isolation by cycle, 0 changes wait, different at 03-01 14:07 UTC",
+        ),
+    ],
+)
+def test_the_mode_says_what_the_incremental_one_costs(delta: Delta | None, text: str) -> None:
+    """Backlog, last fold and last verification follow the mode; what this role may not read is left out."""
+    assert shown(healthy(delta=delta, mode=delta.mode if delta else "plain"))["mode"] == text
 
 
 def test_an_ordinary_afternoon_needs_no_notice() -> None:
