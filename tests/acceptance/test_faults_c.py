@@ -76,9 +76,10 @@ def test_C01_run_longer_than_the_interval(dsn: str, stretched: Connection) -> No
 def test_C07_scheduler_thread_dies(dsn: str) -> None:
     """A dead scheduler is noticed by its silence: not live, watchdog unfed, and exit 70 for the supervisor."""
     broken = """
-        import analytics_refreshd.app.daemon as daemon, analytics_refreshd.app.vitals as vitals
+        from analytics_refreshd.app import daemon, timetable, vitals
         from apscheduler.schedulers.base import BaseScheduler
-        daemon._BEAT_SECONDS, daemon._DEAD_AFTER_SECONDS, vitals._SILENT_SECONDS = 0.5, 3.0, 2.0
+        assert timetable._BEAT_SECONDS and daemon._DEAD_AFTER_SECONDS and vitals._SILENT_SECONDS
+        timetable._BEAT_SECONDS, daemon._DEAD_AFTER_SECONDS, vitals._SILENT_SECONDS = 0.5, 3.0, 2.0
         process, calls = BaseScheduler._process_jobs, []
         def dying(self):
             calls.append(1)
@@ -88,7 +89,9 @@ def test_C07_scheduler_thread_dies(dsn: str) -> None:
         BaseScheduler._process_jobs = dying
     """
     with Daemon(dsn, broken=broken, **CALM) as daemon:
+        daemon.until(lambda: daemon.get("/livez")[0] == 200)
         daemon.until(lambda: daemon.get("/livez")[0] == 503, within=15)
+        assert any("MemoryError" in line for line in daemon.raw), "it must die first"
         assert "scheduler" in daemon.get("/livez")[1]
         stopping = daemon.wait_for("daemon.stopping", within=20)
         assert "scheduler" in stopping["reason"]
