@@ -1,0 +1,242 @@
+"""A real systemd runs what is shipped: the wheel and the units, installed as the guide says."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.deploy.support import DEPLOY, SYSTEMD, accepted, tool
+from tests.support.postgres import Server
+from tests.support.waiting import eventually
+
+UNIT = "analytics-refreshd"
+COMMAND = "/opt/analytics-refreshd/bin/analytics-refreshd"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+class Machine:
+    """The booted tree."""
+
+    def __init__(self, tree: Path, init: int) -> None:
+        self.tree = tree
+        self._init = init
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command inside, and say how it ended."""
+        enter = ["nsenter", "-t", str(self._init), "-m", "-p", "-i", "-u", "-n", "-C", "-r", "-w", "--"]
+        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=dumb", "LANG=C.UTF-8"]
+        return subprocess.run([*enter, *clean, *words], capture_output=True, text=True, check=False, timeout=90)
+
+    def show(self, unit: str = UNIT) -> dict[str, str]:
+        """The unit's properties."""
+        return dict(line.partition("=")[::2] for line in self.run("systemctl", "show", unit).stdout.splitlines())
+
+    def is_up(self) -> bool:
+        """Whether the daemon is ready, and says that it leads."""
+        shown = self.show()
+        return shown["ActiveState"] == "active" and shown["StatusText"].startswith("leader")
+
+    def journal(self) -> list[dict[str, str]]:
+        """What the unit logged, as journald keeps it."""
+        output = self.run("journalctl", "-u", UNIT, "-o", "json", "--no-pager").stdout
+        return [json.loads(line) for line in output.splitlines()]
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        """The daemon's log lines of one event."""
+        messages = [entry["MESSAGE"] for entry in self.journal() if entry["MESSAGE"].startswith("{")]
+        return [line for line in map(json.loads, messages) if line["event"] == name]
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Put a file into the tree."""
+        file = self.tree / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+
+@pytest.fixture(scope="module")
+def installed(debian: Path, wheels: Path) -> Path:
+    """The tree after the guide's steps: a virtual environment, the locked wheels, ours, and the units."""
+    shutil.copytree(wheels, debian / "wheels")
+    shutil.copy(DEPLOY / "container" / "requirements.lock", debian / "wheels")
+    pip = ["chroot", debian, "/opt/analytics-refreshd/bin/pip", "install", "--no-index", "--find-links", "/wheels"]
+    accepted("chroot", debian, "python3", "-m", "venv", "/opt/analytics-refreshd")
+    accepted(*pip, "--require-hashes", "-r", "/wheels/requirements.lock")
+    (wheel,) = (debian / "wheels").glob("analytics_refreshd-*.whl")
+    accepted(*pip, "--no-deps", f"/wheels/{wheel.name}")
+    for unit in SYSTEMD.iterdir():
+        shutil.copy(unit, debian / "etc/systemd/system")
+    return debian
+
+
+@pytest.fixture(scope="module")
+def machine(installed: Path) -> Iterator[Machine]:
+    """The tree, booted."""
+    hierarchy = next(
+        (line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[2] == "cgroup2"),
+        None,
+    )
+    if hierarchy is None:
+        pytest.skip("no cgroup v2 hierarchy is mounted")
+    group = Path(hierarchy) / f"analytics-refreshd-test-{os.getpid()}"
+    (installed / "etc/systemd/journald.conf").write_text("[Journal]\nStorage=volatile\n")
+    script = Path(__file__).with_name("boot-systemd.sh")
+    booted = subprocess.Popen([tool("bash"), str(script), str(installed), str(group)], start_new_session=True)
+    try:
+        children = Path(f"/proc/{booted.pid}/task/{booted.pid}/children")
+        init = eventually(lambda: _systemd(children), within=30)
+        machine = Machine(installed, init)
+        eventually(
+            lambda: machine.run("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}, within=60
+        )
+        yield machine
+    finally:
+        booted.send_signal(signal.SIGKILL)
+        booted.wait()
+        eventually(lambda: _removed(group), within=30)
+
+
+def _systemd(children: Path) -> int | None:
+    for pid in children.read_text().split():
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+            return int(pid)
+    return None
+
+
+def _removed(group: Path) -> bool:
+    for folder in sorted(group.rglob("*"), reverse=True):
+        if folder.is_dir():
+            with suppress(OSError):
+                folder.rmdir()
+    with suppress(OSError):
+        group.rmdir()
+    return not group.exists()
+
+
+@pytest.fixture
+def service(machine: Machine, reachable: Server) -> Iterator[Machine]:
+    """The unit configured for a database whose socket lies in the tree, started and leading."""
+    configuration = (
+        f'[service]\nname = "orders"\n[database]\nhost = "/var/postgresql"\nport = {reachable.port}\n'
+        'dbname = "postgres"\nuser = "postgres"\n[schedule]\ninterval = "2s"\n'
+    )
+    machine.write("/etc/analytics-refreshd/config.toml", configuration)
+    machine.write("/etc/analytics-refreshd/config.password", "not-asked-for\n", 0o600)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "reset-failed", UNIT)
+    assert machine.run("systemctl", "start", UNIT).returncode == 0, machine.journal()[-5:]
+    eventually(machine.is_up, within=30)
+    yield machine
+    machine.run("systemctl", "stop", UNIT)
+
+
+def test_a_killed_daemon_returns(service: Machine) -> None:
+    """SIGKILL is followed by a restart that leads again."""
+    first = service.show()["MainPID"]
+    service.run("systemctl", "kill", "-s", "KILL", UNIT)
+    eventually(lambda: service.show()["NRestarts"] == "1" and service.is_up(), within=40)
+    assert service.show()["MainPID"] != first
+
+
+def test_a_hung_daemon_is_killed_by_the_watchdog_and_returns(service: Machine) -> None:
+    """A process that no longer runs misses its watchdog, is aborted, and a new one leads."""
+    service.write(f"/etc/systemd/system/{UNIT}.service.d/fast.conf", "[Service]\nWatchdogSec=6\nTimeoutAbortSec=2\n")
+    try:
+        service.run("systemctl", "daemon-reload")
+        service.run("systemctl", "restart", UNIT)
+        eventually(service.is_up, within=30)
+        service.run("systemctl", "kill", "-s", "STOP", UNIT)
+        eventually(lambda: service.show()["NRestarts"] == "1" and service.is_up(), within=60)
+        said = [entry["MESSAGE"] for entry in service.journal()]
+        assert any("Failed with result 'watchdog'" in message for message in said)
+    finally:
+        shutil.rmtree(service.tree / f"etc/systemd/system/{UNIT}.service.d")
+        service.run("systemctl", "daemon-reload")
+
+
+def test_a_reload_applies_and_a_broken_one_changes_nothing(service: Machine) -> None:
+    """SIGHUP takes over a new file; one that cannot be used is refused, named, and the process goes on."""
+    path = service.tree / "etc/analytics-refreshd/config.toml"
+    good = path.read_text()
+    pid = service.show()["MainPID"]
+    path.write_text(good.replace('"2s"', '"3s"'))
+    assert service.run("systemctl", "reload", UNIT).returncode == 0
+    reloaded = eventually(lambda: service.events("config.reloaded"), within=30)
+    assert "PT3S" in json.dumps(reloaded[-1])
+    path.write_text(good + "[schedul]\n")
+    assert service.run("systemctl", "reload", UNIT).returncode == 0
+    eventually(lambda: service.events("config.reload_failed"), within=30)
+    path.write_text(good)
+    assert service.show()["MainPID"] == pid
+
+
+def test_a_broken_configuration_stops_it_for_good(service: Machine) -> None:
+    """Exit code 78 is not answered by a restart, and the journal names the problem."""
+    service.run("systemctl", "stop", UNIT)
+    service.write("/etc/analytics-refreshd/config.toml", '[schedule]\ninterval = "soon"\n')
+    assert service.run("systemctl", "start", UNIT).returncode != 0
+    shown = service.show()
+    assert (shown["ActiveState"], shown["ExecMainStatus"], shown["NRestarts"]) == ("failed", "78", "0")
+    assert any("schedule.interval" in entry["MESSAGE"] for entry in service.journal())
+
+
+def test_it_stops_on_request_and_leaves_no_session(service: Machine, reachable: Server) -> None:
+    """SIGTERM in the middle of a refresh that waits for a lock: stopped, not failed, and nothing stays connected."""
+    with psycopg.connect(reachable.dsn()) as blocker:
+        blocker.execute("refresh materialized view concurrently recent_failures")
+        eventually(lambda: _waiting(reachable), within=30)
+        service.run("systemctl", "stop", UNIT)
+    shown = service.show()
+    assert (shown["ActiveState"], shown["Result"], shown["ExecMainStatus"]) == ("inactive", "success", "0")
+    with reachable.connect() as connection:
+        sessions = "select count(*) from pg_stat_activity where application_name like 'analytics-refreshd/%'"
+        eventually(lambda: connection.execute(sessions).fetchone() == (0,), within=20)
+
+
+def _waiting(database: Server) -> bool:
+    with database.connect() as connection:
+        waits = "select 1 from pg_locks where not granted and relation = 'recent_failures'::regclass"
+        return connection.execute(waits).fetchone() is not None
+
+
+def test_the_journal_holds_json_with_the_right_fields(service: Machine) -> None:
+    """Each line is one JSON object under our identifier, unprivileged, with a fitting priority."""
+    eventually(lambda: service.events("refresh.finished"), within=30)
+    priorities = {"debug": "7", "info": "6", "warning": "4", "error": "3"}
+    lines = [entry for entry in service.journal() if entry["MESSAGE"].startswith("{")]
+    for entry in lines:
+        assert entry["SYSLOG_IDENTIFIER"] == UNIT
+        assert entry["PRIORITY"] == priorities[json.loads(entry["MESSAGE"])["level"]]
+        assert int(entry["_UID"]) >= 1000
+
+
+def test_a_timer_does_without_the_daemon(service: Machine) -> None:
+    """The oneshot service refreshes once and ends well; its timer can be enabled."""
+    service.run("systemctl", "stop", UNIT)
+    unit = "analytics-refreshd-refresh@config"
+    assert service.run("systemctl", "start", f"{unit}.service").returncode == 0
+    assert service.show(f"{unit}.service")["Result"] == "success"
+    assert service.run("systemctl", "enable", "--now", f"{unit}.timer").returncode == 0
+    assert service.show(f"{unit}.timer")["ActiveState"] == "active"
+    service.run("systemctl", "disable", "--now", f"{unit}.timer")
+
+
+def test_the_template_runs_several_databases_at_once(service: Machine) -> None:
+    """Two instances with a file and a port each run side by side."""
+    service.run("systemctl", "stop", UNIT)
+    good = (service.tree / "etc/analytics-refreshd/config.toml").read_text()
+    for port, name in enumerate(("orders", "billing"), 9801):
+        text = good.replace('name = "orders"', f'name = "{name}"') + f"[http]\nport = {port}\n"
+        service.write(f"/etc/analytics-refreshd/{name}.toml", text)
+        service.write(f"/etc/analytics-refreshd/{name}.password", "not-asked-for\n", 0o600)
+    units = [f"{UNIT}@orders", f"{UNIT}@billing"]
+    assert service.run("systemctl", "start", *units).returncode == 0
+    assert [service.show(unit)["ActiveState"] for unit in units] == ["active", "active"]
+    service.run("systemctl", "stop", *units)
