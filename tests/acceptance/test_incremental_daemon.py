@@ -110,7 +110,6 @@ def test_truncate_is_mended_by_a_rebuild(dsn: str, rolled_up: Connection, isolat
         line = daemon.wait_for("refresh.finished", lambda line: "rebuild_reason" in line)
         assert line["outcome"] == "ok"
         assert "TRUNCATE" in line["rebuild_reason"].upper()
-        assert line["rebuilt_seconds"] >= 0
         assert differences(rolled_up) == {}
         assert incremental.state(rolled_up).rebuild_reason is None
         assert "rebuild_reason" not in refreshed(daemon)

@@ -56,6 +56,17 @@ def test_a_refresh_folds_once_and_says_how_long(dsn: str, rolled_up: Connection,
 
 
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
+def test_a_fold_that_had_to_rebuild_says_why(dsn: str, rolled_up: Connection, isolation: str) -> None:
+    """A rebuild mark that came after the look for one is answered by the fold itself, and told once."""
+    with refresher(dsn, isolation=isolation) as refresh:
+        assert refresh.refresh(uuid4(), lambda pid: None).rebuild_reason is None
+        rolled_up.execute("insert into analytics_refresh.rebuild_marks (reason) values ('a test')")
+        assert refresh.refresh(uuid4(), lambda pid: None).rebuild_reason == "a test"
+        assert refresh.refresh(uuid4(), lambda pid: None).rebuild_reason is None
+    assert differences(rolled_up) == {}
+
+
+@pytest.mark.parametrize("isolation", ["cycle", "view"])
 def test_plain_mode_has_no_fold(dsn: str, isolation: str) -> None:
     """In plain mode nothing is folded, and nothing rebuilt."""
     with refresher(dsn, isolation=isolation) as refresh:

@@ -285,6 +285,8 @@ class RefreshCycle:
             self._memory.succeeded(judgement.views, self._memory.server_now())
             if reply.fold_seconds is not None:
                 self._notices["fold_seconds"] = rounded(reply.fold_seconds)
+            if reply.rebuild_reason is not None:
+                self._notices.setdefault("rebuild_reason", reply.rebuild_reason)
             if reply.notice_count:
                 self._notices |= {"notices": reply.notice_count, "notice_samples": list(reply.notices)}
         self._note_problems(judgement)

@@ -77,6 +77,7 @@ class RefreshReply:
     """What came back from a refresh: the rows, the wall time, and notices counted (at most ten kept).
 
     `fold_seconds` is the incremental mode's fold before the views; None in plain mode, and where it failed.
+    `rebuild_reason` says why that fold rebuilt the rollups, where what asked for it came after `Refresher.rebuild`.
     """
 
     reports: tuple[ViewReport, ...]
@@ -84,6 +85,7 @@ class RefreshReply:
     notices: tuple[str, ...] = ()
     notice_count: int = 0
     fold_seconds: float | None = None
+    rebuild_reason: str | None = None
 
 
 class Leader(Protocol):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -46,8 +47,16 @@ def rebuild(link: Link, run: RunState, parameters: Mapping[str, Any], on_started
         raise
 
 
-def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Fold in a transaction of its own: the setting that tells the views' functions so, and the seconds it took.
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A fold: the seconds it took, and why it rebuilt the rollups, where it did. None where nothing was folded."""
+
+    seconds: float | None = None
+    rebuild_reason: str | None = None
+
+
+def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, Folded]:
+    """Fold in a transaction of its own: the setting that tells the views' functions so, and what the fold was.
 
     A fold that the server refused fails the views that need it, by that setting; the others are still refreshed.
     Raises DatabaseFault where the server is out of reach or the run is over.
@@ -55,21 +64,25 @@ def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple
     try:
         with link.transaction(run, blocks("refresh.sql")["begin_fold"], parameters) as transaction:
             if not _usable(transaction) or _ask(transaction, "mode") != [("incremental",)]:
-                return "", None
+                return "", Folded()
             begun = time.monotonic()
             _ask(transaction, "fold")
-        return "off", time.monotonic() - begun
+            folded = folded_here(transaction)
+        return "off", replace(folded, seconds=time.monotonic() - begun)
     except DatabaseFault as fault:
         over = run.cancelled.is_set() or run.remaining_seconds() <= 0
         if fault.sqlstate is None or fault.error_class in _OUT_OF_REACH or over:
             fault.committing = False
             raise
-        return f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS], None
+        return f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS], Folded()
 
 
-def folded_seconds(transaction: Transaction) -> float | None:
-    """How long the fold took that the refresh function made in this transaction; None where it made none."""
+def folded_here(transaction: Transaction) -> Folded:
+    """The fold that was made in this transaction, as the database measured it."""
     if not transaction.first["incremental"]:
-        return None
+        return Folded()
     found = transaction.attempt(sql.SQL(blocks("refresh.sql")["folded"]).format())
-    return found[0][0] / 1000 if found else None
+    if not found:
+        return Folded()
+    milliseconds, reason = found[0]
+    return Folded(milliseconds / 1000, printable(reason) if reason else None)

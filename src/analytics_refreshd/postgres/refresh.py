@@ -22,7 +22,7 @@ from analytics_refreshd.core.ports import RefreshReply
 from analytics_refreshd.postgres.connections import Connector, milliseconds, search_path
 from analytics_refreshd.postgres.crew import Crew
 from analytics_refreshd.postgres.errors import contract_fault
-from analytics_refreshd.postgres.folding import fold_once, folded_seconds, rebuild
+from analytics_refreshd.postgres.folding import Folded, fold_once, folded_here, rebuild
 from analytics_refreshd.postgres.link import Link, RunState, Transaction
 from analytics_refreshd.postgres.names import identifier, split_name
 from analytics_refreshd.postgres.reports import measured, report_of
@@ -84,21 +84,21 @@ class PostgresRefresher:
         """
         settings = self._settings
         by_view = settings.isolation == "view"
-        fold_seconds: float | None = None
         self._arrange_links(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
         run = RunState(settings.deadline_seconds, settings.cancel_seconds)
         self._run = run
         started = time.monotonic()
         try:
             if by_view:
-                fold, fold_seconds = fold_once(self._links[0], run, self._parameters(settings, run, run_id))
+                fold, folded = fold_once(self._links[0], run, self._parameters(settings, run, run_id))
                 reports = self._refresh_by_view(settings, run, run_id, fold, on_started)
             else:
-                reports, fold_seconds = self._refresh_cycle(settings, run, run_id, on_started)
+                reports, folded = self._refresh_cycle(settings, run, run_id, on_started)
         finally:
             run.over.set()
         seconds = time.monotonic() - started
-        return RefreshReply(reports, seconds, tuple(run.notices), run.notice_count, fold_seconds)
+        notices = tuple(run.notices)
+        return RefreshReply(reports, seconds, notices, run.notice_count, folded.seconds, folded.rebuild_reason)
 
     def rebuild(self, run_id: UUID, on_started: Callable[[], None]) -> str | None:
         """As `core.ports.Refresher.rebuild`. Steps, not one transaction: what was committed is never built again."""
@@ -145,7 +145,7 @@ class PostgresRefresher:
 
     def _refresh_cycle(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, on_started: Callable[[int], None]
-    ) -> tuple[tuple[ViewReport, ...], float | None]:
+    ) -> tuple[tuple[ViewReport, ...], Folded]:
         call = sql.SQL(blocks("refresh.sql")["call_function"]).format(
             function=identifier(settings.function, self._schema)
         )
@@ -158,8 +158,8 @@ class PostgresRefresher:
                 raise _overlap("another session is refreshing this database")
             on_started(transaction.first["pid"])
             rows = self._call(transaction, call, {}, settings.function)
-            fold_seconds = folded_seconds(transaction)
-        return tuple(report_of(row) for row in rows), fold_seconds
+            folded = folded_here(transaction)
+        return tuple(report_of(row) for row in rows), folded
 
     def _refresh_by_view(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: str, on_started: Callable[[int], None]

@@ -79,8 +79,9 @@ select i.mode from analytics_refresh.installation i;
 select f.rows_folded from analytics_refresh.fold() f;
 
 -- name: folded
--- only what this transaction folded itself
-select i.fold_ms from analytics_refresh.incremental i where i.folded_at >= pg_catalog.now();
+-- only what this transaction folded itself; a rebuild mark that came after the look for one made the fold rebuild
+select i.fold_ms, case when i.built_at >= pg_catalog.now() then i.build_reason end
+from analytics_refresh.incremental i where i.folded_at >= pg_catalog.now();
 
 -- name: rebuild_due
 select coalesce(
