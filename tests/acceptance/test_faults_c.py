@@ -179,31 +179,27 @@ def test_C10_executor_starved(dsn: str, stretched: Connection) -> None:
         def evaluated() -> float:
             return float(json.loads(daemon.get("/status.json")[1])["evaluated_seconds_ago"])
 
-        # each evaluation sets the figure back, three times over
+        # it grows until an evaluation sets it back, three times over
         for _ in range(3):
-            before = evaluated()
-            daemon.until(lambda before=before: evaluated() > before)  # type: ignore[misc]
-            daemon.until(lambda: evaluated() < 0.5, within=10)
+            daemon.until(lambda: evaluated() > 0.4)
+            daemon.until(lambda: evaluated() < 0.3, within=10)
         assert sleeper(stretched)
         assert daemon.get("/livez")[0] == 200
         assert daemon.metric("analytics_leader") == 1
         assert daemon.stop(within=10) == 0
 
 
-def test_C11_thundering_herd(dsn: str, stretched: Connection) -> None:
-    """Three replicas started at once make one refresh: the leader's."""
+@pytest.mark.usefixtures("stretched")
+def test_C11_thundering_herd(dsn: str) -> None:
+    """Of three replicas started at once one refreshes, in the first slot and in the next ones."""
     with ExitStack() as stack:
-        replicas = [
-            stack.enter_context(Daemon(dsn, schedule__interval="5m", service__replica=f"r{number}"))
-            for number in range(3)
-        ]
+        replicas = [stack.enter_context(Daemon(dsn, **CALM, service__replica=f"r{number}")) for number in range(3)]
         for replica in replicas:
             replica.until(lambda replica=replica: replica.get("/readyz")[0] == 200)  # type: ignore[misc]
-        eventually(lambda: any(replica.events("refresh.finished") for replica in replicas))
+        eventually(lambda: any(len(replica.events("refresh.finished")) >= 3 for replica in replicas))
         assert sorted(replica.metric("analytics_leader") or 0 for replica in replicas) == [0, 0, 1]
+        assert sorted(len(replica.events("refresh.finished")) for replica in replicas)[:2] == [0, 0]
         assert [replica.stop() for replica in replicas] == [0, 0, 0]
-        assert sum(len(replica.events("refresh.finished")) for replica in replicas) == 1
-    assert value(stretched, "select count(*) from analytics_refresh.runs") == 1
 
 
 def test_C13_retries_stay_in_their_slot(dsn: str, stretched: Connection) -> None:

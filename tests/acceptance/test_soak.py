@@ -22,7 +22,7 @@ SECONDS = float(os.environ.get("ANALYTICS_REFRESHD_SOAK_SECONDS", "120"))
 SEED = int(os.environ.get("ANALYTICS_REFRESHD_SOAK_SEED", "20261123"))
 SLOTS = 96
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
