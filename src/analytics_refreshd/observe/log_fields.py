@@ -184,7 +184,7 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("views", "views", "every expected view, see below"),
         Field("fold_seconds", "number", "incremental mode: the fold before the views; absent where there was none"),
         Field("rebuilt_seconds", "number", "incremental mode: the rebuild before that; absent where there was none"),
-        Field("rebuild_reason", "text", "why the rollups were rebuilt; without rebuilt_seconds it was done within the fold"),
+        Field("rebuild_reason", "text", "why the rollups were rebuilt, by the fold if rebuilt_seconds is absent"),
         EXCEPTION,
     ),
     Event.REFRESH_PAUSED: (
