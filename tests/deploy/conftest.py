@@ -67,7 +67,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reachable(debian: Path) -> Iterator[Server]:
     """A migrated database with a second socket, in the tree's /var/postgresql."""
     socket = debian / "var" / "postgresql"
-    socket.mkdir()
+    socket.mkdir(exist_ok=True)
     database = Server()
     shutil.chown(socket, database.user or "root")
     database.settings["unix_socket_directories"] = f"{database.folder},{socket}"

@@ -1,0 +1,121 @@
+"""The image is built from its recipe by buildah, and runs as Kubernetes would run it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy.support import DEPLOY, ROOT, accepted, tool
+from tests.support.postgres import Server, free_port
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+IMAGE = "localhost/analytics-refreshd-test"
+BASE = "localhost/python-base-test"
+
+
+class Buildah:
+    """buildah with a store of its own, without a registry."""
+
+    def __init__(self, store: Path) -> None:
+        self._words = [tool("buildah"), "--root", str(store / "root"), "--runroot", str(store / "run")]
+        self._environment = os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+
+    def __call__(self, *words: str | Path) -> str:
+        """Run one command; returns what it printed."""
+        done = subprocess.run(
+            [*self._words, *map(str, words)], env=self._environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout[-1500:]} {done.stderr[-1500:]}"
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def image(
+    debian: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The built image's mounted files and its configuration."""
+    folder = tmp_path_factory.mktemp("image")
+    buildah = Buildah(folder)
+    scratch = buildah("from", "scratch")
+    buildah("copy", "-q", scratch, debian, "/")
+    shutil.rmtree(Path(buildah("mount", scratch)) / "opt" / "analytics-refreshd", ignore_errors=True)
+    buildah("umount", scratch)
+    buildah("commit", "-q", "--rm", scratch, BASE)
+    context = folder / "context"
+    context.mkdir()
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, context)
+    shutil.copytree(ROOT / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(DEPLOY / "container", context / "deploy" / "container")
+    offline = folder / "pip.conf"
+    offline.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+    volumes = ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{offline}:/etc/pip.conf:ro"]
+    recipe = context / "deploy" / "container" / "Containerfile"
+    base = ["--build-arg", f"PYTHON_IMAGE={BASE}"]
+    buildah("build", "-q", "--format", "docker", *base, *volumes, "-f", recipe, "-t", IMAGE, context)
+    configuration: dict[str, Any] = json.loads(buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+    container = buildah("from", IMAGE)
+    yield Path(buildah("mount", container)), configuration
+    buildah("umount", container)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_image_runs_without_rights_on_a_read_only_root(
+    image: tuple[Path, dict[str, Any]], reachable: Server
+) -> None:
+    """As its own user, with nothing writable, it refreshes, answers its health check, and stops well."""
+    root, configuration = image
+    port = free_port()
+    settings = {"DATABASE__URL": reachable.dsn(), "SCHEDULE__INTERVAL": "2s", "HTTP__PORT": port}
+    variables = [*configuration["Env"], *(f"ANALYTICS_REFRESHD_{name}={value}" for name, value in settings.items())]
+    enter = [tool("bash"), str(Path(__file__).with_name("enter-image.sh")), str(root)]
+    command = [*configuration["Entrypoint"], *configuration["Cmd"]]
+    with subprocess.Popen([*enter, *variables, "--", *command], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            metrics = f"http://127.0.0.1:{port}/metrics"
+            eventually(lambda: 'outcome="ok"} 0.0' not in _read(metrics) and _read(metrics), within=60)
+            pid = _daemon(process.pid)
+            status = dict(
+                line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+            )
+            assert status["Uid"].split() == ["65532"] * 4
+            assert int(status["CapEff"], 16) == 0
+            inside = ["nsenter", "-t", str(pid), "-m", "-r", "-w", "--"]
+            touched = subprocess.run([*inside, "touch", "/opt/x"], capture_output=True, text=True, check=False)
+            assert "Read-only file system" in touched.stderr
+            check = configuration["Healthcheck"]["Test"][1:]
+            accepted(*inside, "env", f"ANALYTICS_REFRESHD_HTTP__PORT={port}", *check)
+            os.kill(pid, signal.SIGTERM)
+            _, log = process.communicate(timeout=30)
+            assert process.returncode == 0
+            assert '"event":"daemon.stopped"' in log
+        finally:
+            process.kill()
+
+
+def test_the_image_holds_no_compiler_and_no_root_user(image: tuple[Path, dict[str, Any]]) -> None:
+    """Nothing of the build stage is left, and the user is a number that Kubernetes can judge."""
+    root, configuration = image
+    assert configuration["User"] == "65532:65532"
+    assert not any((root / "usr/bin" / name).exists() for name in ("gcc", "cc", "make"))
+    assert not (root / "build").exists()
+    assert not list((root / "opt/analytics-refreshd/lib").glob("python*/site-packages/pip"))
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text if "analytics_runs_total" in text else ""
+
+
+def _daemon(parent: int) -> int:
+    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return int(child)
