@@ -46,6 +46,7 @@ def granted(request: pytest.FixtureRequest) -> Iterator[Server]:
         server.destroy()
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
 def test_H12_the_least_privileged_role_suffices(granted: Server, isolation: str) -> None:
     """Refresh, history, alerts, pauses, status and check all work; nothing else of the database is open to the role."""

@@ -256,9 +256,14 @@ def serve(
     because something hangs. Without `reload` a SIGHUP ends it too: nobody is at the terminal any more. Raises
     RefreshdError where the HTTP port cannot be bound.
     """
-    service = Service(config, warnings=warnings or [])
+    # from here on, so that a stop that comes while the parts are built is a stop and not a death
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        return Daemon(service, reload=reload, cycles=cycles, before_exit=before_exit).run()
-    except RefreshdError:
-        service.close(1.0)
-        raise
+        service = Service(config, warnings=warnings or [])
+        try:
+            return Daemon(service, reload=reload, cycles=cycles, before_exit=before_exit).run()
+        except RefreshdError:
+            service.close(1.0)
+            raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
