@@ -18,9 +18,7 @@ _numbers = itertools.count()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let another server than the embedded one be tested."""
-    parser.addoption(
-        "--dsn", help="URL of a superuser on a server to test against (default: an embedded one)"
-    )
+    parser.addoption("--dsn", help="URL of a superuser on a server to test against (default: an embedded one)")
     parser.addoption("--fault-table", help="write the table of fault tests to this file once they are collected")
 
 
@@ -67,18 +65,14 @@ def databases(admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
         name = f"t{os.getpid()}_{worker_id}_{next(_numbers)}"
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
             statement = sql.SQL("create database {} template {}")
-            connection.execute(
-                statement.format(sql.Identifier(name), sql.Identifier(template or "template0"))
-            )
+            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template or "template0")))
         created.append(name)
         return _with_database(admin_dsn, name)
 
     yield create
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         for name in created:
-            connection.execute(
-                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
-            )
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")
