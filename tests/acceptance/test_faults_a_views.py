@@ -77,12 +77,13 @@ def test_A09_lock_contention_on_one_view(dsn: str, connection: Connection) -> No
         failed = result_of(line, VIEWS[1])
         assert (failed["success"], failed["sqlstate"], failed["reason"]) == (False, "55P03", "lock_timeout")
         assert all(part["success"] for part in others(line, VIEWS[1]))
-        assert not alerts_of(daemon, "AnalyticsRefreshFailed")
         alert = fired(daemon, "AnalyticsRefreshFailed", VIEWS[1])
         assert "55P03" in alert["description"]
-        assert not any(ok(line) for line in daemon.events("refresh.finished"))
-        assert daemon.metric("analytics_runs_total", outcome="partial") == len(daemon.events("refresh.finished"))
+        before = daemon.lines[: daemon.lines.index(alert)]
+        assert sum(line["event"] == "refresh.finished" for line in before) >= 2
+        assert (daemon.metric("analytics_runs_total", outcome="partial") or 0) >= 2
         assert daemon.stop() == 0
+        assert not any(ok(line) for line in daemon.events("refresh.finished"))
 
 
 def test_A10_every_row_failed(dsn: str, connection: Connection) -> None:

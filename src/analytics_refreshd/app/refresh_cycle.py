@@ -109,9 +109,9 @@ class RefreshCycle:
             clock="daemon",
         )
         self._metrics.slot_skipped(reason)
+        self._metrics.run_finished(run)
         self._reporter.skipped(run)
         self._record(run)
-        self._metrics.run_finished(run)
         return run
 
     def _record(self, run: Run) -> None:
@@ -168,6 +168,8 @@ class RefreshCycle:
             self._memory.update(progress=None, run_deadline_monotonic=None)
         if finished.outcome is Outcome.SKIPPED:
             self._metrics.slot_skipped(finished.reason or Reason.OVERLAP)
+        # before the line is out: who reads it may scrape at once
+        self._metrics.run_finished(finished)
         self._reporter.finished(
             finished,
             [item for item in self._memory.runs() if item.run_id != finished.run_id and item.outcome is not None],
@@ -176,7 +178,6 @@ class RefreshCycle:
             notices=self._notices,
         )
         self._record(finished)
-        self._metrics.run_finished(finished)
         self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
         self._notifier.cycle("success" if finished.outcome is Outcome.OK else "fail", finished)
         self._after_run(finished)
