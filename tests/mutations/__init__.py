@@ -1,0 +1,1 @@
+"""One broken feature per fault test: the proof that each of those tests can fail."""

@@ -1,0 +1,116 @@
+"""Breaks one feature after another in a copy of this tree, and tells which fault tests did not notice.
+
+    python -m tests.mutations [--section A] [--match TEXT] [--jobs 2]
+
+Ends with exit code 1 where a test passed, was skipped, or broke down before its own assertions.
+"""
+
+import argparse
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.mutations.catalog import ROOT, Mutation, mutations
+
+_LIMIT_SECONDS = 900
+
+
+def run(mutation: Mutation, root: Path) -> dict[str, str]:
+    """What became of each test under the mutation: failed, passed, skipped, error, or missing."""
+    kept = (root / mutation.file).read_text()
+    report = root / "report.xml"
+    report.unlink(missing_ok=True)
+    mutation.apply(root)
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junitxml={report}"]
+    # the daemons that the tests start must be the broken ones too
+    search_path = os.pathsep.join([str(root / "src"), str(root)])
+    try:
+        subprocess.run(
+            [sys.executable, *words, *mutation.fails],
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": search_path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_LIMIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return dict.fromkeys(mutation.fails, "failed")
+    finally:
+        (root / mutation.file).write_text(kept)
+    if not report.exists():
+        return dict.fromkeys(mutation.fails, "missing")
+    outcomes: dict[str, set[str]] = {test: set() for test in mutation.fails}
+    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - pytest wrote it just now
+        path = case.get("classname", "").replace(".", "/") + ".py"
+        test = f"{path}::{case.get('name', '').split('[')[0]}"
+        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+        outcomes.setdefault(test, set()).update(kinds or {"passed"})
+    names = [("failure", "failed"), ("error", "error"), ("passed", "passed"), ("skipped", "skipped")]
+    return {
+        test: next((name for kind, name in names if kind in outcomes[test]), "missing") for test in mutation.fails
+    }
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    """What git knows of this tree, with what is not yet committed."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    root = folder / "tree"
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    return root
+
+
+def main() -> int:
+    """Run the breakages asked for and print a line for each."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.partition("\n")[0])
+    parser.add_argument("--section", help="only this section's, a letter")
+    parser.add_argument("--match", default="", help="only those whose text, file or tests hold this")
+    parser.add_argument("--jobs", type=int, default=1, help="copies of the tree to work in at once")
+    given = parser.parse_args()
+    waiting: queue.SimpleQueue[Mutation] = queue.SimpleQueue()
+    chosen = [
+        item
+        for item in mutations()
+        if given.section in (None, item.section) and given.match in " ".join([item.breaks, item.file, *item.fails])
+    ]
+    for item in chosen:
+        waiting.put(item)
+    unnoticed: list[str] = []
+    seen: set[str] = set()
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            root = copy_of_the_tree(Path(folder))
+            while True:
+                try:
+                    mutation = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                for test, outcome in run(mutation, root).items():
+                    seen.add(test)
+                    if outcome != "failed":
+                        unnoticed.append(f"{test} {outcome}: {mutation.breaks}")
+                    print(f"{outcome:8} {test}  | {mutation.breaks}", flush=True)
+
+    threads = [threading.Thread(target=work) for _ in range(given.jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(f"{len(chosen)} features broken, {len(seen)} tests, {len(unnoticed)} did not notice")
+    for line in unnoticed:
+        print(f"  {line}")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
