@@ -242,6 +242,21 @@ def test_everything_shows_the_mode(dsn: str, rolled_up: Connection) -> None:
         daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsContractBroken")
 
 
+def test_a_difference_alerts_until_it_is_mended(dsn: str, rolled_up: Connection) -> None:
+    """Rollups that a verification found wrong wake somebody, and a verified rebuild resolves it."""
+    rolled_up.execute("select refresh_action_analytics()")
+    rolled_up.execute("update analytics_refresh.hour_cells set n = n + 1")
+    assert command(dsn, "migrate", "--verify").returncode == 1
+    with Daemon(dsn, **FAST) as daemon:
+        alert = daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsContractBroken")
+        assert "rows that differ from the plain views" in alert["description"]
+        assert "migrate --verify --rebuild" in alert["description"]
+        assert command(dsn, "migrate", "--verify", "--rebuild").returncode == 0
+        daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsContractBroken")
+        assert daemon.stop() == 0
+    assert not differences(rolled_up)
+
+
 def test_plain_mode_shows_nothing_of_it(dsn: str) -> None:
     """In plain mode there are no incremental series, and no fold in a run's line."""
     with Daemon(dsn, **FAST) as daemon:

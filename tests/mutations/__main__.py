@@ -53,9 +53,7 @@ def run(mutation: Mutation, root: Path) -> dict[str, str]:
         kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
         outcomes.setdefault(test, set()).update(kinds or {"passed"})
     names = [("failure", "failed"), ("error", "error"), ("passed", "passed"), ("skipped", "skipped")]
-    return {
-        test: next((name for kind, name in names if kind in outcomes[test]), "missing") for test in mutation.fails
-    }
+    return {test: next((name for kind, name in names if kind in outcomes[test]), "missing") for test in mutation.fails}
 
 
 def copy_of_the_tree(folder: Path) -> Path:

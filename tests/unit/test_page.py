@@ -284,7 +284,7 @@ def test_a_run_that_started_late_stays_in_its_slot() -> None:
         ),
         (
             {"delta": Delta("incremental", verified_ok=False, verified_differences=1200)},
-            "The last verification found 1,200 rows that differ from the plain views: "
+            "Incremental mode: the last verification found 1,200 rows that differ from the plain views: "
             "run analytics-refreshd migrate --verify --rebuild.",
         ),
         (

@@ -260,8 +260,8 @@ class EvaluateCycle:
         self, problems: tuple[str, ...], status: DatabaseStatus | None, delta: Delta | None
     ) -> tuple[str, ...]:
         found = list(problems)
-        if delta is not None and delta.problem is not None:
-            found.append(delta.problem)
+        if delta is not None:
+            found.extend(delta.problems)
         if status is not None and status.problem and self._status_misses >= 3:
             found.append(status.problem)
         return tuple(found)

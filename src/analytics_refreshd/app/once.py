@@ -114,7 +114,7 @@ class Picture:
             item.verdict in (Verdict.FRESH, Verdict.LATE) and (item.last is None or item.last.success)
             for item in self.views
         )
-        fine = fine and self.delta.problem is None and self.delta.verified_ok is not False
+        fine = fine and not self.delta.problems
         return fine and not any(record.state is AlertState.FIRING for record in self.alerts)
 
 

@@ -148,8 +148,7 @@ def _show_status(picture: Picture) -> None:
         lines.append(f"mode: {picture.delta.mode}, {picture.delta.pending_rows or 0:,} deltas wait, {fold}{verified}")
         if picture.delta.rebuild_reason is not None:
             lines.append(f"  the next refresh rebuilds the rollups: {picture.delta.rebuild_reason}")
-        if picture.delta.problem is not None:
-            lines.append(f"  {picture.delta.problem}")
+        lines.extend(f"  {problem}" for problem in picture.delta.problems)
     if picture.progress is not None:
         doing = f" on {picture.progress.view}" if picture.progress.view else ""
         lines.append(f"running: for {took(picture.progress.elapsed_seconds)}{doing}, run {picture.progress.run_id}")

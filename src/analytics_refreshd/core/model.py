@@ -231,14 +231,22 @@ class Delta:
     built: bool | None = None
 
     @property
-    def problem(self) -> str | None:
-        """What breaks the incremental mode's promise, as a sentence with its remedy."""
-        if self.mode != "incremental" or not self.uncaptured:
-            return None
-        return (
-            f"changes written straight into {', '.join(self.uncaptured)} are not captured: "
-            "run analytics-refreshd migrate --incremental"
-        )
+    def problems(self) -> tuple[str, ...]:
+        """What breaks the incremental mode's promise, a sentence with its remedy each."""
+        if self.mode != "incremental":
+            return ()
+        found = []
+        if self.uncaptured:
+            found.append(
+                f"changes written straight into {', '.join(self.uncaptured)} are not captured: "
+                "run analytics-refreshd migrate --incremental"
+            )
+        if self.verified_ok is False:
+            found.append(
+                f"the last verification found {self.verified_differences or 0:,} rows that differ from the plain views:"
+                " run analytics-refreshd migrate --verify --rebuild"
+            )
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

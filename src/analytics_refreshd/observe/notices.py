@@ -39,12 +39,7 @@ def _incremental(state: ServiceState) -> list[Notice]:
     delta = state.delta
     if delta is None or delta.mode == "plain":
         return []
-    found = []
-    if delta.problem is not None:
-        found.append(Notice("bad", f"Incremental mode: {delta.problem}."))
-    if delta.verified_ok is False:
-        text = f"The last verification found {delta.verified_differences or 0:,} rows that differ from the plain views"
-        found.append(Notice("bad", f"{text}: run analytics-refreshd migrate --verify --rebuild."))
+    found = [Notice("bad", f"Incremental mode: {text}.") for text in delta.problems]
     if delta.rebuild_reason is not None:
         found.append(Notice("warn", f"The next refresh rebuilds the rollups: {delta.rebuild_reason}."))
     return found
