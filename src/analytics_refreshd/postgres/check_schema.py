@@ -111,7 +111,7 @@ def _incremental(connection: BoundedConnection, role: str) -> Iterator[Finding]:
         yield error(
             "incremental",
             f"the last verification found {found.verified_differences} differing rows",
-            "keep what `analytics-refreshd migrate --verify` prints, then `analytics-refreshd migrate --verify --rebuild`",
+            "keep what `migrate --verify` prints, then `analytics-refreshd migrate --verify --rebuild`",
         )
     if found.rebuild_reason:
         yield warning("incremental", f"the next refresh rebuilds the rollups: {printable(found.rebuild_reason)}")
