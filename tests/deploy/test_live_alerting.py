@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from analytics_refreshd.postgres import incremental
+from analytics_refreshd.postgres.incremental_verify import verify
 from tests.benchmarks.data import add_rows
 from tests.deploy.live import Prometheus, Webhook, monitoring
 from tests.deploy.test_dashboard import expressions as panel_expressions
@@ -63,6 +64,8 @@ def filled_dsn(dsn: str) -> str:
         incremental.install(connection, "public")
         now = datetime.now(UTC)
         add_rows(connection, 1, 500, since=now - timedelta(hours=20), span=timedelta(hours=20), triggers=100)
+        connection.execute("select refresh_action_analytics()")
+        assert verify(connection).ok
     return dsn
 
 
