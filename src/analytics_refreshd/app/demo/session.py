@@ -74,8 +74,8 @@ def run(options: Options, reporter: Reporter) -> int:
     """
     forget_surroundings(os.environ)
     log = read_log(options.log_file) if options.log_file else None
-    port = _http_port(options.http_port)
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, _held_port(options.http_port) as held:
+        port: int = held.getsockname()[1]
         server = Server(options.data, note=reporter.note)
         live: Live | None = None
         try:
@@ -93,6 +93,7 @@ def run(options: Options, reporter: Reporter) -> int:
                     live = Live(server.dsn, make_world(_SEED), _SEED)
                     live.start()
                 reporter.say(_where_to_look(server, options, port))
+                held.close()
                 return daemon.serve(configuration, cycles=options.cycles, before_exit=server.stop)
         except KeyboardInterrupt:
             return 0
@@ -166,16 +167,20 @@ def _where_to_look(server: Server, options: Options, port: int) -> str:
     )
 
 
-def _http_port(wanted: int | None) -> int:
-    """The port asked for, or the usual one, or where that is taken any free one."""
+def _held_port(wanted: int | None) -> socket.socket:
+    """A socket on the port asked for, or the usual one, or where that is taken any free one.
+
+    It listens, so that a second demo does not choose the same port while this one still loads.
+    """
     for port in (DEFAULT_HTTP_PORT, 0) if wanted is None else (wanted,):
-        with socket.socket() as probe:
-            # As the HTTP server does: a connection that ended a moment ago does not hold the port.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-            free: int = probe.getsockname()[1]
-            return free
+        holder = socket.socket()
+        # As the HTTP server does: a connection that ended a moment ago does not hold the port.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((_HOST, port))
+            holder.listen()
+        except OSError:
+            holder.close()
+            continue
+        return holder
     raise DemoError(f"Port {wanted} on {_HOST} is taken: choose another with --port, or leave it out")
