@@ -237,6 +237,11 @@ class RefreshCycle:
                 raise DatabaseFault(
                     "this replica no longer leads", error_class=ErrorClass.CANCELLED, reason=Reason.NOT_LEADER
                 )
+            if self._stop.is_set():
+                # it woke a retry from its sleep
+                raise DatabaseFault(
+                    "the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED
+                )
             attempts += 1
             watch = self._new_watch()
 
