@@ -22,6 +22,9 @@ from tests.support.faults import (
 
 pytestmark = pytest.mark.fault
 
+LATER = {"alerts__failed_after_runs": 100}
+"""Only what alerts at once does so during a test."""
+
 
 def ok(line: dict[str, Any]) -> bool:
     return bool(line["outcome"] == "ok")
@@ -62,7 +65,7 @@ def test_A20_disk_full_in_tablespace(fragile: Fragile, small_disk: Path) -> None
             " select i::text, 'j', 'rest', 'failed', (select string_agg(md5(i || '-' || j), '')"
             " from generate_series(1, 50) j) from generate_series(1, 10000) i"
         )
-        with Daemon(fragile.dsn, **SLOT) as daemon:
+        with Daemon(fragile.dsn, **SLOT, **LATER) as daemon:
             line = daemon.wait_for("refresh.finished")
             failed = result_of(line, "recent_failures")
             assert (failed["sqlstate"], failed["reason"], line["attempts"]) == ("53100", "disk_full", 1)
@@ -83,7 +86,7 @@ def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None
     name = sql.Identifier(connection.info.dbname)
     for setting in ("temp_file_limit = '64kB'", "work_mem = '64kB'"):
         connection.execute(sql.SQL("alter database {} set " + setting).format(name))
-    with Daemon(dsn, **FAST | {"schedule__interval": "3s"}) as daemon:
+    with Daemon(dsn, **FAST | {"schedule__interval": "8s"}, **LATER) as daemon:
         line = daemon.wait_for("refresh.finished")
         failed = [part for part in line["views"] if not part["success"]]
         assert failed
@@ -98,4 +101,25 @@ def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None
                 " and application_name like '%/refresh'"
             )
         daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsDatabaseDiskFull")
+        assert daemon.stop() == 0
+
+
+def test_A21_no_temporary_space_for_the_call_itself(dsn: str, connection: Connection) -> None:
+    """Where the call as a whole runs out of space nothing is refreshed, and that too is one attempt and critical."""
+    connection.execute("drop function refresh_action_analytics()")
+    connection.execute(
+        "create function refresh_action_analytics() returns table (view_name text, refresh_duration_ms integer,"
+        " rows_refreshed bigint, success boolean, error_message text) language plpgsql as $f$ begin"
+        " perform md5(i::text) from generate_series(1, 20000) i order by 1; end $f$"
+    )
+    name = sql.Identifier(connection.info.dbname)
+    for setting in ("temp_file_limit = '64kB'", "work_mem = '64kB'"):
+        connection.execute(sql.SQL("alter database {} set " + setting).format(name))
+    with Daemon(dsn, **SLOT, **LATER) as daemon:
+        line = daemon.wait_for("refresh.finished")
+        found = (line["outcome"], line["sqlstate"], line["reason"], line["attempts"])
+        assert found == ("failed", "53400", "disk_full", 1)
+        assert not any(part["success"] for part in line["views"])
+        assert fired(daemon, "AnalyticsDatabaseDiskFull")["severity"] == "critical"
+        assert daemon.events("refresh.retry") == []
         assert daemon.stop() == 0

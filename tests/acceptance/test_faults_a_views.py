@@ -23,7 +23,10 @@ from tests.support.installs import stretch
 
 pytestmark = pytest.mark.fault
 
-CANARY = "canary.7f3a@person.example"
+# no pattern of a secret or an address covers its first half, which nothing but leaving the row out keeps
+CANARY = "canary-7f3a/canary.7f3a@person.example"
+PATIENT = FAST | {"alerts__failed_after_runs": 100}
+"""Only what waiting cannot mend alerts."""
 
 
 def ok(line: dict[str, Any]) -> bool:
@@ -94,7 +97,7 @@ def test_A10_every_row_failed(dsn: str, connection: Connection) -> None:
                 sql.SQL(", ").join(sql.Identifier("public", view) for view in VIEWS), sql.Identifier(role)
             )
         )
-        with Daemon(as_role(dsn, role), **FAST) as daemon:
+        with Daemon(as_role(dsn, role), **PATIENT) as daemon:
             line = daemon.wait_for("refresh.finished")
             assert line["outcome"] == "failed"
             assert {(view["success"], view["sqlstate"]) for view in line["views"]} == {(False, "42501")}
@@ -106,8 +109,8 @@ def test_A10_every_row_failed(dsn: str, connection: Connection) -> None:
 
 @pytest.mark.parametrize("view", [VIEWS[0], VIEWS[3]])
 def test_A11_one_view_dropped(dsn: str, connection: Connection, view: str) -> None:
-    """A dropped view fails by 42P01 and alerts, the others refresh, nothing retries, and its series stay."""
-    with Daemon(dsn, **FAST) as daemon:
+    """A dropped view fails by 42P01 and alerts at once, the others refresh, nothing retries, and its series stay."""
+    with Daemon(dsn, **PATIENT) as daemon:
         daemon.wait_for("refresh.finished", ok)
         connection.execute(sql.SQL("drop materialized view {}").format(sql.Identifier(view)))
         line = daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "partial")
@@ -129,7 +132,7 @@ def test_A12_unique_index(dsn: str, connection: Connection, index: str) -> None:
         connection.execute("create unique index on recent_failures (id) where id > ''")
     # a refresh without CONCURRENTLY, which locks out readers, gives the view new storage
     storage = value(connection, "select pg_relation_filenode('recent_failures')")
-    with Daemon(dsn, **FAST) as daemon:
+    with Daemon(dsn, **PATIENT) as daemon:
         line = daemon.wait_for("refresh.finished")
         failed = result_of(line, "recent_failures")
         assert (failed["sqlstate"], failed["reason"], line["attempts"]) == ("55000", "no_unique_index", 1)
@@ -150,7 +153,7 @@ def test_A13_duplicate_rows_do_not_leak(dsn: str, connection: Connection) -> Non
     ):
         connection.execute(statement)
     connection.execute("insert into doubled select %s from generate_series(1, 2)", (CANARY,))
-    with Daemon(dsn, **FAST, log__level="debug") as daemon:
+    with Daemon(dsn, **PATIENT, log__level="debug") as daemon:
         line = daemon.wait_for("refresh.finished")
         failed = result_of(line, "recent_failures")
         assert (failed["sqlstate"], failed["reason"], line["attempts"]) == ("21000", "duplicate_rows", 1)
@@ -213,7 +216,7 @@ def test_A16_strangers_and_negative_durations(dsn: str, connection: Connection) 
     connection.execute(
         "create function refresh_action_analytics() returns table (view_name text, refresh_duration_ms integer,"
         " rows_refreshed bigint, success boolean, error_message text) language sql as $$"
-        " select v, -5, 1::bigint, true, null::text from unnest(array['action_metrics_hourly',"
+        " select v, -5000, 1::bigint, true, null::text from unnest(array['action_metrics_hourly',"
         " 'trigger_performance_summary', 'recent_failures', 'action_type_distribution']) v union all"
         " select 'stranger_' || md5(random()::text), 1, 1::bigint, true, null::text from generate_series(1, 500) $$"
     )
@@ -227,6 +230,9 @@ def test_A16_strangers_and_negative_durations(dsn: str, connection: Connection) 
         assert "stranger_" not in page
         assert all((daemon.metric("analytics_refresh_duration_seconds", view=view) or 0) >= 0 for view in VIEWS)
         assert daemon.stop() == 0
+    stored = "select count(*), count(coalesce(reported_seconds, duration_seconds)) from analytics_refresh.view_results"
+    count, figures = connection.execute(stored).fetchone() or (0, 0)
+    assert (count > 0, figures) == (True, 0)
 
 
 @pytest.mark.parametrize("right", ["execute", "usage", "maintain"])
@@ -238,12 +244,14 @@ def test_A17_permission_lost(dsn: str, connection: Connection, right: str) -> No
         "maintain": "maintain on public.recent_failures",
     }
     denied = {"execute": "function", "usage": "schema", "maintain": "materialized view"}
-    with least_role(connection) as role, Daemon(as_role(dsn, role), **FAST) as daemon:
+    # a slot with room for another attempt; and only what waiting cannot mend alerts before so many failed runs
+    settings = FAST | {"schedule__interval": "5s", "alerts__failed_after_runs": 100}
+    with least_role(connection) as role, Daemon(as_role(dsn, role), **settings) as daemon:
         name = sql.Identifier(role)
         daemon.wait_for("refresh.finished", ok)
         connection.execute(sql.SQL("revoke {} from {}").format(sql.SQL(what[right]), name))
-        line = daemon.wait_for("refresh.finished", lambda line: not ok(line))
-        assert (line["reason"], line["sqlstate"], line["attempts"]) == ("permission", "42501", 1)
+        line = daemon.wait_for("refresh.finished", lambda line: line["sqlstate"] == "42501")
+        assert (line["reason"], line["attempts"]) == ("permission", 1)
         alert = fired(daemon, "AnalyticsRefreshFailed", "recent_failures")
         assert f"permission denied for {denied[right]}" in alert["description"]
         users = connection.execute(

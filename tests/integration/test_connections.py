@@ -5,6 +5,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,22 @@ def test_the_session_is_as_it_must_be(dsn: str) -> None:
 @pytest.mark.fault
 def test_H14_a_hostile_search_path_of_the_role(dsn: str, connection: psycopg.Connection[Any]) -> None:
     """What the role or the database set for search_path and time zone does not count."""
-    connection.execute("create schema hostile")
+    connection.execute(
+        "create schema hostile; create table hostile.abused (by text);"
+        " create function hostile.set_config(text, text, boolean) returns text language sql as"
+        " $$ insert into hostile.abused values ($1) returning $2 $$;"
+        " create function hostile.current_setting(text) returns text language sql as"
+        " $$ insert into hostile.abused values ($1) returning $1 $$"
+    )
     with session(dsn) as shared:
         database = shared.run(lambda opened: opened.execute("select current_database()").fetchone())
         assert database is not None
-        for setting in ("search_path = hostile, public", "timezone = 'Asia/Kolkata'", "statement_timeout = '1h'"):
+        for setting in ("search_path = hostile, pg_catalog", "timezone = 'Asia/Kolkata'", "statement_timeout = '1h'"):
             connection.execute(f"alter database {database[0]} set {setting}")
     with connector(dsn).connect("status", Profile()) as opened:
         assert opened.execute("show search_path").fetchone() == ("pg_catalog, pg_temp",)
         assert opened.execute("show timezone").fetchone() == ("UTC",)
+    assert connection.execute("select by from hostile.abused").fetchall() == []
 
 
 @pytest.mark.parametrize(
@@ -269,9 +277,12 @@ def test_A22_too_many_connections(strict_server: Server) -> None:
 @pytest.mark.fault
 def test_B05_a_connect_that_hangs(dsn: str) -> None:
     """A server that accepts and never speaks is given up at the limit; the late connection is not kept."""
-    with Proxy(address(dsn)) as proxy:
+    with Proxy(address(dsn)) as proxy, ThreadPoolExecutor(1) as thread:
         proxy.freeze()
-        fault = refused(connector(through(dsn, proxy.port), connect_timeout_seconds=2))
+        try:
+            fault = thread.submit(refused, connector(through(dsn, proxy.port), connect_timeout_seconds=2)).result(20)
+        finally:
+            proxy.thaw()
         assert "imeout" in fault.message or "within" in fault.message
 
 

@@ -174,7 +174,7 @@ def test_D06_abandoned_rows_are_closed(dsn: str, history: PostgresHistory, conne
 def test_A23_history_not_writable(dsn: str, breakage: str, mending: str | None) -> None:
     """A history that is locked or half gone fails within its time limit, and works again when it is back."""
     with session(dsn) as shared, psycopg.connect(dsn) as other:
-        history = PostgresHistory(shared, seconds=0.5)
+        history = PostgresHistory(shared, seconds=2.0)
         history.begin(running())
         other.execute(breakage)  # type: ignore[arg-type]
         if mending:

@@ -95,10 +95,10 @@ def test_A25_status_function_slow(dsn: str, connection: Connection, monkeypatch:
     """A status function that does not answer costs its time limit and no more: our own records are still read."""
     connection.execute("select * from refresh_action_analytics()")
     _replace_status(connection, "perform pg_sleep(60); return;")
-    monkeypatch.setattr(status_module, "_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(status_module, "_TIMEOUT_SECONDS", 2.0)
     with status_reader(dsn) as reader:
         found = reader.read()
-    assert found.problem == "get_analytics_refresh_status() did not answer within 0.5 s"
+    assert found.problem == "get_analytics_refresh_status() did not answer within 2 s"
     assert all(view.recorded_at is not None for view in found.views)
 
 
