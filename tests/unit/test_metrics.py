@@ -100,6 +100,7 @@ def test_every_name_of_the_design_is_there() -> None:
         "analytics_history_write_failures_total",
         "analytics_history_pending",
         "analytics_clock_steps_total",
+        "analytics_clock_skew_total",
         "analytics_config_last_reload_success",
         "analytics_build_info",
         "analytics_paused",
@@ -124,6 +125,7 @@ def test_known_series_exist_from_the_first_scrape() -> None:
     assert found.value("analytics_config_last_reload_success") == 1
     assert found.value("analytics_run_retries_total") == 0
     assert found.value("analytics_clock_steps_total") == 0
+    assert found.value("analytics_clock_skew_total") == 0
 
 
 @pytest.mark.fault
@@ -214,6 +216,7 @@ def test_each_counting_method_moves_its_own_series() -> None:
     metrics.cycle_finished(1.5)
     metrics.reconnected()
     metrics.clock_stepped()
+    metrics.clock_skewed()
     metrics.history_write_failed()
     metrics.delivered("ops")
     metrics.delivery_failed("ops")
@@ -231,6 +234,7 @@ def test_each_counting_method_moves_its_own_series() -> None:
         ("analytics_cycle_duration_seconds_sum",): 1.5,
         ("analytics_database_reconnects_total",): 1,
         ("analytics_clock_steps_total",): 1,
+        ("analytics_clock_skew_total",): 1,
         ("analytics_history_write_failures_total",): 1,
         ("analytics_alert_deliveries_total", ("receiver", "ops")): 1,
         ("analytics_alert_delivery_failures_total", ("receiver", "ops")): 1,

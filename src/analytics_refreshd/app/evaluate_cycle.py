@@ -12,7 +12,7 @@ from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, ste
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import DatabaseStatus, Delta, Limits, Role
-from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier, StatusReader
+from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Metrics, Notifier, StatusReader
 from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
 
@@ -38,6 +38,7 @@ class EvaluateCycle:
         memory: Memory,
         health: DatabaseHealth,
         log: EventLog,
+        metrics: Metrics,
         clock: Clock,
         retention: timedelta,
     ) -> None:
@@ -49,6 +50,7 @@ class EvaluateCycle:
         self._memory = memory
         self._health = health
         self._log = log
+        self._metrics = metrics
         self._clock = clock
         self._retention = retention
         self._turn = threading.Lock()
@@ -128,6 +130,9 @@ class EvaluateCycle:
             if own is not None and (item.recorded_at is None or own > item.recorded_at):
                 item = replace(item, recorded_at=own)
             ages[item.view] = age_of(item, status.server_now)
+        # of the database's own evidence: what this process noted is dated by reckoning
+        if any(age_of(item, status.server_now).skewed for item in status.views):
+            self._metrics.clock_skewed()
         self._memory.update(status=status, ages=ages, evaluated_monotonic=read_monotonic)
 
     def _read_runs(self) -> None:

@@ -188,6 +188,7 @@ class Service:
             memory=self.memory,
             health=self.database,
             log=self.log,
+            metrics=self.metrics,
             clock=self.clock,
             retention=config.history.retention,
         )

@@ -308,6 +308,9 @@ class Metrics(Protocol):
     def clock_stepped(self) -> None:
         """Count a clock step."""
 
+    def clock_skewed(self) -> None:
+        """Count an evaluation that met a time in the future."""
+
     def history_write_failed(self) -> None:
         """Count a failed history write."""
 

@@ -146,6 +146,12 @@ METRICS = (
     Described("analytics_history_pending", "gauge", (), "Runs that wait in memory to be written to history."),
     Described("analytics_clock_steps_total", "counter", (), "Jumps of the wall clock against the monotonic one."),
     Described(
+        "analytics_clock_skew_total",
+        "counter",
+        (),
+        "Evaluations that met a refresh dated in the future, by the database server's clock.",
+    ),
+    Described(
         "analytics_config_last_reload_success",
         "gauge",
         (),

@@ -105,6 +105,7 @@ class PrometheusMetrics:
         self._reconnects = self._counter("analytics_database_reconnects_total")
         self._history_failures = self._counter("analytics_history_write_failures_total")
         self._clock_steps = self._counter("analytics_clock_steps_total")
+        self._clock_skew = self._counter("analytics_clock_skew_total")
         self._guards = self._counter("analytics_guard_trips_total")
         self._reload = self._gauge("analytics_config_last_reload_success")
         self._build = self._gauge("analytics_build_info")
@@ -114,6 +115,7 @@ class PrometheusMetrics:
             self._reconnects,
             self._history_failures,
             self._clock_steps,
+            self._clock_skew,
         ):
             metric.labels(self._database)
         for outcome in Outcome:
@@ -189,6 +191,10 @@ class PrometheusMetrics:
     def clock_stepped(self) -> None:
         """Count a clock step."""
         self._clock_steps.labels(self._database).inc()
+
+    def clock_skewed(self) -> None:
+        """Count an evaluation that met a time in the future."""
+        self._clock_skew.labels(self._database).inc()
 
     def history_write_failed(self) -> None:
         """Count a failed history write."""
