@@ -26,7 +26,8 @@ def ok(line: dict[str, Any]) -> bool:
 def refused(dsn: str, *, config: Path | None = None, **settings: object) -> str:
     """What `run` says before it ends with 78."""
     words = ["--config", str(config), "run"] if config else ["run"]
-    done = command(dsn, *words, **settings)
+    # what is not refused runs until it is killed
+    done = command(dsn, *words, timeout=30.0, **settings)
     assert done.returncode == 78, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

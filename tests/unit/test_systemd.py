@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_D10_notify_socket_abstract() -> None:
     name = f"refreshd-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{name}")
+        listener.settimeout(10)
         SystemdNotifier({"NOTIFY_SOCKET": f"@{name}"}).status("here")
         assert received(listener) == ["STATUS=here"]
 
@@ -81,8 +83,15 @@ def test_D10_notify_socket_gone(path: str) -> None:
 def test_D10_notify_socket_full(supervisor: socket.socket) -> None:
     """A supervisor that stopped reading does not block the daemon."""
     notifier = SystemdNotifier({"NOTIFY_SOCKET": supervisor.getsockname()})
-    for _ in range(2000):
-        notifier.status("x" * 400)
+
+    def fill() -> None:
+        for _ in range(2000):
+            notifier.status("x" * 400)
+
+    filling = threading.Thread(target=fill, daemon=True)
+    filling.start()
+    filling.join(30)
+    assert not filling.is_alive()
     assert notifier.failures > 0
 
 
