@@ -95,7 +95,7 @@ def test_F11_a_real_alertmanager_receives_groups_keeps_and_resolves(alertmanager
     """Two stale views are one message; they outlive their own end times while they fire; one resolution ends both."""
     clock, counts = SystemClock(), Counts()
     settings = DeliverySettings(
-        "shop", "one", evaluate_every_seconds=0.2, resend_seconds=0.5, page_url="http://shop.example.com:9720/"
+        "shop", "one", evaluate_every_seconds=0.2, resend_seconds=1.0, page_url="http://shop.example.com:9720/"
     )
     delivery = Delivery(
         [ReceiverSettings("am", "alertmanager", url=alertmanager)],
@@ -137,8 +137,8 @@ def test_F11_a_real_alertmanager_receives_groups_keeps_and_resolves(alertmanager
             "description": "x",
             "runbook": "deploy/runbooks/AnalyticsViewStale.md",
         }
-        # Each post's end lies two seconds ahead: after six, only the repeated posts can have kept the alerts.
-        evaluate_until(lambda: (clock.now() - began).total_seconds() > 6.0, *records)
+        # Each post's end lies four seconds ahead: after nine, only the repeated posts can have kept the alerts.
+        evaluate_until(lambda: (clock.now() - began).total_seconds() > 9.0, *records)
         assert len(known(alertmanager)) == 2
         assert messages(pager) == [("firing", views)]
 

@@ -21,6 +21,7 @@ from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits, Outcome, Reason
 from analytics_refreshd.core.rules import conditions
 from analytics_refreshd.notify.delivery import Delivery
+from analytics_refreshd.notify.lane import Lane
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.alert_state import PostgresDeliveryStore
 from tests.support.adapters import session
@@ -49,14 +50,20 @@ class Daemon:
         self.delivery.alerts(records, inhibited=inhibited)
 
     def settle(self) -> None:
-        """Wait until everything handed over was planned and everything planned was sent or given up."""
-        eventually(lambda: all(self._idle(desk) for desk in self.delivery._desks))
+        """Wait until everything handed over was planned, and everything planned was sent or given up and logged."""
+        eventually(lambda: all(self._planned(desk) for desk in self.delivery._desks))
+        lanes = [*(desk.lane for desk in self.delivery._desks), *self.delivery._hearts]
+        eventually(lambda: all(self._idle(lane) for lane in lanes))
 
     @staticmethod
-    def _idle(desk: object) -> bool:
-        lane = desk.lane  # type: ignore[attr-defined]
-        with desk._lock, lane._lock:  # type: ignore[attr-defined]
-            return desk._snapshot is None and not lane._queue and lane._current is None  # type: ignore[attr-defined]
+    def _planned(desk: object) -> bool:
+        with desk._lock:  # type: ignore[attr-defined]
+            return desk._snapshot is None  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _idle(lane: Lane) -> bool:
+        with lane._lock:
+            return not lane._queue and lane._current is None
 
 
 @contextmanager
@@ -104,7 +111,8 @@ def test_F01_a_receiver_that_answers_5xx_is_tried_again_until_it_accepts(status:
     """Two failures, then success: one message in the end, the same key and start each time, one success counted."""
     with receiver(status, status, 200) as server, daemon(webhook(server.url)) as tested:
         tested.evaluate(alert())
-        eventually(lambda: tested.counts.good == {"hook": 1})
+        tested.settle()
+        assert tested.counts.good == {"hook": 1}
         bodies = [{**got.json, "sent_at": None} for got in server.got]
         assert len(bodies) == 3
         assert bodies[0] == bodies[1] == bodies[2]
@@ -116,12 +124,16 @@ def test_F01_a_receiver_that_stays_broken_gets_the_alert_when_it_is_back() -> No
     """All tries fail: counted and logged, held back for a while, and delivered by a later evaluation."""
     with receiver(500) as server, daemon(webhook(server.url)) as tested:
         tested.evaluate(alert())
-        eventually(lambda: tested.counts.bad == {"hook": 1})
+        tested.settle()
+        assert tested.counts.bad == {"hook": 1}
         assert len(server.got) == QUICK.tries
         tested.evaluate(alert(), after=1.0)
+        tested.settle()
+        assert len(server.got) == QUICK.tries
         server.answer(200)
         tested.evaluate(alert(), after=30.0)
-        eventually(lambda: tested.counts.good == {"hook": 1})
+        tested.settle()
+        assert tested.counts.good == {"hook": 1}
         assert len(server.got) == QUICK.tries + 1
         (failure,) = tested.log.of(Event.ALERT_DELIVERY_FAILED)
         assert (failure["receiver"], failure["error"], failure["tries"]) == ("hook", "HTTP 500", QUICK.tries)
@@ -129,13 +141,23 @@ def test_F01_a_receiver_that_stays_broken_gets_the_alert_when_it_is_back() -> No
 
 def test_F01_handing_alerts_over_never_waits_for_a_receiver() -> None:
     """With a receiver that never answers, a thousand evaluations and pings return while the first waits."""
-    with raw_server(hang) as (url, connections), daemon(webhook(url), heartbeat(url)) as tested:
+
+    def hand_over(delivery: Delivery) -> None:
         for _ in range(1000):
-            tested.delivery.alerts([alert()], inhibited=[])
-            tested.delivery.cycle("start", None)
-        eventually(lambda: len(connections) == 2)
-        assert tested.counts.good == {}
-        tested.delivery.stop(0.1)
+            delivery.alerts([alert()], inhibited=[])
+            delivery.cycle("start", None)
+
+    with (
+        raw_server(hang) as (url, connections),
+        daemon(webhook(url, deadline_seconds=600.0), heartbeat(url, deadline_seconds=600.0)) as tested,
+    ):
+        caller = threading.Thread(target=hand_over, args=(tested.delivery,), daemon=True)
+        caller.start()
+        try:
+            eventually(lambda: len(connections) == 2 and not caller.is_alive())
+            assert tested.counts.good == {}
+        finally:
+            tested.delivery.stop(0.1)
 
 
 def hang(accepted: socket, over: threading.Event) -> None:
@@ -161,7 +183,8 @@ def test_F02_a_receiver_that_hangs_or_drips_is_left_at_the_total_deadline(
         daemon(webhook(url, deadline_seconds=0.3), settings=settings) as tested,
     ):
         tested.evaluate(alert())
-        eventually(lambda: tested.counts.bad == {"hook": 1})
+        tested.settle()
+        assert tested.counts.bad == {"hook": 1}
         assert len(connections) == 2
         assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"] == "no answer within 0.3 s"
         eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "receiver-deadline"])
@@ -173,7 +196,7 @@ def test_F02_a_stop_does_not_wait_for_a_receiver_that_hangs() -> None:
         tested.evaluate(alert())
         eventually(lambda: len(connections) == 1)
         tested.delivery.stop(0.0)
-        assert not [thread for thread in threading.enumerate() if thread.name == "deliver-hook"]
+        eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "deliver-hook"])
 
 
 @pytest.mark.parametrize(
@@ -209,7 +232,11 @@ def test_F04_a_refusal_is_not_tried_again(status: int) -> None:
     ):
         for _ in range(20):
             tested.evaluate(alert())
-        eventually(lambda: tested.counts.bad == {"bad": 1} and tested.counts.good == {"good": 1})
+        tested.settle()
+        for _ in range(3):
+            tested.evaluate(alert())
+            tested.settle()
+        assert (tested.counts.bad, tested.counts.good) == ({"bad": 1}, {"good": 1})
         assert len(refusing.got) == len(good.got) == 1
         (failure,) = tested.log.of(Event.ALERT_DELIVERY_FAILED)
         assert failure["error"] == f"HTTP {status}"
@@ -224,7 +251,8 @@ def test_F05_a_redirect_is_not_followed(status: int, tmp_path: object) -> None:
     with receiver() as elsewhere, receiver(Answer(status, {"Location": f"{elsewhere.url}/x"})) as server:
         with daemon(webhook(server.url, bearer_token_file=token)) as tested:
             tested.evaluate(alert())
-            eventually(lambda: tested.counts.bad == {"hook": 1})
+            tested.settle()
+            assert tested.counts.bad == {"hook": 1}
             assert server.got[0].headers["Authorization"] == "Bearer CANARY-token"
             assert elsewhere.got == []
             assert "redirects are not followed" in str(tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"])
@@ -242,7 +270,7 @@ def test_F06_a_restart_while_an_alert_fires_tells_nobody_twice_and_resolves() ->
             for _ in range(3):
                 second.evaluate(alert())
             second.evaluate(resolved(alert(), clock.now()))
-            eventually(lambda: second.counts.good == {"hook": 1})
+            second.settle()
         assert told(server) == [("firing", "v"), ("resolved", "v")]
         assert server.got[0].json["key"] == server.got[1].json["key"]
 
@@ -264,14 +292,17 @@ def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliver
             daemon(webhook(server.url), store=store, clock=clock) as other,
         ):
             one.evaluate(alert("a"))
+            one.settle()
             eventually(lambda: len(store.load()) == 1)
             other.evaluate(alert("a"), alert("b"))
+            other.settle()
             eventually(lambda: len(store.load()) == 2)
             clock.pass_by(60.0)
             one.evaluate(alert("a"), alert("b"))
+            one.settle()
             one.evaluate(resolved(alert("a"), clock.now()), alert("b"))
-            eventually(lambda: len(server.got) == 3)
-            eventually(lambda: len(store.load()) == 3)
+            one.settle()
+            assert len(store.load()) == 3
         assert told(server) == [("firing", "a"), ("firing", "b"), ("resolved", "a")]
 
 
@@ -281,10 +312,10 @@ def test_F07_an_alert_that_ended_under_a_new_leader_is_resolved() -> None:
         store = Store()
         with daemon(webhook(server.url), store=store) as old:
             old.evaluate(alert())
-            eventually(lambda: len(store.records) == 1)
+            old.settle()
         with daemon(webhook(server.url), store=store) as new:
             new.evaluate(alert(state=AlertState.RESOLVED), alert("never-told", AlertState.RESOLVED))
-            eventually(lambda: len(server.got) == 2)
+            new.settle()
         assert told(server) == [("firing", "v"), ("resolved", "v")]
 
 
@@ -313,7 +344,7 @@ def test_F09_an_absent_database_is_one_message() -> None:
     with receiver() as server, daemon(webhook(server.url), settings=settings) as tested:
         stale = alert("a")
         tested.evaluate(stale)
-        eventually(lambda: len(server.got) == 1)
+        tested.settle()
         tested.store.away = True
         records: dict[tuple[Alert, str], AlertRecord] = {(stale.alert, stale.view): stale}
         away_since = tested.clock.now()
@@ -336,12 +367,12 @@ def test_F09_an_absent_database_is_one_message() -> None:
             rest = [item for item in records.values() if item.alert is not Alert.DATABASE_UNAVAILABLE]
             away = any(item.state is AlertState.FIRING for item in cause)
             tested.evaluate(*cause, *([] if away else rest), inhibited=rest if away else [], after=0.0)
-        eventually(lambda: len(server.got) == 2)
+            tested.settle()
         assert [got.json["alert"] for got in server.got] == ["AnalyticsViewStale", "AnalyticsDatabaseUnavailable"]
         tested.store.away = False
         tested.evaluate(resolved(stale, tested.clock.now()))
-        eventually(lambda: len(server.got) == 3)
-        assert told(server)[-1] == ("resolved", "a")
+        tested.settle()
+        assert told(server)[2:] == [("resolved", "a")]
 
 
 def manager(url: str) -> ReceiverSettings:
@@ -367,7 +398,8 @@ def test_F11_an_alertmanager_is_told_again_long_before_it_would_forget() -> None
         assert ends[-1] - tested.clock.now() >= timedelta(seconds=3 * 60)
         over = tested.clock.now()
         tested.evaluate(resolved(alert(), over))
-        eventually(lambda: len(server.got) == 6)
+        tested.settle()
+        assert len(server.got) == 6
         assert moment(server.got[-1].json[0]["endsAt"]) == over
         assert len(tested.log.of(Event.ALERT_DELIVERED)) == 2
 
@@ -376,7 +408,7 @@ def test_F11_what_is_held_back_does_not_expire_as_resolved() -> None:
     """An alert that an absent database holds back goes on being posted, if it was told; one never told is not."""
     with receiver() as server, daemon(manager(server.url)) as tested:
         tested.evaluate(alert("told"))
-        eventually(lambda: tested.counts.good == {"am": 1})
+        tested.settle()
         cause = alert("", alert=Alert.DATABASE_UNAVAILABLE, severity=Severity.CRITICAL)
         for _ in range(4):
             tested.evaluate(cause, inhibited=[alert("told"), alert("never")])
@@ -393,11 +425,13 @@ def test_F11_a_receiver_that_fails_is_posted_to_again_soon() -> None:
     with receiver(503) as server, daemon(manager(server.url), settings=replace(QUICK, tries=1)) as tested:
         for number in range(1, 9):
             tested.evaluate(alert())
-            eventually(lambda wanted=number: tested.counts.bad == {"am": wanted})
+            tested.settle()
+            assert tested.counts.bad == {"am": number}
         assert len(tested.log.of(Event.ALERT_DELIVERY_FAILED)) == 4
         server.answer(200)
         tested.evaluate(alert())
-        eventually(lambda: tested.counts.good == {"am": 1})
+        tested.settle()
+        assert tested.counts.good == {"am": 1}
 
 
 def test_F12_a_text_of_5_megabytes_is_cut_and_cleaned() -> None:
@@ -405,7 +439,8 @@ def test_F12_a_text_of_5_megabytes_is_cut_and_cleaned() -> None:
     nasty = "x\n\x1b[31m <!channel> <script> @here `rm` [click](http://evil) \u202e" + "ä" * 5_000_000
     with receiver() as hook, receiver() as am, daemon(webhook(hook.url), manager(am.url)) as tested:
         tested.evaluate(alert(summary=nasty, description=nasty))
-        eventually(lambda: tested.counts.good == {"hook": 1, "am": 1})
+        tested.settle()
+        assert tested.counts.good == {"hook": 1, "am": 1}
         for fields in (hook.got[0].json, am.got[0].json[0]["annotations"]):
             for name, most in (("summary", 300), ("description", 1024)):
                 text = fields[name]
@@ -420,7 +455,8 @@ def test_F13_a_broken_receiver_does_not_stop_the_other() -> None:
     """One receiver hangs, the other has every alert; the other's queue is bounded, and its losses are counted."""
     settings = replace(QUICK, queue_length=5, tries=1)
     with raw_server(hang) as (url, connections), receiver() as good:
-        with daemon(webhook(url, "bad"), webhook(good.url, "good"), settings=settings) as tested:
+        hanging = webhook(url, "bad", deadline_seconds=600.0)
+        with daemon(hanging, webhook(good.url, "good"), settings=settings) as tested:
             tested.evaluate(alert("v0"))
             eventually(lambda: len(connections) == 1 and len(good.got) == 1)
             for number in range(1, 13):
@@ -432,8 +468,8 @@ def test_F13_a_broken_receiver_does_not_stop_the_other() -> None:
             tested.delivery.stop(0.0)
 
 
-def heartbeat(url: str, name: str = "dead-man") -> ReceiverSettings:
-    return ReceiverSettings(name, "heartbeat", url=url)
+def heartbeat(url: str, name: str = "dead-man", **changes: object) -> ReceiverSettings:
+    return ReceiverSettings(name, "heartbeat", url=url, **changes)  # type: ignore[arg-type]
 
 
 def test_F10_a_dead_man_service_hears_every_cycle() -> None:
@@ -450,8 +486,7 @@ def test_F10_a_dead_man_service_hears_every_cycle() -> None:
         ]
         for phase, subject in calls:
             tested.delivery.cycle(phase, subject)  # type: ignore[arg-type]
-            eventually(lambda: not tested.delivery._hearts[0]._queue)
-        eventually(lambda: len(server.got) == 4)
+            tested.settle()
         paths = [got.path for got in server.got]
         assert paths == [f"/ping/CANARY{tail}?a=b" for tail in ("/start", "", "/fail", "/fail")]
         facts: Mapping[str, object] = server.got[1].json
@@ -479,17 +514,19 @@ def test_F13_a_mistake_in_planning_costs_one_evaluation_and_not_the_thread() -> 
     store.away = True
     with receiver() as server, daemon(webhook(server.url), store=store) as tested:
         tested.evaluate(alert())
-        eventually(lambda: tested.counts.bad == {"hook": 1})
+        eventually(lambda: tested.log.of(Event.ALERT_DELIVERY_FAILED))
+        assert tested.counts.bad == {"hook": 1}
         assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"] == "internal error: ZeroDivisionError"
         store.away = False
         tested.evaluate(alert())
-        eventually(lambda: len(server.got) == 1)
+        tested.settle()
+        assert len(server.got) == 1
 
 
 def test_H17_an_address_in_an_error_message_is_never_called() -> None:
     """Receivers come from the configuration alone: a URL in an alert's text is text."""
     with receiver() as elsewhere, receiver() as server, daemon(webhook(server.url)) as tested:
         tested.evaluate(alert(description=f"could not fetch {elsewhere.url}/x", summary=elsewhere.url))
-        eventually(lambda: tested.counts.good == {"hook": 1})
-        assert elsewhere.url in server.got[0].json["description"]
+        tested.settle()
         assert elsewhere.got == []
+        assert elsewhere.url in server.got[0].json["description"]

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import VIEWS, Role
 from analytics_refreshd.core.ports import ServiceState
@@ -193,7 +194,7 @@ def test_G02_slow_clients_do_not_stop_a_scrape() -> None:
                 response, text = running.ask("/metrics")
                 assert response.status == 200
                 assert "analytics_leader" in text
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads
 
 
 @pytest.mark.fault
@@ -249,8 +250,9 @@ def test_G04_an_exception_behind_a_path_is_a_500_without_detail(
 
 @pytest.mark.fault
 def test_H15_http_exposure() -> None:
-    """Unless told otherwise only this machine is served."""
+    """Unless told otherwise only this machine is served, by the server and by the configuration."""
     assert HttpSettings().host == "127.0.0.1"
+    assert Config().http.host == "127.0.0.1"
 
 
 @pytest.mark.fault
