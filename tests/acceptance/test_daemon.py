@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.adapters import holding_refresh
 from tests.support.daemon import Daemon, command
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server
@@ -246,13 +247,14 @@ def test_pause_suspends_and_always_ends(dsn: str, connection: Connection) -> Non
     """A pause skips slots with its reason, shows in status and metric, and ends by itself."""
     with Daemon(dsn, **FAST, schedule__splay="0s") as daemon:
         daemon.wait_for("refresh.finished")
-        assert command(dsn, "pause", "--for", "5s", "--reason", "nightly load", **FAST).returncode == 0
+        assert command(dsn, "pause", "--for", "1h", "--reason", "nightly load", **FAST).returncode == 0
         assert daemon.wait_for("refresh.paused")["reason_text"] == "nightly load"
         assert daemon.wait_for("refresh.skipped")["reason"] == "paused"
         assert daemon.metric("analytics_paused") == 1
         shown = command(dsn, "status", "--format", "json", **FAST)
         assert json.loads(shown.stdout)["pause"]["reason"] == "nightly load"
         before = len(daemon.events("refresh.finished"))
+        connection.execute("update analytics_refresh.pauses set ends_at = now()")  # its hour has passed
         daemon.wait_for("refresh.resumed")
         daemon.wait_for("refresh.finished", count=before + 1)
         assert daemon.stop() == 0
@@ -269,18 +271,17 @@ def test_a_timeout_rolls_back_every_view(dsn: str, stretchable: Connection) -> N
         assert daemon.stop() == 0
 
 
-def test_a_slot_behind_another_refresh_is_skipped_and_recorded(
-    dsn: str, aged: Connection, stretchable: Connection
-) -> None:
+def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: Connection) -> None:
     """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history."""
-    stretch(stretchable, "recent_failures", 5)
-    with Daemon(dsn, schedule__interval="5m", alerts__stale_for="0s") as daemon:
-        eventually(lambda: refreshing(stretchable))
+    settings = {"schedule__interval": "5m", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
+    with holding_refresh(dsn, VIEWS[2]) as holder, Daemon(dsn, **settings) as daemon:
+        eventually(lambda: refreshing(aged))
         done = command(dsn, "refresh", "--format", "json")
         assert (done.returncode, json.loads(done.stdout)["reason"]) == (0, "overlap")
+        holder.rollback()
         daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
         assert daemon.stop() == 0
-    assert value(stretchable, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
+    assert value(aged, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
 
 
 @pytest.mark.fault
