@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -119,20 +119,35 @@ def _kill_sibling(connection: Connection) -> None:
         os.kill(sibling.info.backend_pid, signal.SIGKILL)
 
 
-def test_A05_postmaster_killed_under_a_busy_backend(fragile: Fragile) -> None:
+_UNTIL_GO = "while (select s.size from pg_stat_file('go', true) s) is null loop end loop"
+_BUSY_REFRESHING = (
+    "create or replace function public.held(held_view text) returns boolean language plpgsql volatile as $f$ begin"
+    f" if held_view = 'action_type_distribution' then {_UNTIL_GO}; end if; return true; end $f$"
+)
+_BUSY_COMMITTING = (
+    "create function public.busy() returns trigger language plpgsql as $f$ begin"
+    f" {_UNTIL_GO}; return null; end $f$;"
+    " create constraint trigger busy after insert or update on analytics_refresh.last_refresh"
+    " deferrable initially deferred for each row execute function public.busy()"
+)
+
+
+@pytest.mark.parametrize(
+    ("busy", "statement"),
+    [(_BUSY_REFRESHING, "%refresh_action_analytics%"), (_BUSY_COMMITTING, "commit")],
+    ids=["refreshing", "committing"],
+)
+def test_A05_postmaster_killed_under_a_busy_backend(fragile: Fragile, busy: LiteralString, statement: str) -> None:
     """What a backend without its postmaster says is not believed: no success is recorded, no view counts as fresh."""
     with fragile.connect() as connection:
-        connection.execute(
-            "create or replace function public.held(held_view text) returns boolean language plpgsql volatile as $f$"
-            " declare ends timestamptz; begin select clock_timestamp() + seconds * interval '1 second' into ends"
-            " from public.stretch s where s.view_name = held_view;"
-            " while clock_timestamp() < ends loop end loop; return true; end $f$"
-        )
-        stretch(connection, "action_type_distribution", 3)
+        connection.execute(busy)
     with Daemon(fragile.dsn, **FAST | {"schedule__interval": "10s"}) as daemon:
         with fragile.connect() as connection:
-            eventually(lambda: refreshes_under_way(connection))
+            eventually(lambda: refreshes_under_way(connection, statement))
         fragile.server.signal(signal.SIGKILL)
+        # the other sessions end with the postmaster; this one has its work to end, and says so
+        daemon.wait_for("leader.lost")
+        (fragile.server.data / "go").touch()
         daemon.wait_for("database.lost")
         line = daemon.wait_for("refresh.finished", within=40)
         assert line["outcome"] in ("unknown", "failed")

@@ -47,13 +47,14 @@ def sleeper(connection: Connection) -> int | None:
     return int(found) if found is not None else None
 
 
-def refreshes_under_way(connection: Connection) -> int:
-    """How many backends of this database work on a refresh at this moment."""
+def refreshes_under_way(connection: Connection, statement: str = "%refresh_action_analytics%") -> int:
+    """How many backends of this database work on a refresh at this moment, or on another `statement` (a pattern)."""
     return int(
         value(
             connection,
             "select count(*) from pg_stat_activity where datname = current_database() and state = 'active'"
-            " and pid <> pg_backend_pid() and query ilike '%refresh_action_analytics%'",
+            " and pid <> pg_backend_pid() and query ilike %s",
+            statement,
         )
     )
 

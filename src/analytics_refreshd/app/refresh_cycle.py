@@ -273,7 +273,7 @@ class RefreshCycle:
         self._notices = {}
         try:
             reply = retrying(once)
-            self._believe()
+            self._believe(run.origin)
         except DatabaseFault as fault:
             self._health.failed(fault)
             total = self._clock.monotonic() - began_monotonic
@@ -331,10 +331,12 @@ class RefreshCycle:
         if self._cancelled():
             raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
 
-    def _believe(self) -> None:
+    def _believe(self, origin: Origin) -> None:
         """Ask again where other sessions of ours were lost meanwhile: a backend may outlive its postmaster, and what
         it says to have committed is true only if the server still serves. Raises DatabaseFault: nobody knows."""
-        if not self._health.down and not self._lost_leadership.is_set():
+        # the role is the first to go; a command leads nothing
+        leads = origin is Origin.COMMAND or self._memory.facts().leadership.leads(self._clock.monotonic())
+        if leads and not self._health.down and not self._lost_leadership.is_set():
             return
         try:
             self._status.pause()
