@@ -95,9 +95,9 @@ def test_C07_scheduler_thread_dies(dsn: str) -> None:
     """
     with Daemon(dsn, broken=broken, **CALM) as daemon:
         daemon.until(lambda: daemon.get("/livez")[0] == 200)
-        daemon.until(lambda: daemon.get("/livez")[0] == 503, within=15)
-        assert any("MemoryError" in line for line in daemon.raw), "it must die first"
-        assert "scheduler" in daemon.get("/livez")[1]
+        daemon.until(lambda: any("MemoryError" in line for line in daemon.raw))
+        said = eventually(lambda: (answer := daemon.get("/livez"))[0] == 503 and answer[1], within=15)
+        assert "scheduler" in said
         stopping = daemon.wait_for("daemon.stopping", within=20)
         assert "scheduler" in stopping["reason"]
         assert daemon.process.wait(15) == 70
@@ -195,10 +195,16 @@ def test_C10_executor_starved(dsn: str, stretched: Connection) -> None:
         def evaluated() -> float:
             return float(json.loads(daemon.get("/status.json")[1])["evaluated_seconds_ago"])
 
+        last = 0.0
+
+        def set_back() -> bool:
+            nonlocal last
+            before, last = last, evaluated()
+            return last < before
+
         # it grows until an evaluation sets it back, three times over
         for _ in range(3):
-            daemon.until(lambda: evaluated() > 0.4)
-            daemon.until(lambda: evaluated() < 0.3, within=10)
+            daemon.until(set_back)
         beats = daemon.raw.count("beat")
         daemon.until(lambda: daemon.raw.count("beat") >= beats + 3)
         assert sleeper(stretched)
@@ -213,7 +219,7 @@ def test_C11_thundering_herd(dsn: str, stretched: Connection) -> None:
         replicas = [stack.enter_context(Daemon(dsn, **CALM, service__replica=f"r{number}")) for number in range(3)]
         for replica in replicas:
             replica.until(lambda replica=replica: replica.get("/readyz")[0] == 200)  # type: ignore[misc]
-        eventually(lambda: any(len(replica.events("refresh.finished")) >= 3 for replica in replicas))
+        eventually(lambda: any(len(replica.events("refresh.finished")) >= 3 for replica in replicas), within=40)
         assert sorted(replica.metric("analytics_leader") or 0 for replica in replicas) == [0, 0, 1]
         assert sorted(len(replica.events("refresh.finished")) for replica in replicas)[:2] == [0, 0]
         assert [replica.stop() for replica in replicas] == [0, 0, 0]

@@ -45,7 +45,7 @@ def silent(fragile: Fragile) -> Iterator[None]:
 def test_D01_sigterm_while_idle(dsn: str, connection: Connection, tmp_path: Path) -> None:
     """An idle leader that is told to stop says so, gives the lock back and ends at once, not at the next slot."""
     with Supervisor(tmp_path) as supervisor:
-        with Daemon(dsn, schedule__interval="5m", extra=supervisor.environment) as daemon:
+        with Daemon(dsn, schedule__interval="1d", extra=supervisor.environment) as daemon:
             daemon.wait_for("leader.acquired")
             daemon.until(lambda: daemon.metric("analytics_view_age_minutes", view="recent_failures") is not None)
             assert daemon.stop(within=10) == 0

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.support.daemon import Daemon, command
+from tests.support.faults import age_views, refreshes_under_way, sleeper
 from tests.support.installs import make_stretchable, stretch
 from tests.support.waiting import eventually
 
@@ -104,6 +105,51 @@ def test_D14_losing_the_lock_cancels_the_refresh(dsn: str, connection: Connectio
         one.wait_for("leader.acquired", count=2)
         one.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
         assert one.stop() == 0
+
+
+def test_D14_the_fence_keeps_the_next_leader_out(dsn: str, connection: Connection) -> None:
+    """A refresh that no cancel reaches after its replica lost the lock is waited for: never do two refresh at once."""
+    make_stretchable(connection)
+    age_views(connection)
+    stretch(connection, "recent_failures", 60)
+    deaf = """
+        import threading
+        from analytics_refreshd.postgres.elector import PostgresLeader
+        from analytics_refreshd.postgres.refresh import PostgresRefresher
+        acquire, calls = PostgresLeader.acquire, []
+        def once(self):
+            calls.append(1)
+            if len(calls) > 1:
+                threading.Event().wait()
+            return acquire(self)
+        PostgresLeader.acquire = once
+        PostgresRefresher.cancel = lambda self: None
+    """
+    most = 0
+    with Daemon(dsn, broken=deaf, schedule__interval="5m", service__replica="one") as one:
+        busy = eventually(lambda: sleeper(connection))
+        stretch(connection, "recent_failures")
+        with Daemon(dsn, **FAST, service__replica="two") as two:
+            eventually(lambda: two.get("/readyz")[0] == 200)
+            connection.execute(
+                "select pg_terminate_backend(l.pid) from pg_locks l where l.locktype = 'advisory' and l.classid = 2583"
+                " and l.objid = 1 and l.granted"
+                " and l.database = (select oid from pg_database where datname = current_database())"
+            )
+
+            def tried() -> object:
+                nonlocal most
+                most = max(most, refreshes_under_way(connection))
+                return two.events("refresh.finished")
+
+            one.wait_for("leader.lost")
+            two.until(tried)
+            assert {line["reason"] for line in two.events("refresh.finished")} == {"overlap"}
+            assert sleeper(connection) == busy
+            assert most == 1
+            connection.execute("select pg_cancel_backend(%s)", (busy,))
+            two.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+            assert two.stop() == 0
 
 
 def test_F07_a_new_leader_adopts_what_fires(dsn: str, connection: Connection) -> None:
