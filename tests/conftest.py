@@ -57,8 +57,8 @@ def create_application(dsn: str, schema: str = "public") -> None:
 
 
 @pytest.fixture(scope="session")
-def databases(admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
-    """`databases(template=None)` creates a database and returns its URL; all are dropped at the end."""
+def databases(request: pytest.FixtureRequest, admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
+    """`databases(template=None)` creates a database and returns its URL; all are gone at the end."""
     created: list[str] = []
 
     def create(template: str | None = None) -> str:
@@ -70,6 +70,8 @@ def databases(admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
         return _with_database(admin_dsn, name)
 
     yield create
+    if not request.config.getoption("--dsn"):
+        return  # they go with the embedded server's folder
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         for name in created:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))

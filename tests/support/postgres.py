@@ -1,5 +1,6 @@
 """A PostgreSQL server of a test's own, with the means to stop, break and restart it."""
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -7,7 +8,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -20,10 +22,22 @@ def _server_user() -> str | None:
     """PostgreSQL refuses to run as root: name the user to run it as, creating it where needed."""
     if os.geteuid() != 0:
         return None
-    with suppress(KeyError):
+    with _alone():
+        with suppress(KeyError):
+            return pwd.getpwnam(_SYSTEM_USER).pw_name
+        subprocess.run(["useradd", "-s", "/bin/bash", _SYSTEM_USER], check=False, capture_output=True)
         return pwd.getpwnam(_SYSTEM_USER).pw_name
-    subprocess.run(["useradd", "-s", "/bin/bash", _SYSTEM_USER], check=False, capture_output=True)
-    return pwd.getpwnam(_SYSTEM_USER).pw_name
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One test process at a time: two that add the user at once both succeed, and the later changes its number."""
+    handle = os.open(POSTGRES_BIN_PATH, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _let_traverse(path: Path) -> None:
