@@ -67,18 +67,27 @@ def test_D03_sigterm_while_the_server_is_silent(fragile: Fragile) -> None:
             forced = daemon.events("shutdown.forced")[0]
             assert "refresh" in forced["still_running"] or "cancel.timeout" in forced["still_running"]
             assert daemon.events("daemon.stopped")[0]["exit_code"] == 0
+            # one line for the run that was given up, and none for what it met after the scheduler's end
+            assert [line["outcome"] for line in daemon.events("refresh.finished")] == ["cancelled"]
+            assert daemon.events("library.message") == []
 
 
 def test_D04_sigterm_during_backoff(dsn: str, stretched: Connection) -> None:
     """A retry that waits for its turn is woken by the stop, and begins no other attempt."""
     stretch(stretched, "recent_failures", 20)
-    with Terminator(dsn), Daemon(dsn, **SLOT) as daemon:
-        # the second wait is two to four seconds long
-        retry = daemon.wait_for("refresh.retry", lambda line: line["attempt"] == 2)
-        assert daemon.stop(within=10) == 0
-        assert daemon.events("daemon.stopped")[0]["seconds"] < retry["wait_seconds"]
-        line = daemon.events("refresh.finished")[-1]
-        assert (line["outcome"], line["reason"], line["attempts"]) == ("cancelled", "shutdown", 2)
+    # longer than a stop waits for a run
+    broken = """
+        from analytics_refreshd.app import refresh_cycle
+        assert refresh_cycle.backoff_seconds
+        refresh_cycle.backoff_seconds = lambda *_, **__: 12.0
+    """
+    with Terminator(dsn), Daemon(dsn, broken=broken, **SLOT) as daemon:
+        assert daemon.wait_for("refresh.retry")["wait_seconds"] == 12.0
+        assert daemon.stop() == 0
+        (line,) = daemon.events("refresh.finished")
+        assert (line["outcome"], line["reason"], line["attempts"]) == ("cancelled", "shutdown", 1)
+        assert daemon.events("shutdown.forced") == []
+        assert daemon.events("daemon.stopped")[0]["seconds"] < 6
 
 
 def test_D05_second_sigterm(fragile: Fragile) -> None:

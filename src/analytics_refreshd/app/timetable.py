@@ -148,7 +148,8 @@ class Timetable:
     def _finished(self, run: Run) -> None:
         """A finished run moves the ages at once, and the probes follow it; neither may delay the next refresh."""
         now = self._service.clock.now()
-        self.scheduler.modify_job("evaluate", next_run_time=now)
+        with suppress(JobLookupError):  # gone where a stop did not wait for this run
+            self.scheduler.modify_job("evaluate", next_run_time=now)
         if run.outcome in (Outcome.OK, Outcome.PARTIAL) and self._service.prober.endpoints:
             self.scheduler.add_job(
                 self._service.prober.run, id="probe", executor="bookkeeping", next_run_time=now, replace_existing=True
