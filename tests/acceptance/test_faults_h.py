@@ -21,6 +21,8 @@ from tests.support.postgres import free_port
 pytestmark = pytest.mark.fault
 CANARY = "CANARY-7f3a"
 PERSON = "jane.doe@example.org"
+# no pattern finds it: what carries it must be left out as a whole
+NAME = "Jane Roe"
 PATHS = ("/metrics", "/status.json", "/", "/livez", "/readyz", "/leader")
 
 
@@ -97,8 +99,8 @@ def test_H03_secret_on_the_command_line(words: list[str]) -> None:
     "body",
     [
         f"perform '{PERSON}'::integer;",
-        f"raise exception 'refused' using detail = 'Key (mail)=({PERSON})', hint = 'ask {PERSON}';",
-        f"execute 'select 1/0 -- {PERSON}';",
+        f"raise exception 'refused' using detail = 'Key (mail, name)=({PERSON}, {NAME})', hint = 'ask {NAME}';",
+        f"execute 'select 1/0 -- {PERSON} {NAME}';",
         f"raise exception 'no account for {PERSON}';",
     ],
     ids=["bad cast", "detail and hint", "context", "message"],
@@ -112,7 +114,7 @@ def test_H04_personal_data_in_error_text(dsn: str, stretched: Connection, body: 
         daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsRefreshFailed")
         everything = shown(daemon) + stored(stretched)
         assert PERSON not in everything
-        assert "jane" not in everything
+        assert "jane" not in everything.lower()
         assert line["views"][0]["sqlstate"] in everything
         assert daemon.stop() == 0
 
