@@ -43,9 +43,9 @@ def test_A08_statement_timeout_in_view_3(dsn: str, stretched: Connection) -> Non
     stretch(stretched, VIEWS[2], 5)
     # the slot has room for another attempt
     settings = FAST | {
-        "schedule__interval": "6s",
+        "schedule__interval": "8s",
         "refresh__lock_timeout": "200ms",
-        "refresh__statement_timeout": "1s",
+        "refresh__statement_timeout": "2s",
         "alerts__failed_after_runs": 1,
     }
     with Daemon(dsn, **settings) as daemon:
@@ -54,7 +54,7 @@ def test_A08_statement_timeout_in_view_3(dsn: str, stretched: Connection) -> Non
         assert line["attempts"] == 1
         assert [view["reason"] for view in line["views"]] == ["rolled_back"] * 4
         assert not any(view["success"] for view in line["views"])
-        assert line["duration_seconds"] >= 1
+        assert line["duration_seconds"] >= 2
         assert value(stretched, "select count(*) from action_metrics_hourly") == 0
         stretch(stretched, VIEWS[2])
         alert = fired(daemon, "AnalyticsRefreshFailed", VIEWS[0])
@@ -233,6 +233,26 @@ def test_A16_strangers_and_negative_durations(dsn: str, connection: Connection) 
     stored = "select count(*), count(coalesce(reported_seconds, duration_seconds)) from analytics_refresh.view_results"
     count, figures = connection.execute(stored).fetchone() or (0, 0)
     assert (count > 0, figures) == (True, 0)
+
+
+@pytest.mark.parametrize("rows", ["nothing", "no word on success"])
+def test_A16_no_usable_rows(dsn: str, connection: Connection, rows: str) -> None:
+    """A call that returns no row, or does not say that it succeeded, is a failed run and breaks the contract."""
+    connection.execute("drop function refresh_action_analytics()")
+    connection.execute(
+        sql.SQL(
+            "create function refresh_action_analytics() returns table (view_name text, refresh_duration_ms integer,"
+            " rows_refreshed bigint, success boolean, error_message text) language sql as $$"
+            " select v, null::integer, null::bigint, null::boolean, null::text"
+            " from unnest(array[{views}]) v where {returned} $$"
+        ).format(views=sql.SQL(", ").join(VIEWS), returned=sql.Literal(rows != "nothing"))
+    )
+    with Daemon(dsn, **FAST) as daemon:
+        line = daemon.wait_for("refresh.finished")
+        assert (line["outcome"], [view["success"] for view in line["views"]]) == ("failed", [False] * 4)
+        assert "no usable row" in fired(daemon, "AnalyticsContractBroken")["description"]
+        assert daemon.metric("analytics_refresh_duration_seconds", view=VIEWS[0]) is None
+        assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("right", ["execute", "usage", "maintain"])

@@ -12,7 +12,7 @@ from psycopg import sql
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
-from analytics_refreshd.postgres.refresh import PostgresRefresher
+from analytics_refreshd.postgres.refresh import PostgresRefresher, RefreshSettings
 from tests.support.adapters import Running, address, holding_refresh, refresher, sleeping, through
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server, free_port
@@ -207,6 +207,7 @@ def test_A08_statement_timeout_in_one_view(dsn: str, connection: Connection) -> 
         fault = fault_of(refresh)
         assert connection.execute("select count(*) from action_metrics_hourly").fetchone() == (0,)
         stretch(connection, VIEWS[2], 0)
+        refresh.settings = RefreshSettings()
         assert len(run(refresh).reports) == 4
     assert (fault.error_class, fault.reason, fault.sqlstate) == (ErrorClass.CANCELLED, Reason.TIMEOUT, "57014")
 
@@ -258,8 +259,11 @@ def test_A11_one_view_dropped(dsn: str, connection: Connection, isolation: str) 
 def test_A12_unique_index_missing(dsn: str, connection: Connection) -> None:
     """A view without its unique index is a permanent failure that says so; nothing blocks readers instead."""
     connection.execute("drop index idx_recent_failures_unique")
+    # a refresh without CONCURRENTLY, which locks out readers, gives the view new storage
+    storage = connection.execute("select pg_relation_filenode('recent_failures')").fetchone()
     with refresher(dsn) as refresh:
         report = by_view(run(refresh))["recent_failures"]
+    assert connection.execute("select pg_relation_filenode('recent_failures')").fetchone() == storage
     assert (report.success, report.sqlstate, report.reason) == (False, "55000", Reason.NO_UNIQUE_INDEX)
     assert report.error is not None
     assert "concurrently" in report.error
