@@ -81,10 +81,13 @@ def test_B01_half_open_connection(dsn: str, stretched: Connection) -> None:
 
 
 def test_B02_keepalives_off_with_user_timeout() -> None:
-    """A URL that turns keepalives off is refused at the start: tcp_user_timeout would silently be off too."""
-    done = command("postgresql://u@127.0.0.1:1/x?keepalives=0&tcp_user_timeout=1000", "run")
+    """A URL that turns keepalives off is refused at the start, with whatever else is wrong: tcp_user_timeout would
+    silently be off too."""
+    url = "postgresql://u@127.0.0.1:1/x?keepalives=0&tcp_user_timeout=1000"
+    done = command(url, "run", schedule__splay="1h")
     assert done.returncode == 78
     assert "keepalives=0" in done.stderr
+    assert "schedule.splay" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -211,9 +214,12 @@ def test_B10_high_latency(dsn: str, stretched: Connection) -> None:
 
 def test_B11_transaction_pooler(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Behind a pooler in transaction mode nobody leads: the daemon stays up, unready, and says what to change."""
-    with pooler(dsn, tmp_path_factory.mktemp("pgbouncer"), "transaction") as url, Daemon(url, **FAST) as daemon:
+    settings = FAST | {"alerts__no_leader_for": "12s"}
+    with pooler(dsn, tmp_path_factory.mktemp("pgbouncer"), "transaction") as url, Daemon(url, **settings) as daemon:
         alert = fired(daemon, "AnalyticsContractBroken")
         assert "direct connection" in alert["description"]
+        # by then it has tried again, every 5 s, also at moments when it is the pooler's only busy client
+        fired(daemon, "AnalyticsNoLeader", within=60)
         status, why = daemon.get("/readyz")
         assert status == 503
         assert "pooler" in why
