@@ -364,7 +364,9 @@ def test_stop_frees_whoever_connects(dsn: str) -> None:
 def test_settings_that_do_not_last_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When what was set is not what is read back, the connection is refused and the pooler named."""
     real = connections.blocks("connections.sql")
-    elsewhere = {**real, "read_back": real["read_back"].replace("current_setting('TimeZone')", "'Asia/Kolkata'")}
+    asked = "pg_catalog.current_setting('TimeZone')"
+    assert asked in real["read_back"]
+    elsewhere = {**real, "read_back": real["read_back"].replace(asked, "'Asia/Kolkata'")}
     monkeypatch.setattr(connections, "blocks", lambda file: elsewhere)
     with pytest.raises(DatabaseFault, match=r"\(timezone\).*direct connection") as caught:
         connector(dsn).connect("status", Profile())
