@@ -231,6 +231,21 @@ def test_G03_restart_on_one_port(running: Running) -> None:
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("waitress")])
 
 
+def test_closing_wakes_nothing_that_is_closed(running: Running) -> None:
+    """A thread that sees the stop by itself does not close what `close` is about to write to."""
+    serving = running.server._thread
+    assert serving is not None
+
+    class Slow(threading.Event):
+        def set(self) -> None:
+            super().set()
+            serving.join(3)
+
+    running.server._stopping = Slow()
+    running.server.close()
+    eventually(lambda: not serving.is_alive())
+
+
 @pytest.mark.fault
 def test_G04_an_exception_behind_a_path_is_a_500_without_detail(
     running: Running, monkeypatch: pytest.MonkeyPatch

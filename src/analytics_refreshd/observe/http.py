@@ -85,6 +85,8 @@ class HttpServer:
         self._metrics_app = make_wsgi_app(metrics.registry)
         metrics.watch(health)
         self._stopping = threading.Event()
+        self._ending = threading.Lock()
+        self._ended = False
         self._thread: threading.Thread | None = None
         self._server: Any = None
         self._paths: dict[str, Callable[[], Answer]] = {
@@ -122,8 +124,10 @@ class HttpServer:
         """Stop serving, free the port and end the threads; harmless when not started or twice."""
         if self._thread is None:
             return
-        self._stopping.set()
-        self._server.pull_trigger()
+        with self._ending:
+            self._stopping.set()
+            if not self._ended:
+                self._server.pull_trigger()
         self._thread.join(_CLOSE_SECONDS)
         self._thread = None
 
@@ -142,6 +146,9 @@ class HttpServer:
                     next_look = time.monotonic() + 1.0
                     self._shed(server)
         finally:
+            # the trigger's descriptor is closed below, and may be anybody's then
+            with self._ending:
+                self._ended = True
             server.task_dispatcher.shutdown(cancel_pending=True, timeout=_CLOSE_SECONDS / 2)
             wasyncore.close_all(server._map)
 
