@@ -125,6 +125,9 @@ def test_D02_sigterm_during_a_refresh(dsn: str, aged: Connection, stretchable: C
         assert daemon.stop(within=10) == 0
         line = daemon.events("refresh.finished")[-1]
         assert (line["outcome"], line["reason"]) == ("cancelled", "shutdown")
+        # by a cancel that the server took, not by leaving the connection
+        assert line["sqlstate"] == "57014"
+        assert daemon.events("shutdown.forced") == []
         assert daemon.events("alert.firing") == []
         assert daemon.events("daemon.stopped")
     eventually(lambda: not refreshing(stretchable), within=5)
