@@ -38,7 +38,7 @@ class Identity:
 
 
 @dataclass(slots=True)
-class _Facts:
+class Facts:
     """Everything that changes. Guarded by `Memory`'s lock."""
 
     views: tuple[str, ...]
@@ -81,7 +81,7 @@ class Memory:
         self.identity = identity
         self._clock = clock
         self._lock = threading.Lock()
-        self._facts = _Facts(tuple(views), limits, isolation)
+        self._facts = Facts(tuple(views), limits, isolation)
         self._runs: dict[UUID, Run] = {}
         self._alerts: dict[tuple[Alert, str], AlertRecord] = {}
         self._own_success: dict[str, datetime] = {}
@@ -92,7 +92,7 @@ class Memory:
             for name, value in changes.items():
                 setattr(self._facts, name, value)
 
-    def facts(self) -> _Facts:
+    def facts(self) -> Facts:
         """A copy of the facts as they are now."""
         with self._lock:
             return replace(self._facts)
@@ -209,7 +209,7 @@ class Memory:
         )
 
     @staticmethod
-    def _view(view: str, facts: _Facts, runs: Sequence[Run], monotonic: float) -> ViewState:
+    def _view(view: str, facts: Facts, runs: Sequence[Run], monotonic: float) -> ViewState:
         age = (facts.ages or {}).get(view)
         seconds = None
         if age is not None and age.seconds is not None and facts.evaluated_monotonic is not None:

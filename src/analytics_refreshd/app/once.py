@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from analytics_refreshd.app.attempts import Watching
 from analytics_refreshd.app.election import LockWatch
-from analytics_refreshd.app.refresh_cycle import Watching
 from analytics_refreshd.app.wiring import Service, connection_settings
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerting import AlertRecord, AlertState
@@ -59,7 +59,7 @@ def refresh_once(config: Config) -> Run:
     service = Service(config, warnings=[])
     service.log.set_level("warning")
     watcher = _Watcher(service.leader)
-    service.cycle.watching = Watching(watcher.begin, watcher.end)
+    service.attempts.watching = Watching(watcher.begin, watcher.end)
     before = {
         number: signal.signal(number, lambda *_: threading.Thread(target=service.cycle.stop, daemon=True).start())
         for number in _STOPPING

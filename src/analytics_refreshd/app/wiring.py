@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 
 from analytics_refreshd import __version__
+from analytics_refreshd.app.alerts import Alerts
+from analytics_refreshd.app.attempts import Attempts, CycleSettings, Watching
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import Election
@@ -11,7 +13,8 @@ from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.probing import Prober, queries_to_probe
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.app.refresh_cycle import CycleSettings, RefreshCycle, Watching
+from analytics_refreshd.app.refresh_cycle import RefreshCycle
+from analytics_refreshd.app.reporter import Reporter
 from analytics_refreshd.app.vitals import Vitals
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.model import Run
@@ -165,26 +168,47 @@ class Service:
             on_fault=self.database.failed,
             on_answer=self.database.answered,
         )
-        self.cycle = RefreshCycle(
+        reporter = Reporter(self.log, self.metrics, self.database)
+        self.attempts = Attempts(
             cycle_settings(config),
             refresher=self.refresher,
-            recorder=self.recorder,
             status=self.status,
             memory=self.memory,
             health=self.database,
             log=self.log,
             metrics=self.metrics,
-            notifier=self.notifier,
+            reporter=reporter,
             clock=self.clock,
             watching=Watching(self.election.watch, self.election.unwatch),
+        )
+        self.cycle = RefreshCycle(
+            attempts=self.attempts,
+            recorder=self.recorder,
+            status=self.status,
+            memory=self.memory,
+            health=self.database,
+            log=self.log,
+            reporter=reporter,
+            metrics=self.metrics,
+            notifier=self.notifier,
+            clock=self.clock,
             after_run=lambda run: self.on_finished(run),
+        )
+        self.alerts = Alerts(
+            store=PostgresAlertStore(self.session),
+            history=self.history,
+            notifier=self.notifier,
+            recorder=self.recorder,
+            memory=self.memory,
+            health=self.database,
+            log=self.log,
+            clock=self.clock,
         )
         self.evaluate = EvaluateCycle(
             status=self.status,
             history=self.history,
             recorder=self.recorder,
-            store=PostgresAlertStore(self.session),
-            notifier=self.notifier,
+            alerts=self.alerts,
             memory=self.memory,
             health=self.database,
             log=self.log,
@@ -207,7 +231,7 @@ class Service:
         fixed = ("service", "database", "receivers", "http", "history", "queries")
         needs_restart = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
         self.refresher.settings = refresh_settings(config)
-        self.cycle.settings = cycle_settings(config)
+        self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
         self.log.set_level(config.log.level)
         self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(config.receivers))
@@ -229,8 +253,8 @@ class Service:
             self.http.close()
 
     def _acquired(self) -> None:
-        self.evaluate.forget_adoption()
+        self.alerts.forget_adoption()
         self.on_leading()
 
     def _lost(self) -> None:
-        self.cycle.abandon()
+        self.attempts.abandon()

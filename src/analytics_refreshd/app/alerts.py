@@ -1,0 +1,227 @@
+"""What fires: judged by pure rules, stored first, then logged and handed to the notifier while this replica leads."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from analytics_refreshd.app.database_health import DatabaseHealth
+from analytics_refreshd.app.memory import Facts, Memory
+from analytics_refreshd.app.recorder import Recorder
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, step
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Limits
+from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier
+from analytics_refreshd.core.rules import Situation, conditions
+from analytics_refreshd.core.staleness import Age, Verdict, verdict
+
+_RESOLVED_KEPT = timedelta(minutes=15)
+STATUS_MISSES_TOLERATED = 2
+"""How often in a row the status function may fail before that is a problem, and its last sizes are forgotten."""
+
+AlertKey = tuple[Alert, str]
+
+
+class Alerts:
+    """The alerts of one database. Not safe for two threads at once: the evaluation calls it in turn."""
+
+    def __init__(
+        self,
+        *,
+        store: AlertStore,
+        history: History,
+        notifier: Notifier,
+        recorder: Recorder,
+        memory: Memory,
+        health: DatabaseHealth,
+        log: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._history = history
+        self._notifier = notifier
+        self._recorder = recorder
+        self._memory = memory
+        self._health = health
+        self._log = log
+        self._clock = clock
+        self._adopted = False
+        self._unsaved: dict[AlertKey, AlertRecord | None] = {}
+        self._stale: frozenset[str] = frozenset()
+
+    def forget_adoption(self) -> None:
+        """Read the alert records anew: another replica may have changed them while this one did not lead."""
+        self._adopted = False
+
+    def adopt(self) -> None:
+        """Take over the alerts in the database: once as leader, and every time as a standby, which shows them."""
+        if self._adopted and self._memory.leads():
+            return
+        try:
+            records = {(record.alert, record.view): record for record in self._store.load()}
+        except DatabaseFault as fault:
+            if fault.error_class is not ErrorClass.PERMANENT:
+                raise
+            records = self._memory.alerts()  # the table is gone: what this process knows is all there is
+        for key, unsaved in self._unsaved.items():
+            if unsaved is None:
+                records.pop(key, None)
+            else:
+                records[key] = unsaved
+        if records or self._history.available:
+            self._memory.set_alerts(records)
+        self._adopted = self._memory.leads()
+
+    def judge(self, *, status_misses: int) -> None:
+        """Judge every rule on what is known now; `status_misses` is how often the status function failed in a row."""
+        facts = self._memory.facts()
+        now = self._memory.server_now()
+        before = self._memory.alerts()
+        situation = Situation(
+            database=self._memory.identity.database,
+            now=now,
+            views=facts.views,
+            ages=self._current_ages(facts.ages or {}, facts.evaluated_monotonic),
+            runs=[run for run in self._memory.runs() if run.outcome is not None],
+            rates=facts.rates,
+            database_down_since=facts.down_since,
+            database_error=facts.down_error,
+            last_outage=facts.last_outage,
+            history_failing_since=self._recorder.failing_since,
+            history_pending=self._recorder.pending,
+            leaderless_since=facts.leaderless_since,
+            leaderless_reason=facts.leaderless_reason,
+            contract_problems=_problems(facts, status_misses),
+            pause=facts.pause,
+            blocker=facts.progress.blocker if facts.progress else None,
+            firing=frozenset(key for key, record in before.items() if record.state is AlertState.FIRING),
+        )
+        if self._memory.leads() and not self._adopted and not self._health.down:
+            return  # what fires already is not known yet: judging now would raise it a second time
+        after: dict[AlertKey, AlertRecord] = {}
+        news: list[AlertRecord] = []
+        limits = self._patient(facts.limits)
+        for condition in conditions(situation, limits):
+            key = (condition.alert, condition.view)
+            taken = step(before.get(key), condition, now)
+            if taken.record is not None:
+                after[key] = taken.record
+            if taken.became is not None and taken.record is not None:
+                news.append(taken.record)
+        for key, record in before.items():
+            if key not in after and record.view not in ("", *facts.views) and record.state is AlertState.FIRING:
+                # a view that left the configuration resolves what it raised
+                after[key] = replace(record, state=AlertState.RESOLVED, resolved_at=now)
+                news.append(after[key])
+        after = {
+            key: record
+            for key, record in after.items()
+            if record.resolved_at is None or now - record.resolved_at < _RESOLVED_KEPT
+        }
+        self._memory.set_alerts(after)
+        if self._speaks():
+            # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet
+            self._save(before, after)
+            for record in news:
+                self._tell(record)
+            self._deliver(after)
+
+    def _speaks(self) -> bool:
+        """Only the leader logs, stores and delivers; while the database is away, the last leader does."""
+        if self._memory.leads():
+            return True
+        facts = self._memory.facts()
+        return facts.down_since is not None or facts.leaderless_since is not None
+
+    def _patient(self, limits: Limits) -> Limits:
+        """A standby waits twice as long before it cries that the database is away: the last leader goes first."""
+        if self._memory.facts().accountable:
+            return limits
+        return replace(limits, database_unavailable_for_seconds=2 * limits.database_unavailable_for_seconds)
+
+    def _current_ages(self, ages: Mapping[str, Age], evaluated_monotonic: float | None) -> dict[str, Age]:
+        if evaluated_monotonic is None:
+            return dict(ages)
+        passed = self._clock.monotonic() - evaluated_monotonic
+        return {
+            view: replace(age, seconds=age.seconds + passed) if age.seconds is not None else age
+            for view, age in ages.items()
+        }
+
+    def _save(self, before: Mapping[AlertKey, AlertRecord], after: Mapping[AlertKey, AlertRecord]) -> None:
+        self._unsaved |= {key: record for key, record in after.items() if before.get(key) != record}
+        self._unsaved |= {key: None for key in before if key not in after}
+        if not self._unsaved or self._health.down or not self._memory.leads():
+            return
+        changed = [record for record in self._unsaved.values() if record is not None]
+        removed = [before[key] for key, record in self._unsaved.items() if record is None and key in before]
+        try:
+            self._store.save(changed, removed)
+        except DatabaseFault as fault:
+            self._health.failed(fault)
+        else:
+            self._unsaved.clear()
+
+    def _deliver(self, records: Mapping[AlertKey, AlertRecord]) -> None:
+        told = [record for record in records.values() if record.state is not AlertState.PENDING]
+        away = records.get((Alert.DATABASE_UNAVAILABLE, ""))
+        holding = away is not None and away.state is AlertState.FIRING
+        own = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
+        rest = [record for record in told if record.alert is not Alert.DATABASE_UNAVAILABLE]
+        self._notifier.alerts(own if holding else told, inhibited=rest if holding else [])
+        self._memory.update(delivery=self._notifier.status())
+
+    def _tell(self, record: AlertRecord) -> None:
+        event = {
+            AlertState.PENDING: Event.ALERT_PENDING,
+            AlertState.FIRING: Event.ALERT_FIRING,
+            AlertState.RESOLVED: Event.ALERT_RESOLVED,
+        }[record.state]
+        self._log.emit(
+            event,
+            level="warning" if record.state is AlertState.FIRING else "info",
+            alert=record.alert.value,
+            view=record.view or None,
+            severity=record.severity.value,
+            active_at=record.active_at,
+            fired_at=record.fired_at,
+            resolved_at=record.resolved_at,
+            summary=record.summary,
+            description=record.description,
+            run_id=record.run_id,
+        )
+
+    def tell_of_staleness(self) -> None:
+        """Log each view that went stale since the last call."""
+        facts = self._memory.facts()
+        ages = self._current_ages(facts.ages or {}, facts.evaluated_monotonic)
+        limits = facts.limits
+        stale = frozenset(
+            view
+            for view, age in ages.items()
+            if view in limits.max_age_seconds
+            and verdict(age.seconds, limits.max_age_seconds[view], limits.interval_seconds)
+            in (Verdict.STALE, Verdict.UNKNOWN)
+        )
+        if self._speaks():
+            for view in sorted(stale - self._stale):
+                age = ages[view]
+                self._log.emit(
+                    Event.VIEW_STALE,
+                    level="warning",
+                    view=view,
+                    age_seconds=round(age.seconds, 3) if age.seconds is not None else None,
+                    max_age_seconds=limits.max_age_seconds[view],
+                    last_success_at=age.last_success_at,
+                    doubt=age.doubt,
+                )
+        self._stale = stale
+
+
+def _problems(facts: Facts, status_misses: int) -> tuple[str, ...]:
+    found = list(facts.problems)
+    if facts.delta is not None:
+        found.extend(facts.delta.problems)
+    if facts.status is not None and facts.status.problem and status_misses > STATUS_MISSES_TOLERATED:
+        found.append(facts.status.problem)
+    return tuple(found)
