@@ -104,7 +104,7 @@ def test_D12_a_daemon_is_supervised_without_a_restart_storm(unit: str) -> None:
     assert given["Restart"] == ["on-failure"]
     assert given["RestartPreventExitStatus"] == ["78"]
     assert int(given["RestartSec"][0]) >= 5
-    assert (given["StartLimitIntervalSec"], given["StartLimitBurst"]) == (["300"], ["5"])
+    assert (given["StartLimitIntervalSec"], given["StartLimitBurst"]) == (["300"], ["10"])
     assert given["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert given["DynamicUser"] == ["yes"]
 

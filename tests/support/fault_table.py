@@ -157,8 +157,8 @@ A8. It asserts what the daemon must do then, and what it must never do. They run
     python -m pytest -m fault -k A08
 
 What cannot be had on a machine (a mount without root, PgBouncer, a real Alertmanager) is skipped with its reason.
-Each of them was seen to fail: `tests/mutations` lists, for every test, a change of the source that breaks what the row is
-about. This makes those changes one by one, in a copy of the tree, and names each test that did not notice:
+Each of them was seen to fail: `tests/mutations` lists, for every test, a change of the source that breaks what the
+row is about. This makes those changes one by one, in a copy of the tree, and names each test that did not notice:
 
     python -m tests.mutations --section A --jobs 2
 
