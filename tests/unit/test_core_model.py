@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from analytics_refreshd.core import model, ports
-from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Reason
+from analytics_refreshd.core.model import VIEWS, Delta, Limits, Outcome, Reason
 
 
 def test_the_contracts_views_and_outcomes() -> None:
@@ -49,3 +49,14 @@ def test_default_limits_are_the_documents() -> None:
     assert (limits.interval_seconds, limits.slow_seconds) == (300.0, 5.0)
     assert (limits.success_rate_min_percent, limits.latency_p95_max_seconds, limits.min_executions) == (90.0, 1.0, 20)
     assert (limits.slow_after_runs, limits.failed_after_runs, limits.resolve_after_runs) == (2, 2, 2)
+
+
+def test_problems_of_the_incremental_mode() -> None:
+    """What breaks its promise is told with its remedy, and in plain mode nothing is."""
+    assert Delta("plain", uncaptured=("public.x",), verified_ok=False).problems == ()
+    assert Delta("incremental", verified_ok=True).problems == ()
+    captured, differs = Delta(
+        "incremental", uncaptured=("public.x",), verified_ok=False, verified_differences=2
+    ).problems
+    assert captured.endswith("run analytics-refreshd migrate --incremental")
+    assert differs.endswith("run analytics-refreshd migrate --verify --rebuild")
