@@ -99,7 +99,8 @@ def value_on(server: Server, statement: LiteralString) -> Any:
 
 
 def test_A22_too_many_connections(dsn: str, connection: Connection) -> None:
-    """Refused for want of a connection slot it waits and comes back; it never holds more than three, scraped or not."""
+    """Refused for want of a connection slot it waits and comes back; it never holds more than three, scraped or not,
+    and says how many."""
     with least_role(connection) as role, Daemon(as_role(dsn, role), **FAST) as daemon:
         daemon.wait_for("refresh.finished", ok)
         most = 0
@@ -109,10 +110,12 @@ def test_A22_too_many_connections(dsn: str, connection: Connection) -> None:
             most = max(most, our_sessions(connection))
         daemon.wait_for("refresh.finished", count=2)
         assert 1 <= most <= 3
+        assert 1 <= (daemon.metric("analytics_database_connections") or 0) <= 3
         connection.execute(sql.SQL("alter role {} connection limit 0").format(sql.Identifier(role)))
         end_our_sessions(connection)
         daemon.until(lambda: daemon.get("/readyz")[0] == 503)
         daemon.until(lambda: "too many connections" in daemon.get("/readyz")[1])
+        daemon.until(lambda: daemon.metric("analytics_database_connections") == 0)
         assert daemon.get("/livez")[0] == 200
         connection.execute(sql.SQL("alter role {} connection limit -1").format(sql.Identifier(role)))
         daemon.wait_for("database.restored")

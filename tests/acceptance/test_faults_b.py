@@ -80,10 +80,11 @@ def test_B01_half_open_connection(dsn: str, stretched: Connection) -> None:
             assert len(refresh.refresh(uuid4(), lambda pid: None).reports) == 4
 
 
-def test_B02_keepalives_off_with_user_timeout() -> None:
+@pytest.mark.parametrize("zero", ["0", "00"])
+def test_B02_keepalives_off_with_user_timeout(zero: str) -> None:
     """A URL that turns keepalives off is refused at the start, with whatever else is wrong: tcp_user_timeout would
     silently be off too."""
-    url = "postgresql://u@127.0.0.1:1/x?keepalives=0&tcp_user_timeout=1000"
+    url = f"postgresql://u@127.0.0.1:1/x?keepalives={zero}&tcp_user_timeout=1000"
     done = command(url, "run", schedule__splay="1h")
     assert done.returncode == 78
     assert "keepalives=0" in done.stderr

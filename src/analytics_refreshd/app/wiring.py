@@ -131,6 +131,7 @@ class Service:
             endpoints=[query.endpoint for query in probed],
             receivers=tuple(config.receivers),
             log_lines_lost=lambda: self.log.lost,
+            connections=lambda: self.connector.open_connections,
         )
         self.systemd = SystemdNotifier(os.environ)
         self.health = Vitals(self.memory, self.clock)

@@ -202,7 +202,7 @@ def _database_problems(database: Database) -> Iterator[str]:
         yield "database.url has a port that is not a number from 1 to 65535"
     if given.get("sslmode", "prefer") not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
         yield "database.url has an sslmode that does not exist; verify-full is the safe one"
-    if given.get("keepalives") == "0":
+    if given.get("keepalives", "1").strip("+-0 ") == "":  # libpq reads 00 as 0, too
         yield "database.url has keepalives=0, which turns tcp_user_timeout off too: leave it out"
     named = ("host", "hostaddr", "service", "dbname")
     if not any(key in given for key in named) and not any(

@@ -141,6 +141,7 @@ METRICS = (
     ),
     Described("analytics_leader", "gauge", (), "1 on the replica that refreshes, 0 on standbys."),
     Described("analytics_database_up", "gauge", (), "1 while the database answers this replica."),
+    Described("analytics_database_connections", "gauge", (), "Connections that this replica holds to the database."),
     Described("analytics_database_reconnects_total", "counter", (), "Connections to the database made anew."),
     Described("analytics_history_write_failures_total", "counter", (), "Failed writes to history."),
     Described("analytics_history_pending", "gauge", (), "Runs that wait in memory to be written to history."),

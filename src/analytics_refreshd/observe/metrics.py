@@ -38,7 +38,8 @@ class PrometheusMetrics:
     """Implements `core.ports.Metrics` on a registry of its own, which `http` serves.
 
     `views`, `endpoints` (catalogue queries probed) and `receivers` are the configured names: their series exist
-    from the first scrape. `log_lines_lost` is read at scrape. Raises RefreshdError where
+    from the first scrape. `log_lines_lost` and
+    `connections`, those open to the database, are read at scrape. Raises RefreshdError where
     PROMETHEUS_MULTIPROC_DIR is set, since its files would add up the counters of dead processes.
     """
 
@@ -51,6 +52,7 @@ class PrometheusMetrics:
         endpoints: Sequence[str] = (),
         receivers: Sequence[str] = (),
         log_lines_lost: Callable[[], int] = lambda: 0,
+        connections: Callable[[], int] = lambda: 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if any(name.upper() == "PROMETHEUS_MULTIPROC_DIR" and value for name, value in os.environ.items()):
@@ -70,6 +72,7 @@ class PrometheusMetrics:
             views=lambda: self._views,
             last=self._last.get,
             log_lines_lost=log_lines_lost,
+            connections=connections,
             monotonic=monotonic,
         )
         self.registry.register(self._collector)

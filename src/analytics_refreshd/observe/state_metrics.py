@@ -28,6 +28,7 @@ _GAUGES = (
     "analytics_alerts_firing",
     "analytics_leader",
     "analytics_database_up",
+    "analytics_database_connections",
     "analytics_history_pending",
     "analytics_paused",
     "analytics_delta_rows",
@@ -72,6 +73,7 @@ class StateCollector:
         views: Callable[[], tuple[str, ...]],
         last: Callable[[str], ViewResult | None],
         log_lines_lost: Callable[[], int],
+        connections: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
         self.source: StateSource | None = None
@@ -79,6 +81,7 @@ class StateCollector:
         self._views = views
         self._last = last
         self._log_lines_lost = log_lines_lost
+        self._connections = connections
         self._monotonic = monotonic
 
     def describe(self) -> list[Metric]:
@@ -109,6 +112,7 @@ class StateCollector:
                     self._read_view(state, view, monotonic, families)
         families.add("analytics_leader", leader)
         families.add("analytics_database_up", state.database_up)
+        families.add("analytics_database_connections", self._connections())
         families.add("analytics_history_pending", state.history_pending)
         paused = state.pause is not None and state.pause.ends_at > reading.now(state, monotonic)
         families.add("analytics_paused", paused)

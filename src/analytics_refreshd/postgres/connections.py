@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import psycopg
 
@@ -65,6 +66,7 @@ class Connector:
         self._on_reconnect = on_reconnect
         self._lock = threading.Lock()
         self._attempts: set[_Attempt] = set()
+        self._made: WeakSet[BoundedConnection] = WeakSet()
         self._stopped = False
 
     def connect(self, label: str, profile: Profile) -> BoundedConnection:
@@ -82,7 +84,16 @@ class Connector:
                 raise cannot_connect("earlier attempts to connect still hang: check this machine's name resolution")
             self._attempts.add(attempt)
         threading.Thread(target=attempt.work, name="connect", daemon=True).start()
-        return attempt.result(self.settings.longest_connect_seconds())
+        connection = attempt.result(self.settings.longest_connect_seconds())
+        with self._lock:
+            self._made.add(connection)
+        return connection
+
+    @property
+    def open_connections(self) -> int:
+        """How many of the connections handed out are open now, as far as this end knows."""
+        with self._lock:
+            return sum(not connection.closed for connection in self._made)
 
     def stop(self) -> None:
         """From any thread, at shutdown: whoever waits for a connection is told at once that there is none."""

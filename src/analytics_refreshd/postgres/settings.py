@@ -62,7 +62,7 @@ class ConnectionSettings:
         merged: dict[str, str | int] = {**_KEEPALIVES, **given, **self.parameters}
         if "@" in str(merged.get("host", "")):
             raise ConfigError([_MALFORMED_URL])
-        if str(merged["keepalives"]) == "0":
+        if str(merged["keepalives"]).strip("+-0 ") == "":  # libpq reads 00 as 0, too
             raise ConfigError(["[database] url: keepalives=0 would turn tcp_user_timeout off too; leave it out"])
         merged.setdefault("sslmode", os.environ.get("PGSSLMODE") or default_sslmode(merged))
         if merged["sslmode"] not in _CERTAIN_TLS and pq.version() >= 160_000:
