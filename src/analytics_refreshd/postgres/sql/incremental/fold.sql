@@ -263,14 +263,20 @@ begin
                 select width_bucket(k.low_rank, h.uptos) + 1 as low_place,
                     width_bucket(k.high_rank, h.uptos) + 1 as high_place) l
             cross join lateral (
-                select min(w.duration_ms) filter (where w.upto > k.low_rank)::double precision as low,
+                select min(w.duration_ms)::double precision as low,
                     min(w.duration_ms) filter (where w.upto > k.high_rank)::double precision as high
                 from (
-                    select c.duration_ms,
-                        coalesce(h.uptos[l.low_place - 1], 0) + sum(c.n) over (order by c.duration_ms rows unbounded preceding) as upto
-                    from analytics_refresh.duration_counts c
-                    where c.cell = t.cell and c.duration_ms >= h.buckets[l.low_place] << 6
-                      and c.duration_ms <= (h.buckets[l.high_place] << 6) + 63) w) v) d
+                    -- the row behind the lower rank and the one after it, where the upper one is if not in the first
+                    select r.duration_ms, r.upto
+                    from (
+                        select c.duration_ms, coalesce(h.uptos[l.low_place - 1], 0)
+                            + sum(c.n) over (order by c.duration_ms rows unbounded preceding) as upto
+                        from analytics_refresh.duration_counts c
+                        where c.cell = t.cell and c.duration_ms >= h.buckets[l.low_place] << 6
+                          and c.duration_ms <= (h.buckets[l.high_place] << 6) + 63) r
+                    where r.upto > k.low_rank
+                    order by r.duration_ms
+                    limit 2) w) v) d
         where h.total > 0) p
     order by t.cell
     on conflict on constraint duration_stats_key do update set
