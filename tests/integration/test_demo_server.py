@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from analytics_refreshd.app.demo import DemoError, server
+from analytics_refreshd.app.demo import DemoError, server, session
 from analytics_refreshd.app.demo.folder import PREFIX, RunFolder
 from analytics_refreshd.app.demo.server import Server, find_programs, server_user
 from tests.support.waiting import eventually
@@ -371,3 +371,11 @@ def test_a_server_that_does_not_start_says_why(start: Callable[..., Server], par
         instance.start()
     instance.stop()
     assert list(parent.iterdir()) == [data]
+
+
+def test_a_demo_holds_its_port_while_it_loads() -> None:
+    """Two demos that start together choose two ports, long before either of them serves."""
+    with session._held_port(None) as first, session._held_port(None) as second:
+        assert first.getsockname()[1] != second.getsockname()[1]
+        with pytest.raises(DemoError, match="is taken: choose another with --port"):
+            session._held_port(first.getsockname()[1])
