@@ -131,7 +131,7 @@ hours as (
         duration_total = c.duration_total + excluded.duration_total,
         retry_total = c.retry_total + excluded.retry_total,
         retried = c.retried + excluded.retried
-    returning c.cell, c.hour, c.action_type, c.status, c.n),
+    returning c.cell, c.hour, c.action_type, c.status, c.n, c.timed),
 triggers as (
     insert into analytics_refresh.trigger_cells as c (
         cell, trigger_id, n, succeeded, failed, retrying, timed, duration_total, tried, retry_total, first_at, last_at)
@@ -161,7 +161,7 @@ triggers as (
         retry_total = c.retry_total + excluded.retry_total,
         first_at = excluded.first_at,
         last_at = excluded.last_at
-    returning c.cell, c.trigger_id, c.n),
+    returning c.cell, c.trigger_id, c.n, c.timed),
 types as (
     insert into analytics_refresh.type_cells as c (action_type, n, last_at)
     select s.action_type, s.n, greatest(s.last_at, case when e.action_type is null then p.last_at else e.last_at end)
@@ -175,13 +175,13 @@ types as (
     on conflict on constraint type_cells_key do update set n = c.n + excluded.n, last_at = excluded.last_at
     returning c.action_type, c.n),
 durations as materialized (
-    select r.cell, h.duration_ms, h.n
+    select r.cell, r.timed, h.duration_ms, h.n
     from by_hour h
     join hours r on r.action_type = h.action_type and r.status = h.status
         and coalesce(r.hour, '-infinity') = coalesce(h.hour, '-infinity') and (r.hour is null) = (h.hour is null)
     where h.duration_ms is not null and h.n <> 0
     union all
-    select r.cell, t.duration_ms, t.n
+    select r.cell, r.timed, t.duration_ms, t.n
     from by_trigger t
     join triggers r on r.trigger_id = t.trigger_id
     where t.duration_ms is not null and t.n <> 0),
@@ -190,12 +190,6 @@ duration_rows as (
     select cell, duration_ms, n from durations order by cell, duration_ms
     on conflict on constraint duration_counts_key do update set n = c.n + excluded.n
     returning c.cell, c.duration_ms, c.n),
-bucket_rows as (
-    insert into analytics_refresh.duration_buckets as c (cell, bucket, n)
-    select cell, duration_ms >> 6, sum(n) from durations
-    group by cell, duration_ms >> 6 having sum(n) <> 0 order by 1, 2
-    on conflict on constraint duration_buckets_key do update set n = c.n + excluded.n
-    returning c.cell, c.bucket, c.n),
 retry_rows as (
     insert into analytics_refresh.retry_counts as c (cell, retry_count, n)
     select r.cell, t.retry_count, t.n
@@ -211,88 +205,121 @@ select
     (select count(*) from gone) as taken,
     (select count(*) from net) as changed,
     exists (select from gone where status = 'failed') as failures,
-    (select array_agg(cell) from (select cell from hours union all select cell from triggers) touched) as cells,
+    t.cells as timed_cells, t.totals as timed_totals, t.durations as timed_durations, t.counts as timed_counts,
     d.cells as empty_duration_cells, d.durations as empty_durations,
-    b.cells as empty_bucket_cells, b.buckets as empty_buckets,
     r.cells as empty_retry_cells, r.retries as empty_retries,
     exists (select from hours where n = 0) as empty_hours,
     exists (select from triggers where n = 0) as empty_triggers,
     exists (select from types where n = 0) as empty_types,
-    exists (select from duration_rows where n < 0) or exists (select from bucket_rows where n < 0)
-        or exists (select from retry_rows where n < 0) or exists (select from hours where n < 0)
-        or exists (select from triggers where n < 0) as broken
+    exists (select from duration_rows where n < 0) or exists (select from retry_rows where n < 0)
+        or exists (select from hours where n < 0) or exists (select from triggers where n < 0) as broken
 into result
 from
+    (select array_agg(cell) as cells, array_agg(timed) as totals, array_agg(duration_ms) as durations,
+        array_agg(n) as counts from durations) t,
     (select array_agg(cell) as cells, array_agg(duration_ms) as durations from duration_rows where n = 0) d,
-    (select array_agg(cell) as cells, array_agg(bucket) as buckets from bucket_rows where n = 0) b,
     (select array_agg(cell) as cells, array_agg(retry_count) as retries from retry_rows where n = 0) r
 
 -- name: functions
-create or replace function analytics_refresh.recount(touched integer[]) returns void
+-- A percentile of a cell with `total` durations, as percentile_cont has it: between the rows floor and ceil of
+-- share * (total - 1), counted from 0. It stood at `stands_at`, with `stands_below` rows below that; from there it walks
+-- to where it stands now, so that it costs what changed and not what exists. Nulls: it walks from the first row.
+create or replace function analytics_refresh.percentile(
+    cell integer, share double precision, total bigint, stands_at integer, stands_below bigint)
+returns table (at integer, below bigint, duration_ms numeric(12, 2))
+-- bound when it is created, and without settings of its own, so that recount() takes it in instead of calling it
+language sql stable
+begin atomic
+    select w.at, w.below, (w.low + (k.rank - k.low_rank) * (w.high - w.low))::numeric(12, 2)
+    from (
+        select share * (total - 1) as rank, floor(share * (total - 1))::bigint as low_rank,
+            ceil(share * (total - 1))::bigint as high_rank) k
+    -- down
+    left join lateral (
+        select r.at, r.below
+        from (
+            select c.duration_ms as at,
+                stands_below - sum(c.n) over (order by c.duration_ms desc rows unbounded preceding) as below
+            from analytics_refresh.duration_counts c
+            where c.cell = percentile.cell and c.duration_ms < stands_at) r
+        where r.below <= k.low_rank
+        order by r.at desc
+        limit 1) d on stands_below > k.low_rank
+    -- up: to the row behind the lower rank and the one after it, where the upper one is if not in the first
+    cross join lateral (
+        select min(u.at) as at, min(u.upto - u.n) as below, min(u.at)::double precision as low,
+            min(u.at) filter (where u.upto > k.high_rank)::double precision as high
+        from (
+            select r.at, r.n, r.upto
+            from (
+                select c.duration_ms as at, c.n, coalesce(d.below, stands_below, 0)
+                    + sum(c.n) over (order by c.duration_ms rows unbounded preceding) as upto
+                from analytics_refresh.duration_counts c
+                where c.cell = percentile.cell and c.duration_ms >= coalesce(d.at, stands_at, -2147483648)) r
+            where r.upto > k.low_rank
+            order by r.at
+            limit 2) u) w;
+end;
+
+-- One element of each array per change of a histogram: the cell, its total by now, the duration and by how much its
+-- count changed. A cell without a duration is looked at too; one without statistics is counted from its first row.
+create or replace function analytics_refresh.recount(
+    cells integer[], totals bigint[], durations integer[], counts bigint[]) returns void
 language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_bitmapscan = off
+set search_path = pg_catalog, pg_temp set jit = off
+-- nothing but probes of an index for one cell: what was not touched costs nothing
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $recount$
 begin
-    -- every part is a probe of an index for one cell: what was not touched costs nothing
-    insert into analytics_refresh.duration_stats as s
+    insert into analytics_refresh.duration_stats as s (
+        cell, min_duration_ms, max_duration_ms, p50_duration_ms, p95_duration_ms, p99_duration_ms,
+        p50_at, p95_at, p99_at, p50_below, p95_below, p99_below)
     select t.cell,
-        (select c.duration_ms from analytics_refresh.duration_counts c where c.cell = t.cell
-            order by c.duration_ms limit 1),
-        (select c.duration_ms from analytics_refresh.duration_counts c where c.cell = t.cell
-            order by c.duration_ms desc limit 1),
-        p.p50, p.p95, p.p99
-    from unnest(touched) t (cell)
-    cross join lateral (
-        select array_agg(r.bucket) as buckets, array_agg(r.upto) as uptos, max(r.upto) as total
-        from (
-            select b.bucket, sum(b.n) over (order by b.bucket rows unbounded preceding) as upto
-            from analytics_refresh.duration_buckets b
-            where b.cell = t.cell
-            order by b.bucket) r) h
-    cross join lateral (
-        select max(d.duration_ms) filter (where d.place = 1) as p50, max(d.duration_ms) filter (where d.place = 2) as p95,
-            max(d.duration_ms) filter (where d.place = 3) as p99
-        from (
-            -- percentile_cont: between the rows floor and ceil of p * (N - 1), counted from 0
-            select k.place, (v.low + (k.rank - k.low_rank) * (v.high - v.low))::numeric(12, 2) as duration_ms
-            from (
-                select q.place, q.share * (h.total - 1) as rank, floor(q.share * (h.total - 1))::bigint as low_rank,
-                    ceil(q.share * (h.total - 1))::bigint as high_rank
-                from (values (1, 0.50::double precision), (2, 0.95), (3, 0.99)) q (place, share)) k
-            cross join lateral (
-                select width_bucket(k.low_rank, h.uptos) + 1 as low_place,
-                    width_bucket(k.high_rank, h.uptos) + 1 as high_place) l
-            cross join lateral (
-                select min(w.duration_ms)::double precision as low,
-                    min(w.duration_ms) filter (where w.upto > k.high_rank)::double precision as high
-                from (
-                    -- the row behind the lower rank and the one after it, where the upper one is if not in the first
-                    select r.duration_ms, r.upto
-                    from (
-                        select c.duration_ms, coalesce(h.uptos[l.low_place - 1], 0)
-                            + sum(c.n) over (order by c.duration_ms rows unbounded preceding) as upto
-                        from analytics_refresh.duration_counts c
-                        where c.cell = t.cell and c.duration_ms >= h.buckets[l.low_place] << 6
-                          and c.duration_ms <= (h.buckets[l.high_place] << 6) + 63) r
-                    where r.upto > k.low_rank
-                    order by r.duration_ms
-                    limit 2) w) v) d
-        where h.total > 0) p
+        case when t.first_lost
+            then (select c.duration_ms from analytics_refresh.duration_counts c where c.cell = t.cell
+                order by c.duration_ms limit 1)
+            else least(t.min_duration_ms, t.shortest)
+        end,
+        case when t.last_lost
+            then (select c.duration_ms from analytics_refresh.duration_counts c where c.cell = t.cell
+                order by c.duration_ms desc limit 1)
+            else greatest(t.max_duration_ms, t.longest)
+        end,
+        p50.duration_ms, p95.duration_ms, p99.duration_ms, p50.at, p95.at, p99.at, p50.below, p95.below, p99.below
+    from (
+        select u.cell, max(u.total) as total, k.min_duration_ms, k.max_duration_ms,
+            min(u.duration_ms) filter (where u.n > 0) as shortest, max(u.duration_ms) filter (where u.n > 0) as longest,
+            k.cell is null or coalesce(bool_or(u.n < 0 and u.duration_ms <= k.min_duration_ms), false) as first_lost,
+            k.cell is null or coalesce(bool_or(u.n < 0 and u.duration_ms >= k.max_duration_ms), false) as last_lost,
+            k.p50_at, k.p50_below + coalesce(sum(u.n) filter (where u.duration_ms < k.p50_at), 0) as p50_below,
+            k.p95_at, k.p95_below + coalesce(sum(u.n) filter (where u.duration_ms < k.p95_at), 0) as p95_below,
+            k.p99_at, k.p99_below + coalesce(sum(u.n) filter (where u.duration_ms < k.p99_at), 0) as p99_below
+        from unnest(cells, totals, durations, counts) u (cell, total, duration_ms, n)
+        left join analytics_refresh.duration_stats k on k.cell = u.cell
+        group by u.cell, k.cell) t
+    cross join lateral analytics_refresh.percentile(t.cell, 0.50, t.total, t.p50_at, t.p50_below::bigint) p50
+    cross join lateral analytics_refresh.percentile(t.cell, 0.95, t.total, t.p95_at, t.p95_below::bigint) p95
+    cross join lateral analytics_refresh.percentile(t.cell, 0.99, t.total, t.p99_at, t.p99_below::bigint) p99
     order by t.cell
     on conflict on constraint duration_stats_key do update set
         min_duration_ms = excluded.min_duration_ms,
         max_duration_ms = excluded.max_duration_ms,
         p50_duration_ms = excluded.p50_duration_ms,
         p95_duration_ms = excluded.p95_duration_ms,
-        p99_duration_ms = excluded.p99_duration_ms;
+        p99_duration_ms = excluded.p99_duration_ms,
+        p50_at = excluded.p50_at,
+        p95_at = excluded.p95_at,
+        p99_at = excluded.p99_at,
+        p50_below = excluded.p50_below,
+        p95_below = excluded.p95_below,
+        p99_below = excluded.p99_below;
 end
 $recount$;
 
 -- a cell that became empty leaves with its last row
 create or replace function analytics_refresh.drop_empty(
     empty_hours boolean, empty_triggers boolean, empty_types boolean,
-    duration_cells integer[], durations integer[], bucket_cells integer[], buckets integer[],
-    retry_cells integer[], retries integer[]) returns void
+    duration_cells integer[], durations integer[], retry_cells integer[], retries integer[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
 as $drop_empty$
 declare
@@ -303,11 +330,6 @@ begin
         delete from analytics_refresh.duration_counts c
         using unnest(duration_cells, durations) e (cell, duration_ms)
         where c.cell = e.cell and c.duration_ms = e.duration_ms;
-    end if;
-    if bucket_cells is not null then
-        delete from analytics_refresh.duration_buckets c
-        using unnest(bucket_cells, buckets) e (cell, bucket)
-        where c.cell = e.cell and c.bucket = e.bucket;
     end if;
     if retry_cells is not null then
         delete from analytics_refresh.retry_counts c
@@ -356,8 +378,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $rebuild_start$
 begin
     truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
-        analytics_refresh.duration_counts, analytics_refresh.duration_buckets, analytics_refresh.retry_counts,
-        analytics_refresh.duration_stats;
+        analytics_refresh.duration_counts, analytics_refresh.retry_counts, analytics_refresh.duration_stats;
     -- a mark that is not visible yet stays, and makes the rollups be built once more
     delete from analytics_refresh.rebuild_marks;
     update analytics_refresh.incremental set built = false, build_from = '-infinity', rows_built = 0,
@@ -415,12 +436,14 @@ begin
     end if;
 
     delete from analytics_refresh.duration_stats;
-    analyze analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_counts,
-        analytics_refresh.duration_buckets;
-    perform analytics_refresh.recount(array_agg(p.cell))
+    analyze analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_counts;
+    perform analytics_refresh.recount(array_agg(p.cell), array_agg(p.timed), null, null)
     from (
-        select a.cell, row_number() over () / 1000 as portion
-        from (select cell from analytics_refresh.hour_cells union all select cell from analytics_refresh.trigger_cells) a) p
+        select a.cell, a.timed, row_number() over () / 1000 as portion
+        from (
+            select cell, timed from analytics_refresh.hour_cells
+            union all
+            select cell, timed from analytics_refresh.trigger_cells) a) p
     group by p.portion;
     update analytics_refresh.incremental i
     set rows_built = i.rows_built + result.changed, build_from = 'infinity', built = true, built_at = clock_timestamp();
@@ -455,9 +478,9 @@ begin
         if result.changed > 0 then
             perform analytics_refresh.drop_empty(
                 result.empty_hours, result.empty_triggers, result.empty_types,
-                result.empty_duration_cells, result.empty_durations, result.empty_bucket_cells, result.empty_buckets,
-                result.empty_retry_cells, result.empty_retries);
-            perform analytics_refresh.recount(result.cells);
+                result.empty_duration_cells, result.empty_durations, result.empty_retry_cells, result.empty_retries);
+            perform analytics_refresh.recount(
+                result.timed_cells, result.timed_totals, result.timed_durations, result.timed_counts);
             update analytics_refresh.view_changes set version = version + 1
             where view_name in ('action_metrics_hourly', 'trigger_performance_summary');
         end if;
@@ -496,17 +519,21 @@ begin
 end
 $rebuild$;
 
-revoke execute on function analytics_refresh.recount(integer[]), analytics_refresh.drop_empty(boolean, boolean, boolean,
-    integer[], integer[], integer[], integer[], integer[], integer[]), analytics_refresh.type_window_now(timestamptz),
+revoke execute on function analytics_refresh.percentile(integer, double precision, bigint, integer, bigint),
+    analytics_refresh.recount(integer[], bigint[], integer[], bigint[]), analytics_refresh.drop_empty(boolean, boolean,
+    boolean, integer[], integer[], integer[], integer[]), analytics_refresh.type_window_now(timestamptz),
     analytics_refresh.rebuild_start(text) from public;
 comment on function analytics_refresh.fold() is
     'Adds the captured changes to the rollups; rebuilds them where a rebuild mark asks for it. Harmless to call at any time.';
 comment on function analytics_refresh.rebuild_step(integer) is
     'Builds the next part of the rollups where they need building, and says what share is done.';
 comment on procedure analytics_refresh.rebuild(text) is 'Builds the rollups anew, with a commit after each step.';
-comment on function analytics_refresh.recount(integer[]) is 'Takes minimum, maximum and percentiles of these cells from their histograms.';
-comment on function analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[],
-    integer[], integer[]) is 'Removes cells and counts that fell to zero.';
+comment on function analytics_refresh.percentile(integer, double precision, bigint, integer, bigint) is
+    'A percentile of a cell, found from where it stood.';
+comment on function analytics_refresh.recount(integer[], bigint[], integer[], bigint[]) is
+    'Moves minimum, maximum and percentiles of the cells whose histograms changed.';
+comment on function analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[]) is
+    'Removes cells and counts that fell to zero.';
 comment on function analytics_refresh.type_window_now(timestamptz) is 'action_type_distribution from the rollups.';
 comment on function analytics_refresh.rebuild_start(text) is 'Empties the rollups before a build.';
 
@@ -514,5 +541,6 @@ comment on function analytics_refresh.rebuild_start(text) is 'Empties the rollup
 drop procedure if exists analytics_refresh.rebuild(text);
 drop function if exists analytics_refresh.fold(), analytics_refresh.rebuild_step(integer),
     analytics_refresh.rebuild_start(text), analytics_refresh.type_window_now(timestamptz),
-    analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[], integer[], integer[]),
-    analytics_refresh.recount(integer[]);
+    analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[]),
+    analytics_refresh.recount(integer[], bigint[], integer[], bigint[]),
+    analytics_refresh.percentile(integer, double precision, bigint, integer, bigint);

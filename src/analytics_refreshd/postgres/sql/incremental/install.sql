@@ -86,7 +86,7 @@ update analytics_refresh.installation set mode = {mode};
 
 -- name: vacuum
 vacuum (analyze) analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_counts,
-    analytics_refresh.duration_buckets, analytics_refresh.retry_counts, analytics_refresh.duration_stats;
+    analytics_refresh.retry_counts, analytics_refresh.duration_stats;
 
 -- name: state
 select i.built, i.build_reason, i.built_at, i.folded_at, i.fold_ms, i.rows_folded, i.verified_at, i.verified_ok,

@@ -73,12 +73,6 @@ create table if not exists analytics_refresh.duration_counts (
     n integer not null,
     constraint duration_counts_key primary key (cell, duration_ms)) with (fillfactor = 90);
 
-create table if not exists analytics_refresh.duration_buckets (
-    cell integer not null,
-    bucket integer not null,
-    n integer not null,
-    constraint duration_buckets_key primary key (cell, bucket)) with (fillfactor = 80);
-
 create table if not exists analytics_refresh.retry_counts (
     cell integer not null,
     retry_count integer not null,
@@ -91,7 +85,22 @@ create table if not exists analytics_refresh.duration_stats (
     max_duration_ms integer,
     p50_duration_ms numeric(12, 2),
     p95_duration_ms numeric(12, 2),
-    p99_duration_ms numeric(12, 2)) with (fillfactor = 70);
+    p99_duration_ms numeric(12, 2),
+    p50_at integer,
+    p95_at integer,
+    p99_at integer,
+    p50_below bigint,
+    p95_below bigint,
+    p99_below bigint) with (fillfactor = 70);
+
+-- what installations before the percentiles were kept by their places lack, and what they have too much
+alter table analytics_refresh.duration_stats add column if not exists p50_at integer,
+    add column if not exists p95_at integer, add column if not exists p99_at integer,
+    add column if not exists p50_below bigint, add column if not exists p95_below bigint,
+    add column if not exists p99_below bigint;
+drop function if exists analytics_refresh.recount(integer[]), analytics_refresh.drop_empty(
+    boolean, boolean, boolean, integer[], integer[], integer[], integer[], integer[], integer[]);
+drop table if exists analytics_refresh.duration_buckets;
 
 create table if not exists analytics_refresh.window_edge (
     action_type text,
@@ -157,9 +166,14 @@ comment on table analytics_refresh.hour_cells is 'Rollup per hour (UTC), action 
 comment on table analytics_refresh.trigger_cells is 'Rollup per trigger.';
 comment on table analytics_refresh.type_cells is 'Rollup per action type.';
 comment on table analytics_refresh.duration_counts is 'Exact histogram: how many executions of a cell took so many milliseconds.';
-comment on table analytics_refresh.duration_buckets is 'The same in buckets of 64 ms, where a percentile is looked for first.';
 comment on table analytics_refresh.retry_counts is 'How many executions of a trigger had so many retries.';
 comment on table analytics_refresh.duration_stats is 'Minimum, maximum and percentiles of a cell, from its histogram.';
+comment on column analytics_refresh.duration_stats.p50_at is 'The duration at or below the median: the next look for it begins here.';
+comment on column analytics_refresh.duration_stats.p95_at is 'The same for the 95th percentile.';
+comment on column analytics_refresh.duration_stats.p99_at is 'The same for the 99th percentile.';
+comment on column analytics_refresh.duration_stats.p50_below is 'How many executions of the cell were shorter than p50_at.';
+comment on column analytics_refresh.duration_stats.p95_below is 'How many were shorter than p95_at.';
+comment on column analytics_refresh.duration_stats.p99_below is 'How many were shorter than p99_at.';
 comment on table analytics_refresh.window_edge is 'The part of an hour in which the 30 days of action_type_distribution begin, as the last fold found it.';
 comment on table analytics_refresh.type_window is 'action_type_distribution as the last fold found it.';
 comment on table analytics_refresh.view_changes is 'Per view, a number that moves when its rows may have changed; written by the fold.';
@@ -168,7 +182,7 @@ comment on table analytics_refresh.view_refreshes is 'Per view, that number as o
 -- name: drop
 drop table if exists analytics_refresh.incremental, analytics_refresh.deltas, analytics_refresh.rebuild_marks,
     analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
-    analytics_refresh.duration_counts, analytics_refresh.duration_buckets, analytics_refresh.retry_counts,
+    analytics_refresh.duration_counts, analytics_refresh.retry_counts,
     analytics_refresh.duration_stats, analytics_refresh.window_edge, analytics_refresh.type_window,
     analytics_refresh.view_changes, analytics_refresh.view_refreshes;
 drop sequence if exists analytics_refresh.cells;
