@@ -84,8 +84,9 @@ living as materialized (
             where r.executed_at <= (select max(n.last_at) from trigger_needs n)
             order by r.executed_at desc limit 1) as last_at),
 -- few rows: by trigger_id; many: along executed_at, where one of them soon comes. Either way about the square root
--- of the table; the expressions keep the planner from choosing the other way.
-trigger_ends as (
+-- of the table; the expressions keep the planner from choosing the other way. Materialized, because what it fears these
+-- look-ups to cost would hide the cost of everything they are joined to.
+trigger_ends as materialized (
     select c.trigger_id,
         case when c.n * c.n < e.n
             then (select min(f.executed_at) from (
@@ -104,7 +105,7 @@ trigger_ends as (
     from trigger_needs c
     cross join living l
     cross join everything e),
-type_ends as (
+type_ends as materialized (
     select c.action_type,
         case when c.n * c.n < e.n
             then (select max(l.executed_at) from (
@@ -241,10 +242,10 @@ begin atomic
             select c.duration_ms as at,
                 stands_below - sum(c.n) over (order by c.duration_ms desc rows unbounded preceding) as below
             from analytics_refresh.duration_counts c
-            where c.cell = percentile.cell and c.duration_ms < stands_at) r
+            where stands_below > k.low_rank and c.cell = percentile.cell and c.duration_ms < stands_at) r
         where r.below <= k.low_rank
         order by r.at desc
-        limit 1) d on stands_below > k.low_rank
+        limit 1) d on true
     -- up: to the row behind the lower rank and the one after it, where the upper one is if not in the first
     cross join lateral (
         select min(u.at) as at, min(u.upto - u.n) as below, min(u.at)::double precision as low,
