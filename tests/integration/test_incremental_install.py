@@ -14,7 +14,7 @@ from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.incremental_verify import verify
 from analytics_refreshd.postgres.migrate import migrate, uninstall
 from tests.conftest import create_application
-from tests.support.incremental import Changes, differences, refresh_and_compare
+from tests.support.incremental import Changes, differences, differences_after_refresh, refresh_and_compare
 from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
@@ -264,6 +264,37 @@ def test_installing_again_leaves_views_with_dependents_alone(connection: Connect
     incremental.install(connection)
     connection.execute("create view dashboard as select * from action_metrics_hourly")
     assert incremental.install(connection) == ()
+
+
+def test_installing_again_renews_an_older_layout(connection: Connection) -> None:
+    """Without a percentile's place and with a table of buckets, as it was: renewed, exact, and nothing of it left."""
+    incremental.install(connection)
+    connection.execute(
+        """
+        alter table analytics_refresh.duration_stats drop column p50_at, drop column p95_at, drop column p99_at,
+            drop column p50_below, drop column p95_below, drop column p99_below;
+        create table analytics_refresh.duration_buckets (cell integer, bucket integer, n integer);
+        create function analytics_refresh.recount(touched integer[]) returns void language sql begin atomic end;
+        create function analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[],
+            integer[], integer[], integer[]) returns void language sql begin atomic end;
+        """
+    )
+    changes = Changes(connection, 23)
+    changes.rows = 1_000
+    for _ in range(3):
+        changes.update()
+    incremental.install(connection)
+    for _ in range(6):
+        changes.any()
+    assert not differences_after_refresh(connection)
+    # every cell has changed by now, so that every place is known
+    connection.execute("update action_results set duration_ms = 9000 - duration_ms % 9000")
+    assert not refresh_and_compare(connection)
+    left = connection.execute(
+        "select to_regclass('analytics_refresh.duration_buckets'), array_agg(pronargs order by pronargs) from pg_proc"
+        " where pronamespace = 'analytics_refresh'::regnamespace and proname in ('recount', 'drop_empty')"
+    ).fetchone()
+    assert left == (None, [4, 7])
 
 
 def test_cancelled_refresh_loses_nothing(connection: Connection) -> None:

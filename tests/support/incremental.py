@@ -10,6 +10,7 @@ from psycopg import sql
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.definitions import Definitions
 from analytics_refreshd.postgres.incremental_sql import plain_query
+from analytics_refreshd.postgres.incremental_state import is_installed
 
 Connection = psycopg.Connection[Any]
 
@@ -17,6 +18,21 @@ Connection = psycopg.Connection[Any]
 _COMPARE = """
 select (select count(*) from (select p::text from ({plain}) p except all select v::text from {view} v) missing),
        (select count(*) from (select v::text from {view} v except all select p::text from ({plain}) p) extra)
+"""
+
+# where a percentile stands, and how many are below it, kept by deltas alone: against the histogram itself
+_MISPLACED = """
+with counted as (
+    select cell, duration_ms, n, sum(n) over (partition by cell order by duration_ms) as upto,
+        sum(n) over (partition by cell) as total
+    from analytics_refresh.duration_counts)
+select s.cell, p.share, p.at, p.below, c.duration_ms, c.upto - c.n
+from analytics_refresh.duration_stats s
+cross join lateral (values (0.5::float8, s.p50_at, s.p50_below), (0.95, s.p95_at, s.p95_below),
+    (0.99, s.p99_at, s.p99_below)) p (share, at, below)
+left join counted c on c.cell = s.cell and c.upto > floor(p.share * (c.total - 1)::float8)
+    and c.upto - c.n <= floor(p.share * (c.total - 1)::float8)
+where (p.at, p.below) is distinct from (c.duration_ms, c.upto - c.n)
 """
 
 
@@ -33,6 +49,14 @@ def differences(connection: Connection, app_schema: str = "public") -> dict[str,
 
 
 def refresh_and_compare(connection: Connection, app_schema: str = "public") -> dict[str, tuple[int, int]]:
+    """Refresh, then compare with the plain definitions, and the places of the percentiles with the counts."""
+    found = differences_after_refresh(connection, app_schema)
+    if is_installed(connection):
+        assert not connection.execute(_MISPLACED).fetchall()
+    return found
+
+
+def differences_after_refresh(connection: Connection, app_schema: str = "public") -> dict[str, tuple[int, int]]:
     """Refresh, then compare with the plain definitions at the same now()."""
     with connection.transaction():
         call = sql.SQL("select view_name, error_message from {}.refresh_action_analytics() where not success")
