@@ -17,7 +17,7 @@ import pytest
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.model import VIEWS, Blocker, LeaderInfo, Outcome, Pause, Progress, Reason, Role
-from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.metrics import PrometheusMetrics
 from tests.support.browser import Browser, missing

@@ -12,7 +12,7 @@ import pytest
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import VIEWS, Role
-from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.metrics import PrometheusMetrics
 from tests.support.states import MONOTONIC, FixedHealth, healthy

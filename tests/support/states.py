@@ -17,7 +17,7 @@ from analytics_refreshd.core.model import (
     Run,
     ViewResult,
 )
-from analytics_refreshd.core.ports import ServiceState, ViewPoint, ViewState
+from analytics_refreshd.core.picture import ServiceState, ViewPoint, ViewState
 from analytics_refreshd.core.staleness import Age, verdict
 
 NOW = datetime(2026, 3, 1, 14, 7, 30, tzinfo=UTC)

@@ -30,7 +30,7 @@ from analytics_refreshd.core.model import (
     Run,
     ViewResult,
 )
-from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.observe.notices import headline, notices
 from analytics_refreshd.observe.page import PAGE_POLICY, render_page
 from analytics_refreshd.observe.page_words import cut, words

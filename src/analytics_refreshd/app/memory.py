@@ -21,7 +21,8 @@ from analytics_refreshd.core.model import (
     Run,
     ViewResult,
 )
-from analytics_refreshd.core.ports import Clock, ServiceState, ViewPoint, ViewState
+from analytics_refreshd.core.picture import ServiceState, ViewPoint, ViewState
+from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.core.staleness import Age, verdict
 
 _KEPT_RUNS = 1500

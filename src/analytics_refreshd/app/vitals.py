@@ -2,7 +2,8 @@
 
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.core.model import Role
-from analytics_refreshd.core.ports import Clock, ServiceState
+from analytics_refreshd.core.picture import ServiceState
+from analytics_refreshd.core.ports import Clock
 
 _SILENT_SECONDS = 30.0
 _OVERDUE_SECONDS = 30.0

@@ -13,22 +13,19 @@ from analytics_refreshd.core.alerting import AlertRecord
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import (
-    Blocker,
     DatabaseStatus,
     Delta,
     LeaderInfo,
-    Limits,
     LockSample,
     Outcome,
     Pause,
     Progress,
     Rates,
     Reason,
-    Role,
     Run,
     ViewReport,
 )
-from analytics_refreshd.core.staleness import Age, Verdict
+from analytics_refreshd.core.picture import ServiceState
 
 
 class Clock(Protocol):
@@ -208,69 +205,6 @@ class Notifier(Protocol):
         """Deliver what waits, within the deadline, and end the threads."""
 
 
-@dataclass(frozen=True, slots=True)
-class ViewState:
-    """One view as the daemon knows it now; what metrics, page and status.json show."""
-
-    view: str
-    age: Age | None
-    verdict: Verdict
-    rows: int | None
-    size_bytes: int | None
-    last: "Run | None"
-    recent: tuple["ViewPoint", ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ViewPoint:
-    """One past run of one view: for sparklines and medians."""
-
-    run_id: UUID
-    started_at: datetime
-    success: bool
-    duration_seconds: float | None
-    rows: int | None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceState:
-    """A consistent picture of the whole daemon at `taken_at`, from memory; HTTP and metrics read nothing else.
-
-    Ages are those of the evaluation at `evaluated_monotonic`; `observe.reading` adds the time since. `delivery` is each
-    receiver's last delivery or failure in words, by name; empty or None where there is no receiver.
-    """
-
-    database: str
-    replica: str
-    version: str
-    taken_at: datetime
-    taken_monotonic: float
-    role: Role
-    limits: Limits
-    mode: str = "plain"
-    isolation: str = "cycle"
-    views: tuple[ViewState, ...] = ()
-    runs: tuple[Run, ...] = ()
-    alerts: tuple[AlertRecord, ...] = ()
-    delivery: Mapping[str, str] | None = None
-    rates: Rates | None = None
-    pause: Pause | None = None
-    leader: LeaderInfo | None = None
-    progress: Progress | None = None
-    next_run_at: datetime | None = None
-    database_up: bool = False
-    database_down_since: datetime | None = None
-    database_error: str | None = None
-    evaluated_monotonic: float | None = None
-    scheduler_seen_monotonic: float | None = None
-    run_deadline_monotonic: float | None = None
-    history_pending: int = 0
-    history_available: bool = True
-    delta: Delta | None = None
-    problems: tuple[str, ...] = ()
-
-
 class Health(Protocol):
     """What the HTTP server asks for; every answer comes from memory."""
 
@@ -332,7 +266,6 @@ class Metrics(Protocol):
 
 __all__ = [
     "AlertStore",
-    "Blocker",
     "Clock",
     "DeliveryRecord",
     "DeliveryStore",
@@ -344,8 +277,5 @@ __all__ = [
     "Notifier",
     "RefreshReply",
     "Refresher",
-    "ServiceState",
     "StatusReader",
-    "ViewPoint",
-    "ViewState",
 ]

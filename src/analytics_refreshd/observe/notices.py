@@ -5,7 +5,7 @@ from typing import Literal
 
 from analytics_refreshd.core.alerting import AlertState
 from analytics_refreshd.core.model import Role
-from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.core.staleness import Verdict
 from analytics_refreshd.core.wording import blocked_by, seconds_in_words
 from analytics_refreshd.observe import reading

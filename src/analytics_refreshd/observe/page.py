@@ -7,7 +7,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analytics_refreshd.core.ports import ServiceState
+from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.observe.page_words import words
 from analytics_refreshd.observe.status_json import picture
 

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.model import Limits
-from analytics_refreshd.core.ports import ServiceState, ViewState
+from analytics_refreshd.core.picture import ServiceState, ViewState
 from analytics_refreshd.core.staleness import Verdict, verdict
 
 

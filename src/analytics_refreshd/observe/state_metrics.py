@@ -7,7 +7,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from analytics_refreshd.core.alerting import Alert, AlertState
 from analytics_refreshd.core.model import Limits, Role, ViewResult
-from analytics_refreshd.core.ports import ServiceState, ViewState
+from analytics_refreshd.core.picture import ServiceState, ViewState
 from analytics_refreshd.observe import reading
 from analytics_refreshd.observe.metric_names import HELP, LABELS
 

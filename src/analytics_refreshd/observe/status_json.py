@@ -7,7 +7,7 @@ from typing import Any
 
 from analytics_refreshd.core.alerting import AlertRecord
 from analytics_refreshd.core.model import Blocker, Run, ViewResult
-from analytics_refreshd.core.ports import ServiceState, ViewState
+from analytics_refreshd.core.picture import ServiceState, ViewState
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import blocked_by
 from analytics_refreshd.observe import reading
