@@ -12,9 +12,9 @@ from typing import Any, get_args, get_origin
 
 import psycopg
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from analytics_refreshd.config.sections import PREFIX, Config, Database, libpq_keywords
+from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
@@ -165,24 +165,12 @@ def _time_contradictions(config: Config) -> Iterator[str]:
         yield "alerts.evaluate_every must not be over schedule.interval"
 
 
-class _DatabaseAlone(BaseSettings):
+class _DatabaseAlone(EnvironmentFirst):
     """The one section, read where others cannot be."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
 
     database: Database = Database()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """As `Config` does."""
-        return (env_settings, init_settings)
 
 
 def _database_problems(database: Database) -> Iterator[str]:

@@ -161,7 +161,23 @@ class Log(_Section):
     format: Literal["json", "console"] = "json"
 
 
-class Config(BaseSettings):
+class EnvironmentFirst(BaseSettings):
+    """Settings that the environment overrides."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment over what `load` read from the file; no .env file, no secrets folder."""
+        return (env_settings, init_settings)
+
+
+class Config(EnvironmentFirst):
     """The whole configuration, validated. Sections are read as attributes; what is derived are methods."""
 
     model_config = SettingsConfigDict(
@@ -183,18 +199,6 @@ class Config(BaseSettings):
     queries: Queries = Queries()
     http: Http = Http()
     log: Log = Log()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take the environment over what `load` read from the file; no .env file, no secrets folder."""
-        return (env_settings, init_settings)
 
     # -- what follows from the sections -------------------------------------------------------------------
 

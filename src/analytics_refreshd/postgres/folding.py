@@ -9,7 +9,7 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.redaction import printable
-from analytics_refreshd.postgres.link import Link, RunState, Transaction
+from analytics_refreshd.postgres.link import Link, RunState, Transaction, beginning
 from analytics_refreshd.postgres.sqlfiles import blocks
 
 _OUT_OF_REACH = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
@@ -33,7 +33,7 @@ def rebuild(link: Link, run: RunState, parameters: Mapping[str, Any], on_started
     reason: str | None = None
     try:
         while True:
-            with link.transaction(run, blocks("refresh.sql")["begin_fold"], parameters) as transaction:
+            with link.transaction(run, beginning("fold"), parameters) as transaction:
                 due = _ask(transaction, "rebuild_due") if _usable(transaction) else []
                 if not due:
                     return reason
@@ -62,7 +62,7 @@ def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple
     Raises DatabaseFault where the server is out of reach or the run is over.
     """
     try:
-        with link.transaction(run, blocks("refresh.sql")["begin_fold"], parameters) as transaction:
+        with link.transaction(run, beginning("fold"), parameters) as transaction:
             if not _usable(transaction) or _ask(transaction, "mode") != [("incremental",)]:
                 return "", Folded()
             begun = time.monotonic()

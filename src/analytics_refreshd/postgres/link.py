@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any, LiteralString
 
 import psycopg
@@ -15,9 +16,17 @@ from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.connections import Connector, Profile
 from analytics_refreshd.postgres.errors import translating
+from analytics_refreshd.postgres.sqlfiles import blocks
 
 _ROLLBACK_SECONDS = 5.0
 _MOST_NOTICES = 10
+
+
+@cache
+def beginning(kind: str) -> str:
+    """The statement that a transaction of this kind begins with: "cycle", "fold" or "view"."""
+    parts = blocks("refresh.sql")
+    return parts[f"begin_{kind}"].format(session=parts["session"], incremental=parts["incremental"])
 
 
 class RunState:

@@ -23,7 +23,7 @@ from analytics_refreshd.postgres.connections import Connector, milliseconds, sea
 from analytics_refreshd.postgres.crew import Crew
 from analytics_refreshd.postgres.errors import contract_fault
 from analytics_refreshd.postgres.folding import Folded, fold_once, folded_here, rebuild
-from analytics_refreshd.postgres.link import Link, RunState, Transaction
+from analytics_refreshd.postgres.link import Link, RunState, Transaction, beginning
 from analytics_refreshd.postgres.names import identifier, split_name
 from analytics_refreshd.postgres.reports import measured, report_of
 from analytics_refreshd.postgres.settings import application_name
@@ -151,7 +151,7 @@ class PostgresRefresher:
         )
         with self._links[0].transaction(
             run,
-            blocks("refresh.sql")["begin_cycle"],
+            beginning("cycle"),
             self._parameters(settings, run, run_id),
         ) as transaction:
             if not transaction.first["unfenced"]:
@@ -221,7 +221,7 @@ class PostgresRefresher:
             "function_name": name,
         }
         begun = time.monotonic()
-        with link.transaction(run, statements["begin_view"], parameters) as transaction:
+        with link.transaction(run, beginning("view"), parameters) as transaction:
             if not transaction.first["unfenced"]:
                 raise _overlap("another session is refreshing this database")
             if not transaction.first["view_free"]:

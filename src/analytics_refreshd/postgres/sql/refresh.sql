@@ -1,49 +1,37 @@
--- name: begin_cycle
+-- How a transaction of each kind begins; {session} and {incremental} are the blocks of that name.
+
+-- name: session
 -- every setting is local to the transaction, which therefore also holds behind a pooler
-select pg_catalog.set_config('application_name', %(application_name)s, true),
-    pg_catalog.set_config('search_path', %(search_path)s, true),
-    pg_catalog.set_config('TimeZone', 'UTC', true),
-    pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
-    pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
-    pg_catalog.current_setting('transaction_read_only') as read_only,
-    pg_catalog.pg_backend_pid() as pid,
+pg_catalog.set_config('application_name', %(application_name)s, true),
+pg_catalog.set_config('search_path', %(search_path)s, true),
+pg_catalog.set_config('TimeZone', 'UTC', true),
+pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
+pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
+pg_catalog.current_setting('transaction_read_only') as read_only,
+pg_catalog.pg_backend_pid() as pid
+
+-- name: incremental
+-- in the catalogue, since a name that this role may not use is an error
+exists (
+    select from pg_catalog.pg_namespace n
+    join pg_catalog.pg_class c on c.relnamespace = n.oid
+    where n.nspname = 'analytics_refresh' and c.relname in ('installation', 'incremental', 'rebuild_marks')
+        and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
+    having pg_catalog.count(*) = 3) as incremental
+
+-- name: begin_cycle
+select {session},
     pg_catalog.pg_try_advisory_xact_lock(2583, 2) as unfenced,
-    true as view_free,
-    true as function_exists,
-    -- in the catalogue, since a name that this role may not use is an error
-    exists (
-        select from pg_catalog.pg_namespace n
-        join pg_catalog.pg_class c on c.relnamespace = n.oid
-        where n.nspname = 'analytics_refresh' and c.relname in ('installation', 'incremental', 'rebuild_marks')
-            and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
-        having pg_catalog.count(*) = 3) as incremental;
+    {incremental};
 
 -- name: begin_fold
-select pg_catalog.set_config('application_name', %(application_name)s, true),
-    pg_catalog.set_config('search_path', %(search_path)s, true),
-    pg_catalog.set_config('TimeZone', 'UTC', true),
-    pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
-    pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
-    pg_catalog.current_setting('transaction_read_only') as read_only,
-    pg_catalog.pg_backend_pid() as pid,
+select {session},
     pg_catalog.pg_try_advisory_xact_lock_shared(2583, 2) as unfenced,
-    -- in the catalogue, since a name that this role may not use is an error
-    exists (
-        select from pg_catalog.pg_namespace n
-        join pg_catalog.pg_class c on c.relnamespace = n.oid
-        where n.nspname = 'analytics_refresh' and c.relname in ('installation', 'incremental', 'rebuild_marks')
-            and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
-        having pg_catalog.count(*) = 3) as incremental;
+    {incremental};
 
 -- name: begin_view
-select pg_catalog.set_config('application_name', %(application_name)s, true),
-    pg_catalog.set_config('search_path', %(search_path)s, true),
-    pg_catalog.set_config('TimeZone', 'UTC', true),
-    pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
-    pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
+select {session},
     pg_catalog.set_config('analytics_refresh.fold', %(fold)s, true),
-    pg_catalog.current_setting('transaction_read_only') as read_only,
-    pg_catalog.pg_backend_pid() as pid,
     pg_catalog.pg_try_advisory_xact_lock_shared(2583, 2) as unfenced,
     pg_catalog.pg_try_advisory_xact_lock(2583, %(view_key)s) as view_free,
     exists (
