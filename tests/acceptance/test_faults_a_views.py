@@ -72,9 +72,9 @@ def test_A08_statement_timeout_in_view_3(dsn: str, stretched: Connection) -> Non
 
 
 def test_A09_lock_contention_on_one_view(dsn: str, connection: Connection) -> None:
-    """A view locked elsewhere fails alone, its run is partial and never ok, and the second one in a row alerts."""
+    """A view locked elsewhere fails alone, its run is partial, never ok; the second in a row alerts, and says who."""
     settings = FAST | {"refresh__lock_timeout": "700ms"}
-    with holding_refresh(dsn, VIEWS[1]), Daemon(dsn, **settings) as daemon:
+    with holding_refresh(dsn, VIEWS[1]) as holder, Daemon(dsn, **settings) as daemon:
         line = daemon.wait_for("refresh.finished")
         assert line["outcome"] == "partial"
         failed = result_of(line, VIEWS[1])
@@ -82,6 +82,8 @@ def test_A09_lock_contention_on_one_view(dsn: str, connection: Connection) -> No
         assert all(part["success"] for part in others(line, VIEWS[1]))
         alert = fired(daemon, "AnalyticsRefreshFailed", VIEWS[1])
         assert "55P03" in alert["description"]
+        # however short the wait
+        assert f"waits on pid {holder.info.backend_pid}, nightly-etl" in alert["description"]
         before = daemon.lines[: daemon.lines.index(alert)]
         assert sum(line["event"] == "refresh.finished" for line in before) >= 2
         assert (daemon.metric("analytics_runs_total", outcome="partial") or 0) >= 2

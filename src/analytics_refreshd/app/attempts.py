@@ -29,6 +29,7 @@ class CycleSettings:
 
     views: tuple[str, ...]
     interval: timedelta
+    lock_timeout_seconds: float
     deadline_seconds: float
     isolation: str
     rows_collapse_ratio: float
@@ -231,7 +232,8 @@ class Attempts:
             ) from None
 
     def _new_watch(self) -> LockWatch:
-        return LockWatch(self.settings.views, self._log, self._memory, self._clock)
+        settings = self.settings
+        return LockWatch(settings.views, settings.lock_timeout_seconds, self._log, self._memory, self._clock)
 
     @property
     def cancelled(self) -> bool:

@@ -16,14 +16,18 @@ HEARTBEAT_SECONDS = 5.0
 _CLOSE_LOOK_SECONDS = 5.0
 _CLOSE_POLL_SECONDS = 0.1
 _POLL_SECONDS = 1.0
+# a shorter wait is nobody's trouble, unless it may last no longer than that: then half of what it may last
 _BLOCKED_AFTER_SECONDS = 2.0
 
 
 class LockWatch:
     """What was seen of one run's backends: the samples, and the blockers that held it up."""
 
-    def __init__(self, views: Sequence[str], log: EventLog, memory: Memory, clock: Clock) -> None:
+    def __init__(
+        self, views: Sequence[str], lock_timeout_seconds: float, log: EventLog, memory: Memory, clock: Clock
+    ) -> None:
         self._views = views
+        self._blocked_after_seconds = min(_BLOCKED_AFTER_SECONDS, lock_timeout_seconds / 2)
         self._log = log
         self._memory = memory
         self._clock = clock
@@ -95,7 +99,7 @@ class LockWatch:
             )
 
     def _blocked(self, blocker: Blocker, waited: float, view: str | None) -> None:
-        if waited < _BLOCKED_AFTER_SECONDS:
+        if waited < self._blocked_after_seconds:
             return
         if all(known.pid != blocker.pid for known in self._blockers):
             self._blockers.append(blocker)

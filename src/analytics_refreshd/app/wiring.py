@@ -67,6 +67,7 @@ def cycle_settings(config: Config) -> CycleSettings:
     return CycleSettings(
         views=tuple(config.refresh.views),
         interval=config.schedule.interval,
+        lock_timeout_seconds=config.lock_timeout_seconds,
         deadline_seconds=config.deadline_seconds,
         isolation=config.refresh.isolation,
         rows_collapse_ratio=config.refresh.rows_collapse_ratio,
