@@ -12,21 +12,26 @@ set local jit = off;
 copy ({query}) to stdout (format binary);
 
 -- name: hold
+create temporary table {holder} on commit drop as {query};
+
+-- name: hold_none
 create temporary table {holder} on commit drop as {query} with no data;
 
 -- name: copy_in
 copy {holder} from stdin (format binary);
 
--- name: hold_plain
-create temporary table {plain} on commit drop as {query};
-
 -- name: compare
--- rows of the one that the other lacks: side, row
-select side, to_jsonb(r) - 'side'
+-- rows of the one that the other lacks, the first of each side: side, how many there are, row
+select r.side, r.rows, r.row
 from (
-    select 'missing' as side, m.* from (select * from {plain} except all select * from {holder}) m
-    union all
-    select 'extra', e.* from (select * from {holder} except all select * from {plain}) e) r;
+    select d.side, to_jsonb(d) - 'side' as row, count(*) over one_side as rows, row_number() over one_side as position
+    from (
+        select 'missing' as side, m.* from (select * from {plain} except all select * from {holder}) m
+        union all
+        select 'extra', e.* from (select * from {holder} except all select * from {plain}) e) d
+    window one_side as (partition by d.side)) r
+where r.position <= {first}
+order by r.side desc, r.position;
 
 -- name: record
 update analytics_refresh.incremental set verified_at = clock_timestamp(), verified_ok = {ok}, verified_differences = {differences};
