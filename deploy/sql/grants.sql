@@ -7,6 +7,8 @@
 -- schema  the application's schema (default public)
 -- stats   -v stats=1 adds pg_read_all_stats: view.blocked then says what the blocker runs, not only its pid
 -- probes  -v probes=1 adds what the catalogue's queries read, for `query` and [queries] probes
+-- verify  -v verify=1 adds what `migrate --verify` needs: to read every action, and to note the result. For the timer
+--         and the CronJob of the incremental mode, which run it as this role; after `migrate --incremental`
 --
 -- It gets no DDL, no write to the application's tables, no superuser. From PostgreSQL 17 the functions run with the
 -- caller's rights, so the role gets MAINTAIN on the four views. On 15 and 16, where only an owner can refresh, the
@@ -27,6 +29,10 @@
 \if :{?probes}
 \else
   \set probes 0
+\endif
+\if :{?verify}
+\else
+  \set verify 0
 \endif
 select current_setting('server_version_num')::integer >= 170000 as maintainable \gset
 
@@ -70,5 +76,9 @@ grant select (id, job_id, trigger_id, event_id, action_type, status, executed_at
     on :"schema".action_results to :"role";
 grant select (id, organization_id, name, enabled, created_at) on :"schema".triggers to :"role";
 grant select (id, name, slug, plan) on :"schema".organizations to :"role";
+\endif
+\if :verify
+grant select on :"schema".action_results to :"role";
+grant update (verified_at, verified_ok, verified_differences) on analytics_refresh.incremental to :"role";
 \endif
 commit;

