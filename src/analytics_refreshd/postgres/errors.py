@@ -75,12 +75,17 @@ def fault_of(error: psycopg.Error, *, closed: bool, committing: bool = False) ->
     if committing and closed:
         error_class, reason = ErrorClass.CONN_LOST, Reason.CONN_LOST
     return DatabaseFault(
-        redact_error(error.diag.message_primary or str(error)),
+        primary_text(error),
         error_class=error_class,
         reason=reason,
         sqlstate=error.sqlstate,
         committing=committing and closed,
     )
+
+
+def primary_text(error: psycopg.Error) -> str:
+    """What the server says went wrong, redacted; DETAIL, HINT and CONTEXT may hold row values and stay behind."""
+    return redact_error(error.diag.message_primary or str(error))
 
 
 def connect_fault(error: psycopg.Error, secrets: Sequence[str] = ()) -> DatabaseFault:

@@ -10,8 +10,8 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.definitions import OUR_SCHEMA
+from analytics_refreshd.postgres.errors import primary_text
 from analytics_refreshd.postgres.incremental_sql import Commands, block
 from analytics_refreshd.postgres.installed import Catalog, Installation
 
@@ -69,9 +69,10 @@ def failures_named() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        message = redact_error(error.diag.message_primary or str(error))
         state = f" ({error.sqlstate})" if error.sqlstate else ""
-        raise MigrationError(f"{message}{state}; mend it, then run the same command again to go on") from error
+        raise MigrationError(
+            f"{primary_text(error)}{state}; mend it, then run the same command again to go on"
+        ) from None
 
 
 def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Installation:

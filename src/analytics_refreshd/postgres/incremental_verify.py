@@ -10,6 +10,7 @@ from psycopg import sql
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.definitions import Definitions
+from analytics_refreshd.postgres.errors import primary_text
 from analytics_refreshd.postgres.incremental import state
 from analytics_refreshd.postgres.incremental_checks import failures_named, installed_for
 from analytics_refreshd.postgres.incremental_sql import Commands, block, plain_query
@@ -65,9 +66,9 @@ def verify(connection: Connection, app_schema: str = "public", *, first: int = 5
             return _verify(connection, app_schema, first)
         except psycopg.errors.InsufficientPrivilege as error:
             raise MigrationError(
-                f"{error.diag.message_primary}: role {connection.info.user} needs what deploy/sql/grants.sql grants "
+                f"{primary_text(error)}: role {connection.info.user} needs what deploy/sql/grants.sql grants "
                 "with -v verify=1, run after migrate --incremental"
-            ) from error
+            ) from None
 
 
 def _verify(connection: Connection, app_schema: str, first: int) -> VerifyReport:

@@ -13,8 +13,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from analytics_refreshd.core.errors import MigrationError
-from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.definitions import OUR_SCHEMA, OUR_TABLES, latest_version
+from analytics_refreshd.postgres.errors import primary_text
 from analytics_refreshd.postgres.incremental_state import is_installed
 from analytics_refreshd.postgres.installed import Catalog, Connection
 from analytics_refreshd.postgres.plan import Found, Plan, make_plan
@@ -145,13 +145,12 @@ def _transaction(connection: Connection, *, keep: bool = True) -> Iterator[None]
             connection.execute(command("begin"))
             yield
     except psycopg.Error as error:
-        raise _failure(error, "migrate failed") from error
+        raise _failure(error, "migrate failed") from None
 
 
 def _failure(error: psycopg.Error, what: str) -> MigrationError:
-    message = redact_error(error.diag.message_primary or str(error))
     state = f" ({error.sqlstate})" if error.sqlstate else ""
-    return MigrationError(f"{what}: {message}{state}; nothing was changed: mend it, then run migrate again")
+    return MigrationError(f"{what}: {primary_text(error)}{state}; nothing was changed: mend it, then run migrate again")
 
 
 def _plan(connection: Connection, app_schema: str, *, recreate_views: bool) -> Plan:
@@ -180,7 +179,7 @@ def _carry_out(
         for each in step.commands:
             connection.execute(each)
     except psycopg.Error as error:
-        raise _failure(error, f"migrate failed to {step.title}") from error
+        raise _failure(error, f"migrate failed to {step.title}") from None
     if progress is not None and step.populates is not None:
         progress(Populating(step.populates, number, total, time.monotonic() - started))
 

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from analytics_refreshd.core.redaction import redact_error, redact_json, redact_value
+from analytics_refreshd.core.redaction import redact_json, redact_value
+from analytics_refreshd.postgres.errors import primary_text
 from analytics_refreshd.postgres.query_definition import Column, Query, QueryFileError
 from analytics_refreshd.postgres.query_files import relations
 
@@ -137,9 +138,7 @@ def probe(
             if connection.closed:
                 raise
             state = f"{error.sqlstate}: " if error.sqlstate else ""
-            results.append(
-                ProbeResult(query.endpoint, None, state + redact_error(error.diag.message_primary or str(error)))
-            )
+            results.append(ProbeResult(query.endpoint, None, state + primary_text(error)))
     return results
 
 
