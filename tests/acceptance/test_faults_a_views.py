@@ -71,9 +71,10 @@ def test_A08_statement_timeout_in_view_3(dsn: str, stretched: Connection) -> Non
     assert value(stretched, wrong) == 0
 
 
-def test_A09_lock_contention_on_one_view(dsn: str, connection: Connection) -> None:
+@pytest.mark.parametrize("isolation", ["cycle", "view"])
+def test_A09_lock_contention_on_one_view(dsn: str, connection: Connection, isolation: str) -> None:
     """A view locked elsewhere fails alone, its run is partial, never ok; the second in a row alerts, and says who."""
-    settings = FAST | {"refresh__lock_timeout": "700ms"}
+    settings = FAST | {"refresh__lock_timeout": "700ms", "refresh__isolation": isolation}
     with holding_refresh(dsn, VIEWS[1]) as holder, Daemon(dsn, **settings) as daemon:
         line = daemon.wait_for("refresh.finished")
         assert line["outcome"] == "partial"

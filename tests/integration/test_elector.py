@@ -168,10 +168,10 @@ def test_watch_sees_the_views_in_turn(dsn: str, connection: Connection) -> None:
         running = Running(refresh)
         assert running.started.wait(10)
         eventually(sleeping(connection, running.pids[0]))
-        sample = leader.watch(running.pids[0], VIEWS, 1.5)
+        sample = leader.watch(running.pids[:1], VIEWS, 1.5)
         refresh.cancel()
         running.join()
-        after = leader.watch(running.pids[0], VIEWS, 2.5)
+        after = leader.watch(running.pids[:1], VIEWS, 2.5)
     assert (sample.at_seconds, sample.held) == (1.5, frozenset(VIEWS[:3]))
     assert (sample.waiting, sample.blocker) == (frozenset(), None)
     assert after.held == frozenset()
@@ -201,7 +201,7 @@ def test_watch_sees_a_wait_that_is_not_for_a_view(dsn: str, connection: Connecti
         other.execute("lock table action_results in access exclusive mode")
         running = Running(refresh)
         assert running.started.wait(10)
-        sample = eventually(lambda: (seen := leader.watch(running.pids[0], VIEWS, 0.0)).blocker and seen)
+        sample = eventually(lambda: (seen := leader.watch(running.pids[:1], VIEWS, 0.0)).blocker and seen)
         refresh.cancel()
         running.join()
         assert sample.blocker is not None
@@ -224,7 +224,7 @@ def test_a_blocker_of_another_role_is_hidden(dsn: str, connection: Connection) -
         with holding_refresh(dsn, VIEWS[0]) as holder, electing(poor) as leader, refresher(poor) as refresh:
             running = Running(refresh)
             assert running.started.wait(10)
-            sample = eventually(lambda: (seen := leader.watch(running.pids[0], VIEWS, 0.0)).blocker and seen)
+            sample = eventually(lambda: (seen := leader.watch(running.pids[:1], VIEWS, 0.0)).blocker and seen)
             refresh.cancel()
             running.join()
             assert sample.blocker is not None

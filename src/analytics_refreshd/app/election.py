@@ -63,12 +63,12 @@ class LockWatch:
         return _CLOSE_POLL_SECONDS if early else _POLL_SECONDS
 
     def look(self, leader: Leader) -> None:
-        """Take one sample of every backend and note progress and blocker."""
-        for pid in tuple(self._pids):
-            at_seconds = self._clock.monotonic() - self._began
-            sample = leader.watch(pid, self._views, at_seconds)
-            self._samples.append(sample)
-            self._note(sample)
+        """Take one sample of the run's backends together, and note progress and blocker."""
+        if not self._pids:
+            return
+        sample = leader.watch(tuple(self._pids), self._views, self._clock.monotonic() - self._began)
+        self._samples.append(sample)
+        self._note(sample)
 
     def _note(self, sample: LockSample) -> None:
         new = (sample.held | sample.waiting) - self._seen

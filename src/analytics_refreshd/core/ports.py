@@ -94,8 +94,8 @@ class Leader(Protocol):
     def heartbeat(self) -> LockReading:
         """Read in pg_locks whether this session still holds the lock, and whether the server is in recovery."""
 
-    def watch(self, pid: int, views: Sequence[str], at_seconds: float) -> LockSample:
-        """Which of `views` the backend `pid` holds or waits for an EXCLUSIVE lock on, and whom it waits for."""
+    def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
+        """Which of `views` the backends hold or wait for an EXCLUSIVE lock on, and whom else they wait for."""
 
     def stranger(self) -> LeaderInfo | None:
         """Who holds the leader lock, where it is somebody else."""

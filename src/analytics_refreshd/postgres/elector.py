@@ -68,23 +68,20 @@ class PostgresLeader:
         """As `core.ports.Leader.heartbeat`; reads only, since trying the lock again would count it twice."""
         return self._read()[0]
 
-    def watch(self, pid: int | Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
-        """As `core.ports.Leader.watch`; takes several backends where each refreshes a view of its own.
-
-        Connects where there is no session yet: one that watches only need not be elected.
-        """
+    def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
+        """As `core.ports.Leader.watch`. Connects where there is no session yet: who only watches is not elected."""
         if self._pid == 0:
             self._connect()
-        pids = [pid] if isinstance(pid, int) else list(pid)
         if set(views) - set(self._oids.values()):
             schema = self._connector.settings.app_schema
             found = self._ask("view_oids", {"schema": schema, "views": list(views)})
             self._oids = {int(oid): str(name) for name, oid in found}
-        locks = self._ask("watch", {"pids": pids, "oids": [oid for oid, name in self._oids.items() if name in views]})
+        oids = [oid for oid, name in self._oids.items() if name in views]
+        locks = self._ask("watch", {"pids": list(pids), "oids": oids})
         held = frozenset(self._oids[oid] for oid, granted in locks if granted and oid in self._oids)
         waiting = frozenset(self._oids[oid] for oid, granted in locks if not granted and oid in self._oids)
         blocked = any(not granted for _, granted in locks)
-        blocker = blocker_of(self._ask("blocker", {"pids": pids})) if blocked else None
+        blocker = blocker_of(self._ask("blocker", {"pids": list(pids)})) if blocked else None
         return LockSample(at_seconds, held, waiting, blocker)
 
     def stranger(self) -> LeaderInfo | None:
