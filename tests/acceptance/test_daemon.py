@@ -113,7 +113,7 @@ def test_first_run_waits_when_views_are_young(dsn: str) -> None:
 def test_first_run_comes_at_once_when_views_are_old(dsn: str, aged: Connection) -> None:
     """Views older than the interval are refreshed at once, not at the next slot."""
     with Daemon(dsn, **LONG) as daemon:
-        daemon.wait_for("refresh.finished", within=15)
+        assert daemon.wait_for("refresh.finished", within=15)["outcome"] == "ok"
 
 
 @pytest.mark.fault
