@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -113,12 +114,30 @@ def test_disabled_capture_is_noticed_even_when_enabled_again(connection: Connect
     assert "capture triggers" in str(incremental.state(connection).rebuild_reason)
     assert not refresh_and_compare(connection)
     assert incremental.state(connection).rebuild_reason is None
+    # as they are enabled now, a session in session_replication_role = replica would be missed
+    assert incremental.state(connection).uncaptured == ("public.action_results",)
+    insert(connection, "action_results", "seen")
+    assert not refresh_and_compare(connection)
 
 
-def test_disabled_capture_is_named(connection: Connection) -> None:
-    """While the triggers are disabled the state names the table, and installing again mends it."""
-    connection.execute("alter table action_results disable trigger all")
-    refresh_and_compare(connection)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table action_results disable trigger all",
+        "alter table action_results enable replica trigger analytics_refresh_update",
+        "drop trigger analytics_refresh_delete on action_results",
+    ],
+)
+def test_missing_capture_is_named(connection: Connection, change: str) -> None:
+    """While triggers are disabled or missing, what reads rollups fails and says why; installing again mends it."""
+    connection.execute(change)
+    for _ in range(2):
+        insert(connection, "action_results", str(uuid4()))
+        rows = connection.execute("select view_name, success, error_message from refresh_action_analytics()").fetchall()
+        assert {name for name, success, _ in rows if success} == {"recent_failures"}
+        assert {text for _, success, text in rows if not success} == {
+            "55000: changes of action_results are not captured: run analytics-refreshd migrate --incremental"
+        }
     assert incremental.state(connection).uncaptured == ("public.action_results",)
     incremental.install(connection)
     assert incremental.state(connection).uncaptured == ()
@@ -164,6 +183,61 @@ def test_partitions_that_come_and_go_cause_a_rebuild(partitioned: Connection) ->
     assert verify(partitioned).ok
 
 
+def test_a_detached_partition_counts_no_more(partitioned: Connection) -> None:
+    """It keeps its triggers, which then count nothing, and going back to plain takes them off."""
+    insert(partitioned, "action_results", "old", "2010-01-01")
+    partitioned.execute("alter table action_results detach partition results_old")
+    assert not refresh_and_compare(partitioned)
+    insert(partitioned, "results_old", "archived", "2010-01-01")
+    partitioned.execute("update results_old set duration_ms = 1; truncate results_old")
+    assert incremental.state(partitioned).delta_rows == 0
+    assert incremental.state(partitioned).rebuild_reason is None
+    assert not refresh_and_compare(partitioned)
+    incremental.uninstall_to_plain(partitioned)
+    triggers = "select tgrelid::regclass::text from pg_trigger where tgname like 'analytics\\_refresh\\_%'"
+    assert partitioned.execute(triggers).fetchall() == []
+    insert(partitioned, "results_old", "free", "2010-01-01")
+
+
+def test_a_table_in_place_of_another_is_noticed(connection: Connection) -> None:
+    """A table that takes over the name has no capture: that is told, not folded; installing again mends it."""
+    insert(connection, "action_results", "kept")
+    refresh_and_compare(connection)
+    with connection.transaction():
+        connection.execute("alter table action_results rename to action_results_old")
+        connection.execute("create table action_results (like action_results_old including all)")
+        connection.execute("insert into action_results select * from action_results_old")
+    insert(connection, "action_results", "new")
+    insert(connection, "action_results_old", "no longer counted")
+    assert incremental.state(connection).delta_rows == 0
+    assert incremental.state(connection).uncaptured == ("public.action_results",)
+    failed = "select error_message from refresh_action_analytics() where view_name = 'action_metrics_hourly'"
+    assert "are not captured" in str(connection.execute(failed).fetchone())
+    incremental.install(connection)
+    assert incremental.state(connection).uncaptured == ()
+    insert(connection, "action_results", "newest")
+    assert not refresh_and_compare(connection)
+    insert(connection, "action_results_old", "free")
+    assert incremental.state(connection).delta_rows == 0
+
+
+def test_what_is_no_table_is_never_read(connection: Connection) -> None:
+    """Who owns the name could put a view there, whose functions would run with the rights of who folds."""
+    connection.execute(
+        "create table ran (by name); create function evil() returns text volatile language plpgsql as"
+        " $$begin insert into ran select current_user; return 'rest'; end$$"
+    )
+    connection.execute(
+        "alter table action_results rename to hidden_results;"
+        "create view action_results as select id, job_id, trigger_id, event_id, evil() as action_type, status,"
+        " executed_at, duration_ms, error_message, response_data, retry_count from hidden_results"
+    )
+    for call in ("select analytics_refresh.fold()", "select analytics_refresh.rebuild_step()"):
+        with pytest.raises(psycopg.errors.WrongObjectType, match="is not a table"):
+            connection.execute(call)
+    assert connection.execute("select count(*) from ran").fetchone() == (0,)
+
+
 def test_inheritance_children_are_captured(connection: Connection) -> None:
     """A child table's rows are part of action_results, whichever of the two a statement names."""
     connection.execute("create table child_results () inherits (action_results)")
@@ -184,6 +258,7 @@ def test_inheritance_children_are_captured(connection: Connection) -> None:
             "logical replication",
         ),
         ("create view on_hourly as select * from action_metrics_hourly", "on_hourly"),
+        ("alter table action_results alter status drop not null", "status may be null"),
         ("drop materialized view recent_failures", "no materialized view public.recent_failures"),
         (
             "drop materialized view recent_failures, trigger_performance_summary, action_metrics_hourly,"

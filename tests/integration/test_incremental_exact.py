@@ -11,6 +11,7 @@ import pytest
 from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.incremental_verify import verify
 from tests.support.incremental import Changes, differences, refresh_and_compare
+from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
 
@@ -185,6 +186,101 @@ def test_direct_refresh_of_one_view_folds_first(connection: Connection) -> None:
             reply = connection.execute("select success from refresh_action_analytics_view(%s)", [view]).fetchone()
             assert reply == (True,)
         assert not differences(connection)
+
+
+def test_a_rebuild_beside_a_refresh_empties_no_view(dsn: str, connection: Connection) -> None:
+    """A view's refresh that meets a rebuild waits for it, or is refused; it never reads the emptied rollups."""
+    Changes(connection, 8).insert_many()
+    refresh_and_compare(connection)
+    connection.execute("update analytics_refresh.view_changes set version = version + 1")
+    with connect(dsn) as builder, connect(dsn) as reader:
+        connection.execute("insert into analytics_refresh.rebuild_marks (reason) values ('test')")
+        builder.execute("begin")
+        builder.execute("select analytics_refresh.rebuild_step()")
+        # the fold was another transaction's, as with one transaction a view
+        reader.execute("set analytics_refresh.fold = 'off'")
+        answer: list[Any] = []
+        view = "select rows_refreshed, success from refresh_action_analytics_view('action_metrics_hourly')"
+        waiting = threading.Thread(target=lambda: answer.append(reader.execute(view).fetchone()))
+        waiting.start()
+        eventually(
+            lambda: connection.execute(
+                "select 1 from pg_stat_activity where pid = %s and wait_event_type = 'Lock'", [reader.info.backend_pid]
+            ).fetchone()
+        )
+        builder.execute("commit")
+        waiting.join(30)
+    assert answer[0][1]
+    assert answer[0][0] > 0
+    assert not differences(connection)
+
+
+def test_failures_are_refreshed_where_the_fold_fails(dsn: str, connection: Connection) -> None:
+    """Without a fold nobody knows whether failures came, so that view is refreshed and not believed to be whole."""
+    refresh_and_compare(connection)
+    with connect(dsn) as other, other.transaction():
+        other.execute("select from analytics_refresh.incremental for update")
+        connection.execute(
+            "insert into action_results (id, job_id, action_type, status) values ('new', 'j', 'rest', 'failed')"
+        )
+        connection.execute("set lock_timeout = '100ms'")
+        rows = connection.execute("select view_name, success from refresh_action_analytics()").fetchall()
+        connection.execute("reset lock_timeout")
+    assert {name for name, success in rows if success} == {"recent_failures"}
+    assert connection.execute("select id from recent_failures").fetchall() == [("new",)]
+    assert not refresh_and_compare(connection)
+
+
+def test_nothing_is_believed_to_be_refreshed_ahead(connection: Connection) -> None:
+    """Whoever says that a view was refreshed up to a version that is still to come is believed up to now only."""
+    with connection.transaction():
+        connection.execute("refresh materialized view concurrently action_metrics_hourly")
+        connection.execute(
+            "select analytics_refresh.view_refreshed(c.view_name, c.version + 1) from analytics_refresh.view_changes c"
+            " where c.view_name = 'action_metrics_hourly'"
+        )
+    Changes(connection, 9).insert_many()
+    assert not refresh_and_compare(connection)
+
+
+def test_infinite_times_are_built_once(connection: Connection) -> None:
+    """Rows at -infinity, where a build begins, are counted once, however short its steps."""
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at) select 'row ' || i, 'j', 'rest',"
+        " 'success', (array['-infinity', 'infinity', null]::timestamptz[])[i % 3 + 1] from generate_series(1, 15) i"
+    )
+    connection.execute("insert into analytics_refresh.rebuild_marks (reason) values ('test')")
+    for _ in range(5):
+        connection.execute("select analytics_refresh.rebuild_step(2)")
+    assert incremental.state(connection).built
+    assert not refresh_and_compare(connection)
+
+
+def test_what_lost_everything_is_not_looked_for(connection: Connection) -> None:
+    """Triggers that lose all their rows, and hours, leave nothing behind, and cost no walk through the table."""
+    connection.execute("insert into triggers (id) select 'busy ' || i from generate_series(1, 3) i")
+    connection.execute(
+        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms)"
+        " select i::text, 'j', 'busy ' || i % 3 + 1, 'rest', 'success', now() - i * interval '10 s', i % 50"
+        " from generate_series(1, 6000) i"
+    )
+    assert not refresh_and_compare(connection)
+    connection.execute("vacuum analyze action_results")
+    connection.execute("delete from triggers where id like 'busy%'")
+    connection.execute("vacuum analyze action_results")
+    read = (
+        "select sum(pg_stat_get_xact_tuples_returned(indexrelid))::int from pg_index"
+        " where indrelid = 'action_results'::regclass"
+    )
+    with connection.transaction():
+        before = (connection.execute(read).fetchone() or (0,))[0]
+        connection.execute("select analytics_refresh.fold()")
+        entries = (connection.execute(read).fetchone() or (0,))[0] - before
+    assert entries < 100
+    connection.execute("delete from action_results")
+    assert not refresh_and_compare(connection)
+    left = "select count(*) from analytics_refresh.duration_stats"
+    assert connection.execute(left).fetchone() == (0,)
 
 
 def test_known_triggers_take_no_new_numbers(connection: Connection) -> None:

@@ -294,7 +294,7 @@ def test_installing_again_renews_an_older_layout(connection: Connection) -> None
         "select to_regclass('analytics_refresh.duration_buckets'), array_agg(pronargs order by pronargs) from pg_proc"
         " where pronamespace = 'analytics_refresh'::regnamespace and proname in ('recount', 'drop_empty')"
     ).fetchone()
-    assert left == (None, [4, 7])
+    assert left == (None, [4])
 
 
 def test_cancelled_refresh_loses_nothing(connection: Connection) -> None:

@@ -279,8 +279,7 @@ def test_a_run_that_started_late_stays_in_its_slot() -> None:
         ({"problems": ("view x is missing",)}, "view x is missing"),
         (
             {"delta": Delta("incremental", uncaptured=("public.x",))},
-            "Incremental mode: changes written straight into public.x are not captured: "
-            "run analytics-refreshd migrate --incremental.",
+            "Incremental mode: not all changes of public.x are captured: run analytics-refreshd migrate --incremental.",
         ),
         (
             {"delta": Delta("incremental", verified_ok=False, verified_differences=1200)},

@@ -216,8 +216,8 @@ class Pause:
 class Delta:
     """The incremental mode's state: rows captured and not yet folded, the last verification, fold and build.
 
-    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables below
-    `action_results` without capture triggers. Everything but `mode` is unknown where this role may not read it.
+    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables not all
+    of whose changes are captured. Everything but `mode` is unknown where this role may not read it.
     """
 
     mode: str = "plain"
@@ -238,7 +238,7 @@ class Delta:
         found = []
         if self.uncaptured:
             found.append(
-                f"changes written straight into {', '.join(self.uncaptured)} are not captured: "
+                f"not all changes of {', '.join(self.uncaptured)} are captured: "
                 "run analytics-refreshd migrate --incremental"
             )
         if self.verified_ok is False:

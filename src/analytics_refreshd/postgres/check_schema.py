@@ -104,7 +104,7 @@ def _incremental(connection: BoundedConnection, role: str) -> Iterator[Finding]:
     for table in found.uncaptured:
         yield error(
             "incremental",
-            f"changes made to {printable(table)} by name are not captured",
+            f"not all changes of {printable(table)} are captured",
             "run `analytics-refreshd migrate --incremental` again",
         )
     if found.verified_ok is False:

@@ -23,6 +23,7 @@ from analytics_refreshd.postgres.incremental_checks import (
     installed_for,
     refuse,
     source_tables,
+    stray_tables,
 )
 from analytics_refreshd.postgres.incremental_sql import Commands, block
 from analytics_refreshd.postgres.incremental_state import IncrementalState, is_installed, state
@@ -65,10 +66,11 @@ def install(
     done: list[str] = []
     with _alone(connection, app_schema) as mode:
         definitions, commands = _definitions(connection, app_schema)
-        refuse(connection, app_schema, commands, replaces_views=mode == "plain")
+        _briefly(connection, _refuse, app_schema, commands, mode)
         with _transaction(connection):
             for each in commands.objects():
                 connection.execute(each)
+        done += _release(connection, commands, report)
         for table in source_tables(connection, commands):
             if not table.captured:
                 report(Progress(f"capture changes of {table.schema}.{table.name}", 0.0))
@@ -103,6 +105,7 @@ def uninstall_to_plain(
             report(Progress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
             _briefly(connection, _drop_triggers, table)
             _drop_failure_index(connection, table)
+        done += _release(connection, commands, report)
         if is_installed(connection):
             with _transaction(connection):
                 for each in commands.dropped():
@@ -179,6 +182,24 @@ def _briefly(connection: Connection, change: Callable[..., None], *arguments: An
                     "action_results and its views, then run the same command again to go on"
                 ) from error
         pause.wait(_LOCK_PAUSE_SECONDS)
+
+
+def _refuse(connection: Connection, app_schema: str, commands: Commands, mode: str) -> None:
+    """With a limit: reading a view's definition waits for whoever alters a table behind it."""
+    connection.execute(block("install", "brief_lock"))
+    refuse(connection, app_schema, commands, replaces_views=mode == "plain")
+
+
+def _release(connection: Connection, commands: Commands, report: Callable[[Progress], None]) -> list[str]:
+    """Take the capture triggers, and the index, off tables that are no part of `action_results` any more."""
+    done = []
+    for table in stray_tables(connection, commands):
+        name = f"{table.schema}.{table.name}"
+        report(Progress(f"stop capturing changes of {name}", 0.0))
+        _briefly(connection, _drop_triggers, table)
+        _drop_failure_index(connection, table)
+        done.append(f"stop capturing changes of {name}")
+    return done
 
 
 def _create_triggers(connection: Connection, table: SourceTable) -> None:

@@ -26,6 +26,8 @@ _TYPES = {
     "action_type": ("text", "character varying"),
     "status": ("text", "character varying"),
 }
+# a rollup's key: NULL equals nothing, and a collation that takes two texts for one would keep them apart here
+_KEYS = ("action_type", "status")
 _TRIGGERS_PER_TABLE = 4
 
 
@@ -59,7 +61,16 @@ class SourceTable:
 
 def source_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
     """`action_results` and every table below it."""
-    rows = connection.execute(block("install", "tree", app_table=commands.names["app_table"])).fetchall()
+    return _tables(connection, commands, "tree")
+
+
+def stray_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
+    """Tables that were among those, as a detached partition was, and still carry capture triggers."""
+    return _tables(connection, commands, "strays")
+
+
+def _tables(connection: Connection, commands: Commands, query: str) -> list[SourceTable]:
+    rows = connection.execute(block("install", query, app_table=commands.names["app_table"])).fetchall()
     return [SourceTable(*row) for row in rows]
 
 
@@ -120,10 +131,16 @@ def _source_obstacles(connection: Connection, app_schema: str, commands: Command
         yield f"the role may not read {table}: run this as its owner or a superuser"
     if filtered:
         yield f"row security hides rows of {table} from this role: run this as a role with BYPASSRLS"
-    columns = dict(connection.execute(block("install", "columns", app_table=commands.names["app_table"])).fetchall())
+    rows = connection.execute(block("install", "columns", app_table=commands.names["app_table"])).fetchall()
+    columns = {name: (kind, not_null, deterministic) for name, kind, not_null, deterministic in rows}
     for column, types in _TYPES.items():
-        if columns.get(column) not in types:
-            yield f"{table}.{column} is {columns.get(column, 'missing')}, and the rollups count only {types[0]} exactly"
+        kind, not_null, deterministic = columns.get(column, ("missing", True, True))
+        if kind not in types:
+            yield f"{table}.{column} is {kind}, and the rollups count only {types[0]} exactly"
+        if column in _KEYS and not not_null:
+            yield f"{table}.{column} may be null, and the rollups have no place for that: set it not null"
+        if not deterministic:
+            yield f"{table}.{column} has a collation that is not deterministic, and the rollups compare bytes"
     for each in source_tables(connection, commands):
         yield from _table_obstacles(each)
 

@@ -51,9 +51,12 @@ class Commands:
             app=app,
             app_table=self.names["app_table"],
             add_up_deltas=deltas,
-            add_up_timeless=rows_in("d.executed_at is null"),
-            add_up_range=rows_in("d.executed_at >= chunk_from and d.executed_at < chunk_until"),
-            add_up_rest=rows_in("d.executed_at >= chunk_from"),
+            # "-infinity" is also how a build that has not begun says so
+            add_up_timeless=rows_in("d.executed_at is null or d.executed_at = '-infinity'"),
+            add_up_range=rows_in(
+                "d.executed_at >= chunk_from and d.executed_at > '-infinity' and d.executed_at < chunk_until"
+            ),
+            add_up_rest=rows_in("d.executed_at >= chunk_from and d.executed_at > '-infinity'"),
         )
 
     def refresh_functions(self) -> list[sql.Composed]:

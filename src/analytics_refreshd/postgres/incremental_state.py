@@ -18,8 +18,8 @@ _BACKLOG_COUNTED = 1_000_000
 class IncrementalState:
     """What `state` found. `delta_rows` counts to 1,000,000 at most; times are the server's.
 
-    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables below
-    `action_results` without capture triggers: changes made to them by name are missed until `install` ran again.
+    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables that lack
+    a capture trigger, or have one that does not fire for every session: changes are missed until `install` ran again.
     """
 
     mode: str

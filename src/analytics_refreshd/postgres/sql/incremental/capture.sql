@@ -1,11 +1,30 @@
 -- Capture of changes on action_results: statement-level triggers that append what a statement changed.
 
 -- name: functions
+-- Whether rows of a table below action_results count. A partition that was detached keeps its triggers, and so does a table
+-- that was action_results once; the name is looked up each time, since another table may bear it now.
+create or replace function analytics_refresh.is_part(relation oid) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $is_part$
+begin
+    return exists (
+        with recursive above as (
+            select i.inhparent from pg_inherits i where i.inhrelid = relation and not i.inhdetachpending
+            union
+            select i.inhparent from above join pg_inherits i on i.inhrelid = above.inhparent
+            where not i.inhdetachpending)
+        select from above where above.inhparent = to_regclass({app_table}));
+end
+$is_part$;
+
 -- definer with a pinned path: the application's role needs no rights here, and its own path decides nothing
 create or replace function analytics_refresh.capture_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $capture$
 begin
+    if tg_relid is distinct from to_regclass({app_table}) and not analytics_refresh.is_part(tg_relid) then
+        return null;
+    end if;
     insert into analytics_refresh.deltas (sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count)
     select 1, executed_at, trigger_id, action_type, status, duration_ms, retry_count from added;
     return null;
@@ -16,6 +35,9 @@ create or replace function analytics_refresh.capture_update() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $capture$
 begin
+    if tg_relid is distinct from to_regclass({app_table}) and not analytics_refresh.is_part(tg_relid) then
+        return null;
+    end if;
     insert into analytics_refresh.deltas (sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count)
     select -1, executed_at, trigger_id, action_type, status, duration_ms, retry_count from removed
     union all
@@ -28,6 +50,9 @@ create or replace function analytics_refresh.capture_delete() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $capture$
 begin
+    if tg_relid is distinct from to_regclass({app_table}) and not analytics_refresh.is_part(tg_relid) then
+        return null;
+    end if;
     insert into analytics_refresh.deltas (sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count)
     select -1, executed_at, trigger_id, action_type, status, duration_ms, retry_count from removed;
     return null;
@@ -38,6 +63,9 @@ create or replace function analytics_refresh.capture_truncate() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $capture$
 begin
+    if tg_relid is distinct from to_regclass({app_table}) and not analytics_refresh.is_part(tg_relid) then
+        return null;
+    end if;
     insert into analytics_refresh.rebuild_marks (reason) values ('truncate of ' || tg_table_name);
     return null;
 end
@@ -46,21 +74,53 @@ $capture$;
 -- Every table of the inheritance tree with its capture triggers. The row's xmin is part of it, since
 -- DISABLE TRIGGER followed by ENABLE TRIGGER leaves no other trace.
 create or replace function analytics_refresh.capture_now() returns text
-language sql stable security definer set search_path = pg_catalog, pg_temp
-begin atomic
-    with recursive tree as (
-        select {app_table}::regclass::oid as relation
-        union
-        select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.relation)
-    select string_agg(tree.relation || ':' || coalesce(t.found, ''), ' ' order by tree.relation)
-    from tree
-    cross join lateral (
-        select string_agg(g.tgname::text || g.tgenabled::text || g.xmin::text, ',' order by g.tgname) as found
-        from pg_trigger g where g.tgrelid = tree.relation and g.tgname like 'analytics\_refresh\_%') t;
-end;
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $capture$
+begin
+    return (
+        with recursive tree as (
+            select to_regclass({app_table})::oid as relation, false as detaching
+            union
+            select i.inhrelid, i.inhdetachpending from tree join pg_inherits i on i.inhparent = tree.relation)
+        select coalesce(string_agg(
+            tree.relation || ':' || coalesce(t.found, '') || case when tree.detaching then ',detaching' else '' end,
+            ' ' order by tree.relation), '')
+        from tree
+        cross join lateral (
+            select string_agg(g.tgname::text || g.tgenabled::text || g.xmin::text, ',' order by g.tgname) as found
+            from pg_trigger g where g.tgrelid = tree.relation and g.tgname like 'analytics\_refresh\_%') t);
+end
+$capture$;
+
+-- Raises unless action_results is a table whose changes are captured; without those, what is folded would be believed
+-- and be wrong. A table, since whoever owns what bears the name could otherwise have a view's functions run as this role.
+create or replace function analytics_refresh.require_capture(triggers boolean) returns void
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $require$
+declare
+    kind "char" := (select c.relkind from pg_class c where c.oid = to_regclass({app_table}));
+begin
+    if kind is null or kind not in ('r', 'p') then
+        raise exception using errcode = '42809', message = 'action_results is not a table any more';
+    end if;
+    if triggers and 4 <> (
+        select count(*) from pg_trigger t
+        where t.tgrelid = to_regclass({app_table}) and t.tgenabled in ('A', 'O') and t.tgfoid in (
+            'analytics_refresh.capture_insert'::regproc, 'analytics_refresh.capture_update'::regproc,
+            'analytics_refresh.capture_delete'::regproc, 'analytics_refresh.capture_truncate'::regproc))
+    then
+        raise exception using errcode = '55000',
+            message = 'changes of action_results are not captured: run analytics-refreshd migrate --incremental';
+    end if;
+end
+$require$;
 
 revoke execute on function analytics_refresh.capture_insert(), analytics_refresh.capture_update(),
-    analytics_refresh.capture_delete(), analytics_refresh.capture_truncate() from public;
+    analytics_refresh.capture_delete(), analytics_refresh.capture_truncate(), analytics_refresh.is_part(oid),
+    analytics_refresh.require_capture(boolean) from public;
+comment on function analytics_refresh.is_part(oid) is 'Whether a table belongs to action_results.';
+comment on function analytics_refresh.require_capture(boolean) is
+    'Raises unless action_results is a table and, where asked, has its capture triggers.';
 comment on function analytics_refresh.capture_insert() is 'Appends the inserted rows to deltas.';
 comment on function analytics_refresh.capture_update() is 'Appends the old and the new rows of an update to deltas.';
 comment on function analytics_refresh.capture_delete() is 'Appends the deleted rows to deltas.';
@@ -90,4 +150,5 @@ drop trigger if exists analytics_refresh_truncate on {table};
 
 -- name: drop
 drop function if exists analytics_refresh.capture_insert(), analytics_refresh.capture_update(),
-    analytics_refresh.capture_delete(), analytics_refresh.capture_truncate(), analytics_refresh.capture_now();
+    analytics_refresh.capture_delete(), analytics_refresh.capture_truncate(), analytics_refresh.capture_now(),
+    analytics_refresh.is_part(oid), analytics_refresh.require_capture(boolean);

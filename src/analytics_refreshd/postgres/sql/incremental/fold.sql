@@ -69,11 +69,13 @@ by_trigger as materialized (
     where trigger_id is not null
     group by trigger_id, duration_ms),
 everything as (select sum(n) as n from analytics_refresh.type_cells),
+-- one that lost all its rows would be looked for in vain, through the whole table
 trigger_needs as materialized (
-    select c.trigger_id, c.n, c.first_at, c.last_at
+    select c.trigger_id, c.n, c.n + b.n as n_left, c.first_at, c.last_at
     from trigger_losses t
     join analytics_refresh.trigger_cells c on c.trigger_id = t.trigger_id
-    where t.first_lost <= c.first_at or t.last_lost >= c.last_at),
+    join (select trigger_id, sum(n) as n from by_trigger group by trigger_id) b on b.trigger_id = t.trigger_id
+    where (t.first_lost <= c.first_at or t.last_lost >= c.last_at) and c.n + b.n > 0),
 -- after a retention delete the index still leads through all that was deleted: walk past it once, not per trigger
 living as materialized (
     select
@@ -83,19 +85,19 @@ living as materialized (
         (select r.executed_at from {app}.action_results r
             where r.executed_at <= (select max(n.last_at) from trigger_needs n)
             order by r.executed_at desc limit 1) as last_at),
--- few rows: by trigger_id; many: along executed_at, where one of them soon comes. Either way about the square root
--- of the table; the expressions keep the planner from choosing the other way. Materialized, because what it fears these
+-- Few rows, those that went included: by trigger_id. Many that stayed: along executed_at, where one of them soon comes.
+-- Either way about the square root of the table; the expressions keep the planner from choosing the other way. Materialized, because what it fears these
 -- look-ups to cost would hide the cost of everything they are joined to.
 trigger_ends as materialized (
     select c.trigger_id,
-        case when c.n * c.n < e.n
+        case when c.n * c.n_left < e.n
             then (select min(f.executed_at) from (
                 select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) f)
             else (select r.executed_at from {app}.action_results r
                 where r.executed_at >= greatest(c.first_at, l.first_at) and r.trigger_id || '' = c.trigger_id
                 order by r.executed_at limit 1)
         end as first_at,
-        case when c.n * c.n < e.n
+        case when c.n * c.n_left < e.n
             then (select max(f.executed_at) from (
                 select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) f)
             else (select r.executed_at from {app}.action_results r
@@ -107,7 +109,7 @@ trigger_ends as materialized (
     cross join everything e),
 type_ends as materialized (
     select c.action_type,
-        case when c.n * c.n < e.n
+        case when c.n * (c.n + b.n) < e.n
             then (select max(l.executed_at) from (
                 select r.executed_at from {app}.action_results r where r.action_type = c.action_type offset 0) l)
             else (select r.executed_at from {app}.action_results r
@@ -116,8 +118,9 @@ type_ends as materialized (
         end as last_at
     from type_losses t
     join analytics_refresh.type_cells c on c.action_type = t.action_type
+    join (select action_type, sum(n) as n from net group by action_type) b on b.action_type = t.action_type
     cross join everything e
-    where t.last_lost >= c.last_at),
+    where t.last_lost >= c.last_at and c.n + b.n > 0),
 hours as (
     insert into analytics_refresh.hour_cells as c (
         hour, action_type, status, n, timed, duration_total, retry_total, retried)
@@ -317,15 +320,11 @@ begin
 end
 $recount$;
 
--- a cell that became empty leaves with its last row
-create or replace function analytics_refresh.drop_empty(
-    empty_hours boolean, empty_triggers boolean, empty_types boolean,
+-- a count that became nothing leaves before the ends of its cell are looked for
+create or replace function analytics_refresh.drop_empty_counts(
     duration_cells integer[], durations integer[], retry_cells integer[], retries integer[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
-as $drop_empty$
-declare
-    empty_cells integer[];
-    more_cells integer[];
+as $drop_empty_counts$
 begin
     if duration_cells is not null then
         delete from analytics_refresh.duration_counts c
@@ -337,23 +336,34 @@ begin
         using unnest(retry_cells, retries) e (cell, retry_count)
         where c.cell = e.cell and c.retry_count = e.retry_count;
     end if;
-    if empty_hours then
+end
+$drop_empty_counts$;
+
+-- a cell that became empty leaves with its last row, its statistics with it
+create or replace function analytics_refresh.drop_empty_cells(hours boolean, triggers boolean, types boolean) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
+as $drop_empty_cells$
+declare
+    empty_cells integer[];
+    more_cells integer[];
+begin
+    if hours then
         with gone as (delete from analytics_refresh.hour_cells where n = 0 returning cell)
         select array_agg(cell) into empty_cells from gone;
     end if;
-    if empty_triggers then
+    if triggers then
         with gone as (delete from analytics_refresh.trigger_cells where n = 0 returning cell)
         select array_agg(cell) into more_cells from gone;
     end if;
-    if empty_types then
+    if types then
         delete from analytics_refresh.type_cells where n = 0;
     end if;
-    if empty_hours or empty_triggers then
+    if hours or triggers then
         delete from analytics_refresh.duration_stats s
         using unnest(empty_cells || more_cells) e (cell) where s.cell = e.cell;
     end if;
 end
-$drop_empty$;
+$drop_empty_cells$;
 
 create or replace function analytics_refresh.type_window_now(whole_hours_from timestamptz)
 returns setof analytics_refresh.type_window
@@ -380,6 +390,7 @@ as $rebuild_start$
 begin
     truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
         analytics_refresh.duration_counts, analytics_refresh.retry_counts, analytics_refresh.duration_stats;
+    alter sequence analytics_refresh.cells restart;
     -- a mark that is not visible yet stays, and makes the rollups be built once more
     delete from analytics_refresh.rebuild_marks;
     update analytics_refresh.incremental set built = false, build_from = '-infinity', rows_built = 0,
@@ -399,6 +410,9 @@ declare
     result record;
     estimate double precision;
 begin
+    -- from here on the name means the same table
+    lock table only {app}.action_results in access share mode;
+    perform analytics_refresh.require_capture(false);
     select * into strict state from analytics_refresh.incremental for update;
     if exists (select from analytics_refresh.rebuild_marks) then
         perform analytics_refresh.rebuild_start((
@@ -419,7 +433,7 @@ begin
 
     select date_trunc('hour', r.executed_at, 'UTC') + interval '1 hour' into chunk_until
     from {app}.action_results r
-    where r.executed_at >= chunk_from
+    where r.executed_at >= chunk_from and r.executed_at > '-infinity'
     order by r.executed_at offset chunk_rows limit 1;
     chunk_until := coalesce(chunk_until, 'infinity');
     if chunk_until = 'infinity' then
@@ -464,6 +478,8 @@ declare
     window_now analytics_refresh.type_window[];
     result record;
 begin
+    lock table only {app}.action_results in access share mode;
+    perform analytics_refresh.require_capture(true);
     perform from analytics_refresh.incremental for update;
     rows_folded := 0;
     loop
@@ -477,11 +493,11 @@ begin
         {add_up_deltas};
         rows_folded := rows_folded + result.taken;
         if result.changed > 0 then
-            perform analytics_refresh.drop_empty(
-                result.empty_hours, result.empty_triggers, result.empty_types,
+            perform analytics_refresh.drop_empty_counts(
                 result.empty_duration_cells, result.empty_durations, result.empty_retry_cells, result.empty_retries);
             perform analytics_refresh.recount(
                 result.timed_cells, result.timed_totals, result.timed_durations, result.timed_counts);
+            perform analytics_refresh.drop_empty_cells(result.empty_hours, result.empty_triggers, result.empty_types);
             update analytics_refresh.view_changes set version = version + 1
             where view_name in ('action_metrics_hourly', 'trigger_performance_summary');
         end if;
@@ -521,8 +537,9 @@ end
 $rebuild$;
 
 revoke execute on function analytics_refresh.percentile(integer, double precision, bigint, integer, bigint),
-    analytics_refresh.recount(integer[], bigint[], integer[], bigint[]), analytics_refresh.drop_empty(boolean, boolean,
-    boolean, integer[], integer[], integer[], integer[]), analytics_refresh.type_window_now(timestamptz),
+    analytics_refresh.recount(integer[], bigint[], integer[], bigint[]), analytics_refresh.drop_empty_counts(
+    integer[], integer[], integer[], integer[]), analytics_refresh.drop_empty_cells(boolean, boolean, boolean),
+    analytics_refresh.type_window_now(timestamptz),
     analytics_refresh.rebuild_start(text) from public;
 comment on function analytics_refresh.fold() is
     'Adds the captured changes to the rollups; rebuilds them where a rebuild mark asks for it. Harmless to call at any time.';
@@ -533,8 +550,10 @@ comment on function analytics_refresh.percentile(integer, double precision, bigi
     'A percentile of a cell, found from where it stood.';
 comment on function analytics_refresh.recount(integer[], bigint[], integer[], bigint[]) is
     'Moves minimum, maximum and percentiles of the cells whose histograms changed.';
-comment on function analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[]) is
-    'Removes cells and counts that fell to zero.';
+comment on function analytics_refresh.drop_empty_counts(integer[], integer[], integer[], integer[]) is
+    'Removes counts that fell to zero.';
+comment on function analytics_refresh.drop_empty_cells(boolean, boolean, boolean) is
+    'Removes cells that fell to zero, and their statistics.';
 comment on function analytics_refresh.type_window_now(timestamptz) is 'action_type_distribution from the rollups.';
 comment on function analytics_refresh.rebuild_start(text) is 'Empties the rollups before a build.';
 
@@ -542,6 +561,7 @@ comment on function analytics_refresh.rebuild_start(text) is 'Empties the rollup
 drop procedure if exists analytics_refresh.rebuild(text);
 drop function if exists analytics_refresh.fold(), analytics_refresh.rebuild_step(integer),
     analytics_refresh.rebuild_start(text), analytics_refresh.type_window_now(timestamptz),
-    analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[]),
+    analytics_refresh.drop_empty_counts(integer[], integer[], integer[], integer[]),
+    analytics_refresh.drop_empty_cells(boolean, boolean, boolean),
     analytics_refresh.recount(integer[], bigint[], integer[], bigint[]),
     analytics_refresh.percentile(integer, double precision, bigint, integer, bigint);

@@ -9,6 +9,11 @@ declare
     version_now bigint;
     version_then bigint;
 begin
+    -- a rebuild empties the rollups for every snapshot, also for that of a refresh under way: whoever refreshes from them
+    -- keeps it waiting, and waits for it
+    if view <> 'recent_failures' then
+        perform from analytics_refresh.incremental for key share;
+    end if;
     if view <> 'recent_failures' and not (select i.built from analytics_refresh.incremental i) then
         raise exception using errcode = '55000', message = 'the rollups are being rebuilt';
     end if;
@@ -40,7 +45,10 @@ create or replace function analytics_refresh.view_refreshed(view text, refreshed
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $view_refreshed$
 begin
-    update analytics_refresh.view_refreshes r set version = refreshed_version
+    update analytics_refresh.view_refreshes r
+    -- never ahead: what changes next must count
+    set version = least(refreshed_version, (
+        select c.version from analytics_refresh.view_changes c where c.view_name = view))
     where r.view_name = view and exists (
         select from pg_locks l
         where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.mode = 'ExclusiveLock' and l.granted
@@ -80,6 +88,7 @@ declare
     lock_timeout_before text;
     fold constant text := coalesce(nullif(current_setting('analytics_refresh.fold', true), ''), 'on');
     version bigint;
+    folded boolean;
 begin
     rows_refreshed := 0;
     success := false;
@@ -99,10 +108,14 @@ begin
             error_message := fold;
         end if;
         if error_message is null then
-            version := analytics_refresh.view_due(view_name);
+            -- without a fold nobody knows whether failures came
+            folded := fold in ('on', 'off');
+            version := case when folded then analytics_refresh.view_due(view_name) else 0 end;
             if version is not null then
                 execute format('refresh materialized view concurrently %I.%I', app_schema, view_name);
-                perform analytics_refresh.view_refreshed(view_name, version);
+                if folded then
+                    perform analytics_refresh.view_refreshed(view_name, version);
+                end if;
             end if;
             success := true;
         end if;
