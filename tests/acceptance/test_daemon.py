@@ -202,7 +202,8 @@ CONTRACT = "view_name text, refresh_duration_ms integer, rows_refreshed bigint, 
     [
         (
             CONTRACT,
-            "select * from (values ('recent_failures', 1, 1::bigint, true, null::text)) v",
+            "refresh materialized view concurrently recent_failures;"
+            " select * from (values ('recent_failures', 1, 1::bigint, true, null::text)) v",
             "partial",
             "missing",
         ),
@@ -214,9 +215,10 @@ CONTRACT = "view_name text, refresh_duration_ms integer, rows_refreshed bigint, 
         ),
         (CONTRACT, "select v, -5, 1::bigint, null::boolean, null::text from unnest(%s) v", "failed", "contract"),
         (CONTRACT, "select v, 1, 1::bigint, true, null::text from unnest(%s || %s) v", "failed", "duplicated"),
+        (CONTRACT, "select v, 42, 100::bigint, true, null::text from unnest(%s) v", "failed", "contract"),
         ("view_name text, success boolean", "select v, true from unnest(%s) v", "failed", "contract"),
     ],
-    ids=["views missing", "no rows", "nulls", "twice", "other columns"],
+    ids=["views missing", "no rows", "nulls", "twice", "nothing refreshed", "other columns"],
 )
 def test_absurd_rows_are_never_ok(
     dsn: str, connection: Connection, columns: str, body: str, outcome: str, reason: str

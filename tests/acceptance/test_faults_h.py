@@ -183,7 +183,8 @@ def test_H13_security_definer_without_search_path(dsn: str, stretched: Connectio
         " $$ insert into public.abused values (current_user) $$"
     )
     rows = "select v, 5, 1::bigint, true, null::text from unnest(array['" + "','".join(VIEWS) + "']) v"
-    returning(stretched, rows, "perform helper();")
+    refreshes = [f"refresh materialized view concurrently public.{view};" for view in VIEWS]
+    returning(stretched, rows, "perform helper(); " + " ".join(refreshes))
     if definer:
         stretched.execute("alter function refresh_action_analytics() security definer")
     name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]

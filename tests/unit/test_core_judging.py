@@ -242,7 +242,7 @@ def test_contract_problems_are_said_once_each() -> None:
     found = contract_problems(judge_reports(VIEWS, reports, [], 1.0))
     assert found == (
         "the refresh function returned a row for stranger, which is not configured",
-        f"the refresh function returned no usable row for {VIEWS[0]}",
+        f"the refresh function returned no usable row for {VIEWS[0]}: the function returned no row for this view",
     )
     gone = DatabaseFault("no function", error_class=ErrorClass.PERMANENT, reason=Reason.UNDEFINED, sqlstate="42883")
     assert contract_problems(judge_fault(VIEWS, gone, cancelled=False)) == ("no function",)

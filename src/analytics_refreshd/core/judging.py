@@ -161,7 +161,7 @@ def contract_problems(judgement: Judgement) -> tuple[str, ...]:
             for name in judgement.unknown_views
         ),
         *(
-            f"the refresh function returned no usable row for {result.view}"
+            f"the refresh function returned no usable row for {result.view}: {result.error}"
             for result in judgement.views
             if result.reason in unusable
         ),

@@ -22,6 +22,7 @@ from analytics_refreshd.core.ports import RefreshReply
 from analytics_refreshd.postgres.connections import Connector, milliseconds, search_path
 from analytics_refreshd.postgres.crew import Crew
 from analytics_refreshd.postgres.errors import contract_fault
+from analytics_refreshd.postgres.evidence import believed
 from analytics_refreshd.postgres.folding import Folded, fold_once, folded_here, rebuild
 from analytics_refreshd.postgres.link import Link, RunState, Transaction, beginning
 from analytics_refreshd.postgres.names import identifier, split_name
@@ -158,8 +159,9 @@ class PostgresRefresher:
                 raise _overlap("another session is refreshing this database")
             on_started(transaction.first["pid"])
             rows = self._call(transaction, call, {}, settings.function)
+            reports = believed(transaction, [report_of(row) for row in rows], settings.views)
             folded = folded_here(transaction)
-        return tuple(report_of(row) for row in rows), folded
+        return reports, folded
 
     def _refresh_by_view(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: str, on_started: Callable[[int], None]
@@ -231,11 +233,11 @@ class PostgresRefresher:
             if transaction.first["function_exists"]:
                 call = sql.SQL(statements["call_view_function"]).format(function=sql.Identifier(schema, name))
                 rows = self._call(transaction, call, {"view": view}, settings.view_function)
-                reports = [report_of(row) for row in rows]
+                reports = believed(transaction, [report_of(row) for row in rows], [view])
             else:
                 transaction.execute(sql.SQL(statements["refresh_view"]).format(view=relation))
                 counted = transaction.attempt(sql.SQL(statements["count_rows"]).format(view=relation))
-                reports = [ViewReport(view, None, counted[0][0] if counted else None, True)]
+                reports = (ViewReport(view, None, counted[0][0] if counted else None, True),)
         seconds = time.monotonic() - begun
         return [measured(report, view, seconds) for report in reports]
 

@@ -38,7 +38,8 @@ select {session},
         select from pg_catalog.pg_proc p
         join pg_catalog.pg_namespace n on n.oid = p.pronamespace
         where n.nspname = %(function_schema)s and p.proname = %(function_name)s
-            and p.pronargs = 1 and p.proargtypes[0] = 'pg_catalog.text'::pg_catalog.regtype) as function_exists;
+            and p.pronargs = 1 and p.proargtypes[0] = 'pg_catalog.text'::pg_catalog.regtype) as function_exists,
+    {incremental};
 
 -- name: call_function
 -- named columns, so that a function that lacks one is refused before it has refreshed anything; as text, so that no
@@ -59,6 +60,18 @@ refresh materialized view concurrently {view};
 
 -- name: count_rows
 select pg_catalog.count(*) from {view};
+
+-- name: refreshed_here
+-- a refresh keeps its view's lock until its transaction ends
+select c.relname::text
+from pg_catalog.pg_locks l
+join pg_catalog.pg_class c on c.oid = l.relation
+where l.pid = pg_catalog.pg_backend_pid() and l.granted and l.mode in ('ExclusiveLock', 'AccessExclusiveLock')
+    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+    and c.relname::text = any ({views});
+
+-- name: nothing_due
+select v.name from pg_catalog.unnest({views}) as v (name) where analytics_refresh.view_due(v.name) is null;
 
 -- name: mode
 select i.mode from analytics_refresh.installation i;
