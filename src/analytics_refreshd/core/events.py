@@ -67,6 +67,6 @@ MEANING: dict[Event, str] = {
     Event.REFRESH_STARTED: "a run begins (level debug)",
     Event.SHUTDOWN_FORCED: "the stop's deadline passed before everything had ended",
     Event.VIEW_BLOCKED: "a refresh waits for a lock; names the session that holds it",
-    Event.VIEW_FAILED: "a view failed in this run while its failure began",
+    Event.VIEW_FAILED: "a view began to fail with this run; repeats are not logged",
     Event.VIEW_STALE: "a view became older than its limit",
 }
