@@ -453,6 +453,24 @@ def test_cancel_ends_the_statement_on_the_server(dsn: str, connection: Connectio
         assert len(run(refresh).reports) == 4
 
 
+@pytest.mark.parametrize("isolation", ["cycle", "view"])
+def test_a_cancel_that_came_too_early_is_asked_for(dsn: str, connection: Connection, isolation: str) -> None:
+    """Who was cancelled before `cancel` found this run is heard all the same: no view is touched."""
+    connection.execute("delete from analytics_refresh.last_refresh")
+    with refresher(dsn, isolation=isolation) as refresh:
+
+        def cancelled() -> bool:
+            refresh.cancel()
+            return True
+
+        for call in (refresh.refresh, refresh.rebuild):
+            with pytest.raises(DatabaseFault) as caught:
+                call(uuid4(), lambda *given: None, cancelled)
+            assert (caught.value.error_class, caught.value.reason) == (ErrorClass.CANCELLED, Reason.CANCELLED)
+        assert connection.execute("select count(*) from analytics_refresh.last_refresh").fetchone() == (0,)
+        assert len(run(refresh).reports) == 4
+
+
 @pytest.mark.fault
 def test_B01_half_open_connection(dsn: str, connection: Connection) -> None:
     """When the network dies in mid-refresh, keepalives end the wait; the fence then keeps the next run out."""

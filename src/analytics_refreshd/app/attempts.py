@@ -77,7 +77,7 @@ class Attempts:
         self._notices: dict[str, object] = {}
 
     def begin(self) -> None:
-        """A new run begins: losing the lead from here on cancels this one."""
+        """A new run may begin: losing the lead from here on cancels it. Call it before asking who leads."""
         self._lost_leadership.clear()
 
     @property
@@ -131,7 +131,7 @@ class Attempts:
 
             try:
                 self._rebuild(run)
-                return self._refresher.refresh(run.run_id, started)
+                return self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
             except DatabaseFault as fault:
                 if fault.committing:
                     unsettled = fault
@@ -201,16 +201,14 @@ class Attempts:
             self._memory.update(run_deadline_monotonic=None)
 
         try:
-            reason = self._refresher.rebuild(run.run_id, started)
+            reason = self._refresher.rebuild(run.run_id, started, lambda: self.cancelled)
         finally:
             if building:
                 now = self._clock.monotonic()
                 self._memory.update(run_deadline_monotonic=now + self.settings.deadline_seconds)
-        if reason is None:
-            return
-        self._notices |= {"rebuild_reason": reason, "rebuilt_seconds": rounded(self._clock.monotonic() - began)}
-        if self.cancelled:
-            raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
+        if reason is not None:
+            seconds = rounded(self._clock.monotonic() - began)
+            self._notices |= {"rebuild_reason": reason, "rebuilt_seconds": seconds}
 
     def _believe(self, origin: Origin) -> None:
         """Ask again where other sessions of ours were lost meanwhile: a backend may outlive its postmaster, and what

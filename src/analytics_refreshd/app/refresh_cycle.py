@@ -79,6 +79,8 @@ class RefreshCycle:
         """Refresh once, or skip. None where nothing was due: a standby's slot, or a stop on its way."""
         if self._attempts.stopped:
             return None
+        # first, so that a lead lost after the question below is not forgotten
+        self._attempts.begin()
         if origin is Origin.SCHEDULE and not self._memory.leads():
             # While the database is away nobody can lead: its slots are still this replica's to account for.
             facts = self._memory.facts()
@@ -102,7 +104,6 @@ class RefreshCycle:
         return pause
 
     def _refresh(self, scheduled_at: datetime | None, origin: Origin) -> Run:
-        self._attempts.begin()
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = self.new_run(scheduled_at, origin, began)
         self._memory.update(

@@ -46,16 +46,20 @@ class EventLog(Protocol):
 
 
 class Refresher(Protocol):
-    """Calls the refresh function. Used by one thread; `cancel` and `close` by any."""
+    """Calls the refresh function. Used by one thread; `cancel` and `close` by any.
 
-    def refresh(self, run_id: UUID, on_started: Callable[[int], None]) -> "RefreshReply":
+    `cancelled()` is asked once `cancel` reaches the call: true where it was called before, when there was nothing yet
+    to cancel. The call ends with DatabaseFault of class cancelled then, and touches no view.
+    """
+
+    def refresh(self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool]) -> "RefreshReply":
         """Refresh every view in one fenced transaction (or one per view), within the time limits.
 
         `on_started(pid)` is called with each backend's pid before its first view. Raises DatabaseFault, also with
         reason OVERLAP when another session holds the fence.
         """
 
-    def rebuild(self, run_id: UUID, on_started: Callable[[], None]) -> str | None:
+    def rebuild(self, run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool]) -> str | None:
         """Where the incremental mode's rollups need building, build them in committed steps; says why, else None.
 
         Takes as long as the table is large, whatever the refresh's deadline; `cancel` and `close` end it, and what was

@@ -77,7 +77,9 @@ class PostgresRefresher:
             split_name(name, self._schema)
         self._settings = settings
 
-    def refresh(self, run_id: UUID, on_started: Callable[[int], None]) -> RefreshReply:
+    def refresh(
+        self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool] = lambda: False
+    ) -> RefreshReply:
         """As `core.ports.Refresher.refresh`.
 
         With per-view isolation a view's own trouble is a report with success false; DatabaseFault is raised where no
@@ -86,8 +88,7 @@ class PostgresRefresher:
         settings = self._settings
         by_view = settings.isolation == "view"
         self._arrange_links(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
-        run = RunState(settings.deadline_seconds, settings.cancel_seconds)
-        self._run = run
+        run = self._begin(settings.deadline_seconds, settings.cancel_seconds, cancelled)
         started = time.monotonic()
         try:
             if by_view:
@@ -101,12 +102,13 @@ class PostgresRefresher:
         notices = tuple(run.notices)
         return RefreshReply(reports, seconds, notices, run.notice_count, folded.seconds, folded.rebuild_reason)
 
-    def rebuild(self, run_id: UUID, on_started: Callable[[], None]) -> str | None:
+    def rebuild(
+        self, run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool] = lambda: False
+    ) -> str | None:
         """As `core.ports.Refresher.rebuild`. Steps, not one transaction: what was committed is never built again."""
         settings = self._settings
         self._arrange_links(max(1, len(self._links)))
-        run = RunState(_LONGEST_REBUILD_SECONDS, settings.cancel_seconds)
-        self._run = run
+        run = self._begin(_LONGEST_REBUILD_SECONDS, settings.cancel_seconds, cancelled)
         # a step takes as long as it takes; a stop cancels it
         parameters = self._parameters(settings, run, run_id) | {"statement_timeout": "0"}
         try:
@@ -137,6 +139,14 @@ class PostgresRefresher:
             link.abandon()
             if not running:
                 link.drop()
+
+    def _begin(self, deadline_seconds: float, cancel_seconds: float, cancelled: Callable[[], bool]) -> RunState:
+        run = RunState(deadline_seconds, cancel_seconds)
+        self._run = run
+        # asked once `cancel` finds this run: an earlier one found the run before it, which was over
+        if cancelled():
+            run.cancelled.set()
+        return run
 
     def _arrange_links(self, count: int) -> None:
         for surplus in self._links[count:]:
