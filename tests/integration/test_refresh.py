@@ -598,6 +598,16 @@ def test_one_lost_backend_costs_one_view(dsn: str, connection: Connection) -> No
     assert reply.reports[0].reason is Reason.CONN_LOST
 
 
+def test_a_run_keeps_its_settings(dsn: str) -> None:
+    """Settings replaced after a run began, as while it rebuilds, hold from the next run on."""
+    run_id = uuid4()
+    with refresher(dsn, isolation="view") as refresh:
+        refresh.rebuild(run_id, lambda: None)
+        refresh.settings = RefreshSettings(isolation="view", views=VIEWS[:1])
+        assert len(refresh.refresh(run_id, lambda pid: None).reports) == 4
+        assert len(run(refresh).reports) == 1
+
+
 def test_isolation_without_our_function(application_dsn: str) -> None:
     """Where an older install lacks the function for one view, each is refreshed by a statement of its own."""
     with psycopg.connect(application_dsn, autocommit=True) as admin:

@@ -1,13 +1,14 @@
 """A run's attempts: what cancels them, how long they may go on, and by which settings they are judged."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from analytics_refreshd.core.errors import ErrorClass
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.core.ports import RefreshReply
-from tests.support.fakes import BEGAN, Leading, Scripted, fault, started
+from tests.support.fakes import BEGAN, VIEWS, Leading, Scripted, fault, started
 
 
 def obeying(run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool]) -> RefreshReply:
@@ -67,3 +68,22 @@ def test_a_cancel_before_the_rebuild_reaches_it() -> None:
     assert asked == [True]
     assert run is not None
     assert (run.outcome, run.reason) == (Outcome.CANCELLED, Reason.SHUTDOWN)
+
+
+def test_a_run_is_judged_by_the_settings_that_it_began_with() -> None:
+    """A view that a reload adds during a run is not missing from it, and breaks no contract."""
+    replica = Leading(Scripted(started))
+
+    def reloading(*given: Any) -> RefreshReply:
+        replica.attempts.settings = replace(replica.settings, views=(*VIEWS, "added"), isolation="view")
+        return started(*given)
+
+    replica.refresher.steps = [reloading]
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    assert run.outcome is Outcome.OK
+    assert [result.view for result in run.views] == list(VIEWS)
+    assert replica.memory.facts().problems == ()
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    assert (run.outcome, run.isolation) == (Outcome.PARTIAL, "view")

@@ -25,7 +25,7 @@ _COMMAND_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class CycleSettings:
-    """What a cycle needs to know. Replaced as a whole when the configuration is reloaded."""
+    """What a cycle needs to know. Replaced as a whole when the configuration is reloaded; a run under way keeps its."""
 
     views: tuple[str, ...]
     interval: timedelta
@@ -34,6 +34,12 @@ class CycleSettings:
     isolation: str
     rows_collapse_ratio: float
     slow_factor: float
+
+    def slot_seconds(self, now: datetime, scheduled_at: datetime | None) -> float:
+        """How long a run may go on, retries included: to the end of its slot, never under one deadline."""
+        late = (now - scheduled_at).total_seconds() if scheduled_at else 0.0
+        left = self.interval.total_seconds() - max(0.0, late) - _MARGIN_SECONDS
+        return max(left, self.deadline_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +101,15 @@ class Attempts:
         self._lost_leadership.set()
         self._refresher.cancel()
 
-    def slot_seconds(self, now: datetime, scheduled_at: datetime | None) -> float:
-        """How long this run may go on, retries included: to the end of its slot, never under one deadline."""
-        late = (now - scheduled_at).total_seconds() if scheduled_at else 0.0
-        left = self.settings.interval.total_seconds() - max(0.0, late) - _MARGIN_SECONDS
-        return max(left, self.settings.deadline_seconds)
-
-    def carry_out(self, run: Run, began_monotonic: float) -> tuple[Run, Mapping[str, object]]:
+    def carry_out(self, run: Run, began_monotonic: float, settings: CycleSettings) -> tuple[Run, Mapping[str, object]]:
         """Call the refresh until it succeeds, cannot be retried, or the slot is over.
 
         Gives the finished run, and what its line in the log says beside it: notices, fold and rebuild.
         """
-        slot_ends = began_monotonic + self.slot_seconds(run.started_at, run.scheduled_at)
+        slot_ends = began_monotonic + settings.slot_seconds(run.started_at, run.scheduled_at)
+        latest_start = slot_ends - settings.deadline_seconds * 0.1
         attempts = 0
-        watch = self._new_watch()
+        watch = self._new_watch(settings)
         unsettled: DatabaseFault | None = None
 
         def once() -> RefreshReply:
@@ -123,14 +124,14 @@ class Attempts:
                     "the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED
                 )
             attempts += 1
-            watch = self._new_watch()
+            watch = self._new_watch(settings)
 
             def started(pid: int) -> None:
                 watch.add(pid)
                 self.watching.begin(watch)
 
             try:
-                self._rebuild(run)
+                self._rebuild(run, settings)
                 return self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
             except DatabaseFault as fault:
                 if fault.committing:
@@ -144,7 +145,7 @@ class Attempts:
 
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, DatabaseFault)),
-            stop=_SlotIsOver(self, slot_ends, run.origin),
+            stop=_SlotIsOver(self, latest_start, run.origin),
             wait=waiting,
             sleep=sleep_using_event(self._stop),
             before_sleep=lambda state: self._retrying(run, state),
@@ -161,13 +162,13 @@ class Attempts:
                 judgement = Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
             else:
                 # a COMMIT whose answer was lost may have refreshed everything, whatever became of later attempts
-                judgement = judge_fault(self.settings.views, unsettled or fault, cancelled=self.cancelled)
+                judgement = judge_fault(settings.views, unsettled or fault, cancelled=self.cancelled)
                 if judgement.outcome is Outcome.CANCELLED and not self._stop.is_set():
                     judgement = replace(judgement, reason=Reason.NOT_LEADER)
         else:
             self._health.answered()
             total = self._clock.monotonic() - began_monotonic
-            judgement = judge_reports(self.settings.views, reply.reports, watch.samples, reply.duration_seconds)
+            judgement = judge_reports(settings.views, reply.reports, watch.samples, reply.duration_seconds)
             self._memory.succeeded(judgement.views, self._memory.server_now())
             if reply.fold_seconds is not None:
                 self._notices["fold_seconds"] = rounded(reply.fold_seconds)
@@ -190,7 +191,7 @@ class Attempts:
         )
         return finished, self._notices
 
-    def _rebuild(self, run: Run) -> None:
+    def _rebuild(self, run: Run, settings: CycleSettings) -> None:
         """Build the rollups first where they need it: that knows no deadline, as it takes what the table takes."""
         began = self._clock.monotonic()
         building = False
@@ -205,7 +206,7 @@ class Attempts:
         finally:
             if building:
                 now = self._clock.monotonic()
-                self._memory.update(run_deadline_monotonic=now + self.settings.deadline_seconds)
+                self._memory.update(run_deadline_monotonic=now + settings.deadline_seconds)
         if reason is not None:
             seconds = rounded(self._clock.monotonic() - began)
             self._notices |= {"rebuild_reason": reason, "rebuilt_seconds": seconds}
@@ -229,8 +230,7 @@ class Attempts:
                 committing=True,
             ) from None
 
-    def _new_watch(self) -> LockWatch:
-        settings = self.settings
+    def _new_watch(self, settings: CycleSettings) -> LockWatch:
         return LockWatch(settings.views, settings.lock_timeout_seconds, self._log, self._memory, self._clock)
 
     @property
@@ -238,7 +238,7 @@ class Attempts:
         """Whether the run under way was cancelled by a stop, or because this replica no longer leads."""
         return self._stop.is_set() or self._lost_leadership.is_set()
 
-    def may_go_on(self, state: RetryCallState, slot_ends: float, origin: Origin) -> bool:
+    def may_go_on(self, state: RetryCallState, latest_start: float, origin: Origin) -> bool:
         """Whether a failed attempt may be followed by another one; a person at a terminal is not kept waiting."""
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, DatabaseFault) or self.cancelled or error.reason is Reason.OVERLAP:
@@ -248,7 +248,7 @@ class Attempts:
             return state.attempt_number < 3
         if origin is Origin.COMMAND and state.attempt_number >= _COMMAND_ATTEMPTS:
             return False
-        remaining = slot_ends - self._clock.monotonic() - self.settings.deadline_seconds * 0.1
+        remaining = latest_start - self._clock.monotonic()
         delay = backoff_seconds(state.attempt_number, 1.0, cap_seconds=8.0)
         return may_retry(
             error.error_class, attempt=state.attempt_number, delay_seconds=delay, remaining_seconds=remaining
@@ -269,10 +269,10 @@ class Attempts:
 class _SlotIsOver(stop_base):
     """tenacity's stop condition: asks the attempts."""
 
-    def __init__(self, attempts: Attempts, slot_ends: float, origin: Origin) -> None:
+    def __init__(self, attempts: Attempts, latest_start: float, origin: Origin) -> None:
         self._attempts = attempts
-        self._slot_ends = slot_ends
+        self._latest_start = latest_start
         self._origin = origin
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        return not self._attempts.may_go_on(retry_state, self._slot_ends, self._origin)
+        return not self._attempts.may_go_on(retry_state, self._latest_start, self._origin)

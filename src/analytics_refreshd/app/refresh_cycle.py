@@ -104,11 +104,13 @@ class RefreshCycle:
         return pause
 
     def _refresh(self, scheduled_at: datetime | None, origin: Origin) -> Run:
+        # of this moment to the end: a reload judges no run by views that it did not refresh
+        settings = self._attempts.settings
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = self.new_run(scheduled_at, origin, began)
         self._memory.update(
             progress=Progress(run.run_id, began, 0.0),
-            run_deadline_monotonic=began_monotonic + self._attempts.slot_seconds(began, scheduled_at),
+            run_deadline_monotonic=began_monotonic + settings.slot_seconds(began, scheduled_at),
         )
         self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=scheduled_at)
         self._notifier.cycle("start", run)
@@ -116,11 +118,11 @@ class RefreshCycle:
             self._recorder.begin(run)
         notices: Mapping[str, object] = {}
         try:
-            finished, notices = self._attempts.carry_out(run, began_monotonic)
+            finished, notices = self._attempts.carry_out(run, began_monotonic, settings)
         except BaseException as error:
             if origin is not Origin.SCHEDULE:
                 raise
-            finished = self._crashed(run, error, began_monotonic)
+            finished = self._crashed(run, error, began_monotonic, settings.views)
         finally:
             self._memory.update(progress=None, run_deadline_monotonic=None)
         if finished.outcome is Outcome.SKIPPED:
@@ -130,8 +132,8 @@ class RefreshCycle:
         self._reporter.finished(
             finished,
             [item for item in self._memory.runs() if item.run_id != finished.run_id and item.outcome is not None],
-            rows_collapse_ratio=self._attempts.settings.rows_collapse_ratio,
-            slow_factor=self._attempts.settings.slow_factor,
+            rows_collapse_ratio=settings.rows_collapse_ratio,
+            slow_factor=settings.slow_factor,
             notices=notices,
         )
         self._record(finished)
@@ -140,7 +142,7 @@ class RefreshCycle:
         self._after_run(finished)
         return finished
 
-    def _crashed(self, run: Run, error: BaseException, began_monotonic: float) -> Run:
+    def _crashed(self, run: Run, error: BaseException, began_monotonic: float, views: tuple[str, ...]) -> Run:
         """A mistake in the program ended the cycle: a failed run all the same, so that its slot is accounted for."""
         self._log.emit(
             Event.LIBRARY_MESSAGE,
@@ -150,7 +152,7 @@ class RefreshCycle:
             exception=error,
         )
         fault = DatabaseFault(type(error).__name__, error_class=ErrorClass.PERMANENT, reason=Reason.INTERNAL)
-        judgement = judge_fault(self._attempts.settings.views, fault, cancelled=self._attempts.cancelled)
+        judgement = judge_fault(views, fault, cancelled=self._attempts.cancelled)
         seconds = self._clock.monotonic() - began_monotonic
         return replace(
             run,

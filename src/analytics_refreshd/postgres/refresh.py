@@ -65,6 +65,7 @@ class PostgresRefresher:
         self._links: tuple[Link, ...] = ()
         self._run: RunState | None = None
         self.settings = settings
+        self._kept: tuple[UUID, RefreshSettings] | None = None
 
     @property
     def settings(self) -> RefreshSettings:
@@ -85,7 +86,7 @@ class PostgresRefresher:
         With per-view isolation a view's own trouble is a report with success false; DatabaseFault is raised where no
         view succeeded and the trouble was not the views'.
         """
-        settings = self._settings
+        settings = self._settings_of(run_id)
         by_view = settings.isolation == "view"
         self._arrange_links(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
         run = self._begin(settings.deadline_seconds, settings.cancel_seconds, cancelled)
@@ -106,7 +107,7 @@ class PostgresRefresher:
         self, run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool] = lambda: False
     ) -> str | None:
         """As `core.ports.Refresher.rebuild`. Steps, not one transaction: what was committed is never built again."""
-        settings = self._settings
+        settings = self._settings_of(run_id)
         self._arrange_links(max(1, len(self._links)))
         run = self._begin(_LONGEST_REBUILD_SECONDS, settings.cancel_seconds, cancelled)
         # a step takes as long as it takes; a stop cancels it
@@ -139,6 +140,12 @@ class PostgresRefresher:
             link.abandon()
             if not running:
                 link.drop()
+
+    def _settings_of(self, run_id: UUID) -> RefreshSettings:
+        """What was in force when this run began: its rebuild and all its attempts are one run's."""
+        if self._kept is None or self._kept[0] != run_id:
+            self._kept = run_id, self._settings
+        return self._kept[1]
 
     def _begin(self, deadline_seconds: float, cancel_seconds: float, cancelled: Callable[[], bool]) -> RunState:
         run = RunState(deadline_seconds, cancel_seconds)
