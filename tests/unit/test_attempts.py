@@ -5,6 +5,10 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from analytics_refreshd.app import attempts
+from analytics_refreshd.app.vitals import Vitals
 from analytics_refreshd.core.errors import ErrorClass
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.core.ports import RefreshReply
@@ -87,3 +91,81 @@ def test_a_run_is_judged_by_the_settings_that_it_began_with() -> None:
     run = replica.cycle.run(BEGAN)
     assert run is not None
     assert (run.outcome, run.isolation) == (Outcome.PARTIAL, "view")
+
+
+def lost_after(replica: Leading, seconds: float, *, committing: bool = False) -> Callable[..., RefreshReply]:
+    """A step: an attempt that loses its connection after so many seconds."""
+
+    def step(*given: Any) -> RefreshReply:
+        replica.clock.passed += seconds
+        raise fault(committing=committing)
+
+    return step
+
+
+@pytest.fixture
+def unwaiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow at once."""
+    monkeypatch.setattr(attempts, "sleep_using_event", lambda stop: lambda seconds: None)
+
+
+@pytest.mark.usefixtures("unwaiting")
+def test_a_retry_late_in_its_slot_has_the_time_of_any_attempt() -> None:
+    """It may end after its slot, by its own deadline; liveness must not take that for a hang."""
+    replica = Leading(Scripted(started))
+    vitals = Vitals(replica.memory, replica.clock)
+    live: list[bool] = []
+
+    def late(*given: Any) -> RefreshReply:
+        for passed in (249.0, 32.0):
+            replica.clock.passed += passed
+            replica.memory.update(
+                main_seen_monotonic=replica.clock.monotonic(), scheduler_seen_monotonic=replica.clock.monotonic()
+            )
+            live.append(vitals.live()[0])
+        return started(*given)
+
+    replica.refresher.steps = [lost_after(replica, 240.0), late]
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    assert (run.outcome, run.attempts) == (Outcome.OK, 2)
+    assert live == [True, False]
+    assert replica.memory.facts().run_deadline_monotonic is None
+
+
+@pytest.mark.usefixtures("unwaiting")
+def test_a_rebuild_has_no_deadline_and_the_refresh_after_it_a_whole_one() -> None:
+    """Building the rollups takes what the table takes; only then does the refresh's time begin."""
+    replica = Leading(Scripted(started))
+    deadlines: list[float | None] = []
+
+    def noted(*given: Any) -> RefreshReply:
+        deadlines.append(replica.memory.facts().run_deadline_monotonic)
+        return started(*given)
+
+    def rebuilding(run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool]) -> str:
+        deadlines.append(replica.memory.facts().run_deadline_monotonic)
+        on_started()
+        deadlines.append(replica.memory.facts().run_deadline_monotonic)
+        replica.clock.passed += 3600.0
+        return "a test"
+
+    replica.refresher.steps, replica.refresher.rebuilding = [noted], rebuilding
+    began = replica.clock.monotonic()
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    assert run.outcome is Outcome.OK
+    assert deadlines == [began + 250.0, None, began + 3850.0]
+
+
+@pytest.mark.usefixtures("unwaiting")
+@pytest.mark.parametrize(
+    ("seconds", "tries", "outcome"), [(10.0, 2, Outcome.OK), (280.0, 1, Outcome.UNKNOWN)], ids=["room", "no room"]
+)
+def test_a_lost_commit_is_settled_within_its_slot(seconds: float, tries: int, outcome: Outcome) -> None:
+    """Another refresh settles it, where the slot has room for one; else the next slot's does, a moment later."""
+    replica = Leading(Scripted(started))
+    replica.refresher.steps = [lost_after(replica, seconds, committing=True), started]
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    assert (run.outcome, run.attempts) == (outcome, tries)

@@ -124,6 +124,7 @@ class Attempts:
                     "the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED
                 )
             attempts += 1
+            self._limit(settings)
             watch = self._new_watch(settings)
 
             def started(pid: int) -> None:
@@ -131,7 +132,8 @@ class Attempts:
                 self.watching.begin(watch)
 
             try:
-                self._rebuild(run, settings)
+                self._rebuild(run)
+                self._limit(settings)
                 return self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
             except DatabaseFault as fault:
                 if fault.committing:
@@ -191,22 +193,18 @@ class Attempts:
         )
         return finished, self._notices
 
-    def _rebuild(self, run: Run, settings: CycleSettings) -> None:
+    def _limit(self, settings: CycleSettings) -> None:
+        """Each attempt has a deadline of its own: one that begins late in the slot is not overdue at the slot's end."""
+        self._memory.update(run_deadline_monotonic=self._clock.monotonic() + settings.deadline_seconds)
+
+    def _rebuild(self, run: Run) -> None:
         """Build the rollups first where they need it: that knows no deadline, as it takes what the table takes."""
         began = self._clock.monotonic()
-        building = False
 
         def started() -> None:
-            nonlocal building
-            building = True
             self._memory.update(run_deadline_monotonic=None)
 
-        try:
-            reason = self._refresher.rebuild(run.run_id, started, lambda: self.cancelled)
-        finally:
-            if building:
-                now = self._clock.monotonic()
-                self._memory.update(run_deadline_monotonic=now + settings.deadline_seconds)
+        reason = self._refresher.rebuild(run.run_id, started, lambda: self.cancelled)
         if reason is not None:
             seconds = rounded(self._clock.monotonic() - began)
             self._notices |= {"rebuild_reason": reason, "rebuilt_seconds": seconds}
@@ -243,9 +241,6 @@ class Attempts:
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, DatabaseFault) or self.cancelled or error.reason is Reason.OVERLAP:
             return False
-        if error.committing:
-            # refreshing again is harmless, and settles what became of the lost commit
-            return state.attempt_number < 3
         if origin is Origin.COMMAND and state.attempt_number >= _COMMAND_ATTEMPTS:
             return False
         remaining = latest_start - self._clock.monotonic()

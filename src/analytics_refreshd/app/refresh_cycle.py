@@ -108,10 +108,7 @@ class RefreshCycle:
         settings = self._attempts.settings
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = self.new_run(scheduled_at, origin, began)
-        self._memory.update(
-            progress=Progress(run.run_id, began, 0.0),
-            run_deadline_monotonic=began_monotonic + settings.slot_seconds(began, scheduled_at),
-        )
+        self._memory.update(progress=Progress(run.run_id, began, 0.0))
         self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=scheduled_at)
         self._notifier.cycle("start", run)
         if not self._health.down:

@@ -8,6 +8,7 @@ UNLIMITED_ATTEMPTS = 1_000_000
 _FIRST_SECONDS = 1.0
 _MOST_ATTEMPTS = {
     ErrorClass.CONNECT: UNLIMITED_ATTEMPTS,
+    # a lost COMMIT too: to refresh again is harmless, and settles what became of it
     ErrorClass.CONN_LOST: 3,
     ErrorClass.NOT_PRIMARY: 3,
     ErrorClass.CONTENTION: 2,
