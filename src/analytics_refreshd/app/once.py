@@ -22,10 +22,14 @@ from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.status import PostgresStatusReader
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+_JOIN_SECONDS = 5.0
 
 
 class _Watcher:
-    """Looks at a run's locks from a thread of its own, over the leader's kind of session but without the lock."""
+    """Looks at a run's locks from a thread of its own, over the leader's kind of session but without the lock.
+
+    The session is one thread's: while an earlier one still waits in it, nobody else begins to look or closes it.
+    """
 
     def __init__(self, leader: Leader) -> None:
         self._leader = leader
@@ -33,25 +37,34 @@ class _Watcher:
         self._thread: threading.Thread | None = None
 
     def begin(self, watch: LockWatch) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._look, args=[watch], name="watch", daemon=True)
-            self._thread.start()
+        if self._busy:
+            return
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, args=[watch, self._done], name="watch", daemon=True)
+        self._thread.start()
 
     def end(self) -> None:
         self._done.set()
         if self._thread is not None:
-            self._thread.join(5.0)
-            self._thread = None
-        self._done.clear()
+            self._thread.join(_JOIN_SECONDS)
 
-    def _look(self, watch: LockWatch) -> None:
-        while True:
+    def release(self) -> None:
+        """Close the session; one that a thread still waits in ends with the process."""
+        self.end()
+        if not self._busy:
+            self._leader.release()
+
+    @property
+    def _busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _look(self, watch: LockWatch, done: threading.Event) -> None:
+        while not done.is_set():
             try:
                 watch.look(self._leader)
             except DatabaseFault:
                 return
-            if self._done.wait(watch.pause_seconds()):
-                return
+            done.wait(watch.pause_seconds())
 
 
 def refresh_once(config: Config) -> Run:
@@ -76,8 +89,9 @@ def refresh_once(config: Config) -> Run:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        service.leader.release()
+        # whoever waits for a connection, the watcher too, is told by this that there is none
         service.close(5.0)
+        watcher.release()
 
 
 @dataclass(frozen=True, slots=True)
