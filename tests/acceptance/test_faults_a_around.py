@@ -170,6 +170,8 @@ def test_A23_history_locked(dsn: str, stretched: Connection) -> None:
             line = daemon.wait_for("refresh.finished", within=60)
             assert ok(line)
             assert line["attempts"] == 1
+            # a row that is being written waits too: it is the line that says that it could not be
+            daemon.wait_for("history.pending")
             daemon.until(lambda: daemon.metric("analytics_history_pending") == 1)
             locker.rollback()
             daemon.wait_for("history.pending", lambda line: line["pending"] == 0)

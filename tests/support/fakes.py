@@ -155,7 +155,7 @@ class Leading:
             clock=self.clock,
             watching=Watching(lambda watch: None, lambda: None),
         )
-        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, 100)
+        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, 3)
         self.cycle = RefreshCycle(
             attempts=self.attempts,
             recorder=self.recorder,

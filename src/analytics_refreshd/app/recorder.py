@@ -9,24 +9,34 @@ from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Run
-from analytics_refreshd.core.ports import EventLog, History, Metrics
+from analytics_refreshd.core.ports import Clock, EventLog, History, Metrics
+
+_LONGEST_SECONDS = 5.0
+"""How long one call may write what waits, its last write apart: a refresh and an evaluation have more to do."""
 
 
 class Recorder:
     """Writes runs, keeps those that could not be written, and writes them later in their order.
 
-    A failed write never touches the refresh whose result it carries. When more than `capacity` runs wait, the oldest
-    is given up and counted in the log.
+    A failed write never touches the refresh whose result it carries, and nor does a slow one: no thread waits for
+    another one's writing, and none writes for long. When more than `capacity` runs wait, the oldest is given up and
+    counted in the log.
     """
 
-    def __init__(self, history: History, memory: Memory, log: EventLog, metrics: Metrics, capacity: int) -> None:
+    def __init__(
+        self, history: History, memory: Memory, log: EventLog, metrics: Metrics, clock: Clock, capacity: int
+    ) -> None:
         self._history = history
         self._memory = memory
         self._log = log
         self._metrics = metrics
+        self._clock = clock
         self._waiting: deque[Run] = deque()
         self._capacity = capacity
         self._lock = threading.Lock()
+        """Of `_waiting`, and held for no longer than it takes to change that."""
+        self._writing = threading.Lock()
+        """Whose holder alone takes runs out of `_waiting`; nobody waits for it."""
         self._lost = 0
         self.failing_since: datetime | None = None
 
@@ -45,32 +55,56 @@ class Recorder:
         self._memory.remember([run])
         with self._lock:
             self._waiting.append(replace(run, clock="daemon") if later else run)
-        if later:
-            self._keep()
-        else:
-            self.flush()
+        self._work_off(write=not later)
 
     def flush(self) -> None:
-        """Write what waits, oldest first, until one write fails."""
-        if not self._lock.acquire(timeout=10):
-            return
-        try:
-            while self._waiting:
-                run = self._waiting[0]
-                try:
-                    self._history.finish(run)
-                except DatabaseFault as fault:
+        """Write what waits, oldest first, until one write fails or this has taken its time; else another call goes on.
+
+        Where another thread writes it writes what waits here too.
+        """
+        self._work_off(write=True)
+
+    def _work_off(self, *, write: bool) -> None:
+        """Write and trim where no other thread does, and again where something came while that thread was ending."""
+        again = True
+        while again and self._writing.acquire(blocking=False):
+            try:
+                again = write and self._write()
+                self._trim()
+            finally:
+                self._writing.release()
+            again = again and self.pending > 0
+        with self._lock:
+            self._memory.update(history_pending=len(self._waiting), history_available=self._history.available)
+
+    def _write(self) -> bool:
+        """Whether everything was written."""
+        until = self._clock.monotonic() + _LONGEST_SECONDS
+        while (run := self._oldest()) is not None:
+            if self._clock.monotonic() >= until:
+                return False
+            try:
+                self._history.finish(run)
+            except DatabaseFault as fault:
+                with self._lock:
                     # whatever is written later must not be dated by the server's clock of that moment
                     self._waiting = deque(replace(each, clock="daemon") for each in self._waiting)
-                    self._failed(fault)
-                    break
+                self._failed(fault)
+                return False
+            with self._lock:
                 self._waiting.popleft()
-            else:
-                self._restored()
-        finally:
-            self._trim()
-            self._memory.update(history_pending=len(self._waiting), history_available=self._history.available)
-            self._lock.release()
+        self._restored()
+        return True
+
+    def _oldest(self) -> Run | None:
+        with self._lock:
+            return self._waiting[0] if self._waiting else None
+
+    def _trim(self) -> None:
+        with self._lock:
+            while len(self._waiting) > self._capacity:
+                self._waiting.popleft()
+                self._lost += 1
 
     def close_abandoned(self) -> None:
         """Mark runs whose process is gone; a failure is no reason not to go on."""
@@ -83,16 +117,6 @@ class Recorder:
     def pending(self) -> int:
         """How many runs wait."""
         return len(self._waiting)
-
-    def _keep(self) -> None:
-        with self._lock:
-            self._trim()
-            self._memory.update(history_pending=len(self._waiting))
-
-    def _trim(self) -> None:
-        while len(self._waiting) > self._capacity:
-            self._waiting.popleft()
-            self._lost += 1
 
     def _failed(self, fault: DatabaseFault) -> None:
         self._metrics.history_write_failed()

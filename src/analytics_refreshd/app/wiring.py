@@ -149,7 +149,7 @@ class Service:
             metrics=self.metrics,
             clock=self.clock,
         )
-        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, config.history.buffer)
+        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
         self.prober = Prober(
             probed,
             config.queries.probe_budget.total_seconds(),
