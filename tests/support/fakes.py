@@ -141,7 +141,7 @@ class Leading:
             Identity("orders", "host-1", "0"), views=VIEWS, limits=Limits(), isolation="cycle", clock=self.clock
         )
         self.memory.update(leadership=Leadership(Role.LEADER, 1e9, 1), ever_up=True)
-        self.health = DatabaseHealth(self.memory, self.log, self.metrics)
+        self.health = DatabaseHealth(self.memory, self.log)
         self.reporter = Reporter(self.log, self.metrics, self.health)
         self.attempts = Attempts(
             self.settings,

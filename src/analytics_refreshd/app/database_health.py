@@ -5,7 +5,7 @@ import threading
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.ports import EventLog, Metrics
+from analytics_refreshd.core.ports import EventLog
 
 _AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
 
@@ -13,10 +13,9 @@ _AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIM
 class DatabaseHealth:
     """Every thread reports what it met; the first failure and the first success after it are logged."""
 
-    def __init__(self, memory: Memory, log: EventLog, metrics: Metrics) -> None:
+    def __init__(self, memory: Memory, log: EventLog) -> None:
         self._memory = memory
         self._log = log
-        self._metrics = metrics
         self._lock = threading.Lock()
         self._missed_slots = 0
 
@@ -51,8 +50,6 @@ class DatabaseHealth:
             away = (now - facts.down_since).total_seconds()
             missed, self._missed_slots = self._missed_slots, 0
             self._memory.update(down_since=None, down_error=None, ever_up=True, last_outage=(facts.down_since, now))
-        if facts.ever_up:
-            self._metrics.reconnected()
         self._log.emit(Event.DATABASE_RESTORED, seconds=round(away, 3), missed_slots=missed)
 
     def slot_missed(self) -> int:

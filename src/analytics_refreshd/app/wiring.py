@@ -136,7 +136,7 @@ class Service:
         )
         self.systemd = SystemdNotifier(os.environ)
         self.health = Vitals(self.memory, self.clock)
-        self.database = DatabaseHealth(self.memory, self.log, self.metrics)
+        self.database = DatabaseHealth(self.memory, self.log)
         self.connector = Connector(connection_settings(config), on_reconnect=self.metrics.reconnected)
         self.session = Session(self.connector)
         self.status = PostgresStatusReader(self.session, config.refresh.status_function, config.refresh.views)

@@ -69,8 +69,11 @@ class Connector:
         self._made: WeakSet[BoundedConnection] = WeakSet()
         self._stopped = False
 
-    def connect(self, label: str, profile: Profile) -> BoundedConnection:
+    def connect(self, label: str, profile: Profile, *, instead_of_lost: bool = False) -> BoundedConnection:
         """A fresh autocommit connection, `label` in its application_name. Raises DatabaseFault of class connect.
+
+        One made instead of a lost one is counted as a reconnect; an attempt that fails, or a session that was given
+        up on purpose, is none.
 
         Names are resolved by a blocking call that no timeout of libpq covers: the work is done in a thread, which is
         left behind at the deadline and closes what it gets. Where four of them hang, no further one is started.
@@ -87,6 +90,8 @@ class Connector:
         connection = attempt.result(self.settings.longest_connect_seconds())
         with self._lock:
             self._made.add(connection)
+        if instead_of_lost and self._on_reconnect:
+            self._on_reconnect()
         return connection
 
     @property
@@ -101,11 +106,6 @@ class Connector:
             self._stopped = True
             for attempt in self._attempts:
                 attempt.give_up()
-
-    def reconnected(self) -> None:
-        """Count a connection that replaced a lost one."""
-        if self._on_reconnect:
-            self._on_reconnect()
 
     def _connect(self, label: str, profile: Profile) -> BoundedConnection:
         parameters = self.settings.libpq()

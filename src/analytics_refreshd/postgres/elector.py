@@ -41,6 +41,7 @@ class PostgresLeader:
         self._connector = connector
         self._monotonic = monotonic
         self._connection: BoundedConnection | None = None
+        self._lost = False
         self._connected_at = 0.0
         self._pid = 0
         self._oids: dict[int, str] = {}
@@ -97,12 +98,10 @@ class PostgresLeader:
         self._drop()
 
     def _connect(self) -> None:
-        had_one = self._pid != 0
-        self._connection = self._connector.connect("leader", _PROFILE)
+        self._connection = self._connector.connect("leader", _PROFILE, instead_of_lost=self._lost)
+        self._lost = False
         self._connected_at = self._monotonic()
         self._oids = {}
-        if had_one:
-            self._connector.reconnected()
         self._pid = self._ask("pid")[0][0]
         if self._pid != self._connection.info.backend_pid:
             self._refuse_transaction_pooler()
@@ -134,7 +133,7 @@ class PostgresLeader:
     def _ask(self, name: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         connection = self._connection
         if connection is None or connection.closed:
-            self._drop()
+            self._drop_if_closed()
             raise DatabaseFault(
                 "the leader's session is closed",
                 error_class=ErrorClass.CONN_LOST,
@@ -148,6 +147,7 @@ class PostgresLeader:
 
     def _drop_if_closed(self) -> None:
         if self._connection is not None and self._connection.closed:
+            self._lost = True
             self._drop()
 
     def _drop(self) -> None:

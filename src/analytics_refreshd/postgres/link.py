@@ -70,6 +70,7 @@ class Link:
         # each transaction sets its own limits
         self._profile = Profile(search_path=(app_schema,))
         self._connection: BoundedConnection | None = None
+        self._lost = False
         self._run: RunState | None = None
 
     @contextmanager
@@ -89,7 +90,6 @@ class Link:
             if fresh or fault.error_class is not ErrorClass.CONN_LOST:
                 raise
             run.raise_if_ended()
-            self._connector.reconnected()
             self._open()
             first = self._begin(run, begin, parameters)
         connection = self._connection
@@ -125,17 +125,24 @@ class Link:
             connection.abandon()
 
     def drop(self) -> None:
-        """Close the connection; for the thread that owns it, or when nothing runs."""
+        """Close the connection, which is no loss; for the thread that owns it, or when nothing runs."""
+        self._give_up()
+        self._lost = False
+
+    def _give_up(self) -> None:
+        """Close the connection: it is dead, or its server is of no use."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._lost = True
             with suppress(psycopg.Error):
                 connection.close()
 
     def _open(self) -> bool:
         if self._connection is not None and not self._connection.closed and not self._connection.abandoned:
             return False
-        self.drop()
-        self._connection = self._connector.connect("refresh", self._profile)
+        self._give_up()
+        self._connection = self._connector.connect("refresh", self._profile, instead_of_lost=self._lost)
+        self._lost = False
         self._connection.add_notice_handler(self._on_notice)
         return True
 
@@ -154,7 +161,7 @@ class Link:
             self._forget(fault)
             raise
         if first["read_only"] != "off":
-            self.drop()
+            self._give_up()
             raise DatabaseFault(
                 "the server is read-only: it is not the primary, or no longer",
                 error_class=ErrorClass.NOT_PRIMARY,
@@ -179,12 +186,12 @@ class Link:
             with connection.within(_ROLLBACK_SECONDS):
                 connection.execute("rollback")
         except psycopg.Error:
-            self.drop()
+            self._give_up()
 
     def _forget(self, fault: DatabaseFault) -> None:
         closed = self._connection is None or self._connection.closed
         if closed or fault.error_class in (ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY):
-            self.drop()
+            self._give_up()
 
     def _on_notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if self._run is not None:

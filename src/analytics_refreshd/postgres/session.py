@@ -67,7 +67,6 @@ class Session:
             except DatabaseFault as fault:
                 if fresh or fault.error_class is not ErrorClass.CONN_LOST:
                     raise
-            self._connector.reconnected()
             return self._attempt(self._open()[0], work, seconds, lock_seconds)
         finally:
             self._turn.release()
@@ -86,7 +85,8 @@ class Session:
     def _open(self) -> tuple[BoundedConnection, bool]:
         if self._connection is not None and not self._connection.closed:
             return self._connection, False
-        self._connection = self._connector.connect(self._label, self._profile)
+        # only a loss ends one, or the daemon's end
+        self._connection = self._connector.connect(self._label, self._profile, instead_of_lost=self.generation > 0)
         self.generation += 1
         return self._connection, True
 
