@@ -151,6 +151,26 @@ def test_C08_job_raises(dsn: str, stretched: Connection, error: str) -> None:
     assert "CANARY" not in "\n".join(daemon.raw)
 
 
+def test_a_job_that_is_no_run_forges_none(dsn: str) -> None:
+    """An evaluation that raises is told as what it is, once, and no line speaks of a run that never was."""
+    broken = """
+        import threading
+        from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
+        run = EvaluateCycle.run
+        def failing(self):
+            if threading.current_thread().name.startswith("bookkeeping"):
+                raise RuntimeError("evaluation")
+            run(self)
+        EvaluateCycle.run = failing
+    """
+    with Daemon(dsn, broken=broken, **CALM) as daemon:
+        daemon.wait_for("refresh.finished", ok, count=2)
+        assert daemon.stop() == 0
+    (message,) = daemon.events("library.message")
+    assert [part["type"] for part in message["exception"]] == ["RuntimeError"]
+    assert all("run_id" in line for line in daemon.events("refresh.finished"))
+
+
 def test_C09_listener_raises(dsn: str) -> None:
     """A listener that fails is told, and neither stops the schedule nor loses what metrics count."""
     broken = """
@@ -158,7 +178,7 @@ def test_C09_listener_raises(dsn: str) -> None:
         from apscheduler.events import EVENT_ALL
         def failing(self, event):
             raise RuntimeError("listener")
-        Timetable._on_overlap = Timetable._on_error = failing
+        Timetable._on_overlap = failing
         arrange = Timetable._arrange
         def with_listener(self):
             arrange(self)

@@ -88,9 +88,6 @@ class RefreshCycle:
                 self._health.slot_missed()
                 return self.skip(Reason.CONNECT, scheduled_at)
             return None
-        pause = self._pause()
-        if pause is not None:
-            return self.skip(Reason.PAUSED, scheduled_at, origin)
         return self._refresh(scheduled_at, origin)
 
     def _pause(self) -> Pause | None:
@@ -108,15 +105,14 @@ class RefreshCycle:
         settings = self._attempts.settings
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = self.new_run(scheduled_at, origin, began)
-        self._memory.update(progress=Progress(run.run_id, began, 0.0))
-        self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=scheduled_at)
-        self._notifier.cycle("start", run)
-        if not self._health.down:
-            self._recorder.begin(run)
         notices: Mapping[str, object] = {}
         try:
+            if self._pause() is not None:
+                return self.skip(Reason.PAUSED, scheduled_at, origin)
+            self._announce(run)
             finished, notices = self._attempts.carry_out(run, began_monotonic, settings)
         except BaseException as error:
+            # whatever part raised it: the slot has its run in metrics, log and history
             if origin is not Origin.SCHEDULE:
                 raise
             finished = self._crashed(run, error, began_monotonic, settings.views)
@@ -138,6 +134,13 @@ class RefreshCycle:
         self._notifier.cycle("success" if finished.outcome is Outcome.OK else "fail", finished)
         self._after_run(finished)
         return finished
+
+    def _announce(self, run: Run) -> None:
+        self._memory.update(progress=Progress(run.run_id, run.started_at, 0.0))
+        self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=run.scheduled_at)
+        self._notifier.cycle("start", run)
+        if not self._health.down:
+            self._recorder.begin(run)
 
     def _crashed(self, run: Run, error: BaseException, began_monotonic: float, views: tuple[str, ...]) -> Run:
         """A mistake in the program ended the cycle: a failed run all the same, so that its slot is accounted for."""

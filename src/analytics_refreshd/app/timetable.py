@@ -5,14 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from analytics_refreshd.app.slots import SlotTrigger
 from analytics_refreshd.app.wiring import Service
-from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.schedule import due_at_start, slot_at, splay_offset
 
@@ -80,7 +79,7 @@ class Timetable:
     def _arrange(self) -> None:
         service, scheduler = self._service, self.scheduler
         scheduler.add_listener(self._on_overlap, EVENT_JOB_MAX_INSTANCES)
-        scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
+        # a job that raises needs no listener: the library logs the exception, and a cycle's run is the cycle's to tell
         scheduler.add_job(self._refresh, self._trigger(), id="refresh", executor="refresh")
         scheduler.add_job(
             self._evaluate,
@@ -181,15 +180,3 @@ class Timetable:
             executor="bookkeeping",
             next_run_time=self._service.clock.now(),
         )
-
-    def _on_error(self, event: JobExecutionEvent) -> None:
-        """A job raised; the scheduler logged it (library.message), and a cycle gets its canonical line all the same."""
-        if event.job_id in ("refresh", "first", "due"):
-            self._service.log.emit(
-                Event.REFRESH_FINISHED,
-                level="error",
-                outcome="failed",
-                reason=Reason.INTERNAL.value,
-                error=type(event.exception).__name__,
-                exception=event.exception,
-            )
