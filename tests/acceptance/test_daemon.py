@@ -406,10 +406,12 @@ def test_reload_applies_or_keeps_the_old(dsn: str, aged: Connection, tmp_path: P
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stops_when_idle(dsn: str, aged: Connection, number: signal.Signals) -> None:
-    """Both stop signals end an idle daemon with exit 0."""
+    """Both stop signals end an idle daemon with exit 0, and the log names the signal."""
     with Daemon(dsn, **LONG) as daemon:
         daemon.wait_for("refresh.finished")
         assert daemon.stop(number, within=5) == 0
+    (stopping,) = daemon.events("daemon.stopping")
+    assert (stopping["level"], stopping["signal"], stopping["reason"]) == ("info", number.name, None)
 
 
 def test_firing_alert_survives_a_restart(dsn: str, stretchable: Connection) -> None:

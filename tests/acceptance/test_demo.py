@@ -79,6 +79,8 @@ def test_it_ends_by_itself_after_the_cycles_asked_for(demo: Callable[..., Runnin
     finished = one.events("refresh.finished")
     assert [line["outcome"] for line in finished] == ["ok"] * 3
     assert {len(line["views"]) for line in finished} == {4}
+    (stopping,) = one.events("daemon.stopping")
+    assert (stopping["signal"], stopping["reason"]) == (None, "the cycles asked for are done")
     assert list(folder.iterdir()) == []
     assert _servers_below(folder) == []
 

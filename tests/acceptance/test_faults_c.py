@@ -98,9 +98,11 @@ def test_C07_scheduler_thread_dies(dsn: str) -> None:
         daemon.until(lambda: any("MemoryError" in line for line in daemon.raw))
         said = eventually(lambda: (answer := daemon.get("/livez"))[0] == 503 and answer[1], within=15)
         assert "scheduler" in said
-        stopping = daemon.wait_for("daemon.stopping", within=20)
-        assert "scheduler" in stopping["reason"]
+        daemon.wait_for("daemon.stopping", within=20)
         assert daemon.process.wait(15) == 70
+    (stopping,) = daemon.events("daemon.stopping")
+    assert "scheduler" in stopping["reason"]
+    assert (stopping["level"], stopping["signal"]) == ("error", None)
     for line in daemon.raw:
         json.loads(line)
 
@@ -120,6 +122,8 @@ def test_C07_election_thread_dies(dsn: str) -> None:
     """
     with Daemon(dsn, broken=broken, **CALM) as daemon:
         assert daemon.process.wait(20) == 70
+        (stopping,) = daemon.events("daemon.stopping")
+        assert "election" in stopping["reason"]
         assert daemon.events("leader.lost")
         assert any("election" in line["message"] for line in daemon.events("library.message"))
     for line in daemon.raw:

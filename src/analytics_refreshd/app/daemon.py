@@ -72,8 +72,7 @@ class Daemon:
             service.systemd.ready(self._status_line())
             self._timetable.start()
             service.election.start()
-            number = self._loop()
-            return self._stop(number)
+            return self._stop(self._loop())
         finally:
             threading.excepthook = hook
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -89,37 +88,35 @@ class Daemon:
             exception=given.exc_value,
         )
 
-    def _loop(self) -> int:
-        """Wait for a signal, looking after the process every second; returns the signal that ends it."""
+    def _loop(self) -> signal.Signals | str:
+        """Wait for a signal, looking after the process every second; returns the signal or the failure that ends it."""
         while True:
             number = _signal_within(_SIGNALS, _TICK_SECONDS)
             if number is not None and (number != signal.SIGHUP or self._reload is None):
-                return number
+                return signal.Signals(number)
             if number is not None:
                 self._reload_config()
-            if not self._tick():
+            failure = self._tick()
+            if failure is not None:
                 self._exit = EXIT_INTERNAL
-                return 0
+                return failure
 
-    def _tick(self) -> bool:
-        """Look at the clocks and the scheduler; feed the watchdog only on evidence. False: give up."""
+    def _tick(self) -> str | None:
+        """Look at the clocks and the scheduler; feed the watchdog only on evidence. Returns why to give up."""
         service = self._service
         monotonic = service.clock.monotonic()
         service.memory.update(main_seen_monotonic=monotonic)
         self._look_at_clock(monotonic)
         live, why = service.health.live()
         if not service.election.is_alive():
-            service.log.emit(Event.DAEMON_STOPPING, level="error", reason="the election's thread has ended")
-            return False
+            return "the election's thread has ended"
         if live:
             service.systemd.watchdog()
             self._show_status()
-            return True
+            return None
         seen = service.memory.facts().scheduler_seen_monotonic
-        if seen is not None and monotonic - seen > 2 * _DEAD_AFTER_SECONDS:
-            service.log.emit(Event.DAEMON_STOPPING, level="error", reason=why)
-            return False
-        return True
+        silent = seen is not None and monotonic - seen > 2 * _DEAD_AFTER_SECONDS
+        return why if silent else None
 
     def _look_at_clock(self, monotonic: float) -> None:
         wall = self._service.clock.now()
@@ -174,16 +171,21 @@ class Daemon:
 
     # -- stopping --------------------------------------------------------------------------------------------
 
-    def _stop(self, number: int) -> int:
+    def _stop(self, cause: signal.Signals | str) -> int:
         """Cancel, record, release, deliver, close; within the deadline, whatever hangs."""
         service = self._service
         began = service.clock.monotonic()
         service.systemd.stopping("cancelling what runs")
         service.memory.update(draining=True)
-        name = signal.Signals(number).name if number else "internal failure"
         if self._cycles_left is not None and self._cycles_left <= 0:
-            name = "the cycles asked for are done"
-        service.log.emit(Event.DAEMON_STOPPING, reason=name, running=not self._timetable.idle.is_set())
+            cause = "the cycles asked for are done"
+        service.log.emit(
+            Event.DAEMON_STOPPING,
+            level="info" if self._exit is None else "error",
+            signal=cause.name if isinstance(cause, signal.Signals) else None,
+            reason=None if isinstance(cause, signal.Signals) else cause,
+            running=not self._timetable.idle.is_set(),
+        )
         canceller = threading.Thread(target=self._cancel, name="cancel", daemon=True)
         canceller.start()
         self._timetable.pause()

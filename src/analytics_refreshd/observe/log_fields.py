@@ -133,9 +133,9 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("seconds", "number", "that stopping took"),
     ),
     Event.DAEMON_STOPPING: (
-        Field("signal", "text", "the signal's name, or `internal failure`"),
+        Field("signal", "text", "the signal's name; null where none asked for it"),
         Field("running", "yes/no", "whether a refresh is being cancelled"),
-        Field("reason", "text", "of an internal failure"),
+        Field("reason", "text", "why without a signal: an internal failure, or the cycles asked for are done"),
     ),
     Event.DATABASE_LOST: (REASON, SQLSTATE, ERROR),
     Event.DATABASE_RESTORED: (
