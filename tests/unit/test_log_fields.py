@@ -10,9 +10,10 @@ import jsonschema
 import pytest
 
 import analytics_refreshd
+from analytics_refreshd.app.reporter import view_fields
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import Outcome
-from analytics_refreshd.observe.log_fields import COMMON, FIELDS, guide, schema
+from analytics_refreshd.core.model import Outcome, Reason, ViewResult
+from analytics_refreshd.observe.log_fields import COMMON, FIELDS, VIEW_FIELDS, guide, schema
 from analytics_refreshd.observe.logs import JsonLog, LineSink, LogSettings
 
 _GUIDES = Path(__file__).parents[2] / "deploy" / "guides"
@@ -22,13 +23,41 @@ _SOURCE = Path(analytics_refreshd.__file__).parent
 def logged() -> Iterator[tuple[str, str, set[str]]]:
     """Every `emit(Event.X, field=…)` in the package: where, the event, the fields."""
     for path in sorted(_SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "emit"):
-                continue
-            events = [item.attr for item in ast.walk(node.args[0]) if _is_event(item)] if node.args else []
-            fields = {keyword.arg for keyword in node.keywords if keyword.arg not in (None, "level")}
-            for event in events:
-                yield f"{path.relative_to(_SOURCE)}:{node.lineno}", event, {str(field) for field in fields}
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+            for node in ast.walk(function):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                    continue
+                if node.func.attr != "emit" or not node.args:
+                    continue
+                where = f"{path.relative_to(_SOURCE)}:{node.lineno}"
+                fields = {name for keyword in node.keywords for name in _names(keyword, where)} - {"level"}
+                for event in _events(node.args[0], function):
+                    yield where, event, fields
+
+
+def _events(given: ast.expr, function: ast.FunctionDef) -> set[str]:
+    """The events that `given` may be: named in it, or in what that variable is set to in the same function."""
+    sources = [given]
+    if isinstance(given, ast.Name):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == given.id for target in node.targets
+            ):
+                sources.append(node.value)
+    return {item.attr for source in sources for item in ast.walk(source) if _is_event(item)}
+
+
+def _names(keyword: ast.keyword, where: str) -> set[str]:
+    """The field of a keyword; of `**`, the names that are written out in it, as a call's or a dictionary's."""
+    if keyword.arg is not None:
+        return {keyword.arg}
+    found = {item.arg for item in ast.walk(keyword.value) if isinstance(item, ast.keyword) and item.arg}
+    for item in ast.walk(keyword.value):
+        if isinstance(item, ast.Dict):
+            found |= {key.value for key in item.keys if isinstance(key, ast.Constant)}
+    assert found, f"{where}: which fields these are can be read nowhere"
+    return found
 
 
 def _is_event(node: ast.AST) -> bool:
@@ -51,6 +80,27 @@ def test_what_is_logged_is_documented() -> None:
         if fields - {field.name for field in FIELDS[Event[event]]}
     ]
     assert undocumented == []
+
+
+def test_what_is_documented_is_logged() -> None:
+    """Every field in an event's table is given to that event somewhere, and every event is logged."""
+    given: dict[Event, set[str]] = {event: set() for event in Event}
+    seen = set()
+    for _, event, fields in logged():
+        given[Event[event]] |= fields
+        seen.add(Event[event])
+    assert seen == set(Event)
+    unheard = {event.value: {field.name for field in FIELDS[event]} - given[event] for event in Event}
+    assert {event: names for event, names in unheard.items() if names} == {}
+
+
+def test_a_views_entry_is_documented_both_ways() -> None:
+    """What a run's line says of a view, after a success, a failure and a wrong figure, is its table."""
+    results = [
+        ViewResult("v", True, rows=3, duration_seconds=61.0, reported_seconds=1.0),
+        ViewResult("v", False, Reason.DATA, "22012", "division by zero"),
+    ]
+    assert {name for result in results for name in view_fields(result)} == {field.name for field in VIEW_FIELDS}
 
 
 def test_the_shipped_schema_and_guide_are_the_generated_ones() -> None:

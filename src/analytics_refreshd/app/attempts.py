@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from tenacity.stop import stop_base
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.memory import Memory
-from analytics_refreshd.app.reporter import Reporter, rounded
+from analytics_refreshd.app.reporter import Beside, Reporter
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
@@ -80,7 +80,7 @@ class Attempts:
         self._stop = threading.Event()
         self._lost_leadership = threading.Event()
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
-        self._notices: dict[str, object] = {}
+        self._beside = Beside()
 
     def begin(self) -> None:
         """A new run may begin: losing the lead from here on cancels it. Call it before asking who leads."""
@@ -101,7 +101,7 @@ class Attempts:
         self._lost_leadership.set()
         self._refresher.cancel()
 
-    def carry_out(self, run: Run, began_monotonic: float, settings: CycleSettings) -> tuple[Run, Mapping[str, object]]:
+    def carry_out(self, run: Run, began_monotonic: float, settings: CycleSettings) -> tuple[Run, Beside]:
         """Call the refresh until it succeeds, cannot be retried, or the slot is over.
 
         Gives the finished run, and what its line in the log says beside it: notices, fold and rebuild.
@@ -153,7 +153,7 @@ class Attempts:
             before_sleep=lambda state: self._retrying(run, state),
             reraise=True,
         )
-        self._notices = {}
+        self._beside = Beside()
         try:
             reply = retrying(once)
             self._believe(run.origin)
@@ -172,12 +172,13 @@ class Attempts:
             total = self._clock.monotonic() - began_monotonic
             judgement = judge_reports(settings.views, reply.reports, watch.samples, reply.duration_seconds)
             self._memory.succeeded(judgement.views, self._memory.server_now())
-            if reply.fold_seconds is not None:
-                self._notices["fold_seconds"] = rounded(reply.fold_seconds)
-            if reply.rebuild_reason is not None:
-                self._notices.setdefault("rebuild_reason", reply.rebuild_reason)
-            if reply.notice_count:
-                self._notices |= {"notices": reply.notice_count, "notice_samples": list(reply.notices)}
+            self._beside = replace(
+                self._beside,
+                fold_seconds=reply.fold_seconds,
+                rebuild_reason=self._beside.rebuild_reason or reply.rebuild_reason,
+                notices=reply.notice_count or None,
+                notice_samples=reply.notices or None,
+            )
         self._note_problems(judgement)
         finished = replace(
             run,
@@ -191,7 +192,7 @@ class Attempts:
             views=judgement.views,
             blockers=watch.blockers,
         )
-        return finished, self._notices
+        return finished, self._beside
 
     def _limit(self, settings: CycleSettings) -> None:
         """Each attempt has a deadline of its own: one that begins late in the slot is not overdue at the slot's end."""
@@ -206,8 +207,8 @@ class Attempts:
 
         reason = self._refresher.rebuild(run.run_id, started, lambda: self.cancelled)
         if reason is not None:
-            seconds = rounded(self._clock.monotonic() - began)
-            self._notices |= {"rebuild_reason": reason, "rebuilt_seconds": seconds}
+            seconds = self._clock.monotonic() - began
+            self._beside = replace(self._beside, rebuild_reason=reason, rebuilt_seconds=seconds)
 
     def _believe(self, origin: Origin) -> None:
         """Ask again where other sessions of ours were lost meanwhile: a backend may outlive its postmaster, and what

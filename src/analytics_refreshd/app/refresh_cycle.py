@@ -1,6 +1,6 @@
 """One tick's work: refresh, judge, record, tell."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -9,7 +9,7 @@ from analytics_refreshd.app.attempts import Attempts
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.app.reporter import Reporter
+from analytics_refreshd.app.reporter import Beside, Reporter
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.judging import judge_fault
@@ -105,12 +105,12 @@ class RefreshCycle:
         settings = self._attempts.settings
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = self.new_run(scheduled_at, origin, began)
-        notices: Mapping[str, object] = {}
+        beside = Beside()
         try:
             if self._pause() is not None:
                 return self.skip(Reason.PAUSED, scheduled_at, origin)
             self._announce(run)
-            finished, notices = self._attempts.carry_out(run, began_monotonic, settings)
+            finished, beside = self._attempts.carry_out(run, began_monotonic, settings)
         except BaseException as error:
             # whatever part raised it: the slot has its run in metrics, log and history
             if origin is not Origin.SCHEDULE:
@@ -127,7 +127,7 @@ class RefreshCycle:
             [item for item in self._memory.runs() if item.run_id != finished.run_id and item.outcome is not None],
             rows_collapse_ratio=settings.rows_collapse_ratio,
             slow_factor=settings.slow_factor,
-            notices=notices,
+            beside=beside,
         )
         self._record(finished)
         self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)

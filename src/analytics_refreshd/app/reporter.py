@@ -1,6 +1,7 @@
 """What a run says to the log: one canonical line, and what a person must not miss beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
@@ -11,6 +12,17 @@ from analytics_refreshd.core.ports import EventLog, Metrics
 
 _REPEATS_PER_LINE = 12
 _CONNECTS_TOLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a run's line says beside the run, each as the guide to the log has it; None is left out."""
+
+    fold_seconds: float | None = None
+    rebuilt_seconds: float | None = None
+    rebuild_reason: str | None = None
+    notices: int | None = None
+    notice_samples: tuple[str, ...] | None = None
 
 
 class Reporter:
@@ -57,9 +69,9 @@ class Reporter:
         *,
         rows_collapse_ratio: float,
         slow_factor: float,
-        notices: Mapping[str, object],
+        beside: Beside,
     ) -> None:
-        """A run ended; `earlier` are the finished runs before it, newest first, `notices` what its server said."""
+        """A run ended; `earlier` are the finished runs before it, newest first."""
         self._view_failures(run, earlier)
         for result in run.views:
             if result.success:
@@ -83,7 +95,13 @@ class Reporter:
             attempts=run.attempts,
             isolation=run.isolation,
             views=[view_fields(result) for result in run.views],
-            **notices,
+            **_present(
+                fold_seconds=rounded(beside.fold_seconds),
+                rebuilt_seconds=rounded(beside.rebuilt_seconds),
+                rebuild_reason=beside.rebuild_reason,
+                notices=beside.notices,
+                notice_samples=beside.notice_samples,
+            ),
         )
 
     def _view_failures(self, run: Run, earlier: Sequence[Run]) -> None:
@@ -125,6 +143,10 @@ class Reporter:
                 usual=rounded(trip.usual),
                 now=rounded(trip.now),
             )
+
+
+def _present(**fields: object) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def rounded(value: float | None) -> float | None:

@@ -185,7 +185,8 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("fold_seconds", "number", "incremental mode: the fold before the views; absent where there was none"),
         Field("rebuilt_seconds", "number", "incremental mode: the rebuild before that; absent where there was none"),
         Field("rebuild_reason", "text", "why the rollups were rebuilt, by the fold if rebuilt_seconds is absent"),
-        EXCEPTION,
+        Field("notices", "count", "notices of the server during the refresh; absent where there were none"),
+        Field("notice_samples", "texts", "the first ten of them, redacted; absent where there were none"),
     ),
     Event.REFRESH_PAUSED: (
         Field("until", "time", "when refreshes resume by themselves"),

@@ -189,8 +189,14 @@ class _LibraryHandler(logging.Handler):
         try:
             message = redact_error(record.getMessage())
             level = "error" if record.levelno >= logging.ERROR else "debug"
-            extra = {"exception": record.exc_info[1]} if record.exc_info and record.exc_info[1] else {}
-            self.log.emit(Event.LIBRARY_MESSAGE, level=level, library=record.name, message=message, **extra)
+            error = record.exc_info[1] if record.exc_info else None
+            self.log.emit(
+                Event.LIBRARY_MESSAGE,
+                level=level,
+                library=record.name,
+                message=message,
+                **({"exception": error} if error else {}),
+            )
         except Exception:
             self.handleError(record)
 
