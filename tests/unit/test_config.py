@@ -126,6 +126,15 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
         ('[receivers.ops]\ntype = "webhook"\nurl = "ftp://x"', "receivers.ops.url must begin with http"),
         ('[queries]\ndirectory = "/nowhere"', "queries.directory is not a directory"),
         ("[refresh]\nviews = []", "refresh.views"),
+        ('[refresh]\nviews = ["reporting.v1"]', "refresh.views.0 must be a name without its schema"),
+        (
+            '[receivers.ops]\ntype = "alertmanager"\nurl = "http://a"\nsecret_file = "/proc/version"',
+            "receivers.ops.secret_file is not for type alertmanager",
+        ),
+        (
+            '[receivers.ops]\ntype = "heartbeat"\nurl = "http://a"\nsecret_file = "/proc/version"',
+            "receivers.ops.secret_file is not for type heartbeat",
+        ),
     ],
 )
 def test_contradictions_name_their_keys(write: Write, text: str, expected: str) -> None:

@@ -131,6 +131,8 @@ def _contradictions(config: Config) -> Iterator[str]:
             yield f"receivers.{name} needs exactly one of url and url_file"
         if receiver.url is not None and not re.match(r"https?://[^/]", receiver.url):
             yield f"receivers.{name}.url must begin with http:// or https:// and name a host"
+        if receiver.secret_file is not None and receiver.type != "webhook":
+            yield f"receivers.{name}.secret_file is not for type {receiver.type}: only a webhook's messages are signed"
         for key in ("url_file", "secret_file", "bearer_token_file"):
             yield from _secret_problem(f"receivers.{name}.{key}", getattr(receiver, key))
     directory = config.queries.directory

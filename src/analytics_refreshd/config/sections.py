@@ -37,9 +37,17 @@ def _identifier(value: object) -> object:
     return value
 
 
+def _view_name(value: object) -> object:
+    if isinstance(value, str) and "." in value:
+        raise ValueError("must be a name without its schema: views are looked for in database.schema")
+    return _identifier(value)
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
 Identifier = Annotated[str, BeforeValidator(_identifier)]
+ViewName = Annotated[str, BeforeValidator(_view_name)]
+"""Of one part: the name comes back so in the functions' rows, in locks and in every metric."""
 
 
 class _Section(BaseModel):
@@ -82,7 +90,7 @@ class Refresh(_Section):
 
     function: Identifier = "refresh_action_analytics"
     status_function: Identifier = "get_analytics_refresh_status"
-    views: Annotated[list[Identifier], Field(min_length=1, max_length=100)] = list(VIEWS)
+    views: Annotated[list[ViewName], Field(min_length=1, max_length=100)] = list(VIEWS)
     isolation: Literal["cycle", "view"] = "cycle"
     parallel: Annotated[int, Field(ge=1, le=8)] = 2
     lock_timeout: PositiveDuration | None = None
@@ -120,7 +128,7 @@ class Alerts(_Section):
 
 
 class Receiver(_Section):
-    """Where alerts are delivered; which keys a type needs is checked below."""
+    """Where alerts are delivered; `loading` checks which keys go together, and with which type."""
 
     type: Literal["alertmanager", "webhook", "heartbeat"]
     url: str | None = None
