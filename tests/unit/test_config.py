@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from analytics_refreshd.config import Config, load, parse_duration
 from analytics_refreshd.core.errors import ConfigError
+from analytics_refreshd.postgres.connections import milliseconds
 
 ROOT = Path(__file__).parents[2]
 LEAST = '[database]\nurl = "postgresql://u@db.example.net/app"\n'
@@ -226,11 +227,31 @@ def test_what_is_logged_holds_no_address(write: Write) -> None:
     assert config.public()["database"]["schema"] == "public"
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["ms", "s", "m", "h", "d"]))
-def test_durations_are_read_exactly(number: int, unit: str) -> None:
+@given(st.integers(0, 3650), st.sampled_from(["ms", "s", "m", "h", "d"]), st.sampled_from(["", " "]))
+def test_durations_are_read_exactly(number: int, unit: str, space: str) -> None:
     """A number and a unit, to the microsecond."""
     seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
-    assert parse_duration(f"{number}{unit}").total_seconds() == pytest.approx(number * seconds)
+    assert parse_duration(f"{number}{space}{unit}").total_seconds() == pytest.approx(number * seconds)
+
+
+@pytest.mark.parametrize("text", ["3651d", "9999999999d", f"{'9' * 400}h", "3650d1ms"])
+def test_a_duration_ends_at_ten_years(write: Write, text: str) -> None:
+    """What no calendar can hold is refused like any other mistake, by its key."""
+    with pytest.raises(ValueError, match="is too long"):
+        parse_duration(text)
+    (found,) = problems(write(LEAST + f'[history]\nretention = "{text}"\n'))
+    assert found == 'history.retention is too long: ten years, "3650d", at most'
+
+
+def test_a_defect_in_reading_is_not_blamed_on_the_environment(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the settings library says of a variable becomes a sentence about variables."""
+
+    def defect(**data: object) -> Config:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("analytics_refreshd.config.loading.Config", defect)
+    with pytest.raises(ZeroDivisionError):
+        load(write(LEAST))
 
 
 @given(st.text(max_size=12))
@@ -240,3 +261,9 @@ def test_anything_else_is_no_duration(text: str) -> None:
         return
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+@given(st.floats(0.000001, 10 * 365 * 86400))
+def test_a_limit_fits_into_the_server_s_integer(seconds: float) -> None:
+    """However long a limit: never 0, which is none, nor more than the server can hold."""
+    assert 1 <= int(milliseconds(seconds)) <= 2**31 - 1

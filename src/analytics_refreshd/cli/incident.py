@@ -45,9 +45,12 @@ def moment(text: str | None, now: datetime) -> datetime | None:
     except (ValueError, OverflowError):
         try:
             return now - parse_duration(text)
-        except (ValueError, OverflowError):
+        except ValueError:
             pass
-    raise UsageError(f'{text!r} is neither a duration like "24h" nor a time with its zone like 2026-03-01T02:00:00Z')
+    raise UsageError(
+        f'{text!r} is neither a duration like "24h", ten years at most, nor a time with its zone like '
+        "2026-03-01T02:00:00Z"
+    )
 
 
 def incident(

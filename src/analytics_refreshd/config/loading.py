@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 
 import psycopg
 from pydantic import ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
@@ -38,7 +38,7 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
             with suppress(Exception):
                 found.extend(_database_problems(_DatabaseAlone(database=data.get("database", {})).database))
         raise ConfigError(problems + found) from None
-    except Exception as error:  # pydantic-settings wraps JSON errors of environment values in its own class
+    except SettingsError as error:  # an environment value that is not JSON where a list or a table belongs
         field = re.search(r'field "(\w+)"', str(error))
         where = f"{PREFIX}{field[1].upper()}" if field else "an environment variable"
         raise ConfigError([*problems, f"{where} cannot be read: give lists and tables as JSON"]) from None

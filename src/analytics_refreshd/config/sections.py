@@ -16,18 +16,23 @@ from analytics_refreshd.core.model import VIEWS, Limits
 
 PREFIX = "ANALYTICS_REFRESHD_"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_PIECE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
+_DURATION = re.compile(f"(?:{_PIECE.pattern})+")
+_LONGEST = timedelta(days=3650)
+"""Longer ones are typing mistakes; a thousand times longer, and a moment that far away cannot be written."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?")
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read `"5m"`, `"1h30m"`, `"250ms"` or a timedelta; ValueError for anything else, a bare number included."""
+    """Read `"5m"`, `"1h 30m"`, `"250ms"` or a timedelta; ValueError for anything else, a bare number and more than ten
+    years included."""
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, str):
-        pieces = list(_DURATION.finditer(value))
-        if pieces and "".join(piece.group(0) for piece in pieces) == value.strip().replace(" ", ""):
-            return timedelta(seconds=sum(float(piece[1]) * _UNITS[piece[2]] for piece in pieces))
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(value))
+        if seconds > _LONGEST.total_seconds():
+            raise ValueError('is too long: ten years, "3650d", at most')
+        return timedelta(seconds=seconds)
     raise ValueError('is not a duration: write it like "5m", "30s" or "1h30m"')
 
 

@@ -17,6 +17,7 @@ from analytics_refreshd.postgres.sqlfiles import blocks
 __all__ = ["BoundedConnection", "ConnectionSettings", "Connector", "Profile", "milliseconds", "translating"]
 
 _MOST_HANGING = 4
+_MOST_MILLISECONDS = 2**31 - 1
 # of the server's side; a platform, or a Unix socket, may lack some
 _OPTIONAL_SETTINGS = {
     "client_connection_check_interval": "5s",
@@ -54,8 +55,8 @@ def search_path(*schemas: str) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """A limit as PostgreSQL wants it; never 0 for a limit that was meant."""
-    return str(max(1, round(seconds * 1000))) if seconds > 0 else "0"
+    """A limit as PostgreSQL wants it; never 0 for a limit that was meant, nor more than the 24 days it can hold."""
+    return str(min(max(1, round(seconds * 1000)), _MOST_MILLISECONDS)) if seconds > 0 else "0"
 
 
 class Connector:
