@@ -248,6 +248,17 @@ def test_each_counting_method_moves_its_own_series() -> None:
     assert found.value("analytics_config_last_reload_success") == 0
 
 
+def test_a_probe_without_an_answer_has_no_duration() -> None:
+    """The gauge does not keep the last good figure; the histogram keeps what it saw."""
+    metrics = make()
+    metrics.probed("actions/hourly", None)
+    metrics.probed("actions/hourly", 0.02)
+    metrics.probed("actions/hourly", None)
+    found = scrape(metrics)
+    assert found.labels("analytics_query_duration_seconds") == []
+    assert found.value("analytics_query_run_duration_seconds_count", endpoint="actions/hourly") == 1
+
+
 def test_thresholds_are_the_configured_limits() -> None:
     """Rules compare with what this daemon was told, by view where a limit is a view's."""
     limits = Limits(interval_seconds=60, max_age_seconds={VIEWS[0]: 3600}, critical_age_seconds={VIEWS[0]: 9000})

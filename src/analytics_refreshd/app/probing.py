@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
-from analytics_refreshd.core.ports import Clock, Metrics
-from analytics_refreshd.postgres.queries import probe
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.ports import Clock, EventLog, Metrics
+from analytics_refreshd.postgres.queries import ProbeResult, probe
 from analytics_refreshd.postgres.query_definition import Query
 from analytics_refreshd.postgres.query_files import Catalogue
 from analytics_refreshd.postgres.session import Session
@@ -32,6 +33,7 @@ class Prober:
         session: Session,
         metrics: Metrics,
         memory: Memory,
+        log: EventLog,
         clock: Clock,
     ) -> None:
         self._queries = queries
@@ -40,11 +42,12 @@ class Prober:
         self._metrics = metrics
         self._memory = memory
         self._clock = clock
+        self._log = log
+        self._failing: frozenset[str] = frozenset()
         self.endpoints = tuple(query.endpoint for query in queries)
-        self.errors: dict[str, str] = {}
 
     def run(self) -> None:
-        """Probe once; a probe without an answer is left out of the metrics and noted in `errors`."""
+        """Probe once; a probe without an answer leaves no figure behind, and is logged where the last one had one."""
         if not self._queries:
             return
         try:
@@ -60,9 +63,14 @@ class Prober:
                 seconds=self._budget_seconds,
             )
         except DatabaseFault as fault:
-            self.errors = {endpoint: fault.message for endpoint in self.endpoints}
-            return
-        self.errors = {result.endpoint: result.error for result in results if result.error}
+            results = [ProbeResult(endpoint, None, fault.message) for endpoint in self.endpoints]
         for result in results:
-            if result.seconds is not None:
-                self._metrics.probed(result.endpoint, result.seconds)
+            self._metrics.probed(result.endpoint, result.seconds)
+            if result.seconds is None and result.endpoint not in self._failing:
+                self._log.emit(
+                    Event.LIBRARY_MESSAGE,
+                    level="warning",
+                    library="probes",
+                    message=f"{result.endpoint} has no answer: {result.error}",
+                )
+        self._failing = frozenset(result.endpoint for result in results if result.seconds is None)

@@ -156,6 +156,7 @@ class Service:
             session=self.session,
             metrics=self.metrics,
             memory=self.memory,
+            log=self.log,
             clock=self.clock,
         )
         self.refresher = PostgresRefresher(self.connector, refresh_settings(config))

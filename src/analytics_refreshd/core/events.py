@@ -58,7 +58,7 @@ MEANING: dict[Event, str] = {
     Event.HISTORY_PENDING: "runs could not be written to history and wait in memory",
     Event.LEADER_ACQUIRED: "this replica refreshes from now on",
     Event.LEADER_LOST: "this replica no longer refreshes",
-    Event.LIBRARY_MESSAGE: "an error that a library logged (its warnings: level debug)",
+    Event.LIBRARY_MESSAGE: "an error that a library logged (its warnings: level debug), or one of the daemon itself",
     Event.REFRESH_FINISHED: "the canonical line of a cycle: outcome, durations, rows and errors of every view",
     Event.REFRESH_PAUSED: "refreshes are suspended until the time given",
     Event.REFRESH_RESUMED: "refreshes are no longer suspended",

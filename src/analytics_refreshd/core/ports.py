@@ -258,8 +258,8 @@ class Metrics(Protocol):
     def delivery_failed(self, receiver: str) -> None:
         """Count a failed delivery."""
 
-    def probed(self, endpoint: str, seconds: float) -> None:
-        """Observe a catalogue query's probe."""
+    def probed(self, endpoint: str, seconds: float | None) -> None:
+        """Observe a catalogue query's probe; None where it had no answer, which ends what the last one showed."""
 
     def guard_tripped(self, guard: str, view: str) -> None:
         """Count a guard."""

@@ -47,7 +47,7 @@ METRICS = (
         "analytics_query_duration_seconds",
         "gauge",
         ("endpoint",),
-        "Duration of the last probe of a catalogue query.",
+        "Duration of the last probe of a catalogue query; absent where that had no answer.",
     ),
     Described(
         "analytics_query_run_duration_seconds",

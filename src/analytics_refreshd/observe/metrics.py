@@ -7,6 +7,7 @@ nobody configured is `other`.
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from prometheus_client import (
     CollectorRegistry,
@@ -211,9 +212,13 @@ class PrometheusMetrics:
         """Count a failed delivery."""
         self._undelivered.labels(self._database, self._receiver(receiver)).inc()
 
-    def probed(self, endpoint: str, seconds: float) -> None:
-        """Observe a catalogue query's probe."""
+    def probed(self, endpoint: str, seconds: float | None) -> None:
+        """Observe a catalogue query's probe; where it had no answer the last one's figure would look like one."""
         label = endpoint if endpoint in self._endpoints else OTHER
+        if seconds is None:
+            with suppress(KeyError):
+                self._probe_last.remove(self._database, label)
+            return
         self._probe_last.labels(self._database, label).set(seconds)
         self._probes.labels(self._database, label).observe(seconds)
 
