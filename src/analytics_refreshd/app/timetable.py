@@ -100,12 +100,12 @@ class Timetable:
 
     def _trigger(self) -> SlotTrigger:
         schedule = self._service.config.schedule
-        return SlotTrigger(schedule.interval, splay_offset(self._service.config.name, schedule.splay))
+        return SlotTrigger(schedule.interval, splay_offset(self._service.memory.identity.database, schedule.splay))
 
     def _evaluate_trigger(self) -> SlotTrigger:
         """The library's own interval trigger would list every time that a clock's leap by years skipped."""
         interval = timedelta(seconds=self._service.config.evaluate_seconds)
-        return SlotTrigger(interval, splay_offset(self._service.config.name, interval))
+        return SlotTrigger(interval, splay_offset(self._service.memory.identity.database, interval))
 
     def _next_slot(self, now: datetime) -> datetime:
         return self._trigger().get_next_fire_time(None, now)

@@ -102,11 +102,11 @@ def receiver_settings(config: Config) -> list[ReceiverSettings]:
     ]
 
 
-def delivery_settings(config: Config, replica: str) -> DeliverySettings:
-    """What holds for every receiver."""
+def delivery_settings(config: Config, identity: Identity) -> DeliverySettings:
+    """What holds for every receiver; a process keeps the identity that it started with."""
     return DeliverySettings(
-        config.name,
-        replica,
+        identity.database,
+        identity.replica,
         repeat_every_seconds=config.alerts.repeat_every.total_seconds(),
         evaluate_every_seconds=config.evaluate_seconds,
         page_url=config.http.public_url,
@@ -114,11 +114,30 @@ def delivery_settings(config: Config, replica: str) -> DeliverySettings:
     )
 
 
+_TAKEN_OVER = ("alerts.", "http.public_url", "log.level", "refresh.", "schedule.", "staleness.")
+"""Whose change `Service.apply` takes over; a key that is added elsewhere needs a restart until it is named here."""
+
+
+def needs_restart(started: Config, config: Config) -> list[str]:
+    """The keys in which `config` differs from what the process started with, and which only a start can change."""
+    before, after = (
+        {
+            f"{section}.{key}": value
+            for section, keys in each.model_dump(by_alias=True).items()
+            for key, value in keys.items()
+        }
+        for each in (started, config)
+    )
+    differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    return sorted(key for key in differing if not key.startswith(_TAKEN_OVER))
+
+
 class Service:
     """Everything a daemon consists of, built and connected, not yet started."""
 
     def __init__(self, config: Config, *, warnings: list[str]) -> None:
         self.config = config
+        self._started = config
         self.warnings = warnings
         self.clock = SystemClock()
         self.memory = new_memory(config, self.clock)
@@ -143,7 +162,7 @@ class Service:
         self.history = PostgresHistory(self.session)
         self.notifier = Delivery(
             receiver_settings(config),
-            delivery_settings(config, replica),
+            delivery_settings(config, self.memory.identity),
             store=PostgresDeliveryStore(self.session),
             log=self.log,
             metrics=self.metrics,
@@ -230,19 +249,18 @@ class Service:
         return f"{self.config.http.host}:{self.http.start()}"
 
     def apply(self, config: Config) -> list[str]:
-        """Take over what can change while running; returns the sections whose change needs a restart."""
-        fixed = ("service", "database", "receivers", "http", "history", "queries")
-        needs_restart = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
+        """Take over what can change while running; returns the keys whose change needs a restart."""
         self.refresher.settings = refresh_settings(config)
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
         self.log.set_level(config.log.level)
-        self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(config.receivers))
+        self.notifier.configure(delivery_settings(config, self.memory.identity))
+        self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(self._started.receivers))
         self.memory.update(
             views=tuple(config.refresh.views), limits=config.limits(), isolation=config.refresh.isolation
         )
         self.config = config
-        return needs_restart
+        return needs_restart(self._started, config)
 
     def close(self, within_seconds: float) -> None:
         """Deliver what waits, then end every thread and connection."""

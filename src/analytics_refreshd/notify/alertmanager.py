@@ -27,7 +27,7 @@ class AlertmanagerChannel:
 
     def __init__(self, receiver: ReceiverSettings, settings: DeliverySettings, clock: Clock) -> None:
         self._receiver = receiver
-        self._lives_for = timedelta(seconds=_PERIODS_OF_SLACK * resend_seconds(settings))
+        self.settings = settings
         self._clock = clock
 
     def request(self, message: Message, url: str) -> Request:
@@ -47,13 +47,14 @@ class AlertmanagerChannel:
         )
 
     def _alert(self, item: Notice, now: datetime) -> dict[str, object]:
+        lives_for = timedelta(seconds=_PERIODS_OF_SLACK * resend_seconds(self.settings))
         labels = {"alertname": item.alert, "database": item.database, "severity": item.severity, "view": item.view}
         annotations = {"summary": item.summary, "description": item.description, "runbook": item.runbook}
         alert: dict[str, object] = {
             "labels": {name: value for name, value in labels.items() if value},
             "annotations": {name: value for name, value in annotations.items() if value},
             "startsAt": timestamp(item.started_at),
-            "endsAt": timestamp(now + self._lives_for if item.firing else item.resolved_at or now),
+            "endsAt": timestamp(now + lives_for if item.firing else item.resolved_at or now),
         }
         if item.page:
             alert["generatorURL"] = item.page

@@ -60,6 +60,12 @@ class Delivery:
             else:
                 self._desks.append(_Desk(receiver, settings, self._ledger, log=log, metrics=metrics, clock=clock))
 
+    def configure(self, settings: DeliverySettings) -> None:
+        """Go by other settings from now on; heartbeats depend on none that can change while running."""
+        self._settings = settings
+        for desk in self._desks:
+            desk.configure(settings)
+
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
         """Take over the whole of what fires or was resolved lately. `inhibited` is neither told nor resolved."""
         monotonic = self._clock.monotonic()
@@ -130,6 +136,11 @@ class _Desk:
             before=self._look,
             delivered=self._delivered,
         )
+
+    def configure(self, settings: DeliverySettings) -> None:
+        """Plan and send by other settings from now on."""
+        self._settings = settings
+        self.lane.configure(settings)
 
     def take(self, snapshot: _Snapshot) -> None:
         """Plan from `snapshot` soon. Where the ledger was read, at once, so that nothing short is missed."""

@@ -20,7 +20,7 @@ class HeartbeatChannel:
 
     def __init__(self, receiver: ReceiverSettings, settings: DeliverySettings) -> None:
         self._receiver = receiver
-        self._settings = settings
+        self.settings = settings
 
     def request(self, message: Message, url: str) -> Request:
         """One ping, with what happened in its body."""
@@ -30,8 +30,8 @@ class HeartbeatChannel:
             parsed = parsed._replace(path=f"{(parsed.path or '').rstrip('/')}/{ping.phase}")
         run = ping.run
         facts = {
-            "database": self._settings.database,
-            "replica": self._settings.replica or None,
+            "database": self.settings.database,
+            "replica": self.settings.replica or None,
             "phase": ping.phase,
             "run_id": str(run.run_id) if run else None,
             "outcome": run.outcome.value if run and run.outcome else None,

@@ -24,6 +24,8 @@ _LONGEST_PAUSE_SECONDS = 300.0
 class Channel(Protocol):
     """How one kind of receiver is spoken to."""
 
+    settings: DeliverySettings
+
     def request(self, message: Message, url: str) -> Request:
         """The request that carries `message`, made anew for every try. Raises BadRequest."""
 
@@ -89,6 +91,10 @@ class Lane:
         self.state = "nothing was sent yet"
 
     # -- called by other threads -----------------------------------------------------------------------------
+
+    def configure(self, settings: DeliverySettings) -> None:
+        """Go by other settings from the next message on."""
+        self._settings = self._channel.settings = settings
 
     def offer(self, message: Message) -> None:
         """Queue a message; where the queue is full its oldest is dropped and counted."""

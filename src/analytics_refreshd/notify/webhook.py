@@ -38,7 +38,7 @@ class WebhookChannel:
 
     def __init__(self, receiver: ReceiverSettings, settings: DeliverySettings, clock: Clock) -> None:
         self._receiver = receiver
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
 
     def request(self, message: Message, url: str) -> Request:
@@ -64,7 +64,7 @@ class WebhookChannel:
                 "runbook": item.runbook or None,
                 "page": item.page or None,
                 "run_id": item.run_id,
-                "replica": self._settings.replica or None,
+                "replica": self.settings.replica or None,
             },
             ensure_ascii=False,
         ).encode("utf-8", "replace")
