@@ -117,6 +117,7 @@ def healthy(names: Sequence[str] = VIEWS, /, **changes: object) -> ServiceState:
         version="0.1.0",
         taken_at=NOW,
         taken_monotonic=MONOTONIC,
+        server_now=NOW,
         role=Role.LEADER,
         limits=Limits(),
         views=tuple(view_state(view, runs) for view in names),

@@ -218,7 +218,7 @@ def test_the_sparkline_marks_failures_slow_runs_and_the_limit() -> None:
 )
 def test_the_timeline_covers_24_hours_whatever_the_interval(interval: float, cells: int, cell_seconds: float) -> None:
     """Cells hold whole slots, are never more than 288, and the last one is under way."""
-    row = timeline((), Limits(interval_seconds=interval), NOW)
+    row = timeline((), Limits(interval_seconds=interval), NOW, NOW)
     assert (len(row.cells), row.cell_seconds) == (cells, cell_seconds)
     assert row.cells[-1].starts_at <= NOW < row.cells[-1].starts_at + timedelta(seconds=cell_seconds)
 
@@ -244,7 +244,7 @@ def _run(outcome: Outcome | None, seconds: float = 0.1, minutes: float = 0.0) ->
 )
 def test_what_a_slot_shows(run: Run, state: str) -> None:
     """Each outcome has its state; slow is an ok run with a view over the limit."""
-    assert timeline((run,), Limits(), NOW).cells[-1].state == state
+    assert timeline((run,), Limits(), NOW, NOW).cells[-1].state == state
 
 
 def test_a_cell_of_several_runs_shows_the_worst() -> None:
@@ -252,7 +252,7 @@ def test_a_cell_of_several_runs_shows_the_worst() -> None:
     limits = Limits(interval_seconds=10)
     runs = [_run(Outcome.OK, minutes=0.5), _run(Outcome.FAILED, minutes=1), _run(Outcome.OK, minutes=1.5)]
     state = healthy(limits=limits, runs=tuple(runs))
-    assert timeline(runs, limits, NOW).cells[-1].count == 3
+    assert timeline(runs, limits, NOW, NOW).cells[-1].count == 3
     assert "|3 runs, the worst failed" in shown(state)["slots"]["words"]
 
 
@@ -260,7 +260,7 @@ def test_a_run_that_started_late_stays_in_its_slot() -> None:
     """The slot counts, not the moment at which the run got going; what is older than a day is left out."""
     late = replace(run_at(1, NOW), scheduled_at=NOW - timedelta(minutes=5))
     old = run_at(2, NOW - timedelta(hours=25))
-    cells = timeline((late, old), Limits(), NOW).cells
+    cells = timeline((late, old), Limits(), NOW, NOW).cells
     assert [cell.state for cell in cells[-2:]] == ["ok", "none"]
     assert sum(cell.count for cell in cells) == 1
 

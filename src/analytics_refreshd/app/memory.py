@@ -141,6 +141,15 @@ class Memory:
             return self._clock.now()
         return status.server_now + timedelta(seconds=self._clock.monotonic() - read_at)
 
+    def dated(self, run: Run) -> Run:
+        """`run`, which begins or has ended at this moment, dated by the server's clock, as history dates what it gets.
+
+        The alert rules hold the runs that only this process knows against the server's time, too.
+        """
+        now = self.server_now()
+        began = now - timedelta(seconds=run.duration_seconds or 0.0)
+        return replace(run, started_at=began, finished_at=None if run.finished_at is None else now)
+
     # -- alerts --------------------------------------------------------------------------------------------
 
     def alerts(self) -> dict[tuple[Alert, str], AlertRecord]:
@@ -173,7 +182,7 @@ class Memory:
     def state(self) -> ServiceState:
         """A consistent picture, from memory only."""
         role = self.role()
-        now, monotonic = self._clock.now(), self._clock.monotonic()
+        now, server_now, monotonic = self._clock.now(), self.server_now(), self._clock.monotonic()
         with self._lock:
             facts = replace(self._facts)
             runs = tuple(self._runs.values())
@@ -184,6 +193,7 @@ class Memory:
             version=self.identity.version,
             taken_at=now,
             taken_monotonic=monotonic,
+            server_now=server_now,
             role=role,
             limits=facts.limits,
             mode=facts.delta.mode if facts.delta else "plain",

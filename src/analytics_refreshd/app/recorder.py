@@ -42,6 +42,7 @@ class Recorder:
 
     def begin(self, run: Run) -> bool:
         """Write the running row; False where it could not be written, which is told once the run's end cannot be."""
+        run = self._memory.dated(run)
         self._memory.remember([run])
         try:
             self._history.begin(run)
@@ -52,6 +53,7 @@ class Recorder:
 
     def finish(self, run: Run, *, later: bool = False) -> None:
         """Write a finished or skipped run, after those that wait; `later` where the database is known to be away."""
+        run = self._memory.dated(run)
         self._memory.remember([run])
         with self._lock:
             self._waiting.append(replace(run, clock="daemon") if later else run)

@@ -143,7 +143,7 @@ class Run:
     """One call of the refresh function, or a slot in which none was made (`outcome` skipped).
 
     `outcome` is None while the run is under way. `clock` says whose clock dated it: "server", or "daemon" for a
-    run that could not be written when it happened.
+    run that could not be written when it happened: by the server's time as the daemon reckoned it.
     """
 
     run_id: UUID

@@ -39,6 +39,9 @@ class ViewState:
 class ServiceState:
     """A consistent picture of the whole daemon at `taken_at`, from memory; HTTP and metrics read nothing else.
 
+    `taken_at` and `next_run_at` are by the daemon's clock, `server_now` is the same moment by the server's. Pauses,
+    alerts, runs and `database_down_since` are by the server's, which may be hours away: compare like with like.
+
     Ages are those of the evaluation at `evaluated_monotonic`; `observe.reading` adds the time since. `delivery` is each
     receiver's last delivery or failure in words, by name; empty or None where there is no receiver.
     """
@@ -48,6 +51,7 @@ class ServiceState:
     version: str
     taken_at: datetime
     taken_monotonic: float
+    server_now: datetime
     role: Role
     limits: Limits
     mode: str = "plain"

@@ -50,7 +50,7 @@ def _database(state: ServiceState, monotonic: float) -> list[Notice]:
         return []
     if state.database_down_since is None:
         return [Notice("warn", "The database has not answered yet.")]
-    away = (reading.now(state, monotonic) - state.database_down_since).total_seconds()
+    away = (reading.server_now(state, monotonic) - state.database_down_since).total_seconds()
     since = f"{state.database_down_since:%Y-%m-%d %H:%M} UTC ({seconds_in_words(max(0.0, away))})"
     reason = f": {state.database_error}" if state.database_error else ""
     return [

@@ -24,7 +24,7 @@ def words(picture: Mapping[str, Any]) -> dict[str, Any]:
     # The worst first: of fifty views nobody scrolls to the one that matters.
     views = sorted(picture["views"], key=lambda view: _ORDER.index(view["verdict"].value))
     told = picture["notices"][:_NOTICES]
-    alerts = _alerts(picture["alerts"], now)
+    alerts = _alerts(picture["alerts"], picture["server_now"])
     room = _room(_ERRORS_BYTES, views)
     return {
         "database": picture["database"],

@@ -21,8 +21,13 @@ def age_seconds(state: ServiceState, view: ViewState, monotonic: float) -> float
 
 
 def now(state: ServiceState, monotonic: float) -> datetime:
-    """The state's clock, carried on to this moment."""
+    """The daemon's clock, carried on to this moment: for its own schedule."""
     return state.taken_at + timedelta(seconds=max(0.0, monotonic - state.taken_monotonic))
+
+
+def server_now(state: ServiceState, monotonic: float) -> datetime:
+    """The server's clock, carried on to this moment: for pauses, alerts, runs and outages."""
+    return state.server_now + timedelta(seconds=max(0.0, monotonic - state.taken_monotonic))
 
 
 def max_age_seconds(limits: Limits, view: str) -> float:

@@ -114,7 +114,7 @@ class StateCollector:
         families.add("analytics_database_up", state.database_up)
         families.add("analytics_database_connections", self._connections())
         families.add("analytics_history_pending", state.history_pending)
-        paused = state.pause is not None and state.pause.ends_at > reading.now(state, monotonic)
+        paused = state.pause is not None and state.pause.ends_at > reading.server_now(state, monotonic)
         families.add("analytics_paused", paused)
         if state.delta is not None:
             families.add("analytics_delta_rows", state.delta.pending_rows)

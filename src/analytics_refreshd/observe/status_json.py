@@ -35,11 +35,12 @@ def render_status(state: ServiceState, monotonic: float) -> bytes:
 
 def picture(state: ServiceState, monotonic: float) -> dict[str, Any]:
     """The daemon at this moment. Values are as in `core`: aware datetimes, seconds, counts; None is unknown."""
-    now = reading.now(state, monotonic)
+    now, server_now = reading.now(state, monotonic), reading.server_now(state, monotonic)
     head = headline(state, monotonic)
     waited = max(0.0, monotonic - state.taken_monotonic)
     return {
         "generated_at": now,
+        "server_now": server_now,
         "database": state.database,
         "replica": state.replica,
         "version": state.version,
@@ -63,7 +64,7 @@ def picture(state: ServiceState, monotonic: float) -> dict[str, Any]:
         "views": [_view(state, view, monotonic) for view in state.views],
         "alerts": [_alert(record) for record in state.alerts],
         "receivers": [{"name": name, "state": _text(text)} for name, text in (state.delivery or {}).items()],
-        "slots": _slots(timeline(state.runs, state.limits, now)),
+        "slots": _slots(timeline(state.runs, state.limits, now, server_now)),
         "history": {"available": state.history_available, "pending": state.history_pending},
         "delta": state.delta,
     }

@@ -51,15 +51,18 @@ def state_of(run: Run, limits: Limits) -> str:
     return "slow" if state == "ok" and slow else state
 
 
-def timeline(runs: Sequence[Run], limits: Limits, now: datetime) -> Timeline:
-    """Lay `runs` into the cells of the 24 hours that end with the cell of `now`."""
+def timeline(runs: Sequence[Run], limits: Limits, now: datetime, server_now: datetime) -> Timeline:
+    """Lay `runs` into the cells of the 24 hours that end with the cell of `now`.
+
+    Slots are the daemon's clock, as `now` is; a run without one was dated by the server's, which is at `server_now`.
+    """
     interval = max(1.0, limits.interval_seconds)
     cell_seconds = interval * math.ceil(_SHORTEST_SECONDS / interval) if interval < _SHORTEST_SECONDS else interval
     count = max(1, round(_HOURS * 3600 / cell_seconds))
     last = math.floor(now.timestamp() / cell_seconds)
     held: dict[int, list[Run]] = {}
     for run in runs:
-        at = run.scheduled_at or run.started_at
+        at = run.scheduled_at or now - (server_now - run.started_at)
         held.setdefault(math.floor(at.timestamp() / cell_seconds), []).append(run)
     cells = []
     for number in range(last - count + 1, last + 1):
