@@ -317,19 +317,22 @@ def test_pause_delta_and_rates() -> None:
 
 
 @pytest.mark.fault
-def test_G04_a_broken_state_does_not_hide_the_counters() -> None:
-    """Where the picture of the daemon cannot be had, counters are served and gauges are absent."""
+def test_G04_a_broken_state_does_not_hide_the_counters(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the picture cannot be had, counters are served, gauges are absent, and each kind of defect is told once."""
+    defects = iter([RuntimeError("no state"), RuntimeError("no state"), ValueError("no view")])
 
     class Broken:
         def state(self) -> ServiceState:
-            raise RuntimeError("no state")
+            raise next(defects)
 
     metrics = make()
     metrics.watch(Broken())
     metrics.retried()
-    found = scrape(metrics)
-    assert found.value("analytics_run_retries_total") == 1
-    assert found.labels("analytics_leader") == []
+    for told in (1, 1, 2):
+        found = scrape(metrics)
+        assert found.value("analytics_run_retries_total") == 1
+        assert found.labels("analytics_leader") == []
+        assert [line.levelname for line in caplog.records] == ["ERROR"] * told
 
 
 @pytest.mark.fault

@@ -1,5 +1,6 @@
 """The gauges that follow from the daemon's state and the moment of the scrape."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -10,6 +11,8 @@ from analytics_refreshd.core.model import Limits, Role, ViewResult
 from analytics_refreshd.core.picture import ServiceState, ViewState
 from analytics_refreshd.observe import reading
 from analytics_refreshd.observe.metric_names import HELP, LABELS
+
+_logger = logging.getLogger(__name__)
 
 VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW)
 _GAUGES = (
@@ -83,6 +86,7 @@ class StateCollector:
         self._log_lines_lost = log_lines_lost
         self._connections = connections
         self._monotonic = monotonic
+        self._told: set[type[Exception]] = set()
 
     def describe(self) -> list[Metric]:
         """Nothing: registering must not read the state."""
@@ -98,9 +102,12 @@ class StateCollector:
         try:
             if self.source is not None:
                 self._read(self.source.state(), families)
-        except Exception:
+        except Exception as error:
             # The counters are worth serving whatever is wrong with the rest; absent(analytics_leader) tells of it.
             families = Families(self._database)
+            if type(error) not in self._told:  # each scrape meets it anew
+                self._told.add(type(error))
+                _logger.error("the gauges cannot be read", exc_info=error)
         yield from families
 
     def _read(self, state: ServiceState, families: Families) -> None:
