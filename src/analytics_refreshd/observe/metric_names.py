@@ -67,7 +67,8 @@ METRICS = (
         "gauge",
         (),
         "95th percentile of execution durations over 24 hours: the mean of hourly percentiles weighted by executions, "
-        "which is an approximation, or exact where the incremental histograms exist; absent where nothing ran.",
+        "which is an approximation, or exact where the incremental mode's histograms can be read; absent where nothing "
+        "ran.",
     ),
     Described("analytics_executions", "gauge", (), "Executions of actions in the last 24 hours."),
     Described(

@@ -1,6 +1,7 @@
 """What the database knows about itself: ages, sizes, rates, the leader, the refresh under way, the pause."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -54,12 +55,19 @@ class PostgresStatusReader:
         return self._session.run(self._read, seconds=_TIMEOUT_SECONDS)
 
     def rates(self) -> Rates:
-        """As `core.ports.StatusReader.rates`; the p95 is the mean of the hourly ones, weighted by executions."""
+        """As `core.ports.StatusReader.rates`; the p95 is the mean of the hourly ones, weighted by executions, or exact
+        where the incremental mode's histograms can be read."""
 
         def work(connection: BoundedConnection) -> Rates:
             query = sql.SQL(self._statements["rates"]).format(app=sql.Identifier(self._session.app_schema))
             row = connection.execute(query).fetchone()
-            return Rates(*row) if row else Rates(0, None, None)
+            rates = Rates(*row) if row else Rates(0, None, None)
+            if {"hour_cells", "duration_counts"} <= self._present(connection):
+                connection.execute(self._statements["without_jit"])
+                exact = connection.execute(self._statements["exact_p95"]).fetchone()
+                # none before the rollups are built, while the views still hold what was
+                return replace(rates, latency_p95_seconds=exact[0]) if exact else rates
+            return rates
 
         try:
             return self._session.run(work, seconds=_TIMEOUT_SECONDS)
