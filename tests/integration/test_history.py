@@ -9,7 +9,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.app.once import past_runs
+from analytics_refreshd.config import Config
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, UsageError
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.history import PostgresHistory
 from tests.support.adapters import connector, session
@@ -38,6 +40,18 @@ def finished(run: Run, **changes: Any) -> Run:
 def history(dsn: str) -> Iterator[PostgresHistory]:
     with session(dsn, name="shop") as shared:
         yield PostgresHistory(shared)
+
+
+def test_a_database_without_history_is_no_quiet_one(dsn: str, application_dsn: str) -> None:
+    """Where our tables are missing nobody is told to look further back, but how to have a history."""
+
+    def asked(url: str) -> list[Run]:
+        config = Config(database={"url": url})  # type: ignore[arg-type]
+        return past_runs(config, since=timedelta(hours=1), view=None, outcomes=(), limit=5)
+
+    assert asked(dsn) == []
+    with pytest.raises(UsageError, match="migrate"):
+        asked(application_dsn)
 
 
 def test_a_run_and_its_views_come_back(history: PostgresHistory) -> None:

@@ -11,7 +11,7 @@ from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.wiring import Service, connection_settings
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerting import AlertRecord, AlertState
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Delta, LeaderInfo, Origin, Outcome, Pause, Progress, Run, ViewResult
 from analytics_refreshd.core.ports import Leader
 from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
@@ -185,10 +185,13 @@ def database_picture(config: Config) -> Picture:
 def past_runs(
     config: Config, *, since: timedelta, view: str | None, outcomes: Sequence[Outcome], limit: int
 ) -> list[Run]:
-    """Runs from history, newest first. Raises DatabaseFault where the database or our tables are missing."""
+    """Runs from history, newest first. Raises DatabaseFault without a database, UsageError without our tables."""
     session, reader, history = _reading(config)
     try:
         begin = reader.read().server_now - since
-        return history.recent(limit, since=begin, view=view, outcomes=outcomes)
+        runs = history.recent(limit, since=begin, view=view, outcomes=outcomes)
+        if not history.available:
+            raise UsageError("no history is kept here: `analytics-refreshd migrate` installs the tables for it")
+        return runs
     finally:
         session.close()
