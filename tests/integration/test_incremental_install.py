@@ -14,7 +14,7 @@ from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.incremental_verify import verify
 from analytics_refreshd.postgres.migrate import migrate, uninstall
 from tests.conftest import create_application
-from tests.support.incremental import Changes, differences, differences_after_refresh, refresh_and_compare
+from tests.support.incremental import Changes, build_reason, differences, differences_after_refresh, refresh_and_compare
 from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
@@ -370,7 +370,7 @@ def test_rebuild_procedure_commits_between_steps(connection: Connection) -> None
     incremental.install(connection)
     connection.execute("update analytics_refresh.duration_counts set n = 77")
     connection.execute("call analytics_refresh.rebuild('by hand')")
-    assert incremental.state(connection).build_reason == "by hand"
+    assert build_reason(connection) == "by hand"
     assert not refresh_and_compare(connection)
     assert not differences(connection)
 

@@ -65,6 +65,12 @@ def differences_after_refresh(connection: Connection, app_schema: str = "public"
         return differences(connection, app_schema)
 
 
+def build_reason(connection: Connection) -> str | None:
+    """Why the rollups were built last."""
+    row = connection.execute("select build_reason from analytics_refresh.incremental").fetchone()
+    return row[0] if row else None
+
+
 _STATUSES = ("success", "success", "success", "failed", "retrying")
 _TYPES = ("rest", "telegram", "mcp", "fax")
 _TRIGGERS = 12

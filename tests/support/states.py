@@ -18,7 +18,7 @@ from analytics_refreshd.core.model import (
     ViewResult,
 )
 from analytics_refreshd.core.picture import ServiceState, ViewPoint, ViewState
-from analytics_refreshd.core.staleness import Age, verdict
+from analytics_refreshd.core.staleness import Age
 
 NOW = datetime(2026, 3, 1, 14, 7, 30, tzinfo=UTC)
 MONOTONIC = 10_000.0
@@ -84,13 +84,11 @@ def view_state(
     runs: Sequence[Run],
     *,
     age_seconds: float | None = 150.0,
-    limits: Limits | None = None,
     now: datetime = NOW,
     rows: int | None = 12_345,
     doubt: str | None = None,
 ) -> ViewState:
     """A view of that age, with its part of `runs`."""
-    limits = limits or Limits()
     mine = [(run, result) for run in runs for result in run.views if result.view == view]
     points = tuple(
         ViewPoint(run.run_id, run.started_at, result.success, result.duration_seconds, result.rows, result.error)
@@ -100,7 +98,6 @@ def view_state(
     return ViewState(
         view,
         Age(view, age_seconds, success_at, None if age_seconds is None else "record", doubt),
-        verdict(age_seconds, 2 * limits.interval_seconds, limits.interval_seconds),
         rows,
         9_876_543,
         mine[0][0] if mine else None,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.schedule import clock_step, due_at_start, next_slot, slot_at, slots_between, splay_offset
+from analytics_refreshd.core.schedule import clock_step, due_at_start, next_slot, slot_at, splay_offset
 
 FIVE_MINUTES = timedelta(minutes=5)
 moments = st.integers(631_152_000_000_000, 7_258_118_400_000_000).map(
@@ -28,30 +28,6 @@ def test_a_moment_lies_between_its_slot_and_the_next(moment: datetime, interval:
     assert slot <= moment < next_slot(moment, interval, offset) == slot + interval
     assert (slot - datetime(1970, 1, 1, tzinfo=UTC) - offset) % interval == timedelta(0)
     assert slot_at(slot, interval, offset) == slot
-
-
-@given(moments, st.timedeltas(timedelta(days=-400), timedelta(days=4000)), intervals, offsets, st.integers(1, 50))
-def test_missed_slots_are_all_those_between_the_newest_first_kept(
-    after: datetime, jump: timedelta, interval: timedelta, offset: timedelta, most: int
-) -> None:
-    """Between two moments lie exactly the slots after the first up to the second, at most so many, oldest first."""
-    until = after + jump
-    slots = slots_between(after, until, interval, offset, most=most)
-    assert slots == sorted(slots)
-    assert len(slots) <= most
-    assert all(after < slot <= until and slot_at(slot, interval, offset) == slot for slot in slots)
-    if next_slot(after, interval, offset) <= until:
-        assert slots[-1] == slot_at(until, interval, offset)
-        assert len(slots) == most or slots[0] == next_slot(after, interval, offset)
-    else:
-        assert slots == []
-
-
-def test_a_jump_of_ten_years_costs_a_thousand_slots_at_most() -> None:
-    """A clock that leaps by years builds no list of a million slots."""
-    slots = slots_between(at("2026-01-01T00:00"), at("2036-01-01T00:00"), FIVE_MINUTES)
-    assert len(slots) == 1000
-    assert slots[-1] == at("2036-01-01T00:00")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from analytics_refreshd.core.model import (
 )
 from analytics_refreshd.core.picture import ServiceState, ViewPoint, ViewState
 from analytics_refreshd.core.ports import Clock
-from analytics_refreshd.core.staleness import Age, verdict
+from analytics_refreshd.core.staleness import Age
 
 _KEPT_RUNS = 1500
 _POINTS = 60
@@ -198,7 +198,7 @@ class Memory:
             limits=facts.limits,
             mode=facts.delta.mode if facts.delta else "plain",
             isolation=facts.isolation,
-            views=tuple(self._view(view, facts, runs, monotonic) for view in facts.views),
+            views=tuple(self._view(view, facts, runs) for view in facts.views),
             runs=runs,
             alerts=alerts,
             delivery=facts.delivery,
@@ -220,11 +220,8 @@ class Memory:
         )
 
     @staticmethod
-    def _view(view: str, facts: Facts, runs: Sequence[Run], monotonic: float) -> ViewState:
+    def _view(view: str, facts: Facts, runs: Sequence[Run]) -> ViewState:
         age = (facts.ages or {}).get(view)
-        seconds = None
-        if age is not None and age.seconds is not None and facts.evaluated_monotonic is not None:
-            seconds = age.seconds + monotonic - facts.evaluated_monotonic
         known = next((item for item in facts.status.views if item.view == view), None) if facts.status else None
         points = []
         last = None
@@ -243,15 +240,9 @@ class Memory:
         rows = next((point.rows for point in points if point.success and point.rows is not None), None)
         if known is not None and known.rows is not None:
             rows = known.rows
-        limits = facts.limits
         return ViewState(
             view=view,
             age=age,
-            verdict=verdict(
-                seconds,
-                limits.max_age_seconds.get(view, 2 * limits.interval_seconds),
-                limits.interval_seconds,
-            ),
             rows=rows,
             size_bytes=known.size_bytes if known else None,
             last=last,

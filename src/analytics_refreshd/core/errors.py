@@ -52,7 +52,6 @@ _BY_STATE_CLASS: dict[str, tuple[ErrorClass, Reason]] = {
     "53": (ErrorClass.RESOURCE, Reason.OUT_OF_RESOURCES),
     "58": (ErrorClass.RESOURCE, Reason.OUT_OF_RESOURCES),
 }
-KNOWN_SQLSTATES = frozenset(_BY_STATE)
 
 
 def classify(sqlstate: str | None, *, connected: bool, closed: bool) -> tuple[ErrorClass, Reason]:
@@ -134,10 +133,6 @@ class DatabaseFault(RefreshdError):
         self.reason = reason
         self.sqlstate = sqlstate
         self.committing = committing
-
-
-class ContractBroken(RefreshdError):
-    """The database does not look as the contract says; the text names the object and what to do."""
 
 
 class MigrationError(RefreshdError):

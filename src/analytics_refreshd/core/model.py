@@ -32,7 +32,6 @@ class Reason(StrEnum):
 
     ABANDONED = "abandoned"
     CANCELLED = "cancelled"
-    CLOCK_STEP = "clock_step"
     CONN_LOST = "conn_lost"
     CONNECT = "connect"
     CONTRACT = "contract"
@@ -189,7 +188,6 @@ class DatabaseStatus:
     server_now: datetime
     views: tuple[ViewStatus, ...]
     problem: str | None = None
-    unknown_views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

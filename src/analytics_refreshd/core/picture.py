@@ -7,7 +7,7 @@ from uuid import UUID
 
 from analytics_refreshd.core.alerting import AlertRecord
 from analytics_refreshd.core.model import Delta, LeaderInfo, Limits, Pause, Progress, Rates, Role, Run
-from analytics_refreshd.core.staleness import Age, Verdict
+from analytics_refreshd.core.staleness import Age
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,6 @@ class ViewState:
 
     view: str
     age: Age | None
-    verdict: Verdict
     rows: int | None
     size_bytes: int | None
     last: Run | None

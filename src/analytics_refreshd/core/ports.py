@@ -129,9 +129,6 @@ class StatusReader(Protocol):
     def delta(self) -> Delta:
         """The incremental mode's state."""
 
-    def close(self) -> None:
-        """Drop the connection."""
-
 
 class History(Protocol):
     """Runs and their views, on the status connection; without our schema nothing is stored (`available` False)."""

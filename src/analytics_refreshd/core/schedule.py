@@ -30,20 +30,6 @@ def next_slot(moment: datetime, interval: timedelta, offset: timedelta = timedel
     return slot_at(moment, interval, offset) + interval
 
 
-def slots_between(
-    after: datetime,
-    until: datetime,
-    interval: timedelta,
-    offset: timedelta = timedelta(0),
-    *,
-    most: int = 1000,
-) -> list[datetime]:
-    """The slots in (after, until], the newest `most` of them: a clock that jumped by years costs no memory."""
-    newest = slot_at(until, interval, offset)
-    count = min(max(0, -((after - newest) // interval)), most)
-    return [newest - interval * back for back in reversed(range(count))]
-
-
 def due_at_start(ages_seconds: Iterable[float | None], interval: timedelta) -> bool:
     """Whether to refresh at once on start: some view's age is unknown or over one interval."""
     return any(age is None or age > interval.total_seconds() for age in ages_seconds)

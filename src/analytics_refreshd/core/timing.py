@@ -68,21 +68,6 @@ def _stretches(samples: Sequence[LockSample], total_seconds: float) -> list[_Str
     return found
 
 
-def observed_spans(samples: Sequence[LockSample], total_seconds: float) -> dict[str, Span]:
-    """When each view was worked on in one call that takes its locks one after another.
-
-    A view began between the sample before the one that first shows its lock and that sample; it ended when the
-    next one began, or with the call. Views first seen in the same sample cannot be told apart: each may have
-    taken anything from nothing to the whole stretch, and none was observed on its own.
-    """
-    spans: dict[str, Span] = {}
-    for stretch in _stretches(samples, total_seconds):
-        alone = len(stretch.views) == 1
-        for view in stretch.views:
-            spans[view] = stretch.last if alone else Span(0.0, stretch.last.most, None)
-    return spans
-
-
 def true_seconds(reported: float | None, span: Span | None, total_seconds: float) -> float | None:
     """The duration to believe: the reported one where it can be right, else corrected, else the observed one.
 

@@ -131,11 +131,6 @@ class HttpServer:
         self._thread.join(_CLOSE_SECONDS)
         self._thread = None
 
-    @property
-    def alive(self) -> bool:
-        """Whether the serving thread runs."""
-        return self._thread is not None and self._thread.is_alive()
-
     def _serve(self) -> None:
         server = self._server
         next_look = 0.0

@@ -28,11 +28,9 @@ OTHER = "other"
 RUN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 QUERY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 GUARDS = ("rows_collapsed", "slow_beside_itself")
-SKIPPED = (Reason.CLOCK_STEP, Reason.CONNECT, Reason.NOT_LEADER, Reason.NOT_PRIMARY, Reason.OVERLAP, Reason.PAUSED)
-"""Why a slot can pass without a run; any other reason is counted too, once it happens."""
-FAILED = tuple(
-    reason for reason in Reason if reason not in (Reason.CLOCK_STEP, Reason.NOT_LEADER, Reason.OVERLAP, Reason.PAUSED)
-)
+SKIPPED = (Reason.CONNECT, Reason.OVERLAP, Reason.PAUSED)
+"""Why a slot can pass without a run."""
+FAILED = tuple(reason for reason in Reason if reason not in (Reason.NOT_LEADER, Reason.OVERLAP, Reason.PAUSED))
 
 
 class PrometheusMetrics:

@@ -18,17 +18,7 @@ class SystemdNotifier:
         path = environment.get("NOTIFY_SOCKET", "")
         # A leading @ stands for the NUL byte of an abstract socket; other schemes (vsock) are for virtual machines.
         self._address = path.replace("@", "\0", 1) if path.startswith(("@", "/")) else None
-        self._watchdog_seconds = _watchdog_seconds(environment, os.getpid() if pid is None else pid)
-
-    @property
-    def enabled(self) -> bool:
-        """Whether a supervisor listens for notifications."""
-        return self._address is not None
-
-    @property
-    def watchdog_seconds(self) -> float | None:
-        """The supervisor's patience; feed the watchdog at less than half of it. None: no watchdog for this process."""
-        return self._watchdog_seconds
+        self._watched = _watched(environment, os.getpid() if pid is None else pid)
 
     def ready(self, status: str) -> None:
         """The service serves; also ends a reload."""
@@ -40,7 +30,7 @@ class SystemdNotifier:
 
     def watchdog(self) -> None:
         """Feed the watchdog; call on evidence of work only."""
-        if self._watchdog_seconds is not None:
+        if self._watched:
             self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
@@ -50,10 +40,6 @@ class SystemdNotifier:
     def stopping(self, status: str) -> None:
         """The service is going down."""
         self._send("STOPPING=1", f"STATUS={_one_line(status)}")
-
-    def extend(self, seconds: float) -> None:
-        """Ask for that much more time to start, reload or stop, counted from now."""
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def _send(self, *assignments: str) -> None:
         if self._address is None:
@@ -71,9 +57,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
 
 
-def _watchdog_seconds(environment: Mapping[str, str], pid: int) -> float | None:
+def _watched(environment: Mapping[str, str], pid: int) -> bool:
+    """Whether the supervisor's watchdog waits for this process."""
     owner = environment.get("WATCHDOG_PID", "")
     microseconds = environment.get("WATCHDOG_USEC", "")
-    if (owner and owner != str(pid)) or not (microseconds.isascii() and microseconds.isdigit()):
-        return None
-    return int(microseconds) / 1_000_000 or None
+    mine = not owner or owner == str(pid)
+    return mine and microseconds.isascii() and microseconds.isdigit() and int(microseconds) > 0

@@ -18,11 +18,11 @@ from analytics_refreshd.postgres.check_schema import our_schema_findings
 from analytics_refreshd.postgres.connections import Connector, Profile
 from analytics_refreshd.postgres.elector import PostgresLeader
 from analytics_refreshd.postgres.errors import translating
-from analytics_refreshd.postgres.findings import Finding, Level, error, ok, quoted, warning, worst
+from analytics_refreshd.postgres.findings import Finding, Level, error, ok, quoted, warning
 from analytics_refreshd.postgres.settings import is_local
 from analytics_refreshd.postgres.sqlfiles import blocks
 
-__all__ = ["CheckSettings", "Finding", "Level", "run_checks", "worst"]
+__all__ = ["CheckSettings", "Finding", "Level", "run_checks"]
 
 _SECONDS = 10.0
 _OLDEST = 150_000

@@ -1,6 +1,5 @@
 """What `check` finds: one line each, and what to do about it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,12 +37,6 @@ def warning(name: str, text: str, remedy: str | None = None) -> Finding:
 def error(name: str, text: str, remedy: str | None = None) -> Finding:
     """Does not work."""
     return Finding(name, Level.ERROR, text, remedy)
-
-
-def worst(findings: Iterable[Finding]) -> Level:
-    """The gravest level among them; ok for none."""
-    levels = {finding.level for finding in findings}
-    return next((level for level in (Level.ERROR, Level.WARNING) if level in levels), Level.OK)
 
 
 def quoted(*parts: str) -> str:

@@ -2,7 +2,6 @@
 
 from psycopg import sql
 
-from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres import sqlfiles
 from analytics_refreshd.postgres.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, compose, verbatim
 
@@ -99,4 +98,4 @@ def _select(create_view: sql.Composed) -> sql.Composed:
     return verbatim(text[start:end])
 
 
-__all__ = ["VIEWS", "Commands", "block", "plain_query"]
+__all__ = ["Commands", "block", "plain_query"]

@@ -25,12 +25,8 @@ class IncrementalState:
     mode: str
     delta_rows: int | None = None
     built: bool = False
-    built_at: datetime | None = None
-    build_reason: str | None = None
     rebuild_reason: str | None = None
-    folded_at: datetime | None = None
     fold_seconds: float | None = None
-    rows_folded: int | None = None
     verified_at: datetime | None = None
     verified_ok: bool | None = None
     verified_differences: int | None = None
@@ -52,16 +48,12 @@ def state(connection: Connection) -> IncrementalState:
         mode=mode,
         delta_rows=int(pending[0]),
         built=bool(found[0]),
-        build_reason=found[1],
-        built_at=found[2],
-        folded_at=found[3],
-        fold_seconds=None if found[4] is None else found[4] / 1000,
-        rows_folded=found[5],
-        verified_at=found[6],
-        verified_ok=found[7],
-        verified_differences=found[8],
-        rebuild_reason=found[9],
-        uncaptured=tuple(found[10]),
+        fold_seconds=None if found[1] is None else found[1] / 1000,
+        verified_at=found[2],
+        verified_ok=found[3],
+        verified_differences=found[4],
+        rebuild_reason=found[5],
+        uncaptured=tuple(found[6]),
     )
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,8 +108,3 @@ def application_name(name: str, label: str) -> str:
     plain = "".join(c if c.isascii() and c.isprintable() and c != "/" else "_" for c in name)
     room = _NAME_BYTES - len(_HEAD) - len(label) - 2
     return f"{_HEAD}/{plain[: max(0, room)]}/{label}"
-
-
-def hosts_of(parameters: Mapping[str, str | int]) -> Sequence[str]:
-    """The hosts of libpq's parameters, for a person to read."""
-    return str(parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST") or "local").split(",")

@@ -138,10 +138,6 @@ class PostgresStatusReader:
 
         return self._session.run(work)
 
-    def close(self) -> None:
-        """As `core.ports.StatusReader.close`."""
-        self._session.close()
-
     def _read(self, connection: BoundedConnection) -> DatabaseStatus:
         views = list(self._views)
         rows, problem = self._call(connection)
@@ -157,8 +153,7 @@ class PostgresStatusReader:
         for view in views:
             row = by_view.get(view, (view, None, None, None))
             statuses.append(ViewStatus(view, row[1], row[2], row[3], recorded.get(view), vacuumed.get(view, ())))
-        unknown = sorted(printable(name)[:_MOST_NAME_CHARACTERS] for name in by_view if name not in views)
-        return DatabaseStatus(now, tuple(statuses), problem, tuple(unknown[:_MOST_UNKNOWN]))
+        return DatabaseStatus(now, tuple(statuses), problem)
 
     def _call(self, connection: BoundedConnection) -> tuple[list[tuple[Any, ...]], str | None]:
         try:

@@ -5,11 +5,9 @@ select
     pg_catalog.pg_is_in_recovery() as in_recovery,
     pg_catalog.clock_timestamp() as server_now,
     current_user::text as role,
-    current_database()::text as database,
     r.rolsuper as superuser,
     r.rolconnlimit as connection_limit,
     pg_catalog.pg_has_role(r.oid, 'pg_read_all_stats', 'usage') as sees_sessions,
-    pg_catalog.has_database_privilege(current_database(), 'connect') as may_connect,
     (select pg_catalog.has_schema_privilege(n.oid, 'usage') from pg_catalog.pg_namespace n
      where n.nspname = %(schema)s) as may_use_schema
 from pg_catalog.pg_roles r

@@ -105,8 +105,7 @@ vacuum (analyze) analytics_refresh.hour_cells, analytics_refresh.trigger_cells, 
     analytics_refresh.retry_counts, analytics_refresh.duration_stats;
 
 -- name: state
-select i.built, i.build_reason, i.built_at, i.folded_at, i.fold_ms, i.rows_folded, i.verified_at, i.verified_ok,
-    i.verified_differences,
+select i.built, i.fold_ms, i.verified_at, i.verified_ok, i.verified_differences,
     coalesce((select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
         case when not i.built then i.build_reason
             when i.capture <> analytics_refresh.capture_now()
