@@ -1,7 +1,6 @@
 """What can be configured, section by section, and what follows from it."""
 
 import os
-import re
 import socket
 import stat
 from datetime import timedelta
@@ -9,50 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from psycopg import conninfo
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from analytics_refreshd.config.values import Duration, Identifier, PositiveDuration, ViewName
 from analytics_refreshd.core.model import VIEWS, Limits
 
 PREFIX = "ANALYTICS_REFRESHD_"
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PIECE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
-_DURATION = re.compile(f"(?:{_PIECE.pattern})+")
-_LONGEST = timedelta(days=3650)
-"""Longer ones are typing mistakes; a thousand times longer, and a moment that far away cannot be written."""
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?")
-
-
-def parse_duration(value: object) -> timedelta:
-    """Read `"5m"`, `"1h 30m"`, `"250ms"` or a timedelta; ValueError for anything else, a bare number and more than ten
-    years included."""
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, str) and _DURATION.fullmatch(value):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(value))
-        if seconds > _LONGEST.total_seconds():
-            raise ValueError('is too long: ten years, "3650d", at most')
-        return timedelta(seconds=seconds)
-    raise ValueError('is not a duration: write it like "5m", "30s" or "1h30m"')
-
-
-def _identifier(value: object) -> object:
-    if isinstance(value, str) and not _IDENTIFIER.fullmatch(value):
-        raise ValueError("is not a plain SQL name: one or two parts of letters, digits and underscores")
-    return value
-
-
-def _view_name(value: object) -> object:
-    if isinstance(value, str) and "." in value:
-        raise ValueError("must be a name without its schema: views are looked for in database.schema")
-    return _identifier(value)
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
-Identifier = Annotated[str, BeforeValidator(_identifier)]
-ViewName = Annotated[str, BeforeValidator(_view_name)]
-"""Of one part: the name comes back so in the functions' rows, in locks and in every metric."""
 
 
 class _Section(BaseModel):
