@@ -33,7 +33,7 @@ def test_records_come_back_as_they_were(dsn: str) -> None:
         store = PostgresAlertStore(first)
         assert store.load() == []
         store.save([_FIRING, _PENDING], [])
-        store.save([resolved], [_PENDING])
+        store.save([resolved], [(_PENDING.alert, _PENDING.view)])
     with session(dsn) as second:
         assert PostgresAlertStore(second).load() == [resolved]
 
@@ -76,7 +76,7 @@ def _sent(status: str, at: datetime) -> DeliveryRecord:
 def test_without_our_schema_nothing_is_kept(application_dsn: str) -> None:
     """Without our schema both stores are empty and accept everything."""
     with session(application_dsn) as shared:
-        PostgresAlertStore(shared).save([_FIRING], [_PENDING])
+        PostgresAlertStore(shared).save([_FIRING], [(_PENDING.alert, _PENDING.view)])
         assert PostgresAlertStore(shared).load() == []
         PostgresDeliveryStore(shared).save([_sent("firing", datetime.now(UTC))])
         assert PostgresDeliveryStore(shared).load() == []

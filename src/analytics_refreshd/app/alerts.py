@@ -7,7 +7,7 @@ from datetime import timedelta
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Facts, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, step
+from analytics_refreshd.core.alerting import Alert, AlertKey, AlertRecord, AlertState, step
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
@@ -18,8 +18,6 @@ from analytics_refreshd.core.staleness import Age, Verdict, verdict
 _RESOLVED_KEPT = timedelta(minutes=15)
 STATUS_MISSES_TOLERATED = 2
 """How often in a row the status function may fail before that is a problem, and its last sizes are forgotten."""
-
-AlertKey = tuple[Alert, str]
 
 
 class Alerts:
@@ -154,7 +152,7 @@ class Alerts:
         if not self._unsaved or self._health.down or not self._memory.leads():
             return
         changed = [record for record in self._unsaved.values() if record is not None]
-        removed = [before[key] for key, record in self._unsaved.items() if record is None and key in before]
+        removed = [key for key, record in self._unsaved.items() if record is None]
         try:
             self._store.save(changed, removed)
         except DatabaseFault as fault:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord
+from analytics_refreshd.core.alerting import AlertKey, AlertRecord
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     DatabaseStatus,
@@ -84,7 +84,7 @@ class Memory:
         self._lock = threading.Lock()
         self._facts = Facts(tuple(views), limits, isolation)
         self._runs: dict[UUID, Run] = {}
-        self._alerts: dict[tuple[Alert, str], AlertRecord] = {}
+        self._alerts: dict[AlertKey, AlertRecord] = {}
         self._own_success: dict[str, datetime] = {}
 
     def update(self, **changes: object) -> None:
@@ -152,12 +152,12 @@ class Memory:
 
     # -- alerts --------------------------------------------------------------------------------------------
 
-    def alerts(self) -> dict[tuple[Alert, str], AlertRecord]:
+    def alerts(self) -> dict[AlertKey, AlertRecord]:
         """Every alert record by alert and view."""
         with self._lock:
             return dict(self._alerts)
 
-    def set_alerts(self, records: Mapping[tuple[Alert, str], AlertRecord]) -> None:
+    def set_alerts(self, records: Mapping[AlertKey, AlertRecord]) -> None:
         """Replace the alert records."""
         with self._lock:
             self._alerts = dict(records)

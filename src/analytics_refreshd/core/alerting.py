@@ -26,6 +26,10 @@ class Alert(StrEnum):
     NO_LEADER = "AnalyticsNoLeader"
 
 
+AlertKey = tuple[Alert, str]
+"""An alert and its view, "" for the whole database: at most one record each."""
+
+
 class AlertState(StrEnum):
     """Where an alert stands. Inactive alerts have no record."""
 

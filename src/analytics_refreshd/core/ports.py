@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import AlertRecord
+from analytics_refreshd.core.alerting import AlertKey, AlertRecord
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import (
@@ -166,8 +166,8 @@ class AlertStore(Protocol):
     def load(self) -> list[AlertRecord]:
         """Every record."""
 
-    def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertRecord]) -> None:
-        """Write and delete records in one transaction."""
+    def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertKey]) -> None:
+        """Write `changed` and delete the records of the keys `removed`, in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)

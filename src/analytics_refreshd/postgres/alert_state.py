@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerting import Alert, AlertKey, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.session import Session
@@ -30,15 +30,14 @@ class PostgresAlertStore:
 
         return _with_schema(self._session, work, [])
 
-    def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertRecord]) -> None:
+    def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertKey]) -> None:
         """As `core.ports.AlertStore.save`."""
         if not changed and not removed:
             return
 
         def work(connection: BoundedConnection) -> None:
-            for record in removed:
-                key = {"alert": str(record.alert), "view": record.view}
-                connection.execute(blocks("alert_state.sql")["remove"], key)
+            for alert, view in removed:
+                connection.execute(blocks("alert_state.sql")["remove"], {"alert": str(alert), "view": view})
             for record in changed:
                 connection.execute(blocks("alert_state.sql")["save"], _row(record))
 
