@@ -4,7 +4,7 @@ import pytest
 
 from analytics_refreshd.core.alerting import Alert, AlertState
 from tests.support.receivers import Clock
-from tests.support.replicas import LOCKED, Database, Replica, time_passes
+from tests.support.replicas import LOCKED, POOLER, Database, Replica, time_passes
 
 RATE = (Alert.LOW_SUCCESS_RATE, "")
 FIRING, RESOLVED = AlertState.FIRING, AlertState.RESOLVED
@@ -56,3 +56,21 @@ def test_a_record_whose_removal_failed_is_removed_later(clock: Clock, database: 
     database.alerts_fault = None
     time_passes(clock, [leader], seconds=30)
     assert RATE not in database.records
+
+
+def test_a_problem_that_the_election_met_is_over_with_the_next_good_answer(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """A standby that met a pooler once shows it until its session is a direct one, and pages nobody as new leader."""
+    standby.lock.fault = POOLER
+    time_passes(clock, [leader, standby], seconds=60)
+    assert standby.memory.state().problems == (POOLER.message,)
+    assert (Alert.CONTRACT_BROKEN, "") in standby.memory.alerts()
+    standby.lock.fault = None
+    time_passes(clock, [leader, standby], seconds=60)
+    assert standby.memory.state().problems == ()
+    assert standby.memory.alerts() == {}
+    database.holder = None
+    time_passes(clock, [standby], seconds=60)
+    assert standby.memory.leads()
+    assert standby.told == []

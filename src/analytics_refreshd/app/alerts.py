@@ -217,7 +217,7 @@ class Alerts:
 
 
 def _problems(facts: Facts, status_misses: int) -> tuple[str, ...]:
-    found = list(facts.problems)
+    found = list(facts.contract_problems)
     if facts.delta is not None:
         found.extend(facts.delta.problems)
     if facts.status is not None and facts.status.problem and status_misses > STATUS_MISSES_TOLERATED:

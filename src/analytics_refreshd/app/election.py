@@ -219,6 +219,7 @@ class Election(threading.Thread):
             self._lost(fault)
             return 1.0 if leading else HEARTBEAT_SECONDS
         self._on_answer()
+        self._memory.update(election_problem=None)
         reason = "the server is in recovery" if reading.in_recovery else "the lock is held by another session"
         self._set(after_reading(self._state, reading, self._term), reason)
         if self._state.role is not Role.LEADER:
@@ -228,7 +229,7 @@ class Election(threading.Thread):
     def _lost(self, fault: DatabaseFault) -> None:
         self._set(after_loss(self._state), fault.message)
         if fault.error_class is ErrorClass.PERMANENT and fault.reason is Reason.CONTRACT:
-            self._memory.update(leaderless_reason=fault.message, problems=(fault.message,))
+            self._memory.update(leaderless_reason=fault.message, election_problem=fault.message)
         self._on_fault(fault)
 
     def _look_for_stranger(self) -> None:

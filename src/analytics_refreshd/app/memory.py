@@ -67,10 +67,16 @@ class Facts:
     leaderless_since: datetime | None = None
     leaderless_reason: str | None = None
     problems: tuple[str, ...] = ()
+    election_problem: str | None = None
     delivery: Mapping[str, str] | None = None
     draining: bool = False
     accountable: bool = True
     """Whether slots missed while the database is away are this replica's to record: it led last, or nobody did."""
+
+    @property
+    def contract_problems(self) -> tuple[str, ...]:
+        """What the last run and the election found that is not as the contract says; each mends its own finding."""
+        return (*self.problems, *([self.election_problem] if self.election_problem else []))
 
 
 class Memory:
@@ -216,7 +222,7 @@ class Memory:
             history_pending=facts.history_pending,
             history_available=facts.history_available,
             delta=facts.delta,
-            problems=facts.problems,
+            problems=facts.contract_problems,
         )
 
     @staticmethod
