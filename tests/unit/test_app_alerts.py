@@ -74,3 +74,17 @@ def test_a_problem_that_the_election_met_is_over_with_the_next_good_answer(
     time_passes(clock, [standby], seconds=60)
     assert standby.memory.leads()
     assert standby.told == []
+
+
+def test_every_replica_shows_its_receivers(clock: Clock, database: Database, leader: Replica) -> None:
+    """From the first moment, on a standby, and on a leader that cannot judge yet."""
+    other = Replica(database, "two")
+    assert other.memory.state().delivery == {"pager": "nothing was sent yet"}
+    other.notifier.state = "delivered"
+    time_passes(clock, [leader, other], seconds=30)
+    assert other.memory.state().delivery == {"pager": "delivered"}
+    database.holder, database.alerts_fault = None, LOCKED
+    other.notifier.state = "failing"
+    time_passes(clock, [other], seconds=30)
+    assert other.memory.leads()
+    assert other.memory.state().delivery == {"pager": "failing"}

@@ -46,6 +46,7 @@ class Alerts:
         self._adopted = False
         self._unsaved: dict[AlertKey, AlertRecord | None] = {}
         self._stale: frozenset[str] = frozenset()
+        self._memory.update(delivery=notifier.status())
 
     def forget_adoption(self) -> None:
         """Read the alert records anew: another replica may have changed them while this one did not lead."""
@@ -72,6 +73,8 @@ class Alerts:
 
     def judge(self, *, status_misses: int) -> None:
         """Judge every rule on what is known now; `status_misses` is how often the status function failed in a row."""
+        # first, and whoever leads: without it a standby's page would say that there is no receiver
+        self._memory.update(delivery=self._notifier.status())
         facts = self._memory.facts()
         now = self._memory.server_now()
         before = self._memory.alerts()
@@ -167,7 +170,6 @@ class Alerts:
         own = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
         rest = [record for record in told if record.alert is not Alert.DATABASE_UNAVAILABLE]
         self._notifier.alerts(own if holding else told, inhibited=rest if holding else [])
-        self._memory.update(delivery=self._notifier.status())
 
     def _tell(self, record: AlertRecord) -> None:
         event = {
