@@ -26,7 +26,7 @@ POOLER = DatabaseFault("use a direct connection", error_class=ErrorClass.PERMANE
 
 
 class Database:
-    """What the replicas share: whether it answers, the alert records, the leader lock, and one figure to alert on."""
+    """What the replicas share: whether it answers, the alert records, the leader lock, and what to alert on."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -35,6 +35,7 @@ class Database:
         self.records: dict[AlertKey, AlertRecord] = {}
         self.holder: LeaderInfo | None = None
         self.success_rate = 100.0
+        self.view_age_seconds = 1.0
 
     def answer(self) -> None:
         """Raise where it is away."""
@@ -44,10 +45,10 @@ class Database:
     # -- core.ports.StatusReader -----------------------------------------------------------------------------
 
     def read(self) -> DatabaseStatus:
-        """The views, refreshed a moment ago."""
+        """The one view, refreshed so long ago."""
         self.answer()
         now = self.clock.now()
-        return DatabaseStatus(now, (ViewStatus("v", recorded_at=now - timedelta(seconds=1)),))
+        return DatabaseStatus(now, (ViewStatus("v", recorded_at=now - timedelta(seconds=self.view_age_seconds)),))
 
     def rates(self) -> Rates:
         """The figure to alert on."""

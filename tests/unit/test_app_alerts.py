@@ -3,6 +3,7 @@
 import pytest
 
 from analytics_refreshd.core.alerting import Alert, AlertState
+from analytics_refreshd.core.events import Event
 from tests.support.receivers import Clock
 from tests.support.replicas import LOCKED, POOLER, Database, Replica, time_passes
 
@@ -88,3 +89,23 @@ def test_every_replica_shows_its_receivers(clock: Clock, database: Database, lea
     time_passes(clock, [other], seconds=30)
     assert other.memory.leads()
     assert other.memory.state().delivery == {"pager": "failing"}
+
+
+def test_a_view_that_left_the_configuration_resolves_and_is_told_of_like_any_other(
+    clock: Clock, database: Database, leader: Replica
+) -> None:
+    """The resolution is handed over for a quarter of an hour, as a receiver may be away at first."""
+    stale = (Alert.VIEW_STALE, "v")
+    database.view_age_seconds = 3600.0
+    time_passes(clock, [leader], seconds=30)
+    assert leader.told == [(Alert.VIEW_STALE, FIRING)]
+    leader.memory.update(views=())
+    time_passes(clock, [leader], seconds=30)
+    assert leader.told == [(Alert.VIEW_STALE, RESOLVED)]
+    time_passes(clock, [leader], seconds=14 * 60)
+    assert leader.told == [(Alert.VIEW_STALE, RESOLVED)]
+    assert database.records[stale].state is RESOLVED
+    time_passes(clock, [leader], seconds=60)
+    assert leader.told == []
+    assert database.records == {}
+    assert len(leader.log.of(Event.ALERT_RESOLVED)) == 1

@@ -110,10 +110,14 @@ class Alerts:
             if taken.became is not None and taken.record is not None:
                 news.append(taken.record)
         for key, record in before.items():
-            if key not in after and record.view not in ("", *facts.views) and record.state is AlertState.FIRING:
-                # a view that left the configuration resolves what it raised
+            if key in after or record.view in ("", *facts.views):
+                continue
+            # a view that left the configuration resolves what it raised, and that is told like any resolution
+            if record.state is AlertState.FIRING:
                 after[key] = replace(record, state=AlertState.RESOLVED, resolved_at=now)
                 news.append(after[key])
+            elif record.state is AlertState.RESOLVED:
+                after[key] = record
         after = {
             key: record
             for key, record in after.items()
