@@ -297,7 +297,7 @@ def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliver
             other.evaluate(alert("a"), alert("b"))
             other.settle()
             eventually(lambda: len(store.load()) == 2)
-            clock.pass_by(60.0)
+            one.delivery.adopt()
             one.evaluate(alert("a"), alert("b"))
             one.settle()
             one.evaluate(resolved(alert("a"), clock.now()), alert("b"))
@@ -373,6 +373,31 @@ def test_F09_an_absent_database_is_one_message() -> None:
         tested.evaluate(resolved(stale, tested.clock.now()))
         tested.settle()
         assert told(server)[2:] == [("resolved", "a")]
+
+
+def test_F09_who_could_not_learn_what_was_told_tells_of_the_absent_database_alone() -> None:
+    """A standby's ledger was never read: it pages the database's absence, and the rest only where nobody else did."""
+    with receiver() as server:
+        store, clock = Store(), Clock()
+        with daemon(webhook(server.url), store=store, clock=clock) as leader:
+            leader.evaluate(alert("a"))
+            leader.settle()
+            eventually(lambda: len(store.records) == 1)
+        with daemon(webhook(server.url), store=store, clock=clock) as standby:
+            store.away = True
+            cause = alert("", alert=Alert.DATABASE_UNAVAILABLE, severity=Severity.CRITICAL)
+            for _ in range(3):
+                standby.evaluate(alert("a"), alert("b"), cause)
+                standby.settle()
+            assert told(server) == [("firing", "a"), ("firing", None)]
+            # what it told itself it knows, whatever the store says
+            standby.evaluate(alert("a"), alert("b"), resolved(cause, clock.now()))
+            standby.settle()
+            assert told(server)[2:] == [("resolved", None)]
+            store.away = False
+            standby.evaluate(alert("a"), alert("b"))
+            standby.settle()
+            assert told(server)[3:] == [("firing", "b")]
 
 
 def manager(url: str) -> ReceiverSettings:

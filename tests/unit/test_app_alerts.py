@@ -77,6 +77,18 @@ def test_a_problem_that_the_election_met_is_over_with_the_next_good_answer(
     assert standby.told == []
 
 
+def test_who_takes_over_reads_anew_who_was_told_what(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """Once at the beginning of a lead, and at every evaluation of a standby, which may have to speak at any moment."""
+    before = leader.notifier.adopted, standby.notifier.adopted
+    time_passes(clock, [leader, standby], seconds=60)
+    assert (leader.notifier.adopted, standby.notifier.adopted) == (before[0], before[1] + 2)
+    leader.alerts.forget_adoption()
+    time_passes(clock, [leader, standby], seconds=60)
+    assert leader.notifier.adopted == before[0] + 1
+
+
 def test_every_replica_shows_its_receivers(clock: Clock, database: Database, leader: Replica) -> None:
     """From the first moment, on a standby, and on a leader that cannot judge yet."""
     other = Replica(database, "two")

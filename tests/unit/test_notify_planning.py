@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.notify import alertmanager, webhook
 from analytics_refreshd.notify.heartbeat import worth_a_ping
 from analytics_refreshd.notify.ledger import Ledger
@@ -17,6 +19,7 @@ from analytics_refreshd.notify.messages import Message, Notice, notice
 from analytics_refreshd.notify.settings import DeliverySettings
 from tests.support.alert_rules import run
 from tests.support.receivers import Clock, Store
+from tests.support.replicas import LOCKED, NO_GRANT
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 SETTINGS = DeliverySettings("shop")
@@ -208,6 +211,23 @@ def test_a_store_that_is_away_costs_nothing_but_time() -> None:
     clock.pass_by(30.0)
     ledger.save()
     assert store.records == {("r", "k", "resolved"): NOW}
+    ledger.load()
+    assert ledger.ready
+
+
+@pytest.mark.parametrize(("fault", "patience"), [(NO_GRANT, 0.0), (LOCKED, 60.0)])
+def test_a_store_that_alone_cannot_be_read_is_not_waited_for(fault: DatabaseFault, patience: float) -> None:
+    """Where the database answers and its deliveries cannot be read, for good or for a minute, the memory counts."""
+
+    class Broken(Store):
+        def load(self) -> list[DeliveryRecord]:
+            raise fault
+
+    clock = Clock()
+    ledger = Ledger(Broken(), clock)
+    ledger.load()
+    assert ledger.ready is (patience == 0.0)
+    clock.pass_by(patience)
     ledger.load()
     assert ledger.ready
 

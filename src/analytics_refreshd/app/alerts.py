@@ -56,6 +56,7 @@ class Alerts:
         """Take over the alerts in the database: once as leader, and every time as a standby, which shows them."""
         if self._adopted and self._memory.leads():
             return
+        self._notifier.adopt()
         try:
             records = {(record.alert, record.view): record for record in self._store.load()}
         except DatabaseFault as fault:

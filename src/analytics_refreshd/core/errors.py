@@ -21,6 +21,9 @@ class ErrorClass(StrEnum):
     PERMANENT = "permanent"
 
 
+AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
+"""The database itself is not there; every other fault is the answer of one that is."""
+
 _BY_STATE: dict[str, tuple[ErrorClass, Reason]] = {
     "57014": (ErrorClass.CANCELLED, Reason.TIMEOUT),
     "57P01": (ErrorClass.CONN_LOST, Reason.CONN_LOST),

@@ -194,7 +194,10 @@ class Notifier(Protocol):
     """Delivers alerts to the configured receivers; returns at once, never raises."""
 
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
-        """The whole of what fires or was resolved lately; called every evaluation by the leader only."""
+        """The whole of what fires or was resolved lately; called every evaluation by whoever has something to tell."""
+
+    def adopt(self) -> None:
+        """Another replica may have told of alerts: read who was told what before telling more."""
 
     def cycle(self, phase: str, run: Run | None) -> None:
         """A cycle's `start`, `success` or `fail`, for heartbeat receivers."""

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from analytics_refreshd.core.alerting import AlertRecord, AlertState
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.ports import Clock, DeliveryStore, EventLog, Metrics
 from analytics_refreshd.notify import alertmanager, webhook
@@ -16,7 +16,6 @@ from analytics_refreshd.notify.messages import Message, Notice, Ping, notice
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.notify.webhook import WebhookChannel
 
-_SILENCE_PERIODS = 1.5
 _PINGS_WAITING = 4
 _KEYS_REMEMBERED = 1000
 
@@ -49,7 +48,6 @@ class Delivery:
         self._settings = settings
         self._clock = clock
         self._ledger = Ledger(store, clock)
-        self._last_call: float | None = None
         self._desks: list[_Desk] = []
         self._hearts: list[Lane] = []
         for receiver in receivers:
@@ -68,16 +66,14 @@ class Delivery:
 
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
         """Take over the whole of what fires or was resolved lately. `inhibited` is neither told nor resolved."""
-        monotonic = self._clock.monotonic()
-        silence = _SILENCE_PERIODS * self._settings.evaluate_every_seconds
-        if self._last_call is not None and monotonic - self._last_call > silence:
-            # Another replica may have led in between.
-            self._ledger.outdate()
-        self._last_call = monotonic
         told = tuple(notice(item, self._settings) for item in records if item.state is not AlertState.PENDING)
         held = tuple(notice(item, self._settings) for item in inhibited if item.state is AlertState.FIRING)
         for desk in self._desks:
             desk.take(_Snapshot(told, held))
+
+    def adopt(self) -> None:
+        """As `core.ports.Notifier.adopt`."""
+        self._ledger.outdate()
 
     def cycle(self, phase: str, run: Run | None) -> None:
         """Ping the heartbeat receivers: `start`, `success` or `fail`."""
@@ -161,13 +157,24 @@ class _Desk:
             snapshot, self._snapshot = self._snapshot, None
             if snapshot is None:
                 return
-            for message in self._plan(snapshot):
+            for message in self._plan(snapshot if self._ledger.ready else self._certain(snapshot)):
                 for item in message.notices:
                     if item.firing:
                         self._offered[item.key] = None
                 while len(self._offered) > _KEYS_REMEMBERED:
                     del self._offered[next(iter(self._offered))]
                 self.lane.offer(message)
+
+    def _certain(self, snapshot: _Snapshot) -> _Snapshot:
+        """What needs no ledger: that the database is away, which may be why it was not read, and what began here.
+
+        The rest may have been told by another replica, and waits for an evaluation that knows.
+        """
+
+        def certain(item: Notice) -> bool:
+            return item.alert == Alert.DATABASE_UNAVAILABLE or item.key in self._offered
+
+        return _Snapshot(tuple(filter(certain, snapshot.told)), tuple(filter(certain, snapshot.held)))
 
     def _plan_messages(self, snapshot: _Snapshot) -> list[Message]:
         return webhook.plan(

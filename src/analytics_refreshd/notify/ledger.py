@@ -4,11 +4,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import AWAY, DatabaseFault, ErrorClass
 from analytics_refreshd.core.ports import Clock, DeliveryRecord, DeliveryStore
 
 _KEPT = timedelta(days=30)
 _SAVE_AGAIN_SECONDS = 30.0
+_READ_FOR_SECONDS = 60.0
 
 Told = Mapping[tuple[str, str], datetime]
 
@@ -24,12 +25,13 @@ class Ledger:
         self._sent: dict[str, dict[tuple[str, str], datetime]] = {}
         self._unsaved: dict[tuple[str, str, str], DeliveryRecord] = {}
         self._save_from = 0.0
+        self._unread_since: float | None = None
         self._wanted = 1
         self._loaded = 0
 
     @property
     def ready(self) -> bool:
-        """Whether the store was read since `outdate` was last called."""
+        """Whether the store was read since `outdate` was last called, or cannot be."""
         return self._loaded >= self._wanted
 
     def outdate(self) -> None:
@@ -38,21 +40,34 @@ class Ledger:
             self._wanted += 1
 
     def load(self) -> None:
-        """Read the store, once for all who wait; a store that fails leaves the memory as it is."""
+        """Read the store, once for all who wait; one that cannot be read leaves the memory as it is."""
         with self._storing:
             if self.ready:
                 return
             wanted = self._wanted
             try:
                 records = self._store.load()
-            except DatabaseFault:
-                return
+            except DatabaseFault as fault:
+                if not self._in_vain(fault):
+                    return
+                records = []
+            else:
+                self._unread_since = None
             with self._lock:
                 for record in records:
                     known = self._sent.setdefault(record.receiver, {})
                     pair = (record.alert_key, record.status)
                     known[pair] = max(record.sent_at, known.get(pair, record.sent_at))
                 self._loaded = wanted
+
+    def _in_vain(self, fault: DatabaseFault) -> bool:
+        """Whether to wait no longer for a store that alone fails while the database answers, for want of a grant or
+        because it is locked: a page that comes twice is better than one that never comes."""
+        if fault.error_class in AWAY:
+            return False
+        now = self._clock.monotonic()
+        self._unread_since = now if self._unread_since is None else self._unread_since
+        return fault.error_class is ErrorClass.PERMANENT or now - self._unread_since >= _READ_FOR_SECONDS
 
     def told(self, receiver: str) -> Told:
         """What `receiver` accepted, by alert key and status, and when it last did."""
