@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from tests.support.daemon import Daemon
-from tests.support.faults import FAST, Connection, fired, value
+from tests.support.faults import FAST, Connection, Fragile, fired, value
 from tests.support.receivers import Receiver, receiver
 from tests.support.waiting import eventually
 
@@ -32,6 +32,11 @@ def mend_view(connection: Connection) -> None:
 def pages(server: Receiver) -> list[dict[str, object]]:
     """What the webhook heard of the broken view."""
     return [got.json for got in list(server.got) if (got.json["alert"], got.json["view"]) == (ALERT, VIEW)]
+
+
+def outages(server: Receiver) -> list[dict[str, object]]:
+    """What the webhook heard of the database's absence."""
+    return [got.json for got in list(server.got) if got.json["alert"] == "AnalyticsDatabaseUnavailable"]
 
 
 def delivered(connection: Connection) -> int:
@@ -79,6 +84,35 @@ def test_F07_a_standby_that_takes_over_pages_nobody_again(dsn: str, connection: 
         assert (first["status"], last["status"]) == ("firing", "resolved")
         assert first["key"] == last["key"]
         assert first["replica"] != last["replica"]
+
+
+def test_F09_a_standby_pages_the_absent_database_alone_and_its_end(fragile: Fragile) -> None:
+    """An outage while an alert fires: nothing is paged again, each replica pages the outage once, and resolves it."""
+    waiting = {"alerts__database_unavailable_for": "3s"}
+    with receiver() as server:
+        with fragile.connect() as connection:
+            break_view(connection)
+        with (
+            Daemon(fragile.dsn, **paging(server.url, "one"), **waiting) as one,
+            Daemon(fragile.dsn, **paging(server.url, "two"), **waiting) as two,
+        ):
+            with fragile.connect() as connection:
+                eventually(lambda: delivered(connection) == 1, within=30)
+            shown = ("analytics_alerts_firing", {"alert": ALERT, "view": VIEW})
+            for daemon in (one, two):
+                eventually(lambda daemon=daemon: daemon.metric(shown[0], **shown[1]) == 1)
+            fragile.server.stop("immediate")
+            for daemon in (one, two):
+                fired(daemon, "AnalyticsDatabaseUnavailable", within=60)
+            eventually(lambda: len(outages(server)) == 2, within=30)
+            fragile.server.start()
+            eventually(lambda: len(outages(server)) == 4, within=60)
+            assert {one.stop(), two.stop()} == {0}
+        assert [page["status"] for page in pages(server)] == ["firing"]
+        for replica in ("one", "two"):
+            first, last = [page for page in outages(server) if page["replica"] == replica]
+            assert (first["status"], last["status"]) == ("firing", "resolved")
+            assert first["key"] == last["key"]
 
 
 def test_F04_a_webhooks_address_is_in_no_line_of_the_log(dsn: str, connection: psycopg.Connection[object]) -> None:

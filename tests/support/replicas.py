@@ -231,9 +231,10 @@ class Replica:
 
 
 def time_passes(clock: Clock, replicas: Sequence[Replica], *, seconds: float) -> None:
-    """Every replica beats and evaluates in its turn, each half minute."""
+    """Every replica beats and evaluates in its turn, each half minute, a second after the other."""
     for _ in range(round(seconds / 30)):
-        clock.pass_by(30.0)
+        clock.pass_by(30.0 - len(replicas))
         for replica in replicas:
+            clock.pass_by(1.0)
             replica.beat()
             replica.evaluate()

@@ -1,9 +1,12 @@
 """What fires on which replica, who tells of it, and who tells of its end."""
 
+from datetime import datetime
+
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertState
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import LeaderInfo
 from tests.support.receivers import Clock
 from tests.support.replicas import LOCKED, POOLER, Database, Replica, time_passes
 
@@ -40,6 +43,164 @@ def started(database: Database, name: str) -> Replica:
     replica.beat()
     replica.evaluate()
     return replica
+
+
+def key(record: AlertRecord) -> tuple[Alert, datetime]:
+    """What receivers tell episodes apart by."""
+    return record.alert, record.active_at
+
+
+def test_a_standby_tells_of_the_absent_database_alone(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """It shows what fires, and while the database is away repeats none of it; its own page comes after twice the
+    time, while the last leader goes on with what it told and holds it back once the database's absence fires."""
+    database.success_rate = 50.0
+    time_passes(clock, [leader, standby], seconds=60)
+    assert RATE in standby.memory.alerts()
+    database.away = True
+    time_passes(clock, [leader, standby], seconds=120)
+    assert leader.told == [(Alert.LOW_SUCCESS_RATE, FIRING)]
+    time_passes(clock, [leader, standby], seconds=60)
+    assert leader.told == [(Alert.DATABASE_UNAVAILABLE, FIRING)]
+    assert leader.inhibited == [Alert.LOW_SUCCESS_RATE]
+    assert standby.notifier.handed_over == 0
+    time_passes(clock, [leader, standby], seconds=120)
+    assert (standby.told, standby.inhibited) == ([(Alert.DATABASE_UNAVAILABLE, FIRING)], [])
+    assert [line["alert"] for line in standby.log.of(Event.ALERT_FIRING)] == ["AnalyticsDatabaseUnavailable"]
+
+
+def test_a_standby_tells_of_the_end_of_what_it_told(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """Whoever leads after the outage, each replica resolves its own page under its own key, and then falls silent."""
+    database.away = True
+    time_passes(clock, [leader, standby], seconds=300)
+    pages = {replica: key(replica.notifier.told[0]) for replica in (leader, standby)}
+    assert len(set(pages.values())) == 2
+    database.away = False
+    time_passes(clock, [leader, standby], seconds=30)
+    assert (leader.memory.leads(), standby.memory.leads()) == (True, False)
+    for replica in (leader, standby):
+        time_passes(clock, [leader, standby], seconds=60)
+        assert replica.told == [(Alert.DATABASE_UNAVAILABLE, RESOLVED)]
+        assert key(replica.notifier.told[0]) == pages[replica]
+        assert len(replica.log.of(Event.ALERT_RESOLVED)) == 1
+    time_passes(clock, [leader, standby], seconds=15 * 60)
+    calls = standby.notifier.handed_over
+    database.holder = None
+    time_passes(clock, [standby, leader], seconds=60)
+    assert standby.memory.leads()
+    assert standby.told == leader.told == []
+    assert standby.notifier.handed_over > calls
+    assert len(standby.log.of(Event.ALERT_RESOLVED)) == 1
+    assert database.records == {}
+
+
+def test_a_standby_that_leads_after_the_outage_resolves_its_own_page(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """Its record goes into the store; the last leader, now a standby, still tells of the end of its own."""
+    database.away = True
+    time_passes(clock, [leader, standby], seconds=300)
+    pages = {replica: key(replica.notifier.told[0]) for replica in (leader, standby)}
+    database.away, database.holder = False, None
+    time_passes(clock, [standby, leader], seconds=30)
+    assert (leader.memory.leads(), standby.memory.leads()) == (False, True)
+    for replica in (leader, standby):
+        assert replica.told == [(Alert.DATABASE_UNAVAILABLE, RESOLVED)]
+        assert key(replica.notifier.told[0]) == pages[replica]
+    assert key(database.records[Alert.DATABASE_UNAVAILABLE, ""]) == pages[standby]
+
+
+def test_an_alert_that_was_told_and_could_not_be_stored_is_resolved_by_who_told_it(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """Nobody else knows that episode, though the next leader raises the same alert for itself."""
+    database.alerts_fault = LOCKED
+    database.success_rate = 50.0
+    time_passes(clock, [leader], seconds=30)
+    assert leader.told == [(Alert.LOW_SUCCESS_RATE, FIRING)]
+    page = key(leader.notifier.told[0])
+    database.holder, database.alerts_fault = None, None
+    time_passes(clock, [standby, leader], seconds=60)
+    assert (leader.memory.leads(), standby.memory.leads()) == (False, True)
+    assert key(database.records[RATE]) != page
+    database.success_rate = 100.0
+    time_passes(clock, [standby, leader], seconds=30)
+    assert leader.told == [(Alert.LOW_SUCCESS_RATE, RESOLVED)]
+    assert key(leader.notifier.told[0]) == page
+    time_passes(clock, [standby, leader], seconds=16 * 60)
+    calls = leader.notifier.handed_over
+    time_passes(clock, [standby, leader], seconds=60)
+    assert leader.notifier.handed_over == calls
+
+
+def test_what_a_lost_leader_could_not_store_of_a_stored_alert_is_void(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """It took the alert for resolved and could not store that; the next leader sees it fire on, and that counts."""
+    database.success_rate = 50.0
+    time_passes(clock, [leader, standby], seconds=30)
+    database.alerts_fault, database.success_rate = LOCKED, 100.0
+    time_passes(clock, [leader], seconds=30)
+    assert leader.memory.alerts()[RATE].state is RESOLVED
+    database.holder, database.alerts_fault, database.success_rate = None, None, 50.0
+    time_passes(clock, [standby, leader], seconds=30)
+    assert (leader.memory.leads(), standby.memory.leads()) == (False, True)
+    assert database.records[RATE].state is FIRING
+    assert leader.memory.alerts()[RATE] == database.records[RATE]
+    assert leader.told == []
+
+
+def test_without_a_leader_each_replica_tells_of_that_alone(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """A stranger holds the lock: what fires is held back and not forgotten, and a leader ends it for each."""
+    database.success_rate = 50.0
+    time_passes(clock, [leader, standby], seconds=60)
+    database.holder = LeaderInfo("curious", 9, ours=False)
+    time_passes(clock, [leader, standby], seconds=60)
+    for replica in (leader, standby):
+        assert (replica.told, replica.inhibited) == ([], [Alert.LOW_SUCCESS_RATE])
+    time_passes(clock, [leader, standby], seconds=600)
+    for replica in (leader, standby):
+        assert (replica.told, replica.inhibited) == ([(Alert.NO_LEADER, FIRING)], [Alert.LOW_SUCCESS_RATE])
+        assert len(replica.log.of(Event.ALERT_PENDING)) == 1
+    database.holder = None
+    time_passes(clock, [leader, standby], seconds=30)
+    assert sorted(leader.told) == [(Alert.LOW_SUCCESS_RATE, FIRING), (Alert.NO_LEADER, RESOLVED)]
+    assert (standby.told, standby.inhibited) == ([(Alert.NO_LEADER, RESOLVED)], [])
+
+
+def test_what_the_election_is_refused_for_is_told_where_nobody_leads(clock: Clock, database: Database) -> None:
+    """Behind a pooler nobody can lead: that is told all the same, and its end."""
+    replica = Replica(database, "one")
+    replica.lock.fault = POOLER
+    time_passes(clock, [replica], seconds=60)
+    assert replica.told == [(Alert.CONTRACT_BROKEN, FIRING)]
+    replica.lock.fault = None
+    time_passes(clock, [replica], seconds=30)
+    assert replica.memory.leads()
+    assert (Alert.CONTRACT_BROKEN, RESOLVED) in replica.told
+
+
+def test_a_lead_that_is_lost_and_won_again_loses_nothing(clock: Clock, database: Database, leader: Replica) -> None:
+    """A change that could not be stored when the database went away is stored after it, though an evaluation that
+    comes before the election finds no leader."""
+    database.success_rate = 50.0
+    time_passes(clock, [leader], seconds=30)
+    database.alerts_fault, database.success_rate = LOCKED, 100.0
+    time_passes(clock, [leader], seconds=30)
+    assert leader.told == [(Alert.LOW_SUCCESS_RATE, RESOLVED)]
+    database.away = True
+    time_passes(clock, [leader], seconds=60)
+    database.away, database.alerts_fault = False, None
+    leader.evaluate()
+    assert not leader.memory.leads()
+    time_passes(clock, [leader], seconds=30)
+    assert database.records[RATE].state is RESOLVED
+    assert len(leader.log.of(Event.ALERT_RESOLVED)) == 1
 
 
 def test_a_record_whose_removal_failed_is_removed_later(clock: Clock, database: Database, leader: Replica) -> None:

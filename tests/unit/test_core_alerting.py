@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Condition, Severity, Step, step
+from analytics_refreshd.core.alerting import (
+    Alert,
+    AlertKey,
+    AlertRecord,
+    AlertState,
+    Condition,
+    Severity,
+    Step,
+    step,
+    unfinished,
+)
 
 START = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -123,6 +133,19 @@ conditions = st.builds(
     since=st.none() | st.integers(-900, 900).map(at),
     summary=st.text(max_size=3),
 )
+
+
+def test_what_a_replica_raised_and_no_store_holds_is_its_own_to_end() -> None:
+    """After another one took the lead: its episodes that fired, and what each replica raises for itself."""
+    pending = AlertRecord(Alert.VIEW_STALE, "v", AlertState.PENDING, Severity.WARNING, at(0))
+    fired = replace(pending, state=AlertState.FIRING, fired_at=at(60))
+    over = replace(fired, view="w", state=AlertState.RESOLVED, resolved_at=at(90))
+    lost = replace(pending, alert=Alert.DATABASE_UNAVAILABLE, view="")
+    key, other, away = (Alert.VIEW_STALE, "v"), (Alert.VIEW_STALE, "w"), (Alert.DATABASE_UNAVAILABLE, "")
+    unsaved: dict[AlertKey, AlertRecord | None] = {key: fired, other: over, away: lost}
+    assert unfinished(unsaved, {}) == unsaved
+    assert unfinished(unsaved, {key: replace(fired, active_at=at(1)), other: over}) == {key: fired, away: lost}
+    assert unfinished({key: pending, other: None}, {}) == {}
 
 
 class AlertLife(RuleBasedStateMachine):

@@ -1,13 +1,18 @@
-"""What fires: judged by pure rules, stored first, then logged and handed to the notifier while this replica leads."""
+"""What fires: judged by pure rules, stored first, then logged and handed to the notifier by whoever has to tell of it.
 
-from collections.abc import Mapping
+The leader tells of everything, and so does the last one while the database is away. A replica that does not lead tells
+only of what it found out by itself: that the database is away, or that nobody leads. It raises that under a key of its
+own, so that it alone can tell of the end, and does so whoever leads by then.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Facts, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import Alert, AlertKey, AlertRecord, AlertState, step
+from analytics_refreshd.core.alerting import WITHOUT_LEAD, Alert, AlertKey, AlertRecord, AlertState, step, unfinished
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
@@ -54,23 +59,31 @@ class Alerts:
 
     def adopt(self) -> None:
         """Take over the alerts in the database: once as leader, and every time as a standby, which shows them."""
-        if self._adopted and self._memory.leads():
+        leads = self._memory.leads()
+        if self._adopted and leads:
             return
-        self._notifier.adopt()
+        # the lead was lost and nobody has taken it since: what this process knows is still the newest there is
+        led_last = self._adopted and self._memory.facts().accountable
+        if not led_last:
+            self._notifier.adopt()
+        stored: dict[AlertKey, AlertRecord] = {}
         try:
-            records = {(record.alert, record.view): record for record in self._store.load()}
+            stored = {(record.alert, record.view): record for record in self._store.load()}
         except DatabaseFault as fault:
             if fault.error_class is not ErrorClass.PERMANENT:
                 raise
             records = self._memory.alerts()  # the table is gone: what this process knows is all there is
+        else:
+            records = dict(stored) if stored or self._history.available else self._memory.alerts()
+        if not leads and not led_last:
+            self._unsaved = unfinished(self._unsaved, stored)
         for key, unsaved in self._unsaved.items():
             if unsaved is None:
                 records.pop(key, None)
             else:
                 records[key] = unsaved
-        if records or self._history.available:
-            self._memory.set_alerts(records)
-        self._adopted = self._memory.leads()
+        self._memory.set_alerts(records)
+        self._adopted = leads or led_last
 
     def judge(self, *, status_misses: int) -> None:
         """Judge every rule on what is known now; `status_misses` is how often the status function failed in a row."""
@@ -125,19 +138,24 @@ class Alerts:
             if record.resolved_at is None or now - record.resolved_at < _RESOLVED_KEPT
         }
         self._memory.set_alerts(after)
-        if self._speaks():
-            # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet
-            self._save(before, after)
-            for record in news:
+        in_charge = self._in_charge()
+        self._keep(before, after, in_charge=in_charge)
+        mine = frozenset(after if in_charge else self._unsaved)
+        # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet
+        self._save()
+        for record in news:
+            if (record.alert, record.view) in mine:
                 self._tell(record)
-            self._deliver(after)
+        told = [record for key, record in after.items() if key in mine and record.state is not AlertState.PENDING]
+        # while nobody leads nobody else keeps the rest from expiring at an Alertmanager, which would look resolved
+        leaderless = facts.leaderless_since is not None and not self._health.down
+        rest = [record for key, record in after.items() if key not in mine] if leaderless else []
+        if in_charge or told or rest:
+            self._deliver(told, rest)
 
-    def _speaks(self) -> bool:
-        """Only the leader logs, stores and delivers; while the database is away, the last leader does."""
-        if self._memory.leads():
-            return True
-        facts = self._memory.facts()
-        return facts.down_since is not None or facts.leaderless_since is not None
+    def _in_charge(self) -> bool:
+        """Whether all that fires is this replica's to tell: it leads, or led last and the database is away."""
+        return self._adopted and (self._memory.leads() or self._health.down)
 
     def _patient(self, limits: Limits) -> Limits:
         """A standby waits twice as long before it cries that the database is away: the last leader goes first."""
@@ -154,9 +172,30 @@ class Alerts:
             for view, age in ages.items()
         }
 
-    def _save(self, before: Mapping[AlertKey, AlertRecord], after: Mapping[AlertKey, AlertRecord]) -> None:
-        self._unsaved |= {key: record for key, record in after.items() if before.get(key) != record}
-        self._unsaved |= {key: None for key in before if key not in after}
+    def _keep(
+        self, before: Mapping[AlertKey, AlertRecord], after: Mapping[AlertKey, AlertRecord], *, in_charge: bool
+    ) -> None:
+        """Note what changed until it is stored; without being in charge only what is this replica's own."""
+        for key in before.keys() | after.keys():
+            record = after.get(key)
+            if record == before.get(key):
+                continue
+            if in_charge or (record is not None and self._own(key, record)):
+                self._unsaved[key] = record
+            else:
+                self._unsaved.pop(key, None)
+
+    def _own(self, key: AlertKey, record: AlertRecord) -> bool:
+        """Whether this replica raised it, or raises it now, without the lead."""
+        known = self._unsaved.get(key)
+        if known is not None and known.active_at == record.active_at:
+            return True
+        facts = self._memory.facts()
+        refused = facts.leaderless_since is not None and facts.election_problem is not None
+        raises = record.alert in WITHOUT_LEAD or (refused and record.alert is Alert.CONTRACT_BROKEN)
+        return raises and record.state is not AlertState.RESOLVED
+
+    def _save(self) -> None:
         if not self._unsaved or self._health.down or not self._memory.leads():
             return
         changed = [record for record in self._unsaved.values() if record is not None]
@@ -168,13 +207,12 @@ class Alerts:
         else:
             self._unsaved.clear()
 
-    def _deliver(self, records: Mapping[AlertKey, AlertRecord]) -> None:
-        told = [record for record in records.values() if record.state is not AlertState.PENDING]
-        away = records.get((Alert.DATABASE_UNAVAILABLE, ""))
-        holding = away is not None and away.state is AlertState.FIRING
-        own = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
-        rest = [record for record in told if record.alert is not Alert.DATABASE_UNAVAILABLE]
-        self._notifier.alerts(own if holding else told, inhibited=rest if holding else [])
+    def _deliver(self, told: Sequence[AlertRecord], rest: Sequence[AlertRecord]) -> None:
+        """Hand over what to tell and what to hold back: all but the database's absence where that fires."""
+        away = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
+        if any(record.state is AlertState.FIRING for record in away):
+            told, rest = away, [*rest, *(record for record in told if record not in away)]
+        self._notifier.alerts(told, inhibited=rest)
 
     def _tell(self, record: AlertRecord) -> None:
         event = {
@@ -208,7 +246,7 @@ class Alerts:
             and verdict(age.seconds, limits.max_age_seconds[view], limits.interval_seconds)
             in (Verdict.STALE, Verdict.UNKNOWN)
         )
-        if self._speaks():
+        if self._memory.leads() or self._in_charge() or facts.leaderless_since is not None:
             for view in sorted(stale - self._stale):
                 age = ages[view]
                 self._log.emit(

@@ -5,6 +5,7 @@ for an alert's record. A condition that cannot be judged (`holds` None) changes 
 neither fired nor resolved.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -28,6 +29,10 @@ class Alert(StrEnum):
 
 AlertKey = tuple[Alert, str]
 """An alert and its view, "" for the whole database: at most one record each."""
+
+
+WITHOUT_LEAD = frozenset({Alert.DATABASE_UNAVAILABLE, Alert.NO_LEADER})
+"""What each replica finds out and tells by itself, since just then nobody can be known to lead."""
 
 
 class AlertState(StrEnum):
@@ -137,3 +142,20 @@ def _began(resolved: AlertRecord | None, condition: Condition, now: datetime) ->
     if resolved.resolved_at is not None:
         began = min(max(began, resolved.resolved_at), now)
     return began if began != resolved.active_at else began + timedelta(microseconds=1)
+
+
+def unfinished(
+    unsaved: Mapping[AlertKey, AlertRecord | None], stored: Mapping[AlertKey, AlertRecord]
+) -> dict[AlertKey, AlertRecord | None]:
+    """What a replica has still to tell of once another one leads: the episodes that it raised and no store holds.
+
+    `unsaved` is what it could not store, None for a removal. A stored episode is the leader's to end; one that nobody
+    else knows would never be resolved where it was told. All other changes are void, since the leader judged anew.
+    """
+    return {
+        key: record
+        for key, record in unsaved.items()
+        if record is not None
+        and (record.alert in WITHOUT_LEAD or record.fired_at is not None)
+        and (key not in stored or stored[key].active_at != record.active_at)
+    }
