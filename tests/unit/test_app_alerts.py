@@ -5,10 +5,11 @@ from datetime import datetime
 import pytest
 
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import LeaderInfo
 from tests.support.receivers import Clock
-from tests.support.replicas import LOCKED, POOLER, Database, Replica, time_passes
+from tests.support.replicas import LOCKED, NO_GRANT, POOLER, Database, Replica, time_passes
 
 RATE = (Alert.LOW_SUCCESS_RATE, "")
 FIRING, RESOLVED = AlertState.FIRING, AlertState.RESOLVED
@@ -248,6 +249,41 @@ def test_who_takes_over_reads_anew_who_was_told_what(
     leader.alerts.forget_adoption()
     time_passes(clock, [leader, standby], seconds=60)
     assert leader.notifier.adopted == before[0] + 1
+
+
+@pytest.mark.parametrize(("fault", "patience"), [(LOCKED, 60), (NO_GRANT, 0)])
+def test_a_leader_whose_store_alone_cannot_be_read_alerts_all_the_same(
+    clock: Clock, database: Database, fault: DatabaseFault, patience: int
+) -> None:
+    """It waits for what fires already to be read, for a minute at most: an alert twice is better than none."""
+    database.alerts_fault = fault
+    database.success_rate = 50.0
+    replica = started(database, "one")
+    assert replica.memory.leads()
+    assert bool(replica.told) is (patience == 0)
+    time_passes(clock, [replica], seconds=patience)
+    assert replica.told == [(Alert.LOW_SUCCESS_RATE, FIRING)]
+    database.alerts_fault = None
+    time_passes(clock, [replica], seconds=30)
+    assert database.records[RATE].state is FIRING
+    assert len(replica.log.of(Event.ALERT_FIRING)) == 1
+
+
+def test_a_leader_that_never_read_what_fires_is_not_in_charge_of_it(
+    clock: Clock, database: Database, leader: Replica, standby: Replica
+) -> None:
+    """It has just taken over when the database goes away: it repeats nothing, and pages the outage alone."""
+    database.success_rate = 50.0
+    time_passes(clock, [leader, standby], seconds=30)
+    database.holder, database.alerts_fault = None, LOCKED
+    time_passes(clock, [standby], seconds=30)
+    assert standby.memory.leads()
+    database.away = True
+    calls = standby.notifier.handed_over
+    time_passes(clock, [standby], seconds=60)
+    assert standby.notifier.handed_over == calls
+    time_passes(clock, [standby], seconds=90)
+    assert (standby.told, standby.inhibited) == ([(Alert.DATABASE_UNAVAILABLE, FIRING)], [])
 
 
 def test_every_replica_shows_its_receivers(clock: Clock, database: Database, leader: Replica) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.errors import ErrorClass
-from analytics_refreshd.core.retry import UNLIMITED_ATTEMPTS, backoff_seconds, may_retry, most_attempts
+from analytics_refreshd.core.retry import UNLIMITED_ATTEMPTS, backoff_seconds, may_retry, most_attempts, worth_waiting
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True), st.floats(0.1, 300))
@@ -53,3 +53,21 @@ def test_a_retry_fits_into_what_remains_of_the_slot() -> None:
     assert may_retry(ErrorClass.CONN_LOST, attempt=1, delay_seconds=9.9, remaining_seconds=10.0)
     assert not may_retry(ErrorClass.CONN_LOST, attempt=1, delay_seconds=10.0, remaining_seconds=10.0)
     assert not may_retry(ErrorClass.CONNECT, attempt=1, delay_seconds=1.0, remaining_seconds=-5.0)
+
+
+@pytest.mark.parametrize(
+    ("error_class", "seconds"),
+    [
+        (ErrorClass.CONNECT, 1e9),
+        (ErrorClass.CONN_LOST, 1e9),
+        (ErrorClass.NOT_PRIMARY, 1e9),
+        (ErrorClass.CONTENTION, 60.0),
+        (ErrorClass.RESOURCE, 60.0),
+        (ErrorClass.CANCELLED, 60.0),
+        (ErrorClass.PERMANENT, 0.0),
+    ],
+)
+def test_a_store_is_waited_for_by_class(error_class: ErrorClass, seconds: float) -> None:
+    """While the database is away without end, where it is locked for a minute, and in vain not at all."""
+    assert worth_waiting(error_class, waited_seconds=seconds - 0.1) is (seconds > 0)
+    assert worth_waiting(error_class, waited_seconds=seconds) is (seconds > 60)

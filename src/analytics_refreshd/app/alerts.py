@@ -13,10 +13,11 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Facts, Memory
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.core.alerting import WITHOUT_LEAD, Alert, AlertKey, AlertRecord, AlertState, step, unfinished
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import AWAY, DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier
+from analytics_refreshd.core.retry import worth_waiting
 from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age, Verdict, verdict
 
@@ -49,6 +50,7 @@ class Alerts:
         self._log = log
         self._clock = clock
         self._adopted = False
+        self._unread_since: float | None = None
         self._unsaved: dict[AlertKey, AlertRecord | None] = {}
         self._stale: frozenset[str] = frozenset()
         self._memory.update(delivery=notifier.status())
@@ -70,10 +72,14 @@ class Alerts:
         try:
             stored = {(record.alert, record.view): record for record in self._store.load()}
         except DatabaseFault as fault:
-            if fault.error_class is not ErrorClass.PERMANENT:
+            now = self._clock.monotonic()
+            if self._unread_since is None or fault.error_class in AWAY:
+                self._unread_since = now
+            if worth_waiting(fault.error_class, waited_seconds=now - self._unread_since):
                 raise
-            records = self._memory.alerts()  # the table is gone: what this process knows is all there is
+            records = self._memory.alerts()  # what this process knows is all there is
         else:
+            self._unread_since = None
             records = dict(stored) if stored or self._history.available else self._memory.alerts()
         if not leads and not led_last:
             self._unsaved = unfinished(self._unsaved, stored)

@@ -20,7 +20,7 @@ _PRUNE_BATCH = 500
 
 
 class EvaluateCycle:
-    """Reads status and history, judges every alert, and hands what fires to the notifier while this replica leads."""
+    """Reads status and history, judges every alert, and hands over what this replica has to tell."""
 
     def __init__(
         self,

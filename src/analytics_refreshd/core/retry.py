@@ -1,11 +1,12 @@
 """When to try again: by error class and inside the slot. Delays only; the waiting is the caller's."""
 
-from analytics_refreshd.core.errors import ErrorClass
+from analytics_refreshd.core.errors import AWAY, ErrorClass
 
 CONNECT_CAP_SECONDS = 60.0
 UNLIMITED_ATTEMPTS = 1_000_000
 """More than any slot has room for."""
 _FIRST_SECONDS = 1.0
+_STORE_SECONDS = 60.0
 _MOST_ATTEMPTS = {
     ErrorClass.CONNECT: UNLIMITED_ATTEMPTS,
     # a lost COMMIT too: to refresh again is harmless, and settles what became of it
@@ -35,3 +36,14 @@ def most_attempts(error_class: ErrorClass) -> int:
 def may_retry(error_class: ErrorClass, *, attempt: int, delay_seconds: float, remaining_seconds: float) -> bool:
     """Whether attempt number `attempt` may be followed by another within what remains of the slot."""
     return attempt < most_attempts(error_class) and delay_seconds < remaining_seconds
+
+
+def worth_waiting(error_class: ErrorClass, *, waited_seconds: float) -> bool:
+    """Whether to go on waiting for what is stored about alerts, before what this process knows must do.
+
+    For as long as the database is away. Where it answers and the store alone does not, for a minute, as it may be
+    locked, and not at all where that mends nothing, as for want of a grant: two pages are better than none.
+    """
+    if error_class in AWAY:
+        return True
+    return error_class is not ErrorClass.PERMANENT and waited_seconds < _STORE_SECONDS

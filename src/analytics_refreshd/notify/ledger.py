@@ -4,12 +4,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.errors import AWAY, DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import AWAY, DatabaseFault
 from analytics_refreshd.core.ports import Clock, DeliveryRecord, DeliveryStore
+from analytics_refreshd.core.retry import worth_waiting
 
 _KEPT = timedelta(days=30)
 _SAVE_AGAIN_SECONDS = 30.0
-_READ_FOR_SECONDS = 60.0
 
 Told = Mapping[tuple[str, str], datetime]
 
@@ -61,13 +61,10 @@ class Ledger:
                 self._loaded = wanted
 
     def _in_vain(self, fault: DatabaseFault) -> bool:
-        """Whether to wait no longer for a store that alone fails while the database answers, for want of a grant or
-        because it is locked: a page that comes twice is better than one that never comes."""
-        if fault.error_class in AWAY:
-            return False
         now = self._clock.monotonic()
-        self._unread_since = now if self._unread_since is None else self._unread_since
-        return fault.error_class is ErrorClass.PERMANENT or now - self._unread_since >= _READ_FOR_SECONDS
+        if self._unread_since is None or fault.error_class in AWAY:
+            self._unread_since = now
+        return not worth_waiting(fault.error_class, waited_seconds=now - self._unread_since)
 
     def told(self, receiver: str) -> Told:
         """What `receiver` accepted, by alert key and status, and when it last did."""
