@@ -175,8 +175,8 @@ class Replica:
         self.lock = _Lock(database, name)
         clock, metrics, self.history = database.clock, _NoMetrics(), _History(database)
         self.memory = Memory(Identity("shop", name, "0"), views=("v",), limits=Limits(), isolation="cycle", clock=clock)
-        health = DatabaseHealth(self.memory, self.log, metrics)  # type: ignore[arg-type]
-        recorder = Recorder(self.history, self.memory, self.log, metrics, 10)  # type: ignore[arg-type]
+        health = DatabaseHealth(self.memory, self.log)  # type: ignore[arg-type]
+        recorder = Recorder(self.history, self.memory, self.log, metrics, clock, 10)  # type: ignore[arg-type]
         self.alerts = Alerts(
             store=database,
             history=self.history,  # type: ignore[arg-type]

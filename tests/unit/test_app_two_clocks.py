@@ -73,7 +73,7 @@ def _an_hour_later(metrics: PrometheusMetrics, clock: Clock) -> str:
 def test_a_run_that_only_this_process_knows(clock_and_memory: tuple[Clock, Memory, datetime]) -> None:
     """It is dated as history would have: the excuse of a pause just over lasts two intervals, no longer, no shorter."""
     clock, memory, server_now = clock_and_memory
-    recorder = Recorder(NoHistory(), memory, Log(), object(), 10)  # type: ignore[arg-type]
+    recorder = Recorder(NoHistory(), memory, Log(), object(), clock, 10)  # type: ignore[arg-type]
     skipped = Run(UUID(int=1), Origin.SCHEDULE, clock.now(), finished_at=clock.now(), outcome=Outcome.SKIPPED)
     recorder.finish(replace(skipped, reason=Reason.PAUSED, duration_seconds=0.0))
     (known,) = memory.runs()
