@@ -116,6 +116,16 @@ def test_first_run_comes_at_once_when_views_are_old(dsn: str, aged: Connection) 
         assert daemon.wait_for("refresh.finished", within=15)["outcome"] == "ok"
 
 
+def test_an_alert_fires_when_its_time_has_come(dsn: str, aged: Connection, stretchable: Connection) -> None:
+    """And not with the evaluation after that, which may be minutes later."""
+    stretch(stretchable, "recent_failures", 60)
+    settings = {"schedule__interval": "10m", "alerts__evaluate_every": "5m", "alerts__stale_for": "2s"}
+    with Daemon(dsn, **settings) as daemon:
+        daemon.wait_for("alert.pending", lambda line: line["alert"] == "AnalyticsViewStale")
+        daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsViewStale", within=15)
+        assert daemon.stop() == 0
+
+
 @pytest.mark.fault
 def test_D02_sigterm_during_a_refresh(dsn: str, aged: Connection, stretchable: Connection) -> None:
     """The statement is cancelled, the run recorded as cancelled, exit 0 within ten seconds, and no alert."""

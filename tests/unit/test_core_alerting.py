@@ -15,6 +15,7 @@ from analytics_refreshd.core.alerting import (
     Condition,
     Severity,
     Step,
+    fires_in_seconds,
     step,
     unfinished,
 )
@@ -75,11 +76,10 @@ def test_a_rule_may_know_better_since_when() -> None:
     assert late.active_at == at(100)
 
 
-def test_a_firing_alert_resolves_with_the_text_it_fired_with() -> None:
-    """The resolution says what is over, and stays for those who were not told yet."""
-    steps = life(
-        (0, condition(True, summary="v is old")), (9, condition(False, summary="v is young")), (10, condition(False))
-    )
+def test_a_resolution_says_what_is_over() -> None:
+    """Its text is that of the firing, told as the past, and it stays for those who were not told yet."""
+    old = condition(True, summary="v is old", description="It waits. Next: look")
+    steps = life((0, old), (9, condition(False, summary="v is young")), (10, condition(False)))
     assert [taken.became for taken in steps] == [AlertState.FIRING, AlertState.RESOLVED, None]
     last = steps[-1].record
     assert last is not None
@@ -87,8 +87,19 @@ def test_a_firing_alert_resolves_with_the_text_it_fired_with() -> None:
         AlertState.RESOLVED,
         at(9),
         at(0),
-        "v is old",
+        "resolved after 9.0 s: v is old",
     )
+    assert last.description == f"Over since {at(9):%H:%M:%S} UTC. Before: It waits."
+
+
+def test_a_pending_alert_tells_when_it_fires() -> None:
+    """As long as its condition holds; one that fires, that ends, or that cannot be judged waits for nothing."""
+    waiting = condition(True, 60)
+    (pending, fired) = life((100, waiting), (200, waiting))
+    assert fires_in_seconds(pending.record, waiting, at(115)) == 45.0
+    assert fires_in_seconds(pending.record, condition(None, 60), at(115)) is None
+    assert fires_in_seconds(fired.record, waiting, at(215)) is None
+    assert fires_in_seconds(None, waiting, at(115)) is None
 
 
 def test_without_data_nothing_changes() -> None:

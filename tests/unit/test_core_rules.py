@@ -1,6 +1,7 @@
 """When to wake somebody about the database as a whole."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from importlib import resources
 
@@ -163,3 +164,23 @@ def test_limits_come_from_the_configuration() -> None:
     assert not seen[Alert.LOW_SUCCESS_RATE, ""].holds
     assert not seen[Alert.HIGH_LATENCY, ""].holds
     assert timedelta(seconds=limits.interval_seconds) == timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("alert", "bad", "near", "well"),
+    [
+        (Alert.LOW_SUCCESS_RATE, (89.9, 0.1), (90.5, 0.1), (91.0, 0.1)),
+        (Alert.HIGH_LATENCY, (99.0, 1.01), (99.0, 0.95), (99.0, 0.9)),
+    ],
+)
+def test_a_figure_around_its_limit_does_not_flap(
+    alert: Alert, bad: tuple[float, float], near: tuple[float, float], well: tuple[float, float]
+) -> None:
+    """What fires goes on until the figure is clearly better; what does not fire is judged by the limit alone."""
+
+    def holds(figures: tuple[float, float], *, firing: bool) -> bool | None:
+        rates = replace(RATES, success_rate_percent=figures[0], latency_p95_seconds=figures[1])
+        return found(situation(rates=rates, firing=frozenset({(alert, "")} if firing else ())))[alert, ""].holds
+
+    assert [holds(bad, firing=False), holds(near, firing=False)] == [True, False]
+    assert [holds(near, firing=True), holds(well, firing=True)] == [True, False]

@@ -141,14 +141,14 @@ def test_a_permanent_fault_that_rolled_everything_back_fires_at_once() -> None:
     raised = run(Outcome.FAILED, Reason.OTHER, a=Reason.ROLLED_BACK, sqlstate="P0001")
     unknown = run(Outcome.FAILED, Reason.OTHER, a=Reason.OTHER)
     assert [found(situation(runs=[item]))[FAILED].holds for item in (data, raised, unknown)] == [True, True, False]
-    assert found(situation(runs=[data]))[FAILED].summary == "shop: refreshing a fails (data)"
+    assert found(situation(runs=[data]))[FAILED].summary == "shop: refreshing a fails (data, 22003)"
 
 
 def test_a_timeout_is_named_as_such() -> None:
     """After a timeout every view is rolled back: the alert's reason is the timeout, after the second run."""
     timeout = run(Outcome.TIMEOUT, Reason.TIMEOUT, a=Reason.ROLLED_BACK, sqlstate="57014")
     condition = found(situation(runs=[timeout, timeout]))[FAILED]
-    assert (condition.holds, condition.summary) == (True, "shop: refreshing a fails (timeout)")
+    assert (condition.holds, condition.summary) == (True, "shop: refreshing a fails (timeout, 57014)")
     assert found(situation(runs=[timeout]))[FAILED].holds is False
 
 

@@ -12,7 +12,17 @@ from datetime import timedelta
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Facts, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import WITHOUT_LEAD, Alert, AlertKey, AlertRecord, AlertState, step, unfinished
+from analytics_refreshd.core.alerting import (
+    WITHOUT_LEAD,
+    Alert,
+    AlertKey,
+    AlertRecord,
+    AlertState,
+    fires_in_seconds,
+    resolved,
+    step,
+    unfinished,
+)
 from analytics_refreshd.core.errors import AWAY, DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
@@ -53,6 +63,8 @@ class Alerts:
         self._unread_since: float | None = None
         self._unsaved: dict[AlertKey, AlertRecord | None] = {}
         self._stale: frozenset[str] = frozenset()
+        self.next_fires_in_seconds: float | None = None
+        """How long until the next pending alert fires, as the last `judge` found it; None where none is pending."""
         self._memory.update(delivery=notifier.status())
 
     def forget_adoption(self) -> None:
@@ -121,6 +133,7 @@ class Alerts:
             return  # what fires already is not known yet: judging now would raise it a second time
         after: dict[AlertKey, AlertRecord] = {}
         news: list[AlertRecord] = []
+        waits: list[float] = []
         limits = self._patient(facts.limits)
         for condition in conditions(situation, limits):
             key = (condition.alert, condition.view)
@@ -129,12 +142,16 @@ class Alerts:
                 after[key] = taken.record
             if taken.became is not None and taken.record is not None:
                 news.append(taken.record)
+            left = fires_in_seconds(taken.record, condition, now)
+            if left is not None:
+                waits.append(left)
+        self.next_fires_in_seconds = min(waits, default=None)
         for key, record in before.items():
             if key in after or record.view in ("", *facts.views):
                 continue
             # a view that left the configuration resolves what it raised, and that is told like any resolution
             if record.state is AlertState.FIRING:
-                after[key] = replace(record, state=AlertState.RESOLVED, resolved_at=now)
+                after[key] = resolved(record, now)
                 news.append(after[key])
             elif record.state is AlertState.RESOLVED:
                 after[key] = record

@@ -16,6 +16,7 @@ from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.schedule import due_at_start, slot_at, splay_offset
 
 _BEAT_SECONDS = 5.0
+_AFTER_DUE_SECONDS = 0.1
 _EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
 
 
@@ -122,6 +123,7 @@ class Timetable:
 
     def _refresh_if_due(self) -> None:
         self._service.evaluate.run()
+        self._look_when_due()
         facts = self._service.memory.facts()
         ages = facts.ages or {}
         if due_at_start([age.seconds for age in ages.values()] or [None], self._service.config.schedule.interval):
@@ -165,6 +167,17 @@ class Timetable:
         self._service.evaluate.run()
         if was_paused and not self._service.evaluate.paused and self._service.memory.leads():
             self._first_run()
+        self._look_when_due()
+
+    def _look_when_due(self) -> None:
+        """Evaluate again when a pending alert is to fire, if the next evaluation comes later than that."""
+        seconds = self._service.alerts.next_fires_in_seconds
+        job = self.scheduler.get_job("evaluate")
+        if seconds is None or job is None or job.next_run_time is None:
+            return
+        due = self._service.clock.now() + timedelta(seconds=max(seconds, 0.0) + _AFTER_DUE_SECONDS)
+        if due < job.next_run_time:
+            job.modify(next_run_time=due)
 
     def _beat(self) -> None:
         self._service.memory.update(scheduler_seen_monotonic=self._service.clock.monotonic())

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from analytics_refreshd.core.wording import seconds_in_words
+
 
 class Alert(StrEnum):
     """Every alert that the daemon itself can raise."""
@@ -96,10 +98,10 @@ class Step:
 def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Step:
     """Advance one alert by one look at its condition.
 
-    A pending alert whose condition ends vanishes without a word; a firing one resolves, with the text it fired
-    with. A resolved record stays until the condition holds anew, so that the resolution can be delivered again; the
-    new episode begins after the old one, since receivers tell episodes apart by `active_at`. While an alert fires its
-    severity may rise and never falls: a receiver that groups by severity would see one alert end and another begin.
+    A pending alert whose condition ends vanishes without a word; a firing one resolves. A resolved record stays until
+    the condition holds anew, so that the resolution can be delivered again; the new episode begins after the old one,
+    since receivers tell episodes apart by `active_at`. While an alert fires its severity may rise and never falls: a
+    receiver that groups by severity would see one alert end and another begin.
     """
     open_record = record if record and record.state is not AlertState.RESOLVED else None
     if condition.holds is None:
@@ -109,7 +111,7 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
             return Step(record)
         if open_record.state is AlertState.PENDING:
             return Step(None)
-        return Step(replace(open_record, state=AlertState.RESOLVED, resolved_at=now), AlertState.RESOLVED)
+        return Step(resolved(open_record, now), AlertState.RESOLVED)
     active_at = open_record.active_at if open_record else _began(record, condition, now)
     due = now >= active_at + timedelta(seconds=condition.for_seconds)
     fired_at = open_record.fired_at if open_record else None
@@ -133,6 +135,25 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
     )
     became = state if open_record is None or open_record.state is not state else None
     return Step(updated, became)
+
+
+def resolved(record: AlertRecord, now: datetime) -> AlertRecord:
+    """The record of an alert that is over; its text says so, since on a phone the status is easily overlooked."""
+    lasted = seconds_in_words((now - record.active_at).total_seconds())
+    return replace(
+        record,
+        state=AlertState.RESOLVED,
+        resolved_at=now,
+        summary=f"resolved after {lasted}: {record.summary}",
+        description=f"Over since {now:%H:%M:%S} UTC. Before: {record.description.partition(' Next: ')[0]}",
+    )
+
+
+def fires_in_seconds(record: AlertRecord | None, condition: Condition, now: datetime) -> float | None:
+    """How long until a pending alert fires if its condition goes on; None where it does not wait for that."""
+    if record is None or record.state is not AlertState.PENDING or not condition.holds:
+        return None
+    return (record.active_at - now).total_seconds() + condition.for_seconds
 
 
 def _began(resolved: AlertRecord | None, condition: Condition, now: datetime) -> datetime:

@@ -9,6 +9,10 @@ from analytics_refreshd.core.view_rules import refresh_failed, refresh_slow, vie
 
 __all__ = ["Situation", "conditions"]
 
+# a figure that moves around its limit would fire and resolve at every refresh: one that fires must get clearly better
+_BETTER_BY_PERCENT = 1.0
+_BETTER_SHARE = 0.9
+
 
 def conditions(situation: Situation, limits: Limits) -> Iterator[Condition]:
     """Yield one condition for every alert and view, also for those that do not hold, so that they can resolve."""
@@ -77,9 +81,13 @@ def _rate(
 
 
 def _low_success_rate(situation: Situation, limits: Limits, *, down: bool) -> Condition:
+    firing = (Alert.LOW_SUCCESS_RATE, "") in situation.firing
+    limit = limits.success_rate_min_percent
+    limit = min(100.0, limit + _BETTER_BY_PERCENT) if firing else limit
+
     def judge(rates: Rates) -> bool:
         rate = rates.success_rate_percent
-        return rate is not None and rates.executions >= limits.min_executions and rate < limits.success_rate_min_percent
+        return rate is not None and rates.executions >= limits.min_executions and rate < limit
 
     return _rate(
         Alert.LOW_SUCCESS_RATE,
@@ -95,12 +103,13 @@ def _low_success_rate(situation: Situation, limits: Limits, *, down: bool) -> Co
 
 
 def _high_latency(situation: Situation, limits: Limits, *, down: bool) -> Condition:
+    firing = (Alert.HIGH_LATENCY, "") in situation.firing
+    limit = limits.latency_p95_max_seconds * (_BETTER_SHARE if firing else 1.0)
+
     def judge(rates: Rates) -> bool:
         p95 = rates.latency_p95_seconds
         return (
-            p95 is not None
-            and (rates.latency_executions or rates.executions) >= limits.min_executions
-            and p95 > limits.latency_p95_max_seconds
+            p95 is not None and (rates.latency_executions or rates.executions) >= limits.min_executions and p95 > limit
         )
 
     return _rate(

@@ -54,6 +54,7 @@ def refresh_failed(situation: Situation, limits: Limits, view: str, *, down: boo
     count = next((position for position, bad in enumerate(verdicts) if not bad), len(verdicts))
     why = cause(run, result) if run and result else None
     reason = why.value if why else "other"
+    state = result.sqlstate if result else None
     if count:
         text = f"{view} failed in the last {'run' if count == 1 else f'{count} runs in a row'}."
     else:
@@ -63,13 +64,13 @@ def refresh_failed(situation: Situation, limits: Limits, view: str, *, down: boo
         view,
         None if down else holds,
         Severity.WARNING,
-        f"{situation.database}: refreshing {view} fails ({reason})",
+        f"{situation.database}: refreshing {view} fails ({reason}{f', {state}' if state else ''})",
         describe(
             situation,
             text,
             run,
             result,
-            f"analytics-refreshd history --view {view} --limit 5",
+            "analytics-refreshd check" if permanent else f"analytics-refreshd history --view {view} --limit 5",
         ),
         run_id=run.run_id if run else None,
     )

@@ -72,12 +72,16 @@ def _incident(random: Random, begins_at: datetime) -> Incident:
 
 
 def live_incident(seed: int, begun_at: datetime, now: datetime) -> Incident:
-    """The burst of the ten minutes that `now` lies in, counted from `begun_at`: a minute or so of failures."""
+    """The burst of the ten minutes that `now` lies in, counted from `begun_at`: a minute or so of failures.
+
+    None of timeouts: of ten seconds each, they would soon be a day's p95 in a log as short as a demo's.
+    """
     number = (now - begun_at) // _LIVE_SLOT
     random = Random(f"live incident {seed} {number}")  # noqa: S311
     begins_at = begun_at + _LIVE_SLOT * number + timedelta(seconds=random.uniform(90, 400))
     incident = _incident(random, begins_at)
-    return replace(incident, ends_at=begins_at + timedelta(seconds=random.uniform(40, 90)))
+    kind = random.choice(("unavailable", "rate_limit", "refused"))
+    return replace(incident, kind=kind, ends_at=begins_at + timedelta(seconds=random.uniform(40, 90)))
 
 
 def intensity(at: datetime) -> float:
