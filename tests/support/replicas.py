@@ -25,8 +25,8 @@ NO_GRANT = DatabaseFault("permission denied", error_class=ErrorClass.PERMANENT, 
 POOLER = DatabaseFault("use a direct connection", error_class=ErrorClass.PERMANENT, reason=Reason.CONTRACT)
 
 
-class Database:
-    """What the replicas share: whether it answers, the alert records, the leader lock, and what to alert on."""
+class Shared:
+    """What replicas have in common, as ports show it: alert records, leader lock, figures, and whether it answers."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -96,7 +96,7 @@ class Database:
 class _History:
     """`core.ports.History` of a database without runs."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Shared) -> None:
         self._database = database
         self.available = True
 
@@ -114,7 +114,7 @@ class _History:
 class _Lock:
     """`core.ports.Leader` of one replica."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Shared, name: str) -> None:
         self._database = database
         self._name = name
         self.fault: DatabaseFault | None = None
@@ -168,7 +168,7 @@ class _NoMetrics:
 class Replica:
     """One daemon's memory, election, evaluation and alerts."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Shared, name: str) -> None:
         self._database = database
         self.log = Log()
         self.notifier = _Notifier()

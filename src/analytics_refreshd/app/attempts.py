@@ -160,7 +160,7 @@ class Attempts:
         except DatabaseFault as fault:
             self._health.failed(fault)
             total = self._clock.monotonic() - began_monotonic
-            if fault.reason is Reason.OVERLAP:
+            if fault.reason is Reason.OVERLAP and unsettled is None:
                 judgement = Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
             else:
                 # a COMMIT whose answer was lost may have refreshed everything, whatever became of later attempts
