@@ -56,6 +56,18 @@ def test_held_lock_is_reviewed_whole() -> None:
         "reasons": {"lock_timeout": 2},
         "first_error": None,
         "first_sqlstate": None,
+        "errors": (
+            {
+                "sqlstate": "55P03",
+                "error": "canceling statement due to lock timeout",
+                "reason": "lock_timeout",
+                "views": ["recent_failures"],
+                "first_at": at(5.4),
+                "last_at": at(10.5),
+                "times": 2,
+            },
+        ),
+        "errors_beyond": 0,
         "blockers": (
             {
                 "pid": 812,

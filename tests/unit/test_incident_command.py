@@ -49,6 +49,8 @@ Log: 16 lines read, 16 of the daemon.
 | Runs | 2 partial, 1 ok |
 | Reasons | 2 lock_timeout |
 | First error | 55P03 (lock_timeout) on recent_failures: canceling statement due to lock timeout |
+| Errors | 55P03 (lock_timeout) on recent_failures: canceling statement due to lock timeout; 2 times, \
+2026-03-01 12:05:24Z to 2026-03-01 12:10:30Z |
 | Blocker | pid 812, nightly-etl, role etl, idle in transaction, transaction since 2026-03-01 12:04:00Z: held up \
 recent_failures 2 times, last 2026-03-01 12:10:06Z, first seen 2026-03-01 12:05:06Z, for 4.0 s when logged |
 | Retries | 0 |

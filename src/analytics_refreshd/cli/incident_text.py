@@ -1,7 +1,7 @@
 """A review in words: Markdown to paste into a document, and the sentences that the table shows too."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from analytics_refreshd.app.incidents import Review
@@ -10,6 +10,7 @@ from analytics_refreshd.core.incident_parts import (
     AwaySeen,
     BlockerSeen,
     DatabaseLog,
+    DistinctError,
     ErrorSeen,
     Incident,
     StaleSeen,
@@ -50,10 +51,21 @@ def error_words(error: ErrorSeen | None) -> str:
     """`55P03 (lock_timeout) on recent_failures: canceling statement due to lock timeout`."""
     if error is None:
         return _NOT_LOGGED
-    state = error.sqlstate or "no SQLSTATE"
-    reason = f" ({error.reason})" if error.reason else ""
-    view = f" on {error.view}" if error.view else ""
-    return plain(f"{state}{reason}{view}: {error.error or 'no text'}")
+    return _error_words(error.sqlstate, error.reason, [error.view] if error.view else [], error.error)
+
+
+def distinct_words(error: DistinctError) -> str:
+    """`P0001 (other) on recent_failures: boom; 4 times, 2026-03-01 12:05:06Z to 2026-03-01 12:20:06Z`."""
+    words = _error_words(error.sqlstate, error.reason, error.views, error.error)
+    if error.times == 1:
+        return f"{words}; once, {stamp(error.first_at)}"
+    return f"{words}; {error.times} times, {stamp(error.first_at)} to {stamp(error.last_at)}"
+
+
+def _error_words(sqlstate: str | None, reason: str | None, views: Sequence[str], text: str | None) -> str:
+    why = f" ({reason})" if reason else ""
+    where = f" on {', '.join(views)}" if views else ""
+    return plain(f"{sqlstate or 'no SQLSTATE'}{why}{where}: {text or 'no text'}")
 
 
 def blocker_words(blocker: BlockerSeen) -> str:
@@ -109,14 +121,18 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
         errors.append(f"first with an SQLSTATE, {stamp(incident.first_sqlstate.at)}: "
                       f"{error_words(incident.first_sqlstate)}")  # fmt: skip
     yield "First error", errors
+    if incident.errors:
+        distinct = [distinct_words(item) for item in incident.errors]
+        beyond = incident.errors_beyond
+        yield "Errors", [*distinct, *([f"and further ones, seen {beyond:,} times"] if beyond else [])]
     yield "Blocker", [blocker_words(item) for item in incident.blockers] or [f"none {_NOT_LOGGED[4:]}"]
     yield "Retries", [str(incident.retries)]
     leaders = [
         plain(f"{stamp(item.at)} {item.replica} {item.event}" + (f": {item.reason}" if item.reason else ""))
         for item in incident.leaders
     ]
-    beyond = incident.leader_changes - len(leaders)
-    yield "Changes of leader", [*(leaders or ["none"]), *([f"and {beyond} more"] if beyond > 0 else [])]
+    more = incident.leader_changes - len(leaders)
+    yield "Changes of leader", [*(leaders or ["none"]), *([f"and {more} more"] if more > 0 else [])]
     yield "Database away", [_away_words(item) for item in incident.away] or ["no"]
     yield "Stale", [_stale_words(item) for item in incident.stale] or ["nothing"]
     yield "Alerts", [alert_words(item) for item in incident.alerts] or [f"none {_NOT_LOGGED[4:]}"]

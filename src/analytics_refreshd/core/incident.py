@@ -58,7 +58,7 @@ class DatabaseFold:
             Event.REFRESH_FINISHED: self._finished,
             Event.REFRESH_SKIPPED: self._skipped,
             Event.REFRESH_RETRY: self._retry,
-            Event.VIEW_FAILED: lambda at, _, fields: trouble.notes.error(at, Event.VIEW_FAILED.value, fields),
+            Event.VIEW_FAILED: lambda at, _, fields: trouble.notes.errors.add(at, Event.VIEW_FAILED.value, fields),
             Event.VIEW_BLOCKED: lambda at, _, fields: trouble.notes.blocked(at, fields),
             Event.VIEW_STALE: lambda at, _, fields: trouble.view_stale(at, fields),
             Event.DATABASE_LOST: trouble.lost,
@@ -166,7 +166,7 @@ class DatabaseFold:
         draft.run(outcome)
         if reason in _REASONS:
             draft.reasons[str(reason)] += 1
-        draft.error(at, Event.REFRESH_FINISHED.value, fields)
+        draft.errors.add(at, Event.REFRESH_FINISHED.value, fields)
         views = fields.get("views")
         if not isinstance(views, list):
             views = []
@@ -182,7 +182,7 @@ class DatabaseFold:
             why = text_of(result, "reason")
             if why in _REASONS and reason is None:
                 draft.reasons[str(why)] += 1
-            draft.error(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
+            draft.errors.add(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
         if reason in _AWAY:
             self._trouble.gone(draft, replica, None)
 
@@ -207,7 +207,7 @@ class DatabaseFold:
 
     def _retry(self, at: datetime, replica: str, fields: Fields) -> None:
         self._trouble.notes.retries += 1
-        self._trouble.notes.error(at, Event.REFRESH_RETRY.value, fields)
+        self._trouble.notes.errors.add(at, Event.REFRESH_RETRY.value, fields)
 
     def _delivery_failed(self, at: datetime, replica: str, fields: Fields) -> None:
         if not self._alerts.delivery_failed(at, fields) and self._trouble.active is not None:

@@ -3,12 +3,12 @@
 from collections import Counter
 from datetime import datetime
 
+from analytics_refreshd.core.incident_errors import Errors
 from analytics_refreshd.core.incident_parts import (
     LIMIT,
     AlertSeen,
     AwaySeen,
     BlockerSeen,
-    ErrorSeen,
     Fields,
     Incident,
     LeaderChange,
@@ -32,26 +32,12 @@ class Notes:
         self.blockers: list[BlockerSeen] = []
         self.leaders: list[LeaderChange] = []
         self.leader_changes = 0
-        self.first_error: ErrorSeen | None = None
-        self.first_sqlstate: ErrorSeen | None = None
+        self.errors = Errors()
 
     @property
     def any(self) -> bool:
         """Whether anything was noted."""
-        return bool(self.retries or self.blockers or self.leader_changes or self.first_error)
-
-    def error(self, at: datetime, event: str, fields: Fields, view: str | None = None) -> None:
-        """Note an error; the first of all, and the first with an SQLSTATE, are kept."""
-        reason, sqlstate, error = (text_of(fields, name) for name in ("reason", "sqlstate", "error"))
-        if sqlstate is None and error is None:
-            return
-        if self.first_error is not None and (self.first_sqlstate is not None or sqlstate is None):
-            return
-        view = view or text_of(fields, "view")
-        seen = ErrorSeen(at, event, text_of(fields, "run_id"), view, reason, sqlstate, error)
-        self.first_error = self.first_error or seen
-        if sqlstate is not None:
-            self.first_sqlstate = self.first_sqlstate or seen
+        return bool(self.retries or self.blockers or self.leader_changes or self.errors.first)
 
     def blocked(self, at: datetime, fields: Fields) -> None:
         """Note who held a refresh up."""
@@ -121,8 +107,7 @@ class Draft(Notes):
         self.leaders = (self.leaders + notes.leaders)[:LIMIT]
         known = {blocker.pid for blocker in self.blockers}
         self.blockers = (self.blockers + [item for item in notes.blockers if item.pid not in known])[:LIMIT]
-        self.first_error = self.first_error or notes.first_error
-        self.first_sqlstate = self.first_sqlstate or notes.first_sqlstate
+        self.errors.take(notes.errors)
 
     def run(self, outcome: str) -> None:
         """Count a run; one after the end belongs to the incident only if it goes on."""
@@ -177,8 +162,10 @@ class Draft(Notes):
             skipped=dict(self.skipped),
             missed_slots=sum(missed) if missed else None,
             reasons=dict(self.reasons),
-            first_error=self.first_error,
-            first_sqlstate=self.first_sqlstate,
+            first_error=self.errors.first,
+            first_sqlstate=self.errors.first_sqlstate,
+            errors=self.errors.distinct,
+            errors_beyond=self.errors.beyond,
             blockers=tuple(self.blockers),
             retries=self.retries,
             leader_changes=self.leader_changes,
@@ -203,9 +190,9 @@ class Draft(Notes):
             said.append("the start: no successful run comes before it in the log, so it may have begun earlier")
         if self.ended_at is None:
             said.append("the end: the log ends before everything was ok again")
-        if self.first_error is None:
+        if self.errors.first is None:
             said.append("the error: no line tells one")
-        elif self.first_sqlstate is None:
+        elif self.errors.first_sqlstate is None:
             said.append("an SQLSTATE: no error in the log has one")
         if not self.blockers and _LOCKED & set(self.reasons):
             said.append("a blocker: a run timed out, and no view.blocked line names a session")

@@ -28,6 +28,19 @@ class ErrorSeen:
 
 
 @dataclass(slots=True)
+class DistinctError:
+    """An SQLSTATE with its text: the views it was seen on, and in how many runs; each line without a run counts too."""
+
+    sqlstate: str | None
+    error: str | None
+    reason: str | None
+    views: list[str]
+    first_at: datetime
+    last_at: datetime
+    times: int = 0
+
+
+@dataclass(slots=True)
 class BlockerSeen:
     """A session that held a refresh up, by its pid; `waited_seconds` is the longest wait that was logged."""
 
@@ -158,7 +171,8 @@ class Incident:
 
     `ended_at` None: not over when the log ends; `duration_seconds` then counts up to the log's last line. `runs` counts
     logged runs by outcome, the recovering one included; `skipped` slots by reason; `missed_slots` those without a
-    refresh while the database was away, as `database.restored` counts them. `missing` says what the log does not tell.
+    refresh while the database was away, as `database.restored` counts them. `errors_beyond` counts sightings of errors
+    that are not among `errors`. `missing` says what the log does not tell.
     """
 
     database: str
@@ -175,6 +189,8 @@ class Incident:
     reasons: Mapping[str, int]
     first_error: ErrorSeen | None
     first_sqlstate: ErrorSeen | None
+    errors: tuple[DistinctError, ...]
+    errors_beyond: int
     blockers: tuple[BlockerSeen, ...]
     retries: int
     leader_changes: int

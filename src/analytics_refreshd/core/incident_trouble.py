@@ -127,7 +127,7 @@ class Trouble:
     def lost(self, at: datetime, replica: str, fields: Fields) -> None:
         """`database.lost`."""
         draft = self.begin(at, Event.DATABASE_LOST.value)
-        draft.error(at, Event.DATABASE_LOST.value, fields)
+        draft.errors.add(at, Event.DATABASE_LOST.value, fields)
         self.gone(draft, replica, at)
 
     def is_gone(self, replica: str) -> bool:
