@@ -275,18 +275,59 @@ def test_replica_that_leads_ends_the_outage_of_another() -> None:
 
 def test_alert_outside_of_incidents_is_kept_apart() -> None:
     """An alert without failed runs or stale views is listed on its own, until an incident begins under it."""
-    fire = line(1, "alert.firing", alert="AnalyticsLowSuccessRate", severity="warning", summary="80 %")
-    over = line(2, "alert.resolved", alert="AnalyticsLowSuccessRate", severity="warning")
+    fire = line(1, "alert.firing", alert="AnalyticsRefreshSlow", severity="warning", summary="6 s")
+    over = line(2, "alert.resolved", alert="AnalyticsRefreshSlow", severity="warning")
     quiet = fold([run(0), fire, over, run(5)])
     assert quiet.incidents == ()
     assert [(item.alert, item.fired_at, item.resolved_at) for item in quiet.alerts_outside] == [
-        ("AnalyticsLowSuccessRate", at(1), at(2))
+        ("AnalyticsRefreshSlow", at(1), at(2))
     ]
     bad = run(5, "failed", reason="deadlock", sqlstate="40P01", error="x")
     under = fold([run(0), fire, bad, run(10), over | {"timestamp": run(12)["timestamp"]}])
     assert under.alerts_outside == ()
     assert under.incidents[0].alerts[0].resolved_at == at(12.1)
-    assert under.incidents[0].detected_after_seconds is not None
+    assert under.incidents[0].detected_after_seconds is None
+    assert "detection: no alert of this incident fired after its start" in under.incidents[0].missing
+
+
+def test_alert_of_the_application_detects_no_incident() -> None:
+    """A high latency of the application fires and is delivered before and during an outage, and stays apart from it."""
+
+    def told(minutes: float, alert: str) -> list[dict[str, Any]]:
+        return [
+            line(minutes, "alert.firing", alert=alert),
+            line(minutes + 0.01, "alert.delivered", alert=alert, receiver="pager", status="firing"),
+        ]
+
+    log = fold(
+        [
+            run(0),
+            *told(-2, "AnalyticsHighLatency"),
+            lost(1),
+            *told(1.1, "AnalyticsLowSuccessRate"),
+            *told(2, "AnalyticsDatabaseUnavailable"),
+            restored(3, 120.0, 0),
+        ]
+    )
+    (found,) = log.incidents
+    assert [item.alert for item in found.alerts] == ["AnalyticsDatabaseUnavailable"]
+    assert [item.alert for item in log.alerts_outside] == ["AnalyticsHighLatency", "AnalyticsLowSuccessRate"]
+    assert found.detected_after_seconds == pytest.approx(60.0)
+    assert found.delivered_after_seconds == pytest.approx(60.6)
+
+
+def test_repeat_of_an_earlier_alert_is_no_detection() -> None:
+    """A delivery repeated under an incident counts only if its alert fired since the start, and only after it fired."""
+    slow = {"alert": "AnalyticsRefreshSlow", "receiver": "pager", "status": "firing"}
+    stale = {"alert": "AnalyticsViewStale", "view": "v", "receiver": "pager", "status": "firing"}
+    bad = run(5, "failed", reason="deadlock", sqlstate="40P01", error="x")
+    early = [run(0), line(1, "alert.firing", alert="AnalyticsRefreshSlow"), line(1.1, "alert.delivered", **slow), bad,
+             line(6, "alert.delivered", **slow)]  # fmt: skip
+    assert only([*early, run(10)]).delivered_after_seconds is None
+    assert only([*early, line(7, "alert.delivered", **stale), run(10)]).delivered_after_seconds == 120.0
+    crossed = [line(7, "alert.delivered", **stale), line(7.5, "alert.firing", alert="AnalyticsViewStale", view="v"),
+               line(8, "alert.delivered", **stale)]  # fmt: skip
+    assert only([*early, *crossed, run(10)]).delivered_after_seconds == 180.0
 
 
 def test_delivery_that_failed() -> None:

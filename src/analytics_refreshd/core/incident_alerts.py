@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from analytics_refreshd.core.alerting import Alert
 from analytics_refreshd.core.incident_parts import (
     LIMIT,
     AlertSeen,
@@ -15,6 +16,8 @@ from analytics_refreshd.core.incident_parts import (
 )
 
 _EPISODES = 500
+_OF_THE_APPLICATION = frozenset({Alert.LOW_SUCCESS_RATE.value, Alert.HIGH_LATENCY.value})
+"""What the views say of the application: no incident of the refreshes causes such an alert, none is told by it."""
 
 
 class Alerts:
@@ -29,7 +32,11 @@ class Alerts:
 
     def take_firing(self) -> list[AlertSeen]:
         """What fires at this moment, for an incident that begins."""
-        firing = [alert for alert in self._latest.values() if alert.resolved_at is None]
+        firing = [
+            alert
+            for alert in self._latest.values()
+            if alert.resolved_at is None and alert.alert not in _OF_THE_APPLICATION
+        ]
         self.outside = [item for item in self.outside if all(item is not alert for alert in firing)]
         return firing
 
@@ -44,7 +51,7 @@ class Alerts:
         if known is None and len(self._latest) >= _EPISODES:
             return None
         made = self._latest[name, view] = AlertSeen(name, view, text_of(fields, "severity"), None, None)
-        if not self._attach(made):
+        if name in _OF_THE_APPLICATION or not self._attach(made):
             if len(self.outside) < LIMIT:
                 self.outside.append(made)
             else:

@@ -146,8 +146,16 @@ class Draft(Notes):
         for stale in self.stale.values():
             stale.still_open(max(last_at, stale.told_at))
         until = self.ended_at or max(last_at, self.started_at)
-        fired = [alert.fired_at for alert in self.alerts if alert.fired_at is not None]
-        told = [item.at for alert in self.alerts for item in alert.deliveries if item.status == "firing"]
+        # an alert that fired before the start, and its repeats, told of something else
+        new = [(alert.fired_at or self.started_at, alert) for alert in self.alerts]
+        new = [(fired_at, alert) for fired_at, alert in new if fired_at >= self.started_at]
+        fired = [alert.fired_at for _, alert in new if alert.fired_at is not None]
+        told = [
+            item.at
+            for fired_at, alert in new
+            for item in alert.deliveries
+            if item.status == "firing" and item.at >= fired_at
+        ]
         missed = [away.missed_slots for away in self.away.values() if away.missed_slots is not None]
         return Incident(
             database=database,
@@ -178,13 +186,13 @@ class Draft(Notes):
             recovered_after_seconds=self._after(self.ended_at),
             other_events=dict(self.other_events),
             lost_lines=self.lost_lines,
-            missing=(*self.notes, *self._missing(missed, delivers=delivers)),
+            missing=(*self.notes, *self._missing(missed, detected=bool(fired or told), delivers=delivers)),
         )
 
     def _after(self, at: datetime | None) -> float | None:
         return None if at is None else max(0.0, (at - self.started_at).total_seconds())
 
-    def _missing(self, missed: list[int], *, delivers: bool) -> list[str]:
+    def _missing(self, missed: list[int], *, detected: bool, delivers: bool) -> list[str]:
         said = []
         if self.last_ok_at is None:
             said.append("the start: no successful run comes before it in the log, so it may have begun earlier")
@@ -206,6 +214,8 @@ class Draft(Notes):
             said.append(
                 "detection: the daemon raised no alert in this log; alerts that Prometheus raised are not in it"
             )
+        elif not detected:
+            said.append("detection: no alert of this incident fired after its start")
         said.extend(text for alert in self.alerts for text in _missing_of(alert, delivers=delivers))
         if self.lost_lines:
             said.append(f"{self.lost_lines} lines that the daemon could not write")
