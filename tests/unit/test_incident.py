@@ -101,6 +101,8 @@ def test_held_lock_is_reviewed_whole() -> None:
                 "open_since": None,
             },
         ),
+        "pauses": (),
+        "paused_seconds": 0.0,
         "alerts": (
             {
                 "alert": "AnalyticsViewStale",

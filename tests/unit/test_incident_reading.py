@@ -235,6 +235,7 @@ FIELDS = [
     *("level", "replica", "run_id", "outcome", "reason", "sqlstate", "error", "views", "view", "scheduled_at"),
     *("started_at", "seconds", "missed_slots", "repeated", "age_seconds", "max_age_seconds", "last_success_at"),
     *("alert", "fired_at", "receiver", "failures", "blocker_pid", "waited_seconds", "lost_lines", "interval_seconds"),
+    *("until", "reason_text", "created_by"),
 ]
 
 
@@ -259,6 +260,7 @@ def test_no_field_can_crash_the_review(tmp_path_factory: pytest.TempPathFactory,
     for item in result.incidents:
         assert item.duration_seconds >= 0
         assert item.ended_at is None or item.ended_at >= item.started_at
+        assert 0 <= item.paused_seconds <= item.duration_seconds
         assert all(stale.stale_seconds >= 0 for stale in item.stale)
         assert all(away.seconds >= 0 for away in item.away)
 

@@ -13,6 +13,7 @@ from analytics_refreshd.core.incident_parts import (
     DistinctError,
     ErrorSeen,
     Incident,
+    PauseSeen,
     StaleSeen,
 )
 from analytics_refreshd.core.wording import seconds_in_words
@@ -109,7 +110,10 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     yield "Start", [f"{stamp(incident.started_at)}, with {incident.began_with}; last ok run before: "
                     f"{stamp(incident.last_ok_before_at)}"]  # fmt: skip
     yield "End", [ended]
-    yield "Duration", [f"{took(incident.duration_seconds)}{so_far}{parts}"]
+    paused = f"; refreshes paused for {took(incident.paused_seconds)} of it" if incident.paused_seconds else ""
+    yield "Duration", [f"{took(incident.duration_seconds)}{so_far}{parts}{paused}"]
+    if incident.pauses:
+        yield "Paused", [_pause_words(item) for item in incident.pauses]
     yield "Views", [", ".join(plain(view) for view in incident.views) or "none named"]
     skipped = f"; slots skipped: {counts(incident.skipped)}" if incident.skipped else ""
     missed = f"; slots missed without a database: {incident.missed_slots}" if incident.missed_slots is not None else ""
@@ -141,6 +145,13 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     yield "Time to recover", [took(incident.recovered_after_seconds)]
     if incident.other_events:
         yield "Meanwhile", [counts(incident.other_events)]
+
+
+def _pause_words(pause: PauseSeen) -> str:
+    ended = stamp(pause.ended_at) if pause.ended_at else "not over when the log ends"
+    planned = f", planned until {stamp(pause.until_at)}" if pause.until_at not in (None, pause.ended_at) else ""
+    by = pause.created_by or f"somebody {_NOT_LOGGED}"
+    return plain(f"{stamp(pause.from_at)} to {ended}{planned}, by {by}: {pause.reason_text or f'reason {_NOT_LOGGED}'}")
 
 
 def _away_words(away: AwaySeen) -> str:

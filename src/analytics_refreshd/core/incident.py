@@ -1,6 +1,7 @@
 """Folding a database's log lines, one at a time and in the order of time, into incidents.
 
-An incident begins with the first failed, partial, timed out or unknown run, with `database.lost` or with a stale view.
+An incident begins with the first failed, partial, timed out or unknown run, with `database.lost` or with a stale view,
+unless a pause of the refreshes is what made it stale.
 It is over when the last run was ok, the database answers, no slot it cost is still owed and no view is stale; a run
 that is ok proves all four.
 Trouble that returns within three intervals is the same incident. Memory does not grow with the lines.
@@ -61,6 +62,8 @@ class DatabaseFold:
             Event.VIEW_FAILED: lambda at, _, fields: trouble.notes.errors.add(at, Event.VIEW_FAILED.value, fields),
             Event.VIEW_BLOCKED: lambda at, _, fields: trouble.notes.blocked(at, fields),
             Event.VIEW_STALE: lambda at, _, fields: trouble.view_stale(at, fields),
+            Event.REFRESH_PAUSED: lambda at, _, fields: trouble.paused(at, fields),
+            Event.REFRESH_RESUMED: lambda at, _, fields: trouble.pauses.resumed(at),
             Event.DATABASE_LOST: trouble.lost,
             Event.DATABASE_RESTORED: trouble.restored,
             Event.LEADER_ACQUIRED: trouble.leader,
@@ -150,6 +153,7 @@ class DatabaseFold:
             return
         self._note_slot(fields)
         self._runs[outcome] += 1
+        self._trouble.pauses.ran(at, moment_of(fields, "scheduled_at"))
         if reason not in _AWAY and self._streaks:
             self._streaks = {key: count for key, count in self._streaks.items() if key[0] != replica}
         if outcome in _BAD:
@@ -183,6 +187,7 @@ class DatabaseFold:
             if why in _REASONS and reason is None:
                 draft.reasons[str(why)] += 1
             draft.errors.add(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
+        self._trouble.expect_fresh(draft)
         if reason in _AWAY:
             self._trouble.gone(draft, replica, None)
 
@@ -191,6 +196,8 @@ class DatabaseFold:
         if reason not in _REASONS:
             return
         self._note_slot(fields)
+        if reason == Reason.PAUSED:
+            self._trouble.slot_paused(at)
         key = (replica, str(reason))
         before = self._streaks.get(key, 0)
         new = repeated - before if repeated > before else 1
@@ -226,8 +233,6 @@ _COUNTED = frozenset(
         Event.ELECTION_BLOCKED,
         Event.GUARD_TRIPPED,
         Event.HISTORY_PENDING,
-        Event.REFRESH_PAUSED,
-        Event.REFRESH_RESUMED,
         Event.SHUTDOWN_FORCED,
     )
 )

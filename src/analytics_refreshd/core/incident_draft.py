@@ -12,6 +12,7 @@ from analytics_refreshd.core.incident_parts import (
     Fields,
     Incident,
     LeaderChange,
+    PauseSeen,
     StaleSeen,
     count_of,
     moment_of,
@@ -93,6 +94,7 @@ class Draft(Notes):
         self.reasons: Counter[str] = Counter()
         self.away: dict[str, AwaySeen] = {}
         self.stale: dict[str, StaleSeen] = {}
+        self.pauses: list[PauseSeen] = []
         self.alerts: list[AlertSeen] = []
         self.other_events: Counter[str] = Counter()
         self.leaderless = False
@@ -129,6 +131,15 @@ class Draft(Notes):
         else:
             self.beyond += 1
 
+    def pause(self, pause: PauseSeen | None) -> None:
+        """A pause that may touch this incident; whether it does is known at its end."""
+        if pause is None or any(known is pause for known in self.pauses):
+            return
+        if len(self.pauses) < LIMIT:
+            self.pauses.append(pause)
+        else:
+            self.beyond += 1
+
     def attach(self, alert: AlertSeen) -> None:
         """An alert belongs to this incident."""
         if len(self.alerts) < LIMIT:
@@ -156,6 +167,8 @@ class Draft(Notes):
             for item in alert.deliveries
             if item.status == "firing" and item.at >= fired_at
         ]
+        pauses = [pause for pause in self.pauses if pause.from_at <= until]
+        paused = [min(pause.ended_at or until, until) - max(pause.from_at, self.started_at) for pause in pauses]
         missed = [away.missed_slots for away in self.away.values() if away.missed_slots is not None]
         return Incident(
             database=database,
@@ -180,6 +193,8 @@ class Draft(Notes):
             leaders=tuple(self.leaders),
             away=tuple(self.away.values()),
             stale=tuple(self.stale.values()),
+            pauses=tuple(pauses),
+            paused_seconds=sum((max(0.0, length.total_seconds()) for length in paused), 0.0),
             alerts=tuple(self.alerts),
             detected_after_seconds=self._after(min(fired, default=None)),
             delivered_after_seconds=self._after(min(told, default=None)),
@@ -220,7 +235,7 @@ class Draft(Notes):
         if self.lost_lines:
             said.append(f"{self.lost_lines} lines that the daemon could not write")
         if self.beyond:
-            said.append(f"{self.beyond} mentions of further views and alerts beyond the first {LIMIT}")
+            said.append(f"{self.beyond} mentions of further views, pauses and alerts beyond the first {LIMIT}")
         return said
 
     def _missing_slots(self, missed: list[int]) -> list[str]:

@@ -118,6 +118,29 @@ class AwaySeen:
 
 
 @dataclass(slots=True)
+class PauseSeen:
+    """Refreshes paused on purpose, from the first line that tells of it.
+
+    `until_at` is when it was to end by itself, `ended_at` when it did; None where it lasts when the log ends.
+    """
+
+    from_at: datetime
+    until_at: datetime | None
+    reason_text: str | None
+    created_by: str | None
+    ended_at: datetime | None = None
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether it is known by its skipped slots alone."""
+        return self.until_at is None and self.reason_text is None and self.created_by is None
+
+    def same_as(self, other: "PauseSeen") -> bool:
+        """Whether the same person paused for the same reason."""
+        return (self.reason_text, self.created_by) == (other.reason_text, other.created_by)
+
+
+@dataclass(slots=True)
 class DeliverySeen:
     """A receiver accepted an alert."""
 
@@ -172,7 +195,8 @@ class Incident:
     `ended_at` None: not over when the log ends; `duration_seconds` then counts up to the log's last line. `runs` counts
     logged runs by outcome, the recovering one included; `skipped` slots by reason; `missed_slots` those without a
     refresh while the database was away, as `database.restored` counts them. `errors_beyond` counts sightings of errors
-    that are not among `errors`. `missing` says what the log does not tell.
+    that are not among `errors`. `paused_seconds` is for how much of it refreshes were paused. `missing` says what the
+    log does not tell.
     """
 
     database: str
@@ -197,6 +221,8 @@ class Incident:
     leaders: tuple[LeaderChange, ...]
     away: tuple[AwaySeen, ...]
     stale: tuple[StaleSeen, ...]
+    pauses: tuple[PauseSeen, ...]
+    paused_seconds: float
     alerts: tuple[AlertSeen, ...]
     detected_after_seconds: float | None
     delivered_after_seconds: float | None

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.events import Event
@@ -11,6 +12,7 @@ from analytics_refreshd.core.incident_parts import (
     AlertSeen,
     AwaySeen,
     Fields,
+    PauseSeen,
     StaleSeen,
     count_of,
     later,
@@ -18,11 +20,29 @@ from analytics_refreshd.core.incident_parts import (
     number_of,
     text_of,
 )
+from analytics_refreshd.core.incident_pauses import Pauses
 
 GAP_INTERVALS = 3
 """Incidents closer together than this many intervals are one."""
 INCIDENTS_KEPT = 500
 """Of one database; the latest are kept, the others counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """What `view.stale` tells: at `told_at`, of a view that is stale since `since_at`, as far as that is known."""
+
+    view: str
+    told_at: datetime
+    since_at: datetime | None
+    max_age_seconds: float | None
+    last_success_at: datetime | None
+    before_log: bool
+
+    @property
+    def begun_at(self) -> datetime:
+        """From when on it can be trouble."""
+        return self.told_at if self.since_at is None or self.before_log else self.since_at
 
 
 class Trouble:
@@ -40,6 +60,8 @@ class Trouble:
         self._away: dict[str, AwaySeen] = {}
         self._answered: dict[str, AwaySeen] = {}
         self._stale: dict[str, StaleSeen] = {}
+        self._excused: dict[str, Staleness] = {}
+        self.pauses = Pauses(interval_seconds)
         self._notes = Notes()
         self.draft: Draft | None = None
         self.done: deque[Draft] = deque(maxlen=INCIDENTS_KEPT)
@@ -67,6 +89,11 @@ class Trouble:
         if draft is not None and draft.ended_at is not None:
             if at - draft.ended_at > timedelta(seconds=GAP_INTERVALS * self._interval_seconds()):
                 self.finish()
+        self.pauses.settle(at)
+        overdue_since = self.pauses.overdue_since(at) if self._excused else None
+        if overdue_since is not None:
+            stale_since = min(item.begun_at for item in self._excused.values())
+            self.expect_fresh(self.begin(max(overdue_since, stale_since), Event.VIEW_STALE.value))
 
     def finish(self) -> None:
         """Nothing more belongs to the present incident."""
@@ -84,6 +111,8 @@ class Trouble:
                 draft.attach(alert)
         elif draft.ended_at is not None:
             draft.go_on()
+        if self.pauses.overdue_since(at) is None:
+            draft.pause(self.pauses.felt)
         draft.take(self._notes)
         self._notes = Notes()
         return draft
@@ -97,6 +126,8 @@ class Trouble:
         """A run was ok: the database answers, every view is refreshed."""
         self.failing = False
         self.last_ok_at = at
+        self._excused.clear()
+        self.pauses.tried()
         if self._notes.any:
             self._notes = Notes()
         if self.active is None:
@@ -113,6 +144,20 @@ class Trouble:
         for view in list(self._stale):
             self.fresh(at, view)
         self._check_over(at)
+
+    # -- pauses ----------------------------------------------------------------------------------------------
+
+    def paused(self, at: datetime, fields: Fields) -> None:
+        """`refresh.paused`."""
+        self._pause_in(self.pauses.paused(at, fields))
+
+    def slot_paused(self, at: datetime) -> None:
+        """`refresh.skipped` for a pause."""
+        self._pause_in(self.pauses.skipped(at))
+
+    def _pause_in(self, pause: PauseSeen | None) -> None:
+        if self.draft is not None:
+            self.draft.pause(pause)
 
     def leader(self, at: datetime, replica: str, fields: Fields) -> None:
         """A change of leader; who leads anew after an incident that cost the leader belongs to it too."""
@@ -164,43 +209,65 @@ class Trouble:
             self.gone(draft, replica, began)
         away = self._away.pop(replica, None)
         if away is not None:
+            since = away.open_since or began
             own = (at - away.open_since).total_seconds() if away.open_since else 0.0
             away.seconds += seconds if began is not None and seconds is not None else max(0.0, own)
             away.from_at = away.from_at or began
             away.until_at, away.open_since = at, None
             if missed is not None:
                 away.missed_slots = (away.missed_slots or 0) + missed
-                # a slot was missed: only a run that is ok makes up for it
-                self.failing = self.failing or missed > 0
+                # a slot was missed: only a run that is ok makes up for it; one that a pause would have cost is not owed
+                paused = since is not None and self.pauses.in_force is not None and self.pauses.covers(since)
+                self.failing = self.failing or (missed > 0 and not paused)
         self._check_over(at)
 
     # -- views -----------------------------------------------------------------------------------------------
 
     def view_stale(self, at: datetime, fields: Fields) -> None:
-        """`view.stale`; it is stale since its last success plus its limit, which the line carries."""
+        """`view.stale`; it is stale since its last success plus its limit, which the line carries.
+
+        A view that grew old in a pause is excused, unless an incident was under way when the pause began.
+        """
         view = text_of(fields, "view")
-        if view is None or view in self._stale or len(self._stale) >= LIMIT:
+        if view is None or view in self._stale or view in self._excused or len(self._stale) >= LIMIT:
             return
         limit, success = number_of(fields, "max_age_seconds"), moment_of(fields, "last_success_at")
         since = later(success, limit) if success is not None and limit is not None else None
         since = min(since, at) if since is not None else None
         before_log = since is not None and self.first_at is not None and since < self.first_at
-        draft = self.begin(at if since is None or before_log else since, Event.VIEW_STALE.value)
-        if before_log:
-            draft.note(f"what made {view} stale: it was so before the log begins")
-        draft.touch(view)
-        stale = draft.stale.get(view)
+        stale = Staleness(view, at, since, limit, success, before_log=before_log)
+        came_first = self.active is not None and not self.pauses.covers(self.active.started_at)
+        if self.pauses.covers(stale.begun_at) and self.pauses.overdue_since(at) is None and not came_first:
+            if len(self._excused) < LIMIT:
+                self._excused[view] = stale
+            return
+        self._take_stale(self.begin(stale.begun_at, Event.VIEW_STALE.value), stale)
+
+    def expect_fresh(self, draft: Draft) -> None:
+        """What a pause made stale should have been refreshed by now, and is trouble where it was not."""
+        if self.pauses.in_force is None:
+            for stale in self._excused.values():
+                self._take_stale(draft, stale)
+            self._excused.clear()
+            self.pauses.tried()
+
+    def _take_stale(self, draft: Draft, given: Staleness) -> None:
+        if given.before_log:
+            draft.note(f"what made {given.view} stale: it was so before the log begins")
+        draft.touch(given.view)
+        stale = draft.stale.get(given.view)
         if stale is None:
-            stale = StaleSeen(view, at, since, limit)
+            stale = StaleSeen(given.view, given.told_at, given.since_at, given.max_age_seconds)
             if len(draft.stale) < LIMIT:
-                draft.stale[view] = stale
+                draft.stale[given.view] = stale
         else:
             stale.times += 1
-        stale.open(at, since, success)
-        self._stale[view] = stale
+        stale.open(given.told_at, given.since_at, given.last_success_at)
+        self._stale[given.view] = stale
 
     def fresh(self, at: datetime, view: str) -> None:
         """A view was refreshed."""
+        self._excused.pop(view, None)
         stale = self._stale.pop(view, None)
         if stale is not None:
             stale.close(at)
