@@ -86,6 +86,8 @@ def test_held_lock_is_reviewed_whole() -> None:
         "retries": 0,
         "leader_changes": 0,
         "leaders": (),
+        "crash_count": 0,
+        "crashes": (),
         "away": (),
         "stale": (
             {

@@ -118,6 +118,9 @@ def _show(review: Review) -> None:
         for alert in log.alerts_outside:
             name = incident_text.plain(log.database)
             typer.echo(f"\nalert outside of incidents, {name}: {incident_text.alert_words(alert)}")
+        for crash in log.crashes_outside:
+            name = incident_text.plain(log.database)
+            typer.echo(f"\ndaemon killed or crashed outside of incidents, {name}: {incident_text.crash_words(crash)}")
     for text in review.missing:
         typer.echo(f"missing: {incident_text.plain(text)}")
 

@@ -9,6 +9,7 @@ from analytics_refreshd.core.incident_parts import (
     AlertSeen,
     AwaySeen,
     BlockerSeen,
+    Crash,
     DatabaseLog,
     DistinctError,
     ErrorSeen,
@@ -102,6 +103,16 @@ def alert_words(alert: AlertSeen) -> str:
     return plain("; ".join(parts))
 
 
+def crash_words(crash: Crash) -> str:
+    """Which daemon ended without a word, between which moments, and who came after it."""
+    new, old = (f" (pid {pid})" if pid is not None else "" for pid in (crash.pid, crash.last_pid))
+    stopping = f", which began to stop {stamp(crash.stopping_at)}" if crash.stopping_at else ""
+    return plain(
+        f"{crash.replica or 'unnamed'}{new} started {stamp(crash.started_at)} though the one before it{old}{stopping}"
+        f" had not stopped; that one's last line: {stamp(crash.last_at)}"
+    )
+
+
 def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     """What the review says about one incident: a heading and its lines."""
     ended = stamp(incident.ended_at) if incident.ended_at else "not over when the log ends"
@@ -137,6 +148,10 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     ]
     more = incident.leader_changes - len(leaders)
     yield "Changes of leader", [*(leaders or ["none"]), *([f"and {more} more"] if more > 0 else [])]
+    if incident.crashes:
+        unseen = incident.crash_count - len(incident.crashes)
+        crashes = [crash_words(item) for item in incident.crashes]
+        yield "Daemon killed or crashed", [*crashes, *([f"and {unseen} more"] if unseen > 0 else [])]
     yield "Database away", [_away_words(item) for item in incident.away] or ["no"]
     yield "Stale", [_stale_words(item) for item in incident.stale] or ["nothing"]
     yield "Alerts", [alert_words(item) for item in incident.alerts] or [f"none {_NOT_LOGGED[4:]}"]
@@ -224,6 +239,12 @@ def markdown(review: Review) -> Iterator[str]:
         yield "## Alerts outside of incidents"
         yield ""
         yield from (f"- {markup(f'{name}: {alert_words(alert)}')}" for name, alert in outside)
+        yield ""
+    crashes = [f"{log.database}: {crash_words(crash)}" for log in review.databases for crash in log.crashes_outside]
+    if crashes:
+        yield "## Daemons killed or crashed outside of incidents"
+        yield ""
+        yield from (f"- {markup(text)}" for text in crashes)
         yield ""
     yield from _list("Missing from the log as a whole:", review.missing)
 

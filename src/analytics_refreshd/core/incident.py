@@ -13,7 +13,9 @@ from datetime import datetime
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.incident_alerts import Alerts
-from analytics_refreshd.core.incident_parts import LIMIT, DatabaseLog, Fields, count_of, moment_of, number_of, text_of
+from analytics_refreshd.core.incident_daemons import Daemons
+from analytics_refreshd.core.incident_fields import Fields, count_of, moment_of, number_of, text_of
+from analytics_refreshd.core.incident_parts import LIMIT, DatabaseLog
 from analytics_refreshd.core.incident_trouble import INCIDENTS_KEPT, Trouble
 from analytics_refreshd.core.model import Outcome, Reason
 
@@ -53,6 +55,7 @@ class DatabaseFold:
         self._lost_lines = 0
         self._streaks: dict[tuple[str, str], int] = {}
         self._trouble = Trouble(lambda: self._interval_seconds, lambda: self._alerts.take_firing())
+        self._daemons = Daemons()
         self._alerts = Alerts(self._trouble.attach)
         trouble, alerts = self._trouble, self._alerts
         self._handlers: Mapping[str, Callable[[datetime, str, Fields], object]] = {
@@ -66,13 +69,15 @@ class DatabaseFold:
             Event.REFRESH_RESUMED: lambda at, _, fields: trouble.pauses.resumed(at),
             Event.DATABASE_LOST: trouble.lost,
             Event.DATABASE_RESTORED: trouble.restored,
-            Event.LEADER_ACQUIRED: trouble.leader,
-            Event.LEADER_LOST: trouble.leader,
+            Event.LEADER_ACQUIRED: self._leader,
+            Event.LEADER_LOST: self._leader,
             Event.ALERT_FIRING: lambda at, _, fields: alerts.firing(at, fields),
             Event.ALERT_RESOLVED: lambda at, _, fields: alerts.resolved(at, fields),
             Event.ALERT_DELIVERED: lambda at, _, fields: alerts.delivered(at, fields),
             Event.ALERT_DELIVERY_FAILED: self._delivery_failed,
             Event.DAEMON_STARTED: self._started,
+            Event.DAEMON_STOPPING: lambda at, replica, _: self._daemons.stopping(at, replica),
+            Event.DAEMON_STOPPED: lambda _, replica, __: self._daemons.stopped(replica),
         }
 
     def add(self, at: datetime, fields: Fields) -> None:
@@ -86,6 +91,8 @@ class DatabaseFold:
         if replica not in self._replicas and len(self._replicas) < LIMIT:
             self._replicas[replica] = None
         self._trouble.settle(at)
+        if event not in _OF_A_START:
+            self._daemons.heard(at, replica)
         lost = count_of(fields, "lost_lines") or 0
         self._lost_lines += lost
         if lost and self._trouble.active is not None:
@@ -101,7 +108,7 @@ class DatabaseFold:
         first_at, last_at = self._trouble.first_at, self._last_at
         if first_at is None or last_at is None:
             return None
-        self._trouble.finish()
+        self._trouble.end()
         missing = [] if self._info_seen else ["lines of level info: without them no recovery can be seen"]
         if self._lost_lines:
             missing.append(f"{self._lost_lines} lines that the daemon could not write")
@@ -109,6 +116,9 @@ class DatabaseFold:
             missing.append(f"{self._trouble.left_out} earlier incidents: only the last {INCIDENTS_KEPT} are kept")
         if self._alerts.outside_beyond:
             missing.append(f"{self._alerts.outside_beyond} alerts outside of incidents: the first {LIMIT} are kept")
+        crashes_beyond = self._trouble.outside.crash_count - len(self._trouble.outside.crashes)
+        if crashes_beyond:
+            missing.append(f"{crashes_beyond} crashes outside of incidents: the first {LIMIT} are kept")
         delivers = self._alerts.delivers
         return DatabaseLog(
             database=self._database,
@@ -122,15 +132,25 @@ class DatabaseFold:
             lost_lines=self._lost_lines,
             incidents=tuple(draft.review(self._database, last_at, delivers=delivers) for draft in self._trouble.done),
             alerts_outside=tuple(self._alerts.outside),
+            crashes_outside=tuple(self._trouble.outside.crashes),
             missing=tuple(missing),
         )
 
     # -- the schedule ----------------------------------------------------------------------------------------
 
     def _started(self, at: datetime, replica: str, fields: Fields) -> None:
+        crash = self._daemons.started(at, replica, fields)
+        if crash is not None:
+            self._trouble.notes.crash(crash)
+        elif self._trouble.active is not None:
+            self._trouble.active.other_events[Event.DAEMON_STARTED.value] += 1
         seconds = number_of(fields, "interval_seconds")
         if seconds is not None and seconds > 0:
             self._interval_seconds, self._interval_source = seconds, Event.DAEMON_STARTED.value
+
+    def _leader(self, at: datetime, replica: str, fields: Fields) -> None:
+        self._daemons.leads(at, replica)
+        self._trouble.leader(at, replica, fields)
 
     def _note_slot(self, fields: Fields) -> None:
         """Without `daemon.started` the interval is the smallest distance between two slots."""
@@ -153,7 +173,7 @@ class DatabaseFold:
             return
         self._note_slot(fields)
         self._runs[outcome] += 1
-        self._trouble.pauses.ran(at, moment_of(fields, "scheduled_at"))
+        self._trouble.pauses.ran(at, fields)
         if reason not in _AWAY and self._streaks:
             self._streaks = {key: count for key, count in self._streaks.items() if key[0] != replica}
         if outcome in _BAD:
@@ -221,13 +241,13 @@ class DatabaseFold:
             self._trouble.active.other_events[Event.ALERT_DELIVERY_FAILED.value] += 1
 
 
+_OF_A_START = frozenset({Event.CONFIG_LOADED.value, Event.DAEMON_STARTED.value})
 _COUNTED = frozenset(
     item.value
     for item in (
         Event.CLOCK_STEP,
         Event.CONFIG_RELOADED,
         Event.CONFIG_RELOAD_FAILED,
-        Event.DAEMON_STARTED,
         Event.DAEMON_STOPPED,
         Event.DAEMON_STOPPING,
         Event.ELECTION_BLOCKED,

@@ -4,20 +4,17 @@ from collections import Counter
 from datetime import datetime
 
 from analytics_refreshd.core.incident_errors import Errors
+from analytics_refreshd.core.incident_fields import Fields, count_of, moment_of, number_of, text_of
 from analytics_refreshd.core.incident_parts import (
     LIMIT,
     AlertSeen,
     AwaySeen,
     BlockerSeen,
-    Fields,
+    Crash,
     Incident,
     LeaderChange,
     PauseSeen,
     StaleSeen,
-    count_of,
-    moment_of,
-    number_of,
-    text_of,
 )
 from analytics_refreshd.core.model import Reason
 
@@ -33,12 +30,14 @@ class Notes:
         self.blockers: list[BlockerSeen] = []
         self.leaders: list[LeaderChange] = []
         self.leader_changes = 0
+        self.crashes: list[Crash] = []
+        self.crash_count = 0
         self.errors = Errors()
 
     @property
     def any(self) -> bool:
         """Whether anything was noted."""
-        return bool(self.retries or self.blockers or self.leader_changes or self.errors.first)
+        return bool(self.retries or self.blockers or self.leader_changes or self.crash_count or self.errors.first)
 
     def blocked(self, at: datetime, fields: Fields) -> None:
         """Note who held a refresh up."""
@@ -67,6 +66,17 @@ class Notes:
                     waited,
                 )
             )
+
+    def crash(self, crash: Crash) -> None:
+        """Note a daemon that was killed or crashed."""
+        self.crash_count += 1
+        if len(self.crashes) < LIMIT:
+            self.crashes.append(crash)
+
+    def take_crashes(self, later: "Notes") -> None:
+        """Add those that were noted after these."""
+        self.crash_count += later.crash_count
+        self.crashes = (self.crashes + later.crashes)[:LIMIT]
 
     def leader(self, at: datetime, replica: str, fields: Fields) -> None:
         """Note a change of leader."""
@@ -107,6 +117,7 @@ class Draft(Notes):
         self.retries += notes.retries
         self.leader_changes += notes.leader_changes
         self.leaders = (self.leaders + notes.leaders)[:LIMIT]
+        self.take_crashes(notes)
         known = {blocker.pid for blocker in self.blockers}
         self.blockers = (self.blockers + [item for item in notes.blockers if item.pid not in known])[:LIMIT]
         self.errors.take(notes.errors)
@@ -191,6 +202,8 @@ class Draft(Notes):
             retries=self.retries,
             leader_changes=self.leader_changes,
             leaders=tuple(self.leaders),
+            crash_count=self.crash_count,
+            crashes=tuple(self.crashes),
             away=tuple(self.away.values()),
             stale=tuple(self.stale.values()),
             pauses=tuple(pauses),

@@ -1,4 +1,4 @@
-"""What an incident's review consists of, and how a field of a log line is read when anything may stand in it.
+"""What an incident's review consists of.
 
 Times are aware UTC datetimes as the log has them, `_seconds` floats; None is "not in the log", never a guess. The
 parts grow while lines are folded and are bounded: where there is a limit, a count tells what lies beyond it.
@@ -6,12 +6,10 @@ parts grow while lines are folded and are bounded: where there is a limit, a cou
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 LIMIT = 50
 """At most so many blockers, views, alerts, receivers, changes of leader are kept for one incident."""
-
-Fields = Mapping[str, object]
 
 
 @dataclass(slots=True)
@@ -140,6 +138,22 @@ class PauseSeen:
         return (self.reason_text, self.created_by) == (other.reason_text, other.created_by)
 
 
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A daemon that started, at `started_at`, though the one before it under its name had not stopped.
+
+    That one was killed or crashed after its last line, at `last_at`; `last_pid` is None where its own start is not in
+    the log, `stopping_at` where it had not begun to stop.
+    """
+
+    replica: str
+    started_at: datetime
+    pid: int | None
+    last_at: datetime
+    last_pid: int | None
+    stopping_at: datetime | None
+
+
 @dataclass(slots=True)
 class DeliverySeen:
     """A receiver accepted an alert."""
@@ -219,6 +233,8 @@ class Incident:
     retries: int
     leader_changes: int
     leaders: tuple[LeaderChange, ...]
+    crash_count: int
+    crashes: tuple[Crash, ...]
     away: tuple[AwaySeen, ...]
     stale: tuple[StaleSeen, ...]
     pauses: tuple[PauseSeen, ...]
@@ -250,44 +266,5 @@ class DatabaseLog:
     lost_lines: int
     incidents: tuple[Incident, ...]
     alerts_outside: tuple[AlertSeen, ...]
+    crashes_outside: tuple[Crash, ...]
     missing: tuple[str, ...]
-
-
-def text_of(fields: Fields, name: str) -> str | None:
-    """The field where it is a text that says something."""
-    value = fields.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def number_of(fields: Fields, name: str) -> float | None:
-    """The field where it is a finite number of a size that time and counts can have."""
-    value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e12 else None
-
-
-def count_of(fields: Fields, name: str) -> int | None:
-    """The field where it is a count."""
-    value = number_of(fields, name)
-    return int(value) if value is not None and value >= 0 else None
-
-
-def moment_of(fields: Fields, name: str) -> datetime | None:
-    """The field where it is an RFC 3339 time with a zone."""
-    value = fields.get(name)
-    if not isinstance(value, str) or len(value) > 40:
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-        return at.astimezone(UTC) if at.tzinfo is not None else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def later(at: datetime, seconds: float) -> datetime | None:
-    """`at` plus `seconds`; None beyond the calendar."""
-    try:
-        return at + timedelta(seconds=seconds)
-    except OverflowError:
-        return None

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.incident_parts import Fields, PauseSeen, moment_of, text_of
+from analytics_refreshd.core.incident_fields import Fields, moment_of, text_of
+from analytics_refreshd.core.incident_parts import PauseSeen
 
 GRACE_INTERVALS = 2
 """So many intervals the first refresh after a pause may take; the daemon's own alert on age waits as long."""
@@ -72,9 +73,10 @@ class Pauses:
         if (pause := self.in_force) is not None:
             pause.ended_at = at
 
-    def ran(self, at: datetime, slot: datetime | None) -> None:
-        """A run that was meant for `slot` has ended: one for a slot within a pause proves that the pause was over."""
+    def ran(self, at: datetime, fields: Fields) -> None:
+        """`refresh.finished`: a run for a slot within a pause proves that the pause was over."""
         pause = self.in_force
+        slot = moment_of(fields, "scheduled_at") if pause is not None else None
         if pause is not None and slot is not None and pause.from_at < slot <= at:
             pause.ended_at = slot
 

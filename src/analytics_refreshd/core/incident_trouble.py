@@ -7,19 +7,8 @@ from datetime import datetime, timedelta
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.incident_draft import Draft, Notes
-from analytics_refreshd.core.incident_parts import (
-    LIMIT,
-    AlertSeen,
-    AwaySeen,
-    Fields,
-    PauseSeen,
-    StaleSeen,
-    count_of,
-    later,
-    moment_of,
-    number_of,
-    text_of,
-)
+from analytics_refreshd.core.incident_fields import Fields, count_of, later, moment_of, number_of, text_of
+from analytics_refreshd.core.incident_parts import LIMIT, AlertSeen, AwaySeen, PauseSeen, StaleSeen
 from analytics_refreshd.core.incident_pauses import Pauses
 
 GAP_INTERVALS = 3
@@ -49,6 +38,7 @@ class Trouble:
     """Three conditions, each opened and closed by lines: the last run failed, the database is away, views are stale.
 
     `draft` is the incident under way, or one that is over and may still be continued; `done` those that are complete.
+    `outside` has the crashes of no incident.
     """
 
     def __init__(self, interval_seconds: Callable[[], float], firing: Callable[[], list[AlertSeen]]) -> None:
@@ -63,6 +53,7 @@ class Trouble:
         self._excused: dict[str, Staleness] = {}
         self.pauses = Pauses(interval_seconds)
         self._notes = Notes()
+        self.outside = Notes()
         self.draft: Draft | None = None
         self.done: deque[Draft] = deque(maxlen=INCIDENTS_KEPT)
         self.left_out = 0
@@ -94,6 +85,17 @@ class Trouble:
         if overdue_since is not None:
             stale_since = min(item.begun_at for item in self._excused.values())
             self.expect_fresh(self.begin(max(overdue_since, stale_since), Event.VIEW_STALE.value))
+
+    def _drop_notes(self) -> None:
+        """What was noted belongs to no incident; a daemon's death is worth telling all the same."""
+        if self._notes.any:
+            self.outside.take_crashes(self._notes)
+            self._notes = Notes()
+
+    def end(self) -> None:
+        """The log ends."""
+        self.finish()
+        self._drop_notes()
 
     def finish(self) -> None:
         """Nothing more belongs to the present incident."""
@@ -128,8 +130,7 @@ class Trouble:
         self.last_ok_at = at
         self._excused.clear()
         self.pauses.tried()
-        if self._notes.any:
-            self._notes = Notes()
+        self._drop_notes()
         if self.active is None:
             return
         for replica, away in self._away.items():
