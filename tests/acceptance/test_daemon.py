@@ -267,8 +267,11 @@ def test_pause_suspends_and_always_ends(dsn: str, connection: Connection) -> Non
         assert daemon.wait_for("refresh.paused")["reason_text"] == "nightly load"
         assert daemon.wait_for("refresh.skipped")["reason"] == "paused"
         assert daemon.metric("analytics_paused") == 1
+        assert command(dsn, "pause", "--for", "2h", "--reason", "slow load", **FAST).returncode == 0
+        first, longer = daemon.events("refresh.paused")[0], daemon.wait_for("refresh.paused", count=2)
+        assert (longer["reason_text"], longer["until"] > first["until"]) == ("slow load", True)
         shown = command(dsn, "status", "--format", "json", **FAST)
-        assert json.loads(shown.stdout)["pause"]["reason"] == "nightly load"
+        assert json.loads(shown.stdout)["pause"]["reason"] == "slow load"
         before = len(daemon.events("refresh.finished"))
         connection.execute("update analytics_refresh.pauses set ends_at = now()")  # its hour has passed
         daemon.wait_for("refresh.resumed")

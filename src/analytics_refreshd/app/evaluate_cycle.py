@@ -10,7 +10,7 @@ from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import DatabaseStatus, Role
+from analytics_refreshd.core.model import DatabaseStatus, Pause, Role
 from analytics_refreshd.core.ports import Clock, EventLog, History, Metrics, StatusReader
 from analytics_refreshd.core.staleness import Age, age_of
 
@@ -49,7 +49,7 @@ class EvaluateCycle:
         self._turn = threading.Lock()
         self._rates_for: tuple[object, ...] = ()
         self._status_misses = 0
-        self._paused = False
+        self._pause_told: Pause | None = None
         self._next_prune_monotonic = clock.monotonic()
         self._loaded_runs = False
 
@@ -156,8 +156,8 @@ class EvaluateCycle:
         if pause is not None and pause.ends_at <= self._memory.server_now():
             pause = None
             self._memory.update(pause=None)
-        if (pause is not None) != self._paused:
-            self._paused = pause is not None
+        if pause != self._pause_told:  # a new one, or one that ends at another time than was told
+            self._pause_told = pause
             if pause is not None:
                 self._log.emit(
                     Event.REFRESH_PAUSED, until=pause.ends_at, reason_text=pause.reason, created_by=pause.created_by
@@ -168,4 +168,4 @@ class EvaluateCycle:
     @property
     def paused(self) -> bool:
         """Whether the last evaluation saw a pause in force."""
-        return self._paused
+        return self._pause_told is not None
