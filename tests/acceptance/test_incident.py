@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, command
 from tests.support.faults import FAST, Fragile
 from tests.support.receivers import receiver
 from tests.support.waiting import eventually
@@ -184,6 +185,44 @@ def test_markdown_and_table_tell_it(troubled: list[str]) -> None:
     assert "| Time to recover |" in markdown
     assert table.splitlines()[0].split()[:3] == ["incident", "database", "start"]
     assert "\x1b" not in markdown + table
+
+
+def test_pause_and_kill_of_a_real_daemon() -> None:
+    """A pause, a server lost within it and a kill -9 are told as they were, from the fields that a daemon writes."""
+    pristine = Fragile()
+    fragile = Fragile(pristine)
+    settings = FAST | {"service__name": "shop", "service__replica": "r1", "alerts__database_unavailable_for": "1s"}
+    try:
+        fragile.server.start()
+        with Daemon(fragile.dsn, **settings) as daemon:
+            daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+            words = ("pause", "--for", "1h", "--reason", "nightly load")
+            assert command(fragile.dsn, *words, **settings).returncode == 0
+            daemon.wait_for("view.stale", lambda line: line["last_success_at"] > daemon.lines[0]["timestamp"])
+            fragile.server.stop("fast")
+            daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable", within=40)
+            fragile.server.start()
+            daemon.wait_for("database.restored")
+            assert command(fragile.dsn, "resume", **settings).returncode == 0
+            daemon.wait_for("refresh.resumed")
+            resumed = daemon.lines[-1]["timestamp"]
+            daemon.wait_for("refresh.finished", lambda line: line["timestamp"] > resumed and line["outcome"] == "ok")
+            pid = daemon.process.pid
+            assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+        with Daemon(fragile.dsn, **settings) as second:
+            second.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", within=60)
+            assert second.stop() == 0
+            log = [*daemon.raw, *second.raw]
+    finally:
+        fragile.destroy()
+        pristine.destroy()
+    result = read_back(log)
+    lost = next(json.loads(line) for line in log if '"database.lost"' in line)
+    found = next(item for item in result["incidents"] if item["began_with"] == "database.lost")
+    assert moment(found["started_at"]) == moment(lost["timestamp"])
+    assert [item["reason_text"] for item in found["pauses"]] == ["nightly load"]
+    crashes = [*result["databases"][0]["crashes_outside"], *(c for i in result["incidents"] for c in i["crashes"])]
+    assert [(item["replica"], item["last_pid"], item["pid"]) for item in crashes] == [("r1", pid, second.process.pid)]
 
 
 def journald(line: str) -> str:
