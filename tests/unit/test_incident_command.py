@@ -72,6 +72,7 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
         "| End | not over when the log ends |",
         "| First error | not in the log |",
         "| Alerts | none in the log |",
+        "| Time to detect | no alert for it in the log; no delivery of one in the log |",
         "| Time to recover | not in the log |",
         "- the start: no successful run comes before it in the log, so it may have begun earlier",
         "- the end: the log ends before everything was ok again",

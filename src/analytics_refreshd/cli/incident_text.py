@@ -155,8 +155,14 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     yield "Database away", [_away_words(item) for item in incident.away] or ["no"]
     yield "Stale", [_stale_words(item) for item in incident.stale] or ["nothing"]
     yield "Alerts", [alert_words(item) for item in incident.alerts] or [f"none {_NOT_LOGGED[4:]}"]
-    yield "Time to detect", [f"{took(incident.detected_after_seconds)} until the first alert fired; "
-                             f"{took(incident.delivered_after_seconds)} until one was delivered"]  # fmt: skip
+    fired, told = incident.detected_after_seconds, incident.delivered_after_seconds
+    yield (
+        "Time to detect",
+        [
+            (f"no alert for it {_NOT_LOGGED[4:]}" if fired is None else f"{took(fired)} until the first alert fired")
+            + (f"; no delivery of one {_NOT_LOGGED[4:]}" if told is None else f"; {took(told)} until one was delivered")
+        ],
+    )
     yield "Time to recover", [took(incident.recovered_after_seconds)]
     if incident.other_events:
         yield "Meanwhile", [counts(incident.other_events)]

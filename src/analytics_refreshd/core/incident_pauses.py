@@ -13,11 +13,13 @@ GRACE_INTERVALS = 2
 class Pauses:
     """The latest pause. Every replica tells of it, and a daemon that starts in it tells of it anew.
 
-    It ends with `refresh.resumed`, at its `until`, or at the slot of a run, whichever comes first.
+    It ends with `refresh.resumed`, at its `until`, or at the slot of a run, whichever comes first. `in_force` is the
+    pause that keeps refreshes from running.
     """
 
     def __init__(self, interval_seconds: Callable[[], float]) -> None:
         self._interval_seconds = interval_seconds
+        self.in_force: PauseSeen | None = None
         self._last: PauseSeen | None = None
         self._begun_at: datetime | None = None  # of the first of the pauses that no refresh came between
         self._tried = False
@@ -27,16 +29,11 @@ class Pauses:
         """The pause that is in force, or that no refresh was tried after."""
         return None if self._tried else self._last
 
-    @property
-    def in_force(self) -> PauseSeen | None:
-        """The pause that keeps refreshes from running."""
-        return self._last if self._last is not None and self._last.ended_at is None else None
-
     def settle(self, at: datetime) -> None:
         """Time has passed."""
         pause = self.in_force
         if pause is not None and pause.until_at is not None and at >= pause.until_at:
-            pause.ended_at = max(pause.until_at, pause.from_at)
+            self._end(max(pause.until_at, pause.from_at))
 
     def paused(self, at: datetime, fields: Fields) -> PauseSeen | None:
         """`refresh.paused`: the pause, where it is a new one."""
@@ -49,7 +46,7 @@ class Pauses:
         if pause.same_as(made) or pause.unnamed:
             pause.until_at, pause.reason_text, pause.created_by = made.until_at, made.reason_text, made.created_by
             return None
-        pause.ended_at = at
+        self._end(at)
         return self._begin(made)
 
     def skipped(self, at: datetime) -> PauseSeen | None:
@@ -59,26 +56,32 @@ class Pauses:
         felt = self.felt
         if felt is not None and felt.ended_at == felt.until_at:
             felt.until_at = felt.ended_at = None  # it was prolonged
+            self.in_force = felt
             return None
         return self._begin(PauseSeen(at, None, None, None))
 
     def _begin(self, pause: PauseSeen) -> PauseSeen:
         if self.felt is None or self.overdue_since(pause.from_at) is not None:
             self._begun_at = pause.from_at
-        self._last, self._tried = pause, False
+        self._last = self.in_force = pause
+        self._tried = False
         return pause
+
+    def _end(self, at: datetime) -> None:
+        if self.in_force is not None:
+            self.in_force.ended_at = at
+            self.in_force = None
 
     def resumed(self, at: datetime) -> None:
         """`refresh.resumed`."""
-        if (pause := self.in_force) is not None:
-            pause.ended_at = at
+        self._end(at)
 
     def ran(self, at: datetime, fields: Fields) -> None:
         """`refresh.finished`: a run for a slot within a pause proves that the pause was over."""
         pause = self.in_force
         slot = moment_of(fields, "scheduled_at") if pause is not None else None
         if pause is not None and slot is not None and pause.from_at < slot <= at:
-            pause.ended_at = slot
+            self._end(slot)
 
     def tried(self) -> None:
         """A run has ended or is overdue: what is stale after it, and after the pause, has another reason."""
