@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 _PACKAGE = "analytics_refreshd.postgres.sql"
 _HEADER = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
+_COMMENT = re.compile(r"\A(?:\s*--[^\n]*(?:\n|\Z))*")
 
 
 @cache
@@ -20,11 +21,12 @@ def text(resource: str, package: str = _PACKAGE) -> str:
 def blocks(resource: str, package: str = _PACKAGE) -> Mapping[str, str]:
     """The blocks of the file `resource`: name to SQL, in the order of the file.
 
-    A block starts after a line `-- name: WORD` and ends at the next such line or the end of the file.
+    A block starts after a line `-- name: WORD` and ends at the next such line or the end of the file. The comments
+    above its first statement are left out: pg_stat_activity shows a statement's beginning, and no more of it.
     Raises ValueError for a file without a block or with one name twice: a mistake in the package.
     """
     parts = _HEADER.split(text(resource, package))
-    found = dict(zip(parts[1::2], (body.strip() for body in parts[2::2]), strict=True))
+    found = dict(zip(parts[1::2], (_COMMENT.sub("", body).strip() for body in parts[2::2]), strict=True))
     if not found or len(found) != len(parts) // 2:
         raise ValueError(f"{resource}: no named block, or one name twice")
     return MappingProxyType(found)
