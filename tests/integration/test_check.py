@@ -16,6 +16,7 @@ from analytics_refreshd.postgres.check import CheckSettings, Finding, Level, run
 from analytics_refreshd.postgres.check_contract import view_findings
 from analytics_refreshd.postgres.incremental_verify import verify
 from tests.support.adapters import connector, refresher, status_reader
+from tests.support.daemon import command
 from tests.support.installs import install_older
 from tests.support.postgres import free_port
 
@@ -119,6 +120,30 @@ def test_each_missing_right_names_its_grant(dsn: str, connection: Connection, ro
     else:
         assert len(maintain) == 1
         assert all(view in maintain[0] for view in VIEWS)
+
+
+def test_who_may_not_pause_is_told_so_and_shown_the_grant(dsn: str, connection: Connection, role: str) -> None:
+    """Without EXECUTE, pause and resume fail, each in its own word, as no wrong usage; check prints what is missing."""
+    poor = make_conninfo(dsn, user=role)
+    asked = [("pause", "--for", "1h", "--reason", "x"), ("resume",)]
+    connection.execute(
+        sql.SQL(
+            "grant usage on schema analytics_refresh to {0};"
+            " grant select, insert, update on analytics_refresh.pauses to {0}"
+        ).format(sql.Identifier(role))
+    )
+    for words in asked:
+        refused = command(poor, *words)
+        assert (refused.returncode, f"may not {words[0]} (permission denied" in refused.stderr) == (1, True)
+    remedies = [finding.remedy for finding in check(poor) if finding.name == "pause"]
+    assert len(remedies) == 2
+    for remedy in remedies:
+        connection.execute(remedy)  # type: ignore[arg-type]
+    assert named(check(poor), "pause", Level.WARNING) == []
+    assert [command(poor, *words).returncode for words in asked] == [0, 0]
+    connection.execute("drop schema analytics_refresh cascade")
+    missing = command(dsn, "resume")
+    assert (missing.returncode, "`analytics-refreshd migrate` adds" in missing.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ _LONGEST = timedelta(days=7)
 
 
 def pause_refreshes(config: Config, length: timedelta, reason: str) -> datetime:
-    """Suspend refreshes; returns until when. UsageError where the request or the database does not allow it."""
+    """Suspend refreshes; returns until when. UsageError for what cannot be asked, DatabaseFault for a refusal."""
     if not timedelta(0) < length <= _LONGEST:
         raise UsageError("a pause lasts at most 7d: it always ends by itself, so that nobody can forget it")
     if not reason.strip():
@@ -23,7 +23,7 @@ def pause_refreshes(config: Config, length: timedelta, reason: str) -> datetime:
     try:
         return pauses.pause(session, length, reason.strip())
     except DatabaseFault as fault:
-        raise _explained(fault) from fault
+        raise _explained(fault, "pause") from fault
     finally:
         session.close()
 
@@ -34,14 +34,16 @@ def resume_refreshes(config: Config) -> int:
     try:
         return pauses.resume(session)
     except DatabaseFault as fault:
-        raise _explained(fault) from fault
+        raise _explained(fault, "resume") from fault
     finally:
         session.close()
 
 
-def _explained(fault: DatabaseFault) -> Exception:
+def _explained(fault: DatabaseFault, what: str) -> DatabaseFault:
     if fault.reason is Reason.UNDEFINED:
-        return UsageError("this database cannot keep a pause: `analytics-refreshd migrate` adds the schema for it")
-    if fault.reason is Reason.PERMISSION:
-        return UsageError(f"this role may not pause ({fault.message}): `analytics-refreshd check` shows the grant")
-    return fault
+        text = "this database cannot keep a pause: `analytics-refreshd migrate` adds the schema for it"
+    elif fault.reason is Reason.PERMISSION:
+        text = f"this role may not {what} ({fault.message}): `analytics-refreshd check` shows the grant"
+    else:
+        return fault
+    return DatabaseFault(text, error_class=fault.error_class, reason=fault.reason, sqlstate=fault.sqlstate)

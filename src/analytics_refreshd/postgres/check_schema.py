@@ -21,6 +21,7 @@ _RIGHTS = {
 }
 _INCREMENTAL_RIGHTS = {"incremental": ("SELECT",), "deltas": ("SELECT",), "rebuild_marks": ("SELECT",)}
 _STATE_CALLS = "analytics_refresh.capture_now("
+_PAUSE_CALLS = "analytics_refresh.pause( analytics_refresh.resume("
 _MIGRATE = "run `analytics-refreshd migrate`"
 
 
@@ -47,6 +48,7 @@ def our_schema_findings(connection: BoundedConnection) -> Iterator[Finding]:
         yield error("schema", *_grant(table, privileges, role))
     if not absent & {"schema_version"} and "schema_version" not in lacking:
         yield _version(connection)
+    yield from _uncallable(connection, "pause", _PAUSE_CALLS, "this role cannot pause and resume", role)
     if not absent and not lacking:
         yield from _incremental(connection, role)
         yield from _pause(connection)
@@ -66,6 +68,13 @@ def _missing(
         else:
             absent.add(table)
     return lacking, absent
+
+
+def _uncallable(connection: BoundedConnection, name: str, calls: str, consequence: str, role: str) -> Iterator[Finding]:
+    """A warning for each function named in `calls` that this role may not execute."""
+    for (signature,) in connection.execute(blocks("check.sql")["uncallable"], {"sources": [calls]}).fetchall():
+        grant = f"GRANT EXECUTE ON FUNCTION {signature} TO {role};"
+        yield warning(name, f"no EXECUTE on {signature}: {consequence}", grant)
 
 
 def _grant(table: str, privileges: Sequence[str], role: str) -> tuple[str, str]:
@@ -94,10 +103,8 @@ def _incremental(connection: BoundedConnection, role: str) -> Iterator[Finding]:
     lacking, _ = _missing(connection, _INCREMENTAL_RIGHTS)
     for table, privileges in lacking.items():
         yield warning("incremental", *_grant(table, privileges, role))
-    uncallable = connection.execute(blocks("check.sql")["uncallable"], {"sources": [_STATE_CALLS]}).fetchall()
-    for (signature,) in uncallable:
-        grant = f"GRANT EXECUTE ON FUNCTION {signature} TO {role};"
-        yield warning("incremental", f"no EXECUTE on {signature}: the backlog stays unknown", grant)
+    uncallable = list(_uncallable(connection, "incremental", _STATE_CALLS, "the backlog stays unknown", role))
+    yield from uncallable
     if lacking or uncallable:
         return
     found = state(connection)
