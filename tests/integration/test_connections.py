@@ -262,17 +262,43 @@ def test_H11_no_password_in_clear_text(strict_server: Server) -> None:
 @pytest.mark.fault
 def test_A22_too_many_connections(strict_server: Server) -> None:
     """A server that is full, or lets this role in no more, is out of reach, and no more than that."""
-    assert "too many connections" in refused(connector(strict_server.dsn(user="limited"))).message
+    limited = refused(connector(strict_server.dsn(user="limited"))).message
+    assert "too many connections" in limited
+    assert "raise that limit" in limited
     held = []
     try:
         with suppress(psycopg.OperationalError):
             while len(held) < 20:
                 held.append(psycopg.connect(strict_server.dsn(user="scram") + f"?password={CANARY}"))
         assert len(held) < 20
-        refused(connector(f"postgresql://scram:{CANARY}@127.0.0.1:{strict_server.port}/postgres"))
+        full = refused(connector(f"postgresql://scram:{CANARY}@127.0.0.1:{strict_server.port}/postgres")).message
+        assert "raise its max_connections" in full
+        assert f"port {strict_server.port}" in full
     finally:
         for each in held:
             each.close()
+
+
+def test_who_cannot_connect_is_told_what_to_do(strict_server: Server) -> None:
+    """A missing right, role, database or LOGIN is told with server and port, and with what mends it."""
+    with strict_server.connect() as admin:
+        for statement in ('create database "of x"', 'revoke connect on database "of x" from public'):
+            admin.execute(statement)
+        admin.execute('create role "no login"; create role "a ""b""" login')
+    cases = {
+        ('a "b"', "of x"): 'GRANT CONNECT ON DATABASE "of x" TO "a ""b""";',
+        ("absent", "postgres"): "deploy/sql/grants.sql",
+        ('a "b"', "absent"): "set [database] dbname",
+        ("no login", "postgres"): 'ALTER ROLE "no login" LOGIN;',
+    }
+    base = strict_server.dsn()
+    for (user, database), remedy in cases.items():
+        message = refused(connector(psycopg.conninfo.make_conninfo(base, user=user, dbname=database))).message
+        assert remedy in message
+        assert f"port {strict_server.port} failed" in message
+    with strict_server.connect() as admin:
+        admin.execute(cases['a "b"', "of x"])  # type: ignore[call-overload]
+    connector(psycopg.conninfo.make_conninfo(base, user='a "b"', dbname="of x")).connect("x", Profile()).close()
 
 
 @pytest.mark.fault
@@ -285,6 +311,16 @@ def test_B05_a_connect_that_hangs(dsn: str) -> None:
         finally:
             proxy.thaw()
         assert "imeout" in fault.message or "within" in fault.message
+
+
+def test_a_connect_that_times_out_names_where() -> None:
+    """psycopg's own time limit names no server: ours adds those that are configured, and what to look at."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(1)
+        port = deaf.getsockname()[1]
+        message = refused(connector(f"postgresql://x@127.0.0.1:{port}/x", connect_timeout_seconds=2)).message
+    assert message.startswith(f"127.0.0.1:{port}: connection timeout expired: check [database] host and port")
 
 
 @pytest.mark.fault

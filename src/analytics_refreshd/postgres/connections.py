@@ -11,7 +11,7 @@ import psycopg
 
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.errors import cannot_connect, connect_fault, contract_fault, translating
-from analytics_refreshd.postgres.settings import ConnectionSettings, application_name
+from analytics_refreshd.postgres.settings import ConnectionSettings, addresses, application_name
 from analytics_refreshd.postgres.sqlfiles import blocks
 
 __all__ = ["BoundedConnection", "ConnectionSettings", "Connector", "Profile", "milliseconds", "translating"]
@@ -118,7 +118,7 @@ class Connector:
             connection = BoundedConnection.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
         except psycopg.Error as error:
             secrets = [str(parameters[key]) for key in ("password", "sslpassword") if parameters.get(key)]
-            raise connect_fault(error, secrets) from None
+            raise connect_fault(error, secrets, addresses(parameters)) from None
         try:
             with translating(connection), connection.within(max(2.0, self.settings.connect_timeout_seconds)):
                 _apply(connection, profile)

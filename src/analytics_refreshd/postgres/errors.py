@@ -10,11 +10,13 @@ import psycopg
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, classify
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import LIMIT_BYTES, printable, redact_error
+from analytics_refreshd.postgres.findings import quoted
 
 _STATE_PREFIX = re.compile(r"^(?=[0-9A-Z]{0,4}[0-9])([0-9A-Z]{5}): ?")
 _MULTIPLE_ATTEMPTS = "Multiple connection attempts failed"
 
-# libpq's own texts, which its binary wheel never translates; they choose a remedy, never a class
+# patterns of libpq's own texts, which its binary wheel never translates, and of the server's, which it may: they choose
+# a remedy, never a class; {role} and {database} are those that were asked for
 _CONNECT_REMEDIES = (
     ("failed to resolve host", "check [database] host and this machine's name resolution"),
     (
@@ -41,6 +43,19 @@ _CONNECT_REMEDIES = (
     ("password authentication failed", "check [database] user and the password in its file"),
     ("no pg_hba.conf entry", "let this host, user and database in by pg_hba.conf"),
     ("Connection refused", "check that the server runs and listens on this host and port"),
+    ("permission denied for database", "GRANT CONNECT ON DATABASE {database} TO {role};"),
+    ('role ".*" does not exist', "make the role with deploy/sql/grants.sql, or correct [database] user"),
+    ("is not permitted to log in", "ALTER ROLE {role} LOGIN;"),
+    ('database ".*" does not exist', "set [database] dbname to the application's database"),
+    ("too many connections for", "raise that limit, or end other sessions: one replica needs three connections"),
+    (
+        "remaining connection slots|too many clients",
+        "end other sessions of the server, or raise its max_connections",
+    ),
+    (
+        "timeout expired",
+        "check [database] host and port, and that no firewall lies between; connect_timeout says how long to try",
+    ),
 )
 
 
@@ -88,10 +103,11 @@ def primary_text(error: psycopg.Error) -> str:
     return redact_error(error.diag.message_primary or str(error))
 
 
-def connect_fault(error: psycopg.Error, secrets: Sequence[str] = ()) -> DatabaseFault:
+def connect_fault(error: psycopg.Error, secrets: Sequence[str] = (), where: str = "") -> DatabaseFault:
     """The fault of a connection that could not be made, with what to do about it.
 
-    libpq's text names host, port, user and database, which may be seen; any of `secrets` in it is masked.
+    libpq's text names host, port, user and database, which may be seen; any of `secrets` in it is masked. `where` is
+    host and port as configured, for a text that names none.
     """
     if isinstance(error, psycopg.ProgrammingError):
         # its text repeats the malformed parameter, which may be the password
@@ -101,7 +117,12 @@ def connect_fault(error: psycopg.Error, secrets: Sequence[str] = ()) -> Database
         for secret in secrets:
             for form in {secret, quote(secret), quote(secret, safe="")} - {""}:
                 text = text.replace(form, "***")
-        remedy = next((words for mark, words in _CONNECT_REMEDIES if mark in text), None)
+        remedy = next((words for mark, words in _CONNECT_REMEDIES if re.search(mark, text)), None)
+        if remedy and error.pgconn:
+            role, database = (quoted(name.decode(errors="replace")) for name in (error.pgconn.user, error.pgconn.db))
+            remedy = printable(remedy.format(role=role, database=database))
+        if where and isinstance(error, psycopg.errors.ConnectionTimeout):
+            text = f"{where}: {text}"
         text = printable(text.replace("Is the server running on that host and accepting TCP/IP connections?", ""))
         text = text.encode()[: LIMIT_BYTES - 200].decode(errors="ignore")
         text = f"{text}: {remedy}" if remedy else text

@@ -108,3 +108,10 @@ def application_name(name: str, label: str) -> str:
     plain = "".join(c if c.isascii() and c.isprintable() and c != "/" else "_" for c in name)
     room = _NAME_BYTES - len(_HEAD) - len(label) - 2
     return f"{_HEAD}/{plain[: max(0, room)]}/{label}"
+
+
+def addresses(parameters: Mapping[str, str | int]) -> str:
+    """`host:port` of each host among libpq's parameters; empty where it finds the host elsewhere, as in PGHOST."""
+    ports = str(parameters.get("port") or "5432").split(",")
+    hosts = enumerate(str(parameters.get("host") or "").split(","))
+    return ", ".join(f"{host}:{ports[min(at, len(ports) - 1)]}" for at, host in hosts if host)
