@@ -6,7 +6,8 @@
 -- role    the daemon's role (default analytics_refreshd); created, able to log in, without a password, if missing
 -- schema  the application's schema (default public)
 -- stats   -v stats=1 adds pg_read_all_stats: view.blocked then says what the blocker runs, not only its pid
--- probes  -v probes=1 adds what the catalogue's queries read, for `query` and [queries] probes
+-- probes  -v probes=1 adds what the catalogue's queries read, error texts and answers of recent_failures included, for
+--         `query` and [queries] probes
 -- verify  -v verify=1 adds what `migrate --verify` needs: to read every action, and to note the result. For the timer
 --         and the CronJob of the incremental mode, which run it as this role; after `migrate --incremental`
 --
@@ -50,9 +51,10 @@ grant execute on function
     :"schema".get_analytics_refresh_status()
 to :"role";
 grant select on
-    :"schema".action_metrics_hourly, :"schema".trigger_performance_summary,
-    :"schema".recent_failures, :"schema".action_type_distribution
+    :"schema".action_metrics_hourly, :"schema".trigger_performance_summary, :"schema".action_type_distribution
 to :"role";
+-- to count its rows; error texts and answers are for who asks for them
+grant select (id) on :"schema".recent_failures to :"role";
 \if :maintainable
 grant maintain on
     :"schema".action_metrics_hourly, :"schema".trigger_performance_summary,
@@ -62,9 +64,11 @@ to :"role";
 
 -- state, history, alerts, pauses
 grant select on all tables in schema analytics_refresh to :"role";
-grant insert, update on analytics_refresh.last_refresh, analytics_refresh.pauses to :"role";
+grant insert, update on
+    analytics_refresh.last_refresh, analytics_refresh.pauses, analytics_refresh.view_results
+to :"role";
 grant insert, update, delete on
-    analytics_refresh.runs, analytics_refresh.view_results, analytics_refresh.alerts, analytics_refresh.deliveries
+    analytics_refresh.runs, analytics_refresh.alerts, analytics_refresh.deliveries
 to :"role";
 grant execute on function analytics_refresh.pause(interval, text), analytics_refresh.resume() to :"role";
 
@@ -72,6 +76,7 @@ grant execute on function analytics_refresh.pause(interval, text), analytics_ref
 grant pg_read_all_stats to :"role";
 \endif
 \if :probes
+grant select on :"schema".recent_failures to :"role";
 grant select (id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count)
     on :"schema".action_results to :"role";
 grant select (id, organization_id, name, enabled, created_at) on :"schema".triggers to :"role";

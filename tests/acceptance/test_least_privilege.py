@@ -5,6 +5,7 @@ import pytest
 
 from tests.acceptance.conftest import ROLE
 from tests.support.daemon import Daemon, command
+from tests.support.faults import act
 from tests.support.postgres import Server
 
 
@@ -14,11 +15,16 @@ def test_H12_the_least_privileged_role_suffices(granted: Server, isolation: str)
     """Refresh, history, alerts, pauses, status and check all work; nothing else of the database is open to the role."""
     dsn = granted.dsn(user=ROLE)
     fast = {"schedule__interval": "2s", "refresh__isolation": isolation}
+    with granted.connect() as owner:
+        act(owner, "a")
     with Daemon(dsn, **fast) as daemon:
         line = daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", count=2)
         assert len(line["views"]) == 4
         assert line["isolation"] == isolation
         daemon.until(lambda: daemon.metric("analytics_view_age_minutes", view="recent_failures") is not None)
+        daemon.until(lambda: daemon.metric("analytics_view_size_bytes", view="recent_failures") is not None)
+        daemon.until(lambda: daemon.metric("analytics_success_rate_percent") is not None)
+        assert daemon.metric("analytics_view_rows", view="recent_failures") == 1
         assert daemon.events("history.pending") == []
         assert command(dsn, "status", **fast).returncode == 0
         assert command(dsn, "pause", "--for", "1h", "--reason", "a test", **fast).returncode == 0
@@ -28,6 +34,8 @@ def test_H12_the_least_privileged_role_suffices(granted: Server, isolation: str)
         assert daemon.stop() == 0
     with psycopg.connect(dsn, autocommit=True) as own:
         for statement in (
+            "select error_message from public.recent_failures",
+            "delete from analytics_refresh.view_results",
             "delete from public.action_results",
             "drop materialized view public.recent_failures",
             "create table public.mine ()",

@@ -111,7 +111,8 @@ def test_each_missing_right_names_its_grant(dsn: str, connection: Connection, ro
     """A bare role is told every right that it lacks, quoted and ready to paste."""
     remedies = {finding.remedy for finding in check(make_conninfo(dsn, user=role)) if finding.level is Level.ERROR}
     assert f'GRANT USAGE ON SCHEMA analytics_refresh TO "{role}";' in remedies
-    assert f'GRANT SELECT ON "public"."recent_failures" TO "{role}";' in remedies
+    assert f'GRANT SELECT (id) ON "public"."recent_failures" TO "{role}";' in remedies
+    assert f'GRANT SELECT ON "public"."action_metrics_hourly" TO "{role}";' in remedies
     assert f'GRANT EXECUTE ON FUNCTION "public"."refresh_action_analytics"() TO "{role}";' in remedies
     maintain = [remedy for remedy in remedies if remedy and "MAINTAIN" in remedy]
     if connection.info.server_version < 170000:

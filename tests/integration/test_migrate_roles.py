@@ -102,6 +102,9 @@ def test_grants_for_the_daemon(dsn: str, connection: Connection, role: str, time
         own.execute("select analytics_refresh.pause('1 hour', 'x'), analytics_refresh.resume()")
         for statement in (
             "select * from public.action_results",
+            "select error_message from public.recent_failures",
+            "select response_data from public.recent_failures",
+            "delete from analytics_refresh.view_results",
             "insert into public.action_results (id, job_id, action_type, status) values ('a', 'j', 'rest', 'failed')",
             "drop materialized view public.recent_failures",
             "create table analytics_refresh.mine ()",
@@ -122,6 +125,7 @@ def test_grants_create_the_role(dsn: str, connection: Connection, role: str) -> 
     with connect_as(dsn, name) as own:
         assert outcomes(own) == [True] * 4
         own.execute("select trigger_id from public.action_results")
+        own.execute("select error_message, response_data from public.recent_failures")
     quoted = psycopg.sql.Identifier(name)
     for text in ("drop owned by {}", "drop role {}"):
         connection.execute(psycopg.sql.SQL(text).format(quoted))  # type: ignore[arg-type]

@@ -120,8 +120,12 @@ def least_role(connection: Connection, app: str = "public") -> Iterator[str]:
             "revoke usage, create on schema {app} from public",
             "grant usage on schema {app}, analytics_refresh to {role}",
             "grant execute on function {functions} to {role}",
-            "grant select, maintain on {relations} to {role}",
+            "grant maintain on {relations} to {role}",
+            "grant select on {app}.action_metrics_hourly, {app}.trigger_performance_summary,"
+            " {app}.action_type_distribution to {role}",
+            "grant select (id) on {app}.recent_failures to {role}",
             "grant select, insert, update, delete on all tables in schema analytics_refresh to {role}",
+            "revoke delete on analytics_refresh.view_results from {role}",
         ):
             connection.execute(
                 sql.SQL(statement).format(
