@@ -1,11 +1,20 @@
--- The daemon's role with the least that it needs. Run after `analytics-refreshd migrate`, as the owner of the views
--- or a superuser; run it again after a change: it only adds.
+-- The daemon's role with the least that it needs. Run it after `analytics-refreshd migrate`, as the owner of tables and
+-- views, and again after a change: it only adds. An owner that may not create roles asks somebody with CREATEROLE first:
+--
+--   create role analytics_refreshd login;      -- and \password analytics_refreshd
+--
+-- Then, as the owner:
 --
 --   psql -d DATABASE -v role=analytics_refreshd -v schema=public -f grants.sql
 --
+-- `WARNING: no privileges were granted` for the database or the schema: another role owns it. What everyone may is enough
+-- there, unless it was revoked: `analytics-refreshd check` tells.
+--
 -- role    the daemon's role (default analytics_refreshd); created, able to log in, without a password, if missing
 -- schema  the application's schema (default public)
--- stats   -v stats=1 adds pg_read_all_stats: view.blocked then says what the blocker runs, not only its pid
+-- stats   -v stats=1 adds pg_read_all_stats: view.blocked then says what the blocker runs, not only its pid. For a
+--         superuser, or who has ADMIN on pg_read_all_stats; an owner leaves it out and asks them for
+--         grant pg_read_all_stats to analytics_refreshd;
 -- probes  -v probes=1 adds what the catalogue's queries read, error texts and answers of recent_failures included, for
 --         `query` and [queries] probes
 -- verify  -v verify=1 adds what `migrate --verify` needs: to read every action, and to note the result. For the timer
@@ -36,6 +45,14 @@
   \set verify 0
 \endif
 select current_setting('server_version_num')::integer >= 170000 as maintainable \gset
+
+select not exists (select from pg_roles where rolname = :'role')
+    and not exists (select from pg_roles where rolname = current_user and (rolsuper or rolcreaterole)) as role_missing
+\gset
+\if :role_missing
+  \warn There is no role :"role", and you may not create one. Ask somebody with CREATEROLE for it, then run this again:
+  \warn '  create role' :"role" 'login;'
+\endif
 
 begin;
 select format('create role %I login', :'role')

@@ -1,14 +1,24 @@
 -- A role for dashboards and analysts: it reads the views and what the catalogue's queries read, error text redacted,
 -- answers (response_data) not at all, and nothing else. deploy/grafana/queries-dashboard.json needs no more.
--- Run after `analytics-refreshd migrate`, as the owner of the tables and views or a superuser; it may be run again.
+-- Run it after `analytics-refreshd migrate`, as the owner of tables and views; it may be run again. An owner that may not
+-- create roles asks somebody with CREATEROLE first, who also grants it to the login of dashboard or analyst:
+--
+--   create role analytics_reader nologin;
+--   grant analytics_reader to SOMEONE;
+--
+-- Then, as the owner:
 --
 --   psql -d DATABASE -v schema=public -f reader.sql
---   grant analytics_reader to SOMEONE;
 --
 -- role    the role's name (default analytics_reader); created, unable to log in, if missing
 -- schema  the application's schema (default public)
 --
--- To take it back: drop schema analytics_reader cascade; drop owned by analytics_reader; drop role analytics_reader;
+-- To take it back, as a superuser:
+--
+--   drop schema analytics_reader cascade; drop owned by analytics_reader; drop role analytics_reader;
+--
+-- Without one, who created the role begins with `grant analytics_reader to OWNER`, the owner then does the first two, and
+-- who created the role the last.
 \set ON_ERROR_STOP on
 \if :{?role}
 \else
@@ -17,6 +27,14 @@
 \if :{?schema}
 \else
   \set schema public
+\endif
+
+select not exists (select from pg_roles where rolname = :'role')
+    and not exists (select from pg_roles where rolname = current_user and (rolsuper or rolcreaterole)) as role_missing
+\gset
+\if :role_missing
+  \warn There is no role :"role", and you may not create one. Ask somebody with CREATEROLE for it, then run this again:
+  \warn '  create role' :"role" 'nologin;'
 \endif
 
 begin;

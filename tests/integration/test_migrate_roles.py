@@ -158,6 +158,26 @@ def test_an_owner_needs_no_superuser(fresh: Connection, application_dsn: str, ow
         assert not migrate(own).changed
 
 
+@pytest.mark.parametrize("script", ["grants.sql", "reader.sql"])
+def test_an_owner_that_creates_no_roles_is_told_what_to_ask_for(
+    fresh: Connection, application_dsn: str, owner: str, script: str
+) -> None:
+    """Without the role the scripts change nothing and print the statement for it; with it the owner runs them."""
+    with connect_as(application_dsn, owner) as own:
+        migrate(own)
+    name = f"for_{owner}"
+    as_owner = make_conninfo(application_dsn, user=owner)
+    before = snapshot(fresh, "public", "analytics_refresh")
+    with pytest.raises(AssertionError, match=rf'Ask somebody with CREATEROLE.*\s+create role "{name}" (no)?login;\n'):
+        psql(as_owner, script, "-v", f"role={name}")
+    assert snapshot(fresh, "public", "analytics_refresh") == before
+    fresh.execute(f"create role {name} login")
+    psql(as_owner, script, "-v", f"role={name}")
+    with connect_as(application_dsn, name) as own:
+        assert len(own.execute("select * from public.get_analytics_refresh_status()").fetchall()) == 4
+    fresh.execute(f"drop schema if exists analytics_reader cascade; drop owned by {name}; drop role {name}")
+
+
 def test_a_role_that_may_not_is_told_who_may(fresh: Connection, application_dsn: str, owner: str) -> None:
     """A role without the rights is refused before anything is changed, with every reason and the role that has them."""
     before = snapshot(fresh, "public", "analytics_refresh")
