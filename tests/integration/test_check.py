@@ -196,6 +196,18 @@ def test_what_is_wrong_is_found(
     assert others == []
 
 
+def test_a_cron_job_is_not_deleted_before_the_guide_says_so(dsn: str, connection: Connection) -> None:
+    """The remedy for a job of pg_cron is the guide that hands over without a gap, and no statement to paste."""
+    connection.execute(
+        "create schema cron; create table cron.job (jobid bigint, schedule text, command text, database text, active"
+        " boolean); insert into cron.job values (7, '*', 'select refresh_action_analytics()', current_database(), true)"
+    )
+    (remedy,) = [finding.remedy for finding in check(dsn) if finding.name == "pg_cron"]
+    assert remedy is not None
+    assert "deploy/guides/from-pg-cron.md" in remedy
+    assert "unschedule" not in remedy
+
+
 def test_an_older_install_is_told_its_faults(application_dsn: str) -> None:
     """An older install works, and its functions' two lies are named."""
     with psycopg.connect(application_dsn, autocommit=True) as admin:

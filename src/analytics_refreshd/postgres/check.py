@@ -200,5 +200,6 @@ def _cron(connection: BoundedConnection, settings: CheckSettings) -> Iterator[Fi
                 yield warning(
                     "pg_cron",
                     f"job {job} ({printable(str(schedule))[:60]}) refreshes these views too: they wait for each other",
-                    f"SELECT cron.unschedule({int(job)});",
+                    "leave it until `analytics-refreshd status` shows fresh views, then follow"
+                    " deploy/guides/from-pg-cron.md",
                 )
