@@ -147,6 +147,23 @@ def test_who_may_not_pause_is_told_so_and_shown_the_grant(dsn: str, connection: 
     assert (missing.returncode, "`analytics-refreshd migrate` adds" in missing.stderr) == (1, True)
 
 
+def test_a_database_without_views_is_told_once_what_to_do(application_dsn: str) -> None:
+    """Where nothing is installed, nobody is said to have rights on it, and `migrate` is named once."""
+    shown = command(application_dsn, "check").stdout
+    assert shown.count("run `analytics-refreshd migrate`") == 1
+    assert "  views, functions, schema: run `analytics-refreshd migrate`" in shown
+    assert "may refresh the views" not in shown
+    assert "deploy/sql/grants.sql and connect as it" in shown
+    assert "or all that the daemon's role needs" not in shown
+
+
+def test_a_bare_role_is_told_of_the_script_that_grants_it_all(dsn: str, role: str) -> None:
+    """After the single grants comes the script, once."""
+    lines = command(make_conninfo(dsn, user=role), "check").stdout.splitlines()
+    assert lines[-1] == "  or all that the daemon's role needs, as the owner of the views: deploy/sql/grants.sql"
+    assert sum("grants.sql" in line for line in lines) == 1
+
+
 @pytest.mark.parametrize(
     ("statement", "level", "name", "text"),
     [

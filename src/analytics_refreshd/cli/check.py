@@ -46,8 +46,14 @@ def _show(findings: list[Finding]) -> None:
         ["check", "result", "finding"],
         [[item.name, Text(item.level, style=_COLOURS.get(item.level, "")), item.text] for item in findings],
     )
-    todo = [item for item in findings if item.remedy]
+    todo: dict[str, list[str]] = {}
+    for item in findings:
+        if item.remedy:
+            todo.setdefault(item.remedy, []).append(item.name)
     if todo:
         typer.echo("\nWhat to do:")
-    for item in todo:
-        typer.echo(f"  {item.name}: {item.remedy}")
+    for remedy, names in todo.items():
+        typer.echo(f"  {', '.join(dict.fromkeys(names))}: {remedy}")
+    missing = {item.remedy for item in findings if item.level == "error" and (item.remedy or "").startswith("GRANT ")}
+    if len(missing) > 1:
+        typer.echo("  or all that the daemon's role needs, as the owner of the views: deploy/sql/grants.sql")
