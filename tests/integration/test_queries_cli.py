@@ -44,6 +44,11 @@ def query(dsn: str, *words: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
+def csv_rows(text: str) -> list[dict[str, str]]:
+    """What a csv holds, by column."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def test_json_is_exact_and_says_what_it_is(log: str) -> None:
     """JSON holds the window, the parameters, units and exact numbers."""
     done = query(log, "success-rate", "--days", "2", "--organization", "acme", "--format", "json")
@@ -62,7 +67,7 @@ def test_csv_is_exact(log: str) -> None:
     """Csv holds exact numbers under the column names, and redacted messages."""
     done = query(log, "recent-failures", "--format=csv", "--limit=5")
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    rows = csv_rows(done.stdout)
     assert len(rows) == 1
     assert rows[0]["duration_ms"] == "2600"
     assert rows[0]["error_message"] == "no answer for <email>"
@@ -131,6 +136,19 @@ def test_wrong_usage_exits_64() -> None:
     assert query(nowhere).returncode == 64
     assert query(nowhere, "summary", "--format", "xml").returncode == 64
     assert query(nowhere, "summary").returncode == 75
+
+
+def test_the_list_follows_the_format() -> None:
+    """The catalogue, and what a query takes and gives, are printed as JSON or csv where that is asked for."""
+    listed = json.loads(query("", "--list", "--format", "json").stdout)
+    assert len(listed) == 22
+    assert csv_rows(query("", "--list", "--format", "csv").stdout) == listed
+    one = json.loads(query("", "top-errors", "--list", "--format", "json").stdout)
+    assert (one["name"], one["organizations"]) == ("top-errors", True)
+    assert one["parameters"][0]["maximum"] == 1000
+    rows = csv_rows(query("", "top-errors", "--list", "--format", "csv").stdout)
+    assert [row["name"] for row in rows if row["kind"] == "parameter"] == ["--limit", "--hours"]
+    assert [row["name"] for row in rows if row["kind"] == "column"] == [item["name"] for item in one["columns"]]
 
 
 def test_own_queries_are_listed_and_run(log: str, tmp_path: Path) -> None:

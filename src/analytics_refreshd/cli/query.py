@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, TypeVar
@@ -71,7 +72,7 @@ def query(
         raise UsageError("which query? `analytics-refreshd query --list` shows them")
     try:
         if listing or guide or dashboard:
-            _describe(_catalogue_without_database(context), name, guide=guide, dashboard=dashboard)
+            _describe(_catalogue_without_database(context), name, output, guide=guide, dashboard=dashboard)
             return EXIT_OK
         assert name is not None  # noqa: S101 - refused above
         config = load_config(context)
@@ -257,18 +258,35 @@ def _catalogue_without_database(context: typer.Context) -> Catalogue:
     return Catalogue.load(directory)
 
 
-def _describe(catalogue: Catalogue, name: str | None, *, guide: bool, dashboard: bool) -> None:
+def _describe(catalogue: Catalogue, name: str | None, output: FormatWithCsv, *, guide: bool, dashboard: bool) -> None:
     if guide:
         typer.echo(guide_markdown(catalogue), nl=False)
     elif dashboard:
         typer.echo(dashboard_json(catalogue), nl=False)
-    elif name is None:
-        print_table(["query", "section", "purpose"], ([item.name, item.section, item.purpose] for item in catalogue))
+    elif name is not None:
+        _describe_one(catalogue.get(name), output)
+    elif output is FormatWithCsv.JSON:
+        print_json([{"query": item.name, "section": item.section, "purpose": item.purpose} for item in catalogue])
     else:
-        chosen = catalogue.get(name)
+        printer = print_csv if output is FormatWithCsv.CSV else print_table
+        printer(["query", "section", "purpose"], ([item.name, item.section, item.purpose] for item in catalogue))
+
+
+def _describe_one(chosen: Query, output: FormatWithCsv) -> None:
+    parameters = [[f"--{item.name}", parameter_in_words(item), item.meaning] for item in chosen.parameters]
+    columns = [[column.name, column.unit, column.meaning] for column in chosen.columns]
+    if output is FormatWithCsv.JSON:
+        fields = ("name", "section", "endpoint", "purpose", "organizations")
+        described: dict[str, object] = {field: getattr(chosen, field) for field in fields}
+        described["parameters"] = [asdict(item) for item in chosen.parameters]
+        described["columns"] = [asdict(column) for column in chosen.columns]
+        print_json(described)
+    elif output is FormatWithCsv.CSV:
+        rows = [*(["parameter", *row] for row in parameters), *(["column", *row] for row in columns)]
+        print_csv(["kind", "name", "values", "meaning"], rows)
+    else:
         limit = "can be limited to organizations" if chosen.organizations else "cannot be limited to organizations"
         typer.echo(f"{chosen.name} ({chosen.section}, {chosen.endpoint}): {chosen.purpose}\nIt {limit}.")
-        rows = [[f"--{item.name}", parameter_in_words(item), item.meaning] for item in chosen.parameters]
-        if rows:
-            print_table(["parameter", "values", "meaning"], rows)
-        print_table(["column", "unit", "meaning"], ([c.name, c.unit, c.meaning] for c in chosen.columns))
+        if parameters:
+            print_table(["parameter", "values", "meaning"], parameters)
+        print_table(["column", "unit", "meaning"], columns)
