@@ -1,5 +1,7 @@
 -- A role for dashboards and analysts: it reads the views and what the catalogue's queries read, error text redacted,
--- answers (response_data) not at all, and nothing else. deploy/grafana/queries-dashboard.json needs no more.
+-- answers (response_data) not at all, and nothing else. deploy/grafana/queries-dashboard.json needs no more. Failures it
+-- reads by the function analytics_reader.recent_failures(since, until), as the dashboard does: `analytics-refreshd query`
+-- reads the view itself, so failing-triggers, failures-by-type, recent-failures and top-errors fail there as this role.
 -- Run it after `analytics-refreshd migrate`, as the owner of tables and views; it may be run again. An owner that may not
 -- create roles asks somebody with CREATEROLE first, who also grants it to the login of dashboard or analyst:
 --

@@ -12,6 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.installs import temporary_role
+
 ERROR = "no answer for bob@example.org"
 
 
@@ -136,6 +138,17 @@ def test_wrong_usage_exits_64() -> None:
     assert query(nowhere).returncode == 64
     assert query(nowhere, "summary", "--format", "xml").returncode == 64
     assert query(nowhere, "summary").returncode == 75
+
+
+def test_who_may_not_read_failures_is_told_who_may(log: str, connection: psycopg.Connection[Any]) -> None:
+    """A role without a right on what a query reads is told what grants it, and where a reader finds the answer."""
+    with temporary_role(connection) as name:
+        refused = query(psycopg.conninfo.make_conninfo(log, user=name), "top-errors")
+    assert refused.returncode == 1
+    assert "permission denied" in refused.stderr
+    assert "deploy/sql/grants.sql -v probes=1" in refused.stderr
+    assert "deploy/sql/reader.sql" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 def test_the_list_follows_the_format() -> None:

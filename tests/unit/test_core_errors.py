@@ -95,6 +95,9 @@ def test_one_tree_of_errors() -> None:
     )
     assert (str(fault), fault.message, fault.error_class, fault.reason) == ("no", "no", "connect", "connect")
     assert (fault.sqlstate, fault.committing) == ("08001", True)
+    other = fault.reworded("do this")
+    assert (str(other), other.error_class, other.reason) == ("do this", fault.error_class, fault.reason)
+    assert (other.sqlstate, other.committing) == ("08001", True)
     assert ConfigError(["a", "b"]).problems == ("a", "b")
     assert str(ConfigError(["a", "b"])) == "a; b"
     for error in (fault, ConfigError([]), UsageError()):

@@ -41,9 +41,7 @@ def resume_refreshes(config: Config) -> int:
 
 def _explained(fault: DatabaseFault, what: str) -> DatabaseFault:
     if fault.reason is Reason.UNDEFINED:
-        text = "this database cannot keep a pause: `analytics-refreshd migrate` adds the schema for it"
-    elif fault.reason is Reason.PERMISSION:
-        text = f"this role may not {what} ({fault.message}): `analytics-refreshd check` shows the grant"
-    else:
-        return fault
-    return DatabaseFault(text, error_class=fault.error_class, reason=fault.reason, sqlstate=fault.sqlstate)
+        return fault.reworded("this database cannot keep a pause: `analytics-refreshd migrate` adds the schema for it")
+    if fault.reason is Reason.PERMISSION:
+        return fault.reworded(f"this role may not {what} ({fault.message}): `analytics-refreshd check` shows the grant")
+    return fault

@@ -26,7 +26,8 @@ from analytics_refreshd.cli.common import (
     print_table,
 )
 from analytics_refreshd.config import Config, parse_duration
-from analytics_refreshd.core.errors import ConfigError, UsageError
+from analytics_refreshd.core.errors import ConfigError, DatabaseFault, UsageError
+from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
 from analytics_refreshd.postgres.connections import Connector, Profile
@@ -38,6 +39,10 @@ from analytics_refreshd.postgres.query_guide import guide_markdown, parameter_in
 from analytics_refreshd.postgres.session import Session
 
 EXIT_BAD_PARAMETER = 2
+_WHO_GRANTS = (
+    "; deploy/sql/grants.sql -v probes=1 grants all that queries read. deploy/sql/reader.sql grants no error text: the"
+    " questions on failures it answers in the dashboard alone, redacted"
+)
 _Value = TypeVar("_Value")
 _IN_SECONDS = {"ms": 0.001, "seconds": 1.0, "days": 86_400.0}
 
@@ -244,6 +249,10 @@ def _with_session(config: Config, seconds: float, work: Callable[[Connection, da
 
     try:
         return session.run(answer, seconds=seconds)
+    except DatabaseFault as fault:
+        if fault.reason is not Reason.PERMISSION:
+            raise
+        raise fault.reworded(fault.message + _WHO_GRANTS) from fault
     finally:
         session.close()
 

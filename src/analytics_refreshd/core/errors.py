@@ -137,6 +137,16 @@ class DatabaseFault(RefreshdError):
         self.sqlstate = sqlstate
         self.committing = committing
 
+    def reworded(self, text: str) -> "DatabaseFault":
+        """The same fault with a text that says more, such as what to do."""
+        return DatabaseFault(
+            text,
+            error_class=self.error_class,
+            reason=self.reason,
+            sqlstate=self.sqlstate,
+            committing=self.committing,
+        )
+
 
 class MigrationError(RefreshdError):
     """The schema cannot be brought to this version; the text says what, where, and what to do."""
