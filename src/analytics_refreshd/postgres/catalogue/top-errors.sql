@@ -6,7 +6,8 @@
 -- parameter: hours integer default 24 min 1 max 24; Hours up to now; the view holds 24
 -- window: hours exactly
 -- organizations: yes
--- column: error_message message; The message; empty where none was recorded
+-- column: error_message message; The message; empty where none was recorded. Told apart as stored: where masking hides
+--   the difference, rows read alike
 -- column: failures count; Failed actions with it
 -- column: share_percent percent; Share of all failures of the window
 -- column: triggers count; Triggers that show it
