@@ -327,6 +327,19 @@ def test_the_mode_says_what_the_incremental_one_costs(delta: Delta | None, text:
     assert shown(healthy(delta=delta, mode=delta.mode if delta else "plain"))["mode"] == text
 
 
+def test_while_the_database_is_away_nobody_is_known_to_refresh() -> None:
+    """Who led when the database last answered is told as past, on that replica and on every other."""
+    for replica in ("host-1", "host-2"):
+        state = healthy(role=Role.STANDBY, replica=replica, database_up=False, database_down_since=NOW)
+        told = [notice.text for notice in notices(state, MONOTONIC)]
+        assert "While the database is away nobody is known to refresh. host-1 led last." in told
+        assert shown(state)["leader"] == "host-1 led last"
+        assert not any("stands by" in text for text in told)
+    stranger = healthy(leader=LeaderInfo("psql", 99, ours=False), database_up=False)
+    assert notices(stranger, MONOTONIC)[-1].text == "While the database is away nobody is known to refresh."
+    assert shown(stranger)["leader"] == "no leader known"
+
+
 def test_an_ordinary_afternoon_needs_no_notice() -> None:
     """Nothing is said where nothing is wrong."""
     assert notices(healthy(), MONOTONIC) == []

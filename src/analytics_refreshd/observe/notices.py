@@ -90,12 +90,15 @@ def _overdue_seconds(state: ServiceState, monotonic: float) -> float | None:
 
 def _leadership(state: ServiceState) -> list[Notice]:
     leader = state.leader
-    if state.role is Role.LEADER:
-        return []
     if state.role is Role.DRAINING:
         return [Notice("warn", "This replica is shutting down.")]
+    if not state.database_up:
+        last = f" {leader.replica} led last." if leader is not None and leader.ours else ""
+        return [Notice("info", f"While the database is away nobody is known to refresh.{last}")]
+    if state.role is Role.LEADER:
+        return []
     if leader is None:
-        return [Notice("warn", "No replica holds the leader lock: nothing is refreshed.")] if state.database_up else []
+        return [Notice("warn", "No replica holds the leader lock: nothing is refreshed.")]
     if not leader.ours:
         text = f"The leader lock is held by pid {leader.pid}, which is not one of our daemons: nothing is refreshed."
         return [Notice("bad", text)]

@@ -102,8 +102,10 @@ def _next_run(picture: Mapping[str, Any], now: datetime) -> dict[str, Any] | Non
 
 def _leader(picture: Mapping[str, Any]) -> str:
     leader = picture["leader"]
-    if leader is None:
+    if leader is None or (not leader["ours"] and not picture["database_up"]):
         return "no leader known"
+    if not picture["database_up"]:
+        return f"{leader['replica']} led last"
     return f"leader {leader['replica']}" if leader["ours"] else f"lock held by a stranger, pid {leader['pid']}"
 
 
