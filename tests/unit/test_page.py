@@ -340,6 +340,24 @@ def test_while_the_database_is_away_nobody_is_known_to_refresh() -> None:
     assert shown(stranger)["leader"] == "no leader known"
 
 
+def test_a_pause_is_told_before_the_ages_that_it_makes() -> None:
+    """Nothing is red of a pause alone, no run is promised within it, and none of it is told once it is over."""
+    pause = Pause(NOW - timedelta(hours=1), NOW + timedelta(minutes=5), "upgrade", "alice")
+    state = healthy(pause=pause, views=tuple(view_state(view, (), age_seconds=3000.0) for view in VIEWS))
+    found = headline(state, MONOTONIC)
+    text = "Refreshes are paused by alice until 2026-03-01 14:12 UTC"
+    assert (found.level, found.text) == ("warn", f"{text}. 4 of 4 views stale")
+    assert f"{text}: upgrade" in [notice.text for notice in notices(state, MONOTONIC)]
+    assert shown(state)["next_run"] == {"seconds": None, "words": "after the pause", "at": "03-01 14:12:30 UTC"}
+    assert "data-until" not in page(state).partition("<script>")[0]
+    assert headline(replace(state, database_up=False), MONOTONIC).level == "bad"
+    later = MONOTONIC + 301
+    assert headline(state, later).text == "4 of 4 views stale"
+    assert not any("paused" in notice.text for notice in notices(state, later))
+    assert data(state, later)["pause"] is None
+    assert shown(state, later)["next_run"]["words"] == "overdue by 2 min 31 s"
+
+
 def test_an_ordinary_afternoon_needs_no_notice() -> None:
     """Nothing is said where nothing is wrong."""
     assert notices(healthy(), MONOTONIC) == []

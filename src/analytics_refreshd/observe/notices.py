@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analytics_refreshd.core.alerting import AlertState
-from analytics_refreshd.core.model import Role
+from analytics_refreshd.core.model import Pause, Role
 from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.core.staleness import Verdict
 from analytics_refreshd.core.wording import blocked_by, seconds_in_words
@@ -82,7 +82,7 @@ def _loop(state: ServiceState, monotonic: float) -> list[Notice]:
 
 
 def _overdue_seconds(state: ServiceState, monotonic: float) -> float | None:
-    if state.next_run_at is None or state.pause is not None or state.role is not Role.LEADER:
+    if state.next_run_at is None or reading.pause(state, monotonic) or state.role is not Role.LEADER:
         return None
     late = (reading.now(state, monotonic) - state.next_run_at).total_seconds()
     return late if late > max(_SCHEDULER_SECONDS, state.limits.interval_seconds / 2) else None
@@ -107,10 +107,9 @@ def _leadership(state: ServiceState) -> list[Notice]:
 
 def _now(state: ServiceState, monotonic: float) -> list[Notice]:
     found = []
-    if state.pause is not None:
-        by = f" by {state.pause.created_by}" if state.pause.created_by else ""
-        until = f"{state.pause.ends_at:%Y-%m-%d %H:%M} UTC"
-        found.append(Notice("warn", f"Refreshes are paused{by} until {until}: {state.pause.reason}"))
+    pause = reading.pause(state, monotonic)
+    if pause is not None:
+        found.append(Notice("warn", f"{_paused(pause)}: {pause.reason}"))
     progress = state.progress
     if progress is not None:
         elapsed = progress.elapsed_seconds + max(0.0, monotonic - state.taken_monotonic)
@@ -123,9 +122,22 @@ def _now(state: ServiceState, monotonic: float) -> list[Notice]:
     return found
 
 
+def _paused(pause: Pause) -> str:
+    by = f" by {pause.created_by}" if pause.created_by else ""
+    return f"Refreshes are paused{by} until {pause.ends_at:%Y-%m-%d %H:%M} UTC"
+
+
 def headline(state: ServiceState, monotonic: float) -> Notice:
-    """The whole page in one sentence."""
+    """The whole page in one sentence; a pause, which is somebody's wish, comes before the ages that it makes."""
     firing = sum(record.state is AlertState.FIRING for record in state.alerts)
+    pause = reading.pause(state, monotonic)
+    found = _of_views(state, monotonic, firing)
+    if pause is None:
+        return found
+    return Notice("bad" if firing or not state.database_up else "warn", f"{_paused(pause)}. {found.text}")
+
+
+def _of_views(state: ServiceState, monotonic: float, firing: int) -> Notice:
     alerts = f"; {firing} alert{'s fire' if firing > 1 else ' fires'}" if firing else ""
     total = len(state.views)
     if not state.views or all(view.age is None for view in state.views):

@@ -92,6 +92,10 @@ def _next_run(picture: Mapping[str, Any], now: datetime) -> dict[str, Any] | Non
     at: datetime | None = picture["next_run_at"]
     if at is None:
         return None
+    pause = picture["pause"]
+    if pause is not None:
+        # at once where the views are old by then, not only at the slot
+        return {"seconds": None, "words": "after the pause", "at": f"{pause.ends_at:%m-%d %H:%M:%S} UTC"}
     seconds = (at - now).total_seconds()
     if seconds >= 1:
         text = f"in {whole_seconds(seconds)}"

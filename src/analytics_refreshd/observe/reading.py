@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.model import Limits
+from analytics_refreshd.core.model import Limits, Pause
 from analytics_refreshd.core.picture import ServiceState, ViewState
 from analytics_refreshd.core.staleness import Verdict, verdict
 
@@ -28,6 +28,11 @@ def now(state: ServiceState, monotonic: float) -> datetime:
 def server_now(state: ServiceState, monotonic: float) -> datetime:
     """The server's clock, carried on to this moment: for pauses, alerts, runs and outages."""
     return state.server_now + timedelta(seconds=max(0.0, monotonic - state.taken_monotonic))
+
+
+def pause(state: ServiceState, monotonic: float) -> Pause | None:
+    """The pause in force at this moment; one that was read while it held may be over."""
+    return state.pause if state.pause is not None and state.pause.ends_at > server_now(state, monotonic) else None
 
 
 def max_age_seconds(limits: Limits, view: str) -> float:

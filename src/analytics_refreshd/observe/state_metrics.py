@@ -121,8 +121,7 @@ class StateCollector:
         families.add("analytics_database_up", state.database_up)
         families.add("analytics_database_connections", self._connections())
         families.add("analytics_history_pending", state.history_pending)
-        paused = state.pause is not None and state.pause.ends_at > reading.server_now(state, monotonic)
-        families.add("analytics_paused", paused)
+        families.add("analytics_paused", reading.pause(state, monotonic) is not None)
         if state.delta is not None:
             families.add("analytics_delta_rows", state.delta.pending_rows)
             families.add("analytics_fold_seconds", state.delta.fold_seconds)
