@@ -256,6 +256,14 @@ def test_a_cell_of_several_runs_shows_the_worst() -> None:
     assert "|3 runs, the worst failed" in shown(state)["slots"]["words"]
 
 
+def test_the_legend_says_that_it_counts_slots() -> None:
+    """Thirty runs of a fast schedule are one slot: whoever reads the figures is told what they count."""
+    slots = shown(healthy(limits=Limits(interval_seconds=10)))["slots"]
+    assert slots["label"].startswith("Timeline of the last 24 hours in slots of 5 min: ")
+    assert sum(count for _, _, count in slots["legend"]) == 288
+    assert "Slots of 5 min, each as the worst of its runs" in page(healthy())
+
+
 def test_a_run_that_started_late_stays_in_its_slot() -> None:
     """The slot counts, not the moment at which the run got going; what is older than a day is left out."""
     late = replace(run_at(1, NOW), scheduled_at=NOW - timedelta(minutes=5))

@@ -80,10 +80,12 @@ def slots(row: Mapping[str, Any]) -> dict[str, Any]:
     per = math.ceil(len(cells) / _CELL_PARTS)
     counts = {state: sum(cell["state"] == state for cell in cells) for state in STATES}
     order = ("ok", "slow", "partial", "failed", "skipped", "running", "none")
+    length = seconds_in_words(row["cell_seconds"])
     told = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
     bad = [cell for cell in reversed(cells) if cell["state"] not in ("ok", "none", "running")]
     return {
-        "label": f"Timeline of the last 24 hours: {told}",
+        "label": f"Timeline of the last 24 hours in slots of {length}: {told}",
+        "length": length,
         "start": int(cells[0]["starts_at"].timestamp()),
         "cell": row["cell_seconds"],
         "per": per,
