@@ -174,6 +174,7 @@ def test_E08_reload_with_a_bad_file(dsn: str, connection: Connection, tmp_path: 
         problems = daemon.wait_for("config.reload_failed")["problems"]
         assert "did you mean schedule.interval" in problems[0]
         daemon.until(lambda: daemon.metric("analytics_config_last_reload_success") == 0)
+        assert "was refused: the old one is in force" in daemon.get("/status.json")[1]
         assert threshold(daemon) == 7
         seen = len(daemon.events("refresh.finished"))
         daemon.wait_for("refresh.finished", count=seen + 1)
@@ -181,6 +182,7 @@ def test_E08_reload_with_a_bad_file(dsn: str, connection: Connection, tmp_path: 
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_for("config.reloaded")
         daemon.until(lambda: daemon.metric("analytics_config_last_reload_success") == 1)
+        assert "was refused" not in daemon.get("/status.json")[1]
         assert threshold(daemon) == 8
         assert daemon.stop() == 0
 

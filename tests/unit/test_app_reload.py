@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import generate_latest
 
+from analytics_refreshd.app.daemon import Daemon
 from analytics_refreshd.app.timetable import Timetable
 from analytics_refreshd.app.wiring import Service
 from analytics_refreshd.config import Config
@@ -14,6 +15,7 @@ from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Sev
 from analytics_refreshd.core.schedule import splay_offset
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
+from analytics_refreshd.observe.logs import JsonLog
 from tests.support.receivers import Clock, Counts, Log, Store, receiver
 from tests.support.waiting import eventually
 
@@ -51,6 +53,13 @@ def test_the_same_file_read_twice_is_told_twice(service: Service) -> None:
     assert service.apply(changed) == expected
     assert service.memory.facts().limits.slow_seconds == 9.0
     assert service.apply(config()) == []
+
+
+def test_lost_log_lines_reach_the_page(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at the page learns that the log has holes, without a look at the metrics."""
+    monkeypatch.setattr(JsonLog, "lost", property(lambda log: 7))
+    Daemon(service)._tick()
+    assert service.memory.state().log_lines_lost == 7
 
 
 def test_running_receivers_keep_their_series(service: Service) -> None:

@@ -286,6 +286,12 @@ def test_a_run_that_started_late_stays_in_its_slot() -> None:
         ({"history_pending": 3}, "3 runs wait in memory to be written to history."),
         ({"problems": ("view x is missing",)}, "view x is missing"),
         (
+            {"config_refused_at": NOW},
+            "The configuration read at 2026-03-01 14:07 UTC was refused: the old one is in force; "
+            "see config.reload_failed in the log.",
+        ),
+        ({"log_lines_lost": 1200}, "1,200 log lines could not be written since this replica started."),
+        (
             {"delta": Delta("incremental", uncaptured=("public.x",))},
             "Incremental mode: not all changes of public.x are captured: run analytics-refreshd migrate --incremental.",
         ),

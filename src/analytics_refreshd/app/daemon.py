@@ -105,7 +105,7 @@ class Daemon:
         """Look at the clocks and the scheduler; feed the watchdog only on evidence. Returns why to give up."""
         service = self._service
         monotonic = service.clock.monotonic()
-        service.memory.update(main_seen_monotonic=monotonic)
+        service.memory.update(main_seen_monotonic=monotonic, log_lines_lost=service.log.lost)
         self._look_at_clock(monotonic)
         live, why = service.health.live()
         if not service.election.is_alive():
@@ -161,11 +161,13 @@ class Daemon:
             config = self._reload()
         except ConfigError as error:
             service.metrics.config_reloaded(False)
+            service.memory.update(config_refused_at=service.clock.now())
             service.log.emit(Event.CONFIG_RELOAD_FAILED, level="error", problems=list(error.problems))
         else:
             needs_restart = service.apply(config)
             self._timetable.reconfigured()
             service.metrics.config_reloaded(True)
+            service.memory.update(config_refused_at=None)
             service.log.emit(Event.CONFIG_RELOADED, config=config.public(), needs_restart=needs_restart)
         service.systemd.ready(self._status_line())
 

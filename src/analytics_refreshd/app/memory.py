@@ -70,6 +70,8 @@ class Facts:
     election_problem: str | None = None
     delivery: Mapping[str, str] | None = None
     draining: bool = False
+    config_refused_at: datetime | None = None
+    log_lines_lost: int = 0
     accountable: bool = True
     """Whether slots missed while the database is away are this replica's to record: it led last, or nobody did."""
 
@@ -223,6 +225,8 @@ class Memory:
             history_available=facts.history_available,
             delta=facts.delta,
             problems=facts.contract_problems,
+            config_refused_at=facts.config_refused_at,
+            log_lines_lost=facts.log_lines_lost,
         )
 
     @staticmethod

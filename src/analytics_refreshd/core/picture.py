@@ -38,8 +38,9 @@ class ViewState:
 class ServiceState:
     """A consistent picture of the whole daemon at `taken_at`, from memory; HTTP and metrics read nothing else.
 
-    `taken_at` and `next_run_at` are by the daemon's clock, `server_now` is the same moment by the server's. Pauses,
-    alerts, runs and `database_down_since` are by the server's, which may be hours away: compare like with like.
+    `taken_at`, `next_run_at` and `config_refused_at` are by the daemon's clock, `server_now` is the first by the
+    server's. Pauses, alerts, runs and `database_down_since` are by the server's, which may be hours away: compare like
+    with like.
 
     Ages are those of the evaluation at `evaluated_monotonic`; `observe.reading` adds the time since. `delivery` is each
     receiver's last delivery or failure in words, by name; empty or None where there is no receiver.
@@ -74,6 +75,8 @@ class ServiceState:
     history_available: bool = True
     delta: Delta | None = None
     problems: tuple[str, ...] = ()
+    config_refused_at: datetime | None = None
+    log_lines_lost: int = 0
 
 
 __all__ = ["ServiceState", "ViewPoint", "ViewState"]

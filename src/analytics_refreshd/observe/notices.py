@@ -28,6 +28,12 @@ def notices(state: ServiceState, monotonic: float) -> list[Notice]:
     found = [*_database(state, monotonic), *_loop(state, monotonic), *_leadership(state), *_now(state, monotonic)]
     if not state.history_available:
         found.append(Notice("info", "History is kept in memory only: analytics-refreshd migrate installs its tables."))
+    if state.config_refused_at is not None:
+        text = f"The configuration read at {state.config_refused_at:%Y-%m-%d %H:%M} UTC was refused"
+        found.append(Notice("warn", f"{text}: the old one is in force; see config.reload_failed in the log."))
+    if state.log_lines_lost:
+        text = f"{state.log_lines_lost:,} log lines could not be written since this replica started."
+        found.append(Notice("warn", text))
     if state.history_pending:
         found.append(Notice("warn", f"{state.history_pending} runs wait in memory to be written to history."))
     found.extend(Notice("warn", text) for text in state.problems)
