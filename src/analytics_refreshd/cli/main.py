@@ -1,8 +1,10 @@
 """The entry point: commands, exit codes, and one sentence for whatever goes wrong."""
 
+import errno
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +12,15 @@ import typer
 
 from analytics_refreshd import __version__
 from analytics_refreshd.cli import check, daemon, demo, incident, pausing, query, schema, show
-from analytics_refreshd.cli.common import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERNAL, EXIT_UNREACHABLE, EXIT_USAGE
+from analytics_refreshd.cli.common import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_INTERNAL,
+    EXIT_OK,
+    EXIT_OUTPUT,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+)
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass, RefreshdError, UsageError
 
 app = typer.Typer(
@@ -58,6 +68,7 @@ def main() -> int:
     """Run the command line and return the exit code; the console script's entry point."""
     try:
         result = app(standalone_mode=False, prog_name="analytics-refreshd")
+        print(end="", flush=True)  # at the interpreter's end nobody could tell that this fails
     except typer.Abort:
         return 130
     except _USAGE as error:
@@ -80,17 +91,29 @@ def main() -> int:
         return EXIT_FAILED
     except BrokenPipeError:
         # the reader of our output went away, as `| head` does; nothing more can be said to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception:
+        _give_up_output()
+        return EXIT_OK
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            _give_up_output()
+            _say(f"cannot write the answer: {error.strerror}")
+            return EXIT_OUTPUT
         traceback.print_exc()
         _say("this is a defect of analytics-refreshd; please report it with the lines above")
         return EXIT_INTERNAL
     return result if isinstance(result, int) else 0
 
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a write says; of an open file without a name only standard output's reaches `main`."""
 _AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
 
 
+def _give_up_output() -> None:
+    """Let the interpreter's end not try once more to write what nobody takes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(text: str) -> None:
-    print(f"analytics-refreshd: {text}", file=sys.stderr)
+    with suppress(OSError):  # the exit code still tells
+        print(f"analytics-refreshd: {text}", file=sys.stderr)
