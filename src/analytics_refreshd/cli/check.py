@@ -45,6 +45,7 @@ def _show(findings: list[Finding]) -> None:
     print_table(
         ["check", "result", "finding"],
         [[item.name, Text(item.level, style=_COLOURS.get(item.level, "")), item.text] for item in findings],
+        prose=["finding"],
     )
     todo: dict[str, list[str]] = {}
     for item in findings:

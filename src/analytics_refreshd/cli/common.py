@@ -3,13 +3,14 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,8 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.core.wording import seconds_in_words
 
 _PIPE_WIDTH = 400
+_LEAST_PROSE = 24
+"""Columns that running text can do with; narrower, it is a ladder of single words."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
@@ -69,9 +72,9 @@ def duration(text: str | None) -> str | None:
     return text
 
 
-def console() -> Console:
-    """Standard output for people: colour on a terminal only, and no line folded where it is piped."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+def console(piped_width: int = _PIPE_WIDTH) -> Console:
+    """Standard output for people: colour on a terminal only, and no line of that width folded where it is piped."""
+    return Console(width=None if sys.stdout.isatty() else max(piped_width, _PIPE_WIDTH), highlight=False)
 
 
 def note(text: str) -> None:
@@ -90,16 +93,53 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """A table for people; numbers right-aligned. Text from the database is never read as markup."""
-    listed = [list(row) for row in rows]
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for position, column in enumerate(columns):
-        numeric = bool(listed) and all(isinstance(row[position], int | float | None) for row in listed)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in listed:
-        table.add_row(*(value if isinstance(value, Text) else Text(_cell(value)) for value in row))
-    console().print(table)
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, prose: Collection[str] = ()
+) -> None:
+    """A line per row, or where that is wider than the terminal a block per row with one value a line.
+
+    So neither a name nor a value and its unit is cut apart. Only the columns of `prose` are folded, between words,
+    where that leaves them room; in a pipe nothing is. Numbers are right-aligned. Text from the database is never read
+    as markup.
+    """
+    cells = [[_as_text(value) for value in row] for row in rows]
+    widths = [max([len(name), *(_width(row[at]) for row in cells)]) for at, name in enumerate(columns)]
+    needed = sum(widths) + 2 * len(widths)
+    out = console(max(needed, len(title or "")))
+    if title is not None:
+        out.print(title, markup=False, style="bold")
+    spare = sum(max(0, width - _LEAST_PROSE) for name, width in zip(columns, widths, strict=True) if name in prose)
+    if needed - spare > out.width:
+        _print_blocks(out, columns, cells)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for at, name in enumerate(columns):
+        right = bool(cells) and all(row[at].justify == "right" or row[at].plain == "-" for row in cells)
+        table.add_column(name, justify="right" if right else "left", no_wrap=name not in prose, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _print_blocks(out: Console, columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> None:
+    for row in cells:
+        block = Table.grid(padding=(0, 2), pad_edge=False)
+        block.add_column(style="bold", no_wrap=True)
+        block.add_column(overflow="fold")
+        for name, value in zip(columns, row, strict=True):
+            block.add_row(name, Text(value.plain, style=value.style))
+        out.print()
+        out.print(block)
+
+
+def _width(text: Text) -> int:
+    return max((cell_len(line) for line in text.plain.splitlines()), default=0)
+
+
+def _as_text(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
+    return Text(_cell(value), justify="right" if isinstance(value, int | float) else None)
 
 
 def _cell(value: object) -> str:

@@ -90,6 +90,7 @@ def _show(run: Run) -> None:
             ]
             for result in run.views
         ],
+        prose=["error"],
     )
     line = coloured(run.outcome.value if run.outcome else "unknown")
     line.append(f" in {took(run.duration_seconds)}")

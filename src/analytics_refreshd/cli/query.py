@@ -8,8 +8,6 @@ from decimal import Decimal
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from analytics_refreshd.app.wiring import connection_settings
@@ -141,33 +139,9 @@ def show(result: Result, organizations: Sequence[str] | None, output: FormatWith
         print_csv(names, ([_csv(value) for value in row] for row in result.rows))
     else:
         rows = [[cell(column, value) for column, value in zip(columns, row, strict=True)] for row in result.rows]
-        _print_rows(_title(result), [column.name for column in columns], rows)
+        print_table([column.name for column in columns], rows, title=_title(result))
         for column in result.query.approximated:
             note(f"{column.name} is an approximation: {column.approximated}")
-
-
-def _print_rows(title: str, names: list[str], rows: list[list[Text]]) -> None:
-    """A line per row; one value a line where that is wider than the terminal. In a pipe nothing is folded."""
-    widths = [max([len(name), *(row[at].cell_len for row in rows)]) for at, name in enumerate(names)]
-    needed = sum(widths) + 2 * len(widths)
-    terminal = Console(highlight=False)
-    if not terminal.is_terminal:
-        terminal = Console(highlight=False, width=max(needed, len(title), 20))
-    terminal.print(title, markup=False, style="bold")
-    if needed <= terminal.width:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for at, name in enumerate(names):
-            right = bool(rows) and all(row[at].justify == "right" or row[at].plain == "-" for row in rows)
-            table.add_column(name, justify="right" if right else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        terminal.print(table)
-        return
-    label = max(map(len, names))
-    for row in rows:
-        terminal.print()
-        for name, value in zip(names, row, strict=True):
-            terminal.print(Text(f"{name:{label}}  ", style="bold") + Text(value.plain))
 
 
 def as_json(result: Result, organizations: Sequence[str] | None) -> dict[str, object]:
@@ -277,8 +251,11 @@ def _describe(catalogue: Catalogue, name: str | None, output: FormatWithCsv, *, 
     elif output is FormatWithCsv.JSON:
         print_json([{"query": item.name, "section": item.section, "purpose": item.purpose} for item in catalogue])
     else:
-        printer = print_csv if output is FormatWithCsv.CSV else print_table
-        printer(["query", "section", "purpose"], ([item.name, item.section, item.purpose] for item in catalogue))
+        names, rows = ["query", "section", "purpose"], [[item.name, item.section, item.purpose] for item in catalogue]
+        if output is FormatWithCsv.CSV:
+            print_csv(names, rows)
+        else:
+            print_table(names, rows, prose=["purpose"])
 
 
 def _describe_one(chosen: Query, output: FormatWithCsv) -> None:
@@ -297,5 +274,5 @@ def _describe_one(chosen: Query, output: FormatWithCsv) -> None:
         limit = "can be limited to organizations" if chosen.organizations else "cannot be limited to organizations"
         typer.echo(f"{chosen.name} ({chosen.section}, {chosen.endpoint}): {chosen.purpose}\nIt {limit}.")
         if parameters:
-            print_table(["parameter", "values", "meaning"], parameters)
-        print_table(["column", "unit", "meaning"], columns)
+            print_table(["parameter", "values", "meaning"], parameters, prose=["values", "meaning"])
+        print_table(["column", "unit", "meaning"], columns, prose=["meaning"])

@@ -1,5 +1,6 @@
 """`status` and `history`: what is, and what was."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -212,10 +213,14 @@ def history(
     elif output is FormatWithCsv.CSV:
         print_csv(_HISTORY_COLUMNS, (row for run in runs for row in _history_rows(run)))
     elif runs:
-        print_table(["started", "outcome", "took", "late", "tries", "views"], [_history_line(run) for run in runs])
+        _show_history(runs)
     else:
         note(f"no run in the last {since} matches; a longer --since may find one")
     return EXIT_OK
+
+
+def _show_history(runs: Sequence[Run]) -> None:
+    print_table(["started", "outcome", "took", "late", "tries", "views"], [_history_line(run) for run in runs])
 
 
 _HISTORY_COLUMNS = [

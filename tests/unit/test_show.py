@@ -1,0 +1,97 @@
+"""What `status` and `history` print for people, on terminals of every width."""
+
+import io
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from rich.console import Console
+
+from analytics_refreshd.app.once import Picture, ViewPicture
+from analytics_refreshd.cli import common, show
+from analytics_refreshd.core.model import VIEWS, Delta, Outcome, Reason, ViewResult
+from analytics_refreshd.core.staleness import Age, Verdict
+from tests.support.states import NOW, run_at
+
+
+class Screen:
+    """A terminal of some width, and what was printed on it."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=io.StringIO(), width=80, highlight=False)
+
+    @property
+    def lines(self) -> list[str]:
+        assert isinstance(self.console.file, io.StringIO)
+        return [line.rstrip() for line in self.console.file.getvalue().splitlines()]
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Print there instead of on standard output."""
+    made = Screen()
+    for module in (common, show):
+        monkeypatch.setattr(module, "console", lambda *width: made.console)
+    return made
+
+
+def picture(*last: ViewResult, **changes: object) -> Picture:
+    """Every view fresh, with these results in its last run."""
+    results = {result.view: result for result in last}
+    views = tuple(
+        ViewPicture(
+            view,
+            Age(view, 1264.0, NOW - timedelta(seconds=1264), "record"),
+            Verdict.STALE,
+            2532,
+            811_008,
+            results.get(view, ViewResult(view, True, duration_seconds=0.283)),
+        )
+        for view in VIEWS
+    )
+    whole = Picture("orders", NOW, views, None, None, None, Delta(), (), True, None)
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_a_narrow_terminal_cuts_no_name_and_no_value_apart(screen: Screen) -> None:
+    """What does not fit into 80 columns is a block per view, one value a line."""
+    show._show_status(picture())
+    assert screen.lines[1:4] == [
+        "view           action_metrics_hourly",
+        "verdict        stale",
+        "age            21 min 4 s",
+    ]
+    assert "view           trigger_performance_summary" in screen.lines
+    assert "last duration  283 ms" in screen.lines
+
+
+def test_a_wide_terminal_has_a_line_per_view(screen: Screen) -> None:
+    """Where it fits it is a table."""
+    screen.console.width = 120
+    show._show_status(picture())
+    assert screen.lines[0].split()[:3] == ["view", "verdict", "age"]
+    assert [line.split()[0] for line in screen.lines[1:5]] == list(VIEWS)
+    assert screen.lines[1].endswith("283 ms")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_history_keeps_a_duration_with_its_unit(screen: Screen, width: int) -> None:
+    """Each view of a run is one line, on any terminal that can hold it."""
+    screen.console.width = width
+    failed = replace(run_at(2, NOW, seconds=0.103), outcome=Outcome.FAILED, reason=Reason.LOCK_TIMEOUT)
+    show._show_history([run_at(1, NOW, seconds=0.103), failed])
+    for view in VIEWS:
+        assert sum(line.endswith(f"{view} 103 ms") for line in screen.lines) == 2
+    assert any(line.endswith("lock_timeout") for line in screen.lines)
+
+
+def test_running_text_is_folded_between_words_where_the_rest_fits(screen: Screen) -> None:
+    """A sentence in the last column does not turn a table into blocks, unless hardly anything is left for it."""
+    rows = [["latency", "how long actions took, " * 5]]
+    common.print_table(["query", "purpose"], rows, prose=["purpose"])
+    assert screen.lines[0].split() == ["query", "purpose"]
+    assert screen.lines[1].startswith("latency  how long actions took,")
+    assert all(len(line) <= 80 for line in screen.lines)
+    screen.console.width = 24
+    common.print_table(["query", "purpose"], rows, prose=["purpose"])
+    assert "query    latency" in screen.lines
