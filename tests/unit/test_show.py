@@ -9,6 +9,7 @@ from rich.console import Console
 
 from analytics_refreshd.app.once import Picture, ViewPicture
 from analytics_refreshd.cli import common, show
+from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.model import VIEWS, Delta, Outcome, Reason, ViewResult
 from analytics_refreshd.core.staleness import Age, Verdict
 from tests.support.states import NOW, run_at
@@ -95,3 +96,20 @@ def test_running_text_is_folded_between_words_where_the_rest_fits(screen: Screen
     screen.console.width = 24
     common.print_table(["query", "purpose"], rows, prose=["purpose"])
     assert "query    latency" in screen.lines
+
+
+def test_an_alert_tells_its_severity_and_since_when_it_fires(screen: Screen) -> None:
+    """As the page does: firing counts from when it fired, pending from when its condition began."""
+    began, fired = NOW - timedelta(minutes=9), NOW - timedelta(minutes=4)
+    alerts = (
+        AlertRecord(
+            Alert.VIEW_STALE, VIEWS[0], AlertState.FIRING, Severity.CRITICAL, began, fired, summary="orders: v is old"
+        ),
+        AlertRecord(Alert.NO_LEADER, "", AlertState.PENDING, Severity.WARNING, began, summary="orders: nobody leads"),
+    )
+    screen.console.width = 120
+    show._show_status(picture(alerts=alerts))
+    assert screen.lines[-2:] == [
+        "FIRING critical since 2026-03-01 14:03:30Z: AnalyticsViewStale: orders: v is old",
+        "pending warning since 2026-03-01 13:58:30Z: AnalyticsNoLeader: orders: nobody leads",
+    ]

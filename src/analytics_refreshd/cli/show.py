@@ -171,7 +171,8 @@ def _show_status(picture: Picture) -> None:
         lines.append(f"the status function cannot be used: {picture.problem}")
     for record in picture.alerts:
         word = "FIRING" if record.state is AlertState.FIRING else record.state.value
-        lines.append(f"{word} since {clock(record.active_at)}: {record.alert.value}: {record.summary}")
+        since = clock(record.fired_at or record.active_at)
+        lines.append(f"{word} {record.severity.value} since {since}: {record.alert.value}: {record.summary}")
     if not picture.history_available:
         lines.append("history and alerts are not stored here; `analytics-refreshd migrate` adds the tables for them")
     out = console()
