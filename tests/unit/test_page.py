@@ -341,6 +341,20 @@ def test_the_mode_says_what_the_incremental_one_costs(delta: Delta | None, text:
     assert shown(healthy(delta=delta, mode=delta.mode if delta else "plain"))["mode"] == text
 
 
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        ("Is the server running on that socket?", "Is the server running on that socket? Ages below"),
+        ("connection refused", "connection refused. Ages below"),
+        (None, "(0 ms). Ages below"),
+    ],
+)
+def test_an_error_that_ends_its_sentence_gets_no_second_full_stop(error: str | None, end: str) -> None:
+    """What libpq says ends with a question mark, what the system says with nothing."""
+    state = healthy(database_up=False, database_down_since=NOW, database_error=error)
+    assert end in notices(state, MONOTONIC)[0].text
+
+
 def test_while_the_database_is_away_nobody_is_known_to_refresh() -> None:
     """Who led when the database last answered is told as past, on that replica and on every other."""
     for replica in ("host-1", "host-2"):

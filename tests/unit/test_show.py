@@ -113,3 +113,19 @@ def test_an_alert_tells_its_severity_and_since_when_it_fires(screen: Screen) -> 
         "FIRING critical since 2026-03-01 14:03:30Z: AnalyticsViewStale: orders: v is old",
         "pending warning since 2026-03-01 13:58:30Z: AnalyticsNoLeader: orders: nobody leads",
     ]
+
+
+def test_a_failure_without_a_sqlstate_reads_well(screen: Screen) -> None:
+    """What is not known leaves no gap."""
+    failed = [
+        ViewResult(VIEWS[0], False, error="the function did not return it"),
+        ViewResult(VIEWS[1], False, sqlstate="55P03", error="lock timeout"),
+        ViewResult(VIEWS[2], False),
+    ]
+    screen.console.width = 120
+    show._show_status(picture(*failed))
+    assert screen.lines[-3:] == [
+        f"{VIEWS[0]}: the last run failed: the function did not return it",
+        f"{VIEWS[1]}: the last run failed: 55P03 lock timeout",
+        f"{VIEWS[2]}: the last run failed: no text",
+    ]

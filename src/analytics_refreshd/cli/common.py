@@ -17,6 +17,7 @@ from rich.text import Text
 
 from analytics_refreshd import config as configuration
 from analytics_refreshd.config import Config
+from analytics_refreshd.core.model import ViewResult
 from analytics_refreshd.core.wording import seconds_in_words
 
 _PIPE_WIDTH = 400
@@ -169,6 +170,11 @@ def clock(at: datetime | None) -> str:
 def took(seconds: float | None) -> str:
     """A duration for people."""
     return "-" if seconds is None else seconds_in_words(seconds)
+
+
+def error_words(result: ViewResult) -> str:
+    """Why a view failed: SQLSTATE and text, or what is known of them."""
+    return " ".join(filter(None, (result.sqlstate, result.error))) or "no text"
 
 
 def coloured(word: str) -> Text:

@@ -17,6 +17,7 @@ from analytics_refreshd.cli.common import (
     coloured,
     config_path,
     console,
+    error_words,
     load_config,
     note,
     print_json,
@@ -86,7 +87,7 @@ def _show(run: Run) -> None:
                 coloured("ok" if result.success else "failed"),
                 took(result.duration_seconds),
                 result.rows,
-                f"{result.sqlstate or ''} {result.error or ''}".strip() or None,
+                None if result.success else error_words(result),
             ]
             for result in run.views
         ],

@@ -18,6 +18,7 @@ from analytics_refreshd.cli.common import (
     coloured,
     console,
     duration,
+    error_words,
     load_config,
     note,
     print_csv,
@@ -158,7 +159,7 @@ def _show_status(picture: Picture) -> None:
     if picture.pause is not None:
         lines.append(f"paused until {clock(picture.pause.ends_at)}: {picture.pause.reason}")
     lines.extend(
-        f"{item.view}: the last run failed: {item.last.sqlstate or ''} {item.last.error or ''}"
+        f"{item.view}: the last run failed: {error_words(item.last)}"
         for item in picture.views
         if item.last is not None and not item.last.success
     )

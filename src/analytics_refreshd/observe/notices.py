@@ -59,11 +59,9 @@ def _database(state: ServiceState, monotonic: float) -> list[Notice]:
     away = (reading.server_now(state, monotonic) - state.database_down_since).total_seconds()
     since = f"{state.database_down_since:%Y-%m-%d %H:%M} UTC ({seconds_in_words(max(0.0, away))})"
     reason = f": {state.database_error}" if state.database_error else ""
-    return [
-        Notice(
-            "bad", f"The database has not answered since {since}{reason}. Ages below count on from what was read last."
-        )
-    ]
+    text = f"The database has not answered since {since}{reason}"
+    end = "" if text.endswith((".", "?", "!")) else "."  # libpq ends with a question
+    return [Notice("bad", f"{text}{end} Ages below count on from what was read last.")]
 
 
 def _loop(state: ServiceState, monotonic: float) -> list[Notice]:
