@@ -126,7 +126,20 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
         ('[receivers.ops]\ntype = "webhook"', "receivers.ops needs exactly one of url and url_file"),
         ('[receivers.ops]\ntype = "webhook"\nurl = "ftp://x"', "receivers.ops.url must begin with http"),
         ('[queries]\ndirectory = "/nowhere"', "queries.directory is not a directory"),
-        ("[refresh]\nviews = []", "refresh.views"),
+        ("[refresh]\nviews = []", "refresh.views must have at least 1 entry"),
+        ('[refresh]\nviews = "a"', 'refresh.views must be a list like ["a", "b"]'),
+        ("[refresh]\nparallel = 9", "refresh.parallel must be at most 8"),
+        ('[refresh]\nlock_timeout = "0s"', "refresh.lock_timeout must be over zero"),
+        ('[schedule]\ninterval = "2d"', 'schedule.interval must be at most "1d"'),
+        ('[history]\nretention = "23h"', 'history.retention must be at least "1d"'),
+        ('[http]\nport = "x"', "http.port must be a whole number"),
+        ('[http]\npage = "maybe"', "http.page must be true or false"),
+        ('[log]\nformat = "xml"', "log.format must be 'json' or 'console'"),
+        ("[log]\nlevel = 3", "log.level must be 'debug', 'info', 'warning' or 'error'"),
+        ("[service]\nname = 3", "service.name must be text in quotes"),
+        ("[queries]\ndirectory = 4", "queries.directory must be a path, as text in quotes"),
+        ("[receivers]\nops = 3", "receivers.ops must be a table"),
+        ('[receivers.ops]\nurl = "http://a"', "receivers.ops.type is missing"),
         ('[refresh]\nviews = ["reporting.v1"]', "refresh.views.0 must be a name without its schema"),
         (
             '[receivers.ops]\ntype = "alertmanager"\nurl = "http://a"\nsecret_file = "/proc/version"',
@@ -182,12 +195,12 @@ def test_unknown_variables_are_refused(write: Write, monkeypatch: pytest.MonkeyP
     assert CANARY not in found
 
 
-def test_a_list_in_the_environment_is_json(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that is not JSON is refused by the variable's name."""
-    monkeypatch.setenv("ANALYTICS_REFRESHD_REFRESH__VIEWS", f"a,{CANARY}")
-    found = " ".join(problems(write(LEAST)))
-    assert "JSON" in found
-    assert CANARY not in found
+@pytest.mark.parametrize("name", ["ANALYTICS_REFRESHD_REFRESH__VIEWS", "ANALYTICS_REFRESHD_REFRESH"])
+def test_a_list_in_the_environment_is_json(write: Write, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A list or a table that is not JSON is refused by the variable's name, not by its section's."""
+    monkeypatch.setenv("ANALYTICS_REFRESHD_REFRESH__FUNCTION", "refresh")
+    monkeypatch.setenv(name, f"a,{CANARY}")
+    assert problems(write(LEAST)) == [f"{name} cannot be read: give lists and tables as JSON"]
 
 
 def test_an_unreadable_file_is_one_sentence(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from analytics_refreshd.cli import main
+
 SCRIPT = Path(sys.executable).with_name("analytics-refreshd")
 
 
@@ -47,3 +49,12 @@ def test_an_interruption_while_importing_is_quiet() -> None:
     )
     done = subprocess.run([sys.executable, "-c", interrupting], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+
+
+def test_a_choice_that_does_not_exist_is_refused_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library's kind of error is nothing for a person."""
+    monkeypatch.setattr(sys, "argv", ["analytics-refreshd", "query", "--list", "--format", "xml"])
+    assert main() == 64
+    assert "Invalid value for '--format': 'xml' is not one of" in capsys.readouterr().err

@@ -72,6 +72,7 @@ def main() -> int:
     except typer.Abort:
         return 130
     except _USAGE as error:
+        error.message = error.message.removeprefix("Value error, ")  # how pydantic, which typer asks, begins its own
         error.show(sys.stderr)
         return EXIT_USAGE
     except ConfigError as error:

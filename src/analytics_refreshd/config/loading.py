@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 
 import psycopg
 from pydantic import ValidationError
-from pydantic_settings import SettingsConfigDict, SettingsError
+from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
 from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
@@ -40,7 +40,7 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
         raise ConfigError(problems + found) from None
     except SettingsError as error:  # an environment value that is not JSON where a list or a table belongs
         field = re.search(r'field "(\w+)"', str(error))
-        where = f"{PREFIX}{field[1].upper()}" if field else "an environment variable"
+        where = _not_json(field[1], os.environ) if field else "an environment variable"
         raise ConfigError([*problems, f"{where} cannot be read: give lists and tables as JSON"]) from None
     problems.extend(_contradictions(config))
     if problems:
@@ -82,9 +82,20 @@ def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
                 yield f"the environment variable {variable} sets nothing that exists{hint}"
 
 
+def _not_json(section: str, environment: Mapping[str, str]) -> str:
+    """The variable of `section` that cannot be read; the library names the section only."""
+    source = EnvSettingsSource(Config)
+    for variable, value in environment.items():
+        try:
+            source.explode_env_vars(section, Config.model_fields[section], {variable.lower(): value})
+        except ValueError:
+            return variable
+    return f"{PREFIX}{section.upper()}"
+
+
 def _explain(error: ValidationError, path: Path | None) -> list[str]:
     found = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    for item in error.errors(include_url=False, include_input=False):
         place = [str(part) for part in item["loc"]]
         key = ".".join(place)
         if item["type"] == "extra_forbidden":
@@ -95,10 +106,42 @@ def _explain(error: ValidationError, path: Path | None) -> list[str]:
             )
             found.append(f"{key} is not a known key{hint}")
         else:
-            text = item["msg"].removeprefix("Value error, ")
-            text = text[0].lower() + text[1:]
-            found.append(f"{key} {text}" if text.startswith(("is ", "must ")) else f"{key}: {text}")
+            found.append(f"{key} {_in_our_words(item)}")
     return found
+
+
+_WORDS = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a table",
+    "finite_number": "must be a number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be over {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be under {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": 'must be a list like ["a", "b"]',
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "model_type": "must be a table",
+    "path_type": "must be a path, as text in quotes",
+    "string_type": "must be text in quotes",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must have at least {min_length} entry",
+}
+"""The library's kinds of error that the sections can meet; its own texts speak of inputs and of Python's classes."""
+
+
+def _in_our_words(item: Mapping[str, Any]) -> str:
+    known = _WORDS.get(item["type"])
+    if known is None:
+        text = item["msg"].removeprefix("Value error, ")
+        return str(text) if text.startswith(("is ", "must ")) else f"cannot be used: {text[0].lower()}{text[1:]}"
+    return known.format(**item.get("ctx", {}))
 
 
 def _known_keys(place: list[str]) -> list[str]:

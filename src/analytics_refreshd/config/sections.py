@@ -11,7 +11,7 @@ from psycopg import conninfo
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from analytics_refreshd.config.values import Duration, Identifier, PositiveDuration, ViewName
+from analytics_refreshd.config.values import Duration, Identifier, PositiveDuration, ViewName, between
 from analytics_refreshd.core.model import VIEWS, Limits
 
 PREFIX = "ANALYTICS_REFRESHD_"
@@ -42,13 +42,13 @@ class Database(_Section):
     sslrootcert: str | None = None
     password_file: Path | None = None
     password_command: list[str] | None = None
-    connect_timeout: Annotated[Duration, Field(ge=timedelta(seconds=2))] = timedelta(seconds=5)
+    connect_timeout: Annotated[Duration, between("2s")] = timedelta(seconds=5)
 
 
 class Schedule(_Section):
     """When to refresh."""
 
-    interval: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=1))] = timedelta(minutes=5)
+    interval: Annotated[Duration, between("1s", "1d")] = timedelta(minutes=5)
     splay: Duration = timedelta(0)
 
 
@@ -90,7 +90,7 @@ class Alerts(_Section):
     database_unavailable_for: Duration = timedelta(minutes=2)
     history_failing_for: Duration = timedelta(minutes=15)
     no_leader_for: Duration = timedelta(minutes=10)
-    repeat_every: Annotated[Duration, Field(ge=timedelta(minutes=1))] = timedelta(hours=4)
+    repeat_every: Annotated[Duration, between("1m")] = timedelta(hours=4)
     runbooks_url: str = "deploy/runbooks"
 
 
@@ -108,7 +108,7 @@ class Receiver(_Section):
 class HistorySettings(_Section):
     """How long runs are kept, and how many may wait while they cannot be written."""
 
-    retention: Annotated[Duration, Field(ge=timedelta(days=1))] = timedelta(days=90)
+    retention: Annotated[Duration, between("1d")] = timedelta(days=90)
     buffer: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 

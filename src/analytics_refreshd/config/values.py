@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
@@ -27,6 +27,26 @@ def parse_duration(value: object) -> timedelta:
     raise ValueError('is not a duration: write it like "5m", "30s" or "1h30m"')
 
 
+def between(least: str, most: str = "3650d") -> AfterValidator:
+    """A duration's limits, both allowed; refused in the words of the configuration, not in Python's."""
+    lowest, highest = parse_duration(least), parse_duration(most)
+
+    def check(value: timedelta) -> timedelta:
+        if value < lowest:
+            raise ValueError(f'must be at least "{least}"')
+        if value > highest:
+            raise ValueError(f'must be at most "{most}"')
+        return value
+
+    return AfterValidator(check)
+
+
+def _over_zero(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be over zero")
+    return value
+
+
 def _identifier(value: object) -> object:
     if isinstance(value, str) and not _IDENTIFIER.fullmatch(value):
         raise ValueError("is not a plain SQL name: one or two parts of letters, digits and underscores")
@@ -40,7 +60,7 @@ def _view_name(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-PositiveDuration = Annotated[Duration, Field(gt=timedelta(0))]
+PositiveDuration = Annotated[Duration, AfterValidator(_over_zero)]
 Identifier = Annotated[str, BeforeValidator(_identifier)]
 ViewName = Annotated[str, BeforeValidator(_view_name)]
 """Of one part: the name comes back so in the functions' rows, in locks and in every metric."""
