@@ -261,7 +261,7 @@ def test_a_truncated_log_is_refused(folder: Path) -> None:
         (("--interval", "10"), 64, "is not a duration"),
         (("--rows", "0"), 64, "--rows"),
         (("--rows", "5", "--input", "log.csv"), 64, "--rows and --input exclude each other"),
-        (("--input", "/nonexistent/log.csv"), 1, "Cannot read /nonexistent/log.csv: No such file"),
+        (("--input", "/nonexistent/log.csv"), 64, "/nonexistent/log.csv cannot be read: No such file"),
         (("--data", "/proc/version"), 1, "Cannot use /proc/version for the demo's data"),
     ],
 )

@@ -50,6 +50,14 @@ def test_a_fresh_install(dsn: str, connection: Connection) -> None:
     assert found.problem is None
 
 
+def test_a_view_that_is_not_there_is_told_from_one_that_is_not_returned(dsn: str, connection: Connection) -> None:
+    """A name that the database does not know is a typing error; a view without a row is the function's affair."""
+    connection.execute("create materialized view daily_totals as select 1 as one")
+    with status_reader(dsn, views=(*VIEWS, "daily_totals", "daily_total")) as reader:
+        found = reader.read()
+    assert [view.view for view in found.views if not view.exists] == ["daily_total"]
+
+
 def test_an_older_install(application_dsn: str) -> None:
     """Without our schema the status is the function's claim beside the VACUUM times it is taken from."""
     with psycopg.connect(application_dsn, autocommit=True) as admin:

@@ -68,6 +68,11 @@ def test_a_little_skew_reads_as_zero_and_is_noted(evidence: dict[str, datetime |
     assert not age(seconds_ago(1)).skewed
 
 
+def test_a_view_that_does_not_exist_is_called_so() -> None:
+    """It is not the status function that is to blame."""
+    assert age_of(ViewStatus("orders_daily", exists=False), NOW).doubt == "there is no view orders_daily"
+
+
 @given(st.none() | near, st.none() | near, st.lists(near, max_size=3))
 def test_no_evidence_makes_a_view_younger_than_it_is(
     claimed: timedelta | None, recorded: timedelta | None, vacuumed: list[timedelta]

@@ -9,6 +9,7 @@ import pytest
 
 from analytics_refreshd.app.demo import DemoError
 from analytics_refreshd.app.demo.csvlog import COLUMNS, read_log
+from analytics_refreshd.core.errors import UsageError
 
 NOW = datetime(2026, 3, 18, 15, 20, tzinfo=UTC)
 HEADER = ",".join(COLUMNS)
@@ -160,9 +161,9 @@ def test_a_damaged_gzip_is_named(tmp_path: Path) -> None:
 
 def test_other_files_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
     """A missing file, a folder, text in another encoding, and a header without rows."""
-    with pytest.raises(DemoError, match=r"Cannot read .*none\.csv: No such file or directory"):
+    with pytest.raises(UsageError, match=r"none\.csv cannot be read: No such file or directory"):
         read_log(tmp_path / "none.csv")
-    with pytest.raises(DemoError, match="Is a directory"):
+    with pytest.raises(UsageError, match="Is a directory"):
         read_log(tmp_path)
     latin = tmp_path / "latin.csv"
     latin.write_bytes(f"{HEADER}\n{LATER.replace('no answer', 'très lent')}\n".encode("latin-1"))

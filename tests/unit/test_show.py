@@ -1,15 +1,19 @@
 """What `status` and `history` print for people, on terminals of every width."""
 
 import io
+import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from rich.console import Console
 
 from analytics_refreshd.app.once import Picture, ViewPicture
-from analytics_refreshd.cli import common, show
+from analytics_refreshd.app.pausing import pause_refreshes
+from analytics_refreshd.cli import common, main, show
+from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import VIEWS, Delta, Outcome, Reason, ViewResult
 from analytics_refreshd.core.staleness import Age, Verdict
 from tests.support.states import NOW, run_at
@@ -129,3 +133,29 @@ def test_a_failure_without_a_sqlstate_reads_well(screen: Screen) -> None:
         f"{VIEWS[1]}: the last run failed: 55P03 lock timeout",
         f"{VIEWS[2]}: the last run failed: no text",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("24h", timedelta(hours=24)), ("2026-03-01T15:00:00+01:00", NOW.replace(minute=0, second=0))],
+)
+def test_history_takes_what_incident_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str, expected: timedelta | datetime
+) -> None:
+    """A duration or a time; the server's clock says from where a duration counts."""
+    asked: list[object] = []
+    monkeypatch.setattr(show, "past_runs", lambda config, **how: asked.append(how["since"]) or [])
+    monkeypatch.setenv("ANALYTICS_REFRESHD_DATABASE__URL", "postgresql://u@localhost/orders")
+    monkeypatch.setattr(sys, "argv", ["analytics-refreshd", "history", "--since", given])
+    assert main() == 0
+    assert asked == [expected]
+    assert f"no run matches within --since {given}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("length", "problem"), [(timedelta(0), "must be over zero"), (timedelta(days=8), "at most 7d")]
+)
+def test_a_pause_of_no_length_is_told_from_one_that_is_too_long(length: timedelta, problem: str) -> None:
+    """Each is refused by its own limit, before the database is asked."""
+    with pytest.raises(UsageError, match=problem):
+        pause_refreshes(Config(database={"url": "postgresql://u@localhost/orders"}), length, "upgrade")

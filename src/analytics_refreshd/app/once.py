@@ -183,12 +183,15 @@ def database_picture(config: Config) -> Picture:
 
 
 def past_runs(
-    config: Config, *, since: timedelta, view: str | None, outcomes: Sequence[Outcome], limit: int
+    config: Config, *, since: timedelta | datetime, view: str | None, outcomes: Sequence[Outcome], limit: int
 ) -> list[Run]:
-    """Runs from history, newest first. Raises DatabaseFault without a database, UsageError without our tables."""
+    """Runs from history since then, or that far back by the server's clock, newest first.
+
+    Raises DatabaseFault without a database, UsageError without our tables.
+    """
     session, reader, history = _reading(config)
     try:
-        begin = reader.read().server_now - since
+        begin = since if isinstance(since, datetime) else reader.read().server_now - since
         runs = history.recent(limit, since=begin, view=view, outcomes=outcomes)
         if not history.available:
             raise UsageError("no history is kept here: `analytics-refreshd migrate` installs the tables for it")

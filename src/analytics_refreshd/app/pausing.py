@@ -15,7 +15,9 @@ _LONGEST = timedelta(days=7)
 
 def pause_refreshes(config: Config, length: timedelta, reason: str) -> datetime:
     """Suspend refreshes; returns until when. UsageError for what cannot be asked, DatabaseFault for a refusal."""
-    if not timedelta(0) < length <= _LONGEST:
+    if length <= timedelta(0):
+        raise UsageError("a pause must be over zero; `analytics-refreshd resume` ends one")
+    if length > _LONGEST:
         raise UsageError("a pause lasts at most 7d: it always ends by itself, so that nobody can forget it")
     if not reason.strip():
         raise UsageError("a pause needs a reason: whoever is paged reads it")

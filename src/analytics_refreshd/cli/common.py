@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from analytics_refreshd import config as configuration
 from analytics_refreshd.config import Config
+from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import ViewResult
 from analytics_refreshd.core.wording import seconds_in_words
 
@@ -71,6 +72,23 @@ def duration(text: str | None) -> str | None:
         except ValueError as error:
             raise typer.BadParameter(f"{text!r} {error}") from None
     return text
+
+
+def span_or_moment(text: str) -> timedelta | datetime:
+    """What `--since` takes: how far back, as in `24h`, or an RFC 3339 time with its zone. Raises UsageError."""
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        try:
+            return configuration.parse_duration(text)
+        except ValueError:
+            pass
+    raise UsageError(
+        f'{text!r} is neither a duration like "24h", ten years at most, nor a time with its zone like '
+        "2026-03-01T02:00:00Z"
+    )
 
 
 def console(piped_width: int = _PIPE_WIDTH) -> Console:

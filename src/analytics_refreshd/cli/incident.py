@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,8 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from analytics_refreshd.app import incidents
 from analytics_refreshd.app.incidents import Review
 from analytics_refreshd.cli import incident_text
-from analytics_refreshd.cli.common import EXIT_OK, print_json, print_table
-from analytics_refreshd.config import parse_duration
+from analytics_refreshd.cli.common import EXIT_OK, print_json, print_table, span_or_moment
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.incident_parts import Incident
 
@@ -35,22 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 def moment(text: str | None, now: datetime) -> datetime | None:
-    """`24h` before `now`, or an RFC 3339 time with its zone. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is not None:
-            return at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        try:
-            return now - parse_duration(text)
-        except ValueError:
-            pass
-    raise UsageError(
-        f'{text!r} is neither a duration like "24h", ten years at most, nor a time with its zone like '
-        "2026-03-01T02:00:00Z"
-    )
+    """So far before `now`, or the time given. Raises UsageError."""
+    given = None if text is None else span_or_moment(text)
+    return now - given if isinstance(given, timedelta) else given
 
 
 def incident(

@@ -1,7 +1,6 @@
 """`status` and `history`: what is, and what was."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -17,16 +16,15 @@ from analytics_refreshd.cli.common import (
     clock,
     coloured,
     console,
-    duration,
     error_words,
     load_config,
     note,
     print_csv,
     print_json,
     print_table,
+    span_or_moment,
     took,
 )
-from analytics_refreshd.config import parse_duration
 from analytics_refreshd.core.alerting import AlertState
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import Outcome, Run
@@ -196,7 +194,7 @@ def _duration(seconds: float | None, reported: float | None) -> str:
 
 def history(
     context: typer.Context,
-    since: Annotated[str, typer.Option(help="How far back.", callback=duration)] = "24h",
+    since: Annotated[str, typer.Option(help="How far back, or since which time (RFC 3339).")] = "24h",
     view: Annotated[str | None, typer.Option(help="This view's results only.")] = None,
     outcome: Annotated[
         list[Outcome] | None, typer.Option(help="Runs that ended so only; may be given several times.")
@@ -208,8 +206,7 @@ def history(
     config = load_config(context)
     if view is not None and view not in config.refresh.views:
         raise UsageError(f"{view} is not one of the configured views: {', '.join(config.refresh.views)}")
-    span: timedelta = parse_duration(since)
-    runs = past_runs(config, since=span, view=view, outcomes=outcome or [], limit=limit)
+    runs = past_runs(config, since=span_or_moment(since), view=view, outcomes=outcome or [], limit=limit)
     if output is FormatWithCsv.JSON:
         print_json([run_as_json(run) for run in runs])
     elif output is FormatWithCsv.CSV:
@@ -217,7 +214,7 @@ def history(
     elif runs:
         _show_history(runs)
     else:
-        note(f"no run in the last {since} matches; a longer --since may find one")
+        note(f"no run matches within --since {since}; there may be one further back")
     return EXIT_OK
 
 

@@ -170,7 +170,8 @@ class ViewStatus:
     """One view as the database describes it: the status function's row, and what it can be checked against.
 
     `recorded_at` is the last success in our own table or history; `vacuumed_at` holds the view's VACUUM and
-    ANALYZE times, which an older install's status function passes off as refresh times.
+    ANALYZE times, which an older install's status function passes off as refresh times. `exists` is False where the
+    database has no view of this name.
     """
 
     view: str
@@ -179,6 +180,7 @@ class ViewStatus:
     claimed_at: datetime | None = None
     recorded_at: datetime | None = None
     vacuumed_at: tuple[datetime, ...] = ()
+    exists: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Age:
 
 def _doubt(status: ViewStatus, server_now: datetime) -> str | None:
     claimed = status.claimed_at
+    if not status.exists:
+        return f"there is no view {status.view}"
     if claimed is None:
         return "the status function knows no last refresh"
     if claimed in status.vacuumed_at:

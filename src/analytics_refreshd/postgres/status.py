@@ -152,7 +152,9 @@ class PostgresStatusReader:
         statuses = []
         for view in views:
             row = by_view.get(view, (view, None, None, None))
-            statuses.append(ViewStatus(view, row[1], row[2], row[3], recorded.get(view), vacuumed.get(view, ())))
+            exists = view in by_view or view in vacuumed
+            at = vacuumed.get(view, ())
+            statuses.append(ViewStatus(view, row[1], row[2], row[3], recorded.get(view), at, exists))
         return DatabaseStatus(now, tuple(statuses), problem)
 
     def _call(self, connection: BoundedConnection) -> tuple[list[tuple[Any, ...]], str | None]:

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from analytics_refreshd.app.demo import DemoError
 from analytics_refreshd.app.demo.actions import Action
+from analytics_refreshd.core.errors import UsageError
 
 COLUMNS = (
     "id",
@@ -66,7 +67,7 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """Check the whole file; DemoError with the file's name and line for the first thing wrong in it."""
+    """Check the whole file; DemoError with its name and line for the first thing wrong in it, UsageError without it."""
     lines: dict[str, int] = {}
     organizations: dict[str, str | None] = {}
     last: datetime | None = None
@@ -126,7 +127,7 @@ def _records(path: Path) -> Iterator[tuple[int, Action, str | None]]:
     except csv.Error as error:
         raise DemoError(f"{path}, line {line}: {error}") from error
     except OSError as error:
-        raise DemoError(f"Cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _positions(path: Path, header: list[str]) -> dict[str, int]:
