@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.config import Config, load, parse_duration
+from analytics_refreshd.config.loading import NO_SETTINGS
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.postgres.connections import milliseconds
 
@@ -186,13 +187,37 @@ def test_flags_win_over_the_file(write: Write) -> None:
     assert load(write(LEAST), {"http": {"port": 0}}).http.port == 0
 
 
-@pytest.mark.parametrize("name", ["ANALYTICS_REFRESHD_DATABAS__URL", "ANALYTICS_REFRESHD_SCHEDULE__INTERVALL"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ANALYTICS_REFRESHD_DATABAS__URL",
+        "ANALYTICS_REFRESHD_SCHEDULE__INTERVALL",
+        "ANALYTICS_REFRESHD_DATABASE_URL",
+        "ANALYTICS_REFRESHD_CONFG",
+        "Analytics_Refreshd_Schedul__Interval",
+    ],
+)
 def test_unknown_variables_are_refused(write: Write, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A variable that looks like ours and sets nothing is a typing mistake; its value stays unsaid."""
     monkeypatch.setenv(name, CANARY)
     found = " ".join(problems(write(LEAST)))
     assert "did you mean" in found
     assert CANARY not in found
+
+
+def test_a_variable_like_none_of_ours_is_refused_too(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One underscore for two is a mistake as well; the file's own variable is none."""
+    monkeypatch.setenv("ANALYTICS_REFRESHD_CONFIG", "/etc/analytics-refreshd/config.toml")
+    monkeypatch.setenv("ANALYTICS_REFRESHD_XYZ", CANARY)
+    text = "the environment variable ANALYTICS_REFRESHD_XYZ sets nothing that exists"
+    assert problems(write(LEAST)) == [text]
+
+
+def test_the_tests_variables_are_the_only_others() -> None:
+    """What the tests and the gate read may be set while a configuration is loaded; nothing else of our prefix may."""
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
+    read = {name for text in texts for name in re.findall(r'environ\.get\("ANALYTICS_REFRESHD_([A-Z_]+)"', text)}
+    assert read | {"CONFIG"} == NO_SETTINGS
 
 
 @pytest.mark.parametrize("name", ["ANALYTICS_REFRESHD_REFRESH__VIEWS", "ANALYTICS_REFRESHD_REFRESH"])

@@ -17,6 +17,9 @@ from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsErr
 from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
+NO_SETTINGS = frozenset({"CONFIG", "AXE", "SCREENSHOTS", "SOAK_SECONDS", "SOAK_SEED", "TEST_DATA", "TEST_NODE_MODULES"})
+"""Variables of ours that are no keys: the file's name, and what the tests take, which may load a configuration too."""
+_SECTIONS = {name.upper(): f"{name.upper()}__…" for name in Config.model_fields}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -74,12 +77,13 @@ def _merge(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
     """Refuse variables that look like ours and are not: pydantic-settings ignores an unknown first part."""
     for variable in environment:
-        if variable.upper().startswith(PREFIX) and "__" in variable:
-            section = variable[len(PREFIX) :].split("__")[0].lower()
-            if section not in Config.model_fields:
-                nearest = difflib.get_close_matches(section, Config.model_fields, 1)
-                hint = f"; did you mean {PREFIX}{nearest[0].upper()}__…?" if nearest else ""
-                yield f"the environment variable {variable} sets nothing that exists{hint}"
+        name = variable.upper().removeprefix(PREFIX)
+        if name == variable.upper() or name in NO_SETTINGS or name.split("__")[0] in _SECTIONS:
+            continue
+        known = _SECTIONS | {"CONFIG": "CONFIG"}
+        nearest = difflib.get_close_matches(name.split("__")[0], known, 1)
+        hint = f"; did you mean {PREFIX}{known[nearest[0]]}?" if nearest else ""
+        yield f"the environment variable {variable} sets nothing that exists{hint}"
 
 
 def _not_json(section: str, environment: Mapping[str, str]) -> str:
