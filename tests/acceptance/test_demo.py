@@ -138,6 +138,19 @@ def test_a_killed_demo_is_swept_up_by_the_next(demo: Callable[..., RunningDemo],
     assert _servers_below(folder) == []
 
 
+def test_it_ends_with_its_server(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """Without its PostgreSQL a demo says so, ends with another code than success, and leaves nothing."""
+    one = demo("--interval", "1s", "--rows", "2000")
+    eventually(lambda: one.events("refresh.finished"))
+    (data,) = folder.glob("analytics-refreshd-*/server/data")
+    os.kill(int((data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
+    assert one.wait() == 1
+    assert any("PostgreSQL has ended and will not come back" in line for line in one.errors)
+    assert one.errors[-1] == "Stopped; nothing is left.\n"
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
+
+
 def test_two_run_at_once_and_beside_another_server(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """Two demos serve two pages and two databases, whoever listens on 5432 and 9720."""
     busy = []

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and a closed terminal, taken only where it is safe to be interrupted."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -48,3 +49,12 @@ class Interrupt:
         if self._is_allowed:
             self._is_allowed = False
             raise KeyboardInterrupt
+
+
+def start_unsignalled(thread: threading.Thread) -> None:
+    """Start `thread`; signals stay with the main thread, for one that another took would not wake the daemon."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,6 +1,5 @@
 """Actions that keep happening while the demo runs: a thread that inserts them and settles the retrying ones."""
 
-import signal
 import threading
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from random import Random
 import psycopg
 
 from analytics_refreshd.app.demo.actions import Action, Generator, live_incident
+from analytics_refreshd.app.demo.interrupt import start_unsignalled
 from analytics_refreshd.app.demo.loading import statement
 from analytics_refreshd.app.demo.world import World
 
@@ -33,12 +33,8 @@ class Live:
         self._thread = threading.Thread(target=self._run, name="demo-live", daemon=True)
 
     def start(self) -> None:
-        """Begin. Signals stay with the main thread: one that this thread took would not wake the daemon."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Begin."""
+        start_unsignalled(self._thread)
 
     def stop(self) -> None:
         """End, and wait for the statement under way."""

@@ -134,6 +134,10 @@ class Server:
         """A shell line that opens psql on the demo's database."""
         return f"{shlex.quote(str(find_programs() / 'psql'))} {shlex.quote(self.dsn)}"
 
+    def is_running(self) -> bool:
+        """Whether the server's process lives."""
+        return _postmaster_pid(self._folder.data) is not None
+
     def start(self) -> None:
         """Initialise where needed, start, and wait until connections are taken."""
         os.chmod(self._folder.path, 0o711 if self._user else 0o700)

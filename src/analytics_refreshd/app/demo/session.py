@@ -21,6 +21,7 @@ from analytics_refreshd.app.demo.csvlog import Log, read_log
 from analytics_refreshd.app.demo.interrupt import Interrupt
 from analytics_refreshd.app.demo.live import Live
 from analytics_refreshd.app.demo.server import Server
+from analytics_refreshd.app.demo.watch import Watch
 from analytics_refreshd.app.demo.world import make_world
 from analytics_refreshd.postgres.migrate import migrate
 
@@ -28,6 +29,8 @@ DEFAULT_ROWS = 100_000
 DEFAULT_HTTP_PORT = 9720
 _HOST = "127.0.0.1"
 _SEED = 1
+_ENDED = "The demo's PostgreSQL has ended and will not come back: the demo ends with it."
+_EXIT_ENDED = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,10 @@ def forget_surroundings(environment: MutableMapping[str, str]) -> None:
 
 
 def run(options: Options, reporter: Reporter) -> int:
-    """Run the demo in the main thread until a signal, or until `cycles` refreshes are done; the exit code.
+    """Run the demo in the main thread until a signal, or until `cycles` refreshes are done or its server has ended.
 
-    Raises DemoError and ConfigError with one sentence for the user; whatever happens, the server is stopped and
-    its folder removed, except for `data`.
+    Returns the exit code, which is not zero where the server ended. Raises DemoError, ConfigError and UsageError with
+    one sentence for the user; whatever happens, the server is stopped and its folder removed, except for `data`.
     """
     forget_surroundings(os.environ)
     log = read_log(options.log_file) if options.log_file else None
@@ -78,6 +81,13 @@ def run(options: Options, reporter: Reporter) -> int:
         port: int = held.getsockname()[1]
         server = Server(options.data, note=reporter.note)
         live: Live | None = None
+        watch = Watch(server.is_running, lambda: reporter.note(_ENDED))
+
+        def leave() -> None:
+            server.stop()
+            if watch.has_ended:
+                os._exit(_EXIT_ENDED)
+
         try:
             configuration = config.load(None, _settings(options, server.dsn, port))
             reporter.note("Starting PostgreSQL …")
@@ -94,14 +104,17 @@ def run(options: Options, reporter: Reporter) -> int:
                     live.start()
                 reporter.say(_where_to_look(server, options, port))
                 held.close()
-                return daemon.serve(configuration, cycles=options.cycles, before_exit=server.stop)
+                watch.start()
+                code = daemon.serve(configuration, cycles=options.cycles, before_exit=leave)
         except KeyboardInterrupt:
-            return 0
+            code = 0
         finally:
+            watch.stop()
             if live:
                 live.stop()
             server.stop()
             reporter.note(f"The database is kept in {options.data}" if options.data else "Stopped; nothing is left.")
+    return _EXIT_ENDED if watch.has_ended else code
 
 
 def _settings(options: Options, dsn: str, port: int) -> dict[str, dict[str, object]]:
