@@ -58,7 +58,7 @@ def test_A08_statement_timeout_in_view_3(dsn: str, stretched: Connection) -> Non
         assert value(stretched, "select count(*) from action_metrics_hourly") == 0
         stretch(stretched, VIEWS[2])
         alert = fired(daemon, "AnalyticsRefreshFailed", VIEWS[0])
-        assert "(timeout)" in alert["summary"]
+        assert "(timeout, 57014)" in alert["summary"]
         daemon.wait_for("refresh.finished", ok)
         assert len(daemon.events("refresh.finished")) <= 3
         assert daemon.events("refresh.retry") == []

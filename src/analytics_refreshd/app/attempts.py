@@ -164,7 +164,9 @@ class Attempts:
                 judgement = Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
             else:
                 # a COMMIT whose answer was lost may have refreshed everything, whatever became of later attempts
-                judgement = judge_fault(settings.views, unsettled or fault, cancelled=self.cancelled)
+                # a lead that goes with the server's connections is not why the run ended
+                cancelled = self._stop.is_set() or (self.cancelled and fault.error_class is ErrorClass.CANCELLED)
+                judgement = judge_fault(settings.views, unsettled or fault, cancelled=cancelled)
                 if judgement.outcome is Outcome.CANCELLED and not self._stop.is_set():
                     judgement = replace(judgement, reason=Reason.NOT_LEADER)
         else:

@@ -28,13 +28,14 @@ class DatabaseHealth:
                 self._memory.update(down_error=fault.message)
                 return
             self._memory.update(down_since=self._memory.server_now(), down_error=fault.message)
-        self._log.emit(
-            Event.DATABASE_LOST,
-            level="warning",
-            error=fault.message,
-            sqlstate=fault.sqlstate,
-            reason=fault.reason.value,
-        )
+            # before anybody else learns of it: no run may be told as ok ahead of the line that explains it
+            self._log.emit(
+                Event.DATABASE_LOST,
+                level="warning",
+                error=fault.message,
+                sqlstate=fault.sqlstate,
+                reason=fault.reason.value,
+            )
 
     def answered(self) -> None:
         """A statement succeeded."""
@@ -48,7 +49,7 @@ class DatabaseHealth:
             away = (now - facts.down_since).total_seconds()
             missed, self._missed_slots = self._missed_slots, 0
             self._memory.update(down_since=None, down_error=None, ever_up=True, last_outage=(facts.down_since, now))
-        self._log.emit(Event.DATABASE_RESTORED, seconds=round(away, 3), missed_slots=missed)
+            self._log.emit(Event.DATABASE_RESTORED, seconds=round(away, 3), missed_slots=missed)
 
     def slot_missed(self) -> int:
         """Count a slot that passed while the database was away; returns how many there were."""
