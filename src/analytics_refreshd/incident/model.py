@@ -204,7 +204,7 @@ class LeaderChange:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One stretch of trouble of one database; `core.incident` says what opens and closes it.
+    """One stretch of trouble of one database; `fold` says what opens and closes it.
 
     `ended_at` None: not over when the log ends; `duration_seconds` then counts up to the log's last line. `runs` counts
     logged runs by outcome, the recovering one included; `skipped` slots by reason; `missed_slots` those without a

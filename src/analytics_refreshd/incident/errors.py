@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from analytics_refreshd.core.incident_fields import Fields, text_of
-from analytics_refreshd.core.incident_parts import LIMIT, DistinctError, ErrorSeen
+from analytics_refreshd.incident.fields import Fields, text_of
+from analytics_refreshd.incident.model import LIMIT, DistinctError, ErrorSeen
 
 DISTINCT_ERRORS = 20
 """Of one incident; sightings of further ones are counted."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from analytics_refreshd.core.alerting import Alert
-from analytics_refreshd.core.incident_fields import Fields, count_of, moment_of, text_of
-from analytics_refreshd.core.incident_parts import LIMIT, AlertSeen, DeliveryFailed, DeliverySeen
+from analytics_refreshd.incident.fields import Fields, count_of, moment_of, text_of
+from analytics_refreshd.incident.model import LIMIT, AlertSeen, DeliveryFailed, DeliverySeen
 
 _EPISODES = 500
 _OF_THE_APPLICATION = frozenset({Alert.LOW_SUCCESS_RATE.value, Alert.HIGH_LATENCY.value})

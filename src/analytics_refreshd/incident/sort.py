@@ -12,7 +12,7 @@ from heapq import merge
 from operator import itemgetter
 from typing import IO, Any
 
-from analytics_refreshd.app.log_reading import Entry
+from analytics_refreshd.incident.parse import Entry
 
 _PORTION_LINES = 10_000
 _PORTION_BYTES = 8_000_000

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.incident_fields import Fields, moment_of, text_of
-from analytics_refreshd.core.incident_parts import PauseSeen
+from analytics_refreshd.incident.fields import Fields, moment_of, text_of
+from analytics_refreshd.incident.model import PauseSeen
 
 GRACE_INTERVALS = 2
 """So many intervals the first refresh after a pause may take; the daemon's own alert on age waits as long."""

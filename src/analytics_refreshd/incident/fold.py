@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.incident_alerts import Alerts
-from analytics_refreshd.core.incident_daemons import Daemons
-from analytics_refreshd.core.incident_fields import Fields, count_of, moment_of, number_of, text_of
-from analytics_refreshd.core.incident_parts import LIMIT, DatabaseLog
-from analytics_refreshd.core.incident_trouble import INCIDENTS_KEPT, Trouble
 from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.incident.alerts import Alerts
+from analytics_refreshd.incident.daemons import Daemons
+from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
+from analytics_refreshd.incident.model import LIMIT, DatabaseLog
+from analytics_refreshd.incident.trouble import INCIDENTS_KEPT, Trouble
 
 DEFAULT_INTERVAL_SECONDS = 300.0
 EVENTS = frozenset(item.value for item in Event)

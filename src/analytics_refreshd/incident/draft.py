@@ -3,9 +3,10 @@
 from collections import Counter
 from datetime import datetime
 
-from analytics_refreshd.core.incident_errors import Errors
-from analytics_refreshd.core.incident_fields import Fields, count_of, moment_of, number_of, text_of
-from analytics_refreshd.core.incident_parts import (
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.incident.errors import Errors
+from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
+from analytics_refreshd.incident.model import (
     LIMIT,
     AlertSeen,
     AwaySeen,
@@ -16,7 +17,6 @@ from analytics_refreshd.core.incident_parts import (
     PauseSeen,
     StaleSeen,
 )
-from analytics_refreshd.core.model import Reason
 
 _LOCKED = frozenset({Reason.LOCK_TIMEOUT.value, Reason.TIMEOUT.value})
 _AWAY = frozenset({Reason.CONNECT.value, Reason.NOT_PRIMARY.value})

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from analytics_refreshd.app.log_order import Record, Sorter
-from analytics_refreshd.app.log_reading import Tally, entries_of, lines_of
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.incident import DatabaseFold
-from analytics_refreshd.core.incident_parts import DatabaseLog, Incident
+from analytics_refreshd.incident.fold import DatabaseFold
+from analytics_refreshd.incident.model import DatabaseLog, Incident
+from analytics_refreshd.incident.parse import Tally, entries_of, lines_of
+from analytics_refreshd.incident.sort import Record, Sorter
 
 DATABASES = 1000
 """Of so many databases incidents are told; lines of further ones are counted."""

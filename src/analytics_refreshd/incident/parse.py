@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.incident import EVENTS, slim
+from analytics_refreshd.incident.fold import EVENTS, slim
 
 LINE_BYTES = 1_000_000
 """A longer line is read in pieces, which then count as cut: memory must not follow the input."""

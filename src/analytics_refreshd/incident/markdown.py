@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from analytics_refreshd.app.incidents import Review
-from analytics_refreshd.core.incident_parts import (
+from analytics_refreshd.core.wording import seconds_in_words
+from analytics_refreshd.incident.model import (
     AlertSeen,
     AwaySeen,
     BlockerSeen,
@@ -17,7 +17,7 @@ from analytics_refreshd.core.incident_parts import (
     PauseSeen,
     StaleSeen,
 )
-from analytics_refreshd.core.wording import seconds_in_words
+from analytics_refreshd.incident.review import Review
 
 _NOT_LOGGED = "not in the log"
 _MARKUP = re.compile(r"([\\`*{}\[\]<>|#~&]|(?<!\w)_|_(?!\w))")
@@ -215,7 +215,7 @@ def input_words(review: Review) -> str:
     return ", ".join(words)
 
 
-def markdown(review: Review) -> Iterator[str]:
+def document(review: Review) -> Iterator[str]:
     """The whole review, line by line."""
     yield "# Incident review"
     yield ""

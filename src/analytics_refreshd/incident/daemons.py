@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from analytics_refreshd.core.incident_fields import Fields, count_of
-from analytics_refreshd.core.incident_parts import LIMIT, Crash
+from analytics_refreshd.incident.fields import Fields, count_of
+from analytics_refreshd.incident.model import LIMIT, Crash
 
 _REPLICAS = 10 * LIMIT
 

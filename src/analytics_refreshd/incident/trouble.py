@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.incident_draft import Draft, Notes
-from analytics_refreshd.core.incident_fields import Fields, count_of, later, moment_of, number_of, text_of
-from analytics_refreshd.core.incident_parts import LIMIT, AlertSeen, AwaySeen, PauseSeen, StaleSeen
-from analytics_refreshd.core.incident_pauses import Pauses
+from analytics_refreshd.incident.draft import Draft, Notes
+from analytics_refreshd.incident.fields import Fields, count_of, later, moment_of, number_of, text_of
+from analytics_refreshd.incident.model import LIMIT, AlertSeen, AwaySeen, PauseSeen, StaleSeen
+from analytics_refreshd.incident.pauses import Pauses
 
 GAP_INTERVALS = 3
 """Incidents closer together than this many intervals are one."""
