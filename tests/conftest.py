@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from analytics_refreshd.app.demo import loading
+from analytics_refreshd.demo import loading
 from tests.support import fault_table
 from tests.support.postgres import Server
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from analytics_refreshd.app.clock import SystemClock
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from tests.support.postgres import free_port

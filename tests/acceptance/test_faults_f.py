@@ -16,10 +16,10 @@ from uuid import UUID
 import pytest
 
 from analytics_refreshd.app.clock import SystemClock
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity, step
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity, step
+from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits, Outcome, Reason
-from analytics_refreshd.core.rules import conditions
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.lane import Lane
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings

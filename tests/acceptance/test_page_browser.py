@@ -15,11 +15,11 @@ from uuid import UUID
 
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.model import VIEWS, Blocker, LeaderInfo, Outcome, Pause, Progress, Reason, Role
 from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
-from analytics_refreshd.observe.metrics import PrometheusMetrics
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from tests.support.browser import Browser, missing
 from tests.support.states import MONOTONIC, NOW, FixedHealth, a_day, healthy, run_at, view_state
 from tests.support.waiting import eventually

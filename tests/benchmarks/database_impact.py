@@ -22,8 +22,8 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from analytics_refreshd.app.demo import loading
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.demo import loading
 from analytics_refreshd.postgres import incremental
 from analytics_refreshd.postgres.migrate import migrate
 from tests.benchmarks.data import add_rows, fill

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import psycopg
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
 from tests.support.adapters import session

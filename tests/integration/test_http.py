@@ -14,7 +14,7 @@ from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import VIEWS, Role
 from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
-from analytics_refreshd.observe.metrics import PrometheusMetrics
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from tests.support.states import MONOTONIC, FixedHealth, healthy
 from tests.support.waiting import eventually
 

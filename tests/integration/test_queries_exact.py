@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analytics_refreshd.app.demo.actions import HISTORY, Generator, make_incidents
-from analytics_refreshd.app.demo.world import make_world
+from analytics_refreshd.demo.actions import HISTORY, Generator, make_incidents
+from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.queries import run
 from analytics_refreshd.postgres.query_files import Catalogue
 from tests.support.brute_force import ANSWERS, Action, Data, Organization, Trigger

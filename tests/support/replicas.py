@@ -13,7 +13,7 @@ from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import Alert, AlertKey, AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import DatabaseStatus, Delta, LeaderInfo, Limits, Rates, Reason, ViewStatus

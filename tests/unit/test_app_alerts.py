@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import LeaderInfo

@@ -11,11 +11,11 @@ from analytics_refreshd.app.daemon import Daemon
 from analytics_refreshd.app.timetable import Timetable
 from analytics_refreshd.app.wiring import Service
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.schedule import splay_offset
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
-from analytics_refreshd.observe.logs import JsonLog
+from analytics_refreshd.observe.log.sink import JsonLog
 from tests.support.receivers import Clock, Counts, Log, Store, receiver
 from tests.support.waiting import eventually
 

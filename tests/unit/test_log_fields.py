@@ -13,8 +13,8 @@ import analytics_refreshd
 from analytics_refreshd.app.reporter import view_fields
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason, ViewResult
-from analytics_refreshd.observe.log_fields import COMMON, FIELDS, VIEW_FIELDS, guide, schema
-from analytics_refreshd.observe.logs import JsonLog, LineSink, LogSettings
+from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS, guide, schema
+from analytics_refreshd.observe.log.sink import JsonLog, LineSink, LogSettings
 
 _GUIDES = Path(__file__).parents[2] / "deploy" / "guides"
 _SOURCE = Path(analytics_refreshd.__file__).parent
@@ -104,7 +104,7 @@ def test_a_views_entry_is_documented_both_ways() -> None:
 
 
 def test_the_shipped_schema_and_guide_are_the_generated_ones() -> None:
-    """`python -m analytics_refreshd.observe.log_fields schema` and `guide` write these files."""
+    """`python -m analytics_refreshd.observe.log.fields schema` and `guide` write these files."""
     assert json.loads((_GUIDES / "log-schema.json").read_text()) == json.loads(json.dumps(schema()))
     assert (_GUIDES / "log-events.md").read_text() == guide()
 

@@ -11,13 +11,13 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import VIEWS, Delta, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult
 from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.core.ports import Metrics
-from analytics_refreshd.observe.metric_names import METRICS
-from analytics_refreshd.observe.metrics import PrometheusMetrics
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
+from analytics_refreshd.observe.metrics.names import METRICS
 from tests.support.states import MONOTONIC, NOW, FixedHealth, healthy, run_at
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.notify.messages import alert_key, clean, notice, timestamp
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.core.ports import DeliveryRecord

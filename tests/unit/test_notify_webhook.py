@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.notify.exchange import BadRequest
 from analytics_refreshd.notify.messages import Message, notice
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analytics_refreshd.core.events import MEANING, Event
-from analytics_refreshd.observe.metric_names import METRICS
+from analytics_refreshd.observe.metrics.names import METRICS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,7 @@ from analytics_refreshd.app.once import Picture, ViewPicture
 from analytics_refreshd.app.pausing import pause_refreshes
 from analytics_refreshd.cli import common, main, show
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import VIEWS, Delta, Outcome, Reason, ViewResult
 from analytics_refreshd.core.staleness import Age, Verdict

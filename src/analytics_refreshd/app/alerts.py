@@ -12,7 +12,7 @@ from datetime import timedelta
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Facts, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import (
+from analytics_refreshd.core.alerts.lifecycle import (
     WITHOUT_LEAD,
     Alert,
     AlertKey,
@@ -23,12 +23,12 @@ from analytics_refreshd.core.alerting import (
     step,
     unfinished,
 )
+from analytics_refreshd.core.alerts.rules import Situation, conditions
 from analytics_refreshd.core.errors import AWAY, DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier
 from analytics_refreshd.core.retry import worth_waiting
-from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age, Verdict, verdict
 
 _RESOLVED_KEPT = timedelta(minutes=15)

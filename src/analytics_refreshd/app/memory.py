@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import AlertKey, AlertRecord
+from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     DatabaseStatus,

@@ -10,7 +10,7 @@ from analytics_refreshd.app.attempts import Watching
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.wiring import Service, connection_settings
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.alerting import AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Delta, LeaderInfo, Origin, Outcome, Pause, Progress, Run, ViewResult
 from analytics_refreshd.core.ports import Leader

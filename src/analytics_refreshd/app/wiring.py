@@ -21,8 +21,8 @@ from analytics_refreshd.core.model import Run
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
-from analytics_refreshd.observe.logs import JsonLog, LogSettings, configure
-from analytics_refreshd.observe.metrics import PrometheusMetrics
+from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.systemd import SystemdNotifier
 from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
 from analytics_refreshd.postgres.connections import ConnectionSettings, Connector

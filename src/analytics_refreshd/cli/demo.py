@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analytics_refreshd.app.demo.session import DEFAULT_ROWS, Options, run
 from analytics_refreshd.cli.common import duration, note
 from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.demo.session import DEFAULT_ROWS, Options, run
 
 
 class TerminalReporter:

@@ -25,7 +25,7 @@ from analytics_refreshd.cli.common import (
     span_or_moment,
     took,
 )
-from analytics_refreshd.core.alerting import AlertState
+from analytics_refreshd.core.alerts.lifecycle import AlertState
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import Outcome, Run
 from analytics_refreshd.core.wording import blocked_by, bytes_in_words, seconds_in_words

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import AlertKey, AlertRecord
+from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import (

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from analytics_refreshd.core.alerting import Alert
+from analytics_refreshd.core.alerts.lifecycle import Alert
 from analytics_refreshd.incident.fields import Fields, count_of, moment_of, text_of
 from analytics_refreshd.incident.model import LIMIT, AlertSeen, DeliveryFailed, DeliverySeen
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from analytics_refreshd import __version__
-from analytics_refreshd.core.alerting import Severity
+from analytics_refreshd.core.alerts.lifecycle import Severity
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.notify.exchange import Request
 from analytics_refreshd.notify.ledger import Told

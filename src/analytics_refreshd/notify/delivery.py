@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.ports import Clock, DeliveryStore, EventLog, Metrics
 from analytics_refreshd.notify import alertmanager, webhook

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from analytics_refreshd.core.alerting import AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.notify.settings import DeliverySettings

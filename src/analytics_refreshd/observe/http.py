@@ -16,9 +16,9 @@ from waitress.server import create_server
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import Role
 from analytics_refreshd.core.ports import Health
-from analytics_refreshd.observe.metrics import PrometheusMetrics
-from analytics_refreshd.observe.page import PAGE_POLICY, render_page
-from analytics_refreshd.observe.status_json import render_status
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
+from analytics_refreshd.observe.page.render import PAGE_POLICY, render_page
+from analytics_refreshd.observe.page.status_json import render_status
 
 _logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from analytics_refreshd.core.alerting import Alert, AlertKey, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.session import Session

@@ -21,8 +21,8 @@ from prometheus_client import (
 
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
-from analytics_refreshd.observe.metric_names import HELP, LABELS
-from analytics_refreshd.observe.state_metrics import StateCollector, StateSource
+from analytics_refreshd.observe.metrics.gauges import StateCollector, StateSource
+from analytics_refreshd.observe.metrics.names import HELP, LABELS
 
 OTHER = "other"
 RUN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)

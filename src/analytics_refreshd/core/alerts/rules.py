@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from analytics_refreshd.core.alerting import Alert, Condition, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
+from analytics_refreshd.core.alerts.situation import NOT_A_VIEWS_FAULT, Situation, attempts, cause, describe, streak
+from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
 from analytics_refreshd.core.model import Limits, Rates, Reason
-from analytics_refreshd.core.situation import NOT_A_VIEWS_FAULT, Situation, attempts, cause, describe, streak
-from analytics_refreshd.core.view_rules import refresh_failed, refresh_slow, view_stale
 
 __all__ = ["Situation", "conditions"]
 

@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
-from analytics_refreshd.app.demo import DemoError
-from analytics_refreshd.app.demo.actions import Action
 from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.demo import DemoError
+from analytics_refreshd.demo.actions import Action
 
 COLUMNS = (
     "id",

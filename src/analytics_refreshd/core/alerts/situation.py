@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from analytics_refreshd.core.alerting import Alert
+from analytics_refreshd.core.alerts.lifecycle import Alert
 from analytics_refreshd.core.model import Blocker, Outcome, Pause, Rates, Reason, Run, ViewResult
 from analytics_refreshd.core.staleness import Age
 from analytics_refreshd.core.wording import blocked_by

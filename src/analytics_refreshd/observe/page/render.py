@@ -8,12 +8,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analytics_refreshd.core.picture import ServiceState
-from analytics_refreshd.observe.page_words import words
-from analytics_refreshd.observe.status_json import picture
+from analytics_refreshd.observe.page.status_json import picture
+from analytics_refreshd.observe.page.words import words
 
 
 def _resource(name: str) -> str:
-    return files("analytics_refreshd.observe").joinpath("templates", name).read_text(encoding="utf-8").strip()
+    return files(__package__).joinpath(name).read_text(encoding="utf-8").strip()
 
 
 def _hash(text: str) -> str:
@@ -30,7 +30,7 @@ PAGE_POLICY = (
 )
 
 _environment = Environment(
-    loader=PackageLoader("analytics_refreshd.observe", "templates"),
+    loader=PackageLoader("analytics_refreshd.observe", "page"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

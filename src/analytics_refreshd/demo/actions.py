@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from random import Random
 
-from analytics_refreshd.app.demo.failures import describe
-from analytics_refreshd.app.demo.world import Trigger, World, new_id
+from analytics_refreshd.demo.failures import describe
+from analytics_refreshd.demo.world import Trigger, World, new_id
 
 HISTORY = timedelta(days=30)
 _HOUR = timedelta(hours=1)

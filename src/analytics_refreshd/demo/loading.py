@@ -10,14 +10,14 @@ from typing import cast
 import psycopg
 from psycopg import sql
 
-from analytics_refreshd.app.demo import DemoError
-from analytics_refreshd.app.demo.actions import Action
-from analytics_refreshd.app.demo.csvlog import Log
-from analytics_refreshd.app.demo.world import World
+from analytics_refreshd.demo import DemoError
+from analytics_refreshd.demo.actions import Action
+from analytics_refreshd.demo.csvlog import Log
+from analytics_refreshd.demo.world import World
 from analytics_refreshd.postgres import sqlfiles
 
 Connection = psycopg.Connection[tuple[object, ...]]
-_PACKAGE = "analytics_refreshd.app.demo.sql"
+_PACKAGE = "analytics_refreshd.demo.sql"
 _PROGRESS_EVERY = 1000
 _fields = attrgetter(*Action.__slots__)
 

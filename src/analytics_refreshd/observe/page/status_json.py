@@ -5,15 +5,15 @@ import math
 from statistics import median
 from typing import Any
 
-from analytics_refreshd.core.alerting import AlertRecord
+from analytics_refreshd.core.alerts.lifecycle import AlertRecord
 from analytics_refreshd.core.model import Blocker, Run, ViewResult
 from analytics_refreshd.core.picture import ServiceState, ViewState
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import blocked_by
 from analytics_refreshd.observe import reading
 from analytics_refreshd.observe.jsonable import plain
-from analytics_refreshd.observe.notices import headline, notices
-from analytics_refreshd.observe.timeline import Timeline, timeline
+from analytics_refreshd.observe.page.notices import headline, notices
+from analytics_refreshd.observe.page.timeline import Timeline, timeline
 
 RECENT = 60
 """How many past runs of a view are shown."""

@@ -7,10 +7,10 @@ from random import Random
 
 import psycopg
 
-from analytics_refreshd.app.demo.actions import Action, Generator, live_incident
-from analytics_refreshd.app.demo.interrupt import start_unsignalled
-from analytics_refreshd.app.demo.loading import statement
-from analytics_refreshd.app.demo.world import World
+from analytics_refreshd.demo.actions import Action, Generator, live_incident
+from analytics_refreshd.demo.interrupt import start_unsignalled
+from analytics_refreshd.demo.loading import statement
+from analytics_refreshd.demo.world import World
 
 _PER_SECOND = 2.0
 _RETRY_AFTER_SECONDS = (4.0, 20.0)

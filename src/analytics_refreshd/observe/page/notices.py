@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from analytics_refreshd.core.alerting import AlertState
+from analytics_refreshd.core.alerts.lifecycle import AlertState
 from analytics_refreshd.core.model import Pause, Role
 from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.core.staleness import Verdict

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from analytics_refreshd.app.demo.interrupt import start_unsignalled
+from analytics_refreshd.demo.interrupt import start_unsignalled
 
 _EVERY_SECONDS = 1.0
 _PATIENCE = 5

@@ -1,7 +1,7 @@
 """The fields of every log event: source of the JSON Schema and of the guide's tables.
 
-python -m analytics_refreshd.observe.log_fields schema > deploy/guides/log-schema.json
-python -m analytics_refreshd.observe.log_fields guide > deploy/guides/log-events.md
+python -m analytics_refreshd.observe.log.fields schema > deploy/guides/log-schema.json
+python -m analytics_refreshd.observe.log.fields guide > deploy/guides/log-events.md
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from analytics_refreshd.core.alerting import Alert, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
 from analytics_refreshd.core.events import MEANING, Event
 from analytics_refreshd.core.model import Outcome, Reason
 
@@ -282,7 +282,7 @@ def _table(fields: tuple[Field, ...]) -> str:
 
 def guide() -> str:
     """The guide: its introduction, the common fields, and a table for each event."""
-    head = files("analytics_refreshd.observe").joinpath("templates", "log-events.head.md").read_text(encoding="utf-8")
+    head = files("analytics_refreshd.observe.log").joinpath("log-events.head.md").read_text(encoding="utf-8")
     parts = [head.strip(), "## On every line", _table(COMMON), "## Events"]
     for event in Event:
         parts.append(f"### {event.value}\n\n{MEANING[event][0].upper()}{MEANING[event][1:]}.")

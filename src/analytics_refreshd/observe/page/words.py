@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
-from analytics_refreshd.observe.page_shapes import slots, sparkline
+from analytics_refreshd.observe.page.shapes import slots, sparkline
 
 _TONE = {"fresh": "good", "late": "warn", "stale": "bad", "unknown": "bad"}
 _ORDER = ("stale", "unknown", "late", "fresh")

@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from analytics_refreshd.core.wording import seconds_in_words
-from analytics_refreshd.observe.status_json import RECENT
-from analytics_refreshd.observe.timeline import STATES
+from analytics_refreshd.observe.page.status_json import RECENT
+from analytics_refreshd.observe.page.timeline import STATES
 
 _SPARK_HEIGHT = 30
 _SPARK_STEP = 5

@@ -6,11 +6,11 @@ from typing import Protocol
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from analytics_refreshd.core.alerting import Alert, AlertState
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertState
 from analytics_refreshd.core.model import Limits, Role, ViewResult
 from analytics_refreshd.core.picture import ServiceState, ViewState
 from analytics_refreshd.observe import reading
-from analytics_refreshd.observe.metric_names import HELP, LABELS
+from analytics_refreshd.observe.metrics.names import HELP, LABELS
 
 _logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """The alert rules on one view: too old, failing, slow."""
 
-from analytics_refreshd.core.alerting import Alert, Condition, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
+from analytics_refreshd.core.alerts.situation import NOT_A_VIEWS_FAULT, Situation, attempts, cause, describe, streak
 from analytics_refreshd.core.errors import is_permanent
 from analytics_refreshd.core.model import Limits, Outcome, Reason, Run, ViewResult
-from analytics_refreshd.core.situation import NOT_A_VIEWS_FAULT, Situation, attempts, cause, describe, streak
 from analytics_refreshd.core.wording import seconds_in_words
 
 

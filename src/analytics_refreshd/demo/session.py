@@ -15,14 +15,14 @@ import psycopg
 
 from analytics_refreshd import config
 from analytics_refreshd.app import daemon
-from analytics_refreshd.app.demo import DemoError, loading
-from analytics_refreshd.app.demo.actions import Generator, make_incidents
-from analytics_refreshd.app.demo.csvlog import Log, read_log
-from analytics_refreshd.app.demo.interrupt import Interrupt
-from analytics_refreshd.app.demo.live import Live
-from analytics_refreshd.app.demo.server import Server
-from analytics_refreshd.app.demo.watch import Watch
-from analytics_refreshd.app.demo.world import make_world
+from analytics_refreshd.demo import DemoError, loading
+from analytics_refreshd.demo.actions import Generator, make_incidents
+from analytics_refreshd.demo.csvlog import Log, read_log
+from analytics_refreshd.demo.interrupt import Interrupt
+from analytics_refreshd.demo.live import Live
+from analytics_refreshd.demo.server import Server
+from analytics_refreshd.demo.watch import Watch
+from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.migrate import migrate
 
 DEFAULT_ROWS = 100_000

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from analytics_refreshd.app.demo import DemoError
-from analytics_refreshd.app.demo.folder import RunFolder, abandoned, reclaim
+from analytics_refreshd.demo import DemoError
+from analytics_refreshd.demo.folder import RunFolder, abandoned, reclaim
 
 DATABASE = "demo"
 _PORT = 5432

@@ -1,6 +1,6 @@
 """An alert's life as pure transitions: inactive, pending, firing, resolved.
 
-The rules (`core.rules`) say which conditions hold at a moment; this module says what follows from a condition
+The rules (`rules`) say which conditions hold at a moment; this module says what follows from a condition
 for an alert's record. A condition that cannot be judged (`holds` None) changes nothing: without data an alert is
 neither fired nor resolved.
 """
