@@ -134,7 +134,7 @@ def test_C07_election_thread_dies(dsn: str) -> None:
 def test_C08_job_raises(dsn: str, stretched: Connection, error: str) -> None:
     """Whatever a cycle raises costs that cycle: a failed run in log, metric and history; the next slot runs."""
     broken = f"""
-        from analytics_refreshd.postgres.refresh import PostgresRefresher
+        from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
         refresh, calls = PostgresRefresher.refresh, []
         def failing(self, *given):
             calls.append(1)

@@ -23,7 +23,7 @@ from analytics_refreshd.core.model import Limits, Outcome, Reason
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.lane import Lane
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
-from analytics_refreshd.postgres.alert_state import PostgresDeliveryStore
+from analytics_refreshd.postgres.state.alerts import PostgresDeliveryStore
 from tests.support.adapters import session
 from tests.support.alert_rules import aged, ago, run, situation
 from tests.support.receivers import Answer, Clock, Counts, Log, Receiver, Store, raw_server, receiver

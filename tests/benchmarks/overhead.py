@@ -25,7 +25,7 @@ import psycopg
 from analytics_refreshd.app.wiring import Service
 from analytics_refreshd.config import load
 from analytics_refreshd.core.model import Origin, Outcome
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.benchmarks.query_latency import fill
 from tests.conftest import create_application
 from tests.support.daemon import Daemon, environment

@@ -18,10 +18,10 @@ from datetime import datetime
 import psutil
 import psycopg
 
-from analytics_refreshd.postgres.migrate import migrate
-from analytics_refreshd.postgres.queries import Connection, explain, run
-from analytics_refreshd.postgres.query_definition import Query
-from analytics_refreshd.postgres.query_files import Catalogue
+from analytics_refreshd.postgres.catalogue.definition import Query
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.run import Connection, explain, run
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.postgres import Server
 

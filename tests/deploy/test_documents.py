@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from analytics_refreshd.cli.main import app
-from analytics_refreshd.postgres.query_files import Catalogue
+from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.deploy.support import DEPLOY, ROOT, RULES
 
 DOCUMENTS = sorted([*DEPLOY.rglob("*.md"), ROOT / ".github" / "SECURITY.md"])

@@ -16,10 +16,10 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
-from analytics_refreshd.postgres import connections
-from analytics_refreshd.postgres.connections import ConnectionSettings, Connector, Profile
-from analytics_refreshd.postgres.session import Session
-from analytics_refreshd.postgres.settings import application_name, default_sslmode
+from analytics_refreshd.postgres.connection import connector as connections
+from analytics_refreshd.postgres.connection.connector import ConnectionSettings, Connector, Profile
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.connection.settings import application_name, default_sslmode
 from tests.support.adapters import address, connector, session, through
 from tests.support.postgres import Server, free_port
 from tests.support.proxy import Proxy, TlsProxy
@@ -400,7 +400,7 @@ def test_stop_frees_whoever_connects(dsn: str) -> None:
 
 def test_settings_that_do_not_last_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When what was set is not what is read back, the connection is refused and the pooler named."""
-    real = connections.blocks("connections.sql")
+    real = connections.blocks("connection/connection.sql")
     asked = "pg_catalog.current_setting('TimeZone')"
     assert asked in real["read_back"]
     elsewhere = {**real, "read_back": real["read_back"].replace(asked, "'Asia/Kolkata'")}

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason
-from analytics_refreshd.postgres.elector import PostgresLeader
+from analytics_refreshd.postgres.state.leader import PostgresLeader
 from tests.support.adapters import Running, address, connector, holding_refresh, refresher, sleeping, through
 from tests.support.installs import make_stretchable, stretch
 from tests.support.pooler import pooler

@@ -10,9 +10,9 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import migrate, uninstall
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import migrate, uninstall
 from tests.conftest import create_application
 from tests.support.incremental import Changes, build_reason, differences, differences_after_refresh, refresh_and_compare
 from tests.support.waiting import eventually

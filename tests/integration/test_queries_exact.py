@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from analytics_refreshd.demo.actions import HISTORY, Generator, make_incidents
 from analytics_refreshd.demo.world import make_world
-from analytics_refreshd.postgres.queries import run
-from analytics_refreshd.postgres.query_files import Catalogue
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.run import run
 from tests.support.brute_force import ANSWERS, Action, Data, Organization, Trigger
 
 VIEWS = (

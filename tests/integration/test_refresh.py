@@ -12,7 +12,7 @@ from psycopg import sql
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
-from analytics_refreshd.postgres.refresh import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
 from tests.support.adapters import Running, address, holding_refresh, refresher, sleeping, through
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server, free_port

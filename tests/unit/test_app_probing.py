@@ -5,8 +5,8 @@ from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import VIEWS, Limits, Reason
-from analytics_refreshd.postgres.queries import ProbeResult
-from analytics_refreshd.postgres.query_files import Catalogue
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.run import ProbeResult
 from tests.support.receivers import Clock, Log
 
 QUERY = Catalogue.load().get("summary")

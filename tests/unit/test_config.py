@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analytics_refreshd.config import Config, load, parse_duration
 from analytics_refreshd.config.loading import NO_SETTINGS
 from analytics_refreshd.core.errors import ConfigError
-from analytics_refreshd.postgres.connections import milliseconds
+from analytics_refreshd.postgres.connection.connector import milliseconds
 
 ROOT = Path(__file__).parents[2]
 LEAST = '[database]\nurl = "postgresql://u@db.example.net/app"\n'

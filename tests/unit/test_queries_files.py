@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.postgres.queries import printed, statement
-from analytics_refreshd.postgres.query_dashboard import dashboard_json
-from analytics_refreshd.postgres.query_definition import ParameterError, Query, QueryFileError
-from analytics_refreshd.postgres.query_files import SECTIONS, Catalogue, parse, relations
-from analytics_refreshd.postgres.query_guide import guide_markdown
+from analytics_refreshd.postgres.catalogue.dashboard import dashboard_json
+from analytics_refreshd.postgres.catalogue.definition import ParameterError, Query, QueryFileError
+from analytics_refreshd.postgres.catalogue.files import SECTIONS, Catalogue, parse, relations
+from analytics_refreshd.postgres.catalogue.guide import guide_markdown
+from analytics_refreshd.postgres.catalogue.run import printed, statement
 
 CATALOGUE = Catalogue.load()
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

@@ -15,11 +15,11 @@ from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Delta, LeaderInfo, Origin, Outcome, Pause, Progress, Run, ViewResult
 from analytics_refreshd.core.ports import Leader
 from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
-from analytics_refreshd.postgres.alert_state import PostgresAlertStore
-from analytics_refreshd.postgres.connections import Connector
-from analytics_refreshd.postgres.history import PostgresHistory
-from analytics_refreshd.postgres.session import Session
-from analytics_refreshd.postgres.status import PostgresStatusReader
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.state.alerts import PostgresAlertStore
+from analytics_refreshd.postgres.state.history import PostgresHistory
+from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _JOIN_SECONDS = 5.0

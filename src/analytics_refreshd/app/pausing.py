@@ -6,9 +6,9 @@ from analytics_refreshd.app.wiring import connection_settings
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Reason
-from analytics_refreshd.postgres import pauses
-from analytics_refreshd.postgres.connections import Connector
-from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.state import pauses
 
 _LONGEST = timedelta(days=7)
 

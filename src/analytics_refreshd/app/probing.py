@@ -7,10 +7,10 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.ports import Clock, EventLog, Metrics
-from analytics_refreshd.postgres.queries import ProbeResult, probe
-from analytics_refreshd.postgres.query_definition import Query
-from analytics_refreshd.postgres.query_files import Catalogue
-from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.catalogue.definition import Query
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.run import ProbeResult, probe
+from analytics_refreshd.postgres.connection.session import Session
 
 
 def queries_to_probe(config: Config) -> list[Query]:

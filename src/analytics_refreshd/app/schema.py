@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.wiring import connection_settings
 from analytics_refreshd.config import Config
-from analytics_refreshd.postgres.bounded import BoundedConnection
-from analytics_refreshd.postgres.check import CheckSettings, run_checks
-from analytics_refreshd.postgres.connections import Connector, Profile
-from analytics_refreshd.postgres.findings import Finding
+from analytics_refreshd.postgres.check.findings import Finding
+from analytics_refreshd.postgres.check.run import CheckSettings, run_checks
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
 
 
 @contextmanager

@@ -24,13 +24,13 @@ from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.systemd import SystemdNotifier
-from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
-from analytics_refreshd.postgres.connections import ConnectionSettings, Connector
-from analytics_refreshd.postgres.elector import PostgresLeader
-from analytics_refreshd.postgres.history import PostgresHistory
-from analytics_refreshd.postgres.refresh import PostgresRefresher, RefreshSettings
-from analytics_refreshd.postgres.session import Session
-from analytics_refreshd.postgres.status import PostgresStatusReader
+from analytics_refreshd.postgres.connection.connector import ConnectionSettings, Connector
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.state.alerts import PostgresAlertStore, PostgresDeliveryStore
+from analytics_refreshd.postgres.state.history import PostgresHistory
+from analytics_refreshd.postgres.state.leader import PostgresLeader
+from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 
 def connection_settings(config: Config) -> ConnectionSettings:

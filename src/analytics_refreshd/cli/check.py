@@ -14,7 +14,7 @@ from analytics_refreshd.cli.common import (
     print_json,
     print_table,
 )
-from analytics_refreshd.postgres.findings import Finding, ok, warning
+from analytics_refreshd.postgres.check.findings import Finding, ok, warning
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 

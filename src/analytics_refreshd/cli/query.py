@@ -28,13 +28,13 @@ from analytics_refreshd.core.errors import ConfigError, DatabaseFault, UsageErro
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
-from analytics_refreshd.postgres.connections import Connector, Profile
-from analytics_refreshd.postgres.queries import Connection, Result, explain, printed, run
-from analytics_refreshd.postgres.query_dashboard import dashboard_json
-from analytics_refreshd.postgres.query_definition import Column, ParameterError, Query, QueryFileError
-from analytics_refreshd.postgres.query_files import Catalogue
-from analytics_refreshd.postgres.query_guide import guide_markdown, parameter_in_words
-from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.catalogue.dashboard import dashboard_json
+from analytics_refreshd.postgres.catalogue.definition import Column, ParameterError, Query, QueryFileError
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.guide import guide_markdown, parameter_in_words
+from analytics_refreshd.postgres.catalogue.run import Connection, Result, explain, printed, run
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.connection.session import Session
 
 EXIT_BAD_PARAMETER = 2
 _WHO_GRANTS = (

@@ -20,9 +20,10 @@ from analytics_refreshd.cli.common import (
 )
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.postgres import incremental, incremental_verify
-from analytics_refreshd.postgres import migrate as migration
-from analytics_refreshd.postgres.installed import Connection
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental import verify as incremental_verify
+from analytics_refreshd.postgres.migrate import run as migration
+from analytics_refreshd.postgres.schema.installed import Connection
 
 
 def register(app: typer.Typer) -> None:

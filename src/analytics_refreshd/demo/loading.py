@@ -14,7 +14,7 @@ from analytics_refreshd.demo import DemoError
 from analytics_refreshd.demo.actions import Action
 from analytics_refreshd.demo.csvlog import Log
 from analytics_refreshd.demo.world import World
-from analytics_refreshd.postgres import sqlfiles
+from analytics_refreshd.postgres.connection import sqlfiles
 
 Connection = psycopg.Connection[tuple[object, ...]]
 _PACKAGE = "analytics_refreshd.demo.sql"

@@ -23,7 +23,7 @@ from analytics_refreshd.demo.live import Live
 from analytics_refreshd.demo.server import Server
 from analytics_refreshd.demo.watch import Watch
 from analytics_refreshd.demo.world import make_world
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate.run import migrate
 
 DEFAULT_ROWS = 100_000
 DEFAULT_HTTP_PORT = 9720

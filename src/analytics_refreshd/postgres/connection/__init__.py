@@ -1,0 +1,1 @@
+"""Connections, sessions, SQL files and error classes."""

@@ -1,0 +1,176 @@
+"""Why the incremental mode cannot be exact in a database, found before anything is changed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.connection.errors import primary_text
+from analytics_refreshd.postgres.incremental.commands import Commands, block
+from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
+from analytics_refreshd.postgres.schema.installed import Catalog, Installation
+
+Connection = psycopg.Connection[Any]
+
+# what the rollups count exactly; text of any kind is read as text
+_TYPES = {
+    "executed_at": ("timestamp with time zone",),
+    "duration_ms": ("integer", "smallint"),
+    "retry_count": ("integer", "smallint"),
+    "trigger_id": ("text", "character varying"),
+    "action_type": ("text", "character varying"),
+    "status": ("text", "character varying"),
+}
+# a rollup's key: NULL equals nothing, and a collation that takes two texts for one would keep them apart here
+_KEYS = ("action_type", "status")
+_TRIGGERS_PER_TABLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """`action_results`, or a table below it: a partition or an inheritance child."""
+
+    schema: str
+    name: str
+    kind: str
+    persistence: str
+    subscribed: bool
+    owned: bool
+    triggers: int
+
+    @property
+    def captured(self) -> bool:
+        """Whether it has all its capture triggers, enabled for every kind of session."""
+        return self.triggers == _TRIGGERS_PER_TABLE
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its qualified name."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether it is a table of its own and not only the head of a partitioned one."""
+        return self.kind == "r"
+
+
+def source_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
+    """`action_results` and every table below it."""
+    return _tables(connection, commands, "tree")
+
+
+def stray_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
+    """Tables that were among those, as a detached partition was, and still carry capture triggers."""
+    return _tables(connection, commands, "strays")
+
+
+def _tables(connection: Connection, commands: Commands, query: str) -> list[SourceTable]:
+    rows = connection.execute(block("install", query, app_table=commands.names["app_table"])).fetchall()
+    return [SourceTable(*row) for row in rows]
+
+
+@contextmanager
+def failures_named() -> Iterator[None]:
+    """What the server refuses becomes a MigrationError; every command here can be repeated."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = f" ({error.sqlstate})" if error.sqlstate else ""
+        raise MigrationError(
+            f"{primary_text(error)}{state}; mend it, then run the same command again to go on"
+        ) from None
+
+
+def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Installation:
+    """What `migrate` installed. Raises MigrationError where it has not run for this schema.
+
+    `to_change`: also where the role does not own our schema.
+    """
+    catalog = Catalog(connection, app_schema)
+    found = catalog.privileges()
+    installation = catalog.installation() if found.reads_version else None
+    if installation is None:
+        raise MigrationError("the views are not installed yet: run migrate first, then migrate --incremental")
+    if installation.app_schema != app_schema:
+        raise MigrationError(
+            f"this database is installed for schema {installation.app_schema}, not {app_schema}: "
+            f"set [database] schema to {installation.app_schema}"
+        )
+    if to_change and not found.owns_ours:
+        raise MigrationError(
+            f"role {found.role} does not own schema {OUR_SCHEMA}: run this as {found.ours_owner} or a superuser"
+        )
+    return installation
+
+
+def refuse(connection: Connection, app_schema: str, commands: Commands, *, replaces_views: bool) -> None:
+    """Raise MigrationError with every reason why capture would miss rows or the views cannot be replaced."""
+    obstacles = list(_source_obstacles(connection, app_schema, commands))
+    if replaces_views:
+        obstacles += view_obstacles(connection, app_schema)
+    if obstacles:
+        raise MigrationError("; ".join(obstacles))
+
+
+def _source_obstacles(connection: Connection, app_schema: str, commands: Commands) -> Iterator[str]:
+    table = f"{app_schema}.action_results"
+    row = connection.execute(block("install", "source", app_table=commands.names["app_table"])).fetchone()
+    if row is None:
+        yield f"there is no table {table}: set [database] schema to the application's schema"
+        return
+    kind, reads, filtered = row
+    if kind not in ("r", "p"):
+        yield f"{table} is not a table: changes of what lies behind it cannot be captured"
+        return
+    if not reads:
+        yield f"the role may not read {table}: run this as its owner or a superuser"
+    if filtered:
+        yield f"row security hides rows of {table} from this role: run this as a role with BYPASSRLS"
+    rows = connection.execute(block("install", "columns", app_table=commands.names["app_table"])).fetchall()
+    columns = {name: (kind, not_null, deterministic) for name, kind, not_null, deterministic in rows}
+    for column, types in _TYPES.items():
+        kind, not_null, deterministic = columns.get(column, ("missing", True, True))
+        if kind not in types:
+            yield f"{table}.{column} is {kind}, and the rollups count only {types[0]} exactly"
+        if column in _KEYS and not not_null:
+            yield f"{table}.{column} may be null, and the rollups have no place for that: set it not null"
+        if not deterministic:
+            yield f"{table}.{column} has a collation that is not deterministic, and the rollups compare bytes"
+    for each in source_tables(connection, commands):
+        yield from _table_obstacles(each)
+
+
+def _table_obstacles(table: SourceTable) -> Iterator[str]:
+    name = f"{table.schema}.{table.name}"
+    if table.kind not in ("r", "p"):
+        yield f"{name} is not a local table: rows written behind it would be missed"
+    if table.persistence != "p":
+        yield f"{name} is not logged: it is emptied after a crash, unseen by any trigger"
+    if table.subscribed:
+        yield f"{name} receives rows by logical replication, which fires no statement triggers: rows would be missed"
+    if not table.owned:
+        yield f"the role does not own {name}, and only its owner can add capture triggers: run this as its owner"
+
+
+def view_obstacles(connection: Connection, app_schema: str) -> Iterator[str]:
+    """Why the four views cannot be replaced."""
+    catalog = Catalog(connection, app_schema)
+    views = catalog.objects(app_schema).views
+    for name in VIEWS:
+        view = views.get(name)
+        if view is None or view.kind != "m":
+            yield f"there is no materialized view {app_schema}.{name}: run migrate first"
+            continue
+        if not view.owned:
+            yield f"the role does not own {app_schema}.{name}: run this as {view.owner} or a superuser"
+        dependents = catalog.view_dependents(name)
+        if dependents:
+            yield (
+                f"{app_schema}.{name} cannot be replaced while others depend on it ({', '.join(dependents)}): "
+                "drop these, run this again, then create them again"
+            )

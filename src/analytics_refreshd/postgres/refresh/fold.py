@@ -1,0 +1,88 @@
+"""The incremental mode's part of a refresh: rebuild where that is due, and fold once for all views."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg import sql
+
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.refresh.transaction import Link, RunState, Transaction, beginning
+
+_OUT_OF_REACH = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
+_MOST_ERROR_CHARACTERS = 1000
+
+
+def _ask(transaction: Transaction, name: str) -> list[tuple[Any, ...]]:
+    return transaction.fetch(sql.SQL(blocks("refresh/refresh.sql")[name]).format())
+
+
+def _usable(transaction: Transaction) -> bool:
+    """Whether the fence is free, and the incremental mode there for this role; else the views' functions see to it."""
+    return bool(transaction.first["unfenced"] and transaction.first["incremental"])
+
+
+def rebuild(link: Link, run: RunState, parameters: Mapping[str, Any], on_started: Callable[[], None]) -> str | None:
+    """Build the rollups in steps until nothing asks for it, each step committed; says why, None where nothing was due.
+
+    `on_started()` is called before the first step. Raises DatabaseFault; the steps before it stay.
+    """
+    reason: str | None = None
+    try:
+        while True:
+            with link.transaction(run, beginning("fold"), parameters) as transaction:
+                due = _ask(transaction, "rebuild_due") if _usable(transaction) else []
+                if not due:
+                    return reason
+                if reason is None:
+                    reason = printable(due[0][0])
+                    on_started()
+                _ask(transaction, "rebuild_step")
+    except DatabaseFault as fault:
+        # no view was touched, so that nothing about them is uncertain
+        fault.committing = False
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A fold: the seconds it took, and why it rebuilt the rollups, where it did. None where nothing was folded."""
+
+    seconds: float | None = None
+    rebuild_reason: str | None = None
+
+
+def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, Folded]:
+    """Fold in a transaction of its own: the setting that tells the views' functions so, and what the fold was.
+
+    A fold that the server refused fails the views that need it, by that setting; the others are still refreshed.
+    Raises DatabaseFault where the server is out of reach or the run is over.
+    """
+    try:
+        with link.transaction(run, beginning("fold"), parameters) as transaction:
+            if not _usable(transaction) or _ask(transaction, "mode") != [("incremental",)]:
+                return "", Folded()
+            begun = time.monotonic()
+            _ask(transaction, "fold")
+            folded = folded_here(transaction)
+        return "off", replace(folded, seconds=time.monotonic() - begun)
+    except DatabaseFault as fault:
+        over = run.cancelled.is_set() or run.remaining_seconds() <= 0
+        if fault.sqlstate is None or fault.error_class in _OUT_OF_REACH or over:
+            fault.committing = False
+            raise
+        return f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS], Folded()
+
+
+def folded_here(transaction: Transaction) -> Folded:
+    """The fold that was made in this transaction, as the database measured it."""
+    if not transaction.first["incremental"]:
+        return Folded()
+    found = transaction.attempt(sql.SQL(blocks("refresh/refresh.sql")["folded"]).format())
+    if not found:
+        return Folded()
+    milliseconds, reason = found[0]
+    return Folded(milliseconds / 1000, printable(reason) if reason else None)

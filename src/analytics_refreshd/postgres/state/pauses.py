@@ -1,0 +1,22 @@
+"""Suspending refreshes, by the same SQL functions that a person may call from psql."""
+
+from datetime import datetime, timedelta
+
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+
+
+def pause(session: Session, length: timedelta, reason: str) -> datetime:
+    """Suspend refreshes for `length`; returns when that ends. Raises DatabaseFault."""
+    values = {"length": length, "reason": reason}
+    ((ends_at,),) = session.run(
+        lambda connection: connection.execute(blocks("state/pauses.sql")["pause"], values).fetchall()
+    )
+    until: datetime = ends_at
+    return until
+
+
+def resume(session: Session) -> int:
+    """End every pause in force; returns how many there were. Raises DatabaseFault."""
+    ((ended,),) = session.run(lambda connection: connection.execute(blocks("state/pauses.sql")["resume"]).fetchall())
+    return int(ended)
