@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from analytics_refreshd.app.once import past_runs
+from analytics_refreshd.app.commands.status import past_runs
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, UsageError
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult

@@ -266,10 +266,10 @@ def test_equals_brute_force_on_the_demos_data(connection: psycopg.Connection[Any
 def real_actions() -> Data:
     """The recorded HTTP checks, shifted so that the last one is at BASE; each site's owner is its organization."""
     root = Path(__file__).resolve().parents[2]
-    place = Path(os.environ.get("ANALYTICS_REFRESHD_TEST_DATA", root.parent / "shared" / "data"))
+    place = Path(os.environ.get("REFRESHD_TEST_DATA", root.parent / "shared" / "data"))
     file = place / "http_checks.csv.gz"
     if not file.is_file():
-        pytest.skip(f"{file} is not there: set ANALYTICS_REFRESHD_TEST_DATA to the folder that holds it")
+        pytest.skip(f"{file} is not there: set REFRESHD_TEST_DATA to the folder that holds it")
     with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     times = [datetime.fromisoformat(row["executed_at"]) for row in rows]

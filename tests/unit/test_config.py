@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.config import Config, load, parse_duration
-from analytics_refreshd.config.loading import NO_SETTINGS
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.postgres.connection.connector import milliseconds
 
@@ -182,9 +181,12 @@ def test_the_environment_wins_over_the_file(write: Write, monkeypatch: pytest.Mo
     assert config.schedule.splay == timedelta(seconds=7)
 
 
-def test_flags_win_over_the_file(write: Write) -> None:
-    """An override replaces the file's value."""
-    assert load(write(LEAST), {"http": {"port": 0}}).http.port == 0
+def test_values_stand_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nested values are checked as a file's are, and the environment wins over them too."""
+    values = {"database": {"url": "postgresql://u@localhost/orders"}, "http": {"port": 0}}
+    assert load(values).http.port == 0
+    monkeypatch.setenv("ANALYTICS_REFRESHD_HTTP__PORT", "1234")
+    assert load(values).http.port == 1234
 
 
 @pytest.mark.parametrize(
@@ -211,13 +213,6 @@ def test_a_variable_like_none_of_ours_is_refused_too(write: Write, monkeypatch: 
     monkeypatch.setenv("ANALYTICS_REFRESHD_XYZ", CANARY)
     text = "the environment variable ANALYTICS_REFRESHD_XYZ sets nothing that exists"
     assert problems(write(LEAST)) == [text]
-
-
-def test_the_tests_variables_are_the_only_others() -> None:
-    """What the tests and the gate read may be set while a configuration is loaded; nothing else of our prefix may."""
-    texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
-    read = {name for text in texts for name in re.findall(r'environ\.get\("ANALYTICS_REFRESHD_([A-Z_]+)"', text)}
-    assert read | {"CONFIG"} == NO_SETTINGS
 
 
 @pytest.mark.parametrize("name", ["ANALYTICS_REFRESHD_REFRESH__VIEWS", "ANALYTICS_REFRESHD_REFRESH"])

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.postgres.catalogue.dashboard import dashboard_json
 from analytics_refreshd.postgres.catalogue.definition import ParameterError, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import SECTIONS, Catalogue, parse, relations
-from analytics_refreshd.postgres.catalogue.guide import guide_markdown
 from analytics_refreshd.postgres.catalogue.run import printed, statement
+from tests.generate.queries_dashboard import dashboard_json
+from tests.generate.queries_guide import guide_markdown
 
 CATALOGUE = Catalogue.load()
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -85,12 +85,6 @@ def test_every_relation_has_a_limited_twin() -> None:
     for name in plain:
         assert "any (%(organizations)s::text[])" in relations()[f"{name} limited"]
         assert "organizations)s" not in relations()[name]
-
-
-def test_guide_and_dashboard_are_current() -> None:
-    """The generated files equal what the query files say: `analytics-refreshd query --guide` and `--dashboard`."""
-    assert (DEPLOY / "guides" / "queries.md").read_text("utf-8") == guide_markdown(CATALOGUE)
-    assert (DEPLOY / "grafana" / "queries-dashboard.json").read_text("utf-8") == dashboard_json(CATALOGUE)
 
 
 def test_a_good_file_is_understood() -> None:

@@ -1,4 +1,4 @@
-"""Reading the configuration: TOML, then environment, then flags; every problem at once, no value ever printed."""
+"""Reading the configuration: TOML, then environment; every problem at once, no value ever printed."""
 
 import difflib
 import math
@@ -17,21 +17,20 @@ from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsErr
 from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
-NO_SETTINGS = frozenset({"CONFIG", "AXE", "SCREENSHOTS", "SOAK_SECONDS", "SOAK_SEED", "TEST_DATA", "TEST_NODE_MODULES"})
-"""Variables of ours that are no keys: the file's name, and what the tests take, which may load a configuration too."""
 _SECTIONS = {name.upper(): f"{name.upper()}__…" for name in Config.model_fields}
+_FILE = "CONFIG"
+"""The variable that names the configuration file; no key."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
-def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+def load(source: Path | Mapping[str, Any] | None = None) -> Config:
     """Read and check the configuration.
 
-    `path` names a TOML file; `overrides` are nested values from flags, which win. Raises ConfigError with every
-    problem found, each one sentence naming the key and where it stands, never a value.
+    `source` is a TOML file, or what one would hold as nested values; the environment wins over it. Raises ConfigError
+    with every problem found, each one sentence naming the key and where it stands, never a value.
     """
-    data = _read_toml(path) if path is not None else {}
+    path, data = (source, _read_toml(source)) if isinstance(source, Path) else (None, dict(source or {}))
     problems = list(_unknown_environment(os.environ))
-    _merge(data, overrides or {})
     try:
         config = Config(**data)
     except ValidationError as error:
@@ -66,21 +65,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path} is not TOML: look at {place[1] if place else 'its syntax'}"]) from None
 
 
-def _merge(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    for key, value in overrides.items():
-        if isinstance(value, Mapping) and isinstance(data.get(key), dict):
-            _merge(data[key], value)
-        else:
-            data[key] = value
-
-
 def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
     """Refuse variables that look like ours and are not: pydantic-settings ignores an unknown first part."""
     for variable in environment:
         name = variable.upper().removeprefix(PREFIX)
-        if name == variable.upper() or name in NO_SETTINGS or name.split("__")[0] in _SECTIONS:
+        if name == variable.upper() or name == _FILE or name.split("__")[0] in _SECTIONS:
             continue
-        known = _SECTIONS | {"CONFIG": "CONFIG"}
+        known = _SECTIONS | {_FILE: _FILE}
         nearest = difflib.get_close_matches(name.split("__")[0], known, 1)
         hint = f"; did you mean {PREFIX}{known[nearest[0]]}?" if nearest else ""
         yield f"the environment variable {variable} sets nothing that exists{hint}"

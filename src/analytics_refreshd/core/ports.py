@@ -1,4 +1,4 @@
-"""What the daemon needs of the world, as protocols. Adapters implement them; `app.wiring` alone connects them.
+"""What the daemon needs of the world, as protocols. Adapters implement them; `app.service` connects them.
 
 Every method that talks to the database raises `core.errors.DatabaseFault`, and nothing else, when it fails.
 """
@@ -209,6 +209,24 @@ class Notifier(Protocol):
         """Deliver what waits, within the deadline, and end the threads."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How long one query took, in seconds; None with `error`, one redacted sentence, where it gave no answer."""
+
+    endpoint: str
+    seconds: float | None
+    error: str | None
+
+
+class Probes(Protocol):
+    """Times queries of the catalogue."""
+
+    endpoints: tuple[str, ...]
+
+    def run(self, budget_seconds: float, now: datetime) -> Sequence[ProbeResult]:
+        """Time each query once, read-only, within the budget for all of them together."""
+
+
 class Health(Protocol):
     """What the HTTP server asks for; every answer comes from memory."""
 
@@ -279,6 +297,8 @@ __all__ = [
     "Leader",
     "Metrics",
     "Notifier",
+    "ProbeResult",
+    "Probes",
     "RefreshReply",
     "Refresher",
     "StatusReader",

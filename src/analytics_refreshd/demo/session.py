@@ -15,7 +15,7 @@ import psycopg
 
 from analytics_refreshd import config
 from analytics_refreshd.app import daemon
-from analytics_refreshd.demo import DemoError, loading
+from analytics_refreshd.demo import DEFAULT_ROWS, DemoError, loading
 from analytics_refreshd.demo.actions import Generator, make_incidents
 from analytics_refreshd.demo.csvlog import Log, read_log
 from analytics_refreshd.demo.interrupt import Interrupt
@@ -25,7 +25,6 @@ from analytics_refreshd.demo.watch import Watch
 from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.migrate.run import migrate
 
-DEFAULT_ROWS = 100_000
 DEFAULT_HTTP_PORT = 9720
 _HOST = "127.0.0.1"
 _SEED = 1
@@ -89,7 +88,7 @@ def run(options: Options, reporter: Reporter) -> int:
                 os._exit(_EXIT_ENDED)
 
         try:
-            configuration = config.load(None, _settings(options, server.dsn, port))
+            configuration = config.load(_settings(options, server.dsn, port))
             reporter.note("Starting PostgreSQL …")
             server.start()
             with interrupt.allowed():

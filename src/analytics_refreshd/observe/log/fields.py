@@ -1,14 +1,7 @@
-"""The fields of every log event: source of the JSON Schema and of the guide's tables.
+"""The fields of every log event: source of the JSON Schema and of the guide's tables."""
 
-python -m analytics_refreshd.observe.log.fields schema > deploy/guides/log-schema.json
-python -m analytics_refreshd.observe.log.fields guide > deploy/guides/log-events.md
-"""
-
-import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
@@ -273,25 +266,3 @@ def schema() -> dict[str, Any]:
         "properties": common,
         "allOf": rules,
     }
-
-
-def _table(fields: tuple[Field, ...]) -> str:
-    rows = [f"| `{field.name}` | {field.kind} | {field.meaning} |" for field in fields]
-    return "\n".join(["| field | type | meaning |", "|---|---|---|", *rows])
-
-
-def guide() -> str:
-    """The guide: its introduction, the common fields, and a table for each event."""
-    head = files("analytics_refreshd.observe.log").joinpath("log-events.head.md").read_text(encoding="utf-8")
-    parts = [head.strip(), "## On every line", _table(COMMON), "## Events"]
-    for event in Event:
-        parts.append(f"### {event.value}\n\n{MEANING[event][0].upper()}{MEANING[event][1:]}.")
-        if FIELDS[event]:
-            parts.append(_table(FIELDS[event]))
-        if event is Event.REFRESH_FINISHED:
-            parts += ["An entry of `views`:", _table(VIEW_FIELDS)]
-    return "\n\n".join(parts) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(guide() if sys.argv[1:] == ["guide"] else json.dumps(schema(), indent=1) + "\n")

@@ -59,6 +59,14 @@ class Parameter:
         """Its name within the SQL text."""
         return self.name.replace("-", "_")
 
+    @property
+    def in_words(self) -> str:
+        """`10 (1 to 1000)`, or the default alone where there are no bounds."""
+        default = str(self.default).lower() if self.type == "boolean" else str(self.default)
+        if self.minimum is None or self.maximum is None:
+            return default
+        return f"{default} ({self.minimum:.15g} to {self.maximum:.15g})"
+
     def check(self, given: object) -> int | float | bool | str:
         """The value to bind for what a user typed or an API handed over; ParameterError where it is none."""
         value = self._convert(given)

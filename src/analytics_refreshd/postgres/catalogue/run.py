@@ -1,7 +1,7 @@
-"""Running catalogue queries: read-only, in UTC, with every value bound; and the probes that time them."""
+"""Running catalogue queries: read-only, in UTC, with every value bound."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,6 @@ from psycopg import sql
 from analytics_refreshd.core.redaction import redact_json, redact_value
 from analytics_refreshd.postgres.catalogue.definition import Column, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
-from analytics_refreshd.postgres.connection.errors import primary_text
 
 Connection = psycopg.Connection[Any]
 
@@ -29,15 +28,6 @@ class Result:
     columns: tuple[Column, ...]
     rows: tuple[tuple[object, ...], ...]
     parameters: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """How long one query took, in seconds; None with `error`, one redacted sentence, where it gave no answer."""
-
-    endpoint: str
-    seconds: float | None
-    error: str | None
 
 
 def statement(
@@ -76,8 +66,8 @@ def run(
     for a bad value, psycopg.Error from the database, and QueryFileError where the columns are not the declared ones.
     """
     values = query.bind(parameters, organizations, now)
-    with _read_only(connection), connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        _execute(cursor, query, values, app_schema)
+    with read_only(connection), connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        execute(cursor, query, values, app_schema)
         names = [column.name for column in cursor.description or ()]
         rows = cursor.fetchall() if cursor.description else []
     declared = [column.name for column in query.columns]
@@ -99,51 +89,13 @@ def explain(
 ) -> list[str]:
     """The lines of EXPLAIN (ANALYZE, BUFFERS); the query runs to its end, read-only."""
     values = query.bind(parameters, organizations, now)
-    with _read_only(connection), connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        _execute(cursor, query, values, app_schema, prefix="explain (analyze, buffers) ")
+    with read_only(connection), connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        execute(cursor, query, values, app_schema, prefix="explain (analyze, buffers) ")
         return [str(row[0]) for row in cursor.fetchall()]
 
 
-def probe(
-    connection: Connection,
-    queries: Iterable[Query],
-    budget_seconds: float,
-    monotonic: Callable[[], float],
-    *,
-    now: datetime,
-    app_schema: str,
-) -> list[ProbeResult]:
-    """Time each query with its defaults, one after the other, within one budget.
-
-    psycopg.Error is raised only where the connection is lost; a query that fails is a result with an error.
-    Each statement may take what is left of the budget, waiting for locks included; queries it does not reach
-    come back with an error. The time is the statement's and its rows', without setting up the transaction.
-    """
-    deadline = monotonic() + budget_seconds
-    results: list[ProbeResult] = []
-    for query in queries:
-        left_ms = int((deadline - monotonic()) * 1000)
-        if left_ms < 1:
-            results.append(ProbeResult(query.endpoint, None, f"the budget of {budget_seconds:g} s is used up"))
-            continue
-        try:
-            values = query.bind({}, None, now)
-            with _read_only(connection, left_ms), connection.cursor() as cursor:
-                started = monotonic()
-                _execute(cursor, query, values, app_schema)
-                cursor.fetchall()
-                seconds = monotonic() - started
-            results.append(ProbeResult(query.endpoint, seconds, None))
-        except psycopg.Error as error:
-            if connection.closed:
-                raise
-            state = f"{error.sqlstate}: " if error.sqlstate else ""
-            results.append(ProbeResult(query.endpoint, None, state + primary_text(error)))
-    return results
-
-
 @contextmanager
-def _read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator[None]:
+def read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator[None]:
     """A transaction that can neither write nor follow the session's time zone."""
     with connection.transaction():
         connection.execute("set transaction read only")
@@ -157,7 +109,7 @@ def _read_only(connection: Connection, timeout_ms: int | None = None) -> Iterato
         yield
 
 
-def _execute(
+def execute(
     cursor: psycopg.Cursor[Any], query: Query, values: Mapping[str, object], app_schema: str, prefix: str = ""
 ) -> None:
     """Unprepared: each window gets a plan of its own, and poolers refuse prepared statements."""

@@ -10,7 +10,6 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +27,7 @@ from analytics_refreshd.postgres.refresh.evidence import believed
 from analytics_refreshd.postgres.refresh.fold import Folded, fold_once, folded_here, rebuild
 from analytics_refreshd.postgres.refresh.parallel import Crew
 from analytics_refreshd.postgres.refresh.reports import measured, report_of
+from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from analytics_refreshd.postgres.refresh.transaction import Link, RunState, Transaction, beginning
 
 _CANCEL_EVERY_SECONDS = 0.5
@@ -35,24 +35,6 @@ _FIRST_VIEW_KEY = 100
 _LONGEST_REBUILD_SECONDS = 6 * 3600.0
 _WRONG_SHAPE = frozenset({"42703", "42601", "42809", "42P13"})
 """No such column; a function of bare records; a procedure or aggregate: not the contract's function."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshSettings:
-    """What to call and for how long, in seconds. Function names have one part (in the application's schema) or two.
-
-    After the deadline the server has `cancel_seconds` to take a cancel request, and as long to end the statement.
-    """
-
-    function: str = "refresh_action_analytics"
-    view_function: str = "refresh_action_analytics_view"
-    views: tuple[str, ...] = VIEWS
-    isolation: str = "cycle"
-    parallel: int = 2
-    lock_timeout_seconds: float = 30.0
-    statement_timeout_seconds: float = 240.0
-    deadline_seconds: float = 250.0
-    cancel_seconds: float = 5.0
 
 
 class PostgresRefresher:

@@ -1,15 +1,15 @@
 """The reference of the catalogue in Markdown, written from the query files alone."""
 
 from collections.abc import Iterator
-from importlib import resources
+from pathlib import Path
 
-from analytics_refreshd.postgres.catalogue.definition import COLUMN_UNITS, Parameter, Query
+from analytics_refreshd.postgres.catalogue.definition import COLUMN_UNITS, Query
 from analytics_refreshd.postgres.catalogue.files import SECTIONS, Catalogue, relations
 
 
 def guide_markdown(catalogue: Catalogue) -> str:
     """The whole guide, ending in a newline."""
-    text = resources.files("analytics_refreshd.postgres.catalogue").joinpath("relations/guide.md").read_text("utf-8")
+    text = (Path(__file__).parent / "queries.head.md").read_text("utf-8")
     names = sorted(name for name in relations() if " " not in name)
     introduction = text.format(
         app="public",
@@ -19,14 +19,6 @@ def guide_markdown(catalogue: Catalogue) -> str:
         relations=", ".join(f"`{{{name}}}`" for name in names),
     )
     return introduction + "\n".join(_reference(catalogue)) + "\n"
-
-
-def parameter_in_words(parameter: Parameter) -> str:
-    """`10 (1 to 1000)`, or the default alone where there are no bounds."""
-    default = str(parameter.default).lower() if parameter.type == "boolean" else str(parameter.default)
-    if parameter.minimum is None or parameter.maximum is None:
-        return default
-    return f"{default} ({parameter.minimum:.15g} to {parameter.maximum:.15g})"
 
 
 def _reference(catalogue: Catalogue) -> Iterator[str]:
@@ -46,7 +38,7 @@ def _reference(catalogue: Catalogue) -> Iterator[str]:
             yield "| parameter | default and bounds | meaning |"
             yield "|---|---|---|"
             for item in query.parameters:
-                yield f"| `--{item.name}` | {parameter_in_words(item)} | {item.meaning} |"
+                yield f"| `--{item.name}` | {item.in_words} | {item.meaning} |"
             yield ""
         yield "| column | unit | meaning |"
         yield "|---|---|---|"

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from analytics_refreshd.app.wiring import connection_settings
 from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.postgres.connection.connector import Connector

@@ -11,55 +11,35 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.memory import Identity, Memory
-from analytics_refreshd.app.probing import Prober, queries_to_probe
+from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
 from analytics_refreshd.app.reporter import Reporter
 from analytics_refreshd.app.vitals import Vitals
 from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import (
+    connection_settings,
+    delivery_settings,
+    receiver_settings,
+    refresh_settings,
+)
+from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.notify.delivery import Delivery
-from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.systemd import SystemdNotifier
-from analytics_refreshd.postgres.connection.connector import ConnectionSettings, Connector
+from analytics_refreshd.postgres.catalogue.definition import Query
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.probes import PostgresProbes
+from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
-from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore, PostgresDeliveryStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.leader import PostgresLeader
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
-
-
-def connection_settings(config: Config) -> ConnectionSettings:
-    """The configuration's `[database]` as the adapters take it."""
-    database = config.database
-    keys = ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert")
-    given = {key: getattr(database, key) for key in keys}
-    return ConnectionSettings(
-        name=config.name,
-        url=database.url,
-        parameters={key: value for key, value in given.items() if value is not None},
-        app_schema=database.db_schema,
-        password_file=database.password_file,
-        password_command=tuple(database.password_command or ()),
-        connect_timeout_seconds=database.connect_timeout.total_seconds(),
-    )
-
-
-def refresh_settings(config: Config) -> RefreshSettings:
-    """The configuration's `[refresh]` as the refresher takes it."""
-    return RefreshSettings(
-        function=config.refresh.function,
-        views=tuple(config.refresh.views),
-        isolation=config.refresh.isolation,
-        parallel=config.refresh.parallel,
-        lock_timeout_seconds=config.lock_timeout_seconds,
-        statement_timeout_seconds=config.statement_timeout_seconds,
-        deadline_seconds=config.deadline_seconds,
-    )
 
 
 def cycle_settings(config: Config) -> CycleSettings:
@@ -86,34 +66,6 @@ def new_memory(config: Config, clock: SystemClock) -> Memory:
     )
 
 
-def receiver_settings(config: Config) -> list[ReceiverSettings]:
-    """The configuration's `[receivers.*]` as delivery takes them."""
-    return [
-        ReceiverSettings(
-            name,
-            receiver.type,
-            url=receiver.url,
-            url_file=receiver.url_file,
-            secret_file=receiver.secret_file,
-            bearer_token_file=receiver.bearer_token_file,
-            deadline_seconds=receiver.deadline.total_seconds(),
-        )
-        for name, receiver in config.receivers.items()
-    ]
-
-
-def delivery_settings(config: Config, identity: Identity) -> DeliverySettings:
-    """What holds for every receiver; a process keeps the identity that it started with."""
-    return DeliverySettings(
-        identity.database,
-        identity.replica,
-        repeat_every_seconds=config.alerts.repeat_every.total_seconds(),
-        evaluate_every_seconds=config.evaluate_seconds,
-        page_url=config.http.public_url,
-        runbooks_url=config.alerts.runbooks_url,
-    )
-
-
 _TAKEN_OVER = ("alerts.", "http.public_url", "log.level", "refresh.", "schedule.", "staleness.")
 """Whose change `Service.apply` takes over; a key that is added elsewhere needs a restart until it is named here."""
 
@@ -132,6 +84,15 @@ def needs_restart(started: Config, config: Config) -> list[str]:
     return sorted(key for key in differing if not key.startswith(_TAKEN_OVER))
 
 
+def _queries_to_probe(config: Config) -> list[Query]:
+    """The queries that `[queries] probes` names. Raises ConfigError, naming what is wrong."""
+    try:
+        catalogue = Catalogue.load(config.queries.directory)
+        return [catalogue.get(name) for name in config.queries.probes]
+    except RefreshdError as error:
+        raise ConfigError([f"[queries] {error}"]) from error
+
+
 class Service:
     """Everything a daemon consists of, built and connected, not yet started."""
 
@@ -141,7 +102,7 @@ class Service:
         self.warnings = warnings
         self.clock = SystemClock()
         self.memory = new_memory(config, self.clock)
-        probed = queries_to_probe(config)
+        probed = _queries_to_probe(config)
         replica = self.memory.identity.replica
         self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, replica)
         self.metrics = PrometheusMetrics(
@@ -162,7 +123,7 @@ class Service:
         self.history = PostgresHistory(self.session)
         self.notifier = Delivery(
             receiver_settings(config),
-            delivery_settings(config, self.memory.identity),
+            delivery_settings(config, self.memory.identity.database, self.memory.identity.replica),
             store=PostgresDeliveryStore(self.session),
             log=self.log,
             metrics=self.metrics,
@@ -170,13 +131,11 @@ class Service:
         )
         self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
         self.prober = Prober(
-            probed,
+            PostgresProbes(self.session, probed, self.clock.monotonic),
             config.queries.probe_budget.total_seconds(),
-            session=self.session,
             metrics=self.metrics,
             memory=self.memory,
             log=self.log,
-            clock=self.clock,
         )
         self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
         self.leader = PostgresLeader(self.connector)
@@ -254,7 +213,7 @@ class Service:
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
         self.log.set_level(config.log.level)
-        self.notifier.configure(delivery_settings(config, self.memory.identity))
+        self.notifier.configure(delivery_settings(config, self.memory.identity.database, self.memory.identity.replica))
         self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(self._started.receivers))
         self.memory.update(
             views=tuple(config.refresh.views), limits=config.limits(), isolation=config.refresh.isolation

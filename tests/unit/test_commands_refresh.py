@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from analytics_refreshd.app import once
-from analytics_refreshd.app.once import _Watcher
+from analytics_refreshd.app.commands import refresh as once
+from analytics_refreshd.app.commands.refresh import _Watcher
 
 
 class Slow:

@@ -1,97 +1,20 @@
-"""What a single command does with the same parts as the daemon: one refresh, one look."""
+"""What `status` and `history` read from the database."""
 
-import signal
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from analytics_refreshd.app.attempts import Watching
-from analytics_refreshd.app.election import LockWatch
-from analytics_refreshd.app.wiring import Service, connection_settings
 from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState
-from analytics_refreshd.core.errors import DatabaseFault, UsageError
-from analytics_refreshd.core.model import Delta, LeaderInfo, Origin, Outcome, Pause, Progress, Run, ViewResult
-from analytics_refreshd.core.ports import Leader
+from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.core.model import Delta, LeaderInfo, Outcome, Pause, Progress, Run, ViewResult
 from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
 from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
-
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
-_JOIN_SECONDS = 5.0
-
-
-class _Watcher:
-    """Looks at a run's locks from a thread of its own, over the leader's kind of session but without the lock.
-
-    The session is one thread's: while an earlier one still waits in it, nobody else begins to look or closes it.
-    """
-
-    def __init__(self, leader: Leader) -> None:
-        self._leader = leader
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def begin(self, watch: LockWatch) -> None:
-        if self._busy:
-            return
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, args=[watch, self._done], name="watch", daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        self._done.set()
-        if self._thread is not None:
-            self._thread.join(_JOIN_SECONDS)
-
-    def release(self) -> None:
-        """Close the session; one that a thread still waits in ends with the process."""
-        self.end()
-        if not self._busy:
-            self._leader.release()
-
-    @property
-    def _busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
-    def _look(self, watch: LockWatch, done: threading.Event) -> None:
-        while not done.is_set():
-            try:
-                watch.look(self._leader)
-            except DatabaseFault:
-                return
-            done.wait(watch.pause_seconds())
-
-
-def refresh_once(config: Config) -> Run:
-    """One cycle now, recorded like the daemon's; a signal cancels it on the server. Waits for nobody."""
-    service = Service(config, warnings=[])
-    service.log.set_level("warning")
-    watcher = _Watcher(service.leader)
-    service.attempts.watching = Watching(watcher.begin, watcher.end)
-    before = {
-        number: signal.signal(number, lambda *_: threading.Thread(target=service.cycle.stop, daemon=True).start())
-        for number in _STOPPING
-    }
-    try:
-        service.status.read()
-        service.recorder.close_abandoned()
-        run = service.cycle.run(None, Origin.COMMAND)
-        if run is None:
-            now = service.clock.now()
-            run = service.cycle.new_run(None, Origin.COMMAND, now)
-            run = replace(run, finished_at=now, outcome=Outcome.CANCELLED)
-        return run
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        # whoever waits for a connection, the watcher too, is told by this that there is none
-        service.close(5.0)
-        watcher.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,74 @@
+"""How long catalogue queries take: the probes behind the dashboards' latency figures."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+import psycopg
+
+from analytics_refreshd.core.ports import ProbeResult
+from analytics_refreshd.postgres.catalogue.definition import Query
+from analytics_refreshd.postgres.catalogue.run import Connection, execute, read_only
+from analytics_refreshd.postgres.connection.errors import primary_text
+from analytics_refreshd.postgres.connection.session import Session
+
+
+class PostgresProbes:
+    """`core.ports.Probes` over the shared session."""
+
+    def __init__(self, session: Session, queries: Sequence[Query], monotonic: Callable[[], float]) -> None:
+        self._session = session
+        self._queries = queries
+        self._monotonic = monotonic
+        self.endpoints = tuple(query.endpoint for query in queries)
+
+    def run(self, budget_seconds: float, now: datetime) -> list[ProbeResult]:
+        """Time each query once, within the budget for all of them. Raises DatabaseFault."""
+        return self._session.run(
+            lambda connection: probe(
+                connection,
+                self._queries,
+                budget_seconds,
+                self._monotonic,
+                now=now,
+                app_schema=self._session.app_schema,
+            ),
+            seconds=budget_seconds,
+        )
+
+
+def probe(
+    connection: Connection,
+    queries: Iterable[Query],
+    budget_seconds: float,
+    monotonic: Callable[[], float],
+    *,
+    now: datetime,
+    app_schema: str,
+) -> list[ProbeResult]:
+    """Time each query with its defaults, one after the other, within one budget.
+
+    psycopg.Error is raised only where the connection is lost; a query that fails is a result with an error.
+    Each statement may take what is left of the budget, waiting for locks included; queries it does not reach
+    come back with an error. The time is the statement's and its rows', without setting up the transaction.
+    """
+    deadline = monotonic() + budget_seconds
+    results: list[ProbeResult] = []
+    for query in queries:
+        left_ms = int((deadline - monotonic()) * 1000)
+        if left_ms < 1:
+            results.append(ProbeResult(query.endpoint, None, f"the budget of {budget_seconds:g} s is used up"))
+            continue
+        try:
+            values = query.bind({}, None, now)
+            with read_only(connection, left_ms), connection.cursor() as cursor:
+                started = monotonic()
+                execute(cursor, query, values, app_schema)
+                cursor.fetchall()
+                seconds = monotonic() - started
+            results.append(ProbeResult(query.endpoint, seconds, None))
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            state = f"{error.sqlstate}: " if error.sqlstate else ""
+            results.append(ProbeResult(query.endpoint, None, state + primary_text(error)))
+    return results
