@@ -21,7 +21,10 @@ from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits, Outcome, Reason
 from analytics_refreshd.notify.delivery import Delivery
-from analytics_refreshd.notify.lane import Lane
+from analytics_refreshd.notify.queue import DeliveryQueue
+from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
+from analytics_refreshd.notify.receivers.heartbeat import HeartbeatSettings
+from analytics_refreshd.notify.receivers.webhook import WebhookSettings
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.state.alerts import PostgresDeliveryStore
 from tests.support.adapters import session
@@ -51,19 +54,18 @@ class Daemon:
 
     def settle(self) -> None:
         """Wait until everything handed over was planned, and everything planned was sent or given up and logged."""
-        eventually(lambda: all(self._planned(desk) for desk in self.delivery._desks))
-        lanes = [*(desk.lane for desk in self.delivery._desks), *self.delivery._hearts]
-        eventually(lambda: all(self._idle(lane) for lane in lanes))
+        eventually(lambda: all(self._planned(planner) for planner in self.delivery._planners))
+        eventually(lambda: all(self._idle(queue) for queue in self.delivery.queues))
 
     @staticmethod
-    def _planned(desk: object) -> bool:
-        with desk._lock:  # type: ignore[attr-defined]
-            return desk._snapshot is None  # type: ignore[attr-defined]
+    def _planned(planner: object) -> bool:
+        with planner._lock:  # type: ignore[attr-defined]
+            return planner._snapshot is None  # type: ignore[attr-defined]
 
     @staticmethod
-    def _idle(lane: Lane) -> bool:
-        with lane._lock:
-            return not lane._queue and lane._current is None
+    def _idle(queue: DeliveryQueue) -> bool:
+        with queue._lock:
+            return not queue._waiting and queue._current is None
 
 
 @contextmanager
@@ -80,12 +82,12 @@ def daemon(
         yield Daemon(delivery, clock, store, log, counts)
     finally:
         delivery.stop(5.0)
-        threads = [lane._thread for lane in (*(desk.lane for desk in delivery._desks), *delivery._hearts)]
+        threads = [queue._thread for queue in delivery.queues]
         eventually(lambda: not any(thread.is_alive() for thread in threads if thread))
 
 
 def webhook(url: str, name: str = "hook", **changes: object) -> ReceiverSettings:
-    return ReceiverSettings(name, "webhook", url=url, **changes)  # type: ignore[arg-type]
+    return WebhookSettings(name, url=url, **changes)  # type: ignore[arg-type]
 
 
 def alert(view: str = "v", state: AlertState = AlertState.FIRING, **changes: object) -> AlertRecord:
@@ -176,7 +178,7 @@ def drip(accepted: socket, over: threading.Event) -> None:
 def test_F02_a_receiver_that_hangs_or_drips_is_left_at_the_total_deadline(
     talk: Callable[[socket, threading.Event], None],
 ) -> None:
-    """Each try ends at its deadline, though bytes keep coming; afterwards no thread is left but the lane."""
+    """Each try ends at its deadline, though bytes keep coming; afterwards no thread is left but the queue's."""
     settings = replace(QUICK, tries=2)
     with (
         raw_server(talk) as (url, connections),
@@ -376,7 +378,7 @@ def test_F09_an_absent_database_is_one_message() -> None:
 
 
 def test_F09_who_could_not_learn_what_was_told_tells_of_the_absent_database_alone() -> None:
-    """A standby's ledger was never read: it pages the database's absence, and the rest only where nobody else did."""
+    """A standby's cache was never read: it pages the database's absence, and the rest only where nobody else did."""
     with receiver() as server:
         store, clock = Store(), Clock()
         with daemon(webhook(server.url), store=store, clock=clock) as leader:
@@ -401,7 +403,7 @@ def test_F09_who_could_not_learn_what_was_told_tells_of_the_absent_database_alon
 
 
 def manager(url: str) -> ReceiverSettings:
-    return ReceiverSettings("am", "alertmanager", url=url)
+    return AlertmanagerSettings("am", url=url)
 
 
 def moment(text: str) -> datetime:
@@ -494,7 +496,7 @@ def test_F13_a_broken_receiver_does_not_stop_the_other() -> None:
 
 
 def heartbeat(url: str, name: str = "dead-man", **changes: object) -> ReceiverSettings:
-    return ReceiverSettings(name, "heartbeat", url=url, **changes)  # type: ignore[arg-type]
+    return HeartbeatSettings(name, url=url, **changes)  # type: ignore[arg-type]
 
 
 def test_F10_a_dead_man_service_hears_every_cycle() -> None:

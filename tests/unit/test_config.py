@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.config import Config, load, parse_duration
+from analytics_refreshd.config.receivers import receiver_sections
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.postgres.connection.connector import milliseconds
 
@@ -61,12 +62,11 @@ def test_the_sample_shows_every_key_and_nothing_else() -> None:
     shown = tomllib.loads(_commented_in((ROOT / "config.example.toml").read_text()))
     for section, field in Config.model_fields.items():
         if section == "receivers":
-            model = Config.model_fields["receivers"].annotation.__args__[1]  # type: ignore[union-attr]
-            keys = set(shown["receivers"]["ops"])
-        else:
-            model, keys = field.annotation, set(shown[section])
-        known = {item.alias or name for name, item in model.model_fields.items()}  # type: ignore[union-attr]
-        assert keys == known, section
+            continue
+        known = {item.alias or name for name, item in field.annotation.model_fields.items()}  # type: ignore[union-attr]
+        assert set(shown[section]) == known, section
+    receivers = {table["type"]: set(table) for table in shown["receivers"].values()}
+    assert receivers == {kind: set(section.model_fields) for kind, section in receiver_sections().items()}
     assert set(shown) == set(Config.model_fields)
 
 
@@ -140,14 +140,29 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
         ("[queries]\ndirectory = 4", "queries.directory must be a path, as text in quotes"),
         ("[receivers]\nops = 3", "receivers.ops must be a table"),
         ('[receivers.ops]\nurl = "http://a"', "receivers.ops.type is missing"),
+        (
+            '[receivers.ops]\ntype = "webhok"\nurl = "http://a"',
+            'receivers.ops.type is not a known type; did you mean "webhook"?',
+        ),
+        (
+            '[receivers.ops]\ntype = "CANARY"\nurl = "http://a"',
+            "receivers.ops.type is not a known type; known: alertmanager, ",
+        ),
+        ("[receivers.ops]\ntype = 3", "receivers.ops.type is not a known type; known: alertmanager, "),
+        ('[receivers.ops]\ntype = "webhook"\nurl = "http://h:99999999"', "receivers.ops.url cannot be read"),
+        ('[receivers.ops]\ntype = "webhook"\nurl = "http://h"\nurll = ""', "did you mean receivers.ops.url?"),
+        (
+            '[receivers.ops]\ntype = "webhook"\nurl = "http://h"\ndeadline = "0s"',
+            "receivers.ops.deadline must be over zero",
+        ),
         ('[refresh]\nviews = ["reporting.v1"]', "refresh.views.0 must be a name without its schema"),
         (
             '[receivers.ops]\ntype = "alertmanager"\nurl = "http://a"\nsecret_file = "/proc/version"',
-            "receivers.ops.secret_file is not for type alertmanager",
+            "receivers.ops.secret_file is not for type alertmanager, but for webhook",
         ),
         (
             '[receivers.ops]\ntype = "heartbeat"\nurl = "http://a"\nsecret_file = "/proc/version"',
-            "receivers.ops.secret_file is not for type heartbeat",
+            "receivers.ops.secret_file is not for type heartbeat, but for webhook",
         ),
     ],
 )

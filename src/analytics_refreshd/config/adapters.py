@@ -37,18 +37,7 @@ def refresh_settings(config: Config) -> RefreshSettings:
 
 def receiver_settings(config: Config) -> list[ReceiverSettings]:
     """The configuration's `[receivers.*]` as delivery takes them."""
-    return [
-        ReceiverSettings(
-            name,
-            receiver.type,
-            url=receiver.url,
-            url_file=receiver.url_file,
-            secret_file=receiver.secret_file,
-            bearer_token_file=receiver.bearer_token_file,
-            deadline_seconds=receiver.deadline.total_seconds(),
-        )
-        for name, receiver in config.receivers.items()
-    ]
+    return [receiver.settings(name) for name, receiver in config.receivers.items()]
 
 
 def delivery_settings(config: Config, database: str, replica: str) -> DeliverySettings:

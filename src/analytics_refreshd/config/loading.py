@@ -8,12 +8,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import psycopg
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
+from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
@@ -92,17 +93,27 @@ def _explain(error: ValidationError, path: Path | None) -> list[str]:
     found = []
     for item in error.errors(include_url=False, include_input=False):
         place = [str(part) for part in item["loc"]]
+        kind = place.pop(2) if place[0] == "receivers" and len(place) > 2 else ""
         key = ".".join(place)
         if item["type"] == "extra_forbidden":
-            known = _known_keys(place[:-1])
-            nearest = difflib.get_close_matches(place[-1], known, 1, 0.5)
-            hint = (
-                f"; did you mean {'.'.join([*place[:-1], nearest[0]])}?" if nearest else f"; known: {', '.join(known)}"
-            )
-            found.append(f"{key} is not a known key{hint}")
+            found.append(f"{key} {_unknown_key(place, kind)}")
+        elif item["type"] == "union_tag_invalid":
+            found.append(f"{key}.type {unknown_type(item['ctx']['tag'])}")
+        elif item["type"] == "union_tag_not_found":
+            found.append(f"{key}.type is missing")
         else:
             found.append(f"{key} {_in_our_words(item)}")
     return found
+
+
+def _unknown_key(place: list[str], kind: str) -> str:
+    foreign = foreign_key(kind, place[-1]) if kind else None
+    if foreign:
+        return foreign
+    known = sorted(receiver_sections()[kind].model_fields) if kind else _known_keys(place[:-1])
+    nearest = difflib.get_close_matches(place[-1], known, 1, 0.5)
+    hint = f"; did you mean {'.'.join([*place[:-1], nearest[0]])}?" if nearest else f"; known: {', '.join(known)}"
+    return f"is not a known key{hint}"
 
 
 _WORDS = {
@@ -122,6 +133,7 @@ _WORDS = {
     "list_type": 'must be a list like ["a", "b"]',
     "literal_error": "must be {expected}",
     "missing": "is missing",
+    "model_attributes_type": "must be a table",
     "model_type": "must be a table",
     "path_type": "must be a path, as text in quotes",
     "string_type": "must be text in quotes",
@@ -135,7 +147,11 @@ def _in_our_words(item: Mapping[str, Any]) -> str:
     known = _WORDS.get(item["type"])
     if known is None:
         text = item["msg"].removeprefix("Value error, ")
-        return str(text) if text.startswith(("is ", "must ")) else f"cannot be used: {text[0].lower()}{text[1:]}"
+        return (
+            str(text)
+            if text.startswith(("cannot ", "is ", "must ", "needs "))
+            else f"cannot be used: {text[0].lower()}{text[1:]}"
+        )
     return known.format(**item.get("ctx", {}))
 
 
@@ -146,9 +162,6 @@ def _known_keys(place: list[str]) -> list[str]:
         if field is None:
             return []
         model = field.annotation
-        if get_origin(model) is dict:
-            model = get_args(model)[1]
-            break
     fields = getattr(model, "model_fields", {})
     return sorted(field.alias or name for name, field in fields.items())
 
@@ -165,14 +178,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         if value is not None and not _NAME.fullmatch(value):
             yield f"{key} must be 1 to 40 letters, digits, dots, dashes or underscores, and begin with no sign"
     for name, receiver in config.receivers.items():
-        if (receiver.url is None) == (receiver.url_file is None):
-            yield f"receivers.{name} needs exactly one of url and url_file"
-        if receiver.url is not None and not re.match(r"https?://[^/]", receiver.url):
-            yield f"receivers.{name}.url must begin with http:// or https:// and name a host"
-        if receiver.secret_file is not None and receiver.type != "webhook":
-            yield f"receivers.{name}.secret_file is not for type {receiver.type}: only a webhook's messages are signed"
-        for key in ("url_file", "secret_file", "bearer_token_file"):
-            yield from _secret_problem(f"receivers.{name}.{key}", getattr(receiver, key))
+        for key, path in receiver.files():
+            yield from _secret_problem(f"receivers.{name}.{key}", path)
     directory = config.queries.directory
     if directory is not None and not directory.is_dir():
         yield "queries.directory is not a directory"

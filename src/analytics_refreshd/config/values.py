@@ -1,10 +1,10 @@
-"""How single values are written: durations, and names that become SQL."""
+"""How single values are written: durations, and names that become SQL; and what every section has in common."""
 
 import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
@@ -12,6 +12,12 @@ _DURATION = re.compile(rf"\s*(?:{_PIECE.pattern})+")
 _LONGEST = timedelta(days=3650)
 """Longer ones are typing mistakes; a thousand times longer, and a moment that far away cannot be written."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?")
+
+
+class Section(BaseModel):
+    """Refuse unknown keys, and show no value in an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
 
 def parse_duration(value: object) -> timedelta:

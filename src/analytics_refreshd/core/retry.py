@@ -19,13 +19,20 @@ _MOST_ATTEMPTS = {
 }
 
 
-def backoff_seconds(attempt: int, share: float, *, cap_seconds: float = CONNECT_CAP_SECONDS) -> float:
+def backoff_seconds(
+    attempt: int,
+    share: float,
+    *,
+    first_seconds: float = _FIRST_SECONDS,
+    cap_seconds: float = CONNECT_CAP_SECONDS,
+    least_seconds: float = 0.5,
+) -> float:
     """Exponential backoff with jitter: `attempt` counts from 1, `share` is a random number in [0, 1).
 
-    Never under half a second, so that a database that comes back is not hammered.
+    Never under `least_seconds`, so that a database that comes back is not hammered.
     """
-    ceiling = min(cap_seconds, _FIRST_SECONDS * 2.0 ** min(attempt, 16))
-    return max(0.5, ceiling / 2 + share * ceiling / 2)
+    ceiling = min(cap_seconds, first_seconds * 2.0 ** min(attempt, 16))
+    return max(least_seconds, ceiling / 2 + share * ceiling / 2)
 
 
 def most_attempts(error_class: ErrorClass) -> int:

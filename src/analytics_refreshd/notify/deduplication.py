@@ -1,21 +1,20 @@
-"""Who was told what, kept in the database so that a new leader adopts what fires instead of telling it again."""
+"""What each receiver accepted, cached from the database, so that a new leader sends nothing twice."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.errors import AWAY, DatabaseFault
 from analytics_refreshd.core.ports import Clock, DeliveryRecord, DeliveryStore
 from analytics_refreshd.core.retry import worth_waiting
+from analytics_refreshd.notify.planning import Delivered
 
 _KEPT = timedelta(days=30)
 _SAVE_AGAIN_SECONDS = 30.0
 
-Told = Mapping[tuple[str, str], datetime]
 
-
-class Ledger:
-    """A memory of the store. Used by every receiver's thread; where the store fails, what is in memory counts."""
+class DeliveryCache:
+    """Cache the delivery store for all receivers' threads. If the store fails, the cache alone decides."""
 
     def __init__(self, store: DeliveryStore, clock: Clock) -> None:
         self._store = store
@@ -31,16 +30,16 @@ class Ledger:
 
     @property
     def ready(self) -> bool:
-        """Whether the store was read since `outdate` was last called, or cannot be."""
+        """Whether the store was read since the last `invalidate`, or cannot be read."""
         return self._loaded >= self._wanted
 
-    def outdate(self) -> None:
-        """Another replica may have delivered in the meantime: read the store before the next plan."""
+    def invalidate(self) -> None:
+        """Read the store before the next plan: another replica may have delivered meanwhile."""
         with self._lock:
             self._wanted += 1
 
     def load(self) -> None:
-        """Read the store, once for all who wait; one that cannot be read leaves the memory as it is."""
+        """Read the store, once for all threads that wait. If that fails, keep the cache as it is."""
         with self._storing:
             if self.ready:
                 return
@@ -48,7 +47,7 @@ class Ledger:
             try:
                 records = self._store.load()
             except DatabaseFault as fault:
-                if not self._in_vain(fault):
+                if not self._give_up(fault):
                     return
                 records = []
             else:
@@ -60,19 +59,19 @@ class Ledger:
                     known[pair] = max(record.sent_at, known.get(pair, record.sent_at))
                 self._loaded = wanted
 
-    def _in_vain(self, fault: DatabaseFault) -> bool:
+    def _give_up(self, fault: DatabaseFault) -> bool:
         now = self._clock.monotonic()
         if self._unread_since is None or fault.error_class in AWAY:
             self._unread_since = now
         return not worth_waiting(fault.error_class, waited_seconds=now - self._unread_since)
 
-    def told(self, receiver: str) -> Told:
-        """What `receiver` accepted, by alert key and status, and when it last did."""
+    def delivered(self, receiver: str) -> Delivered:
+        """Return when `receiver` last accepted each status."""
         with self._lock:
             return dict(self._sent.get(receiver, {}))
 
-    def note(self, receiver: str, pairs: Iterable[tuple[str, str]]) -> None:
-        """Remember that `receiver` accepted these, and save it if the store can."""
+    def record(self, receiver: str, pairs: Iterable[tuple[str, str]]) -> None:
+        """Record that `receiver` accepted these alert keys and statuses now, and save that."""
         now = self._clock.now()
         with self._lock:
             known = self._sent.setdefault(receiver, {})
@@ -84,7 +83,7 @@ class Ledger:
         self.save()
 
     def save(self) -> None:
-        """Write what could not be written before; after a failure not again for half a minute."""
+        """Write what is not in the store yet. After a failure wait half a minute."""
         with self._storing:
             with self._lock:
                 unsaved = dict(self._unsaved)
