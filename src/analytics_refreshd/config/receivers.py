@@ -1,4 +1,4 @@
-"""`[receivers.NAME]`: the keys of each type come from its settings class, found in the registry."""
+"""Defines the keys of `[receivers.NAME]`. Each type's come from its settings class, found in the registry."""
 
 import dataclasses
 import difflib

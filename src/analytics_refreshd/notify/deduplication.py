@@ -1,4 +1,4 @@
-"""What each receiver accepted, cached from the database, so that a new leader sends nothing twice."""
+"""Remembers what each receiver accepted. It is in the database, so that a new leader sends nothing twice."""
 
 import threading
 from collections.abc import Iterable
@@ -30,11 +30,11 @@ class DeliveryCache:
 
     @property
     def ready(self) -> bool:
-        """Whether the store was read since the last `invalidate`, or cannot be read."""
+        """Whether the store was read since `invalidate`, or cannot be read."""
         return self._loaded >= self._wanted
 
     def invalidate(self) -> None:
-        """Read the store before the next plan: another replica may have delivered meanwhile."""
+        """Read the store before the next plan. Another replica may have delivered meanwhile."""
         with self._lock:
             self._wanted += 1
 
@@ -71,7 +71,7 @@ class DeliveryCache:
             return dict(self._sent.get(receiver, {}))
 
     def record(self, receiver: str, pairs: Iterable[tuple[str, str]]) -> None:
-        """Record that `receiver` accepted these alert keys and statuses now, and save that."""
+        """Record and save that `receiver` accepted these alert keys and statuses."""
         now = self._clock.now()
         with self._lock:
             known = self._sent.setdefault(receiver, {})

@@ -28,7 +28,7 @@ class _Snapshot:
 
 
 class Delivery:
-    """Plan what each receiver is due and hand it to that receiver's queue.
+    """Plan what each receiver is due, and queue it.
 
     A message is planned until the receiver has accepted it, so delivery is at least once. The delivery cache keeps a
     new leader from sending again what the old one sent. Nothing is planned for a replica that does not call `alerts`.
@@ -88,7 +88,7 @@ class Delivery:
                 queue.offer(message)
 
     def stop(self, deadline_seconds: float) -> None:
-        """Send each waiting message once at most, and end the threads within the deadline and a second."""
+        """Send each waiting message once at most. End the threads within the deadline and a second."""
         until = self._clock.monotonic() + deadline_seconds
         queues = self.queues
         for queue in queues:
@@ -172,10 +172,11 @@ class _Planner:
         )
 
     def _certain(self, snapshot: _Snapshot) -> _Snapshot:
-        """Keep what needs no cache: an unavailable database, and alerts whose firing this process queued.
+        """Keep what can be sent without the cache.
 
-        An unavailable database may be why the store was not read. Another replica may have sent the rest, which
-        waits for an evaluation with a cache that is ready.
+        That is an unavailable database, and alerts whose firing this process queued. An unavailable database may be why
+        the store was not read. Another replica may have sent the rest, which waits for an evaluation with a cache that
+        is ready.
         """
 
         def certain(item: Notification) -> bool:

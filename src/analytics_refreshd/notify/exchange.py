@@ -1,4 +1,4 @@
-"""One HTTP request and the head of its answer, within a total deadline. A redirect is returned, not followed.
+"""Sends one HTTP request within a total deadline. Only the answer's head is read. A redirect is returned, not followed.
 
 A socket's timeout bounds each read, not their sum: a server that sends a byte a second would hold a thread for ever.
 Here the whole exchange, name resolution included, ends at the deadline.

@@ -1,4 +1,4 @@
-"""What receivers are told: one notification per alert, its text safe for any reader."""
+"""Describes alerts to receivers. One notification per alert, its text safe for any reader."""
 
 import re
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Notification:
 
     @property
     def status(self) -> str:
-        """What is recorded as delivered: `resolved`, or `firing:` with the severity, so that a rise is sent too."""
+        """What is recorded as delivered. `resolved`, or `firing:` with the severity, so that a rise is sent too."""
         return f"firing:{self.severity}" if self.firing else "resolved"
 
 
@@ -66,7 +66,7 @@ class Message:
 
 
 def alert_key(database: str, record: AlertRecord) -> str:
-    """Build the key of an alert's episode: database, alert, view and start, the same on every replica."""
+    """Build the key of an alert's episode. Database, alert, view and start: the same on every replica."""
     started = record.active_at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
     return f"{database}/{record.alert.value}/{record.view or '-'}/{started}Z"
 
@@ -93,10 +93,11 @@ def notification(record: AlertRecord, settings: DeliverySettings) -> Notificatio
 
 
 def clean(text: str, most_bytes: int = _TEXT_BYTES) -> str:
-    """Put the text on one line without control characters, markup, links or mentions.
+    """Put the text on one line and make it harmless.
 
-    The result is at most `most_bytes` of UTF-8. A receiver that refuses a message for its text would lose the alert;
-    one that renders markup would let an error message write to everybody.
+    Control characters, markup, links and mentions go. The result is at most `most_bytes` of UTF-8. A receiver that
+    refuses a message for its text would lose the alert; one that renders markup would let an error message write to
+    everybody.
     """
     seen = printable(text[:_READ_CHARACTERS]).translate(_MARKUP).replace("](", "] (")
     encoded = _MENTION.sub("＠", seen).encode("utf-8", "replace")  # noqa: RUF001 - the look-alike is the point

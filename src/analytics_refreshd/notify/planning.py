@@ -1,4 +1,4 @@
-"""Which alerts are due at a receiver: pure functions of what fires and what it already accepted."""
+"""Decides which alerts a receiver is due. Pure functions of what fires and what was accepted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

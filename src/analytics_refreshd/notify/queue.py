@@ -1,4 +1,4 @@
-"""One receiver's bounded queue and thread, so that a broken receiver delays no other."""
+"""Sends one receiver's messages. Each has its own queue and thread, so that a broken one delays no other."""
 
 import random
 import threading
@@ -29,7 +29,7 @@ class _Failure:
 
 
 class DeliveryQueue:
-    """Send one receiver's messages one after another, in a thread of its own.
+    """Send one receiver's messages in order, in a thread of its own.
 
     The thread calls `before` whenever it wakes, to plan messages, and `delivered` after each success.
     """
@@ -104,7 +104,7 @@ class DeliveryQueue:
             self._failed(Message(), f"internal error: {type(error).__name__}", tries=0)
 
     def in_flight(self) -> frozenset[tuple[str, str]]:
-        """Return the alert keys and statuses that wait, are being sent, or are held back after a failure."""
+        """Return the alert keys and statuses under way. They wait, are being sent, or are held back after a failure."""
         with self._lock:
             now = self._clock.monotonic()
             waiting = [*self._waiting, *([self._current] if self._current else [])]
@@ -112,14 +112,14 @@ class DeliveryQueue:
         return frozenset(held | {(item.key, item.status) for message in waiting for item in message.notifications})
 
     def finish(self, until: float) -> None:
-        """Send each waiting message once more at most, until that moment on the monotonic clock."""
+        """Send each waiting message once more at most. `until` is on the monotonic clock."""
         self._stop_until = until
         self._stopping.set()
         with self._lock:
             self._lock.notify_all()
 
     def join(self) -> None:
-        """Wait for the thread until the moment given to `finish`, then cut the exchange under way."""
+        """Wait for the thread until the moment given to `finish`. Then cut the exchange under way."""
         if self._thread is None:
             return
         self._thread.join(max(0.0, self._stop_until - self._clock.monotonic()))

@@ -1,4 +1,4 @@
-"""What a type of receiver consists of: its settings, its plan, its request. `receivers` holds one module a type."""
+"""Defines a type of receiver. Its settings, its plan, its request: `receivers` holds one module a type."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -44,11 +44,11 @@ class AlertReceiver(Receiver[Settings]):
 
 
 class CycleReceiver(Receiver[Settings]):
-    """Receive a ping at the start and the end of each refresh cycle."""
+    """Receive a ping when a refresh cycle starts and ends."""
 
     @abstractmethod
     def ping(self, phase: str, run: Run | None) -> Message | None:
-        """Return the message for `start`, `success` or `fail`, or None where nothing is sent."""
+        """Return the message for `start`, `success` or `fail`. None where nothing is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a receiver is sent: one POST, built from values and secret files. No socket is opened here."""
+"""Builds the POST that a receiver is sent. Values and secret files go in; no socket is opened here."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from analytics_refreshd import __version__
 
 
 class BadRequest(Exception):
-    """The request cannot be made, for its address or secrets; the text shows neither."""
+    """The request cannot be made. The text says why, and shows neither address nor secret."""
 
 
 @dataclass(frozen=True, slots=True)

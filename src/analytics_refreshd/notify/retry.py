@@ -1,4 +1,4 @@
-"""What an answer means, and when a message is tried again: decisions only, the waiting is the queue's."""
+"""Decides what an answer means, and when to try again. The queue waits."""
 
 from analytics_refreshd.core.retry import backoff_seconds
 from analytics_refreshd.notify.exchange import Answer
@@ -48,10 +48,10 @@ def wait_seconds(settings: DeliverySettings, attempt: int, share: float, asked: 
 
 
 def hold_seconds(settings: DeliverySettings, failures: int, *, replaces: bool, rejected: bool) -> float:
-    """Return how long a message waits after all its tries failed `failures` times in a row.
+    """Return how long a message waits after all its tries failed.
 
-    A rejected message waits for its repetition. One that `replaces` earlier ones never waits long if it may pass:
-    the receiver forgets alerts that it does not hear of.
+    `failures` counts such failures in a row. A rejected message waits for its repetition. One that `replaces` earlier
+    ones never waits long if it may pass: the receiver forgets alerts that it does not hear of.
     """
     again = settings.failed_again_seconds
     if rejected and not replaces:

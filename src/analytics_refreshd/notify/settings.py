@@ -12,7 +12,7 @@ _URL = re.compile(r"https?://[^/]", re.IGNORECASE)
 
 
 class InvalidSettings(ConfigError):
-    """A receiver's settings cannot be used; `problems_by_field` pairs a field, or "", with a sentence."""
+    """A receiver's settings cannot be used. `problems_by_field` pairs a field, or "", with a sentence."""
 
     def __init__(self, receiver: str, problems_by_field: list[tuple[str, str]]) -> None:
         self.problems_by_field = problems_by_field
@@ -55,7 +55,7 @@ class ReceiverSettings:
             raise InvalidSettings(self.name, problems)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield each problem as a field, or "" for several, and a sentence without its subject."""
+        """Yield each problem. It is a field, or "" for several, and a sentence without its subject."""
         problem = url_problem(self.url) if self.url is not None else None
         if problem:
             yield "url", problem

@@ -1,4 +1,4 @@
-"""The registry of receiver types: each module here is one type, under its own name, with a `TYPE`.
+"""Finds the types of receivers. Each module here is one type, under its own name, with a `TYPE`.
 
 A new type is a new module. The configuration takes its keys from the settings class, so no list has to be extended.
 The modules open no sockets: whoever reads a configuration imports them.

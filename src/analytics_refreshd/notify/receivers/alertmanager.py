@@ -1,4 +1,4 @@
-"""Prometheus' Alertmanager, by its v2 API: it gets all firing alerts again long before they expire there.
+"""Posts to Prometheus' Alertmanager by its v2 API. It gets all firing alerts again long before they expire there.
 
 Source: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml and the clients' duties in
 https://prometheus.io/docs/alerting/latest/alerts_api/.
@@ -38,7 +38,7 @@ class AlertmanagerReceiver(AlertReceiver[AlertmanagerSettings]):
     """Post all alerts together, when one changes and at regular intervals."""
 
     def plan(self, given: PlanInput) -> list[Message]:
-        """Plan the one post that is due, or none: at once when an alert changed, else when a resend is due."""
+        """Plan at most one post. It is due when an alert changed, else when a resend is due."""
         since = given.since_delivery_seconds
         late = since is None or since >= _ALMOST * resend_seconds(self.delivery)
         current = {item.key for item in (*given.notifications, *given.inhibited)}
@@ -71,10 +71,10 @@ class AlertmanagerReceiver(AlertReceiver[AlertmanagerSettings]):
 
 
 def plan_post(given: PlanInput, *, resend: bool) -> list[Message]:
-    """Plan one post of all alerts if one changed, or if `resend` is set and one fires.
+    """Plan one post of all alerts if one changed.
 
-    An inhibited alert that was delivered before is posted as firing: otherwise the Alertmanager would declare it
-    resolved. A resolved alert is posted where its firing was delivered or queued.
+    Also if `resend` is set and one fires. An inhibited alert that was delivered before is posted as firing: otherwise
+    the Alertmanager would declare it resolved. A resolved alert is posted where its firing was delivered or queued.
     """
     delivered = given.delivered
     known = given.offered | {key for key, _ in delivered}

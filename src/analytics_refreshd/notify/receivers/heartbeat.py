@@ -1,4 +1,4 @@
-"""A dead-man service: pinged at each cycle's start, success and failure, so that silence is noticed.
+"""Pings a dead-man service at each cycle's start, success and failure. It notices silence.
 
 The convention is that of healthchecks.io and others: success at the address itself, the rest at /start and /fail.
 """
@@ -29,7 +29,7 @@ class HeartbeatReceiver(CycleReceiver[HeartbeatSettings]):
     queue_length = 4
 
     def ping(self, phase: str, run: Run | None) -> Message | None:
-        """Return a ping, except for a run that was skipped, cancelled or has an unknown end: that is no failure."""
+        """Return a ping for what happened. A run that was skipped, cancelled or has an unknown end is no failure."""
         failed = run is None or run.outcome not in _NO_FAILURE
         return Message(ping=Ping(phase, run)) if phase != "fail" or failed else None
 

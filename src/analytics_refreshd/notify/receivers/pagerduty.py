@@ -1,4 +1,4 @@
-"""PagerDuty, by its Events API v2: an alert triggers an incident, its resolution resolves it.
+"""Posts to PagerDuty by its Events API v2. An alert triggers an incident, its resolution resolves it.
 
 Source: https://developer.pagerduty.com/docs/events-api-v2-overview (send an alert event).
 """
@@ -37,7 +37,7 @@ class PagerdutyReceiver(AlertReceiver[PagerdutySettings]):
         return one_message_per_alert(given, self.delivery.repeat_every_seconds)
 
     def request(self, message: Message, url: str) -> Request:
-        """Build the event: `trigger` for a firing alert, `resolve` for a resolved one."""
+        """Build the event. `trigger` for a firing alert, `resolve` for a resolved one."""
         (item,) = message.notifications
         event: dict[str, object] = {
             "routing_key": read_ascii_secret(self.settings.routing_key_file, "routing key"),

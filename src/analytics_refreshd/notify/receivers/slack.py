@@ -1,4 +1,4 @@
-"""A Slack channel, by an incoming webhook. Mattermost accepts the same format.
+"""Posts to a Slack channel by an incoming webhook. Mattermost accepts the same format.
 
 Sources: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks,
 https://docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments and
@@ -33,12 +33,12 @@ class SlackReceiver(AlertReceiver[SlackSettings]):
     """Send the alerts that are due together, as one message."""
 
     def plan(self, given: PlanInput) -> list[Message]:
-        """Plan one message for new alerts and one for repeated ones, each split after 20 alerts."""
+        """Plan one message for new alerts and one for repeated ones. Each is split after 20 alerts."""
         due = one_message_per_alert(given, self.delivery.repeat_every_seconds)
         return [*_grouped(due, repeat=False), *_grouped(due, repeat=True)]
 
     def request(self, message: Message, url: str) -> Request:
-        """Build the POST: one line that sums up, and one attachment per alert."""
+        """Build the POST. One line sums up, one attachment per alert follows."""
         items = message.notifications
         payload = {
             "text": escaped(_headline(items, repeat=message.repeat), _TEXT_CHARACTERS),
@@ -77,7 +77,7 @@ class SlackReceiver(AlertReceiver[SlackSettings]):
 
 
 def escaped(text: str, most_characters: int) -> str:
-    """Escape &, < and > as Slack demands, and cut to `most_characters` between characters, not within an escape."""
+    """Escape &, < and > as Slack demands. Cut to `most_characters`, between escapes."""
     pieces = [_ESCAPES.get(character, character) for character in text]
     if sum(map(len, pieces)) <= most_characters:
         return "".join(pieces)

@@ -1,4 +1,4 @@
-"""A webhook: one signed JSON message per alert and change. deploy/guides/webhook.md shows how to verify it."""
+"""Posts to a webhook: one signed JSON message per alert and change. deploy/guides/webhook.md shows how to verify it."""
 
 import hashlib
 import hmac
@@ -24,7 +24,7 @@ class WebhookSettings(UrlFileSettings):
 
 
 def signature(secret: bytes, sent_at: str, body: bytes) -> str:
-    """Return `v1=` and the hexadecimal HMAC-SHA256 over the timestamp header, a dot and the body."""
+    """Sign a body. `v1=` and the hexadecimal HMAC-SHA256 over the timestamp header, a dot and the body."""
     return "v1=" + hmac.new(secret, sent_at.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
