@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.support import DEPLOY, RULES, accepted, tool
+from tests.deploy.support import DEPLOY, accepted, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
 TARGETS = ["base", "overlays/cronjob", "overlays/three-databases"]
@@ -109,12 +109,6 @@ def test_the_operators_resources_fit_their_models(with_components: list[Manifest
     resources = [manifest for manifest in with_components if manifest["kind"] in OPERATOR]
     assert len(resources) == 2
     accepted(tool("node"), "-e", program, feed=json.dumps(resources), cwd=Path(modules).parent)
-
-
-def test_the_prometheus_rule_is_the_rules_file() -> None:
-    """Who uses the operator and who loads the file get the same rules."""
-    manifest = yaml.safe_load((KUBERNETES / "components/prometheus-rule/prometheus-rule.yaml").read_text())
-    assert manifest["spec"] == yaml.safe_load(RULES.read_text())
 
 
 def test_pods_meet_the_restricted_standard(manifests: list[Manifest]) -> None:

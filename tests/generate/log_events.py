@@ -11,10 +11,15 @@ def _table(fields: tuple[Field, ...]) -> str:
     return "\n".join(["| field | type | meaning |", "|---|---|---|", *rows])
 
 
+def _index() -> str:
+    rows = [f"| [`{event}`](#{event.value.replace('.', '')}) | {MEANING[event]} |" for event in Event]
+    return "\n".join(["| event | meaning |", "|---|---|", *rows])
+
+
 def log_events() -> str:
-    """The guide: its introduction, the common fields, and a table for each event."""
+    """The guide: its introduction, the common fields, a table of all events, and one of each event's fields."""
     head = (Path(__file__).parent / "log-events.head.md").read_text(encoding="utf-8")
-    parts = [head.strip(), "## On every line", _table(COMMON), "## Events"]
+    parts = [head.strip(), "## On every line", _table(COMMON), "## Events", _index()]
     for event in Event:
         parts.append(f"### {event.value}\n\n{MEANING[event][0].upper()}{MEANING[event][1:]}.")
         if FIELDS[event]:
