@@ -64,10 +64,11 @@ select count(*) as actions from {actions} as a where 5 %% 2 = 1 and %(all)s
 
 
 def test_the_catalogue_is_the_contracts() -> None:
-    """22 queries in seven sections, with the contract's endpoints and default windows."""
-    assert sorted(query.endpoint for query in CATALOGUE) == sorted(ENDPOINTS)
+    """Seven sections, and in them the contract's 22 queries with their endpoints and default windows."""
+    endpoints = [query.endpoint for query in CATALOGUE]
+    assert len(set(endpoints)) == len(endpoints)
+    assert set(ENDPOINTS) <= set(endpoints)
     assert tuple(dict.fromkeys(query.section for query in CATALOGUE)) == SECTIONS
-    assert set(CATALOGUE.queries) == set(DEFAULTS)
     for name, defaults in DEFAULTS.items():
         found = {item.name: item.default for item in CATALOGUE.get(name).parameters}
         assert found | defaults == found, name
@@ -139,7 +140,7 @@ def test_a_users_own_files_join_the_catalogue(tmp_path: Path) -> None:
     (tmp_path / "own.sql").write_text(GOOD)
     (tmp_path / "notes.txt").write_text("not a query")
     catalogue = Catalogue.load(tmp_path)
-    assert len(catalogue.queries) == 23
+    assert set(catalogue.queries) == {*CATALOGUE.queries, "own"}
     assert catalogue.get("own").endpoint == "own/path"
     assert "own/path" in guide_markdown(catalogue)
     assert '"title": "own"' in dashboard_json(catalogue)
