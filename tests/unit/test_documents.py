@@ -1,4 +1,4 @@
-"""Guides, runbooks and alert texts: every link leads somewhere, every command exists."""
+"""README, guides, runbooks and alert texts: every link leads somewhere, every command and file exists."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,8 @@ from analytics_refreshd.cli.main import app
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.deploy.support import DEPLOY, ROOT, RULES
 
-DOCUMENTS = sorted([*DEPLOY.rglob("*.md"), ROOT / ".github" / "SECURITY.md"])
-_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / ".github").glob("*.md"), *DEPLOY.rglob("*.md")])
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def identifier(path: Path) -> str:
@@ -68,7 +68,7 @@ def test_every_command_in_a_document_exists() -> None:
             given = [word.split("=")[0] for word in words[1:] if word.startswith("--")]
             if words[0] == "query":
                 name = next((word for word in words[1:] if not word.startswith("-")), None)
-                assert name is None or name in catalogue, where
+                assert name in (None, "NAME") or name in catalogue, where
                 continue
             assert [option for option in given if option not in known] == [], where
             seen += 1
@@ -76,8 +76,11 @@ def test_every_command_in_a_document_exists() -> None:
 
 
 def test_every_file_a_document_names_exists() -> None:
-    """A path into this tree that a guide tells to use is there."""
+    """A path into this tree that a document names is there; in one with a part like `NAME`, the folder."""
     for document in DOCUMENTS:
-        for name in re.findall(r"(?<![\w/.-])((?:deploy|systemd)/[\w./-]+\w)", document.read_text()):
-            if not name.startswith("deploy/analytics-refreshd"):  # kubectl's name for the Deployment
-                assert (ROOT / name).exists(), f"{name} in {identifier(document)}"
+        for name in re.findall(r"(?<![\w/.-])((?:src|tests|deploy|systemd)/[\w./-]*\w)", document.read_text()):
+            if name.startswith("deploy/analytics-refreshd"):
+                continue  # kubectl's name for the Deployment
+            path = ROOT / name
+            found = path.parent if "NAME" in path.name else path
+            assert found.exists(), f"{name} in {identifier(document)}"
