@@ -24,7 +24,7 @@ from analytics_refreshd.core.alerts.lifecycle import (
     unfinished,
 )
 from analytics_refreshd.core.alerts.rules import Situation, conditions
-from analytics_refreshd.core.errors import AWAY, DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier
@@ -85,7 +85,7 @@ class Alerts:
             stored = {(record.alert, record.view): record for record in self._store.load()}
         except DatabaseFault as fault:
             now = self._clock.monotonic()
-            if self._unread_since is None or fault.error_class in AWAY:
+            if self._unread_since is None or fault.error_class.away:
                 self._unread_since = now
             if worth_waiting(fault.error_class, waited_seconds=now - self._unread_since):
                 raise

@@ -13,7 +13,7 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.reporter import Beside, Reporter
-from analytics_refreshd.core.errors import AWAY, DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Refresher, RefreshReply, StatusReader
@@ -222,7 +222,7 @@ class Attempts:
         try:
             self._status.pause()
         except DatabaseFault as fault:
-            if fault.error_class not in AWAY:
+            if not fault.error_class.away:
                 return
             raise DatabaseFault(
                 f"the refresh's session reported success, and the server was gone: {fault.message}",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analytics_refreshd.app.database_health import DatabaseHealth
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import UNREACHABLE, DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.guards import guard
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
@@ -122,7 +122,7 @@ class Reporter:
 
     def _folded(self, run: Run) -> bool:
         """Whether this line repeats what an absent database already made known: told once, then every twelfth time."""
-        if run.reason not in (Reason.CONNECT, Reason.NOT_PRIMARY):
+        if run.reason not in UNREACHABLE:
             self._repeats.clear()
             return False
         self._health.slot_missed()

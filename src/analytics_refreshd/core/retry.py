@@ -1,6 +1,6 @@
 """When to try again: by error class and inside the slot. Delays only; the waiting is the caller's."""
 
-from analytics_refreshd.core.errors import AWAY, ErrorClass
+from analytics_refreshd.core.errors import ErrorClass
 
 CONNECT_CAP_SECONDS = 60.0
 UNLIMITED_ATTEMPTS = 1_000_000
@@ -44,6 +44,6 @@ def worth_waiting(error_class: ErrorClass, *, waited_seconds: float) -> bool:
     For as long as the database is away. Where it answers and the store alone does not, for a minute, as it may be
     locked, and not at all where that mends nothing, as for want of a grant: two pages are better than none.
     """
-    if error_class in AWAY:
+    if error_class.away:
         return True
     return error_class is not ErrorClass.PERMANENT and waited_seconds < _STORE_SECONDS

@@ -107,7 +107,7 @@ class Session:
                 connection.execute(blocks("connection/connection.sql")["limit_transaction"], limits)
                 return work(connection)
         except DatabaseFault as fault:
-            if connection.closed or fault.error_class in (ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY):
+            if connection.closed or fault.error_class.ends_connection:
                 self._drop()
             raise
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from psycopg import sql
 
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.refresh.transaction import Link, RunState, Transaction, beginning
 
-_OUT_OF_REACH = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
 _MOST_ERROR_CHARACTERS = 1000
 
 
@@ -71,7 +70,7 @@ def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple
         return "off", replace(folded, seconds=time.monotonic() - begun)
     except DatabaseFault as fault:
         over = run.cancelled.is_set() or run.remaining_seconds() <= 0
-        if fault.sqlstate is None or fault.error_class in _OUT_OF_REACH or over:
+        if fault.sqlstate is None or fault.error_class.away or over:
             fault.committing = False
             raise
         return f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS], Folded()

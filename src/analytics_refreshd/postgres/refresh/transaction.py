@@ -190,7 +190,7 @@ class Link:
 
     def _forget(self, fault: DatabaseFault) -> None:
         closed = self._connection is None or self._connection.closed
-        if closed or fault.error_class in (ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY):
+        if closed or fault.error_class.ends_connection:
             self._give_up()
 
     def _on_notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
