@@ -232,7 +232,8 @@ def test_D19_a_child_gets_no_connection(dsn: str, tmp_path: Path) -> None:
     assert "socket:" not in seen.read_text()
     program = """
 import json, os, sys
-from analytics_refreshd.postgres.connection.connector import ConnectionSettings, Connector
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.connection.session import Session
 session = Session(Connector(ConnectionSettings("test", url=sys.argv[1])))
 ask = lambda: session.run(lambda connection: connection.execute("select pg_backend_pid()").fetchone()[0])

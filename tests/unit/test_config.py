@@ -140,6 +140,9 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
         ("[queries]\ndirectory = 4", "queries.directory must be a path, as text in quotes"),
         ("[receivers]\nops = 3", "receivers.ops must be a table"),
         ('[receivers.ops]\nurl = "http://a"', "receivers.ops.type is missing"),
+        ('schema = "reporting.v1"', "database.schema must be the name of one schema"),
+        ('sslmode = "certain"', "database.sslmode has an sslmode that does not exist"),
+        ('host = "u@h"', "database.host has an @ within"),
         ('[refresh]\nviews = ["reporting.v1"]', "refresh.views.0 must be a name without its schema"),
         (
             '[receivers.ops]\ntype = "alertmanager"\nurl = "http://a"\nsecret_file = "/proc/version"',

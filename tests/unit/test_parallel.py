@@ -7,7 +7,8 @@ import pytest
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason, ViewReport
-from analytics_refreshd.postgres.connection.connector import ConnectionSettings, Connector
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.refresh.parallel import ParallelRun, StartedOnce
 from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState
 
