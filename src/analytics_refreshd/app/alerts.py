@@ -77,7 +77,7 @@ class Alerts:
         if self._adopted and leads:
             return
         # the lead was lost and nobody has taken it since: what this process knows is still the newest there is
-        led_last = self._adopted and self._memory.facts().accountable
+        led_last = self._adopted and self._memory.facts().owns_missed_slots
         if not led_last:
             self._notifier.adopt()
         stored: dict[AlertKey, AlertRecord] = {}
@@ -182,7 +182,7 @@ class Alerts:
 
     def _patient(self, limits: Limits) -> Limits:
         """A standby waits twice as long before it cries that the database is away: the last leader goes first."""
-        if self._memory.facts().accountable:
+        if self._memory.facts().owns_missed_slots:
             return limits
         return replace(limits, database_unavailable_for_seconds=2 * limits.database_unavailable_for_seconds)
 

@@ -85,9 +85,9 @@ class PostgresLeader:
         blocker = blocker_of(self._ask("blocker", {"pids": list(pids)})) if blocked else None
         return LockSample(at_seconds, held, waiting, blocker)
 
-    def stranger(self) -> LeaderInfo | None:
-        """As `core.ports.Leader.stranger`."""
-        rows = self._ask("stranger")
+    def other_holder(self) -> LeaderInfo | None:
+        """As `core.ports.Leader.other_holder`."""
+        rows = self._ask("other_holder")
         return leader_of(rows[0]) if rows else None
 
     def release(self) -> None:

@@ -20,7 +20,7 @@ select pg_catalog.pg_backend_pid();
 -- name: unlock
 select pg_catalog.pg_advisory_unlock_all();
 
--- name: stranger
+-- name: other_holder
 -- another role's backend_start is null without pg_read_all_stats; its name, pid and role are for all to see
 select a.pid, a.application_name, a.usename, a.backend_start
 from pg_catalog.pg_locks l
