@@ -119,15 +119,15 @@ def test_D15_a_stranger_holds_the_lock(dsn: str, connection: Connection) -> None
             with psycopg.connect(make_conninfo(dsn, user=role, application_name="cron"), autocommit=True) as other:
                 other.execute("select pg_advisory_lock(2583, 1)")
                 assert not leader.acquire().held
-                stranger = leader.stranger()
+                stranger = leader.other_holder()
                 assert stranger is not None
                 assert (stranger.pid, stranger.ours) == (other.info.backend_pid, False)
                 assert stranger.replica == f"cron (role {role})"
             eventually(lambda: leader.acquire().held)
-            assert leader.stranger() is None
+            assert leader.other_holder() is None
             with electing(dsn, name="shop") as second:
                 second.acquire()
-                holder = second.stranger()
+                holder = second.other_holder()
                 assert holder is not None
                 assert holder.ours
     finally:

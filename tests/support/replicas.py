@@ -133,7 +133,7 @@ class _Lock:
         held = holder is not None and holder.replica == self._name
         return LockReading(self._database.clock.monotonic(), held)
 
-    def stranger(self) -> LeaderInfo | None:
+    def other_holder(self) -> LeaderInfo | None:
         return self._database.holder
 
 

@@ -155,6 +155,9 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
             '[receivers.ops]\ntype = "webhook"\nurl = "http://h"\ndeadline = "0s"',
             "receivers.ops.deadline must be over zero",
         ),
+        ('schema = "reporting.v1"', "database.schema must be the name of one schema"),
+        ('sslmode = "certain"', "database.sslmode has an sslmode that does not exist"),
+        ('host = "u@h"', "database.host has an @ within"),
         ('[refresh]\nviews = ["reporting.v1"]', "refresh.views.0 must be a name without its schema"),
         (
             '[receivers.ops]\ntype = "alertmanager"\nurl = "http://a"\nsecret_file = "/proc/version"',

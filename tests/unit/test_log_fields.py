@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import analytics_refreshd
-from analytics_refreshd.app.reporter import view_fields
+from analytics_refreshd.app.run_logger import view_fields
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason, ViewResult
 from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS, schema

@@ -24,7 +24,7 @@ from analytics_refreshd.core.alerts.lifecycle import (
     unfinished,
 )
 from analytics_refreshd.core.alerts.rules import Situation, conditions
-from analytics_refreshd.core.errors import AWAY, DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier
@@ -77,7 +77,7 @@ class Alerts:
         if self._adopted and leads:
             return
         # the lead was lost and nobody has taken it since: what this process knows is still the newest there is
-        led_last = self._adopted and self._memory.facts().accountable
+        led_last = self._adopted and self._memory.facts().owns_missed_slots
         if not led_last:
             self._notifier.adopt()
         stored: dict[AlertKey, AlertRecord] = {}
@@ -85,7 +85,7 @@ class Alerts:
             stored = {(record.alert, record.view): record for record in self._store.load()}
         except DatabaseFault as fault:
             now = self._clock.monotonic()
-            if self._unread_since is None or fault.error_class in AWAY:
+            if self._unread_since is None or fault.error_class.away:
                 self._unread_since = now
             if worth_waiting(fault.error_class, waited_seconds=now - self._unread_since):
                 raise
@@ -182,7 +182,7 @@ class Alerts:
 
     def _patient(self, limits: Limits) -> Limits:
         """A standby waits twice as long before it cries that the database is away: the last leader goes first."""
-        if self._memory.facts().accountable:
+        if self._memory.facts().owns_missed_slots:
             return limits
         return replace(limits, database_unavailable_for_seconds=2 * limits.database_unavailable_for_seconds)
 

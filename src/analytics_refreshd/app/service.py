@@ -14,7 +14,7 @@ from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
-from analytics_refreshd.app.reporter import Reporter
+from analytics_refreshd.app.run_logger import RunLogger
 from analytics_refreshd.app.vitals import Vitals
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import (
@@ -149,7 +149,7 @@ class Service:
             on_fault=self.database.failed,
             on_answer=self.database.answered,
         )
-        reporter = Reporter(self.log, self.metrics, self.database)
+        run_logger = RunLogger(self.log, self.metrics, self.database)
         self.attempts = Attempts(
             cycle_settings(config),
             refresher=self.refresher,
@@ -158,7 +158,7 @@ class Service:
             health=self.database,
             log=self.log,
             metrics=self.metrics,
-            reporter=reporter,
+            run_logger=run_logger,
             clock=self.clock,
             watching=Watching(self.election.watch, self.election.unwatch),
         )
@@ -169,7 +169,7 @@ class Service:
             memory=self.memory,
             health=self.database,
             log=self.log,
-            reporter=reporter,
+            run_logger=run_logger,
             metrics=self.metrics,
             notifier=self.notifier,
             clock=self.clock,

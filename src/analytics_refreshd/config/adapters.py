@@ -1,6 +1,6 @@
-"""The configuration as each adapter takes it: names translated, nothing checked."""
+"""The configuration as each adapter takes it, and what an adapter finds wrong with it."""
 
-from analytics_refreshd.config import Config
+from analytics_refreshd.config.sections import Config, Database
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
@@ -8,13 +8,19 @@ from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 
 def connection_settings(config: Config) -> ConnectionSettings:
     """The configuration's `[database]` as the adapters take it."""
-    database = config.database
-    keys = ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert")
-    given = {key: getattr(database, key) for key in keys}
+    return _connection_settings(config.name, config.database)
+
+
+def connection_problems(database: Database) -> list[str]:
+    """Return what the adapter finds wrong with `[database]`, one sentence each that names the key."""
+    return [f"database.{problem}" for problem in _connection_settings("", database).problems()]
+
+
+def _connection_settings(name: str, database: Database) -> ConnectionSettings:
     return ConnectionSettings(
-        name=config.name,
+        name=name,
         url=database.url,
-        parameters={key: value for key, value in given.items() if value is not None},
+        parameters=database.parameters(),
         app_schema=database.db_schema,
         password_file=database.password_file,
         password_command=tuple(database.password_command or ()),

@@ -14,6 +14,7 @@ import psycopg
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
+from analytics_refreshd.config.adapters import connection_problems
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
@@ -221,24 +222,12 @@ class _DatabaseAlone(EnvironmentFirst):
 
 
 def _database_problems(database: Database) -> Iterator[str]:
+    yield from connection_problems(database)
     try:
         given = libpq_keywords(database)
     except psycopg.Error:
-        # libpq's own text would repeat a part of the URL, which may hold the password
-        yield (
-            "database.url cannot be read: write postgresql://USER@HOST:PORT/DATABASE and percent-encode special "
-            "characters in the user and password"
-        )
+        # the adapter has told it: libpq's own text would repeat a part of the URL, which may hold the password
         return
-    if "@" in given.get("host", "").removeprefix("@"):
-        yield "database.url has an @ within the user, the password or the host: write it as %40"
-    ports = given.get("port", "").split(",")
-    if not all(port == "" or (port.isdigit() and 0 < int(port) < 65536) for port in ports):
-        yield "database.url has a port that is not a number from 1 to 65535"
-    if given.get("sslmode", "prefer") not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
-        yield "database.url has an sslmode that does not exist; verify-full is the safe one"
-    if given.get("keepalives", "1").strip("+-0 ") == "":  # libpq reads 00 as 0, too
-        yield "database.url has keepalives=0, which turns tcp_user_timeout off too: leave it out"
     named = ("host", "hostaddr", "service", "dbname")
     if not any(key in given for key in named) and not any(
         os.environ.get(key) for key in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")

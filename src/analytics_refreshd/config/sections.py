@@ -12,7 +12,15 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from analytics_refreshd.config.receivers import AnyReceiver
-from analytics_refreshd.config.values import Duration, Identifier, PositiveDuration, Section, ViewName, between
+from analytics_refreshd.config.values import (
+    Duration,
+    Identifier,
+    PositiveDuration,
+    SchemaName,
+    Section,
+    ViewName,
+    between,
+)
 from analytics_refreshd.core.model import VIEWS, Limits
 
 PREFIX = "ANALYTICS_REFRESHD_"
@@ -34,12 +42,17 @@ class Database(Section):
     dbname: str | None = None
     user: str | None = None
     service: str | None = None
-    db_schema: Annotated[Identifier, Field(alias="schema")] = "public"
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
+    db_schema: Annotated[SchemaName, Field(alias="schema")] = "public"
+    sslmode: str | None = None
     sslrootcert: str | None = None
     password_file: Path | None = None
     password_command: list[str] | None = None
     connect_timeout: Annotated[Duration, between("2s")] = timedelta(seconds=5)
+
+    def parameters(self) -> dict[str, str | int]:
+        """Return libpq's keywords that have a key of their own here."""
+        keys = ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class Schedule(Section):
@@ -263,8 +276,4 @@ def libpq_keywords(database: Database) -> dict[str, str]:
     given = {
         key: str(value) for key, value in conninfo.conninfo_to_dict(database.url or "").items() if value is not None
     }
-    for key in ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert"):
-        value = getattr(database, key)
-        if value is not None:
-            given[key] = str(value)
-    return given
+    return given | {key: str(value) for key, value in database.parameters().items()}

@@ -20,9 +20,24 @@ class ErrorClass(StrEnum):
     RESOURCE = "resource"
     PERMANENT = "permanent"
 
+    @property
+    def away(self) -> bool:
+        """Whether the database itself is away; every other fault is its answer."""
+        return self in (ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY)
 
-AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
-"""The database itself is not there; every other fault is the answer of one that is."""
+    @property
+    def unreachable(self) -> bool:
+        """Whether no usable connection could be made, so that nothing began."""
+        return self in (ErrorClass.CONNECT, ErrorClass.NOT_PRIMARY)
+
+    @property
+    def ends_connection(self) -> bool:
+        """Whether the connection that met the fault must be replaced."""
+        return self in (ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY)
+
+
+UNREACHABLE = frozenset({Reason.CONNECT, Reason.NOT_PRIMARY})
+"""The reasons of the unreachable classes, for runs and log lines, which hold no class."""
 
 _BY_STATE: dict[str, tuple[ErrorClass, Reason]] = {
     "57014": (ErrorClass.CANCELLED, Reason.TIMEOUT),

@@ -101,8 +101,8 @@ class Leader(Protocol):
     def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
         """Which of `views` the backends hold or wait for an EXCLUSIVE lock on, and whom else they wait for."""
 
-    def stranger(self) -> LeaderInfo | None:
-        """Who holds the leader lock, where it is somebody else."""
+    def other_holder(self) -> LeaderInfo | None:
+        """Return who else holds the leader lock; None where nobody does."""
 
     def release(self) -> None:
         """Give the lock back and close the session."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
+from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.incident.errors import Errors
 from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
@@ -19,7 +20,6 @@ from analytics_refreshd.incident.model import (
 )
 
 _LOCKED = frozenset({Reason.LOCK_TIMEOUT.value, Reason.TIMEOUT.value})
-_AWAY = frozenset({Reason.CONNECT.value, Reason.NOT_PRIMARY.value})
 
 
 class Notes:
@@ -252,7 +252,9 @@ class Draft(Notes):
         return said
 
     def _missing_slots(self, missed: list[int]) -> list[str]:
-        logged = sum(self.reasons[reason] for reason in _AWAY) + sum(self.skipped[reason] for reason in _AWAY)
+        logged = sum(self.reasons[reason] for reason in UNREACHABLE) + sum(
+            self.skipped[reason] for reason in UNREACHABLE
+        )
         if missed and sum(missed) > logged:
             return [f"{sum(missed) - logged} of {sum(missed)} missed slots: the daemon counts them, not logging each"]
         if any(away.missed_slots is None for away in self.away.values()):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.incident.alerts import Alerts
@@ -24,7 +25,6 @@ EVENTS = frozenset(item.value for item in Event)
 _BAD = frozenset(item.value for item in (Outcome.FAILED, Outcome.PARTIAL, Outcome.TIMEOUT, Outcome.UNKNOWN))
 _OUTCOMES = frozenset(item.value for item in Outcome)
 _REASONS = frozenset(item.value for item in Reason)
-_AWAY = frozenset({Reason.CONNECT.value, Reason.NOT_PRIMARY.value})
 _BULKY = ("config", "exception", "description", "text", "lateness_seconds", "isolation")
 _OF_A_BAD_RUN = ("views", "started_at", "duration_seconds", "attempts", "reason", "sqlstate", "error", "origin")
 
@@ -174,7 +174,7 @@ class DatabaseFold:
         self._note_slot(fields)
         self._runs[outcome] += 1
         self._trouble.pauses.ran(at, fields)
-        if reason not in _AWAY and self._streaks:
+        if reason not in UNREACHABLE and self._streaks:
             self._streaks = {key: count for key, count in self._streaks.items() if key[0] != replica}
         if outcome in _BAD:
             self._failed(at, replica, outcome, reason, fields)
@@ -208,7 +208,7 @@ class DatabaseFold:
                 draft.reasons[str(why)] += 1
             draft.errors.add(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
         self._trouble.expect_fresh(draft)
-        if reason in _AWAY:
+        if reason in UNREACHABLE:
             self._trouble.gone(draft, replica, None)
 
     def _skipped(self, at: datetime, replica: str, fields: Fields) -> None:
@@ -223,7 +223,7 @@ class DatabaseFold:
         new = repeated - before if repeated > before else 1
         if len(self._streaks) < 10 * LIMIT or key in self._streaks:
             self._streaks[key] = repeated
-        if reason in _AWAY:
+        if reason in UNREACHABLE:
             new = 1  # what lies between two such lines is counted by database.restored
             if not self._trouble.is_gone(replica):
                 began_with = f"{Event.REFRESH_SKIPPED.value} {reason}"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.errors import AWAY, DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock, DeliveryRecord, DeliveryStore
 from analytics_refreshd.core.retry import worth_waiting
 from analytics_refreshd.notify.planning import Delivered
@@ -61,7 +61,7 @@ class DeliveryCache:
 
     def _give_up(self, fault: DatabaseFault) -> bool:
         now = self._clock.monotonic()
-        if self._unread_since is None or fault.error_class in AWAY:
+        if self._unread_since is None or fault.error_class.away:
             self._unread_since = now
         return not worth_waiting(fault.error_class, waited_seconds=now - self._unread_since)
 

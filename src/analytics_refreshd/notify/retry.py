@@ -1,6 +1,5 @@
 """Decides what an answer means, and when to try again. The queue waits."""
 
-from analytics_refreshd.core.retry import backoff_seconds
 from analytics_refreshd.notify.exchange import Answer
 from analytics_refreshd.notify.settings import DeliverySettings
 
@@ -37,13 +36,8 @@ def wait_seconds(settings: DeliverySettings, attempt: int, share: float, asked: 
     It grows with `attempt`, which counts from 1, and has jitter: `share` is a random number in [0, 1). It is longer
     where the receiver asked for that, up to the cap.
     """
-    delay = backoff_seconds(
-        attempt,
-        share,
-        first_seconds=settings.first_wait_seconds,
-        cap_seconds=settings.longest_wait_seconds,
-        least_seconds=0.0,
-    )
+    ceiling = min(settings.longest_wait_seconds, settings.first_wait_seconds * 2.0 ** min(attempt, 16))
+    delay = ceiling / 2 + share * ceiling / 2
     return max(delay, min(asked, settings.retry_after_cap_seconds)) if asked is not None else delay
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from analytics_refreshd.core.alerts.lifecycle import Alert
+from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.model import Blocker, Outcome, Pause, Rates, Reason, Run, ViewResult
 from analytics_refreshd.core.staleness import Age
 from analytics_refreshd.core.wording import blocked_by
@@ -39,7 +40,7 @@ class Situation:
 
 
 # What the database's absence causes is DatabaseUnavailable's to tell, and a stop is nobody's failure.
-NOT_A_VIEWS_FAULT = frozenset({Reason.CONNECT, Reason.NOT_PRIMARY, Reason.SHUTDOWN})
+NOT_A_VIEWS_FAULT = UNREACHABLE | {Reason.SHUTDOWN}
 
 
 def streak(verdicts: Sequence[bool], *, firing: bool, fire_after: int, resolve_after: int) -> bool | None:

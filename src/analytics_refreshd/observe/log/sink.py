@@ -15,8 +15,8 @@ from typing import Any, Literal
 import structlog
 
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.redaction import redact_error
-from analytics_refreshd.observe.jsonable import LIMIT_BYTES, plain
+from analytics_refreshd.core.redaction import LIMIT_BYTES, redact_error
+from analytics_refreshd.observe.jsonable import plain
 
 LINE_BYTES = 16_000
 """A longer line is cut further: container runtimes split at 16 KiB, and half a JSON object is none."""

@@ -1,4 +1,4 @@
-"""A connection whose every wait has an end: by the clock, or because another thread says so."""
+"""A connection whose waits end at a time limit, or when another thread abandons it."""
 
 import threading
 import time
@@ -15,11 +15,11 @@ _Value = TypeVar("_Value")
 
 
 class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
-    """psycopg's connection with a limit on how long its thread may wait for the server.
+    """psycopg's connection with a time limit on waiting for the server.
 
-    Keepalives and tcp_user_timeout end the wait for a dead network; a server process that is stopped still
-    acknowledges, so that only a limit of the client's own helps there. psycopg wakes a waiting thread ten times a
-    second; the limit is looked at then, in that thread, so that nothing is closed under another thread's feet.
+    Keepalives and tcp_user_timeout end the wait for a dead network. A server process that is stopped still
+    acknowledges packets, so only a limit of the client's own ends that wait. psycopg wakes a waiting thread ten times
+    a second. The limit is checked then, in that thread, so no other thread closes a connection that is in use.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -30,11 +30,11 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     @contextmanager
     def within(self, seconds: float, *, cancel_seconds: float = 0.0) -> Iterator[None]:
-        """Let everything inside take `seconds` together.
+        """Limit everything inside to `seconds` together.
 
-        Then the running statement is cancelled, and the server has `cancel_seconds` to take the request and as long
-        again to end the statement; then the connection is closed and DeadlineExceeded raised. With no `cancel_seconds`
-        it is closed at once.
+        After that the running statement is cancelled. The server has `cancel_seconds` to take the request, and as long
+        again to end the statement. Then the connection is closed and DeadlineExceeded raised; without `cancel_seconds`
+        that happens at once. An outer limit that ends earlier stays in force.
         """
         outer = self._deadline, self._cancel_seconds
         mine = time.monotonic() + max(0.0, seconds)
@@ -46,7 +46,10 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             self._deadline, self._cancel_seconds = outer
 
     def abandon(self) -> None:
-        """From any thread: whoever waits on this connection is freed within 0.2 s, and it is closed."""
+        """Make the thread that waits on this connection close it within 0.2 s.
+
+        Callable from any thread.
+        """
         self._abandoned.set()
 
     @property
@@ -55,17 +58,17 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
         return self._abandoned.is_set()
 
     def wait(self, gen: PQGen[_Value], *args: Any, **kwargs: Any) -> _Value:
-        """As psycopg's, within the limit."""
+        """Run `gen` as psycopg does, within the time limit."""
         return super().wait(self._bounded(gen), *args, **kwargs)
 
     def _bounded(self, gen: PQGen[_Value]) -> PQGen[_Value]:
         cancelled_until: float | None = None
         try:
-            self._give_up_if_abandoned()
+            self._close_if_abandoned()
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                self._give_up_if_abandoned()
+                self._close_if_abandoned()
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     if cancelled_until is None:
                         cancelled_until = self._cancel_at_deadline()
@@ -77,14 +80,14 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             return stop.value  # type: ignore[no-any-return]
 
     def _cancel_at_deadline(self) -> float:
-        """Ask the server to end the statement; until when to wait for that."""
+        """Ask the server to end the statement; return until when to wait."""
         if self._cancel_seconds <= 0:
             return 0.0
         with suppress(psycopg.Error):
             self.cancel_safe(timeout=self._cancel_seconds)
         return time.monotonic() + self._cancel_seconds
 
-    def _give_up_if_abandoned(self) -> None:
+    def _close_if_abandoned(self) -> None:
         if self._abandoned.is_set():
             self.close()
             raise Abandoned("the connection was given up")

@@ -1,4 +1,4 @@
-"""How a connection is made: its deadline over everything that can hang, and the session's own settings."""
+"""Makes connections: one time limit over everything that can hang, then the session's settings."""
 
 import queue
 import threading
@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from weakref import WeakSet
 
 import psycopg
+from psycopg.rows import dict_row
 
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.errors import cannot_connect, connect_fault, contract_fault, translating
+from analytics_refreshd.postgres.connection.server import BIGGEST_INTEGER
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, addresses, application_name
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
-__all__ = ["BoundedConnection", "ConnectionSettings", "Connector", "Profile", "milliseconds", "translating"]
-
 _MOST_HANGING = 4
-_MOST_MILLISECONDS = 2**31 - 1
-# of the server's side; a platform, or a Unix socket, may lack some
+# these belong to the server's side; a platform or a Unix socket may not have all of them
 _OPTIONAL_SETTINGS = {
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "10",
@@ -30,7 +29,10 @@ _OPTIONAL_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A session's own settings, in seconds; 0 is no limit. `search_path` comes between pg_catalog and pg_temp."""
+    """A session's own settings. Limits are in seconds, and 0 is no limit.
+
+    `search_path` comes between pg_catalog and pg_temp.
+    """
 
     statement_timeout_seconds: float = 10.0
     lock_timeout_seconds: float = 5.0
@@ -39,7 +41,7 @@ class Profile:
     search_path: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, str]:
-        """The settings' values, limits in milliseconds."""
+        """Return the settings by name, limits in milliseconds."""
         return {
             "search_path": search_path(*self.search_path),
             "statement_timeout": milliseconds(self.statement_timeout_seconds),
@@ -50,17 +52,23 @@ class Profile:
 
 
 def search_path(*schemas: str) -> str:
-    """The setting: pg_catalog first, and pg_temp last, where nobody's temporary object shadows anything."""
+    """Build the setting: pg_catalog first, `schemas`, then pg_temp.
+
+    With pg_temp last, no temporary object hides another one.
+    """
     return ", ".join(["pg_catalog", *('"{}"'.format(schema.replace('"', '""')) for schema in schemas), "pg_temp"])
 
 
 def milliseconds(seconds: float) -> str:
-    """A limit as PostgreSQL wants it; never 0 for a limit that was meant, nor more than the 24 days it can hold."""
-    return str(min(max(1, round(seconds * 1000)), _MOST_MILLISECONDS)) if seconds > 0 else "0"
+    """Write a limit as PostgreSQL reads it, between 1 and 24 days; 0 stays 0."""
+    return str(min(max(1, round(seconds * 1000)), BIGGEST_INTEGER)) if seconds > 0 else "0"
 
 
 class Connector:
-    """Makes connections, each with a deadline over all of name resolution, hosts, password and session settings."""
+    """Makes connections, each within one time limit.
+
+    The limit covers name resolution, all hosts, the password and the session's settings.
+    """
 
     def __init__(self, settings: ConnectionSettings, *, on_reconnect: Callable[[], None] | None = None) -> None:
         self.settings = settings
@@ -71,13 +79,14 @@ class Connector:
         self._stopped = False
 
     def connect(self, label: str, profile: Profile, *, instead_of_lost: bool = False) -> BoundedConnection:
-        """A fresh autocommit connection, `label` in its application_name. Raises DatabaseFault of class connect.
+        """Make an autocommit connection with `label` in its application_name.
 
-        One made instead of a lost one is counted as a reconnect; an attempt that fails, or a session that was given
-        up on purpose, is none.
+        Raises DatabaseFault of class connect. `instead_of_lost` counts it as a reconnect once it is made; replacing a
+        connection that was closed on purpose is no reconnect.
 
-        Names are resolved by a blocking call that no timeout of libpq covers: the work is done in a thread, which is
-        left behind at the deadline and closes what it gets. Where four of them hang, no further one is started.
+        libpq resolves names by a blocking call that none of its timeouts covers. So a thread connects; at the deadline
+        it is left behind, and closes the connection that it may still get. While four such threads hang, no further one
+        is started.
         """
         attempt = _Attempt(lambda: self._connect(label, profile))
         with self._lock:
@@ -97,12 +106,15 @@ class Connector:
 
     @property
     def open_connections(self) -> int:
-        """How many of the connections handed out are open now, as far as this end knows."""
+        """Count the connections handed out that are open, as far as this end knows."""
         with self._lock:
             return sum(not connection.closed for connection in self._made)
 
     def stop(self) -> None:
-        """From any thread, at shutdown: whoever waits for a connection is told at once that there is none."""
+        """Refuse every connection from now on; at shutdown, from any thread.
+
+        Threads that wait for one get DatabaseFault at once.
+        """
         with self._lock:
             self._stopped = True
             for attempt in self._attempts:
@@ -129,7 +141,7 @@ class Connector:
 
 
 class _Attempt:
-    """One attempt to connect, shared by the thread that makes it and the one that waits for it."""
+    """One attempt to connect, shared by the connecting thread and the waiting one."""
 
     def __init__(self, connect: Callable[[], BoundedConnection]) -> None:
         self._connect = connect
@@ -171,14 +183,13 @@ class _Attempt:
 
 def _apply(connection: BoundedConnection, profile: Profile) -> None:
     statements = blocks("connection/connection.sql")
-    cursor = connection.execute(statements["set_required"], profile.parameters())
-    names = [column.name for column in cursor.description or ()]
-    wanted = cursor.fetchone() or ()
+    cursor = connection.cursor(row_factory=dict_row)
+    wanted = cursor.execute(statements["set_required"], profile.parameters()).fetchone() or {}
     for name, value in _OPTIONAL_SETTINGS.items():
         with suppress(psycopg.DatabaseError):
             connection.execute(statements["set_optional"], {"name": name, "value": value})
-    found = connection.execute(statements["read_back"]).fetchone() or ()
-    differing = [name for name, one, other in zip(names, wanted, found, strict=True) if one != other]
+    found = cursor.execute(statements["read_back"]).fetchone() or {}
+    differing = [name for name, value in wanted.items() if found[name] != value]
     if differing:
         raise contract_fault(
             f"session settings do not last ({', '.join(differing)}): a pooler in transaction mode stands between; "

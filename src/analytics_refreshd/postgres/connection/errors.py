@@ -1,4 +1,4 @@
-"""Where psycopg's exceptions end: each becomes a `core.errors.DatabaseFault`, without secrets and row values."""
+"""Translates psycopg's exceptions into `core.errors.DatabaseFault`, without secrets and row values."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,14 +9,15 @@ import psycopg
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, classify
 from analytics_refreshd.core.model import Reason
-from analytics_refreshd.core.redaction import LIMIT_BYTES, printable, redact_error
+from analytics_refreshd.core.redaction import LIMIT_BYTES, cut, printable, redact_error
 from analytics_refreshd.postgres.connection.names import quoted
 
 _STATE_PREFIX = re.compile(r"^(?=[0-9A-Z]{0,4}[0-9])([0-9A-Z]{5}): ?")
 _MULTIPLE_ATTEMPTS = "Multiple connection attempts failed"
+_REMEDY_BYTES = 200
 
-# patterns of libpq's own texts, which its binary wheel never translates, and of the server's, which it may: they choose
-# a remedy, never a class; {role} and {database} are those that were asked for
+# Patterns of libpq's texts, which its binary wheel never translates, and of the server's, which may be translated. They
+# choose a remedy only; the class comes from elsewhere. {role} and {database} are those of the attempt.
 _CONNECT_REMEDIES = (
     ("failed to resolve host", "check [database] host and this machine's name resolution"),
     (
@@ -60,11 +61,11 @@ _CONNECT_REMEDIES = (
 
 
 class DeadlineExceeded(psycopg.OperationalError):
-    """The server did not answer within the client's own limit, and the connection was given up."""
+    """The server did not answer within the client's limit; the connection is closed."""
 
 
 class Abandoned(psycopg.OperationalError):
-    """Another thread asked that the connection be given up."""
+    """Another thread abandoned the connection."""
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def translating(connection: psycopg.Connection[Sequence[object]] | None, *, comm
     """Raise DatabaseFault for whatever psycopg raises inside.
 
     `committing` marks the COMMIT: where the connection is lost there, the outcome is unknown. The fault has no cause
-    attached, since psycopg's text holds DETAIL, hence row values, and a traceback would print it.
+    attached: a traceback would print psycopg's text, whose DETAIL holds row values.
     """
     try:
         yield
@@ -81,7 +82,7 @@ def translating(connection: psycopg.Connection[Sequence[object]] | None, *, comm
 
 
 def fault_of(error: psycopg.Error, *, closed: bool, committing: bool = False) -> DatabaseFault:
-    """The fault that an error of an established connection means; `closed` is that connection's state now."""
+    """Translate an error of an established connection; `closed` is its state now."""
     error_class, reason = classify(error.sqlstate, connected=True, closed=closed)
     if isinstance(error, DeadlineExceeded):
         error_class, reason = ErrorClass.CANCELLED, Reason.TIMEOUT
@@ -99,15 +100,18 @@ def fault_of(error: psycopg.Error, *, closed: bool, committing: bool = False) ->
 
 
 def primary_text(error: psycopg.Error) -> str:
-    """What the server says went wrong, redacted; DETAIL, HINT and CONTEXT may hold row values and stay behind."""
+    """Return the server's primary message, redacted.
+
+    DETAIL, HINT and CONTEXT are left out: they may hold row values.
+    """
     return redact_error(error.diag.message_primary or str(error))
 
 
 def connect_fault(error: psycopg.Error, secrets: Sequence[str] = (), where: str = "") -> DatabaseFault:
-    """The fault of a connection that could not be made, with what to do about it.
+    """Translate a failure to connect, and add what to do about it.
 
-    libpq's text names host, port, user and database, which may be seen; any of `secrets` in it is masked. `where` is
-    host and port as configured, for a text that names none.
+    libpq's text names host, port, user and database, which are no secrets; any of `secrets` in it is masked. `where`
+    is host and port as configured, for texts that name none.
     """
     if isinstance(error, psycopg.ProgrammingError):
         # its text repeats the malformed parameter, which may be the password
@@ -124,21 +128,21 @@ def connect_fault(error: psycopg.Error, secrets: Sequence[str] = (), where: str 
         if where and isinstance(error, psycopg.errors.ConnectionTimeout):
             text = f"{where}: {text}"
         text = printable(text.replace("Is the server running on that host and accepting TCP/IP connections?", ""))
-        text = text.encode()[: LIMIT_BYTES - 200].decode(errors="ignore")
+        text = cut(text, LIMIT_BYTES - _REMEDY_BYTES)
         text = f"{text}: {remedy}" if remedy else text
     return cannot_connect(text)
 
 
 def cannot_connect(text: str) -> DatabaseFault:
-    """A fault of class connect."""
+    """Make a fault of class connect."""
     error_class, reason = classify(None, connected=False, closed=True)
     return DatabaseFault(text, error_class=error_class, reason=reason)
 
 
 def split_state(text: str | None) -> tuple[str | None, Reason | None, str | None]:
-    """SQLSTATE, reason and redacted text of a view's error as a refresh function reports it, `SQLSTATE: message`.
+    """Split a view's error, `SQLSTATE: message`, into SQLSTATE, reason and redacted text.
 
-    An older install reports the message alone: then there is no SQLSTATE, and the reason stays unknown.
+    An older install reports the message alone: SQLSTATE and reason are then None.
     """
     if text is None or not text.strip():
         return None, None, None
@@ -150,5 +154,5 @@ def split_state(text: str | None) -> tuple[str | None, Reason | None, str | None
 
 
 def contract_fault(text: str) -> DatabaseFault:
-    """A fault that says that the database is not as the contract says; waiting does not mend it."""
+    """Make a permanent fault of a database that breaks the contract."""
     return DatabaseFault(text, error_class=ErrorClass.PERMANENT, reason=Reason.CONTRACT)

@@ -1,4 +1,4 @@
-"""Where the password comes from: read anew for each connection, since secrets rotate and cloud tokens expire."""
+"""Reads the password again for each connection, because secrets rotate and tokens expire."""
 
 import os
 import signal
@@ -13,7 +13,10 @@ _MOST_BYTES = 64 * 1024
 
 
 def password_from_file(path: Path) -> str:
-    """The file's content without the line break at its end. Raises DatabaseFault: unreadable or empty."""
+    """Read the file's content without its final line break.
+
+    Raises DatabaseFault where it is unreadable, empty, or no single line of UTF-8.
+    """
     try:
         with path.open("rb") as opened:
             content = opened.read(_MOST_BYTES)
@@ -23,10 +26,10 @@ def password_from_file(path: Path) -> str:
 
 
 def password_from_command(command: Sequence[str], timeout_seconds: float) -> str:
-    """What the command prints, without the line break at its end.
+    """Return what the command prints, without the final line break.
 
-    Raises DatabaseFault: it cannot be started, fails, prints nothing, or takes longer than `timeout_seconds`, when it
-    is killed with all that it started. Its output is never shown.
+    After `timeout_seconds` it is killed with all that it started. Its output is never shown. Raises DatabaseFault
+    where it cannot be started, fails, takes too long, or prints no single line of UTF-8.
     """
     named = f"[database] password_command ({command[0]})"
     try:

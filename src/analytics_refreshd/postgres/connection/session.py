@@ -1,4 +1,4 @@
-"""The connection that many share."""
+"""One connection that several threads share."""
 
 import threading
 from collections.abc import Callable
@@ -18,9 +18,9 @@ _Value = TypeVar("_Value")
 
 
 class Session:
-    """One connection that several threads use in turn: status, history, alert state, probes.
+    """One connection that status, history, alert state and probes use in turn.
 
-    A connection that died while idle is replaced once, silently; the work is then done again, so it must be idempotent.
+    A connection that died while idle is replaced once, and the work is done again: it must be idempotent.
     """
 
     def __init__(self, connector: Connector, *, label: str = "status", profile: Profile | None = None) -> None:
@@ -30,16 +30,16 @@ class Session:
         self._turn = threading.RLock()
         self._connection: BoundedConnection | None = None
         self.generation = 0
-        """Counts the connections made; what was looked up over an older one may no longer hold."""
+        """Counts the connections made; look up again what an older one told."""
 
     @property
     def name(self) -> str:
-        """The `[service] name` of the daemon."""
+        """Return the daemon's `[service] name`."""
         return self._connector.settings.name
 
     @property
     def app_schema(self) -> str:
-        """The application's schema."""
+        """Return the application's schema."""
         return self._connector.settings.app_schema
 
     def run(
@@ -50,9 +50,10 @@ class Session:
         lock_seconds: float = 5.0,
         wait_seconds: float = 15.0,
     ) -> _Value:
-        """Do `work` in one transaction, each statement within `seconds`; wait `wait_seconds` for other threads' work.
+        """Do `work` in one transaction, each statement within `seconds`.
 
-        Raises DatabaseFault.
+        Waits up to `lock_seconds` for each lock, and before that up to `wait_seconds` for other threads' work. Raises
+        DatabaseFault.
         """
         if not self._turn.acquire(timeout=wait_seconds):
             raise DatabaseFault(
@@ -72,7 +73,7 @@ class Session:
             self._turn.release()
 
     def close(self) -> None:
-        """From any thread: end the connection, also under way."""
+        """End the connection, also while it is in use; from any thread."""
         connection = self._connection
         if connection is not None:
             connection.abandon()
@@ -85,7 +86,7 @@ class Session:
     def _open(self) -> tuple[BoundedConnection, bool]:
         if self._connection is not None and not self._connection.closed:
             return self._connection, False
-        # only a loss ends one, or the daemon's end
+        # only a loss, or the daemon's end, closes an earlier one
         self._connection = self._connector.connect(self._label, self._profile, instead_of_lost=self.generation > 0)
         self.generation += 1
         return self._connection, True
@@ -107,7 +108,7 @@ class Session:
                 connection.execute(blocks("connection/connection.sql")["limit_transaction"], limits)
                 return work(connection)
         except DatabaseFault as fault:
-            if connection.closed or fault.error_class in (ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY):
+            if connection.closed or fault.error_class.ends_connection:
                 self._drop()
             raise
 

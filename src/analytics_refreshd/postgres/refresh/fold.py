@@ -1,4 +1,4 @@
-"""The incremental mode's part of a refresh: rebuild where that is due, and fold once for all views."""
+"""The incremental mode's part of a refresh: rebuild if necessary, then fold once for all views."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,12 +7,11 @@ from typing import Any
 
 from psycopg import sql
 
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
-from analytics_refreshd.postgres.refresh.transaction import Link, RunState, Transaction, beginning
+from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
 
-_OUT_OF_REACH = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
 _MOST_ERROR_CHARACTERS = 1000
 
 
@@ -21,19 +20,25 @@ def _ask(transaction: Transaction, name: str) -> list[tuple[Any, ...]]:
 
 
 def _usable(transaction: Transaction) -> bool:
-    """Whether the fence is free, and the incremental mode there for this role; else the views' functions see to it."""
+    """Whether the fence is free and this role can use the incremental mode.
+
+    Otherwise each view's function folds for itself.
+    """
     return bool(transaction.first["unfenced"] and transaction.first["incremental"])
 
 
-def rebuild(link: Link, run: RunState, parameters: Mapping[str, Any], on_started: Callable[[], None]) -> str | None:
-    """Build the rollups in steps until nothing asks for it, each step committed; says why, None where nothing was due.
+def rebuild(
+    connection: RefreshConnection, run: RunState, parameters: Mapping[str, Any], on_started: Callable[[], None]
+) -> str | None:
+    """Build the rollups in committed steps until they are whole; return why.
 
-    `on_started()` is called before the first step. Raises DatabaseFault; the steps before it stay.
+    None where nothing was due. `on_started()` is called before the first step. Raises DatabaseFault; the steps before
+    it stay.
     """
     reason: str | None = None
     try:
         while True:
-            with link.transaction(run, beginning("fold"), parameters) as transaction:
+            with connection.transaction(run, beginning("fold"), parameters) as transaction:
                 due = _ask(transaction, "rebuild_due") if _usable(transaction) else []
                 if not due:
                     return reason
@@ -42,27 +47,31 @@ def rebuild(link: Link, run: RunState, parameters: Mapping[str, Any], on_started
                     on_started()
                 _ask(transaction, "rebuild_step")
     except DatabaseFault as fault:
-        # no view was touched, so that nothing about them is uncertain
+        # no view was touched, so a lost COMMIT leaves no doubt about them
         fault.committing = False
         raise
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A fold: the seconds it took, and why it rebuilt the rollups, where it did. None where nothing was folded."""
+    """The seconds a fold took, and why it rebuilt the rollups.
+
+    Both are None where nothing was folded; `rebuild_reason` also where the fold rebuilt nothing.
+    """
 
     seconds: float | None = None
     rebuild_reason: str | None = None
 
 
-def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, Folded]:
-    """Fold in a transaction of its own: the setting that tells the views' functions so, and what the fold was.
+def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, Folded]:
+    """Fold in a transaction of its own; return the views' setting and the fold.
 
-    A fold that the server refused fails the views that need it, by that setting; the others are still refreshed.
-    Raises DatabaseFault where the server is out of reach or the run is over.
+    The setting `analytics_refresh.fold` is "off" after a fold, empty where none was made, and else the error of a fold
+    that the server refused: by it the functions fail the views that need the fold, and refresh the others. Raises
+    DatabaseFault where the server is away or the run is over.
     """
     try:
-        with link.transaction(run, beginning("fold"), parameters) as transaction:
+        with connection.transaction(run, beginning("fold"), parameters) as transaction:
             if not _usable(transaction) or _ask(transaction, "mode") != [("incremental",)]:
                 return "", Folded()
             begun = time.monotonic()
@@ -71,14 +80,14 @@ def fold_once(link: Link, run: RunState, parameters: Mapping[str, Any]) -> tuple
         return "off", replace(folded, seconds=time.monotonic() - begun)
     except DatabaseFault as fault:
         over = run.cancelled.is_set() or run.remaining_seconds() <= 0
-        if fault.sqlstate is None or fault.error_class in _OUT_OF_REACH or over:
+        if fault.sqlstate is None or fault.error_class.away or over:
             fault.committing = False
             raise
         return f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS], Folded()
 
 
 def folded_here(transaction: Transaction) -> Folded:
-    """The fold that was made in this transaction, as the database measured it."""
+    """Read how long the fold in this transaction took, as the database measured it."""
     if not transaction.first["incremental"]:
         return Folded()
     found = transaction.attempt(sql.SQL(blocks("refresh/refresh.sql")["folded"]).format())

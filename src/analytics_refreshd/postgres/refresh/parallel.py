@@ -1,98 +1,103 @@
-"""The threads that refresh one view each, and what becomes of the run when some of them fail."""
+"""The views of a run, refreshed at the same time, each over a connection that no other view uses meanwhile."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from queue import SimpleQueue
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason, ViewReport
-
-_NOTHING_STARTS = frozenset({ErrorClass.CONNECT, ErrorClass.NOT_PRIMARY})
-
-
-class Crew:
-    """The views still to do and what became of the others, shared by the threads of one run."""
-
-    def __init__(self, views: Sequence[str]) -> None:
-        self.lock = threading.Lock()
-        self._views = tuple(views)
-        self._waiting = list(views)
-        self._reports: dict[str, list[ViewReport]] = {}
-        self._faults: dict[str, DatabaseFault] = {}
-        self._error: BaseException | None = None
-
-    def next_view(self) -> str | None:
-        """The next view to do, None when there is none, or when the database is out of reach."""
-        with self.lock:
-            return self._waiting.pop(0) if self._waiting else None
-
-    def reported(self, view: str, reports: list[ViewReport]) -> None:
-        """Keep a view's reports."""
-        with self.lock:
-            self._reports[view] = reports
-
-    def failed(self, view: str, fault: DatabaseFault, seconds: float) -> None:
-        """Keep a view's fault; one that concerns every view ends the others before they begin."""
-        with self.lock:
-            self._record(view, fault, seconds)
-            if fault.error_class in _NOTHING_STARTS:
-                for other in self._waiting:
-                    self._record(other, fault, None)
-                self._waiting.clear()
-
-    def keeping_error(self) -> "_KeepingError":
-        """Keep what is raised inside, for the thread that waits for the others."""
-        return _KeepingError(self)
-
-    def keep(self, error: BaseException) -> None:
-        """End the run because of a mistake in the program."""
-        with self.lock:
-            self._error = self._error or error
-            self._waiting.clear()
-
-    def result(self) -> tuple[ViewReport, ...]:
-        """Every view's report in order, or the fault that none of them escaped."""
-        if self._error is not None:
-            raise self._error
-        if self._faults and len(self._faults) == len(self._views):
-            faults = [self._faults[view] for view in self._views]
-            shared = faults[0]
-            own_reasons = {fault.reason for fault in faults}
-            if all(_is_not_the_views(fault) for fault in faults) and len(own_reasons) == 1:
-                raise shared
-        return tuple(report for view in self._views for report in self._reports.get(view, ()))
-
-    def _record(self, view: str, fault: DatabaseFault, seconds: float | None) -> None:
-        self._faults[view] = fault
-        self._reports[view] = [
-            ViewReport(
-                view,
-                None,
-                None,
-                False,
-                error=fault.message,
-                sqlstate=fault.sqlstate,
-                reason=fault.reason,
-                measured_seconds=seconds,
-            )
-        ]
+from analytics_refreshd.postgres.refresh.reports import failed
+from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState
 
 
-class _KeepingError:
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What became of one view: its reports, and the fault that they tell of."""
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if error is not None:
-            self._crew.keep(error)
-        return error is not None
+    reports: Sequence[ViewReport]
+    fault: DatabaseFault | None = None
 
 
-def _is_not_the_views(fault: DatabaseFault) -> bool:
-    return fault.reason in (Reason.OVERLAP, Reason.CANCELLED) or fault.error_class in (
-        ErrorClass.CONNECT,
-        ErrorClass.CONN_LOST,
-        ErrorClass.NOT_PRIMARY,
+class ParallelRun:
+    """One run's views on a pool with one thread for each connection."""
+
+    def __init__(
+        self,
+        run: RunState,
+        connections: Sequence[RefreshConnection],
+        refresh_view: Callable[[RefreshConnection, str], list[ViewReport]],
+    ) -> None:
+        self._run = run
+        self._size = len(connections)
+        self._refresh_view = refresh_view
+        self._free: SimpleQueue[RefreshConnection] = SimpleQueue()
+        for connection in connections:
+            self._free.put(connection)
+        self._unreachable: DatabaseFault | None = None
+
+    def refresh(self, views: Sequence[str]) -> tuple[ViewReport, ...]:
+        """Refresh all `views`; return their reports in this order.
+
+        A view that fails is a report. Raises DatabaseFault where all views failed for one reason that was not theirs.
+        Any other error ends the run: views that have not begun are left out, and it is raised once the others ended.
+        """
+        pool = ThreadPoolExecutor(self._size, thread_name_prefix="refresh-view")
+        try:
+            futures = [pool.submit(self._one, view) for view in views]
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        errors = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+        results = [future.result() for future in futures]
+        faults = [result.fault for result in results if result.fault is not None]
+        if faults and len(faults) == len(results) and _shared(faults):
+            raise faults[0]
+        return tuple(report for result in results for report in result.reports)
+
+    def _one(self, view: str) -> _Result:
+        if self._unreachable is not None:
+            # another attempt to connect would cost its whole time limit
+            return _Result([failed(view, self._unreachable, None)], self._unreachable)
+        began = time.monotonic()
+        # one for each thread of the pool, so this never waits
+        connection = self._free.get()
+        try:
+            return _Result(self._refresh_view(connection, view))
+        except DatabaseFault as fault:
+            if self._run.cancelled.is_set() and fault.error_class is ErrorClass.CANCELLED:
+                # this daemon cancelled it, so it is no timeout
+                fault.reason = Reason.CANCELLED
+            if fault.error_class.unreachable:
+                self._unreachable = fault
+            return _Result([failed(view, fault, time.monotonic() - began)], fault)
+        finally:
+            self._free.put(connection)
+
+
+class StartedOnce:
+    """Tells of each backend once, from any thread."""
+
+    def __init__(self, on_started: Callable[[int], None]) -> None:
+        self._on_started = on_started
+        self._lock = threading.Lock()
+        self._pids: set[int] = set()
+
+    def __call__(self, pid: int) -> None:
+        """Call `on_started(pid)` where this backend is new."""
+        with self._lock:
+            if pid not in self._pids:
+                self._pids.add(pid)
+                self._on_started(pid)
+
+
+def _shared(faults: Sequence[DatabaseFault]) -> bool:
+    """Whether one reason explains all faults, and no view caused it."""
+    reasons = {fault.reason for fault in faults}
+    return len(reasons) == 1 and all(
+        fault.error_class.away or fault.reason in (Reason.OVERLAP, Reason.CANCELLED) for fault in faults
     )

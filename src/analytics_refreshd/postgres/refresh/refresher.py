@@ -1,11 +1,10 @@
 """Refreshes the views: one call of the refresh function, or each view on its own, always behind the fence.
 
-The fence is a transaction-level advisory lock in the very transaction that refreshes: (2583, 2) exclusively for a
-cycle; shared, with the view's own key, where each view has its own transaction. It can neither outlive the work
-nor be outlived by it.
+The fence is a transaction-level advisory lock in the transaction that refreshes. A cycle takes (2583, 2) exclusively;
+a view in its own transaction takes it shared, and the view's own key exclusively. The lock therefore ends exactly when
+the work ends.
 """
 
-import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -23,12 +22,11 @@ from analytics_refreshd.postgres.connection.errors import contract_fault
 from analytics_refreshd.postgres.connection.names import identifier, split_name
 from analytics_refreshd.postgres.connection.settings import application_name
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
-from analytics_refreshd.postgres.refresh.evidence import believed
 from analytics_refreshd.postgres.refresh.fold import Folded, fold_once, folded_here, rebuild
-from analytics_refreshd.postgres.refresh.parallel import Crew
-from analytics_refreshd.postgres.refresh.reports import measured, report_of
+from analytics_refreshd.postgres.refresh.parallel import ParallelRun, StartedOnce
+from analytics_refreshd.postgres.refresh.reports import measured, report_of, verify_refreshed
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
-from analytics_refreshd.postgres.refresh.transaction import Link, RunState, Transaction, beginning
+from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
 
 _CANCEL_EVERY_SECONDS = 0.5
 _FIRST_VIEW_KEY = 100
@@ -44,14 +42,14 @@ class PostgresRefresher:
         self._connector = connector
         self._name = connector.settings.name
         self._schema = connector.settings.app_schema
-        self._links: tuple[Link, ...] = ()
+        self._connections: tuple[RefreshConnection, ...] = ()
         self._run: RunState | None = None
         self.settings = settings
-        self._kept: tuple[UUID, RefreshSettings] | None = None
+        self._run_settings: tuple[UUID, RefreshSettings] | None = None
 
     @property
     def settings(self) -> RefreshSettings:
-        """What the next run goes by; may be replaced at any time. Raises ConfigError for a name that is none."""
+        """The next run's settings; replace them at any time. Raises ConfigError for names that are not plain."""
         return self._settings
 
     @settings.setter
@@ -65,17 +63,17 @@ class PostgresRefresher:
     ) -> RefreshReply:
         """As `core.ports.Refresher.refresh`.
 
-        With per-view isolation a view's own trouble is a report with success false; DatabaseFault is raised where no
-        view succeeded and the trouble was not the views'.
+        With per-view isolation a view that fails is a report with success false. DatabaseFault is then raised where all
+        views failed for one reason that was not theirs.
         """
         settings = self._settings_of(run_id)
         by_view = settings.isolation == "view"
-        self._arrange_links(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
+        self._arrange_connections(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
         run = self._begin(settings.deadline_seconds, settings.cancel_seconds, cancelled)
         started = time.monotonic()
         try:
             if by_view:
-                fold, folded = fold_once(self._links[0], run, self._parameters(settings, run, run_id))
+                fold, folded = fold_once(self._connections[0], run, self._parameters(settings, run, run_id))
                 reports = self._refresh_by_view(settings, run, run_id, fold, on_started)
             else:
                 reports, folded = self._refresh_cycle(settings, run, run_id, on_started)
@@ -88,21 +86,21 @@ class PostgresRefresher:
     def rebuild(
         self, run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool] = lambda: False
     ) -> str | None:
-        """As `core.ports.Refresher.rebuild`. Steps, not one transaction: what was committed is never built again."""
+        """As `core.ports.Refresher.rebuild`. Each step is committed, so none is built again."""
         settings = self._settings_of(run_id)
-        self._arrange_links(max(1, len(self._links)))
+        self._arrange_connections(max(1, len(self._connections)))
         run = self._begin(_LONGEST_REBUILD_SECONDS, settings.cancel_seconds, cancelled)
-        # a step takes as long as it takes; a stop cancels it
+        # a step's time grows with the table; a stop cancels it
         parameters = self._parameters(settings, run, run_id) | {"statement_timeout": "0"}
         try:
-            return rebuild(self._links[0], run, parameters, on_started)
+            return rebuild(self._connections[0], run, parameters, on_started)
         finally:
             run.over.set()
 
     def cancel(self) -> None:
-        """As `core.ports.Refresher.cancel`: asks, for at most `cancel_seconds`, until the run is over.
+        """As `core.ports.Refresher.cancel`; returns once the run is over, or after `cancel_seconds`.
 
-        A request that arrives between two statements is lost, hence the repetition.
+        A request that arrives between two statements has no effect, so it is repeated.
         """
         run = self._run
         if run is None:
@@ -110,38 +108,39 @@ class PostgresRefresher:
         run.cancelled.set()
         until = time.monotonic() + run.cancel_seconds
         while not run.over.is_set() and (left := until - time.monotonic()) > 0:
-            for link in self._links:
-                link.cancel(left)
+            for connection in self._connections:
+                connection.cancel(left)
             run.over.wait(_CANCEL_EVERY_SECONDS)
 
     def close(self) -> None:
         """As `core.ports.Refresher.close`; a run under way ends with DatabaseFault of class cancelled."""
         run = self._run
         running = run is not None and not run.over.is_set()
-        for link in self._links:
-            link.abandon()
+        for connection in self._connections:
+            connection.abandon()
             if not running:
-                link.drop()
+                connection.drop()
 
     def _settings_of(self, run_id: UUID) -> RefreshSettings:
-        """What was in force when this run began: its rebuild and all its attempts are one run's."""
-        if self._kept is None or self._kept[0] != run_id:
-            self._kept = run_id, self._settings
-        return self._kept[1]
+        """Return the settings in force when this run began, for all its attempts."""
+        if self._run_settings is None or self._run_settings[0] != run_id:
+            self._run_settings = run_id, self._settings
+        return self._run_settings[1]
 
     def _begin(self, deadline_seconds: float, cancel_seconds: float, cancelled: Callable[[], bool]) -> RunState:
         run = RunState(deadline_seconds, cancel_seconds)
         self._run = run
-        # asked once `cancel` finds this run: an earlier one found the run before it, which was over
+        # Check only after `self._run` is set: an earlier `cancel()` could only reach the previous run.
         if cancelled():
             run.cancelled.set()
         return run
 
-    def _arrange_links(self, count: int) -> None:
-        for surplus in self._links[count:]:
+    def _arrange_connections(self, count: int) -> None:
+        for surplus in self._connections[count:]:
             surplus.drop()
-        kept = self._links[:count]
-        self._links = kept + tuple(Link(self._connector, self._schema) for _ in range(count - len(kept)))
+        kept = self._connections[:count]
+        added = (RefreshConnection(self._connector, self._schema) for _ in range(count - len(kept)))
+        self._connections = kept + tuple(added)
 
     def _refresh_cycle(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, on_started: Callable[[int], None]
@@ -149,7 +148,7 @@ class PostgresRefresher:
         call = sql.SQL(blocks("refresh/refresh.sql")["call_function"]).format(
             function=identifier(settings.function, self._schema)
         )
-        with self._links[0].transaction(
+        with self._connections[0].transaction(
             run,
             beginning("cycle"),
             self._parameters(settings, run, run_id),
@@ -158,53 +157,23 @@ class PostgresRefresher:
                 raise _overlap("another session is refreshing this database")
             on_started(transaction.first["pid"])
             rows = self._call(transaction, call, {}, settings.function)
-            reports = believed(transaction, [report_of(row) for row in rows], settings.views)
+            reports = verify_refreshed(transaction, [report_of(row) for row in rows], settings.views)
             folded = folded_here(transaction)
         return reports, folded
 
     def _refresh_by_view(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: str, on_started: Callable[[int], None]
     ) -> tuple[ViewReport, ...]:
-        crew = Crew(settings.views)
-        started: set[int] = set()
+        started = StartedOnce(on_started)
 
-        def say_started(pid: int) -> None:
-            with crew.lock:
-                if pid not in started:
-                    started.add(pid)
-                    on_started(pid)
+        def refresh_view(connection: RefreshConnection, view: str) -> list[ViewReport]:
+            return self._refresh_view(connection, settings, run, run_id, view, fold, started)
 
-        def work(link: Link) -> None:
-            while (view := crew.next_view()) is not None:
-                begun = time.monotonic()
-                try:
-                    reports = self._refresh_one(link, settings, run, run_id, view, fold, say_started)
-                except DatabaseFault as fault:
-                    if run.cancelled.is_set() and fault.error_class is ErrorClass.CANCELLED:
-                        # by this daemon, hence no timeout
-                        fault.reason = Reason.CANCELLED
-                    crew.failed(view, fault, time.monotonic() - begun)
-                else:
-                    crew.reported(view, reports)
+        return ParallelRun(run, self._connections, refresh_view).refresh(settings.views)
 
-        def work_quietly(link: Link) -> None:
-            with crew.keeping_error():
-                work(link)
-
-        threads = [
-            threading.Thread(target=work_quietly, args=(link,), name="refresh-view", daemon=True)
-            for link in self._links[1:]
-        ]
-        for thread in threads:
-            thread.start()
-        work_quietly(self._links[0])
-        for thread in threads:
-            thread.join()
-        return crew.result()
-
-    def _refresh_one(
+    def _refresh_view(
         self,
-        link: Link,
+        connection: RefreshConnection,
         settings: RefreshSettings,
         run: RunState,
         run_id: UUID,
@@ -222,7 +191,7 @@ class PostgresRefresher:
             "function_name": name,
         }
         begun = time.monotonic()
-        with link.transaction(run, beginning("view"), parameters) as transaction:
+        with connection.transaction(run, beginning("view"), parameters) as transaction:
             if not transaction.first["unfenced"]:
                 raise _overlap("another session is refreshing this database")
             if not transaction.first["view_free"]:
@@ -232,7 +201,7 @@ class PostgresRefresher:
             if transaction.first["function_exists"]:
                 call = sql.SQL(statements["call_view_function"]).format(function=sql.Identifier(schema, name))
                 rows = self._call(transaction, call, {"view": view}, settings.view_function)
-                reports = believed(transaction, [report_of(row) for row in rows], [view])
+                reports = verify_refreshed(transaction, [report_of(row) for row in rows], [view])
             else:
                 transaction.execute(sql.SQL(statements["refresh_view"]).format(view=relation))
                 counted = transaction.attempt(sql.SQL(statements["count_rows"]).format(view=relation))
@@ -264,7 +233,10 @@ class PostgresRefresher:
 
 
 def view_key(view: str) -> int:
-    """The second part of a view's own advisory lock: 100 and its place in the contract; for others by their name."""
+    """Return the second part of a view's own advisory lock key.
+
+    It is 100 and the view's place in the contract; for other views it comes from their name.
+    """
     with suppress(ValueError):
         return _FIRST_VIEW_KEY + VIEWS.index(view)
     return _FIRST_VIEW_KEY + len(VIEWS) + zlib.crc32(view.encode()) % 1_000_000

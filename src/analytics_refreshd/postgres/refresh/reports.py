@@ -1,33 +1,26 @@
-"""A refresh function's rows as reports: whatever an older install's function may return."""
+"""A refresh function's rows as reports, whatever an older install returns, and the check of what they claim."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from analytics_refreshd.core.model import ViewReport
+from psycopg import sql
+
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.model import Reason, ViewReport
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.errors import split_state
+from analytics_refreshd.postgres.connection.server import BIGGEST_BIGINT
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.refresh.transaction import Transaction
 
 _MOST_NAME_CHARACTERS = 200
-_BIGGEST_COUNT = 2**63 - 1
-
-
-def measured(report: ViewReport, view: str, seconds: float) -> ViewReport:
-    """The report of a view that was refreshed alone, with the seconds that this took."""
-    return ViewReport(
-        view,
-        report.reported_seconds,
-        report.rows,
-        report.success,
-        report.error,
-        report.sqlstate,
-        report.reason,
-        measured_seconds=seconds,
-    )
+_NOT_REFRESHED = "the function reports success, but did not refresh the view"
 
 
 def report_of(row: Sequence[Any]) -> ViewReport:
-    """A row of `call_function`, all text; what is no usable value is None."""
+    """Read a row of `call_function`, which is all text; an unusable value becomes None."""
     view, duration_ms, rows, success, error = row
     sqlstate, reason, text = split_state(error)
     milliseconds_reported = _number(duration_ms)
@@ -35,7 +28,7 @@ def report_of(row: Sequence[Any]) -> ViewReport:
     return ViewReport(
         printable(view)[:_MOST_NAME_CHARACTERS] if view is not None else None,
         milliseconds_reported / 1000 if milliseconds_reported is not None else None,
-        int(count) if count is not None and count <= _BIGGEST_COUNT else None,
+        int(count) if count is not None and count <= BIGGEST_BIGINT else None,
         {"true": True, "false": False}.get(success or ""),
         error=text,
         sqlstate=sqlstate,
@@ -43,8 +36,56 @@ def report_of(row: Sequence[Any]) -> ViewReport:
     )
 
 
+def measured(report: ViewReport, view: str, seconds: float) -> ViewReport:
+    """Add the measured seconds to the report of a view refreshed alone."""
+    return replace(report, view=view, measured_seconds=seconds)
+
+
+def failed(view: str, fault: DatabaseFault, seconds: float | None) -> ViewReport:
+    """Report a view that `fault` ended after `seconds`; None where it never began."""
+    return ViewReport(
+        view,
+        None,
+        None,
+        False,
+        error=fault.message,
+        sqlstate=fault.sqlstate,
+        reason=fault.reason,
+        measured_seconds=seconds,
+    )
+
+
+def verify_refreshed(
+    transaction: Transaction, reports: Sequence[ViewReport], views: Sequence[str]
+) -> tuple[ViewReport, ...]:
+    """Fail each reported success of `views` whose view was not refreshed.
+
+    A refresh holds its view's lock until the transaction ends, so this must run in the transaction that refreshed.
+    Such a report gets success false and reason contract. In the incremental mode a view that is up to date needs no
+    refresh. Where the server cannot answer, the function's report stands.
+    """
+    claimed = {report.view for report in reports if report.success and report.view is not None} & set(views)
+    missing = claimed - _named(transaction, "refreshed_here", claimed)
+    if missing and transaction.first["incremental"]:
+        missing -= _named(transaction, "nothing_due", missing)
+    return tuple(
+        replace(report, success=False, reason=Reason.CONTRACT, error=_NOT_REFRESHED)
+        if report.success and report.view in missing
+        else report
+        for report in reports
+    )
+
+
+def _named(transaction: Transaction, query: str, views: set[str]) -> set[str]:
+    """Return those of `views` that the query names; all of them where it fails."""
+    if not views:
+        return set()
+    rows = transaction.attempt(sql.SQL(blocks("refresh/refresh.sql")[query]).format(views=sql.Literal(sorted(views))))
+    return views if rows is None else {str(name) for (name,) in rows}
+
+
 def _number(text: str | None) -> float | None:
-    """A finite number from 0 up, or None."""
+    """Read a finite number from 0 up; None for anything else."""
     try:
         value = float(text) if text is not None else math.nan
     except ValueError:

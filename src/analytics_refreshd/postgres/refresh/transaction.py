@@ -1,4 +1,4 @@
-"""One connection of the refresh, kept between runs, and the transactions on it."""
+"""The connections that refresh, each kept between runs, and the transactions on them."""
 
 import threading
 import time
@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
@@ -24,13 +25,13 @@ _MOST_NOTICES = 10
 
 @cache
 def beginning(kind: str) -> str:
-    """The statement that a transaction of this kind begins with: "cycle", "fold" or "view"."""
+    """Return the first statement of a "cycle", "fold" or "view" transaction."""
     parts = blocks("refresh/refresh.sql")
     return parts[f"begin_{kind}"].format(session=parts["session"], incremental=parts["incremental"])
 
 
 class RunState:
-    """What the threads of one run share: its deadline, whether it was cancelled, its notices."""
+    """Holds what a run's threads share: deadline, cancellation, notices."""
 
     def __init__(self, deadline_seconds: float, cancel_seconds: float) -> None:
         self.cancel_seconds = cancel_seconds
@@ -42,7 +43,7 @@ class RunState:
         self.notice_count = 0
 
     def remaining_seconds(self) -> float:
-        """Until the deadline; negative after it."""
+        """Return the seconds until the deadline; negative after it."""
         return self._deadline - time.monotonic()
 
     def add_notice(self, text: str) -> None:
@@ -53,7 +54,7 @@ class RunState:
                 self.notices.append(redact_error(text))
 
     def raise_if_ended(self) -> None:
-        """Raise DatabaseFault of class cancelled once `cancel` was called, or the deadline has passed."""
+        """Raise DatabaseFault of class cancelled after a cancel or the deadline."""
         if self.cancelled.is_set():
             raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
         if self.remaining_seconds() <= 0:
@@ -62,8 +63,8 @@ class RunState:
             )
 
 
-class Link:
-    """A connection that is replaced when it is found dead, and never trusted to be alive."""
+class RefreshConnection:
+    """A connection kept between runs, and replaced once it is found dead."""
 
     def __init__(self, connector: Connector, app_schema: str) -> None:
         self._connector = connector
@@ -77,9 +78,10 @@ class Link:
     def transaction(
         self, run: RunState, begin: LiteralString, parameters: Mapping[str, Any]
     ) -> Iterator["Transaction"]:
-        """A transaction that starts with the statement `begin`, commits at the end, and rolls back on any error.
+        """Begin a transaction with the statement `begin`; commit at the end.
 
-        A connection that died while idle is replaced once. Everything inside ends at the run's deadline.
+        Any error rolls back. A connection that died while idle is replaced once. Everything inside ends at the run's
+        deadline.
         """
         self._run = run
         run.raise_if_ended()
@@ -100,37 +102,40 @@ class Link:
             with self._limited(connection, run):
                 run.raise_if_ended()
                 yield Transaction(connection, first)
-            # what was done counts: the commit has a few seconds of its own
+            # the work is done: the commit gets a few seconds even after the deadline
             with connection.within(_ROLLBACK_SECONDS), translating(connection, committing=True):
                 connection.execute("commit")
             done = True
         except DatabaseFault as fault:
-            self._forget(fault)
+            self._give_up_after(fault)
             raise
         finally:
             if not done:
                 self._rollback()
 
     def cancel(self, seconds: float) -> None:
-        """From any thread: ask the server to end the running statement."""
+        """Ask the server, from any thread, to end the running statement."""
         connection = self._connection
         if connection is not None and not connection.closed:
             with suppress(psycopg.Error, OSError):
                 connection.cancel_safe(timeout=seconds)
 
     def abandon(self) -> None:
-        """From any thread: free the thread that waits on this connection, which then closes it."""
+        """Free the thread that waits on this connection, which then closes it."""
         connection = self._connection
         if connection is not None:
             connection.abandon()
 
     def drop(self) -> None:
-        """Close the connection, which is no loss; for the thread that owns it, or when nothing runs."""
+        """Close the connection on purpose, so that the next one is no reconnect.
+
+        For the thread that owns it, or while nothing runs.
+        """
         self._give_up()
         self._lost = False
 
     def _give_up(self) -> None:
-        """Close the connection: it is dead, or its server is of no use."""
+        """Close a connection that is dead, or whose server cannot be used."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._lost = True
@@ -153,12 +158,10 @@ class Link:
         try:
             with self._limited(connection, run):
                 connection.execute("begin")
-                cursor = connection.execute(statement, parameters)
-                names = [column.name for column in cursor.description or ()]
-                first = dict(zip(names, cursor.fetchone() or (), strict=True))
+                first = connection.cursor(row_factory=dict_row).execute(statement, parameters).fetchone() or {}
         except DatabaseFault as fault:
             self._rollback()
-            self._forget(fault)
+            self._give_up_after(fault)
             raise
         if first["read_only"] != "off":
             self._give_up()
@@ -188,9 +191,10 @@ class Link:
         except psycopg.Error:
             self._give_up()
 
-    def _forget(self, fault: DatabaseFault) -> None:
+    def _give_up_after(self, fault: DatabaseFault) -> None:
+        """Close the connection where the fault ends it."""
         closed = self._connection is None or self._connection.closed
-        if closed or fault.error_class in (ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY):
+        if closed or fault.error_class.ends_connection:
             self._give_up()
 
     def _on_notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
@@ -199,14 +203,14 @@ class Link:
 
 
 class Transaction:
-    """An open transaction: `first` is the row of the statement that began it, by column name."""
+    """An open transaction. `first` is its first statement's row, by column name."""
 
     def __init__(self, connection: BoundedConnection, first: Mapping[str, Any]) -> None:
         self._connection = connection
         self.first = first
 
     def fetch(self, statement: sql.Composed, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a query. Raises DatabaseFault."""
+        """Return the rows of a query. Raises DatabaseFault."""
         with translating(self._connection):
             return self._connection.execute(statement, parameters).fetchall()
 
@@ -216,7 +220,10 @@ class Transaction:
             self._connection.execute(statement)
 
     def attempt(self, statement: sql.Composed) -> list[tuple[Any, ...]] | None:
-        """The rows of a query in a savepoint; None where it failed and the transaction goes on."""
+        """Return the rows of a query in a savepoint; None where it failed.
+
+        The transaction goes on after a failure. Raises DatabaseFault where the connection was lost.
+        """
         with translating(self._connection):
             try:
                 with self._connection.transaction():

@@ -1,8 +1,10 @@
-"""Alerts and deliveries in the database, so that a restart or a new leader goes on where the last one stopped."""
+"""Stores alerts and deliveries, so that a restart or a new leader goes on with them."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
+
+from psycopg.rows import class_row, dict_row
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
@@ -11,21 +13,21 @@ from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _SECONDS = 5.0
-_KEPT = timedelta(days=30)
+_RETENTION = timedelta(days=30)
 _Value = TypeVar("_Value")
 
 
 class PostgresAlertStore:
-    """`core.ports.AlertStore` on the shared session; without our schema it holds nothing and keeps nothing."""
+    """`core.ports.AlertStore` on the shared session; empty without our schema."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def load(self) -> list[AlertRecord]:
-        """As `core.ports.AlertStore.load`; an alert that only a newer version knows is left out, and left alone."""
+        """As `core.ports.AlertStore.load`, without alerts that only a newer version knows."""
 
         def work(connection: BoundedConnection) -> list[AlertRecord]:
-            rows = connection.execute(blocks("state/alerts.sql")["load"]).fetchall()
+            rows = connection.cursor(row_factory=dict_row).execute(blocks("state/alerts.sql")["load"])
             return [record for row in rows if (record := _record(row)) is not None]
 
         return _with_schema(self._session, work, [])
@@ -45,9 +47,9 @@ class PostgresAlertStore:
 
 
 class PostgresDeliveryStore:
-    """What each receiver has accepted, by (receiver, alert key, status), on the shared session.
+    """Stores what each receiver has accepted, by (receiver, alert key, status).
 
-    Without our schema nothing is kept: then a restart delivers what fires once more.
+    Without our schema nothing is stored, so a restart delivers firing alerts again.
     """
 
     def __init__(self, session: Session) -> None:
@@ -57,13 +59,13 @@ class PostgresDeliveryStore:
         """As `core.ports.DeliveryStore.load`."""
 
         def work(connection: BoundedConnection) -> list[DeliveryRecord]:
-            rows = connection.execute(blocks("state/alerts.sql")["load_deliveries"]).fetchall()
-            return [DeliveryRecord(*row) for row in rows]
+            cursor = connection.cursor(row_factory=class_row(DeliveryRecord))
+            return cursor.execute(blocks("state/alerts.sql")["load_deliveries"]).fetchall()
 
         return _with_schema(self._session, work, [])
 
     def save(self, sent: Sequence[DeliveryRecord]) -> None:
-        """As `core.ports.DeliveryStore.save`, in one transaction; deliveries of a month ago are forgotten."""
+        """As `core.ports.DeliveryStore.save`, in one transaction; deletes deliveries after 30 days."""
 
         def work(connection: BoundedConnection) -> None:
             for record in sent:
@@ -74,7 +76,7 @@ class PostgresDeliveryStore:
                     "sent_at": record.sent_at,
                 }
                 connection.execute(blocks("state/alerts.sql")["save_delivery"], row)
-            connection.execute(blocks("state/alerts.sql")["prune_deliveries"], {"retention": _KEPT})
+            connection.execute(blocks("state/alerts.sql")["prune_deliveries"], {"retention": _RETENTION})
 
         _with_schema(self._session, work, None)
 
@@ -102,21 +104,10 @@ def _row(record: AlertRecord) -> dict[str, Any]:
     }
 
 
-def _record(row: Sequence[Any]) -> AlertRecord | None:
-    alert, view, state, severity, active_at, fired_at, resolved_at, summary, description, run_id = row
+def _record(row: dict[str, Any]) -> AlertRecord | None:
+    """Read a row; None for an alert, state or severity that only a newer version knows."""
     try:
-        known = Alert(alert), AlertState(state), Severity(severity)
+        known = {"alert": Alert(row["alert"]), "state": AlertState(row["state"]), "severity": Severity(row["severity"])}
     except ValueError:
         return None
-    return AlertRecord(
-        known[0],
-        view,
-        known[1],
-        known[2],
-        active_at,
-        fired_at,
-        resolved_at,
-        summary or "",
-        description or "",
-        run_id,
-    )
+    return AlertRecord(**row | known | {"summary": row["summary"] or "", "description": row["description"] or ""})

@@ -5,7 +5,7 @@ select exists (
     where n.nspname = 'analytics_refresh' and c.relname = 'alerts');
 
 -- name: load
-select a.alert, a.view_name, a.state, a.severity, a.active_at, a.fired_at, a.resolved_at, a.summary, a.description,
+select a.alert, a.view_name as view, a.state, a.severity, a.active_at, a.fired_at, a.resolved_at, a.summary, a.description,
     a.run_id
 from analytics_refresh.alerts a
 order by a.alert, a.view_name;

@@ -1,4 +1,4 @@
-"""Runs and their views in the database."""
+"""Stores runs and their views in the database."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,17 +7,19 @@ from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
+from psycopg.rows import dict_row
+
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.server import BIGGEST_BIGINT
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _SECONDS = 5.0
-_PATIENCE_SECONDS = 1.0
-"""How long a refresh waits for other work on the shared connection; its record is written later then."""
+_TURN_SECONDS = 1.0
+"""How long a starting refresh waits for the shared connection; after that its row is written later."""
 _GONE = frozenset({"42P01", "3F000"})
-_BIGGEST_COUNT = 2**63 - 1
 _Value = TypeVar("_Value")
 _Member = TypeVar("_Member", bound=Enum)
 
@@ -25,8 +27,8 @@ _Member = TypeVar("_Member", bound=Enum)
 class PostgresHistory:
     """`core.ports.History` on the shared session.
 
-    Columns are always listed, so that a schema one version newer serves as well. Statements and locks have 5 s: a
-    table that somebody locked costs a delayed row, not a slot.
+    Columns are always listed, so that a schema one version newer works as well. Statements and locks have 5 s: a locked
+    table delays a row, and no refresh.
     """
 
     def __init__(self, session: Session, *, seconds: float = _SECONDS) -> None:
@@ -34,20 +36,20 @@ class PostgresHistory:
         self._seconds = seconds
         self._statements = blocks("state/history.sql")
         self._present: bool | None = None
-        self._looked_up_in = -1
+        self._checked_generation = -1
 
     @property
     def available(self) -> bool:
-        """As `core.ports.History.available`; True while nobody knows. Looked up by the other calls; never raises."""
+        """As `core.ports.History.available`; True until another call has looked."""
         return self._present is not False
 
     def begin(self, run: Run) -> None:
-        """As `core.ports.History.begin`; started_at is the server's, unless the run's clock is the daemon's."""
+        """As `core.ports.History.begin`; started_at is by the clock that the run names."""
         row = self._row(run)
-        self._run(lambda connection: connection.execute(self._statements["begin_run"], row), None, _PATIENCE_SECONDS)
+        self._run(lambda connection: connection.execute(self._statements["begin_run"], row), None, _TURN_SECONDS)
 
     def finish(self, run: Run) -> None:
-        """As `core.ports.History.finish`, in one transaction; a second call changes neither time."""
+        """As `core.ports.History.finish`, in one transaction; a second call keeps both times."""
 
         def work(connection: BoundedConnection) -> None:
             connection.execute(self._statements["finish_run"], self._row(run))
@@ -64,16 +66,17 @@ class PostgresHistory:
         view: str | None = None,
         outcomes: Sequence[Outcome] = (),
     ) -> list[Run]:
-        """As `core.ports.History.recent`; with `view` only the runs that have a result of it."""
+        """As `core.ports.History.recent`; with `view`, only runs that have its result."""
         parameters = {"limit": limit, "since": since, "view": view, "outcomes": [str(outcome) for outcome in outcomes]}
 
         def work(connection: BoundedConnection) -> list[Run]:
-            runs = connection.execute(self._statements["recent_runs"], parameters).fetchall()
-            views: dict[UUID, list[ViewResult]] = {row[0]: [] for row in runs}
+            cursor = connection.cursor(row_factory=dict_row)
+            runs = cursor.execute(self._statements["recent_runs"], parameters).fetchall()
+            views: dict[UUID, list[ViewResult]] = {row["run_id"]: [] for row in runs}
             chosen = {"run_ids": list(views), "view": view}
-            for row in connection.execute(self._statements["recent_views"], chosen):
-                views[row[0]].append(_view_of(row))
-            return [_run_of(row, views[row[0]]) for row in runs]
+            for row in cursor.execute(self._statements["recent_views"], chosen):
+                views[row.pop("run_id")].append(_view_of(row))
+            return [_run_of(row, views[row["run_id"]]) for row in runs]
 
         return self._run(work, [])
 
@@ -89,13 +92,13 @@ class PostgresHistory:
     def _run(
         self, work: Callable[[BoundedConnection], _Value], without: _Value, wait_seconds: float | None = None
     ) -> _Value:
-        """Do `work`, or return `without` where our schema is not there."""
+        """Do `work`; without our schema, return `without`."""
 
         def guarded(connection: BoundedConnection) -> _Value:
-            if not self._present or self._looked_up_in != self._session.generation:
+            if not self._present or self._checked_generation != self._session.generation:
                 row = connection.execute(self._statements["present"]).fetchone()
                 self._present = bool(row and row[0])
-                self._looked_up_in = self._session.generation
+                self._checked_generation = self._session.generation
             return work(connection) if self._present else without
 
         try:
@@ -141,51 +144,32 @@ def _view_rows(run: Run) -> dict[str, Any]:
         "reasons": [str(view.reason) if view.reason else None for view in views],
         "sqlstates": [view.sqlstate for view in views],
         "errors": [_text(view.error) for view in views],
-        "row_counts": [view.rows if view.rows is None or view.rows <= _BIGGEST_COUNT else None for view in views],
+        "row_counts": [view.rows if view.rows is None or view.rows <= BIGGEST_BIGINT else None for view in views],
         "durations": [_finite(view.duration_seconds) for view in views],
         "reported": [_finite(view.reported_seconds) for view in views],
         "observed": [_finite(view.observed_seconds) for view in views],
     }
 
 
-def _run_of(row: Sequence[Any], views: Sequence[ViewResult]) -> Run:
-    return Run(
-        run_id=row[0],
-        origin=_member(Origin, row[1], Origin.COMMAND),
-        started_at=row[2],
-        scheduled_at=row[3],
-        finished_at=row[4],
-        outcome=_member(Outcome, row[5], Outcome.UNKNOWN) if row[5] is not None else None,
-        reason=_member(Reason, row[6], Reason.OTHER) if row[6] is not None else None,
-        sqlstate=row[7],
-        error=row[8],
-        duration_seconds=row[9],
-        lateness_seconds=row[10],
-        attempts=row[11],
-        replica=row[12],
-        leader_epoch=row[13],
-        isolation=row[14] or "cycle",
-        clock=row[15],
-        views=tuple(views),
-    )
+def _run_of(row: dict[str, Any], views: Sequence[ViewResult]) -> Run:
+    known = {
+        "origin": _member(Origin, row["origin"], Origin.COMMAND),
+        "outcome": _member(Outcome, row["outcome"], Outcome.UNKNOWN) if row["outcome"] is not None else None,
+        "reason": _reason(row["reason"]),
+    }
+    return Run(**row | known, views=tuple(views))
 
 
-def _view_of(row: Sequence[Any]) -> ViewResult:
-    return ViewResult(
-        view=row[1],
-        success=row[2],
-        reason=_member(Reason, row[3], Reason.OTHER) if row[3] is not None else None,
-        sqlstate=row[4],
-        error=row[5],
-        rows=row[6],
-        duration_seconds=row[7],
-        reported_seconds=row[8],
-        observed_seconds=row[9],
-    )
+def _view_of(row: dict[str, Any]) -> ViewResult:
+    return ViewResult(**row | {"reason": _reason(row["reason"])})
+
+
+def _reason(text: str | None) -> Reason | None:
+    return _member(Reason, text, Reason.OTHER) if text is not None else None
 
 
 def _member(kind: type[_Member], text: str, otherwise: _Member) -> _Member:
-    """The enum's member; `otherwise` for a word that only a newer version knows."""
+    """Return the enum's member; `otherwise` for a word of a newer version."""
     try:
         return kind(text)
     except ValueError:

@@ -1,5 +1,5 @@
 -- name: present
--- the schema alone: a table that is missing from it is trouble, and a record waits for its return
+-- the schema alone: a missing table is an error, and the record waits until it is back
 select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh');
 
 -- name: begin_run
@@ -15,7 +15,7 @@ select %(run_id)s, %(database_name)s, %(replica)s, %(origin)s, %(scheduled_at)s:
 on conflict (run_id) do nothing;
 
 -- name: finish_run
--- a run that was taken for abandoned meanwhile gets its true end; any other end that is there already keeps its time
+-- a run marked as abandoned meanwhile gets its true end; any other end keeps its time
 insert into analytics_refresh.runs as r (
     run_id, database_name, replica, origin, scheduled_at, started_at, finished_at, outcome, reason, sqlstate, error,
     duration_seconds, lateness_seconds, attempts, leader_epoch, clock, isolation)
@@ -61,7 +61,8 @@ on conflict (run_id, view_name) do update set
 
 -- name: recent_runs
 select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate, r.error,
-    r.duration_seconds, r.lateness_seconds, r.attempts, r.replica, r.leader_epoch, r.isolation, r.clock
+    r.duration_seconds, r.lateness_seconds, r.attempts, r.replica, r.leader_epoch,
+    coalesce(r.isolation, 'cycle') as isolation, r.clock
 from analytics_refresh.runs r
 where (%(since)s::timestamptz is null or r.started_at >= %(since)s::timestamptz)
     and (pg_catalog.cardinality(%(outcomes)s::text[]) = 0 or r.outcome = any (%(outcomes)s::text[]))
@@ -71,15 +72,15 @@ order by r.started_at desc, r.run_id
 limit %(limit)s;
 
 -- name: recent_views
-select v.run_id, v.view_name, v.success, v.reason, v.sqlstate, v.error, v.row_count, v.duration_seconds,
+select v.run_id, v.view_name as view, v.success, v.reason, v.sqlstate, v.error, v.row_count as rows, v.duration_seconds,
     v.reported_seconds, v.observed_seconds
 from analytics_refresh.view_results v
 where v.run_id = any (%(run_ids)s) and (%(view)s::text is null or v.view_name = %(view)s::text)
 order by v.view_name;
 
 -- name: close_abandoned
--- gone is who no longer has the session that wrote the row; a run whose transaction still holds the fence is alive even
--- if its daemon is not, for the server may yet commit it
+-- a run is abandoned once the session that wrote its row is gone, unless its transaction still holds the fence: the
+-- server may still commit that, even without its daemon
 update analytics_refresh.runs r set
     outcome = 'unknown', reason = 'abandoned', finished_at = greatest(pg_catalog.clock_timestamp(), r.started_at)
 where r.outcome is null

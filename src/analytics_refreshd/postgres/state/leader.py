@@ -1,4 +1,4 @@
-"""The leader's own session: a session-level advisory lock, its heartbeat, and the watch over a refresh's locks."""
+"""The leader's own session: advisory lock, heartbeat, and watch over a refresh's locks."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.leadership import LockReading
@@ -21,7 +22,7 @@ _YOUNG_SECONDS = 2.0
 _PROFILE = Profile(
     statement_timeout_seconds=_ANSWER_SECONDS,
     lock_timeout_seconds=_ANSWER_SECONDS,
-    # a process that is suspended, or gone without a word, must not lead on
+    # the server then ends the session of a process that is suspended or lost
     idle_session_seconds=15.0,
 )
 _POOLER = (
@@ -31,10 +32,10 @@ _POOLER = (
 
 
 class PostgresLeader:
-    """`core.ports.Leader` on a connection of its own, which no pooler may share.
+    """`core.ports.Leader` on a connection that no pooler may share.
 
-    The lock is only ever tried on a session made for it: its backend_start is then the time of the election, and the
-    leader's epoch (backend_start in milliseconds) grows from one leader to the next.
+    The lock is tried only on a session made for it. Its backend_start is then the time of the election, so the leader's
+    epoch (backend_start in milliseconds) grows from one leader to the next.
     """
 
     def __init__(self, connector: Connector, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +59,7 @@ class PostgresLeader:
             self._drop()
             self._connect()
         self._ask("try_lock")
-        # read in another transaction: a pooler would answer from another session
+        # read it in another transaction, where a pooler would answer from another session
         return self._read()[0]
 
     def verify(self) -> None:
@@ -66,28 +67,30 @@ class PostgresLeader:
         self._connect()
 
     def heartbeat(self) -> LockReading:
-        """As `core.ports.Leader.heartbeat`; reads only, since trying the lock again would count it twice."""
+        """As `core.ports.Leader.heartbeat`; reads only: each further try would count the lock once more."""
         return self._read()[0]
 
     def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
-        """As `core.ports.Leader.watch`. Connects where there is no session yet: who only watches is not elected."""
+        """As `core.ports.Leader.watch`; connects first where a command watches without the lock."""
         if self._pid == 0:
             self._connect()
         if set(views) - set(self._oids.values()):
             schema = self._connector.settings.app_schema
             found = self._ask("view_oids", {"schema": schema, "views": list(views)})
-            self._oids = {int(oid): str(name) for name, oid in found}
+            self._oids = {int(row["oid"]): str(row["relname"]) for row in found}
         oids = [oid for oid, name in self._oids.items() if name in views]
         locks = self._ask("watch", {"pids": list(pids), "oids": oids})
-        held = frozenset(self._oids[oid] for oid, granted in locks if granted and oid in self._oids)
-        waiting = frozenset(self._oids[oid] for oid, granted in locks if not granted and oid in self._oids)
-        blocked = any(not granted for _, granted in locks)
+        views_by_state: dict[bool, set[str]] = {True: set(), False: set()}
+        for row in locks:
+            if row["oid"] in self._oids:
+                views_by_state[row["granted"]].add(self._oids[row["oid"]])
+        blocked = any(not row["granted"] for row in locks)
         blocker = blocker_of(self._ask("blocker", {"pids": list(pids)})) if blocked else None
-        return LockSample(at_seconds, held, waiting, blocker)
+        return LockSample(at_seconds, frozenset(views_by_state[True]), frozenset(views_by_state[False]), blocker)
 
-    def stranger(self) -> LeaderInfo | None:
-        """As `core.ports.Leader.stranger`."""
-        rows = self._ask("stranger")
+    def other_holder(self) -> LeaderInfo | None:
+        """As `core.ports.Leader.other_holder`."""
+        rows = self._ask("other_holder")
         return leader_of(rows[0]) if rows else None
 
     def release(self) -> None:
@@ -102,35 +105,39 @@ class PostgresLeader:
         self._lost = False
         self._connected_at = self._monotonic()
         self._oids = {}
-        self._pid = self._ask("pid")[0][0]
+        self._pid = self._ask("pid")[0]["pid"]
         if self._pid != self._connection.info.backend_pid:
             self._refuse_transaction_pooler()
 
     def _refuse_transaction_pooler(self) -> None:
-        """Behind a pooler the protocol's pid is not the backend's. In session mode the backend stays the same, in
-        transaction mode a second client gets it while this one is idle, or this one gets another."""
+        """Raise DatabaseFault where the pooler in between changes backends.
+
+        Behind a pooler the protocol's pid is not the backend's. In session mode the backend stays the same. In
+        transaction mode a second client gets it while this one is idle, or this one gets another.
+        """
         probe = self._connector.connect("leader", _PROFILE)
         try:
             with translating(probe), probe.within(_ANSWER_SECONDS), probe.transaction():
                 row = probe.execute(blocks("state/leader.sql")["pid"]).fetchone()
-                during = self._ask("pid")[0][0]
+                during = self._ask("pid")[0]["pid"]
         finally:
             probe.close()
-        after = [self._ask("pid")[0][0] for _ in range(2)]
+        after = [self._ask("pid")[0]["pid"] for _ in range(2)]
         if (row and row[0] == self._pid) or any(pid != self._pid for pid in (during, *after)):
             self._drop()
             raise contract_fault(_POOLER)
 
     def _read(self) -> tuple[LockReading, int | None]:
         asked_at = self._monotonic()
-        pid, in_recovery, epoch, holder = self._ask("reading")[0]
+        row = self._ask("reading")[0]
+        pid, holder = row["pid"], row["holder"]
         if pid != self._pid:
             self._drop()
             raise contract_fault(_POOLER)
         held = holder == pid
-        return LockReading(asked_at, held, bool(in_recovery), int(epoch) if held else None), holder
+        return LockReading(asked_at, held, bool(row["in_recovery"]), int(row["epoch"]) if held else None), holder
 
-    def _ask(self, name: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def _ask(self, name: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         connection = self._connection
         if connection is None or connection.closed:
             self._drop_if_closed()
@@ -141,7 +148,8 @@ class PostgresLeader:
             )
         try:
             with translating(connection), connection.within(_ANSWER_SECONDS):
-                return connection.execute(blocks("state/leader.sql")[name], parameters).fetchall()
+                cursor = connection.cursor(row_factory=dict_row)
+                return cursor.execute(blocks("state/leader.sql")[name], parameters).fetchall()
         finally:
             self._drop_if_closed()
 

@@ -1,5 +1,5 @@
 -- name: try_lock
--- only where `reading` showed no holder: a session lock that is taken twice must be given back twice
+-- only where `reading` showed no holder: a session lock that is taken twice must be released twice
 select pg_catalog.pg_try_advisory_lock(2583, 1);
 
 -- name: reading
@@ -15,13 +15,13 @@ select
      limit 1) as holder;
 
 -- name: pid
-select pg_catalog.pg_backend_pid();
+select pg_catalog.pg_backend_pid() as pid;
 
 -- name: unlock
 select pg_catalog.pg_advisory_unlock_all();
 
--- name: stranger
--- another role's backend_start is null without pg_read_all_stats; its name, pid and role are for all to see
+-- name: other_holder
+-- without pg_read_all_stats another role's backend_start is null; every role sees name, pid and role
 select a.pid, a.application_name, a.usename, a.backend_start
 from pg_catalog.pg_locks l
 join pg_catalog.pg_stat_activity a on a.pid = l.pid
@@ -37,8 +37,8 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %(schema)s and c.relname = any (%(views)s) and c.relkind = 'm';
 
 -- name: watch
--- ExclusiveLock is a concurrent refresh, AccessExclusiveLock one that is not; without a relation: any other wait
-select l.relation::bigint, l.granted
+-- ExclusiveLock is a concurrent refresh, AccessExclusiveLock a plain one; a row without a relation is another wait
+select l.relation::bigint as oid, l.granted
 from pg_catalog.pg_locks l
 where l.pid = any (%(pids)s) and (
     not l.granted

@@ -1,4 +1,4 @@
-"""Suspending refreshes, by the same SQL functions that a person may call from psql."""
+"""Suspends refreshes by the SQL functions that a person may call from psql."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 
 def pause(session: Session, length: timedelta, reason: str) -> datetime:
-    """Suspend refreshes for `length`; returns when that ends. Raises DatabaseFault."""
+    """Suspend refreshes for `length`; return when that ends. Raises DatabaseFault."""
     values = {"length": length, "reason": reason}
     ((ends_at,),) = session.run(
         lambda connection: connection.execute(blocks("state/pauses.sql")["pause"], values).fetchall()
@@ -17,6 +17,6 @@ def pause(session: Session, length: timedelta, reason: str) -> datetime:
 
 
 def resume(session: Session) -> int:
-    """End every pause in force; returns how many there were. Raises DatabaseFault."""
+    """End every pause in force; return how many there were. Raises DatabaseFault."""
     ((ended,),) = session.run(lambda connection: connection.execute(blocks("state/pauses.sql")["resume"]).fetchall())
     return int(ended)

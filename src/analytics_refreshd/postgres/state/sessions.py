@@ -1,6 +1,6 @@
-"""Rows of pg_stat_activity as the values of the model: of leaders, and of those whom a refresh waits for."""
+"""Rows of pg_stat_activity as leaders and blockers of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analytics_refreshd.core.model import Blocker, LeaderInfo
@@ -10,44 +10,44 @@ _OURS = "analytics-refreshd/"
 _MOST_CHARACTERS = 63
 
 
-def leader_of(row: Sequence[Any], replica: str | None = None) -> LeaderInfo:
-    """The holder of the leader lock from (pid, application_name, role, backend_start).
+def leader_of(row: Mapping[str, Any], replica: str | None = None) -> LeaderInfo:
+    """Read the leader lock's holder from a row of `leader` or `other_holder`.
 
-    `replica` is its name where history knows it; else what the session says of itself.
+    `replica` is its name in history; None takes what the session says of itself.
     """
-    pid, application, role, since = row
+    pid, application, role = row["pid"], row["application_name"], row["usename"]
     ours = str(application or "").startswith(_OURS)
     if replica is None:
         replica = shown(application) or (f"role {shown(role)}" if role else None) or f"pid {pid}"
         if not ours and application and role:
             replica = f"{replica} (role {shown(role)})"
-    return LeaderInfo(replica, int(pid), since, ours)
+    return LeaderInfo(replica, int(pid), row["backend_start"], ours)
 
 
-def blocker_of(rows: Sequence[Sequence[Any]]) -> Blocker | None:
-    """The blocking session from (pid, user, application, state, query start, transaction start, wait event, type).
+def blocker_of(rows: Sequence[Mapping[str, Any]]) -> Blocker | None:
+    """Read the blocking session from the first row of `blocker`; None without rows.
 
-    Of another role's session pg_stat_activity shows this role no state, unless it has pg_read_all_stats.
+    pg_stat_activity shows the state of another role's session only to roles with pg_read_all_stats.
     """
     if not rows:
         return None
-    pid, user, application, state, query_started_at, transaction_started_at, wait_event, kind = rows[0]
-    if pid == 0:
+    row = rows[0]
+    if row["pid"] == 0:
         return Blocker(0, None, "a prepared transaction", None, None, None, None)
-    if kind is not None and kind != "client backend":
-        application = kind
+    # autovacuum and the like have no application
+    process = row["backend_type"] if row["backend_type"] != "client backend" else None
     return Blocker(
-        pid=int(pid),
-        user=shown(user),
-        application=shown(application),
-        state=shown(state),
-        query_started_at=query_started_at,
-        transaction_started_at=transaction_started_at,
-        wait_event=shown(wait_event),
-        visible=state is not None or (kind is not None and kind != "client backend"),
+        pid=int(row["pid"]),
+        user=shown(row["usename"]),
+        application=shown(process or row["application_name"]),
+        state=shown(row["state"]),
+        query_started_at=row["query_start"],
+        transaction_started_at=row["xact_start"],
+        wait_event=shown(row["wait_event"]),
+        visible=row["state"] is not None or process is not None,
     )
 
 
 def shown(text: object) -> str | None:
-    """A name that another session chose, safe to print; None where it has none."""
+    """Make a name that another session chose safe to print; None where it has none."""
     return printable(str(text))[:_MOST_CHARACTERS] or None if text else None

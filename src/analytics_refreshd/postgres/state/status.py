@@ -1,4 +1,4 @@
-"""What the database knows about itself: ages, sizes, rates, the leader, the refresh under way, the pause."""
+"""Reads what the database knows about its views, refreshes, leader and pause."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import class_row, dict_row, scalar_row
 
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import (
@@ -32,12 +33,13 @@ from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
 _TIMEOUT_SECONDS = 10.0
 _NOT_POPULATED = "55000"
+_NO_RATES = Rates(0, None, None)
 _MOST_UNKNOWN = 5
 _MOST_NAME_CHARACTERS = 200
 
 
 class PostgresStatusReader:
-    """`core.ports.StatusReader` on the shared session. Everything works without our schema, and says less then."""
+    """`core.ports.StatusReader` on the shared session; without our schema it reads less."""
 
     def __init__(self, session: Session, function: str, views: Sequence[str]) -> None:
         self._session = session
@@ -45,27 +47,32 @@ class PostgresStatusReader:
         self.configure(function, views)
 
     def configure(self, function: str, views: Sequence[str]) -> None:
-        """Ask `function` (one part, in the application's schema, or two) about `views` from now on."""
+        """Ask `function` about `views` from now on.
+
+        The name has one part, in the application's schema, or two.
+        """
         self._function_name = function
         self._function = identifier(function, self._session.app_schema)
         self._views = tuple(views)
 
     def read(self) -> DatabaseStatus:
-        """As `core.ports.StatusReader.read`. A status function that fails is told in `problem`, and is no fault."""
+        """As `core.ports.StatusReader.read`; a status function that fails is a `problem`, and no fault."""
         return self._session.run(self._read, seconds=_TIMEOUT_SECONDS)
 
     def rates(self) -> Rates:
-        """As `core.ports.StatusReader.rates`; the p95 is the mean of the hourly ones, weighted by executions, or exact
-        where the incremental mode's histograms can be read."""
+        """As `core.ports.StatusReader.rates`.
+
+        The p95 is exact where the incremental mode's histograms can be read, else the mean of the hourly ones weighted
+        by executions.
+        """
 
         def work(connection: BoundedConnection) -> Rates:
             query = sql.SQL(self._statements["rates"]).format(app=sql.Identifier(self._session.app_schema))
-            row = connection.execute(query).fetchone()
-            rates = Rates(*row) if row else Rates(0, None, None)
+            rates = connection.cursor(row_factory=class_row(Rates)).execute(query).fetchone() or _NO_RATES
             if {"hour_cells", "duration_counts"} <= self._present(connection):
                 connection.execute(self._statements["without_jit"])
                 exact = connection.execute(self._statements["exact_p95"]).fetchone()
-                # none before the rollups are built, while the views still hold what was
+                # no row before the rollups are built; the views still hold the hours
                 return replace(rates, latency_p95_seconds=exact[0]) if exact else rates
             return rates
 
@@ -73,7 +80,7 @@ class PostgresStatusReader:
             return self._session.run(work, seconds=_TIMEOUT_SECONDS)
         except DatabaseFault as fault:
             if fault.sqlstate == _NOT_POPULATED:
-                return Rates(0, None, None)
+                return _NO_RATES
             raise
 
     def pause(self, wait_seconds: float = 15.0) -> Pause | None:
@@ -82,31 +89,36 @@ class PostgresStatusReader:
         def work(connection: BoundedConnection) -> Pause | None:
             if "pauses" not in self._present(connection):
                 return None
-            row = connection.execute(self._statements["pause"]).fetchone()
-            return Pause(row[0], row[1], printable(row[2]), row[3]) if row else None
+            found = connection.cursor(row_factory=class_row(Pause)).execute(self._statements["pause"]).fetchone()
+            return replace(found, reason=printable(found.reason)) if found else None
 
         return self._session.run(work, wait_seconds=wait_seconds)
 
     def leader(self) -> LeaderInfo | None:
-        """As `core.ports.StatusReader.leader`; its replica by the runs it made, until then by its session's name."""
+        """As `core.ports.StatusReader.leader`.
+
+        The replica's name comes from the leader's runs; before its first, from its session.
+        """
 
         def work(connection: BoundedConnection) -> LeaderInfo | None:
-            row = connection.execute(self._statements["leader"]).fetchone()
+            cursor = connection.cursor(row_factory=dict_row)
+            row = cursor.execute(self._statements["leader"]).fetchone()
             if row is None:
                 return None
             replica = None
-            if row[4] is not None and "runs" in self._present(connection):
-                found = connection.execute(self._statements["leader_replica"], {"epoch": row[4]}).fetchone()
-                replica = printable(found[0]) if found else None
-            return leader_of(row[:4], replica)
+            if row["epoch"] is not None and "runs" in self._present(connection):
+                found = cursor.execute(self._statements["leader_replica"], {"epoch": row["epoch"]}).fetchone()
+                replica = printable(found["replica"]) if found else None
+            return leader_of(row, replica)
 
         return self._session.run(work)
 
     def progress(self) -> Progress | None:
         """As `core.ports.StatusReader.progress`.
 
-        In one transaction for all views the current one is the last, in the configured order, whose lock is held;
-        since when is then unknown, `view_seconds` None. None also where the fence's holder carries no run_id.
+        Where one transaction refreshes all views, the current one is the last, in the configured order, whose lock is
+        held; `view_seconds` is None, because its start is unknown. None also where the fence's holder is not one of our
+        runs.
         """
         return self._session.run(self._progress)
 
@@ -141,29 +153,37 @@ class PostgresStatusReader:
     def _read(self, connection: BoundedConnection) -> DatabaseStatus:
         views = list(self._views)
         rows, problem = self._call(connection)
-        by_view: dict[str, Sequence[Any]] = {row[0]: row for row in rows if row[0] is not None}
+        by_view = {row["view_name"]: row for row in rows if row["view_name"] is not None}
         recorded = self._recorded(connection, views)
         parameters = {"schema": self._session.app_schema, "views": views}
         vacuumed = {
-            row[0]: tuple(at for at in row[1:] if at is not None)
-            for row in connection.execute(self._statements["vacuumed"], parameters)
+            view: tuple(at for at in times if at is not None)
+            for view, *times in connection.execute(self._statements["vacuumed"], parameters)
         }
-        now = _one(connection.execute(self._statements["server_now"]).fetchone())
+        (now,) = connection.execute(self._statements["server_now"]).fetchall()[0]
         statuses = []
         for view in views:
-            row = by_view.get(view, (view, None, None, None))
-            exists = view in by_view or view in vacuumed
-            at = vacuumed.get(view, ())
-            statuses.append(ViewStatus(view, row[1], row[2], row[3], recorded.get(view), at, exists))
+            row = by_view.get(view, {})
+            statuses.append(
+                ViewStatus(
+                    view,
+                    row.get("row_count"),
+                    row.get("size_bytes"),
+                    row.get("last_refresh"),
+                    recorded.get(view),
+                    vacuumed.get(view, ()),
+                    view in by_view or view in vacuumed,
+                )
+            )
         return DatabaseStatus(now, tuple(statuses), problem)
 
-    def _call(self, connection: BoundedConnection) -> tuple[list[tuple[Any, ...]], str | None]:
+    def _call(self, connection: BoundedConnection) -> tuple[list[dict[str, Any]], str | None]:
         try:
             with connection.transaction():
                 # an older install's function names its views without a schema
                 self._find_in(connection, search_path(self._session.app_schema))
                 query = sql.SQL(self._statements["call_status"]).format(function=self._function)
-                rows = connection.execute(query).fetchall()
+                rows = connection.cursor(row_factory=dict_row).execute(query).fetchall()
                 self._find_in(connection, search_path())
                 return rows, None
         except psycopg.Error as error:
@@ -178,7 +198,7 @@ class PostgresStatusReader:
         connection.execute(self._statements["search_path"], {"search_path": path})
 
     def _recorded(self, connection: BoundedConnection, views: list[str]) -> dict[str, datetime]:
-        """Each view's last known success: of the refresh functions' own table and of history, the later one."""
+        """Return each view's last success, by the functions' own table or history."""
         present = self._present(connection)
         recorded: dict[str, datetime] = {}
         for table, statement in (("last_refresh", "last_refresh"), ("view_results", "last_success")):
@@ -188,30 +208,33 @@ class PostgresStatusReader:
         return recorded
 
     def _progress(self, connection: BoundedConnection) -> Progress | None:
-        holders = connection.execute(self._statements["refreshing"]).fetchall()
+        cursor = connection.cursor(row_factory=dict_row)
+        holders = cursor.execute(self._statements["refreshing"]).fetchall()
         if not holders:
             return None
-        run_id = _run_id(holders[0][1])
+        first = holders[0]
+        run_id = _run_id(first["application_name"])
         if run_id is None:
             return None
-        pids = [row[0] for row in holders]
-        began, now = holders[0][2] or holders[0][3], holders[0][3]
+        pids = [row["pid"] for row in holders]
+        now = first["now"]
+        began = first["xact_start"] or now
         started = None
         if "runs" in self._present(connection):
-            started = connection.execute(self._statements["run_started"], {"run_id": run_id}).fetchone()
-        started_at = started[0] if started else began
+            started = cursor.execute(self._statements["run_started"], {"run_id": run_id}).fetchone()
+        started_at = started["started_at"] if started else began
         views = list(self._views)
         parameters = {"pids": pids, "views": views, "schema": self._session.app_schema}
-        locks = connection.execute(self._statements["refresh_locks"], parameters).fetchall()
-        seen = [row[2] for row in locks if row[2] is not None]
-        waits = [row for row in locks if not row[1]]
-        current = next((row[2] for row in waits if row[2] is not None), None)
+        locks = cursor.execute(self._statements["refresh_locks"], parameters).fetchall()
+        seen = [row["relname"] for row in locks if row["relname"] is not None]
+        waits = [row for row in locks if not row["granted"]]
+        current = next((row["relname"] for row in waits if row["relname"] is not None), None)
         if current is None and seen:
             current = max(seen, key=views.index)
         blocker, waiting_seconds = None, None
         if waits:
-            blocker = blocker_of(connection.execute(blocks("state/leader.sql")["blocker"], {"pids": pids}).fetchall())
-            since = min((row[3] for row in waits if row[3] is not None), default=None)
+            blocker = blocker_of(cursor.execute(blocks("state/leader.sql")["blocker"], {"pids": pids}).fetchall())
+            since = min((row["waitstart"] for row in waits if row["waitstart"] is not None), default=None)
             waiting_seconds = max(0.0, (now - since).total_seconds()) if since else None
         return Progress(
             run_id,
@@ -223,7 +246,7 @@ class PostgresStatusReader:
         )
 
     def _present(self, connection: BoundedConnection) -> set[str]:
-        return {row[0] for row in connection.execute(self._statements["present"])}
+        return set(connection.cursor(row_factory=scalar_row).execute(self._statements["present"]))
 
 
 def _run_id(application: str | None) -> UUID | None:
@@ -231,9 +254,3 @@ def _run_id(application: str | None) -> UUID | None:
         return UUID(str(application).rpartition("/")[2])
     except ValueError:
         return None
-
-
-def _one(row: Sequence[Any] | None) -> Any:
-    if row is None:
-        raise AssertionError("a query of one row returned none")
-    return row[0]

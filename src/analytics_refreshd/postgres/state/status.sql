@@ -1,5 +1,5 @@
 -- name: present
--- the catalogue itself, since to_regclass refuses a schema that this role may not use
+-- to_regclass would raise an error for a schema that this role may not use
 select c.relname
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -13,7 +13,7 @@ where n.nspname = 'analytics_refresh'
 select pg_catalog.set_config('search_path', %(search_path)s, true);
 
 -- name: call_status
--- a time that Python cannot hold, such as infinity, is no time; named columns, so that a missing one is named
+-- Python cannot hold times such as infinity; named columns make the error name the one that is missing
 select f.view_name::text, f.row_count::bigint, f.size_bytes::bigint,
     case when f.last_refresh::timestamptz between '1900-01-01 00:00+00' and '9000-01-01 00:00+00'
         then f.last_refresh::timestamptz end as last_refresh
@@ -34,7 +34,7 @@ from analytics_refresh.last_refresh r
 where r.view_name = any (%(views)s);
 
 -- name: last_success
--- newest first along the index, one look-up a view, so that the cost does not grow with the history
+-- one look-up a view, newest first along the index: the cost does not grow with the history
 select wanted.view_name, found.finished_at
 from unnest(%(views)s::text[]) as wanted (view_name)
 cross join lateral (
@@ -58,12 +58,12 @@ from {app}.action_metrics_hourly h
 where h.hour >= pg_catalog.clock_timestamp() - interval '24 hours';
 
 -- name: without_jit
--- compiling costs more than what follows
+-- compiling would cost more than the next statement
 set local jit = off;
 
 -- name: exact_p95
--- the incremental mode's histograms of the same hours, interpolated as percentile_cont does; cell by cell, since a join
--- would read those of all history
+-- the incremental mode's histograms of the same hours, interpolated as percentile_cont does. Cell by cell: a join would
+-- read the histograms of all history
 with counted as (
     select d.duration_ms, sum(d.n) as n
     from analytics_refresh.hour_cells c
@@ -84,14 +84,14 @@ select ((below_ms + share * (above_ms - below_ms)) / 1000)::float8
 from around;
 
 -- name: pause
-select p.starts_at, max(p.ends_at) over (), p.reason, p.created_by
+select p.starts_at, max(p.ends_at) over () as ends_at, p.reason, p.created_by
 from analytics_refresh.pauses p
 where p.ended_at is null and p.starts_at <= pg_catalog.clock_timestamp() and p.ends_at > pg_catalog.clock_timestamp()
 order by p.ends_at desc
 limit 1;
 
 -- name: leader
-select a.pid, a.application_name, a.usename, a.backend_start, (1000 * extract(epoch from a.backend_start))::bigint
+select a.pid, a.application_name, a.usename, a.backend_start, (1000 * extract(epoch from a.backend_start))::bigint as epoch
 from pg_catalog.pg_locks l
 join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'advisory' and l.classid = 2583 and l.objid = 1 and l.objsubid = 2 and l.granted
@@ -106,8 +106,8 @@ order by r.started_at desc
 limit 1;
 
 -- name: refreshing
--- who holds the fence; with a transaction for each view there are several, the oldest first
-select a.pid, a.application_name, a.xact_start, pg_catalog.clock_timestamp()
+-- the sessions that hold the fence, the oldest first; with a transaction for each view there are several
+select a.pid, a.application_name, a.xact_start, pg_catalog.clock_timestamp() as now
 from pg_catalog.pg_locks l
 join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'advisory' and l.classid = 2583 and l.objid = 2 and l.objsubid = 2 and l.granted

@@ -1,10 +1,10 @@
-"""What a run says to the log: one canonical line, and what a person must not miss beside it."""
+"""Logs runs: one canonical line each, and lines for what a person must not miss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analytics_refreshd.app.database_health import DatabaseHealth
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import UNREACHABLE, DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.guards import guard
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
@@ -15,8 +15,8 @@ _CONNECTS_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """What a run's line says beside the run, each as the guide to the log has it; None is left out."""
+class RunExtras:
+    """Fields of a run's log line that are no part of the run; None is left out."""
 
     fold_seconds: float | None = None
     rebuilt_seconds: float | None = None
@@ -25,8 +25,8 @@ class Beside:
     notice_samples: tuple[str, ...] | None = None
 
 
-class Reporter:
-    """Logs runs. What repeats (skipped slots, an absent database) is told once and then every twelfth time."""
+class RunLogger:
+    """Logs runs. Repeated skips and outages are logged once, then every twelfth time."""
 
     def __init__(self, log: EventLog, metrics: Metrics, health: DatabaseHealth) -> None:
         self._log = log
@@ -35,7 +35,7 @@ class Reporter:
         self._repeats: dict[Reason, int] = {}
 
     def skipped(self, run: Run) -> None:
-        """A slot passed without a refresh."""
+        """Log a slot that passed without a refresh."""
         reason = run.reason or Reason.OTHER
         count = self._repeats[reason] = self._repeats.get(reason, 0) + 1
         if count % _REPEATS_PER_LINE == 1:
@@ -49,7 +49,10 @@ class Reporter:
             )
 
     def retrying(self, run: Run, error: DatabaseFault, *, attempt: int, wait_seconds: float) -> None:
-        """An attempt failed and will be repeated after `wait_seconds`; an absent database is told of three times."""
+        """Log a failed attempt that is repeated after `wait_seconds`.
+
+        From the fourth failure to connect on, at level debug.
+        """
         known = error.error_class is ErrorClass.CONNECT and attempt > _CONNECTS_TOLD
         self._log.emit(
             Event.REFRESH_RETRY,
@@ -69,14 +72,14 @@ class Reporter:
         *,
         rows_collapse_ratio: float,
         slow_factor: float,
-        beside: Beside,
+        extras: RunExtras,
     ) -> None:
-        """A run ended; `earlier` are the finished runs before it, newest first."""
+        """Log a finished run; `earlier` are the ones before it, newest first."""
         self._view_failures(run, earlier)
         for result in run.views:
             if result.success:
                 self._guards(run, result, earlier, rows_collapse_ratio, slow_factor)
-        if self._folded(run):
+        if self._repeated(run):
             return
         level = {Outcome.OK: "info", Outcome.SKIPPED: "info", Outcome.CANCELLED: "info"}
         self._log.emit(
@@ -96,16 +99,16 @@ class Reporter:
             isolation=run.isolation,
             views=[view_fields(result) for result in run.views],
             **_present(
-                fold_seconds=rounded(beside.fold_seconds),
-                rebuilt_seconds=rounded(beside.rebuilt_seconds),
-                rebuild_reason=beside.rebuild_reason,
-                notices=beside.notices,
-                notice_samples=beside.notice_samples,
+                fold_seconds=rounded(extras.fold_seconds),
+                rebuilt_seconds=rounded(extras.rebuilt_seconds),
+                rebuild_reason=extras.rebuild_reason,
+                notices=extras.notices,
+                notice_samples=extras.notice_samples,
             ),
         )
 
     def _view_failures(self, run: Run, earlier: Sequence[Run]) -> None:
-        """Tell of views whose failure begins with this run."""
+        """Log views that fail in this run and did not in the one before."""
         before = next((item for item in earlier if item.outcome is not Outcome.SKIPPED), None)
         broken_before = {result.view for result in before.views if not result.success} if before else set()
         for result in run.views:
@@ -120,9 +123,9 @@ class Reporter:
                     error=result.error,
                 )
 
-    def _folded(self, run: Run) -> bool:
-        """Whether this line repeats what an absent database already made known: told once, then every twelfth time."""
-        if run.reason not in (Reason.CONNECT, Reason.NOT_PRIMARY):
+    def _repeated(self, run: Run) -> bool:
+        """Whether an outage already logged explains this run, and its line can be left out."""
+        if run.reason not in UNREACHABLE:
             self._repeats.clear()
             return False
         self._health.slot_missed()
@@ -150,12 +153,12 @@ def _present(**fields: object) -> dict[str, object]:
 
 
 def rounded(value: float | None) -> float | None:
-    """Milliseconds are as exact as anybody reads."""
+    """Round to milliseconds."""
     return None if value is None else round(value, 3)
 
 
 def view_fields(result: ViewResult) -> dict[str, object]:
-    """A view's part of the canonical line; what is absent is left out."""
+    """Build a view's part of the canonical line; absent fields are left out."""
     fields: dict[str, object] = {
         "view": result.view,
         "success": result.success,
