@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from analytics_refreshd.demo.actions import HISTORY, Generator, make_incidents
 from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from analytics_refreshd.postgres.catalogue.run import run
+from analytics_refreshd.postgres.catalogue.run import bind, run
 from tests.support.brute_force import ANSWERS, Action, Data, Organization, Trigger
 
 VIEWS = (
@@ -104,7 +104,7 @@ def check(
                     else parameter.default
                     for parameter in query.parameters
                 }
-                result = run(connection, query, parameters, limit, now, "public", raw=True)
+                result = run(connection, bind(query, parameters, limit, now, "public"), raw=True)
                 expected = answer(visible, now, parameters)
                 assert len(result.rows) == len(expected), (name, limit, result.rows, expected)
                 for got, wanted in zip(result.rows, expected, strict=True):
@@ -311,7 +311,8 @@ def test_a_limit_equals_a_database_of_that_tenant_alone(connection: psycopg.Conn
         chosen = chance.sample(["acme", "blue", "unknown", "nobody"], chance.randint(1, 3))
         with holding(connection, data) as now:
             limited = {
-                name: run(connection, CATALOGUE.get(name), {}, chosen, now, "public", raw=True).rows for name in ANSWERS
+                name: run(connection, bind(CATALOGUE.get(name), {}, chosen, now, "public"), raw=True).rows
+                for name in ANSWERS
             }
         alone = shifted(data, now).only(chosen)
         with connection.transaction(force_rollback=True):
@@ -319,5 +320,5 @@ def test_a_limit_equals_a_database_of_that_tenant_alone(connection: psycopg.Conn
             for view in VIEWS:
                 connection.execute(f"refresh materialized view {view}")
             for name, rows in limited.items():
-                full = run(connection, CATALOGUE.get(name), {}, None, now, "public", raw=True).rows
+                full = run(connection, bind(CATALOGUE.get(name), {}, None, now, "public"), raw=True).rows
                 assert full == rows, name

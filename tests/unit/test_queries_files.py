@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analytics_refreshd.postgres.catalogue.definition import ParameterError, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import SECTIONS, Catalogue, parse, relations
-from analytics_refreshd.postgres.catalogue.run import printed, statement
+from analytics_refreshd.postgres.catalogue.run import bind, printed, statement
 from tests.generate.queries_dashboard import dashboard_json
 from tests.generate.queries_guide import guide_markdown
 
@@ -240,7 +240,7 @@ def test_values_never_become_part_of_the_statement() -> None:
 def test_printed_sql_quotes_its_literals() -> None:
     """--print-sql shows values as literals that psql reads as the same values."""
     query: Query = parse(GOOD, "own.sql")
-    text = printed(query, query.bind({"all": True}, ["a'b"], NOW), "public")
+    text = printed(bind(query, {"all": True}, ["a'b"], NOW, "public"))
     assert "a''b" in text
     assert "5 % 2" in text
     assert not re.search(r"%\(", text)

@@ -1,4 +1,4 @@
-"""Repeats a run's refresh until it succeeds, cannot be repeated, or the slot ends."""
+"""Repeats a run's refresh while its slot lasts and repeating can help."""
 
 import threading
 from collections.abc import Callable
@@ -241,7 +241,7 @@ class Attempts:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run under way was cancelled by a stop, or because this replica no longer leads."""
+        """Whether a stop or a lost lead cancelled the run under way."""
         return self._stop.is_set() or self._lost_leadership.is_set()
 
     def _tell_retry(self, run: Run, state: RetryCallState) -> None:

@@ -65,8 +65,9 @@ class Recorder:
         self._work_off(write=not later)
 
     def flush(self) -> None:
-        """Write what waits, oldest first, until a write fails or time is up.
+        """Write what waits, oldest first.
 
+        Ends early where a write fails or time is up.
         The next call goes on. Where another thread is writing, that thread writes all.
         """
         self._work_off(write=True)
@@ -117,7 +118,7 @@ class Recorder:
                 self._lost += 1
 
     def close_abandoned(self) -> None:
-        """Mark runs whose process is gone as unknown; a failure is only counted."""
+        """Mark runs whose process is gone; a failure is only counted."""
         try:
             self._history.close_abandoned()
         except DatabaseFault as fault:

@@ -1,4 +1,4 @@
-"""When a failed attempt of a run is repeated, after how long, and when no more."""
+"""Decides when a run's failed attempt is repeated."""
 
 from collections.abc import Callable, Sequence
 from threading import Event
@@ -56,7 +56,10 @@ def retrying(
 
 
 def fault_of(state: RetryCallState) -> DatabaseFault:
-    """Return the fault of a failed attempt; `_repeatable` lets no other error through."""
+    """Return the fault of a failed attempt.
+
+    `_repeatable` lets no other error through.
+    """
     error = state.outcome.exception() if state.outcome else None
     if not isinstance(error, DatabaseFault):
         raise AssertionError("a retry without a fault")

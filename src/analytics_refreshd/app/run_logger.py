@@ -16,7 +16,7 @@ _CONNECTS_TOLD = 3
 
 @dataclass(frozen=True, slots=True)
 class RunExtras:
-    """Fields of a run's log line that are no part of the run; None is left out."""
+    """More fields of a run's log line; None is left out."""
 
     fold_seconds: float | None = None
     rebuilt_seconds: float | None = None
@@ -158,7 +158,7 @@ def rounded(value: float | None) -> float | None:
 
 
 def view_fields(result: ViewResult) -> dict[str, object]:
-    """Build a view's part of the canonical line; absent fields are left out."""
+    """Build a view's part of the canonical line, without absent fields."""
     fields: dict[str, object] = {
         "view": result.view,
         "success": result.success,

@@ -20,7 +20,7 @@ from analytics_refreshd.cli.common import (
 from analytics_refreshd.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from analytics_refreshd.app.commands.migrate import MigrationReport, Populating, Progress, VerifyReport
+    from analytics_refreshd.app.commands.migrate import InstallProgress, MigrationReport, Populating, VerifyReport
     from analytics_refreshd.config import Config
 
 
@@ -128,7 +128,7 @@ def _verify(config: "Config", output: Format, *, rebuild: bool) -> int:
     return EXIT_OK if command.rebuild(config, told=_share).ok else EXIT_FAILED
 
 
-def _share(step: "Progress") -> None:
+def _share(step: "InstallProgress") -> None:
     note(f"{step.doing}: {step.share:.0%}")
 
 

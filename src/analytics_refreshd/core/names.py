@@ -1,4 +1,4 @@
-"""Names of schemas, functions and views as people write them into the configuration."""
+"""Names of schemas, functions and views in the configuration."""
 
 import re
 

@@ -26,8 +26,9 @@ def most_attempts(error_class: ErrorClass) -> int:
 
 
 def worth_waiting(error_class: ErrorClass, *, waited_seconds: float) -> bool:
-    """Whether to wait longer for the stored alerts, rather than use what this process knows.
+    """Whether to wait longer for the stored alerts.
 
+    The alternative is to use what this process knows.
     Yes while the database is away. Where it answers and only the store fails, yes for a minute, because the store may
     be locked; but no where waiting fixes nothing, as for a missing grant: two pages are better than none.
     """

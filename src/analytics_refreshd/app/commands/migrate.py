@@ -10,14 +10,14 @@ from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental import verify as verification
-from analytics_refreshd.postgres.incremental.install import Progress
+from analytics_refreshd.postgres.incremental.install import InstallProgress
 from analytics_refreshd.postgres.incremental.verify import VerifyReport
 from analytics_refreshd.postgres.migrate import run
 from analytics_refreshd.postgres.migrate.run import MigrationReport, Populating
 
-__all__ = ["MigrationReport", "Populating", "Progress", "VerifyReport"]
+__all__ = ["InstallProgress", "MigrationReport", "Populating", "VerifyReport"]
 
-_Told = Callable[[Progress], None]
+_Told = Callable[[InstallProgress], None]
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from analytics_refreshd.core.model import Reason
 from analytics_refreshd.postgres.catalogue import run
 from analytics_refreshd.postgres.catalogue.definition import Column, ParameterError, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from analytics_refreshd.postgres.catalogue.run import Connection, Result
+from analytics_refreshd.postgres.catalogue.run import Result
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
 
@@ -47,24 +48,18 @@ class Question:
 
     def printed(self, config: Config) -> str:
         """The SQL with its values as literals, for people to read."""
-        values = self.query.bind(self.parameters, self.organizations, datetime.now(UTC))
-        return run.printed(self.query, values, config.database.db_schema)
+        return run.printed(self._bound(datetime.now(UTC), config.database.db_schema))
 
     def explain(self, config: Config, seconds: float) -> list[str]:
         """Run it and return the plan's lines."""
-        return _with_session(
-            config,
-            seconds,
-            lambda c, now, app: run.explain(c, self.query, self.parameters, self.organizations, now, app),
-        )
+        return _with_session(config, seconds, lambda c, now, app: run.explain(c, self._bound(now, app)))
 
     def answer(self, config: Config, seconds: float, *, raw: bool) -> Result:
         """Run it and return its rows, messages and JSON redacted unless `raw`."""
-        return _with_session(
-            config,
-            seconds,
-            lambda c, now, app: run.run(c, self.query, self.parameters, self.organizations, now, app, raw),
-        )
+        return _with_session(config, seconds, lambda c, now, app: run.run(c, self._bound(now, app), raw=raw))
+
+    def _bound(self, now: datetime, app_schema: str) -> run.BoundQuery:
+        return run.bind(self.query, self.parameters, self.organizations, now, app_schema)
 
 
 def _with_session(config: Config, seconds: float, work: Callable[[Connection, datetime, str], _Value]) -> _Value:

@@ -1,4 +1,4 @@
-"""What a catalogue query is: its parameters, window, columns, and how given values are checked and bound."""
+"""Defines catalogue queries, and checks and binds the values given to them."""
 
 import math
 import re
@@ -36,16 +36,16 @@ _TEXT_LIMIT = 1000
 
 
 class ParameterError(RefreshdError):
-    """A parameter or a query name cannot be used; the text is one sentence that says what can."""
+    """A parameter or query name is wrong; the text says what works."""
 
 
 class QueryFileError(RefreshdError):
-    """A query file cannot be used; the text names the file and the line."""
+    """A query file cannot be used; the text names file and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A value the user may give; the bounds are inclusive and belong to integer and number."""
+    """A value the user may give; integer and number have inclusive bounds."""
 
     name: str
     type: str
@@ -56,19 +56,19 @@ class Parameter:
 
     @property
     def placeholder(self) -> str:
-        """Its name within the SQL text."""
+        """Return its name in the SQL text."""
         return self.name.replace("-", "_")
 
     @property
     def in_words(self) -> str:
-        """`10 (1 to 1000)`, or the default alone where there are no bounds."""
+        """Return `10 (1 to 1000)`, or the default alone without bounds."""
         default = str(self.default).lower() if self.type == "boolean" else str(self.default)
         if self.minimum is None or self.maximum is None:
             return default
         return f"{default} ({self.minimum:.15g} to {self.maximum:.15g})"
 
     def check(self, given: object) -> int | float | bool | str:
-        """The value to bind for what a user typed or an API handed over; ParameterError where it is none."""
+        """Convert what a user typed or an API passed. Raises ParameterError."""
         value = self._convert(given)
         if self.minimum is not None and isinstance(value, int | float) and value < self.minimum:
             raise ParameterError(f"{self.name} must be at least {_plain(self.minimum)}, not {_shown(given)}")
@@ -103,10 +103,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The stretch of time a query looks at: `amount` of `parameter`, in whole steps of UTC up to the current one.
+    """The time that a query covers: `amount` of `parameter`, in whole steps of UTC.
 
-    `step` is hours, days or weeks, or None for a window that ends exactly now; `before` steps more are read for
-    a comparison with what came earlier.
+    It ends with the current step. `step` is hours, days or weeks, or None for a window that ends exactly now. `before`
+    more steps are read, to compare with earlier time.
     """
 
     parameter: str
@@ -114,7 +114,7 @@ class Window:
     before: int = 0
 
     def bounds(self, amount: float, now: datetime) -> tuple[datetime, datetime]:
-        """`since` (inclusive) and `until` (exclusive) in UTC; `now` must be aware."""
+        """Return `since` (inclusive) and `until` (exclusive) in UTC; `now` must be aware."""
         at = now.astimezone(UTC)
         length = _UNITS[self.parameter] * amount
         if self.step is None:
@@ -130,7 +130,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the result; `approximated` says how and how far, empty where the figure is exact."""
+    """A column of the result.
+
+    `approximated` says how its figures differ from the exact ones; it is empty where they are exact.
+    """
 
     name: str
     unit: str
@@ -155,30 +158,31 @@ class Query:
 
     @property
     def relations(self) -> frozenset[str]:
-        """What the body reads by name, `app` (the schema) left out."""
+        """Return the names in braces of the body, without `app`, the schema."""
         return frozenset(re.findall(r"\{(\w+)\}", self.body)) - {"app"}
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The materialized views read when there is no limit to organizations."""
+        """Return the materialized views read without a limit to organizations."""
         return tuple(view for relation, view in VIEWS_BY_RELATION.items() if relation in self.relations)
 
     @property
     def reads_rows(self) -> bool:
-        """Whether it reads action_results itself, and so costs what the window holds, not what the views hold."""
+        """Whether it reads action_results, so that its cost grows with the window."""
         return "actions" in self.relations or "{app}.action_results" in self.body
 
     @property
     def approximated(self) -> tuple[Column, ...]:
-        """The columns that are not exact."""
+        """Return the columns that are not exact."""
         return tuple(column for column in self.columns if column.approximated)
 
     def bind(
         self, given: Mapping[str, object], organizations: Sequence[str] | None, now: datetime
     ) -> dict[str, object]:
-        """Every value the SQL text needs, by placeholder: parameters, `since`, `until`, `now`, `organizations`.
+        """Return the value of each placeholder of the SQL text.
 
-        `organizations` None means no limit; an empty sequence means nothing is visible. Raises ParameterError.
+        These are the parameters, `since`, `until`, `now` and `organizations`. With `organizations` None there is no
+        limit; with an empty sequence no row is visible. Raises ParameterError.
         """
         known = {parameter.name: parameter for parameter in self.parameters}
         for name in given:
@@ -214,6 +218,6 @@ def _plain(number: float) -> str:
 
 
 def _shown(given: object) -> str:
-    """What was given, on one line and short, whatever it holds."""
+    """Show what was given, on one line and short."""
     text = repr(given)
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,4 +1,6 @@
-"""Reading query files: a header of `-- key: value` lines, then one SELECT. Adding a query is adding a file.
+"""Reads query files: a header of `-- key: value` lines, then one SELECT.
+
+A query is added by adding a file.
 
     -- name: success-rate
     -- section: success rate
@@ -66,7 +68,10 @@ class _Line:
 
 
 def parse(text: str, file: str) -> Query:
-    """One query from the text of its file; QueryFileError names the file, the line and what is wrong."""
+    """Read one query from its file's text.
+
+    Raises QueryFileError, which names the file, the line and what is wrong.
+    """
     lines, body = _split(text, file)
     values: dict[str, _Line] = {}
     for line in lines:
@@ -132,8 +137,8 @@ def _parameter(line: _Line, file: str) -> Parameter:
     _need(numeric == (low is not None and high is not None), file, line, "given min and max if it is a number")
     try:
         bounds = (float(low), float(high)) if numeric else (None, None)
-        draft = Parameter(name, kind, 0, bounds[0], bounds[1], meaning)
-        return replace(draft, default=draft.check(default))
+        unset = Parameter(name, kind, 0, bounds[0], bounds[1], meaning)
+        return replace(unset, default=unset.check(default))
     except (ParameterError, ValueError) as error:
         raise QueryFileError(f"{file}:{line.number}: the parameter's own figures do not fit: {error}") from error
 
@@ -196,7 +201,10 @@ def _check_body(query: Query, body_line: int) -> None:
 
 @cache
 def relations() -> Mapping[str, str]:
-    """SQL text by relation, `NAME` without and `NAME limited` with a limit to organizations."""
+    """Return the SQL of each relation.
+
+    `NAME` is without, `NAME limited` with a limit to organizations.
+    """
     text = resources.files(_PACKAGE).joinpath("relations/relations.sql").read_text("utf-8")
     parts = re.split(r"^-- name: (.+)$", text, flags=re.M)[1:]
     return {name.strip(): body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
@@ -204,13 +212,16 @@ def relations() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The queries by name, sections in their order, a user's own after the built-in ones."""
+    """The queries by name, in the order of their sections.
+
+    A section's built-in queries come before a user's own.
+    """
 
     queries: Mapping[str, Query]
 
     @classmethod
     def load(cls, extra_directory: Path | None = None) -> Self:
-        """The built-in queries and those of `extra_directory`/*.sql; raises QueryFileError."""
+        """Read the built-in queries and those of `extra_directory`/*.sql. Raises QueryFileError."""
         queries: dict[str, Query] = {}
         for file, text in (*_built_in(), *(_files(extra_directory) if extra_directory else ())):
             query = parse(text, file)
@@ -226,7 +237,7 @@ class Catalogue:
         return iter(self.queries.values())
 
     def get(self, name: str) -> Query:
-        """The query of that name or endpoint; ParameterError suggests the nearest."""
+        """Return the query of that name or endpoint. Raises ParameterError, with the nearest name."""
         for query in self:
             if name in (query.name, query.endpoint):
                 return query

@@ -1,4 +1,4 @@
-"""How long catalogue queries take: the probes behind the dashboards' latency figures."""
+"""Times catalogue queries, for the dashboards' latency figures."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -7,7 +7,8 @@ import psycopg
 
 from analytics_refreshd.core.ports import ProbeResult
 from analytics_refreshd.postgres.catalogue.definition import Query
-from analytics_refreshd.postgres.catalogue.run import Connection, execute, read_only
+from analytics_refreshd.postgres.catalogue.run import bind, execute, read_only
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.connection.session import Session
 
@@ -45,11 +46,11 @@ def probe(
     now: datetime,
     app_schema: str,
 ) -> list[ProbeResult]:
-    """Time each query with its defaults, one after the other, within one budget.
+    """Time each query with its defaults, within one budget for all.
 
-    psycopg.Error is raised only where the connection is lost; a query that fails is a result with an error.
-    Each statement may take what is left of the budget, waiting for locks included; queries it does not reach
-    come back with an error. The time is the statement's and its rows', without setting up the transaction.
+    A query that fails is a result with an error; psycopg.Error is raised only where the connection is lost. Each
+    statement may take what is left of the budget, waiting for locks included. Queries that the budget does not reach
+    are results with an error. The time is that of the statement and its rows, without the transaction's set-up.
     """
     deadline = monotonic() + budget_seconds
     results: list[ProbeResult] = []
@@ -59,10 +60,10 @@ def probe(
             results.append(ProbeResult(query.endpoint, None, f"the budget of {budget_seconds:g} s is used up"))
             continue
         try:
-            values = query.bind({}, None, now)
+            bound = bind(query, {}, None, now, app_schema)
             with read_only(connection, left_ms), connection.cursor() as cursor:
                 started = monotonic()
-                execute(cursor, query, values, app_schema)
+                execute(cursor, bound)
                 cursor.fetchall()
                 seconds = monotonic() - started
             results.append(ProbeResult(query.endpoint, seconds, None))

@@ -1,27 +1,57 @@
-"""Running catalogue queries: read-only, in UTC, with every value bound."""
+"""Runs catalogue queries: read-only, in UTC, with every value bound."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from analytics_refreshd.core.redaction import redact_json, redact_value
 from analytics_refreshd.postgres.catalogue.definition import Column, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
+from analytics_refreshd.postgres.connection import Connection
 
-Connection = psycopg.Connection[Any]
+
+@dataclass(frozen=True, slots=True)
+class BoundQuery:
+    """A query with a value for every placeholder, for one application schema."""
+
+    query: Query
+    values: Mapping[str, object]
+    app_schema: str
+
+    @property
+    def limited(self) -> bool:
+        """Whether it is limited to organizations."""
+        return "organizations" in self.values
+
+    def statement(self) -> sql.Composed:
+        """Return the SQL with placeholders left in it."""
+        return statement(self.query, self.app_schema, limited=self.limited)
+
+
+def bind(
+    query: Query,
+    parameters: Mapping[str, object],
+    organizations: Sequence[str] | None,
+    now: datetime,
+    app_schema: str,
+) -> BoundQuery:
+    """Bind what a user gave, as `Query.bind` does. Raises ParameterError for a bad value."""
+    return BoundQuery(query, query.bind(parameters, organizations, now), app_schema)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Rows in the order of `columns`; numbers as int, float or Decimal, times as aware datetimes.
+    """A query's rows, in the order of `columns`.
 
-    `parameters` holds every bound value, `since` and `until` included where the query has a window.
+    Numbers are int, float or Decimal; times are aware datetimes. `parameters` holds every bound value, `since` and
+    `until` included where the query has a window.
     """
 
     query: Query
@@ -33,7 +63,7 @@ class Result:
 def statement(
     query: Query, app_schema: str, *, limited: bool, replaced: Mapping[str, str] | None = None
 ) -> sql.Composed:
-    """The SQL text with its relations filled in and placeholders left; `replaced` overrides relations."""
+    """Fill in a query's relations; placeholders stay. `replaced` overrides relations."""
     suffix = " limited" if limited else ""
     app = sql.Identifier(app_schema)
     chosen = {name: relations()[name + suffix] for name in query.relations} | dict(replaced or {})
@@ -41,33 +71,28 @@ def statement(
     return sql.SQL(query.body).format(app=app, **filled)
 
 
-def printed(query: Query, values: Mapping[str, object], app_schema: str) -> str:
-    """The statement as psql accepts it, values written as literals; for people to read, never to execute here."""
-    text = statement(query, app_schema, limited="organizations" in values).as_string(None)
+def printed(bound: BoundQuery) -> str:
+    """Write the statement for psql, with values as literals.
+
+    People read it; it is never executed here.
+    """
+    text = bound.statement().as_string(None)
 
     def literal(match: re.Match[str]) -> str:
-        return "%" if match[0] == "%%" else sql.Literal(values[match[1]]).as_string(None)
+        return "%" if match[0] == "%%" else sql.Literal(bound.values[match[1]]).as_string(None)
 
     return re.sub(r"%\((\w+)\)s|%%", literal, text) + ";"
 
 
-def run(
-    connection: Connection,
-    query: Query,
-    parameters: Mapping[str, object],
-    organizations: Sequence[str] | None,
-    now: datetime,
-    app_schema: str,
-    raw: bool = False,
-) -> Result:
-    """Answer `query` in a read-only transaction of its own.
+def run(connection: Connection, bound: BoundQuery, *, raw: bool = False) -> Result:
+    """Answer a query in a read-only transaction of its own.
 
-    `organizations` None is no limit. Unless `raw`, message and json columns are redacted. Raises ParameterError
-    for a bad value, psycopg.Error from the database, and QueryFileError where the columns are not the declared ones.
+    Unless `raw`, message and json columns are redacted. Raises psycopg.Error from the database, and QueryFileError
+    where the columns are not the declared ones.
     """
-    values = query.bind(parameters, organizations, now)
-    with read_only(connection), connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        execute(cursor, query, values, app_schema)
+    query = bound.query
+    with read_only(connection), connection.cursor(row_factory=tuple_row) as cursor:
+        execute(cursor, bound)
         names = [column.name for column in cursor.description or ()]
         rows = cursor.fetchall() if cursor.description else []
     declared = [column.name for column in query.columns]
@@ -76,27 +101,19 @@ def run(
             f"{query.file}:1: the columns returned are {', '.join(names) or 'none'}; declared are {', '.join(declared)}"
         )
     shown = tuple(tuple(row) if raw else _redacted(query.columns, row) for row in rows)
-    return Result(query, query.columns, shown, values)
+    return Result(query, query.columns, shown, bound.values)
 
 
-def explain(
-    connection: Connection,
-    query: Query,
-    parameters: Mapping[str, object],
-    organizations: Sequence[str] | None,
-    now: datetime,
-    app_schema: str,
-) -> list[str]:
-    """The lines of EXPLAIN (ANALYZE, BUFFERS); the query runs to its end, read-only."""
-    values = query.bind(parameters, organizations, now)
-    with read_only(connection), connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        execute(cursor, query, values, app_schema, prefix="explain (analyze, buffers) ")
+def explain(connection: Connection, bound: BoundQuery) -> list[str]:
+    """Return the lines of EXPLAIN (ANALYZE, BUFFERS), which runs the query, read-only."""
+    with read_only(connection), connection.cursor(row_factory=tuple_row) as cursor:
+        execute(cursor, bound, prefix="explain (analyze, buffers) ")
         return [str(row[0]) for row in cursor.fetchall()]
 
 
 @contextmanager
 def read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator[None]:
-    """A transaction that can neither write nor follow the session's time zone."""
+    """Open a read-only transaction in UTC, with `timeout_ms` as its statement_timeout."""
     with connection.transaction():
         connection.execute("set transaction read only")
         limit = "" if timeout_ms is None else str(timeout_ms)
@@ -109,12 +126,12 @@ def read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator
         yield
 
 
-def execute(
-    cursor: psycopg.Cursor[Any], query: Query, values: Mapping[str, object], app_schema: str, prefix: str = ""
-) -> None:
-    """Unprepared: each window gets a plan of its own, and poolers refuse prepared statements."""
-    text = statement(query, app_schema, limited="organizations" in values)
-    cursor.execute(sql.SQL("{}{}").format(sql.SQL(prefix), text), values, prepare=False)
+def execute(cursor: psycopg.Cursor[Any], bound: BoundQuery, prefix: LiteralString = "") -> None:
+    """Execute a query unprepared.
+
+    Each window then gets a plan of its own, and poolers refuse prepared statements.
+    """
+    cursor.execute(sql.SQL(prefix) + bound.statement(), bound.values, prepare=False)
 
 
 def _redacted(columns: tuple[Column, ...], row: Sequence[object]) -> tuple[object, ...]:

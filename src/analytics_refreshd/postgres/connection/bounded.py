@@ -1,4 +1,4 @@
-"""A connection whose waits end at a time limit, or when another thread abandons it."""
+"""A connection with a time limit, which other threads can abandon."""
 
 import threading
 import time
@@ -46,7 +46,7 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             self._deadline, self._cancel_seconds = outer
 
     def abandon(self) -> None:
-        """Make the thread that waits on this connection close it within 0.2 s.
+        """Make the waiting thread close this connection within 0.2 s.
 
         Callable from any thread.
         """

@@ -60,7 +60,10 @@ def search_path(*schemas: str) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Write a limit as PostgreSQL reads it, between 1 and 24 days; 0 stays 0."""
+    """Write a limit as PostgreSQL reads it.
+
+    0 stays 0, which is no limit; others become 1 ms at least, and 24 days at most.
+    """
     return str(min(max(1, round(seconds * 1000)), BIGGEST_INTEGER)) if seconds > 0 else "0"
 
 
@@ -106,7 +109,7 @@ class Connector:
 
     @property
     def open_connections(self) -> int:
-        """Count the connections handed out that are open, as far as this end knows."""
+        """Count the connections that are open, as far as this end knows."""
         with self._lock:
             return sum(not connection.closed for connection in self._made)
 

@@ -61,7 +61,7 @@ _CONNECT_REMEDIES = (
 
 
 class DeadlineExceeded(psycopg.OperationalError):
-    """The server did not answer within the client's limit; the connection is closed."""
+    """The server exceeded the client's limit, and the connection was closed."""
 
 
 class Abandoned(psycopg.OperationalError):

@@ -7,8 +7,9 @@ from analytics_refreshd.core.errors import ConfigError
 
 
 def split_name(name: str, schema: str) -> tuple[str, str]:
-    """Return schema and name of `name`, which lies in `schema` unless it says otherwise.
+    """Return the schema and the name in `name`.
 
+    Without a schema of its own it lies in `schema`.
     Raises ConfigError where it is not a plain name.
     """
     try:

@@ -1,4 +1,4 @@
-"""Reads the password again for each connection, because secrets rotate and tokens expire."""
+"""Reads the password for each connection: secrets rotate, and tokens expire."""
 
 import os
 import signal

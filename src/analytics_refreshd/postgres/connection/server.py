@@ -6,5 +6,8 @@ _MAINTAIN_SINCE = 170_000
 
 
 def has_maintain(server_version: int) -> bool:
-    """Whether the server knows the privilege MAINTAIN; `server_version` is libpq's number, such as 170002."""
+    """Whether the server knows the privilege MAINTAIN.
+
+    `server_version` is libpq's number, such as 170002.
+    """
     return server_version >= _MAINTAIN_SINCE

@@ -25,7 +25,7 @@ def names(folder: str) -> list[str]:
 
 @cache
 def blocks(resource: str, package: str = _PACKAGE) -> Mapping[str, str]:
-    """Return the SQL of each named block of `resource`, in the file's order.
+    """Return the named blocks of `resource`, in the file's order.
 
     A block starts after a line `-- name: WORD` and ends at the next such line or the end of the file. Comments above
     its first statement are left out, because pg_stat_activity shows only the beginning of a statement. Raises

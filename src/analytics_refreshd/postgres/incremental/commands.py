@@ -3,20 +3,24 @@
 from psycopg import sql
 
 from analytics_refreshd.postgres.connection import sqlfiles
+from analytics_refreshd.postgres.connection.server import has_maintain
 from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, compose, verbatim
 
 
 def block(file: str, name: str, /, **names: sql.Composable) -> sql.Composed:
-    """The block `name` of `incremental/FILE.sql` with its placeholders filled; untouched where there are none."""
+    """Fill the placeholders of the block `name` of `incremental/FILE.sql`.
+
+    A block without placeholders is left as it is.
+    """
     text = sqlfiles.blocks(f"incremental/{file}.sql")[name]
     return compose(text, **names) if names else verbatim(text)
 
 
 class Commands:
-    """What the incremental mode creates, as SQL. The plain definitions stay those of `Definitions`."""
+    """The SQL of what the incremental mode creates."""
 
     def __init__(self, definitions: Definitions) -> None:
-        security = "security invoker" if definitions.server_version >= 170000 else "security definer"
+        security = "security invoker" if has_maintain(definitions.server_version) else "security definer"
         table = sql.Identifier(definitions.app_schema, "action_results")
         self.names: dict[str, sql.Composable] = {
             "app": sql.Identifier(definitions.app_schema),
@@ -27,7 +31,7 @@ class Commands:
         }
 
     def objects(self) -> list[sql.Composed]:
-        """Tables and functions of the incremental mode; those that exist are replaced or kept."""
+        """Return the commands that create its tables and functions."""
         return [
             block("objects", "tables"),
             block("objects", "tables_comments"),
@@ -59,7 +63,7 @@ class Commands:
         )
 
     def refresh_functions(self) -> list[sql.Composed]:
-        """The two refresh functions over the rollups, in place of the plain ones."""
+        """Return the commands that replace the plain refresh functions."""
         return [
             block("functions", name, target=self.names["app"], **self.names)
             for name in FUNCTIONS
@@ -67,32 +71,35 @@ class Commands:
         ]
 
     def caller_grants(self) -> sql.Composed:
-        """The command that lets everyone who may refresh call our functions too."""
+        """Return the command that lets every refreshing role call our functions."""
         return block("functions", "caller_grants", app_name=self.names["app_name"])
 
     def view(self, name: str, target: str = OUR_SCHEMA) -> sql.Composed:
-        """The command that creates the view `name` over the rollups in `target`, unpopulated and without indexes."""
+        """Return the command that creates a view over the rollups.
+
+        It is created in `target`, unpopulated and without indexes.
+        """
         names: dict[str, sql.Composable] = {"target": sql.Identifier(target)}
         if "{app}" in sqlfiles.blocks("incremental/views.sql")[name]:
             names["app"] = self.names["app"]
         return block("views", name, **names)
 
     def query(self, name: str) -> sql.Composed:
-        """The SELECT of the view `name` over the rollups."""
+        """Return the SELECT of the view `name` over the rollups."""
         return _select(self.view(name))
 
     def dropped(self) -> list[sql.Composed]:
-        """The commands that remove every object of the incremental mode but the triggers."""
+        """Return the commands that drop everything but the triggers."""
         return [block(file, "drop") for file in ("functions", "fold", "capture", "objects")]
 
 
 def plain_query(definitions: Definitions, name: str) -> sql.Composed:
-    """The SELECT of the plain definition of the view `name`."""
+    """Return the SELECT of the plain view `name`."""
     return _select(definitions.create(name))
 
 
 def _select(create_view: sql.Composed) -> sql.Composed:
-    """The query inside `create materialized view … as … with no data`."""
+    """Return the query inside `create materialized view … as … with no data`."""
     text = create_view.as_string()
     start, end = text.index(" as\nselect") + len(" as\n"), text.rindex("with no data")
     return verbatim(text[start:end])

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import Commands, block
 from analytics_refreshd.postgres.incremental.preflight import (
     SourceTable,
@@ -30,11 +31,9 @@ from analytics_refreshd.postgres.incremental.views import replace_views
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions
 
-Connection = psycopg.Connection[Any]
+__all__ = ["IncrementalState", "InstallProgress", "install", "rebuild", "state", "uninstall_to_plain"]
 
-__all__ = ["IncrementalState", "Progress", "install", "rebuild", "state", "uninstall_to_plain"]
-
-# a queued CREATE TRIGGER makes every later writer wait with it: ask briefly, and again
+# while CREATE TRIGGER waits, every later writer waits behind it: so it waits briefly, and tries again
 _LOCK_ATTEMPTS = 60
 # the same in both modes; in this one, migrate leaves it to an installation renewed
 _STATUS_FUNCTION = "get_analytics_refresh_status"
@@ -42,22 +41,23 @@ _LOCK_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an installation or a rebuild is: what it does, and the share of that done, 0 to 1."""
+class InstallProgress:
+    """What an installation does, and the share done, 0 to 1."""
 
     doing: str
     share: float
 
 
-def _ignore(progress: Progress) -> None:
-    """Nobody wants to know."""
+def _ignore(progress: InstallProgress) -> None:
+    """Report to nobody."""
 
 
 def install(
-    connection: Connection, app_schema: str = "public", *, progress: Callable[[Progress], None] | None = None
+    connection: Connection, app_schema: str = "public", *, progress: Callable[[InstallProgress], None] | None = None
 ) -> tuple[str, ...]:
-    """Switch a plain installation to the incremental mode, or finish or renew one; returns what was done.
+    """Install the incremental mode, or finish or renew it.
 
+    Returns what was done.
     `connection` is idle and in autocommit mode. Writers of `action_results` wait only while a trigger is created.
     Raises MigrationError, with nothing changed, where capture would miss rows or a view cannot be replaced, and where
     locks could not be had.
@@ -73,7 +73,7 @@ def install(
         done += _release(connection, commands, report)
         for table in source_tables(connection, commands):
             if not table.captured:
-                report(Progress(f"capture changes of {table.schema}.{table.name}", 0.0))
+                report(InstallProgress(f"capture changes of {table.schema}.{table.name}", 0.0))
                 _briefly(connection, _create_triggers, table)
                 done.append(f"capture changes of {table.schema}.{table.name}")
             if table.holds_rows and _index_failures(connection, table, report):
@@ -87,10 +87,11 @@ def install(
 
 
 def uninstall_to_plain(
-    connection: Connection, app_schema: str = "public", *, progress: Callable[[Progress], None] | None = None
+    connection: Connection, app_schema: str = "public", *, progress: Callable[[InstallProgress], None] | None = None
 ) -> tuple[str, ...]:
-    """Go back to the plain views and drop everything of the incremental mode; returns what was done.
+    """Go back to the plain views, and drop the incremental mode.
 
+    Returns what was done.
     Can be repeated where it was interrupted. Raises MigrationError where others depend on a view, or locks could not
     be had.
     """
@@ -102,7 +103,7 @@ def uninstall_to_plain(
             _briefly(connection, _to_plain, app_schema, definitions, report)
             done.append("put the plain views in place")
         for table in source_tables(connection, commands):
-            report(Progress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
+            report(InstallProgress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
             _briefly(connection, _drop_triggers, table)
             _drop_failure_index(connection, table)
         done += _release(connection, commands, report)
@@ -119,12 +120,12 @@ def rebuild(
     app_schema: str = "public",
     *,
     reason: str | None = "on request",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[InstallProgress], None] | None = None,
 ) -> bool:
-    """Build the rollups anew in committed steps; with `reason` None, only where a rebuild mark or a crash asks for it.
+    """Build the rollups again in committed steps.
 
-    Says whether anything was built. The views follow with the next refresh. Raises MigrationError outside the
-    incremental mode.
+    With `reason` None, only where a rebuild mark or a crash requires it. Returns whether anything was built. The
+    views follow with the next refresh. Raises MigrationError outside the incremental mode.
     """
     report = progress or _ignore
     with failures_named():
@@ -143,7 +144,7 @@ def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, 
 
 @contextmanager
 def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
-    """Hold the migration lock over several transactions; gives the mode found."""
+    """Hold the migration lock over several transactions; yield the mode found."""
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
         raise ValueError("the incremental mode needs an idle connection in autocommit mode")
     with failures_named():
@@ -168,7 +169,7 @@ def _transaction(connection: Connection) -> Iterator[None]:
 
 
 def _briefly(connection: Connection, change: Callable[..., None], *arguments: Any) -> None:
-    """Run `change` in a transaction of its own, again for as long as its locks cannot be had at once."""
+    """Run `change` in a transaction of its own, and again while its locks are busy."""
     pause = Event()
     for attempt in range(1, _LOCK_ATTEMPTS + 1):
         try:
@@ -185,17 +186,17 @@ def _briefly(connection: Connection, change: Callable[..., None], *arguments: An
 
 
 def _refuse(connection: Connection, app_schema: str, commands: Commands, mode: str) -> None:
-    """With a limit: reading a view's definition waits for whoever alters a table behind it."""
+    """Refuse within a time limit: reading a view waits for any change of its tables."""
     connection.execute(block("install", "brief_lock"))
     refuse(connection, app_schema, commands, replaces_views=mode == "plain")
 
 
-def _release(connection: Connection, commands: Commands, report: Callable[[Progress], None]) -> list[str]:
-    """Take the capture triggers, and the index, off tables that are no part of `action_results` any more."""
+def _release(connection: Connection, commands: Commands, report: Callable[[InstallProgress], None]) -> list[str]:
+    """Drop triggers and index from tables that left `action_results`."""
     done = []
     for table in stray_tables(connection, commands):
         name = f"{table.schema}.{table.name}"
-        report(Progress(f"stop capturing changes of {name}", 0.0))
+        report(InstallProgress(f"stop capturing changes of {name}", 0.0))
         _briefly(connection, _drop_triggers, table)
         _drop_failure_index(connection, table)
         done.append(f"stop capturing changes of {name}")
@@ -220,12 +221,12 @@ def _failure_index(connection: Connection, table: SourceTable) -> tuple[str, boo
     return str(name[0]) if name else "", valid[0] if valid else None
 
 
-def _index_failures(connection: Connection, table: SourceTable, report: Callable[[Progress], None]) -> bool:
-    """recent_failures reads a day of failures: without this index it would read the whole day."""
+def _index_failures(connection: Connection, table: SourceTable, report: Callable[[InstallProgress], None]) -> bool:
+    """Index the failures, so that recent_failures need not read all rows of a day."""
     name, valid = _failure_index(connection, table)
     if valid:
         return False
-    report(Progress(f"index the failures of {table.schema}.{table.name}", 0.0))
+    report(InstallProgress(f"index the failures of {table.schema}.{table.name}", 0.0))
     if valid is not None:
         _drop_failure_index(connection, table)
     connection.execute(block("install", "create_failure_index", index=sql.Identifier(name), table=table.identifier))
@@ -238,11 +239,11 @@ def _drop_failure_index(connection: Connection, table: SourceTable) -> None:
         connection.execute(block("install", "drop_failure_index", index=sql.Identifier(table.schema, name)))
 
 
-def _build(connection: Connection, report: Callable[[Progress], None]) -> bool:
+def _build(connection: Connection, report: Callable[[InstallProgress], None]) -> bool:
     steps = 0
     share = 0.0
     while share < 1:
-        report(Progress("build the rollups", share))
+        report(InstallProgress("build the rollups", share))
         with _transaction(connection):
             row = connection.execute(block("install", "rebuild_step")).fetchone()
             needed = bool(row and row[1])
@@ -250,7 +251,7 @@ def _build(connection: Connection, report: Callable[[Progress], None]) -> bool:
         steps += needed
     if steps:
         connection.execute(block("install", "vacuum"))
-    report(Progress("build the rollups", 1.0))
+    report(InstallProgress("build the rollups", 1.0))
     return steps > 0
 
 
@@ -260,7 +261,7 @@ def _to_rollups(
     definitions: Definitions,
     commands: Commands,
     mode: str,
-    report: Callable[[Progress], None],
+    report: Callable[[InstallProgress], None],
 ) -> None:
     for each in (*commands.refresh_functions(), definitions.create(_STATUS_FUNCTION), commands.caller_grants()):
         connection.execute(each)
@@ -272,21 +273,21 @@ def _to_rollups(
         app_schema,
         commands.view,
         reads_rollups=True,
-        progress=lambda name: report(Progress(f"build view {app_schema}.{name} over the rollups", 0.0)),
+        progress=lambda name: report(InstallProgress(f"build view {app_schema}.{name} over the rollups", 0.0)),
     )
     connection.execute(block("install", "all_current"))
     connection.execute(block("install", "set_mode", mode=sql.Literal("incremental")))
 
 
 def _to_plain(
-    connection: Connection, app_schema: str, definitions: Definitions, report: Callable[[Progress], None]
+    connection: Connection, app_schema: str, definitions: Definitions, report: Callable[[InstallProgress], None]
 ) -> None:
     replace_views(
         connection,
         app_schema,
         lambda name: definitions.create(name, OUR_SCHEMA),
         reads_rollups=False,
-        progress=lambda name: report(Progress(f"build the plain view {app_schema}.{name}", 0.0)),
+        progress=lambda name: report(InstallProgress(f"build the plain view {app_schema}.{name}", 0.0)),
     )
     for name in FUNCTIONS:
         connection.execute(definitions.create(name))

@@ -1,21 +1,19 @@
-"""Why the incremental mode cannot be exact in a database, found before anything is changed."""
+"""Finds why the incremental mode would not be exact, before any change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental.commands import Commands, block
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
 from analytics_refreshd.postgres.schema.installed import Catalog, Installation
-
-Connection = psycopg.Connection[Any]
 
 # what the rollups count exactly; text of any kind is read as text
 _TYPES = {
@@ -26,7 +24,7 @@ _TYPES = {
     "action_type": ("text", "character varying"),
     "status": ("text", "character varying"),
 }
-# a rollup's key: NULL equals nothing, and a collation that takes two texts for one would keep them apart here
+# a rollup's key: NULL equals nothing, and the rollups would separate two texts that a collation takes for one
 _KEYS = ("action_type", "status")
 _TRIGGERS_PER_TABLE = 4
 
@@ -45,27 +43,30 @@ class SourceTable:
 
     @property
     def captured(self) -> bool:
-        """Whether it has all its capture triggers, enabled for every kind of session."""
+        """Whether all its capture triggers fire for every kind of session."""
         return self.triggers == _TRIGGERS_PER_TABLE
 
     @property
     def identifier(self) -> sql.Identifier:
-        """Its qualified name."""
+        """Return its qualified name."""
         return sql.Identifier(self.schema, self.name)
 
     @property
     def holds_rows(self) -> bool:
-        """Whether it is a table of its own and not only the head of a partitioned one."""
+        """Whether it stores rows itself, unlike a partitioned table."""
         return self.kind == "r"
 
 
 def source_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
-    """`action_results` and every table below it."""
+    """Return `action_results` and every table below it."""
     return _tables(connection, commands, "tree")
 
 
 def stray_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
-    """Tables that were among those, as a detached partition was, and still carry capture triggers."""
+    """Return former source tables that still have capture triggers.
+
+    A detached partition is one.
+    """
     return _tables(connection, commands, "strays")
 
 
@@ -76,20 +77,23 @@ def _tables(connection: Connection, commands: Commands, query: str) -> list[Sour
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """What the server refuses becomes a MigrationError; every command here can be repeated."""
+    """Raise MigrationError for whatever the server refuses.
+
+    Every command here can be repeated.
+    """
     try:
         yield
     except psycopg.Error as error:
         state = f" ({error.sqlstate})" if error.sqlstate else ""
         raise MigrationError(
-            f"{primary_text(error)}{state}; mend it, then run the same command again to go on"
+            f"{primary_text(error)}{state}; fix it, then run the same command again to go on"
         ) from None
 
 
 def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Installation:
-    """What `migrate` installed. Raises MigrationError where it has not run for this schema.
+    """Return what `migrate` installed.
 
-    `to_change`: also where the role does not own our schema.
+    Raises MigrationError where it has not run for this schema, and, with `to_change`, where the role does not own ours.
     """
     catalog = Catalog(connection, app_schema)
     found = catalog.privileges()
@@ -109,7 +113,7 @@ def installed_for(connection: Connection, app_schema: str, *, to_change: bool = 
 
 
 def refuse(connection: Connection, app_schema: str, commands: Commands, *, replaces_views: bool) -> None:
-    """Raise MigrationError with every reason why capture would miss rows or the views cannot be replaced."""
+    """Raise MigrationError with every reason not to install."""
     obstacles = list(_source_obstacles(connection, app_schema, commands))
     if replaces_views:
         obstacles += view_obstacles(connection, app_schema)
@@ -158,7 +162,7 @@ def _table_obstacles(table: SourceTable) -> Iterator[str]:
 
 
 def view_obstacles(connection: Connection, app_schema: str) -> Iterator[str]:
-    """Why the four views cannot be replaced."""
+    """Return why the four views cannot be replaced."""
     catalog = Catalog(connection, app_schema)
     views = catalog.objects(app_schema).views
     for name in VIEWS:

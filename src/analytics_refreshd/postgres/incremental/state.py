@@ -1,25 +1,23 @@
-"""What the incremental mode is doing: cheap enough to ask at every evaluation."""
+"""Reads the incremental mode's state, cheaply enough for every evaluation."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import block
-
-Connection = psycopg.Connection[Any]
 
 _BACKLOG_COUNTED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class IncrementalState:
-    """What `state` found. `delta_rows` counts to 1,000,000 at most; times are the server's.
+    """What `state` found; times are the server's.
 
-    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables that lack
-    a capture trigger, or have one that does not fire for every session: changes are missed until `install` ran again.
+    `delta_rows` counts to 1,000,000 at most. `rebuild_reason` is None unless the next refresh rebuilds the rollups.
+    `uncaptured` names tables whose capture triggers are missing or do not fire for every session: changes are missed
+    until `install` has run again.
     """
 
     mode: str
@@ -34,7 +32,10 @@ class IncrementalState:
 
 
 def state(connection: Connection) -> IncrementalState:
-    """Mode, backlog, builds and last verification: a few index and catalog look-ups. `plain` where nothing is ours."""
+    """Read mode, backlog, builds and last verification.
+
+    Costs a few index and catalogue look-ups. The mode is `plain` where nothing is installed.
+    """
     ours, incremental = connection.execute(block("install", "exists")).fetchone() or (False, False)
     row = connection.execute(block("install", "mode")).fetchone() if ours else None
     mode = str(row[0]) if row else "plain"
@@ -58,6 +59,6 @@ def state(connection: Connection) -> IncrementalState:
 
 
 def is_installed(connection: Connection) -> bool:
-    """Whether the objects of the incremental mode are there, finished or not."""
+    """Whether the incremental mode's objects exist, finished or not."""
     row = connection.execute(block("install", "exists")).fetchone()
     return bool(row and row[1])

@@ -1,4 +1,4 @@
-"""Comparing the rollups with the plain definitions, row by row and in both directions."""
+"""Compares the rollups with the plain definitions, row by row."""
 
 from dataclasses import dataclass
 from threading import Event
@@ -9,15 +9,14 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental.commands import Commands, block, plain_query
 from analytics_refreshd.postgres.incremental.preflight import failures_named, installed_for
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.definitions import Definitions
 
-Connection = psycopg.Connection[Any]
-
-# the one view that reads no rollup: its rows, which may be wide, are compared without leaving the server
+# this view reads no rollup; its rows may be wide, so they are compared on the server
 _WITHOUT_ROLLUP = "recent_failures"
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 0.5
@@ -25,9 +24,9 @@ _PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ViewDifference:
-    """How one view differs: rows that the rollups lack, rows they have too many, and the first of both.
+    """How one view differs: rows that the rollups lack, and rows they have too many.
 
-    `first` holds pairs of `missing` or `extra` and the row as a JSON object, the first few of each.
+    `first` holds the first few of both, as pairs of `missing` or `extra` and the row as a JSON object.
     """
 
     view_name: str
@@ -39,13 +38,13 @@ class ViewDifference:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a verification found; `ok` where no row of any view differs."""
+    """What a verification found; `ok` where no row differs."""
 
     views: tuple[ViewDifference, ...]
 
     @property
     def differences(self) -> int:
-        """Rows that differ, both directions together."""
+        """Count the rows that differ, missing and extra ones."""
         return sum(view.missing + view.extra for view in self.views)
 
     @property
@@ -55,8 +54,9 @@ class VerifyReport:
 
 
 def verify(connection: Connection, app_schema: str = "public", *, first: int = 5) -> VerifyReport:
-    """Compare what the views would hold now with the plain definitions, at one snapshot, and record the result.
+    """Compare the views with their plain definitions, and record the result.
 
+    Both are read at one snapshot: what the views would hold now, and what the plain definitions give.
     Takes as long as a plain refresh, and keeps nobody waiting but for the fold at its start. Where a rebuild is due,
     it includes that rebuild. Rows named in `first` may hold personal data. Raises MigrationError outside the
     incremental mode, where rights are missing, and where others fold so often that no snapshot can be had.
@@ -105,7 +105,10 @@ def _compare(connection: Connection, definitions: Definitions, first: int) -> Ve
 
 
 def _rollup_rows(connection: Connection, commands: Commands) -> dict[str, bytes]:
-    """What rollups would give after a fold at this snapshot; the fold itself is undone, and with it its lock."""
+    """Return what the rollups would give after a fold at this snapshot.
+
+    The fold is rolled back, and its lock released.
+    """
     held: dict[str, bytes] = {}
     with connection.transaction(force_rollback=True):
         connection.execute(block("install", "fold"))
@@ -120,7 +123,7 @@ def _rollup_rows(connection: Connection, commands: Commands) -> dict[str, bytes]
 def _difference(
     connection: Connection, name: str, rows: bytes | None, query: sql.Composed, plain: sql.Composed, first: int
 ) -> ViewDifference:
-    """Compare `rows`, as COPY gave them, or what `query` gives now, with `plain`."""
+    """Compare `rows` of COPY, or else the rows of `query`, with those of `plain`."""
     tables = {
         "holder": sql.Identifier("pg_temp", f"rollup_{name}"),
         "plain": sql.Identifier("pg_temp", f"plain_{name}"),
@@ -133,6 +136,6 @@ def _difference(
             copy.write(rows)
     count = connection.execute(block("verify", "hold", holder=tables["plain"], query=plain)).rowcount
     found = connection.execute(block("verify", "compare", **tables, first=sql.Literal(first))).fetchall()
-    rows_of = {side: rows for side, rows, _ in found}
+    count_by_side = {side: differing for side, differing, _ in found}
     examples = tuple((side, row) for side, _, row in found)
-    return ViewDifference(name, count, rows_of.get("missing", 0), rows_of.get("extra", 0), examples)
+    return ViewDifference(name, count, count_by_side.get("missing", 0), count_by_side.get("extra", 0), examples)

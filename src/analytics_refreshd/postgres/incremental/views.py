@@ -1,20 +1,17 @@
-"""Putting one definition of the four views in place of another, with everything that hung on them."""
+"""Replaces the four views, and keeps everything attached to them."""
 
 from collections.abc import Callable
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import block
 from analytics_refreshd.postgres.incremental.preflight import view_obstacles
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, verbatim
 from analytics_refreshd.postgres.schema.installed import Catalog
-
-Connection = psycopg.Connection[Any]
 
 
 def replace_views(
@@ -25,11 +22,11 @@ def replace_views(
     reads_rollups: bool,
     progress: Callable[[str], None],
 ) -> None:
-    """Build the views that `definition(name)` creates in our schema, then swap them in, inside one transaction.
+    """Build new views in our schema, then swap them in.
 
-    Owner, grants, comments, storage and every index stay as they were. Readers wait only for the swap, at most 5 s
-    each. Raises MigrationError where something depends on a view; psycopg.errors.LockNotAvailable where readers hold
-    one for longer.
+    `definition(name)` creates each, and all of it is one transaction. Owner, grants, comments, storage and every index
+    stay. Readers wait only for the swap, at most 5 s each. Raises MigrationError where something depends on a view, and
+    psycopg.errors.LockNotAvailable where readers hold one for longer.
     """
     obstacles = list(view_obstacles(connection, app_schema))
     if obstacles:

@@ -13,13 +13,14 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental.state import is_installed
 from analytics_refreshd.postgres.migrate.plan import Found, Plan, make_plan
 from analytics_refreshd.postgres.migrate.steps import Step
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, OUR_TABLES, latest_version
-from analytics_refreshd.postgres.schema.installed import Catalog, Connection
+from analytics_refreshd.postgres.schema.installed import Catalog
 
 
 @dataclass(frozen=True, slots=True)

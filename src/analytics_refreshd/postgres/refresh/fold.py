@@ -64,7 +64,9 @@ class Folded:
 
 
 def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, Folded]:
-    """Fold in a transaction of its own; return the views' setting and the fold.
+    """Fold in a transaction of its own.
+
+    Returns the setting for the views' functions, and the fold.
 
     The setting `analytics_refresh.fold` is "off" after a fold, empty where none was made, and else the error of a fold
     that the server refused: by it the functions fail the views that need the fold, and refresh the others. Raises
@@ -87,7 +89,7 @@ def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[
 
 
 def folded_here(transaction: Transaction) -> Folded:
-    """Read how long the fold in this transaction took, as the database measured it."""
+    """Read how long this transaction's fold took, by the database's clock."""
     if not transaction.first["incremental"]:
         return Folded()
     found = transaction.attempt(sql.SQL(blocks("refresh/refresh.sql")["folded"]).format())

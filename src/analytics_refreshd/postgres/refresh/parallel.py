@@ -1,4 +1,4 @@
-"""The views of a run, refreshed at the same time, each over a connection that no other view uses meanwhile."""
+"""Refreshes several views at the same time, one on each connection."""
 
 import threading
 import time

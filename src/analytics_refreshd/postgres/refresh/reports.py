@@ -1,4 +1,6 @@
-"""A refresh function's rows as reports, whatever an older install returns, and the check of what they claim."""
+"""Reads a refresh function's rows as reports, and verifies their claims.
+
+An older install may return anything."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +22,7 @@ _NOT_REFRESHED = "the function reports success, but did not refresh the view"
 
 
 def report_of(row: Sequence[Any]) -> ViewReport:
-    """Read a row of `call_function`, which is all text; an unusable value becomes None."""
+    """Read a row of `call_function`, all text; unusable values become None."""
     view, duration_ms, rows, success, error = row
     sqlstate, reason, text = split_state(error)
     milliseconds_reported = _number(duration_ms)
@@ -42,7 +44,10 @@ def measured(report: ViewReport, view: str, seconds: float) -> ViewReport:
 
 
 def failed(view: str, fault: DatabaseFault, seconds: float | None) -> ViewReport:
-    """Report a view that `fault` ended after `seconds`; None where it never began."""
+    """Report a view that `fault` ended after `seconds`.
+
+    They are None where it never began.
+    """
     return ViewReport(
         view,
         None,

@@ -1,4 +1,4 @@
-"""The connections that refresh, each kept between runs, and the transactions on them."""
+"""The connections that refresh, kept between runs, and their transactions."""
 
 import threading
 import time
@@ -127,7 +127,7 @@ class RefreshConnection:
             connection.abandon()
 
     def drop(self) -> None:
-        """Close the connection on purpose, so that the next one is no reconnect.
+        """Close the connection on purpose: the next one is no reconnect.
 
         For the thread that owns it, or while nothing runs.
         """
@@ -220,9 +220,10 @@ class Transaction:
             self._connection.execute(statement)
 
     def attempt(self, statement: sql.Composed) -> list[tuple[Any, ...]] | None:
-        """Return the rows of a query in a savepoint; None where it failed.
+        """Return the rows of a query that may fail.
 
-        The transaction goes on after a failure. Raises DatabaseFault where the connection was lost.
+        It runs in a savepoint: after a failure this returns None, and the transaction goes on. Raises DatabaseFault
+        where the connection was lost.
         """
         with translating(self._connection):
             try:

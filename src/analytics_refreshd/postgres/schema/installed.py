@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg.rows import class_row
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres.connection import sqlfiles
+from analytics_refreshd.postgres.connection import Connection, sqlfiles
 from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, SOURCE_COLUMNS, Definitions, verbatim
 
-Connection = psycopg.Connection[Any]
 Row = TypeVar("Row")
 
 

@@ -1,4 +1,4 @@
-"""Stores alerts and deliveries, so that a restart or a new leader goes on with them."""
+"""Stores alerts and deliveries, for a restart or a new leader."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Suspends refreshes by the SQL functions that a person may call from psql."""
+"""Suspends refreshes by SQL functions that people may call, too."""
 
 from datetime import datetime, timedelta
 

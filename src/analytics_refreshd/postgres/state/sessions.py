@@ -25,7 +25,7 @@ def leader_of(row: Mapping[str, Any], replica: str | None = None) -> LeaderInfo:
 
 
 def blocker_of(rows: Sequence[Mapping[str, Any]]) -> Blocker | None:
-    """Read the blocking session from the first row of `blocker`; None without rows.
+    """Read the first row of `blocker`; None without rows.
 
     pg_stat_activity shows the state of another role's session only to roles with pg_read_all_stats.
     """
@@ -49,5 +49,5 @@ def blocker_of(rows: Sequence[Mapping[str, Any]]) -> Blocker | None:
 
 
 def shown(text: object) -> str | None:
-    """Make a name that another session chose safe to print; None where it has none."""
+    """Make a name that another session chose safe to print."""
     return printable(str(text))[:_MOST_CHARACTERS] or None if text else None

@@ -56,7 +56,7 @@ class PostgresStatusReader:
         self._views = tuple(views)
 
     def read(self) -> DatabaseStatus:
-        """As `core.ports.StatusReader.read`; a status function that fails is a `problem`, and no fault."""
+        """As `core.ports.StatusReader.read`; a failing status function is a `problem`."""
         return self._session.run(self._read, seconds=_TIMEOUT_SECONDS)
 
     def rates(self) -> Rates:
