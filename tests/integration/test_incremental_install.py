@@ -137,7 +137,7 @@ def test_unchanged_view_is_as_fresh_as_its_last_check(connection: Connection) ->
 def test_uninstall_names_the_way_out_of_a_half_finished_install(connection: Connection) -> None:
     """Objects of an interrupted switch are not called foreign: --plain removes them, then --uninstall works."""
 
-    def interrupt(progress: incremental.Progress) -> None:
+    def interrupt(progress: incremental.InstallProgress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
