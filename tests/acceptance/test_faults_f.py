@@ -234,7 +234,7 @@ def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliver
             other.evaluate(alert("a"), alert("b"))
             other.settle()
             eventually(lambda: len(store.load()) == 2)
-            one.delivery.adopt()
+            one.delivery.invalidate()
             one.evaluate(alert("a"), alert("b"))
             one.settle()
             one.evaluate(resolved(alert("a"), clock.now()), alert("b"))

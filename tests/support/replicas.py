@@ -144,15 +144,15 @@ class _Notifier:
         self.told: list[AlertRecord] = []
         self.inhibited: list[AlertRecord] = []
         self.handed_over = 0
-        self.adopted = 0
+        self.invalidated = 0
         self.state = "nothing was sent yet"
 
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
         self.told, self.inhibited = list(records), list(inhibited)
         self.handed_over += 1
 
-    def adopt(self) -> None:
-        self.adopted += 1
+    def invalidate(self) -> None:
+        self.invalidated += 1
 
     def status(self) -> Mapping[str, str]:
         return {"pager": self.state}
@@ -204,7 +204,7 @@ class Replica:
             self.memory,
             self.log,
             clock,
-            on_acquired=self.alerts.forget_adoption,
+            on_acquired=self.alerts.invalidate,
             on_lost=lambda: None,
             on_fault=health.failed,
             on_answer=health.answered,

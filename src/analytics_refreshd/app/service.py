@@ -233,7 +233,7 @@ class Service:
             self.http.close()
 
     def _acquired(self) -> None:
-        self.alerts.forget_adoption()
+        self.alerts.invalidate()
         self.on_leading()
 
     def _lost(self) -> None:

@@ -196,8 +196,8 @@ class Notifier(Protocol):
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
         """The whole of what fires or was resolved lately; called every evaluation by whoever has something to tell."""
 
-    def adopt(self) -> None:
-        """Another replica may have told of alerts: read who was told what before telling more."""
+    def invalidate(self) -> None:
+        """Read the deliveries again before the next one: another replica may have delivered."""
 
     def cycle(self, phase: str, run: Run | None) -> None:
         """A cycle's `start`, `success` or `fail`, for heartbeat receivers."""

@@ -76,8 +76,8 @@ class Delivery:
         for planner in self._planners:
             planner.take(_Snapshot(sent, held))
 
-    def adopt(self) -> None:
-        """Read the delivery store before the next plan, as `core.ports.Notifier.adopt`."""
+    def invalidate(self) -> None:
+        """Read the delivery store before the next plan, as `core.ports.Notifier.invalidate`."""
         self._cache.invalidate()
 
     def cycle(self, phase: str, run: Run | None) -> None:
