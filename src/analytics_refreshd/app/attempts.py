@@ -124,7 +124,7 @@ class Attempts:
             monotonic=self._clock.monotonic,
             stopped=self._stop,
             cancelled=[self._lost_leadership],
-            before_sleep=lambda retry: self._tell_retry(run, retry),
+            before_sleep=lambda retry: self._log_retry(run, retry),
         )
         try:
             reply = repeat(self._attempt, run, settings, state)
@@ -244,7 +244,7 @@ class Attempts:
         """Whether a stop or a lost lead cancelled the run under way."""
         return self._stop.is_set() or self._lost_leadership.is_set()
 
-    def _tell_retry(self, run: Run, state: RetryCallState) -> None:
+    def _log_retry(self, run: Run, state: RetryCallState) -> None:
         fault = fault_of(state)
         self._health.failed(fault)
         self._metrics.retried()

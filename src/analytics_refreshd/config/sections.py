@@ -22,6 +22,7 @@ from analytics_refreshd.config.values import (
     between,
 )
 from analytics_refreshd.core.model import VIEWS, Limits
+from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 
 PREFIX = "ANALYTICS_REFRESHD_"
 
@@ -65,8 +66,8 @@ class Schedule(Section):
 class Refresh(Section):
     """What to call, and how long it may take."""
 
-    function: Identifier = "refresh_action_analytics"
-    status_function: Identifier = "get_analytics_refresh_status"
+    function: Identifier = REFRESH_FUNCTION
+    status_function: Identifier = STATUS_FUNCTION
     views: Annotated[list[ViewName], Field(min_length=1, max_length=100)] = Field(default_factory=lambda: list(VIEWS))
     isolation: Literal["cycle", "view"] = "cycle"
     parallel: Annotated[int, Field(ge=1, le=8)] = 2

@@ -2,6 +2,9 @@
 
 import re
 
+REFRESH_FUNCTION = "refresh_action_analytics"
+VIEW_FUNCTION = "refresh_action_analytics_view"
+STATUS_FUNCTION = "get_analytics_refresh_status"
 _PART = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 _NAME = re.compile(rf"(?:({_PART})\.)?({_PART})")
 

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.core.names import STATUS_FUNCTION
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import Commands, block
 from analytics_refreshd.postgres.incremental.preflight import (
@@ -35,8 +36,6 @@ __all__ = ["IncrementalState", "InstallProgress", "install", "rebuild", "state",
 
 # while CREATE TRIGGER waits, every later writer waits behind it: so it waits briefly, and tries again
 _LOCK_ATTEMPTS = 60
-# the same in both modes; in this one, migrate leaves it to an installation renewed
-_STATUS_FUNCTION = "get_analytics_refresh_status"
 _LOCK_PAUSE_SECONDS = 1.0
 
 
@@ -263,7 +262,8 @@ def _to_rollups(
     mode: str,
     report: Callable[[InstallProgress], None],
 ) -> None:
-    for each in (*commands.refresh_functions(), definitions.create(_STATUS_FUNCTION), commands.caller_grants()):
+    # the status function is the same in both modes; in this one, migrate leaves it to a renewed installation
+    for each in (*commands.refresh_functions(), definitions.create(STATUS_FUNCTION), commands.caller_grants()):
         connection.execute(each)
     if mode == "incremental":
         return

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.core.names import REFRESH_FUNCTION, VIEW_FUNCTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +13,8 @@ class RefreshSettings:
     After the deadline the server has `cancel_seconds` to take a cancel request, and as long to end the statement.
     """
 
-    function: str = "refresh_action_analytics"
-    view_function: str = "refresh_action_analytics_view"
+    function: str = REFRESH_FUNCTION
+    view_function: str = VIEW_FUNCTION
     views: tuple[str, ...] = VIEWS
     isolation: str = "cycle"
     parallel: int = 2
