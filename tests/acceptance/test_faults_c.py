@@ -81,10 +81,10 @@ def test_C01_run_longer_than_the_interval(dsn: str, stretched: Connection) -> No
 def test_C07_scheduler_thread_dies(dsn: str) -> None:
     """A dead scheduler is noticed by its silence: not live, watchdog unfed, and exit 70 for the supervisor."""
     broken = """
-        from analytics_refreshd.app import daemon, timetable, vitals
+        from analytics_refreshd.app import daemon, health, timetable
         from apscheduler.schedulers.base import BaseScheduler
-        assert timetable._BEAT_SECONDS and daemon._DEAD_AFTER_SECONDS and vitals._SILENT_SECONDS
-        timetable._BEAT_SECONDS, daemon._DEAD_AFTER_SECONDS, vitals._SILENT_SECONDS = 0.5, 3.0, 2.0
+        assert timetable._BEAT_SECONDS and daemon._DEAD_AFTER_SECONDS and health._SILENT_SECONDS
+        timetable._BEAT_SECONDS, daemon._DEAD_AFTER_SECONDS, health._SILENT_SECONDS = 0.5, 3.0, 2.0
         process, calls = BaseScheduler._process_jobs, []
         def dying(self):
             calls.append(1)

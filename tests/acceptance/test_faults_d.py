@@ -134,9 +134,9 @@ def test_D08_main_thread_blocked(dsn: str, tmp_path: Path) -> None:
     """A main thread that hangs feeds no watchdog and is not live; SIGABRT, as systemd sends it, prints every stack."""
     broken = """
         import threading
-        from analytics_refreshd.app import daemon, timetable, vitals
-        assert timetable._BEAT_SECONDS and vitals._SILENT_SECONDS
-        timetable._BEAT_SECONDS, vitals._SILENT_SECONDS = 0.5, 2.0
+        from analytics_refreshd.app import daemon, health, timetable
+        assert timetable._BEAT_SECONDS and health._SILENT_SECONDS
+        timetable._BEAT_SECONDS, health._SILENT_SECONDS = 0.5, 2.0
         tick, calls = daemon.Daemon._tick, []
         def hanging(self):
             calls.append(1)

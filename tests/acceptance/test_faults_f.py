@@ -18,7 +18,7 @@ from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity, step
 from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import Limits, Outcome, Reason
+from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
 from analytics_refreshd.notify.receivers.heartbeat import HeartbeatSettings
@@ -26,7 +26,7 @@ from analytics_refreshd.notify.receivers.webhook import WebhookSettings
 from analytics_refreshd.notify.settings import ReceiverSettings
 from analytics_refreshd.postgres.state.alerts import PostgresDeliveryStore
 from tests.support.adapters import session
-from tests.support.alert_rules import aged, ago, run, situation
+from tests.support.alert_rules import aged, ago, run, seen
 from tests.support.delivery import QUICK, alert, delivering, resolved
 from tests.support.receivers import Answer, Clock, Receiver, Store, raw_server, receiver
 from tests.support.waiting import eventually
@@ -267,8 +267,8 @@ def test_F08_a_flapping_view_is_one_message_and_its_repeat() -> None:
             failed = number % 2 == 0
             runs.insert(0, run(Outcome.FAILED if failed else Outcome.OK, a=Reason.LOCK_TIMEOUT if failed else None))
             firing = {(record.alert, "a")} if record and record.state is AlertState.FIRING else frozenset()
-            seen = situation(now=tested.clock.now(), runs=runs[:12], firing=firing)
-            condition = next(item for item in conditions(seen, Limits()) if item.alert is Alert.REFRESH_FAILED)
+            at = seen(now=tested.clock.now(), runs=runs[:12], firing=firing)
+            condition = next(item for item in conditions(at) if item.alert is Alert.REFRESH_FAILED)
             record = step(record, condition, tested.clock.now()).record
             tested.evaluate(*([record] if record else []), after=0.0)
             tested.settle()
@@ -288,14 +288,14 @@ def test_F09_an_absent_database_is_one_message() -> None:
         for _ in range(22):
             tested.clock.pass_by(30.0)
             now = tested.clock.now()
-            seen = situation(
+            at = seen(
                 now=now,
-                ages={"a": aged(9999.0)},
+                ages=[aged(9999.0)],
                 runs=[run(Outcome.FAILED, Reason.CONNECT, started_at=ago(60), a=Reason.CONNECT)] * 5,
                 database_down_since=away_since,
                 firing=frozenset(key for key, item in records.items() if item.state is AlertState.FIRING),
             )
-            for condition in conditions(seen, Limits()):
+            for condition in conditions(at):
                 key = (condition.alert, condition.view)
                 taken = step(records.get(key), condition, now).record
                 if taken is not None:

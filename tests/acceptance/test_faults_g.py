@@ -60,11 +60,11 @@ def test_G06_lost_lead_clears_the_ages(dsn: str) -> None:
 def test_G08_run_beyond_its_deadline(dsn: str, tmp_path: Path) -> None:
     """A run that outlasts its deadline and a margin ends liveness and the watchdog's food; /metrics still answers."""
     broken = """
-        import threading, analytics_refreshd.app.vitals as vitals
+        import threading, analytics_refreshd.app.health as health
         from analytics_refreshd.app.daemon import Daemon
         from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
-        assert vitals._OVERDUE_SECONDS and PostgresRefresher.refresh
-        vitals._OVERDUE_SECONDS = 1.0
+        assert health._OVERDUE_SECONDS and PostgresRefresher.refresh
+        health._OVERDUE_SECONDS = 1.0
         PostgresRefresher.refresh = lambda self, *given: threading.Event().wait()
         tick = Daemon._tick
         def told(self):

@@ -17,7 +17,7 @@ import pytest
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.model import VIEWS, Blocker, LeaderInfo, Outcome, Pause, Progress, Reason, Role
-from analytics_refreshd.core.picture import ServiceState
+from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from tests.support.browser import Browser, missing
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(missing() is not None, rea
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m &lt; "
 
 
-def database_down() -> ServiceState:
+def database_down() -> Snapshot:
     """The database went away an hour ago; ages were last read then."""
     since = NOW - timedelta(hours=1)
     runs = tuple(run for run in a_day() if run.started_at < since)
@@ -45,7 +45,7 @@ def database_down() -> ServiceState:
     )
     return healthy(
         runs=runs,
-        views=tuple(view_state(view, runs, age_seconds=120.0) for view in VIEWS),
+        views=tuple(view_state(view, age_seconds=120.0) for view in VIEWS),
         alerts=(alert,),
         delivery={
             "ops": "delivered 2026-03-01T13:09:04Z",
@@ -58,11 +58,11 @@ def database_down() -> ServiceState:
     )
 
 
-def nothing_ever_run() -> ServiceState:
+def nothing_ever_run() -> Snapshot:
     """A daemon that has just been started on a new database."""
     return healthy(
         runs=(),
-        views=tuple(view_state(view, (), age_seconds=None, rows=None, doubt="never refreshed") for view in VIEWS),
+        views=tuple(view_state(view, age_seconds=None, rows=None) for view in VIEWS),
         rates=None,
         leader=None,
         role=Role.STARTING,
@@ -71,7 +71,7 @@ def nothing_ever_run() -> ServiceState:
     )
 
 
-def hung_loop() -> ServiceState:
+def hung_loop() -> Snapshot:
     """Nothing has happened for half an hour, though the database answers."""
     return healthy(
         evaluated_monotonic=MONOTONIC - 1800,
@@ -80,28 +80,28 @@ def hung_loop() -> ServiceState:
     )
 
 
-def paused() -> ServiceState:
+def paused() -> Snapshot:
     """Somebody suspended refreshes for an upgrade."""
     pause = Pause(NOW - timedelta(minutes=50), NOW + timedelta(minutes=70), "upgrade to 18.7", "alice")
-    return healthy(pause=pause, views=tuple(view_state(view, a_day(), age_seconds=3000) for view in VIEWS))
+    return healthy(pause=pause, views=tuple(view_state(view, age_seconds=3000) for view in VIEWS))
 
 
-def blocked() -> ServiceState:
+def blocked() -> Snapshot:
     """A refresh waits on a session with a name."""
     blocker = Blocker(812, "etl", "nightly-etl", "idle in transaction", None, NOW.replace(hour=2, minute=14), None)
     progress = Progress(UUID(int=999), NOW - timedelta(seconds=44), 44.0, VIEWS[1], 41.0, blocker, 41.0)
     return healthy(progress=progress)
 
 
-def fifty_views() -> ServiceState:
+def fifty_views() -> Snapshot:
     """Fifty views, each of them failing with a long error full of markup."""
     views = tuple(f"analytics_of_department_{number:02}" for number in range(50))
     failing = run_at(5000, NOW - timedelta(minutes=2), views, outcome=Outcome.FAILED, failed=views, error=HOSTILE * 99)
     runs = (failing, *a_day(views)[1:])
-    return healthy(views, runs=runs, views=tuple(view_state(view, runs, age_seconds=4000) for view in views))
+    return healthy(views, runs=runs, views=tuple(view_state(view, age_seconds=4000) for view in views))
 
 
-def huge_error() -> ServiceState:
+def huge_error() -> Snapshot:
     """Five megabytes of error text with markup in it."""
     runs = (
         run_at(5000, NOW, outcome=Outcome.PARTIAL, failed=[VIEWS[2]], error=(HOSTILE * 70_000)[:5_000_000]),
@@ -110,15 +110,15 @@ def huge_error() -> ServiceState:
     alert = AlertRecord(
         Alert.REFRESH_FAILED, VIEWS[2], AlertState.FIRING, Severity.WARNING, NOW, NOW, None, HOSTILE * 9, HOSTILE * 9000
     )
-    return healthy(runs=runs, views=tuple(view_state(view, runs) for view in VIEWS), alerts=(alert,))
+    return healthy(runs=runs, views=tuple(view_state(view) for view in VIEWS), alerts=(alert,))
 
 
-def standby() -> ServiceState:
+def standby() -> Snapshot:
     """A replica that waits; another one refreshes."""
     return healthy(role=Role.STANDBY, leader=LeaderInfo("host-2", 4712, NOW))
 
 
-STATES: dict[str, tuple[Callable[[], ServiceState], tuple[str, ...]]] = {
+STATES: dict[str, tuple[Callable[[], Snapshot], tuple[str, ...]]] = {
     "healthy": (healthy, ("All 4 views fresh", "No alert fires or is pending", "98.63 %", "in 2 min 30 s")),
     "database_down": (
         database_down,
@@ -137,7 +137,7 @@ STATES: dict[str, tuple[Callable[[], ServiceState], tuple[str, ...]]] = {
             "4 of 4 views never seen refreshed",
             "age unknown",
             "No run yet",
-            "never refreshed",
+            "the status function knows no last refresh",
             "not known",
             "none planned",
         ),
@@ -169,18 +169,17 @@ STATES: dict[str, tuple[Callable[[], ServiceState], tuple[str, ...]]] = {
 
 
 class Shown:
-    """A page server with a clock that can be moved, and the browser that looks at it."""
+    """A page server, and the browser that looks at it."""
 
     def __init__(self, browser: Browser, folder: Path) -> None:
         self.browser = browser
         self.folder = folder
-        self.monotonic = MONOTONIC
         self.health = FixedHealth(healthy())
         metrics = PrometheusMetrics("orders", "0.1.0", VIEWS)
-        self.server = HttpServer(HttpSettings(port=0), self.health, metrics, monotonic=lambda: self.monotonic)
+        self.server = HttpServer(HttpSettings(port=0), self.health, metrics)
         self.url = f"http://127.0.0.1:{self.server.start()}/"
 
-    def show(self, state: ServiceState, **shape: object) -> None:
+    def show(self, state: Snapshot, **shape: object) -> None:
         self.health.current = state
         self.browser.shape(**shape)  # type: ignore[arg-type]
         self.browser.open(self.url)
@@ -302,7 +301,7 @@ def test_ages_and_countdown_run_by_themselves(shown: Shown) -> None:
 
 def test_a_view_goes_stale_before_the_eyes(shown: Shown) -> None:
     """When an age passes its limit the word and the colour follow without a reload."""
-    shown.show(healthy(views=tuple(view_state(view, a_day(), age_seconds=593.5) for view in VIEWS)))
+    shown.show(healthy(views=tuple(view_state(view, age_seconds=593.5) for view in VIEWS)))
     assert shown.browser.run("return document.querySelector('li .badge').textContent") == "late"
     eventually(lambda: shown.browser.run("return document.querySelector('li .badge').textContent") == "stale")
 
@@ -384,7 +383,7 @@ def test_the_picture_for_the_readme(shown: Shown) -> None:
         for n in (0, 1)
     ]
     runs = (*failing, *a_day()[2:])
-    views = [view_state(view, runs, age_seconds=150 if view != VIEWS[3] else 750) for view in VIEWS]
+    views = [view_state(view, age_seconds=150 if view != VIEWS[3] else 750) for view in VIEWS]
     delivery = {"ops": "delivered 2026-03-01T14:05:31Z"}
     state = healthy(runs=runs, views=tuple(views), alerts=(firing,), delivery=delivery)
     shown.show(state, width=1240)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def cycle_overhead(dsn: str, cycles: int) -> Figures:
     watched = threading.Event()
     service.election.start()
     service.on_leading = watched.set
-    if not service.memory.leads():
+    if not service.state.leads():
         watched.wait(10)
     bare: list[float] = []
     whole: list[float] = []
@@ -123,7 +124,7 @@ def evaluate_cost(dsn: str, server: Server, times: int = 100) -> Figures:
             "select sum(total_exec_time) from pg_stat_statements s join pg_database d on d.oid = s.dbid"
             " where d.datname = current_database() and query not ilike '%pg_stat_statements%'"
         ).fetchone()
-        service.memory.update(rates=None)
+        service.state.change(lambda state: replace(state, rates=None))
         connection.execute("select pg_stat_statements_reset()")
         service.evaluate.run()
         moved = connection.execute(

@@ -16,8 +16,8 @@ from prometheus_client import generate_latest
 
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.page.render import render_page
-from analytics_refreshd.observe.page.status_json import render_status
-from tests.support.states import MONOTONIC, FixedHealth, healthy
+from analytics_refreshd.observe.status.document import status_json
+from tests.support.states import FixedHealth, healthy
 
 
 def main() -> int:
@@ -28,11 +28,11 @@ def main() -> int:
     arguments = parser.parse_args()
     names = [f"analytics_of_department_{number:02}" for number in range(arguments.views)]
     state = healthy(names)
-    metrics = PrometheusMetrics("orders", "0.1.0", names, monotonic=lambda: MONOTONIC)
+    metrics = PrometheusMetrics("orders", "0.1.0", names)
     metrics.watch(FixedHealth(state))
     makers: dict[str, Callable[[], bytes]] = {
-        "page": lambda: render_page(state, MONOTONIC),
-        "status.json": lambda: render_status(state, MONOTONIC),
+        "page": lambda: render_page(state),
+        "status.json": lambda: status_json(state).encode(),
         "metrics": lambda: generate_latest(metrics.registry),
     }
     print(f"{arguments.views} views, {arguments.rounds} rounds")

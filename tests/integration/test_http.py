@@ -12,11 +12,11 @@ import pytest
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import VIEWS, Role
-from analytics_refreshd.core.picture import ServiceState
+from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.http_request import Request
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
-from tests.support.states import MONOTONIC, FixedHealth, healthy
+from tests.support.states import FixedHealth, healthy
 from tests.support.waiting import eventually
 
 
@@ -25,11 +25,9 @@ class Running:
 
     def __init__(self, *, page: bool = True, request_seconds: float = 10.0) -> None:
         self.health = FixedHealth(healthy())
-        metrics = PrometheusMetrics("orders", "0.1.0", VIEWS, monotonic=lambda: MONOTONIC)
+        metrics = PrometheusMetrics("orders", "0.1.0", VIEWS)
         settings = HttpSettings(port=0, page=page)
-        self.server = HttpServer(
-            settings, self.health, metrics, monotonic=lambda: MONOTONIC, request_seconds=request_seconds
-        )
+        self.server = HttpServer(settings, self.health, metrics, request_seconds=request_seconds)
         self.port = self.server.start()
 
     def ask(
@@ -262,7 +260,7 @@ def test_what_many_ask_at_once_is_made_once(running: Running, monkeypatch: pytes
     """Requests that wait together share one answer, whatever else their headers say."""
     asked = 0
 
-    def counted() -> ServiceState:
+    def counted() -> Snapshot:
         nonlocal asked
         asked += 1
         return running.health.current
@@ -309,10 +307,10 @@ def test_G04_an_exception_behind_a_path_is_a_500_without_detail(
 ) -> None:
     """Metrics and the other paths stay up, and no exception's text leaves the process."""
 
-    def broken() -> ServiceState:
+    def broken() -> Snapshot:
         raise RuntimeError("CANARY-7f3a")
 
-    monkeypatch.setattr(running.health, "state", broken)
+    monkeypatch.setattr(running.health, "snapshot", broken)
     response, text = running.ask("/status.json")
     assert (response.status, text) == (500, "internal error\n")
     response, text = running.ask("/metrics")

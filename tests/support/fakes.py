@@ -1,25 +1,33 @@
 """Plain stand-ins for the ports, for what the app decides between them; nothing here plays a database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from analytics_refreshd.app.attempts import Attempts, CycleSettings, Watching
-from analytics_refreshd.app.database_health import DatabaseHealth
-from analytics_refreshd.app.memory import Identity, Memory
+from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
 from analytics_refreshd.app.run_logger import RunLogger
+from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.app.state import StateHolder
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import Limits, Pause, Reason, Role, Run, ViewReport
-from analytics_refreshd.core.ports import RefreshReply
+from analytics_refreshd.core.ports import Clock, RefreshReply
+from analytics_refreshd.core.state import State
 
 VIEWS = ("hourly", "failures")
 BEGAN = datetime(2026, 3, 1, 14, 5, tzinfo=UTC)
+
+
+def holder(views: Sequence[str], clock: Clock, replica: str = "host-1") -> StateHolder:
+    """The state of a daemon that has read nothing yet."""
+    state = State("orders", tuple(views), Limits(), "cycle", "0", replica=replica, history_pending=0)
+    return StateHolder(state, clock)
 
 
 def fault(error_class: ErrorClass = ErrorClass.CONN_LOST, *, committing: bool = False) -> DatabaseFault:
@@ -137,42 +145,34 @@ class Leading:
             CycleSettings(VIEWS, timedelta(minutes=5), 30.0, 250.0, "cycle", 0.5, 10.0),
             **settings,
         )
-        self.memory = Memory(
-            Identity("orders", "host-1", "0"), views=VIEWS, limits=Limits(), isolation="cycle", clock=self.clock
-        )
-        self.memory.update(leadership=Leadership(Role.LEADER, 1e9, 1), ever_up=True)
-        self.health = DatabaseHealth(self.memory, self.log)
-        self.run_logger = RunLogger(self.log, self.metrics, self.health)
+        self.state = holder(VIEWS, self.clock)
+        leads = Leadership(Role.LEADER, 1e9, 1)
+        self.state.change(lambda state: replace(state, leadership=leads, database_reached=True))
+        self.database = DatabaseAvailability(self.state, self.log)
+        runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock)
+        self.run_logger = RunLogger(self.log, self.metrics, self.database)
         self.attempts = Attempts(
+            runtime,
             self.settings,
             refresher=refresher,
             status=self.status,
-            memory=self.memory,
-            health=self.health,
-            log=self.log,
-            metrics=self.metrics,
             run_logger=self.run_logger,
-            clock=self.clock,
             watching=Watching(lambda watch: None, lambda: None),
         )
-        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, 3)
+        self.recorder = Recorder(runtime, self.history, 3)
         self.cycle = RefreshCycle(
+            runtime,
             attempts=self.attempts,
             recorder=self.recorder,
             status=self.status,
-            memory=self.memory,
-            health=self.health,
-            log=self.log,
             run_logger=self.run_logger,
-            metrics=self.metrics,
             notifier=Calls(),  # type: ignore[arg-type]
-            clock=self.clock,
             after_run=lambda run: None,
         )
 
     def lose(self) -> None:
         """Another replica leads from now on, as the election's thread says it."""
-        self.memory.update(leadership=Leadership(Role.STANDBY))
+        self.state.change(lambda state: replace(state, leadership=Leadership(Role.STANDBY)))
         self.attempts.abandon()
 
 

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from analytics_refreshd.app.alerts import Alerts
-from analytics_refreshd.app.database_health import DatabaseHealth
+from analytics_refreshd.app.alerts import AlertEvaluator
+from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
-from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.recorder import Recorder
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.leadership import LockReading
-from analytics_refreshd.core.model import DatabaseStatus, Delta, LeaderInfo, Limits, Rates, Reason, ViewStatus
+from analytics_refreshd.core.model import DatabaseStatus, Delta, LeaderInfo, Rates, Reason, ViewStatus
+from tests.support.fakes import holder
 from tests.support.receivers import Clock, Log
 
 AWAY = DatabaseFault("connection refused", error_class=ErrorClass.CONNECT, reason=Reason.CONNECT)
@@ -166,7 +167,7 @@ class _NoMetrics:
 
 
 class Replica:
-    """One daemon's memory, election, evaluation and alerts."""
+    """One daemon's state, election, evaluation and alerts."""
 
     def __init__(self, database: Shared, name: str) -> None:
         self._database = database
@@ -174,40 +175,29 @@ class Replica:
         self.notifier = _Notifier()
         self.lock = _Lock(database, name)
         clock, metrics, self.history = database.clock, _NoMetrics(), _History(database)
-        self.memory = Memory(Identity("shop", name, "0"), views=("v",), limits=Limits(), isolation="cycle", clock=clock)
-        health = DatabaseHealth(self.memory, self.log)  # type: ignore[arg-type]
-        recorder = Recorder(self.history, self.memory, self.log, metrics, clock, 10)  # type: ignore[arg-type]
-        self.alerts = Alerts(
+        self.state = holder(("v",), clock, name)
+        availability = DatabaseAvailability(self.state, self.log)
+        runtime = Runtime(self.state, availability, self.log, metrics, clock)  # type: ignore[arg-type]
+        recorder = Recorder(runtime, self.history, 10)  # type: ignore[arg-type]
+        self.alerts = AlertEvaluator(
+            runtime,
             store=database,
             history=self.history,  # type: ignore[arg-type]
             notifier=self.notifier,  # type: ignore[arg-type]
-            recorder=recorder,
-            memory=self.memory,
-            health=health,
-            log=self.log,
-            clock=clock,
         )
         self._evaluation = EvaluateCycle(
+            runtime,
             status=database,  # type: ignore[arg-type]
             history=self.history,  # type: ignore[arg-type]
             recorder=recorder,
             alerts=self.alerts,
-            memory=self.memory,
-            health=health,
-            log=self.log,
-            metrics=metrics,  # type: ignore[arg-type]
-            clock=clock,
             retention=timedelta(days=1),
         )
         self._election = Election(
+            runtime,
             self.lock,  # type: ignore[arg-type]
-            self.memory,
-            self.log,
-            clock,
             on_acquired=self.alerts.invalidate,
             on_lost=lambda: None,
-            on_fault=health.failed,
-            on_answer=health.answered,
         )
 
     def beat(self) -> None:

@@ -1,12 +1,15 @@
-"""Pictures of a daemon for what only shows them: metrics, page, status.json."""
+"""Snapshots of a daemon for what only shows them: metrics, page, status document."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from analytics_refreshd.core.alerts.lifecycle import AlertRecord
+from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     VIEWS,
+    DatabaseStatus,
     LeaderInfo,
     Limits,
     Origin,
@@ -16,9 +19,10 @@ from analytics_refreshd.core.model import (
     Role,
     Run,
     ViewResult,
+    ViewStatus,
 )
-from analytics_refreshd.core.picture import ServiceState, ViewPoint, ViewState
-from analytics_refreshd.core.staleness import Age
+from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.state import Source, State
 
 NOW = datetime(2026, 3, 1, 14, 7, 30, tzinfo=UTC)
 MONOTONIC = 10_000.0
@@ -79,66 +83,90 @@ def a_day(views: Sequence[str] = VIEWS, now: datetime = NOW) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def view_state(
-    view: str,
-    runs: Sequence[Run],
+def view_state(view: str, *, age_seconds: float | None = 150.0, rows: int | None = 12_345) -> ViewStatus:
+    """What the database says of a view that was that old when last read."""
+    success_at = None if age_seconds is None else NOW - timedelta(seconds=age_seconds)
+    return ViewStatus(view, rows, 9_876_543, claimed_at=success_at, recorded_at=success_at)
+
+
+def healthy(
+    names: Sequence[str] = VIEWS,
+    /,
     *,
-    age_seconds: float | None = 150.0,
-    now: datetime = NOW,
-    rows: int | None = 12_345,
-    doubt: str | None = None,
-) -> ViewState:
-    """A view of that age, with its part of `runs`."""
-    mine = [(run, result) for run in runs for result in run.views if result.view == view]
-    points = tuple(
-        ViewPoint(run.run_id, run.started_at, result.success, result.duration_seconds, result.rows, result.error)
-        for run, result in mine[:60]
-    )
-    success_at = None if age_seconds is None else now - timedelta(seconds=age_seconds)
-    return ViewState(
-        view,
-        Age(view, age_seconds, success_at, None if age_seconds is None else "record", doubt),
-        rows,
-        9_876_543,
-        mine[0][0] if mine else None,
-        points,
-    )
-
-
-def healthy(names: Sequence[str] = VIEWS, /, **changes: object) -> ServiceState:
-    """A leader on an ordinary afternoon, with a day of runs behind it."""
-    runs = a_day(names)
-    state = ServiceState(
+    views: Sequence[ViewStatus] | None = None,
+    runs: Sequence[Run] | None = None,
+    alerts: Sequence[AlertRecord] = (),
+    role: Role = Role.LEADER,
+    database_up: bool = True,
+    evaluated_monotonic: float | None = MONOTONIC - 5,
+    **changes: object,
+) -> Snapshot:
+    """A leader on an ordinary afternoon with a day of runs behind it, at NOW and MONOTONIC, its state changed."""
+    views = [view_state(name) for name in names] if views is None else views
+    state = State(
         database="orders",
-        replica="host-1",
-        version="0.1.0",
-        taken_at=NOW,
-        taken_monotonic=MONOTONIC,
-        server_now=NOW,
-        role=Role.LEADER,
+        views=tuple(view.view for view in views),
         limits=Limits(),
-        views=tuple(view_state(view, runs) for view in names),
-        runs=runs,
+        isolation="cycle",
+        version="0.1.0",
+        replica="host-1",
+        leadership=Leadership(role, MONOTONIC + 1e9, 7),
+        draining=role is Role.DRAINING,
+        runs=a_day(names) if runs is None else tuple(runs),
+        alerts={(record.alert, record.view): record for record in alerts},
+        status=None if evaluated_monotonic is None else _read(views, MONOTONIC - evaluated_monotonic),
         rates=Rates(48_211, 98.63, 0.412, 48_211),
         leader=LeaderInfo("host-1", 4711, NOW - timedelta(days=2)),
         next_run_at=NOW + timedelta(minutes=2, seconds=30),
-        database_up=True,
-        evaluated_monotonic=MONOTONIC - 5,
+        database_reached=database_up,
+        evaluated_monotonic=evaluated_monotonic,
         scheduler_seen_monotonic=MONOTONIC - 1,
+        history_pending=0,
     )
-    return replace(state, **changes)  # type: ignore[arg-type]
+    return Snapshot(replace(state, **changes), NOW, MONOTONIC)  # type: ignore[arg-type]
+
+
+def _read(views: Sequence[ViewStatus], seconds_ago: float) -> DatabaseStatus:
+    """The status as read that long ago, when the views were as old as they say."""
+    ago = timedelta(seconds=seconds_ago)
+
+    def then(at: datetime | None) -> datetime | None:
+        return None if at is None else at - ago
+
+    moved = (replace(view, claimed_at=then(view.claimed_at), recorded_at=then(view.recorded_at)) for view in views)
+    return DatabaseStatus(NOW - ago, tuple(moved))
+
+
+def of_database(snapshot: Snapshot, **changes: object) -> Snapshot:
+    """What `status` would read: nothing that only a process knows."""
+    state = replace(
+        snapshot.state,
+        source=Source.DATABASE,
+        replica=None,
+        history_pending=None,
+        next_run_at=None,
+        leadership=Leadership(),
+        scheduler_seen_monotonic=None,
+    )
+    return replace(snapshot, state=replace(state, **changes))  # type: ignore[arg-type]
+
+
+def later(snapshot: Snapshot, seconds: float) -> Snapshot:
+    """The same state, so many seconds later."""
+    return replace(snapshot, now=snapshot.now + timedelta(seconds=seconds), monotonic=snapshot.monotonic + seconds)
 
 
 class FixedHealth:
-    """A `Health` that answers what it was given."""
+    """A `Health` that answers what it was given, `passed` seconds later."""
 
-    def __init__(self, state: ServiceState) -> None:
-        self.current = state
+    def __init__(self, current: Snapshot) -> None:
+        self.current = current
+        self.passed = 0.0
         self.live_answer: tuple[bool, str] = (True, "")
         self.ready_answer: tuple[bool, str] = (True, "ready")
 
-    def state(self) -> ServiceState:
-        return self.current
+    def snapshot(self) -> Snapshot:
+        return later(self.current, self.passed)
 
     def live(self) -> tuple[bool, str]:
         return self.live_answer

@@ -1,5 +1,6 @@
 """What fires on which replica, who tells of it, and who tells of its end."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -35,7 +36,7 @@ def leader(database: Shared) -> Replica:
 def standby(database: Shared, leader: Replica) -> Replica:
     """One that waits, with a leader beside it."""
     replica = started(database, "two")
-    assert (leader.memory.leads(), replica.memory.leads()) == (True, False)
+    assert (leader.state.leads(), replica.state.leads()) == (True, False)
     return replica
 
 
@@ -58,7 +59,7 @@ def test_a_standby_tells_of_the_absent_database_alone(
     time, while the last leader goes on with what it told and holds it back once the database's absence fires."""
     database.success_rate = 50.0
     time_passes(clock, [leader, standby], seconds=60)
-    assert RATE in standby.memory.alerts()
+    assert RATE in standby.state.current.alerts
     database.away = True
     time_passes(clock, [leader, standby], seconds=120)
     assert leader.told == [(Alert.LOW_SUCCESS_RATE, FIRING)]
@@ -81,7 +82,7 @@ def test_a_standby_tells_of_the_end_of_what_it_told(
     assert len(set(pages.values())) == 2
     database.away = False
     time_passes(clock, [leader, standby], seconds=30)
-    assert (leader.memory.leads(), standby.memory.leads()) == (True, False)
+    assert (leader.state.leads(), standby.state.leads()) == (True, False)
     for replica in (leader, standby):
         time_passes(clock, [leader, standby], seconds=60)
         assert replica.told == [(Alert.DATABASE_UNAVAILABLE, RESOLVED)]
@@ -91,7 +92,7 @@ def test_a_standby_tells_of_the_end_of_what_it_told(
     calls = standby.notifier.handed_over
     database.holder = None
     time_passes(clock, [standby, leader], seconds=60)
-    assert standby.memory.leads()
+    assert standby.state.leads()
     assert standby.told == leader.told == []
     assert standby.notifier.handed_over > calls
     assert len(standby.log.of(Event.ALERT_RESOLVED)) == 1
@@ -107,7 +108,7 @@ def test_a_standby_that_leads_after_the_outage_resolves_its_own_page(
     pages = {replica: key(replica.notifier.told[0]) for replica in (leader, standby)}
     database.away, database.holder = False, None
     time_passes(clock, [standby, leader], seconds=30)
-    assert (leader.memory.leads(), standby.memory.leads()) == (False, True)
+    assert (leader.state.leads(), standby.state.leads()) == (False, True)
     for replica in (leader, standby):
         assert replica.told == [(Alert.DATABASE_UNAVAILABLE, RESOLVED)]
         assert key(replica.notifier.told[0]) == pages[replica]
@@ -125,7 +126,7 @@ def test_an_alert_that_was_told_and_could_not_be_stored_is_resolved_by_who_told_
     page = key(leader.notifier.told[0])
     database.holder, database.alerts_fault = None, None
     time_passes(clock, [standby, leader], seconds=60)
-    assert (leader.memory.leads(), standby.memory.leads()) == (False, True)
+    assert (leader.state.leads(), standby.state.leads()) == (False, True)
     assert key(database.records[RATE]) != page
     database.success_rate = 100.0
     time_passes(clock, [standby, leader], seconds=30)
@@ -145,12 +146,12 @@ def test_what_a_lost_leader_could_not_store_of_a_stored_alert_is_void(
     time_passes(clock, [leader, standby], seconds=30)
     database.alerts_fault, database.success_rate = LOCKED, 100.0
     time_passes(clock, [leader], seconds=30)
-    assert leader.memory.alerts()[RATE].state is RESOLVED
+    assert leader.state.current.alerts[RATE].state is RESOLVED
     database.holder, database.alerts_fault, database.success_rate = None, None, 50.0
     time_passes(clock, [standby, leader], seconds=30)
-    assert (leader.memory.leads(), standby.memory.leads()) == (False, True)
+    assert (leader.state.leads(), standby.state.leads()) == (False, True)
     assert database.records[RATE].state is FIRING
-    assert leader.memory.alerts()[RATE] == database.records[RATE]
+    assert leader.state.current.alerts[RATE] == database.records[RATE]
     assert leader.told == []
 
 
@@ -182,7 +183,7 @@ def test_what_the_election_is_refused_for_is_told_where_nobody_leads(clock: Cloc
     assert replica.told == [(Alert.CONTRACT_BROKEN, FIRING)]
     replica.lock.fault = None
     time_passes(clock, [replica], seconds=30)
-    assert replica.memory.leads()
+    assert replica.state.leads()
     assert (Alert.CONTRACT_BROKEN, RESOLVED) in replica.told
 
 
@@ -198,7 +199,7 @@ def test_a_lead_that_is_lost_and_won_again_loses_nothing(clock: Clock, database:
     time_passes(clock, [leader], seconds=60)
     database.away, database.alerts_fault = False, None
     leader.evaluate()
-    assert not leader.memory.leads()
+    assert not leader.state.leads()
     time_passes(clock, [leader], seconds=30)
     assert database.records[RATE].state is RESOLVED
     assert len(leader.log.of(Event.ALERT_RESOLVED)) == 1
@@ -214,7 +215,7 @@ def test_a_record_whose_removal_failed_is_removed_later(clock: Clock, database: 
     time_passes(clock, [leader], seconds=14 * 60)
     database.alerts_fault = LOCKED
     time_passes(clock, [leader], seconds=2 * 60)
-    assert RATE not in leader.memory.alerts()
+    assert RATE not in leader.state.current.alerts
     assert RATE in database.records
     database.alerts_fault = None
     time_passes(clock, [leader], seconds=30)
@@ -227,15 +228,15 @@ def test_a_problem_that_the_election_met_is_over_with_the_next_good_answer(
     """A standby that met a pooler once shows it until its session is a direct one, and pages nobody as new leader."""
     standby.lock.fault = POOLER
     time_passes(clock, [leader, standby], seconds=60)
-    assert standby.memory.state().problems == (POOLER.message,)
-    assert (Alert.CONTRACT_BROKEN, "") in standby.memory.alerts()
+    assert standby.state.current.contract_problems == (POOLER.message,)
+    assert (Alert.CONTRACT_BROKEN, "") in standby.state.current.alerts
     standby.lock.fault = None
     time_passes(clock, [leader, standby], seconds=60)
-    assert standby.memory.state().problems == ()
-    assert standby.memory.alerts() == {}
+    assert standby.state.current.contract_problems == ()
+    assert standby.state.current.alerts == {}
     database.holder = None
     time_passes(clock, [standby], seconds=60)
-    assert standby.memory.leads()
+    assert standby.state.leads()
     assert standby.told == []
 
 
@@ -259,7 +260,7 @@ def test_a_leader_whose_store_alone_cannot_be_read_alerts_all_the_same(
     database.alerts_fault = fault
     database.success_rate = 50.0
     replica = started(database, "one")
-    assert replica.memory.leads()
+    assert replica.state.leads()
     assert bool(replica.told) is (patience == 0)
     time_passes(clock, [replica], seconds=patience)
     assert replica.told == [(Alert.LOW_SUCCESS_RATE, FIRING)]
@@ -277,7 +278,7 @@ def test_a_leader_that_never_read_what_fires_is_not_in_charge_of_it(
     time_passes(clock, [leader, standby], seconds=30)
     database.holder, database.alerts_fault = None, LOCKED
     time_passes(clock, [standby], seconds=30)
-    assert standby.memory.leads()
+    assert standby.state.leads()
     database.away = True
     calls = standby.notifier.handed_over
     time_passes(clock, [standby], seconds=60)
@@ -289,15 +290,15 @@ def test_a_leader_that_never_read_what_fires_is_not_in_charge_of_it(
 def test_every_replica_shows_its_receivers(clock: Clock, database: Shared, leader: Replica) -> None:
     """From the first moment, on a standby, and on a leader that cannot judge yet."""
     other = Replica(database, "two")
-    assert other.memory.state().delivery == {"pager": "nothing was sent yet"}
+    assert other.state.current.delivery == {"pager": "nothing was sent yet"}
     other.notifier.state = "delivered"
     time_passes(clock, [leader, other], seconds=30)
-    assert other.memory.state().delivery == {"pager": "delivered"}
+    assert other.state.current.delivery == {"pager": "delivered"}
     database.holder, database.alerts_fault = None, LOCKED
     other.notifier.state = "failing"
     time_passes(clock, [other], seconds=30)
-    assert other.memory.leads()
-    assert other.memory.state().delivery == {"pager": "failing"}
+    assert other.state.leads()
+    assert other.state.current.delivery == {"pager": "failing"}
 
 
 def test_a_view_that_left_the_configuration_resolves_and_is_told_of_like_any_other(
@@ -308,7 +309,7 @@ def test_a_view_that_left_the_configuration_resolves_and_is_told_of_like_any_oth
     database.view_age_seconds = 3600.0
     time_passes(clock, [leader], seconds=30)
     assert leader.told == [(Alert.VIEW_STALE, FIRING)]
-    leader.memory.update(views=())
+    leader.state.change(lambda state: replace(state, views=()))
     time_passes(clock, [leader], seconds=30)
     assert leader.told == [(Alert.VIEW_STALE, RESOLVED)]
     time_passes(clock, [leader], seconds=14 * 60)

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 
-from analytics_refreshd.app.memory import Identity, Memory
+from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.probing import Prober
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import VIEWS, Limits, Reason
+from analytics_refreshd.core.model import VIEWS, Reason
 from analytics_refreshd.core.ports import ProbeResult
+from tests.support.fakes import holder
 from tests.support.receivers import Clock, Log
 
 ENDPOINT = "health/summary"
@@ -45,14 +47,9 @@ class Probed:
 def test_a_probe_without_an_answer_is_told_once_and_leaves_no_figure() -> None:
     """Each miss ends the figure; only the first of several is a line, which says why."""
     clock, log, metrics = Clock(), Log(), Probed()
-    memory = Memory(Identity("orders", "r1", "0"), views=VIEWS, limits=Limits(), isolation="cycle", clock=clock)
-    prober = Prober(
-        Answers(GOOD, BAD, AWAY, GOOD, AWAY),
-        10.0,
-        metrics=metrics,  # type: ignore[arg-type]
-        memory=memory,
-        log=log,
-    )
+    state = holder(VIEWS, clock)
+    runtime = Runtime(state, DatabaseAvailability(state, log), log, metrics, clock)  # type: ignore[arg-type]
+    prober = Prober(runtime, Answers(GOOD, BAD, AWAY, GOOD, AWAY), 10.0)
     told = []
     for _ in range(5):
         prober.run()

@@ -52,7 +52,7 @@ def test_the_same_file_read_twice_is_told_twice(service: Service) -> None:
     expected = ["http.port", "log.format", "receivers.ops", "receivers.pager", "service.name"]
     assert service.apply(changed) == expected
     assert service.apply(changed) == expected
-    assert service.memory.facts().limits.slow_seconds == 9.0
+    assert service.state.current.limits.slow_seconds == 9.0
     assert service.apply(config()) == []
 
 
@@ -60,7 +60,7 @@ def test_lost_log_lines_reach_the_page(service: Service, monkeypatch: pytest.Mon
     """Whoever looks at the page learns that the log has holes, without a look at the metrics."""
     monkeypatch.setattr(JsonLog, "lost", property(lambda log: 7))
     Daemon(service)._tick()
-    assert service.memory.state().log_lines_lost == 7
+    assert service.state.current.log_lines_lost == 7
 
 
 def test_running_receivers_keep_their_series(service: Service) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from analytics_refreshd.app import retry_policy
-from analytics_refreshd.app.vitals import Vitals
+from analytics_refreshd.app.health import HealthChecks
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Origin, Outcome, Reason
@@ -36,10 +36,10 @@ def test_a_lead_lost_while_the_pause_is_read_cancels_the_run() -> None:
 def test_a_lead_lost_in_an_earlier_run_does_not_cancel_the_next() -> None:
     """Who leads again refreshes again."""
     replica = Leading(Scripted(started))
-    leads = replica.memory.facts().leadership
+    leads = replica.state.current.leadership
     replica.lose()
     assert replica.cycle.run(BEGAN) is None
-    replica.memory.update(leadership=leads)
+    replica.state.change(lambda state: replace(state, leadership=leads))
     run = replica.cycle.run(BEGAN)
     assert run is not None
     assert run.outcome is Outcome.OK
@@ -88,7 +88,7 @@ def test_a_run_is_judged_by_the_settings_that_it_began_with() -> None:
     assert run is not None
     assert run.outcome is Outcome.OK
     assert [result.view for result in run.views] == list(VIEWS)
-    assert replica.memory.facts().problems == ()
+    assert replica.state.current.run_problems == ()
     run = replica.cycle.run(BEGAN)
     assert run is not None
     assert (run.outcome, run.isolation) == (Outcome.PARTIAL, "view")
@@ -114,16 +114,17 @@ def unwaiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_retry_late_in_its_slot_has_the_time_of_any_attempt() -> None:
     """It may end after its slot, by its own deadline; liveness must not take that for a hang."""
     replica = Leading(Scripted(started))
-    vitals = Vitals(replica.memory, replica.clock)
+    health = HealthChecks(replica.state, replica.clock)
     live: list[bool] = []
 
     def late(*given: Any) -> RefreshReply:
         for passed in (249.0, 32.0):
             replica.clock.passed += passed
-            replica.memory.update(
-                main_seen_monotonic=replica.clock.monotonic(), scheduler_seen_monotonic=replica.clock.monotonic()
+            seen = replica.clock.monotonic()
+            replica.state.change(
+                lambda state, seen=seen: replace(state, main_seen_monotonic=seen, scheduler_seen_monotonic=seen)
             )
-            live.append(vitals.live()[0])
+            live.append(health.live()[0])
         return started(*given)
 
     replica.refresher.steps = [lost_after(replica, 240.0), late]
@@ -131,7 +132,7 @@ def test_a_retry_late_in_its_slot_has_the_time_of_any_attempt() -> None:
     assert run is not None
     assert (run.outcome, run.attempts) == (Outcome.OK, 2)
     assert live == [True, False]
-    assert replica.memory.facts().run_deadline_monotonic is None
+    assert replica.state.current.run_deadline_monotonic is None
 
 
 @pytest.mark.usefixtures("unwaiting")
@@ -141,13 +142,13 @@ def test_a_rebuild_has_no_deadline_and_the_refresh_after_it_a_whole_one() -> Non
     deadlines: list[float | None] = []
 
     def noted(*given: Any) -> RefreshReply:
-        deadlines.append(replica.memory.facts().run_deadline_monotonic)
+        deadlines.append(replica.state.current.run_deadline_monotonic)
         return started(*given)
 
     def rebuilding(run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool]) -> str:
-        deadlines.append(replica.memory.facts().run_deadline_monotonic)
+        deadlines.append(replica.state.current.run_deadline_monotonic)
         on_started()
-        deadlines.append(replica.memory.facts().run_deadline_monotonic)
+        deadlines.append(replica.state.current.run_deadline_monotonic)
         replica.clock.passed += 3600.0
         return "a test"
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from analytics_refreshd.core import model, picture, ports
+from analytics_refreshd.core import model, ports, snapshot, state
 from analytics_refreshd.core.model import VIEWS, Delta, Limits, Outcome, Reason
 
 
@@ -35,7 +35,7 @@ def test_reasons_are_fit_for_labels() -> None:
 @pytest.mark.parametrize(
     "kind",
     [kind for kind in vars(model).values() if dataclasses.is_dataclass(kind)]
-    + [ports.RefreshReply, picture.ServiceState, picture.ViewState, picture.ViewPoint],
+    + [ports.RefreshReply, state.State, snapshot.Snapshot, snapshot.ViewSnapshot],
 )
 def test_values_do_not_change(kind: type) -> None:
     """Values are frozen, so that a thread may hand them to another."""

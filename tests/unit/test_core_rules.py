@@ -9,25 +9,24 @@ import pytest
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
 from analytics_refreshd.core.model import Limits, Outcome, Rates, Reason
-from tests.support.alert_rules import NOW, ago, found, run, situation
+from tests.support.alert_rules import ago, found, run, seen
 
 RATES = Rates(executions=100, success_rate_percent=89.9, latency_p95_seconds=1.01, latency_executions=100)
 
 
 def test_every_alert_is_judged_on_every_look() -> None:
     """Each alert has a condition for the database or for each view, also when all is well, so that it can resolve."""
-    seen = found(situation(views=("a", "b")))
+    told = found(seen(views=("a", "b")))
     per_view = {Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW}
-    assert set(seen) == {(alert, "") for alert in set(Alert) - per_view} | {
+    assert set(told) == {(alert, "") for alert in set(Alert) - per_view} | {
         (alert, view) for alert in per_view for view in ("a", "b")
     }
-    assert not any(condition.holds for condition in seen.values())
+    assert not any(condition.holds for condition in told.values())
 
 
 def test_an_absent_database_is_one_alert() -> None:
     """While the database is away everything else is held: neither fired nor resolved, for half an hour too."""
-    away = situation(
-        now=NOW,
+    away = seen(
         views=("a",),
         runs=[run(a=Reason.PERMISSION)] * 3,
         rates=RATES,
@@ -35,41 +34,41 @@ def test_an_absent_database_is_one_alert() -> None:
         database_error="connection refused",
         history_failing_since=ago(1800),
         leaderless_since=ago(1800),
-        contract_problems=["x"],
+        run_problems=["x"],
     )
-    seen = found(away)
-    down = seen.pop((Alert.DATABASE_UNAVAILABLE, ""))
+    told = found(away)
+    down = told.pop((Alert.DATABASE_UNAVAILABLE, ""))
     assert (down.holds, down.severity, down.since, down.for_seconds) == (True, Severity.CRITICAL, ago(1800), 120.0)
     assert "connection refused" in down.description
     assert "since 2026-05-04 11:30:00 UTC" in down.summary
-    assert {condition.holds for condition in seen.values()} == {None}
+    assert {condition.holds for condition in told.values()} == {None}
 
 
 def test_no_error_text_still_makes_a_sentence() -> None:
     """An outage without an error says that there was no answer."""
-    seen = found(situation(database_down_since=ago(1)))
-    assert "no answer" in seen[Alert.DATABASE_UNAVAILABLE, ""].description
+    told = found(seen(database_down_since=ago(1)))
+    assert "no answer" in told[Alert.DATABASE_UNAVAILABLE, ""].description
 
 
 def test_nobody_leads() -> None:
     """Without a leader the alert counts from when there was none, and says who holds the lock instead."""
-    seen = found(situation(leaderless_since=ago(700), leaderless_reason="pid 9 of psql holds the lock"))
-    condition = seen[Alert.NO_LEADER, ""]
+    told = found(seen(leaderless_since=ago(700), leaderless_reason="pid 9 of psql holds the lock"))
+    condition = told[Alert.NO_LEADER, ""]
     assert (condition.holds, condition.since, condition.for_seconds) == (True, ago(700), 600.0)
     assert "pid 9 of psql holds the lock" in condition.description
-    assert "no replica" in found(situation(leaderless_since=ago(700)))[Alert.NO_LEADER, ""].description
+    assert "no replica" in found(seen(leaderless_since=ago(700)))[Alert.NO_LEADER, ""].description
 
 
 def test_history_that_cannot_be_written() -> None:
     """Failing history says how many runs wait."""
-    condition = found(situation(history_failing_since=ago(60), history_pending=7))[Alert.HISTORY_FAILING, ""]
+    condition = found(seen(history_failing_since=ago(60), history_pending=7))[Alert.HISTORY_FAILING, ""]
     assert (condition.holds, condition.since, condition.for_seconds) == (True, ago(60), 900.0)
     assert condition.description.startswith("7 runs wait")
 
 
 def test_a_broken_contract_lists_what_is_wrong() -> None:
     """Every problem is in the text, and it is critical at once."""
-    condition = found(situation(contract_problems=["no function f", "view v lacks x"]))[Alert.CONTRACT_BROKEN, ""]
+    condition = found(seen(run_problems=["no function f", "view v lacks x"]))[Alert.CONTRACT_BROKEN, ""]
     assert (condition.holds, condition.severity, condition.for_seconds) == (True, Severity.CRITICAL, 0.0)
     assert condition.description.startswith("no function f; view v lacks x.")
 
@@ -88,23 +87,23 @@ def test_a_broken_contract_lists_what_is_wrong() -> None:
 )
 def test_rates_need_enough_executions(rates: Rates | None, low: bool | None, slow: bool | None) -> None:
     """Success rate and p95 are judged from twenty executions on, the p95 by those that have a duration."""
-    seen = found(situation(rates=rates))
-    assert seen[Alert.LOW_SUCCESS_RATE, ""].holds is low
-    assert seen[Alert.HIGH_LATENCY, ""].holds is slow
+    told = found(seen(rates=rates))
+    assert told[Alert.LOW_SUCCESS_RATE, ""].holds is low
+    assert told[Alert.HIGH_LATENCY, ""].holds is slow
 
 
 def test_rate_texts_name_figure_limit_and_next_command() -> None:
     """The text holds the figure and its limit."""
-    seen = found(situation(rates=RATES))
-    assert "89.9 % of 100 actions" in seen[Alert.LOW_SUCCESS_RATE, ""].summary
-    assert "the limit is 90 %" in seen[Alert.LOW_SUCCESS_RATE, ""].summary
-    assert "about 1.01 s; the limit is 1 s" in seen[Alert.HIGH_LATENCY, ""].summary
+    told = found(seen(rates=RATES))
+    assert "89.9 % of 100 actions" in told[Alert.LOW_SUCCESS_RATE, ""].summary
+    assert "the limit is 90 %" in told[Alert.LOW_SUCCESS_RATE, ""].summary
+    assert "about 1.01 s; the limit is 1 s" in told[Alert.HIGH_LATENCY, ""].summary
 
 
 def test_every_query_that_a_text_tells_people_to_type_exists() -> None:
     """The commands in alert texts name queries of the catalogue."""
     named = set()
-    for condition in found(situation(rates=RATES)).values():
+    for condition in found(seen(rates=RATES)).values():
         named |= set(re.findall(r"analytics-refreshd query ([\w-]+)", condition.description))
     assert len(named) == 2
     catalogue = resources.files("analytics_refreshd.postgres") / "catalogue"
@@ -115,18 +114,18 @@ def test_a_full_disk_is_critical_at_once_and_over_after_two_good_runs() -> None:
     """One run without space fires; one good run is not yet the end of it."""
     full, good = run(a=Reason.DISK_FULL, b=None), run(a=None, b=None)
     key = (Alert.DATABASE_DISK_FULL, "")
-    condition = found(situation(runs=[full]))[key]
+    condition = found(seen(runs=[full]))[key]
     assert (condition.holds, condition.severity, condition.run_id) == (True, Severity.CRITICAL, full.run_id)
     assert "Last error: a broke" in condition.description
-    assert found(situation(runs=[good, full]))[key].holds is False
-    assert found(situation(runs=[good, full], firing={key}))[key].holds is True
-    assert found(situation(runs=[good, good, full], firing={key}))[key].holds is False
+    assert found(seen(runs=[good, full]))[key].holds is False
+    assert found(seen(runs=[good, full], firing={key}))[key].holds is True
+    assert found(seen(runs=[good, good, full], firing={key}))[key].holds is False
 
 
 def test_a_disk_that_filled_outside_a_view_counts() -> None:
     """A call that raised rolled all views back: the run's own reason tells."""
     full = run(Outcome.FAILED, Reason.DISK_FULL, a=Reason.ROLLED_BACK)
-    assert found(situation(runs=[full]))[Alert.DATABASE_DISK_FULL, ""].holds is True
+    assert found(seen(runs=[full]))[Alert.DATABASE_DISK_FULL, ""].holds is True
 
 
 @pytest.mark.parametrize(
@@ -143,9 +142,9 @@ def test_runs_that_could_not_see_the_disk_do_not_resolve_it(silent: object) -> N
     """Runs that never touched a view tell nothing about the space left."""
     key = (Alert.DATABASE_DISK_FULL, "")
     full = run(a=Reason.DISK_FULL)
-    assert found(situation(runs=[silent, silent, full], firing={key}))[key].holds is True
-    assert found(situation(runs=[silent, silent], firing={key}))[key].holds is None
-    assert found(situation(runs=[silent]))[key].holds is False
+    assert found(seen(runs=[silent, silent, full], firing={key}))[key].holds is True
+    assert found(seen(runs=[silent, silent], firing={key}))[key].holds is None
+    assert found(seen(runs=[silent]))[key].holds is False
 
 
 def test_limits_come_from_the_configuration() -> None:
@@ -157,12 +156,12 @@ def test_limits_come_from_the_configuration() -> None:
         success_rate_min_percent=50.0,
         latency_p95_max_seconds=2.0,
     )
-    seen = found(situation(rates=RATES), limits)
-    assert seen[Alert.DATABASE_UNAVAILABLE, ""].for_seconds == 1.0
-    assert seen[Alert.HISTORY_FAILING, ""].for_seconds == 2.0
-    assert seen[Alert.NO_LEADER, ""].for_seconds == 3.0
-    assert not seen[Alert.LOW_SUCCESS_RATE, ""].holds
-    assert not seen[Alert.HIGH_LATENCY, ""].holds
+    told = found(seen(rates=RATES), limits)
+    assert told[Alert.DATABASE_UNAVAILABLE, ""].for_seconds == 1.0
+    assert told[Alert.HISTORY_FAILING, ""].for_seconds == 2.0
+    assert told[Alert.NO_LEADER, ""].for_seconds == 3.0
+    assert not told[Alert.LOW_SUCCESS_RATE, ""].holds
+    assert not told[Alert.HIGH_LATENCY, ""].holds
     assert timedelta(seconds=limits.interval_seconds) == timedelta(minutes=5)
 
 
@@ -180,7 +179,7 @@ def test_a_figure_around_its_limit_does_not_flap(
 
     def holds(figures: tuple[float, float], *, firing: bool) -> bool | None:
         rates = replace(RATES, success_rate_percent=figures[0], latency_p95_seconds=figures[1])
-        return found(situation(rates=rates, firing=frozenset({(alert, "")} if firing else ())))[alert, ""].holds
+        return found(seen(rates=rates, firing=frozenset({(alert, "")} if firing else ())))[alert, ""].holds
 
     assert [holds(bad, firing=False), holds(near, firing=False)] == [True, False]
     assert [holds(near, firing=True), holds(well, firing=True)] == [True, False]

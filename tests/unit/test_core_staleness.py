@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.model import ViewStatus
-from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
+from analytics_refreshd.core.model import Limits, ViewStatus
+from analytics_refreshd.core.staleness import Age, Verdict, age_of, critical_age_seconds, max_age_seconds, verdict
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 near = st.timedeltas(timedelta(days=-30), timedelta(days=2))
@@ -108,4 +108,17 @@ def test_no_evidence_makes_a_view_younger_than_it_is(
 )
 def test_an_age_has_a_name(seconds: float | None, expected: Verdict) -> None:
     """Late is over one interval and a half, stale over the limit, unknown never fresh."""
-    assert verdict(seconds, 600.0, 300.0) is expected
+    assert verdict(Age("v", seconds, None, None), Limits()) is expected
+    assert expected.is_stale is (seconds is None or seconds > 600)
+
+
+def test_without_an_age_nothing_is_fresh() -> None:
+    """A view whose status was never read is unknown."""
+    assert verdict(None, Limits()) is Verdict.UNKNOWN
+
+
+def test_limits_are_a_view_s_own_else_follow_the_interval() -> None:
+    """Twice the interval is stale, and twice the limit critical, unless the configuration says otherwise."""
+    limits = Limits(interval_seconds=60.0, max_age_seconds={"v": 100.0, "w": 100.0}, critical_age_seconds={"w": 110.0})
+    assert [max_age_seconds(limits, view) for view in "uvw"] == [120.0, 100.0, 100.0]
+    assert [critical_age_seconds(limits, view) for view in "uvw"] == [240.0, 200.0, 110.0]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
 from analytics_refreshd.core.model import Limits, Outcome, Pause, Reason, Run
-from tests.support.alert_rules import NOW, aged, ago, found, run, situation, verdicts
+from tests.support.alert_rules import NOW, aged, ago, found, run, seen, verdicts
 
 STALE, FAILED, SLOW = (Alert.VIEW_STALE, "a"), (Alert.REFRESH_FAILED, "a"), (Alert.REFRESH_SLOW, "a")
 PAUSE = Pause(ago(60), NOW + timedelta(hours=2), "migration")
@@ -26,80 +26,80 @@ BAD, GOOD = Reason.LOCK_TIMEOUT, None
 )
 def test_a_view_over_its_limit_is_stale(seconds: float, holds: bool, severity: Severity) -> None:
     """Over two intervals is a warning, over four critical, unless limits say otherwise."""
-    condition = found(situation(ages={"a": aged(seconds)}))[STALE]
+    condition = found(seen(ages=[aged(seconds)]))[STALE]
     assert (condition.holds, condition.severity, condition.for_seconds) == (holds, severity, 0.0)
 
 
 def test_limits_are_a_views_own() -> None:
     """A view with its own limits is judged by them."""
     limits = Limits(max_age_seconds={"a": 60.0}, critical_age_seconds={"a": 90.0}, stale_for_seconds=7.0)
-    condition = found(situation(ages={"a": aged(61.0)}), limits)[STALE]
+    condition = found(seen(ages=[aged(61.0)]), limits)[STALE]
     assert (condition.holds, condition.severity, condition.for_seconds) == (True, Severity.WARNING, 7.0)
-    assert found(situation(ages={"a": aged(91.0)}), limits)[STALE].severity is Severity.CRITICAL
+    assert found(seen(ages=[aged(91.0)]), limits)[STALE].severity is Severity.CRITICAL
 
 
 def test_an_unknown_age_is_stale_once_it_was_looked_at_for_the_whole_limit() -> None:
     """Infinitely old, hence critical; but a daemon that has just started must not page before its first refresh."""
-    condition = found(situation(ages={"a": aged(None, doubt="the function says nothing")}))[STALE]
+    condition = found(seen(ages=[aged(None)]))[STALE]
     assert (condition.holds, condition.severity, condition.for_seconds) == (True, Severity.CRITICAL, 600.0)
     assert condition.summary == "shop: a has never been seen refreshed"
-    assert "the function says nothing" in condition.description
+    assert "the status function knows no last refresh" in condition.description
     limits = Limits(stale_for_seconds=900.0)
-    assert found(situation(ages={"a": aged(None)}), limits)[STALE].for_seconds == 900.0
+    assert found(seen(ages=[aged(None)]), limits)[STALE].for_seconds == 900.0
 
 
 def test_a_view_whose_age_was_never_read_cannot_be_judged() -> None:
     """Before the first reading there is neither stale nor fresh."""
-    assert found(situation(ages={}))[STALE].holds is None
+    assert found(seen(ages=[]))[STALE].holds is None
 
 
 def test_a_pause_holds_back_staleness_but_not_its_end() -> None:
     """A paused view may grow old without a page; one that was refreshed by hand resolves."""
-    assert found(situation(ages={"a": aged(9999.0)}, pause=PAUSE))[STALE].holds is None
-    assert found(situation(ages={"a": aged(1.0)}, pause=PAUSE))[STALE].holds is False
+    assert found(seen(ages=[aged(9999.0)], pause=PAUSE))[STALE].holds is None
+    assert found(seen(ages=[aged(1.0)], pause=PAUSE))[STALE].holds is False
 
 
 def test_after_a_pause_the_first_refresh_is_awaited() -> None:
     """The age that a pause left is no page: it counts after the first run, or two intervals later."""
     paused = run(Outcome.SKIPPED, Reason.PAUSED, started_at=ago(290))
-    old = {"a": aged(7200.0)}
-    assert found(situation(ages=old, runs=[paused]))[STALE].holds is None
-    assert found(situation(ages=old, runs=[run(None), paused]))[STALE].holds is None
-    assert found(situation(ages=old, runs=[run(a=BAD), paused]))[STALE].holds is True
+    old = [aged(7200.0)]
+    assert found(seen(ages=old, runs=[paused]))[STALE].holds is None
+    assert found(seen(ages=old, runs=[run(None), paused]))[STALE].holds is None
+    assert found(seen(ages=old, runs=[run(a=BAD), paused]))[STALE].holds is True
     long_ago = run(Outcome.SKIPPED, Reason.PAUSED, started_at=ago(601))
-    assert found(situation(ages=old, runs=[long_ago]))[STALE].holds is True
-    assert found(situation(ages=old, runs=[run(Outcome.SKIPPED, Reason.OVERLAP)]))[STALE].holds is True
+    assert found(seen(ages=old, runs=[long_ago]))[STALE].holds is True
+    assert found(seen(ages=old, runs=[run(Outcome.SKIPPED, Reason.OVERLAP)]))[STALE].holds is True
 
 
 def test_after_an_outage_the_first_refresh_is_awaited() -> None:
     """A database that was away for an hour raises no stale alerts when it is back, if the next refresh succeeds."""
-    old = {"a": aged(3600.0)}
+    old = [aged(3600.0)]
     before, after = run(a=BAD, started_at=ago(3600)), run(a=BAD, started_at=ago(10))
     outage = (ago(3500), ago(20))
-    assert found(situation(ages=old, runs=[before], last_outage=outage))[STALE].holds is None
-    assert found(situation(ages=old, runs=[after, before], last_outage=outage))[STALE].holds is True
-    assert found(situation(ages=old, runs=[before], last_outage=(ago(3500), ago(600))))[STALE].holds is True
-    assert found(situation(ages={"a": aged(1.0)}, last_outage=outage))[STALE].holds is False
+    assert found(seen(ages=old, runs=[before], last_outage=outage))[STALE].holds is None
+    assert found(seen(ages=old, runs=[after, before], last_outage=outage))[STALE].holds is True
+    assert found(seen(ages=old, runs=[before], last_outage=(ago(3500), ago(600))))[STALE].holds is True
+    assert found(seen(ages=[aged(1.0)], last_outage=outage))[STALE].holds is False
 
 
 def test_an_outage_excuses_only_what_it_caused() -> None:
     """A view that was stale before, or whose age is unknown, is not excused: or a connection cut in every run would."""
     before = run(a=BAD, started_at=ago(900))
     short = (ago(40), ago(20))
-    assert found(situation(ages={"a": aged(700.0)}, runs=[before], last_outage=short))[STALE].holds is True
-    assert found(situation(ages={"a": aged(640.0)}, runs=[before], last_outage=short))[STALE].holds is None
-    assert found(situation(ages={"a": aged(None)}, runs=[before], last_outage=short))[STALE].holds is True
+    assert found(seen(ages=[aged(700.0)], runs=[before], last_outage=short))[STALE].holds is True
+    assert found(seen(ages=[aged(640.0)], runs=[before], last_outage=short))[STALE].holds is None
+    assert found(seen(ages=[aged(None)], runs=[before], last_outage=short))[STALE].holds is True
 
 
 def test_a_stale_text_says_age_limit_error_blocker_run_and_next_command() -> None:
     """What somebody woken at night needs is in the description."""
     last = run(Outcome.PARTIAL, a=BAD, sqlstate="55P03")
-    text = found(situation(ages={"a": aged(725.0)}, runs=[last]))[STALE].description
+    text = found(seen(ages=[aged(725.0)], runs=[last]))[STALE].description
     assert "a was last refreshed 12 min 5 s ago; its limit is 10 min." in text
     assert "Last error: a broke (SQLSTATE 55P03)." in text
     assert f"Run {last.run_id}." in text
     assert "Next: analytics-refreshd history --view a --limit 5" in text
-    fine = found(situation(ages={"a": aged(725.0)}, runs=[run(a=None)]))[STALE]
+    fine = found(seen(ages=[aged(725.0)], runs=[run(a=None)]))[STALE]
     assert "Last error" not in fine.description
     assert fine.run_id is None
 
@@ -140,16 +140,16 @@ def test_a_permanent_fault_that_rolled_everything_back_fires_at_once() -> None:
     data = run(Outcome.FAILED, Reason.DATA, a=Reason.ROLLED_BACK, sqlstate="22003")
     raised = run(Outcome.FAILED, Reason.OTHER, a=Reason.ROLLED_BACK, sqlstate="P0001")
     unknown = run(Outcome.FAILED, Reason.OTHER, a=Reason.OTHER)
-    assert [found(situation(runs=[item]))[FAILED].holds for item in (data, raised, unknown)] == [True, True, False]
-    assert found(situation(runs=[data]))[FAILED].summary == "shop: refreshing a fails (data, 22003)"
+    assert [found(seen(runs=[item]))[FAILED].holds for item in (data, raised, unknown)] == [True, True, False]
+    assert found(seen(runs=[data]))[FAILED].summary == "shop: refreshing a fails (data, 22003)"
 
 
 def test_a_timeout_is_named_as_such() -> None:
     """After a timeout every view is rolled back: the alert's reason is the timeout, after the second run."""
     timeout = run(Outcome.TIMEOUT, Reason.TIMEOUT, a=Reason.ROLLED_BACK, sqlstate="57014")
-    condition = found(situation(runs=[timeout, timeout]))[FAILED]
+    condition = found(seen(runs=[timeout, timeout]))[FAILED]
     assert (condition.holds, condition.summary) == (True, "shop: refreshing a fails (timeout, 57014)")
-    assert found(situation(runs=[timeout]))[FAILED].holds is False
+    assert found(seen(runs=[timeout]))[FAILED].holds is False
 
 
 @pytest.mark.parametrize(
@@ -166,25 +166,25 @@ def test_a_timeout_is_named_as_such() -> None:
 )
 def test_runs_that_are_not_the_views_fault_neither_fire_nor_resolve(silent: Run) -> None:
     """A stop, an absent database, a standby and an unknown outcome say nothing about a view."""
-    assert found(situation(runs=[silent] * 5))[FAILED].holds is False
-    assert found(situation(runs=[silent] * 5, firing={FAILED}))[FAILED].holds is None
+    assert found(seen(runs=[silent] * 5))[FAILED].holds is False
+    assert found(seen(runs=[silent] * 5, firing={FAILED}))[FAILED].holds is None
     bad = run(Outcome.FAILED, a=BAD)
-    assert found(situation(runs=[silent, bad, silent, bad]))[FAILED].holds is True
+    assert found(seen(runs=[silent, bad, silent, bad]))[FAILED].holds is True
 
 
 def test_one_views_absent_connection_does_not_hide_anothers_failure() -> None:
     """With a transaction per view, one view's failure to connect leaves the others' results standing."""
     mixed = run(Outcome.FAILED, Reason.CONNECT, b=Reason.CONNECT, a=Reason.PERMISSION)
-    seen = found(situation(views=("a", "b"), runs=[mixed]))
-    assert seen[FAILED].holds is True
-    assert seen[Alert.REFRESH_FAILED, "b"].holds is False
+    told = found(seen(views=("a", "b"), runs=[mixed]))
+    assert told[FAILED].holds is True
+    assert told[Alert.REFRESH_FAILED, "b"].holds is False
 
 
 def test_a_failure_text_counts_and_remembers() -> None:
     """The text says how often in a row, and after a success that it is not over yet."""
     bad, good = run(Outcome.FAILED, a=BAD), run(a=None)
     texts = [
-        found(situation(runs=runs, firing={FAILED}))[FAILED].description
+        found(seen(runs=runs, firing={FAILED}))[FAILED].description
         for runs in ([bad, good], [bad, bad, bad, good], [good, bad])
     ]
     assert texts[0].startswith("a failed in the last run.")
@@ -216,23 +216,23 @@ def test_two_slow_runs_fire_and_two_quick_ones_resolve() -> None:
 def test_a_slow_text_names_the_last_slow_run() -> None:
     """Where the last run was quick again, the text is about the one that was not."""
     slow, quick = timed(65.0)[0], timed(0.2)[0]
-    condition = found(situation(runs=[quick, slow, slow], firing={SLOW}))[SLOW]
+    condition = found(seen(runs=[quick, slow, slow], firing={SLOW}))[SLOW]
     assert condition.summary == "shop: refreshing a took 1 min 5 s"
     assert condition.run_id == slow.run_id
-    assert found(situation(firing={SLOW}))[SLOW].summary == "shop: refreshing a took too long"
-    assert found(situation(firing={SLOW}))[SLOW].holds is None
+    assert found(seen(firing={SLOW}))[SLOW].summary == "shop: refreshing a took too long"
+    assert found(seen(firing={SLOW}))[SLOW].holds is None
 
 
 @given(st.lists(st.sampled_from([BAD, GOOD, Reason.PERMISSION, Reason.CONNECT]), max_size=30))
 def test_hysteresis_holds_for_any_history(reasons: list[Reason | None]) -> None:
     """It fires after one permanent or two plain failures in a row, and resolves after two successes in a row."""
     firing = False
-    seen: list[Reason | None] = []
+    told: list[Reason | None] = []
     for holds, reason in zip(verdicts(Alert.REFRESH_FAILED, history(*reasons)), reasons, strict=True):
         if reason is not Reason.CONNECT:
-            seen.append(reason)
+            told.append(reason)
         if holds and not firing:
-            assert seen[-1] is Reason.PERMISSION or (len(seen) > 1 and None not in seen[-2:])
+            assert told[-1] is Reason.PERMISSION or (len(told) > 1 and None not in told[-2:])
         if holds is False and firing:
-            assert seen[-2:] == [None, None]
+            assert told[-2:] == [None, None]
         firing = firing if holds is None else holds

@@ -13,13 +13,24 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import RefreshdError
-from analytics_refreshd.core.model import VIEWS, Delta, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult
-from analytics_refreshd.core.picture import ServiceState
+from analytics_refreshd.core.model import (
+    VIEWS,
+    Delta,
+    Limits,
+    Outcome,
+    Pause,
+    Rates,
+    Reason,
+    Role,
+    ViewResult,
+    ViewStatus,
+)
 from analytics_refreshd.core.ports import Metrics
+from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.metrics.gauges import VIEW_ALERTS
 from analytics_refreshd.observe.metrics.names import METRICS
-from tests.support.states import MONOTONIC, NOW, FixedHealth, healthy, run_at
+from tests.support.states import NOW, FixedHealth, healthy, run_at, view_state
 
 
 class Scraped(dict[tuple[str, frozenset[tuple[str, str]]], float]):
@@ -46,8 +57,8 @@ def scrape(metrics: PrometheusMetrics) -> Scraped:
     return samples
 
 
-def make(state: ServiceState | None = None, **options: object) -> PrometheusMetrics:
-    given = {"receivers": ("ops",), "endpoints": ("actions/hourly",), "monotonic": lambda: MONOTONIC} | options
+def make(state: Snapshot | None = None, **options: object) -> PrometheusMetrics:
+    given = {"receivers": ("ops",), "endpoints": ("actions/hourly",)} | options
     metrics = PrometheusMetrics("orders", "0.1.0", VIEWS, **given)  # type: ignore[arg-type]
     if state is not None:
         metrics.watch(FixedHealth(state))
@@ -133,14 +144,13 @@ def test_known_series_exist_from_the_first_scrape() -> None:
 @pytest.mark.fault
 def test_G11_unknown_is_absent_not_zero() -> None:
     """Before anything was read no gauge claims a value that looks fresh."""
-    state = healthy(rates=Rates(0, None, None), runs=(), next_run_at=None)
-    empty = replace(state.views[0], age=None, rows=None, size_bytes=None, last=None)
-    unknown = replace(state.views[1], age=replace(state.views[1].age, seconds=None, last_success_at=None))
-    found = scrape(make(replace(state, views=(empty, unknown))))
+    unknown = view_state(VIEWS[1], age_seconds=None, rows=None)
+    state = healthy(rates=Rates(0, None, None), runs=(), next_run_at=None, views=[ViewStatus(VIEWS[0]), unknown])
+    found = scrape(make(state))
     for name in ("analytics_view_age_minutes", "analytics_view_last_success_timestamp_seconds"):
         assert found.labels(name) == []
     for name in ("analytics_view_rows", "analytics_refresh_duration_seconds", "analytics_view_refresh_success"):
-        assert found.value(name, view=empty.view) is None
+        assert found.value(name, view=VIEWS[0]) is None
     for name in (
         "analytics_success_rate_percent",
         "analytics_latency_p95_seconds",
@@ -157,13 +167,13 @@ def test_G11_unknown_is_absent_not_zero() -> None:
 
 def test_the_age_climbs_while_the_loop_hangs() -> None:
     """Age at scrape is the age last evaluated plus the monotonic time since."""
-    clock = [MONOTONIC]
-    metrics = make(healthy(), monotonic=lambda: clock[0])
+    health, metrics = FixedHealth(healthy()), make()
+    metrics.watch(health)
     assert scrape(metrics).value("analytics_view_age_minutes", view=VIEWS[0]) == pytest.approx((150 + 5) / 60)
-    clock[0] += 3600
+    health.passed = 3600
     found = scrape(metrics)
     assert found.value("analytics_view_age_minutes", view=VIEWS[0]) == pytest.approx((150 + 5 + 3600) / 60)
-    moment = (NOW - timedelta(seconds=150)).timestamp()
+    moment = (NOW - timedelta(seconds=150 + 5)).timestamp()
     assert found.value("analytics_view_last_success_timestamp_seconds", view=VIEWS[0]) == moment
     evaluated = found.value("analytics_last_evaluation_timestamp_seconds")
     assert evaluated == pytest.approx((NOW - timedelta(seconds=5)).timestamp())
@@ -302,9 +312,9 @@ def test_alerts_are_0_or_1_for_every_alert_and_view() -> None:
 def test_pause_delta_and_rates() -> None:
     """A pause counts while it lasts; the backlog and the 24 hours' figures are as read."""
     pause = Pause(NOW - timedelta(hours=1), NOW + timedelta(seconds=10), "upgrade")
-    clock = [MONOTONIC]
     delta = Delta("incremental", 77, NOW, True, 0, 0.18)
-    metrics = make(healthy(pause=pause, delta=delta), monotonic=lambda: clock[0])
+    health, metrics = FixedHealth(healthy(pause=pause, delta=delta)), make()
+    metrics.watch(health)
     found = scrape(metrics)
     assert found.value("analytics_paused") == 1
     assert found.value("analytics_delta_rows") == 77
@@ -313,17 +323,17 @@ def test_pause_delta_and_rates() -> None:
     assert found.value("analytics_verify_last_differences") == 0
     assert found.value("analytics_success_rate_percent") == 98.63
     assert found.value("analytics_latency_p95_seconds") == 0.412
-    clock[0] += 11
+    health.passed = 11
     assert scrape(metrics).value("analytics_paused") == 0
 
 
 @pytest.mark.fault
 def test_G04_a_broken_state_does_not_hide_the_counters(caplog: pytest.LogCaptureFixture) -> None:
-    """Where the picture cannot be had, counters are served, gauges are absent, and each kind of defect is told once."""
+    """Where the snapshot cannot be had, counters are served, gauges are absent, each kind of defect is told once."""
     defects = iter([RuntimeError("no state"), RuntimeError("no state"), ValueError("no view")])
 
     class Broken:
-        def state(self) -> ServiceState:
+        def snapshot(self) -> Snapshot:
             raise next(defects)
 
     metrics = make()

@@ -26,7 +26,7 @@ class Desk(Leading):
     @property
     def pending(self) -> int:
         """What metrics and page show."""
-        return self.memory.facts().history_pending
+        return self.state.current.history_pending
 
 
 def numbered(number: int) -> Run:

@@ -4,20 +4,20 @@ import io
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from analytics_refreshd.app.commands import status
 from analytics_refreshd.app.commands.pause import pause_refreshes
-from analytics_refreshd.app.commands.status import Picture, ViewPicture
 from analytics_refreshd.cli import common, main, show
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.model import VIEWS, Delta, Outcome, Reason, ViewResult
-from analytics_refreshd.core.staleness import Age, Verdict
-from tests.support.states import NOW, run_at
+from analytics_refreshd.core.model import VIEWS, Outcome, Reason, ViewResult
+from analytics_refreshd.observe.status.document import status_document
+from tests.support.states import NOW, healthy, of_database, run_at, view_state
 
 
 class Screen:
@@ -41,27 +41,20 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     return made
 
 
-def picture(*last: ViewResult, **changes: object) -> Picture:
-    """Every view fresh, with these results in its last run."""
+def document(*last: ViewResult, **changes: Any) -> dict[str, Any]:
+    """Every view stale, with these results in its last run."""
     results = {result.view: result for result in last}
-    views = tuple(
-        ViewPicture(
-            view,
-            Age(view, 1264.0, NOW - timedelta(seconds=1264), "record"),
-            Verdict.STALE,
-            2532,
-            811_008,
-            results.get(view, ViewResult(view, True, duration_seconds=0.283)),
-        )
-        for view in VIEWS
+    run = replace(
+        run_at(1, NOW - timedelta(minutes=5)),
+        views=tuple(results.get(view, ViewResult(view, True, duration_seconds=0.283)) for view in VIEWS),
     )
-    whole = Picture("orders", NOW, views, None, None, None, Delta(), (), True, None)
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    views = [replace(view_state(view, age_seconds=1259.0, rows=2532), size_bytes=811_008) for view in VIEWS]
+    return status_document(of_database(healthy(views=views, runs=[run], **changes)))
 
 
 def test_a_narrow_terminal_cuts_no_name_and_no_value_apart(screen: Screen) -> None:
     """What does not fit into 80 columns is a block per view, one value a line."""
-    show._show_status(picture())
+    show.show_status(document())
     assert screen.lines[1:4] == [
         "view           action_metrics_hourly",
         "verdict        stale",
@@ -74,7 +67,7 @@ def test_a_narrow_terminal_cuts_no_name_and_no_value_apart(screen: Screen) -> No
 def test_a_wide_terminal_has_a_line_per_view(screen: Screen) -> None:
     """Where it fits it is a table."""
     screen.console.width = 120
-    show._show_status(picture())
+    show.show_status(document())
     assert screen.lines[0].split()[:3] == ["view", "verdict", "age"]
     assert [line.split()[0] for line in screen.lines[1:5]] == list(VIEWS)
     assert screen.lines[1].endswith("283 ms")
@@ -113,7 +106,7 @@ def test_an_alert_tells_its_severity_and_since_when_it_fires(screen: Screen) -> 
         AlertRecord(Alert.NO_LEADER, "", AlertState.PENDING, Severity.WARNING, began, summary="orders: nobody leads"),
     )
     screen.console.width = 120
-    show._show_status(picture(alerts=alerts))
+    show.show_status(document(alerts=alerts))
     assert screen.lines[-2:] == [
         "FIRING critical since 2026-03-01 14:03:30Z: AnalyticsViewStale: orders: v is old",
         "pending warning since 2026-03-01 13:58:30Z: AnalyticsNoLeader: orders: nobody leads",
@@ -128,7 +121,7 @@ def test_a_failure_without_a_sqlstate_reads_well(screen: Screen) -> None:
         ViewResult(VIEWS[2], False),
     ]
     screen.console.width = 120
-    show._show_status(picture(*failed))
+    show.show_status(document(*failed))
     assert screen.lines[-3:] == [
         f"{VIEWS[0]}: the last run failed: the function did not return it",
         f"{VIEWS[1]}: the last run failed: 55P03 lock timeout",

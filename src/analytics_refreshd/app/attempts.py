@@ -7,15 +7,14 @@ from datetime import datetime, timedelta
 
 from tenacity import RetryCallState
 
-from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import LockWatch
-from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.retry_policy import fault_of, retrying
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
-from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Refresher, RefreshReply, StatusReader
+from analytics_refreshd.core.ports import Refresher, RefreshReply, StatusReader
 
 _MARGIN_SECONDS = 1.0
 
@@ -61,27 +60,23 @@ class Attempts:
 
     def __init__(
         self,
+        runtime: Runtime,
         settings: CycleSettings,
         *,
         refresher: Refresher,
         status: StatusReader,
-        memory: Memory,
-        health: DatabaseHealth,
-        log: EventLog,
-        metrics: Metrics,
         run_logger: RunLogger,
-        clock: Clock,
         watching: Watching,
     ) -> None:
+        self._runtime = runtime
         self.settings = settings
         self._refresher = refresher
         self._status = status
-        self._memory = memory
-        self._health = health
-        self._log = log
-        self._metrics = metrics
+        self._state = runtime.state
+        self._database = runtime.database
+        self._metrics = runtime.metrics
         self._run_logger = run_logger
-        self._clock = clock
+        self._clock = runtime.clock
         self.watching = watching
         self._stop = threading.Event()
         self._lost_leadership = threading.Event()
@@ -130,14 +125,15 @@ class Attempts:
             reply = repeat(self._attempt, run, settings, state)
             self._confirm_server(run.origin)
         except DatabaseFault as fault:
-            self._health.failed(fault)
+            self._database.failed(fault)
             seconds = self._clock.monotonic() - began_monotonic
             judgement = self._judge_fault(fault, settings, state)
         else:
-            self._health.answered()
+            self._database.answered()
             seconds = self._clock.monotonic() - began_monotonic
             judgement = judge_reports(settings.views, reply.reports, state.watch.samples, reply.duration_seconds)
-            self._memory.succeeded(judgement.views, self._memory.server_now())
+            views, now = judgement.views, self._state.server_now()
+            self._state.change(lambda known: known.with_successes(views, now))
             state.extras = replace(
                 state.extras,
                 fold_seconds=reply.fold_seconds,
@@ -200,14 +196,15 @@ class Attempts:
 
     def _set_deadline(self, settings: CycleSettings) -> None:
         """Give the attempt a deadline of its own, which may lie after the slot's end."""
-        self._memory.update(run_deadline_monotonic=self._clock.monotonic() + settings.deadline_seconds)
+        deadline = self._clock.monotonic() + settings.deadline_seconds
+        self._state.change(lambda known: replace(known, run_deadline_monotonic=deadline))
 
     def _rebuild(self, run: Run, state: "_AttemptState") -> None:
         """Build the rollups if necessary; its time grows with the table, so it has no deadline."""
         began = self._clock.monotonic()
 
         def started() -> None:
-            self._memory.update(run_deadline_monotonic=None)
+            self._state.change(lambda known: replace(known, run_deadline_monotonic=None))
 
         reason = self._refresher.rebuild(run.run_id, started, lambda: self.cancelled)
         if reason is not None:
@@ -221,8 +218,8 @@ class Attempts:
         with `committing` where the server is away: the outcome is unknown then.
         """
         # losing the lead is the first sign; a command never leads
-        leads = origin is Origin.COMMAND or self._memory.facts().leadership.leads(self._clock.monotonic())
-        if leads and not self._health.down and not self._lost_leadership.is_set():
+        leads = origin is Origin.COMMAND or self._state.current.leadership.leads(self._clock.monotonic())
+        if leads and not self._database.down and not self._lost_leadership.is_set():
             return
         try:
             self._status.pause()
@@ -237,7 +234,7 @@ class Attempts:
             ) from None
 
     def _new_watch(self, settings: CycleSettings) -> LockWatch:
-        return LockWatch(settings.views, settings.lock_timeout_seconds, self._log, self._memory, self._clock)
+        return LockWatch(self._runtime, settings.views, settings.lock_timeout_seconds)
 
     @property
     def cancelled(self) -> bool:
@@ -246,13 +243,14 @@ class Attempts:
 
     def _log_retry(self, run: Run, state: RetryCallState) -> None:
         fault = fault_of(state)
-        self._health.failed(fault)
+        self._database.failed(fault)
         self._metrics.retried()
         self._run_logger.retrying(run, fault, attempt=state.attempt_number, wait_seconds=state.upcoming_sleep)
 
     def _note_problems(self, judgement: Judgement) -> None:
         if judgement.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
-            self._memory.update(problems=contract_problems(judgement))
+            problems = contract_problems(judgement)
+            self._state.change(lambda known: replace(known, run_problems=problems))
 
 
 @dataclass(slots=True)

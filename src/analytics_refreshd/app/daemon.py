@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from analytics_refreshd.app.service import Service
@@ -64,7 +65,7 @@ class Daemon:
             service.log.emit(Event.CONFIG_LOADED, config=service.config.public(), warnings=service.warnings)
             service.log.emit(
                 Event.DAEMON_STARTED,
-                version=service.memory.identity.version,
+                version=service.state.current.version,
                 pid=os.getpid(),
                 http=address,
                 interval_seconds=service.config.interval_seconds,
@@ -105,7 +106,8 @@ class Daemon:
         """Look at the clocks and the scheduler; feed the watchdog only on evidence. Returns why to give up."""
         service = self._service
         monotonic = service.clock.monotonic()
-        service.memory.update(main_seen_monotonic=monotonic, log_lines_lost=service.log.lost)
+        lost = service.log.lost
+        service.state.change(lambda state: replace(state, main_seen_monotonic=monotonic, log_lines_lost=lost))
         self._look_at_clock(monotonic)
         live, why = service.health.live()
         if not service.election.is_alive():
@@ -114,7 +116,7 @@ class Daemon:
             service.systemd.watchdog()
             self._show_status()
             return None
-        seen = service.memory.facts().scheduler_seen_monotonic
+        seen = service.state.current.scheduler_seen_monotonic
         silent = seen is not None and monotonic - seen > 2 * _DEAD_AFTER_SECONDS
         return why if silent else None
 
@@ -145,10 +147,11 @@ class Daemon:
             self._service.systemd.status(line)
 
     def _status_line(self) -> str:
-        state = self._service.memory.state()
-        upcoming = f"next refresh {state.next_run_at:%H:%M:%S} UTC" if state.next_run_at else "no refresh planned"
-        database = "database up" if state.database_up else "database unavailable"
-        return f"{state.role.value}, {database}, {upcoming}"
+        snapshot = self._service.state.snapshot()
+        next_run_at = snapshot.state.next_run_at
+        upcoming = f"next refresh {next_run_at:%H:%M:%S} UTC" if next_run_at else "no refresh planned"
+        database = "database up" if snapshot.state.database_up else "database unavailable"
+        return f"{snapshot.role}, {database}, {upcoming}"
 
     # -- reloading -------------------------------------------------------------------------------------------
 
@@ -161,13 +164,14 @@ class Daemon:
             config = self._reload()
         except ConfigError as error:
             service.metrics.config_reloaded(False)
-            service.memory.update(config_refused_at=service.clock.now())
+            now = service.clock.now()
+            service.state.change(lambda state: replace(state, config_refused_at=now))
             service.log.emit(Event.CONFIG_RELOAD_FAILED, level="error", problems=list(error.problems))
         else:
             needs_restart = service.apply(config)
             self._timetable.reconfigured()
             service.metrics.config_reloaded(True)
-            service.memory.update(config_refused_at=None)
+            service.state.change(lambda state: replace(state, config_refused_at=None))
             service.log.emit(Event.CONFIG_RELOADED, config=config.public(), needs_restart=needs_restart)
         service.systemd.ready(self._status_line())
 
@@ -178,7 +182,7 @@ class Daemon:
         service = self._service
         began = service.clock.monotonic()
         service.systemd.stopping("cancelling what runs")
-        service.memory.update(draining=True)
+        service.state.change(lambda state: replace(state, draining=True))
         if self._cycles_left is not None and self._cycles_left <= 0:
             cause = "the cycles asked for are done"
         service.log.emit(
@@ -260,7 +264,7 @@ def serve(
     because something hangs. Without `reload` a SIGHUP ends it too: nobody is at the terminal any more. Raises
     RefreshdError where the HTTP port cannot be bound.
     """
-    # from here on, so that a stop that comes while the parts are built is a stop and not a death
+    # before building the service, so that a SIGTERM during start-up is a clean stop
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         service = Service(config, warnings=warnings or [])

@@ -4,12 +4,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from analytics_refreshd.app.memory import Memory
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import Leadership, Term, after_loss, after_reading, after_time, resigned
 from analytics_refreshd.core.model import Blocker, LockSample, Reason, Role
-from analytics_refreshd.core.ports import Clock, EventLog, Leader
+from analytics_refreshd.core.ports import Leader
+from analytics_refreshd.core.state import State
 from analytics_refreshd.core.wording import blocked_by
 
 HEARTBEAT_SECONDS = 5.0
@@ -23,15 +24,13 @@ _BLOCKED_AFTER_SECONDS = 2.0
 class LockWatch:
     """Samples of one run's backends, and the sessions that blocked them."""
 
-    def __init__(
-        self, views: Sequence[str], lock_timeout_seconds: float, log: EventLog, memory: Memory, clock: Clock
-    ) -> None:
+    def __init__(self, runtime: Runtime, views: Sequence[str], lock_timeout_seconds: float) -> None:
         self._views = views
         self._blocked_after_seconds = min(_BLOCKED_AFTER_SECONDS, lock_timeout_seconds / 2)
-        self._log = log
-        self._memory = memory
-        self._clock = clock
-        self._began = clock.monotonic()
+        self._log = runtime.log
+        self._state = runtime.state
+        self._clock = runtime.clock
+        self._began = runtime.clock.monotonic()
         self._pids: list[int] = []
         self._samples: list[LockSample] = []
         self._blockers: list[Blocker] = []
@@ -88,18 +87,20 @@ class LockWatch:
         else:
             self._waiting_since = None
             self._logged = False
-        progress = self._memory.facts().progress
-        if progress is not None:
-            self._memory.update(
-                progress=replace(
-                    progress,
-                    elapsed_seconds=sample.at_seconds,
-                    view=self._current,
-                    view_seconds=sample.at_seconds - self._current_since,
-                    blocker=sample.blocker,
-                    waiting_seconds=waited,
-                )
-            )
+        self._state.change(lambda state: self._noted(state, sample, waited))
+
+    def _noted(self, state: State, sample: LockSample, waited: float | None) -> State:
+        if state.progress is None:
+            return state
+        progress = replace(
+            state.progress,
+            elapsed_seconds=sample.at_seconds,
+            view=self._current,
+            view_seconds=sample.at_seconds - self._current_since,
+            blocker=sample.blocker,
+            waiting_seconds=waited,
+        )
+        return replace(state, progress=progress)
 
     def _blocked(self, blocker: Blocker, waited: float, view: str | None) -> None:
         if waited < self._blocked_after_seconds:
@@ -110,7 +111,7 @@ class LockWatch:
         if self._logged:
             return
         self._logged = True
-        progress = self._memory.facts().progress
+        progress = self._state.current.progress
         self._log.emit(
             Event.VIEW_BLOCKED,
             level="warning",
@@ -130,35 +131,30 @@ class LockWatch:
 
 
 class Election(threading.Thread):
-    """Keeps `memory.leadership` up to date.
+    """Keeps the state's `leadership` up to date.
 
     Losing the lock first clears the role, then calls `on_lost`.
     """
 
     def __init__(
         self,
+        runtime: Runtime,
         leader: Leader,
-        memory: Memory,
-        log: EventLog,
-        clock: Clock,
         *,
         on_acquired: Callable[[], None],
         on_lost: Callable[[], None],
-        on_fault: Callable[[DatabaseFault], None],
-        on_answer: Callable[[], None],
         term: Term | None = None,
     ) -> None:
         super().__init__(name="election", daemon=True)
         self._leader = leader
-        self._memory = memory
-        self._log = log
-        self._clock = clock
+        self._state = runtime.state
+        self._database = runtime.database
+        self._log = runtime.log
+        self._clock = runtime.clock
         self._on_acquired = on_acquired
         self._on_lost = on_lost
-        self._on_fault = on_fault
-        self._on_answer = on_answer
         self._term = term or Term()
-        self._state = Leadership()
+        self._leadership = Leadership()
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._stop_requested = False
@@ -182,7 +178,7 @@ class Election(threading.Thread):
         False where that takes longer than `within_seconds`.
         """
         self._stop_requested = True
-        self._memory.update(draining=True)
+        self._state.change(lambda state: replace(state, draining=True))
         self._wake.set()
         return not self.is_alive() or self._ended.wait(within_seconds)
 
@@ -196,16 +192,16 @@ class Election(threading.Thread):
                 watch = self._watch
                 if self._clock.monotonic() >= next_beat:
                     next_beat = self._clock.monotonic() + self._beat()
-                elif watch is not None and self._state.role is Role.LEADER:
+                elif watch is not None and self._leadership.role is Role.LEADER:
                     self._look(watch)
-                self._set(after_time(self._state, self._clock.monotonic()), "trust ran out")
+                self._set(after_time(self._leadership, self._clock.monotonic()), "trust ran out")
                 pause = next_beat - self._clock.monotonic()
                 if watch is not None:
                     pause = min(pause, watch.pause_seconds())
                 self._wake.wait(max(0.01, pause))
                 self._wake.clear()
         finally:
-            self._set(resigned(self._state), "resigned")
+            self._set(resigned(self._leadership), "resigned")
             try:
                 self._leader.release()
             except DatabaseFault:
@@ -221,25 +217,27 @@ class Election(threading.Thread):
 
     def _beat(self) -> float:
         """Ask the database once; return the seconds until the next heartbeat."""
-        leading = self._state.role is Role.LEADER
+        leading = self._leadership.role is Role.LEADER
         try:
             reading = self._leader.heartbeat() if leading else self._leader.acquire()
         except DatabaseFault as fault:
             self._lost(fault)
             return 1.0 if leading else HEARTBEAT_SECONDS
-        self._on_answer()
-        self._memory.update(election_problem=None)
+        self._database.answered()
+        self._state.change(lambda state: replace(state, election_problem=None))
         reason = "the server is in recovery" if reading.in_recovery else "the lock is held by another session"
-        self._set(after_reading(self._state, reading, self._term), reason)
-        if self._state.role is not Role.LEADER:
+        self._set(after_reading(self._leadership, reading, self._term), reason)
+        if self._leadership.role is not Role.LEADER:
             self._look_for_other_holder()
         return HEARTBEAT_SECONDS
 
     def _lost(self, fault: DatabaseFault) -> None:
-        self._set(after_loss(self._state), fault.message)
+        self._set(after_loss(self._leadership), fault.message)
         if fault.error_class is ErrorClass.PERMANENT and fault.reason is Reason.CONTRACT:
-            self._memory.update(leaderless_reason=fault.message, election_problem=fault.message)
-        self._on_fault(fault)
+            self._state.change(
+                lambda state: replace(state, leaderless_reason=fault.message, election_problem=fault.message)
+            )
+        self._database.failed(fault)
 
     def _look_for_other_holder(self) -> None:
         try:
@@ -248,10 +246,12 @@ class Election(threading.Thread):
             return
         if holder is None or holder.ours:
             self._other_holder_logged = False
-            self._memory.update(leader=holder, leaderless_reason=None, owns_missed_slots=holder is None)
+            self._state.change(
+                lambda state: replace(state, leader=holder, leaderless_reason=None, owns_missed_slots=holder is None)
+            )
             return
         reason = f"the leader lock is held by pid {holder.pid}, {holder.replica}, which is not one of our daemons"
-        self._memory.update(leader=holder, leaderless_reason=reason)
+        self._state.change(lambda state: replace(state, leader=holder, leaderless_reason=reason))
         if not self._other_holder_logged:
             self._other_holder_logged = True
             self._log.emit(
@@ -262,16 +262,16 @@ class Election(threading.Thread):
                 since=holder.since,
             )
 
-    def _set(self, state: Leadership, reason: str) -> None:
-        before, self._state = self._state, state
-        self._memory.update(leadership=state)
-        if state.role is before.role:
+    def _set(self, leadership: Leadership, reason: str) -> None:
+        before, self._leadership = self._leadership, leadership
+        self._state.change(lambda state: replace(state, leadership=leadership))
+        if leadership.role is before.role:
             return
-        if state.role is Role.LEADER:
-            self._memory.update(owns_missed_slots=True, leaderless_reason=None)
-            self._log.emit(Event.LEADER_ACQUIRED, epoch=state.epoch)
+        if leadership.role is Role.LEADER:
+            self._state.change(lambda state: replace(state, owns_missed_slots=True, leaderless_reason=None))
+            self._log.emit(Event.LEADER_ACQUIRED, epoch=leadership.epoch)
             self._on_acquired()
         elif before.role is Role.LEADER:
-            level = "info" if state.role is Role.DRAINING else "warning"
+            level = "info" if leadership.role is Role.DRAINING else "warning"
             self._log.emit(Event.LEADER_LOST, level=level, reason=reason, epoch=before.epoch)
             self._on_lost()

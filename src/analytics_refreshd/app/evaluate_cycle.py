@@ -1,18 +1,18 @@
-"""Every half minute: how old is what, and whom to tell. Never waits for a refresh."""
+"""Reads status and history every half minute, and evaluates the alerts. Never waits for a refresh."""
 
 import threading
 from dataclasses import replace
 from datetime import timedelta
 
-from analytics_refreshd.app.alerts import STATUS_MISSES_TOLERATED, Alerts
-from analytics_refreshd.app.database_health import DatabaseHealth
-from analytics_refreshd.app.memory import Memory
+from analytics_refreshd.app.alerts import AlertEvaluator
 from analytics_refreshd.app.recorder import Recorder
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import DatabaseStatus, Pause, Role
-from analytics_refreshd.core.ports import Clock, EventLog, History, Metrics, StatusReader
-from analytics_refreshd.core.staleness import Age, age_of
+from analytics_refreshd.core.model import DatabaseStatus, Pause, Role, ViewStatus
+from analytics_refreshd.core.ports import History, StatusReader
+from analytics_refreshd.core.staleness import age_of
+from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED, State
 
 _RUNS_READ = 12
 _PRUNE_EVERY_SECONDS = 3600.0
@@ -20,50 +20,45 @@ _PRUNE_BATCH = 500
 
 
 class EvaluateCycle:
-    """Reads status and history, judges every alert, and hands over what this replica has to tell."""
+    """Reads status and history, evaluates every alert, and hands over what this replica has to tell."""
 
     def __init__(
         self,
+        runtime: Runtime,
         *,
         status: StatusReader,
         history: History,
         recorder: Recorder,
-        alerts: Alerts,
-        memory: Memory,
-        health: DatabaseHealth,
-        log: EventLog,
-        metrics: Metrics,
-        clock: Clock,
+        alerts: AlertEvaluator,
         retention: timedelta,
     ) -> None:
         self._status = status
         self._history = history
         self._recorder = recorder
         self._alerts = alerts
-        self._memory = memory
-        self._health = health
-        self._log = log
-        self._metrics = metrics
-        self._clock = clock
+        self._state = runtime.state
+        self._database = runtime.database
+        self._log = runtime.log
+        self._metrics = runtime.metrics
+        self._clock = runtime.clock
         self._retention = retention
         self._turn = threading.Lock()
         self._rates_for: tuple[object, ...] = ()
-        self._status_misses = 0
-        self._pause_told: Pause | None = None
-        self._next_prune_monotonic = clock.monotonic()
+        self._pause_logged: Pause | None = None
+        self._next_prune_monotonic = runtime.clock.monotonic()
         self._loaded_runs = False
 
     def run(self) -> None:
-        """One evaluation; waits for another under way to end, so that alerts move one step at a time."""
+        """Evaluate once, after any evaluation under way: alerts move one step at a time."""
         with self._turn:
             self._read()
-            self._alerts.tell_of_staleness()
-            self._alerts.judge(status_misses=self._status_misses)
-            if self._recorder.pending and not self._health.down:
+            self._alerts.log_stale_views()
+            self._alerts.evaluate()
+            if self._recorder.pending and not self._database.down:
                 self._recorder.flush()
 
     def finish(self, within_seconds: float) -> None:
-        """At a stop: let an evaluation under way end, so that what it changed is stored."""
+        """Wait at a stop for an evaluation under way, so that what it changed is stored."""
         if self._turn.acquire(timeout=within_seconds):
             self._turn.release()
 
@@ -74,98 +69,105 @@ class EvaluateCycle:
             asked = self._clock.monotonic()
             status = self._status.read()
             answered = self._clock.monotonic()
-            self._health.answered()
+            self._database.answered()
             self._note_status(status, (asked + answered) / 2)
-            pause = self._status.pause()
-            leader = self._status.leader()
-            progress = self._status.progress() if not self._memory.leads() else self._memory.facts().progress
-            self._memory.update(pause=pause, delta=self._status.delta(), progress=progress)
-            if self._memory.leads() or (leader is not None and leader.ours):
-                self._memory.update(leader=leader)
+            self._read_beside_status()
         except DatabaseFault as fault:
-            self._health.failed(fault)
-        # what is broken in one place must not keep the rest from being read and judged
+            self._database.failed(fault)
+        # what is broken in one place must not keep the rest from being read and evaluated
         for read in (self._read_runs, self._read_rates, self._alerts.load, self._housekeep):
-            if self._health.down:
+            if self._database.down:
                 break
             try:
                 read()
             except DatabaseFault as fault:
-                self._health.failed(fault)
+                self._database.failed(fault)
         self._note_leaderless()
-        self._tell_of_pause()
+        self._log_pause()
+
+    def _read_beside_status(self) -> None:
+        pause, leader = self._status.pause(), self._status.leader()
+        progress = self._status.progress() if not self._state.leads() else self._state.current.progress
+        delta = self._status.delta()
+        self._state.change(lambda state: replace(state, pause=pause, delta=delta, progress=progress))
+        if self._state.leads() or (leader is not None and leader.ours):
+            self._state.change(lambda state: replace(state, leader=leader))
 
     def _note_status(self, status: DatabaseStatus, read_monotonic: float) -> None:
-        self._status_misses = self._status_misses + 1 if status.problem else 0
-        if status.problem and self._status_misses <= STATUS_MISSES_TOLERATED:
-            known = self._memory.facts().status
-            if known is not None:
-                sizes = {item.view: item for item in known.views}
-                status = replace(
-                    status,
-                    views=tuple(
-                        replace(item, rows=sizes[item.view].rows, size_bytes=sizes[item.view].size_bytes)
-                        if item.view in sizes
-                        else item
-                        for item in status.views
-                    ),
-                )
-        ages: dict[str, Age] = {}
-        for item in status.views:
-            own = self._memory.own_success(item.view)
-            if own is not None and (item.recorded_at is None or own > item.recorded_at):
-                item = replace(item, recorded_at=own)
-            ages[item.view] = age_of(item, status.server_now)
         # of the database's own evidence: what this process noted is dated by reckoning
-        if any(age_of(item, status.server_now).skewed for item in status.views):
+        if any(age_of(view, status.server_now).skewed for view in status.views):
             self._metrics.clock_skewed()
-        self._memory.update(status=status, ages=ages, evaluated_monotonic=read_monotonic)
+
+        def noted(state: State) -> State:
+            misses = state.status_misses + 1 if status.problem else 0
+            sizes = state.status if 0 < misses <= STATUS_MISSES_TOLERATED else None
+            views = tuple(_with_success(_with_sizes(view, sizes), state) for view in status.views)
+            read = replace(status, views=views)
+            return replace(state, status=read, status_misses=misses, evaluated_monotonic=read_monotonic)
+
+        self._state.change(noted)
 
     def _read_runs(self) -> None:
         if not self._history.available:
             return
         limit = _RUNS_READ if self._loaded_runs else 400
-        self._memory.remember(self._history.recent(limit, since=self._memory.server_now() - timedelta(hours=24)))
+        runs = self._history.recent(limit, since=self._state.server_now() - timedelta(hours=24))
+        self._state.change(lambda state: state.with_runs(runs))
         self._loaded_runs = True
 
     def _read_rates(self) -> None:
-        """The 24 hours' figures move only when the views do."""
-        ages = self._memory.facts().ages or {}
-        moved = tuple(sorted((view, age.last_success_at) for view, age in ages.items() if age.last_success_at))
-        if moved != self._rates_for or self._memory.facts().rates is None:
-            self._memory.update(rates=self._status.rates())
+        """Read the 24 hours' figures where they may have moved: when the views did."""
+        snapshot = self._state.snapshot()
+        ages = [age for view in snapshot.state.views if (age := snapshot.age(view)) is not None]
+        moved = tuple((age.view, age.last_success_at) for age in ages if age.last_success_at)
+        if moved != self._rates_for or snapshot.state.rates is None:
+            rates = self._status.rates()
+            self._state.change(lambda state: replace(state, rates=rates))
             self._rates_for = moved
 
     def _housekeep(self) -> None:
-        if not self._memory.leads() or self._clock.monotonic() < self._next_prune_monotonic:
+        if not self._state.leads() or self._clock.monotonic() < self._next_prune_monotonic:
             return
         self._history.close_abandoned()
         if self._history.prune(self._retention, _PRUNE_BATCH) < _PRUNE_BATCH:
             self._next_prune_monotonic = self._clock.monotonic() + _PRUNE_EVERY_SECONDS
 
     def _note_leaderless(self) -> None:
-        facts = self._memory.facts()
-        led = self._memory.leads() or (facts.leader is not None and facts.leader.ours)
-        if led or self._memory.role() is Role.STARTING:
-            self._memory.update(leaderless_since=None)
-        elif facts.leaderless_since is None:
-            self._memory.update(leaderless_since=self._memory.server_now())
+        snapshot = self._state.snapshot()
+        leader, since = snapshot.state.leader, snapshot.state.leaderless_since
+        if snapshot.leads or (leader is not None and leader.ours) or snapshot.role is Role.STARTING:
+            since = None
+        elif since is None:
+            since = snapshot.server_now
+        self._state.change(lambda state: replace(state, leaderless_since=since))
 
-    def _tell_of_pause(self) -> None:
-        pause = self._memory.facts().pause
-        if pause is not None and pause.ends_at <= self._memory.server_now():
-            pause = None
-            self._memory.update(pause=None)
-        if pause != self._pause_told:  # a new one, or one that ends at another time than was told
-            self._pause_told = pause
-            if pause is not None:
-                self._log.emit(
-                    Event.REFRESH_PAUSED, until=pause.ends_at, reason_text=pause.reason, created_by=pause.created_by
-                )
-            else:
-                self._log.emit(Event.REFRESH_RESUMED)
+    def _log_pause(self) -> None:
+        """Log a pause that begins, changes its end, or is over."""
+        pause = self._state.snapshot().pause
+        if pause == self._pause_logged:
+            return
+        self._pause_logged = pause
+        if pause is None:
+            self._log.emit(Event.REFRESH_RESUMED)
+        else:
+            self._log.emit(
+                Event.REFRESH_PAUSED, until=pause.ends_at, reason_text=pause.reason, created_by=pause.created_by
+            )
 
     @property
     def paused(self) -> bool:
         """Whether the last evaluation saw a pause in force."""
-        return self._pause_told is not None
+        return self._pause_logged is not None
+
+
+def _with_sizes(view: ViewStatus, known: DatabaseStatus | None) -> ViewStatus:
+    """Keep the rows and size known before, where the status function failed just now."""
+    before = next((one for one in known.views if one.view == view.view), None) if known is not None else None
+    return view if before is None else replace(view, rows=before.rows, size_bytes=before.size_bytes)
+
+
+def _with_success(view: ViewStatus, state: State) -> ViewStatus:
+    """Count this process's own success where it is later than what is recorded."""
+    own = state.own_success.get(view.view)
+    newer = own is not None and (view.recorded_at is None or own > view.recorded_at)
+    return replace(view, recorded_at=own) if newer else view

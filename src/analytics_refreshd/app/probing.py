@@ -1,37 +1,29 @@
-"""After a refresh: how long the dashboards' queries take."""
+"""Times the dashboards' queries after a refresh."""
 
-from analytics_refreshd.app.memory import Memory
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.ports import EventLog, Metrics, ProbeResult, Probes
+from analytics_refreshd.core.ports import ProbeResult, Probes
 
 
 class Prober:
     """Times queries of the catalogue, read-only and within a budget for all of them together."""
 
-    def __init__(
-        self,
-        probes: Probes,
-        budget_seconds: float,
-        *,
-        metrics: Metrics,
-        memory: Memory,
-        log: EventLog,
-    ) -> None:
+    def __init__(self, runtime: Runtime, probes: Probes, budget_seconds: float) -> None:
         self._probes = probes
         self._budget_seconds = budget_seconds
-        self._metrics = metrics
-        self._memory = memory
-        self._log = log
+        self._metrics = runtime.metrics
+        self._state = runtime.state
+        self._log = runtime.log
         self._failing: frozenset[str] = frozenset()
         self.endpoints = probes.endpoints
 
     def run(self) -> None:
-        """Probe once; a probe without an answer leaves no figure behind, and is logged where the last one had one."""
+        """Time every query once. A query without an answer loses its figure; its first miss is logged."""
         if not self.endpoints:
             return
         try:
-            results = self._probes.run(self._budget_seconds, self._memory.server_now())
+            results = self._probes.run(self._budget_seconds, self._state.server_now())
         except DatabaseFault as fault:
             results = [ProbeResult(endpoint, None, fault.message) for endpoint in self.endpoints]
         for result in results:

@@ -3,13 +3,12 @@
 import threading
 from collections import deque
 from dataclasses import replace
-from datetime import datetime
 
-from analytics_refreshd.app.memory import Memory
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Run
-from analytics_refreshd.core.ports import Clock, EventLog, History, Metrics
+from analytics_refreshd.core.ports import History
 
 _LONGEST_SECONDS = 5.0
 """After this time a call begins no further write, because its thread has other work."""
@@ -22,14 +21,12 @@ class Recorder:
     long. When more than `capacity` runs wait, the oldest is dropped and counted in the log.
     """
 
-    def __init__(
-        self, history: History, memory: Memory, log: EventLog, metrics: Metrics, clock: Clock, capacity: int
-    ) -> None:
+    def __init__(self, runtime: Runtime, history: History, capacity: int) -> None:
         self._history = history
-        self._memory = memory
-        self._log = log
-        self._metrics = metrics
-        self._clock = clock
+        self._state = runtime.state
+        self._log = runtime.log
+        self._metrics = runtime.metrics
+        self._clock = runtime.clock
         self._waiting: deque[Run] = deque()
         self._capacity = capacity
         self._lock = threading.Lock()
@@ -37,15 +34,13 @@ class Recorder:
         self._writing = threading.Lock()
         """Only its holder takes runs out of `_waiting`; no thread waits for it."""
         self._lost = 0
-        self.failing_since: datetime | None = None
 
     def begin(self, run: Run) -> bool:
         """Write the running row; False where that failed.
 
         The log has it only if the finished run cannot be written either.
         """
-        run = self._memory.dated(run)
-        self._memory.remember([run])
+        run = self._note(run)
         try:
             self._history.begin(run)
         except DatabaseFault:
@@ -53,13 +48,18 @@ class Recorder:
             return False
         return True
 
+    def _note(self, run: Run) -> Run:
+        """Date `run` by the server's clock, and keep it in the state."""
+        dated = self._state.snapshot().dated(run)
+        self._state.change(lambda state: state.with_runs([dated]))
+        return dated
+
     def finish(self, run: Run, *, later: bool = False) -> None:
         """Write a finished or skipped run, after those that wait.
 
         `later` only buffers it, because the database is known to be away.
         """
-        run = self._memory.dated(run)
-        self._memory.remember([run])
+        run = self._note(run)
         with self._lock:
             self._waiting.append(replace(run, clock="daemon") if later else run)
         self._work_off(write=not later)
@@ -86,7 +86,8 @@ class Recorder:
                 self._writing.release()
             again = again and self.pending > 0
         with self._lock:
-            self._memory.update(history_pending=len(self._waiting), history_available=self._history.available)
+            waiting, available = len(self._waiting), self._history.available
+            self._state.change(lambda state: replace(state, history_pending=waiting, history_available=available))
 
     def _write(self) -> bool:
         """Write what waits; return whether everything was written."""
@@ -131,8 +132,9 @@ class Recorder:
 
     def _failed(self, fault: DatabaseFault) -> None:
         self._metrics.history_write_failed()
-        if self.failing_since is None:
-            self.failing_since = self._memory.server_now()
+        if self._state.current.history_failing_since is None:
+            now = self._state.server_now()
+            self._state.change(lambda state: replace(state, history_failing_since=now))
             self._log.emit(
                 Event.HISTORY_PENDING,
                 level="warning",
@@ -142,12 +144,13 @@ class Recorder:
             )
 
     def _restored(self) -> None:
-        if self.failing_since is not None:
+        since = self._state.current.history_failing_since
+        if since is not None:
             self._log.emit(
                 Event.HISTORY_PENDING,
                 pending=0,
                 lost=self._lost,
-                seconds=(self._memory.server_now() - self.failing_since).total_seconds(),
+                seconds=(self._state.server_now() - since).total_seconds(),
             )
-            self.failing_since = None
+            self._state.change(lambda state: replace(state, history_failing_since=None))
             self._lost = 0

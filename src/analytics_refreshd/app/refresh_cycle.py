@@ -6,15 +6,14 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from analytics_refreshd.app.attempts import Attempts
-from analytics_refreshd.app.database_health import DatabaseHealth
-from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
+from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.judging import judge_fault
 from analytics_refreshd.core.model import Origin, Outcome, Pause, Progress, Reason, Run
-from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Notifier, StatusReader
+from analytics_refreshd.core.ports import Notifier, StatusReader
 
 _PATIENCE_SECONDS = 0.5
 
@@ -24,29 +23,25 @@ class RefreshCycle:
 
     def __init__(
         self,
+        runtime: Runtime,
         *,
         attempts: Attempts,
         recorder: Recorder,
         status: StatusReader,
-        memory: Memory,
-        health: DatabaseHealth,
-        log: EventLog,
         run_logger: RunLogger,
-        metrics: Metrics,
         notifier: Notifier,
-        clock: Clock,
         after_run: Callable[[Run], None],
     ) -> None:
         self._attempts = attempts
         self._recorder = recorder
         self._status = status
-        self._memory = memory
-        self._health = health
-        self._log = log
+        self._state = runtime.state
+        self._database = runtime.database
+        self._log = runtime.log
         self._run_logger = run_logger
-        self._metrics = metrics
+        self._metrics = runtime.metrics
         self._notifier = notifier
-        self._clock = clock
+        self._clock = runtime.clock
         self._after_run = after_run
 
     def stop(self) -> None:
@@ -76,7 +71,7 @@ class RefreshCycle:
 
         The evaluation writes it then. A command ends first, so it tries at once.
         """
-        self._recorder.finish(run, later=self._health.down and run.origin is Origin.SCHEDULE)
+        self._recorder.finish(run, later=self._database.down and run.origin is Origin.SCHEDULE)
 
     def run(self, scheduled_at: datetime | None, origin: Origin = Origin.SCHEDULE) -> Run | None:
         """Refresh once, or skip.
@@ -87,11 +82,10 @@ class RefreshCycle:
             return None
         # before asking who leads, so that losing the lead afterwards cancels the run
         self._attempts.begin()
-        if origin is Origin.SCHEDULE and not self._memory.leads():
+        if origin is Origin.SCHEDULE and not self._state.leads():
             # While the database is away nobody can lead. The last leader records its slots as missed.
-            facts = self._memory.facts()
-            if facts.down_since is not None and facts.owns_missed_slots:
-                self._health.slot_missed()
+            if self._database.down and self._state.current.owns_missed_slots:
+                self._database.slot_missed()
                 return self.skip(Reason.CONNECT, scheduled_at)
             return None
         return self._refresh(scheduled_at, origin)
@@ -101,9 +95,9 @@ class RefreshCycle:
             # a status function that hangs must not delay the refresh
             pause = self._status.pause(wait_seconds=_PATIENCE_SECONDS)
         except DatabaseFault as fault:
-            self._health.failed(fault)
-            return self._memory.facts().pause
-        self._memory.update(pause=pause)
+            self._database.failed(fault)
+            return self._state.snapshot().pause
+        self._state.change(lambda state: replace(state, pause=pause))
         return pause
 
     def _refresh(self, scheduled_at: datetime | None, origin: Origin) -> Run:
@@ -123,14 +117,14 @@ class RefreshCycle:
                 raise
             finished = self._crashed(run, error, began_monotonic, settings.views)
         finally:
-            self._memory.update(progress=None, run_deadline_monotonic=None)
+            self._state.change(lambda state: replace(state, progress=None, run_deadline_monotonic=None))
         if finished.outcome is Outcome.SKIPPED:
             self._metrics.slot_skipped(finished.reason or Reason.OVERLAP)
         # before the log line: its reader may scrape at once
         self._metrics.run_finished(finished)
         self._run_logger.finished(
             finished,
-            [item for item in self._memory.runs() if item.run_id != finished.run_id and item.outcome is not None],
+            [item for item in self._state.current.runs if item.run_id != finished.run_id and item.outcome is not None],
             rows_collapse_ratio=settings.rows_collapse_ratio,
             slow_factor=settings.slow_factor,
             extras=extras,
@@ -142,10 +136,11 @@ class RefreshCycle:
         return finished
 
     def _announce(self, run: Run) -> None:
-        self._memory.update(progress=Progress(run.run_id, run.started_at, 0.0))
+        progress = Progress(run.run_id, self._state.server_now(), 0.0)
+        self._state.change(lambda state: replace(state, progress=progress))
         self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=run.scheduled_at)
         self._notifier.cycle("start", run)
-        if not self._health.down:
+        if not self._database.down:
             self._recorder.begin(run)
 
     def _crashed(self, run: Run, error: BaseException, began_monotonic: float, views: tuple[str, ...]) -> Run:
@@ -172,13 +167,14 @@ class RefreshCycle:
 
     def new_run(self, scheduled_at: datetime | None, origin: Origin, began: datetime) -> Run:
         """Make a run that begins at `began`."""
+        state = self._state.current
         return Run(
             uuid4(),
             origin,
             began,
             scheduled_at=scheduled_at,
             lateness_seconds=max(0.0, (began - scheduled_at).total_seconds()) if scheduled_at else None,
-            replica=self._memory.identity.replica,
-            leader_epoch=self._memory.facts().leadership.epoch,
+            replica=state.replica or "",
+            leader_epoch=state.leadership.epoch,
             isolation=self._attempts.settings.isolation,
         )

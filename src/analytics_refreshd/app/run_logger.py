@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analytics_refreshd.app.database_health import DatabaseHealth
+from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.core.errors import UNREACHABLE, DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.guards import guard
@@ -28,10 +28,10 @@ class RunExtras:
 class RunLogger:
     """Logs runs. Repeated skips and outages are logged once, then every twelfth time."""
 
-    def __init__(self, log: EventLog, metrics: Metrics, health: DatabaseHealth) -> None:
+    def __init__(self, log: EventLog, metrics: Metrics, database: DatabaseAvailability) -> None:
         self._log = log
         self._metrics = metrics
-        self._health = health
+        self._database = database
         self._repeats: dict[Reason, int] = {}
 
     def skipped(self, run: Run) -> None:
@@ -128,7 +128,7 @@ class RunLogger:
         if run.reason not in UNREACHABLE:
             self._repeats.clear()
             return False
-        self._health.slot_missed()
+        self._database.slot_missed()
         count = self._repeats[Reason.CONNECT] = self._repeats.get(Reason.CONNECT, 0) + 1
         return count % _REPEATS_PER_LINE != 1
 

@@ -2,20 +2,22 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from analytics_refreshd import __version__
-from analytics_refreshd.app.alerts import Alerts
+from analytics_refreshd.app.alerts import AlertEvaluator
 from analytics_refreshd.app.attempts import Attempts, CycleSettings, Watching
+from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.clock import SystemClock
-from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
-from analytics_refreshd.app.memory import Identity, Memory
+from analytics_refreshd.app.health import HealthChecks
 from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
 from analytics_refreshd.app.run_logger import RunLogger
-from analytics_refreshd.app.vitals import Vitals
+from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.app.state import StateHolder, initial_state
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import (
     connection_settings,
@@ -55,17 +57,6 @@ def cycle_settings(config: Config) -> CycleSettings:
     )
 
 
-def new_memory(config: Config, clock: SystemClock) -> Memory:
-    """The memory for a process of this configuration."""
-    return Memory(
-        Identity(config.name, config.replica, __version__),
-        views=config.refresh.views,
-        limits=config.limits(),
-        isolation=config.refresh.isolation,
-        clock=clock,
-    )
-
-
 _TAKEN_OVER = ("alerts.", "http.public_url", "log.level", "refresh.", "schedule.", "staleness.")
 """Whose change `Service.apply` takes over; a key that is added elsewhere needs a restart until it is named here."""
 
@@ -101,10 +92,9 @@ class Service:
         self._started = config
         self.warnings = warnings
         self.clock = SystemClock()
-        self.memory = new_memory(config, self.clock)
+        self.state = StateHolder(initial_state(config), self.clock)
         probed = _queries_to_probe(config)
-        replica = self.memory.identity.replica
-        self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, replica)
+        self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, config.replica)
         self.metrics = PrometheusMetrics(
             config.name,
             __version__,
@@ -115,86 +105,54 @@ class Service:
             connections=lambda: self.connector.open_connections,
         )
         self.systemd = SystemdNotifier(os.environ)
-        self.health = Vitals(self.memory, self.clock)
-        self.database = DatabaseHealth(self.memory, self.log)
+        self.health = HealthChecks(self.state, self.clock)
+        self.database = DatabaseAvailability(self.state, self.log)
+        runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock)
         self.connector = Connector(connection_settings(config), on_reconnect=self.metrics.reconnected)
         self.session = Session(self.connector)
         self.status = PostgresStatusReader(self.session, config.refresh.status_function, config.refresh.views)
         self.history = PostgresHistory(self.session)
         self.notifier = Delivery(
             receiver_settings(config),
-            delivery_settings(config, self.memory.identity.database, self.memory.identity.replica),
+            delivery_settings(config, config.name, config.replica),
             store=PostgresDeliveryStore(self.session),
             log=self.log,
             metrics=self.metrics,
             clock=self.clock,
         )
-        self.recorder = Recorder(self.history, self.memory, self.log, self.metrics, self.clock, config.history.buffer)
-        self.prober = Prober(
-            PostgresProbes(self.session, probed, self.clock.monotonic),
-            config.queries.probe_budget.total_seconds(),
-            metrics=self.metrics,
-            memory=self.memory,
-            log=self.log,
-        )
+        self.recorder = Recorder(runtime, self.history, config.history.buffer)
+        probes = PostgresProbes(self.session, probed, self.clock.monotonic)
+        self.prober = Prober(runtime, probes, config.queries.probe_budget.total_seconds())
         self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
         self.leader = PostgresLeader(self.connector)
-        self.election = Election(
-            self.leader,
-            self.memory,
-            self.log,
-            self.clock,
-            on_acquired=self._acquired,
-            on_lost=self._lost,
-            on_fault=self.database.failed,
-            on_answer=self.database.answered,
-        )
+        self.election = Election(runtime, self.leader, on_acquired=self._acquired, on_lost=self._lost)
         run_logger = RunLogger(self.log, self.metrics, self.database)
         self.attempts = Attempts(
+            runtime,
             cycle_settings(config),
             refresher=self.refresher,
             status=self.status,
-            memory=self.memory,
-            health=self.database,
-            log=self.log,
-            metrics=self.metrics,
             run_logger=run_logger,
-            clock=self.clock,
             watching=Watching(self.election.watch, self.election.unwatch),
         )
         self.cycle = RefreshCycle(
+            runtime,
             attempts=self.attempts,
             recorder=self.recorder,
             status=self.status,
-            memory=self.memory,
-            health=self.database,
-            log=self.log,
             run_logger=run_logger,
-            metrics=self.metrics,
             notifier=self.notifier,
-            clock=self.clock,
             after_run=lambda run: self.on_finished(run),
         )
-        self.alerts = Alerts(
-            store=PostgresAlertStore(self.session),
-            history=self.history,
-            notifier=self.notifier,
-            recorder=self.recorder,
-            memory=self.memory,
-            health=self.database,
-            log=self.log,
-            clock=self.clock,
+        self.alerts = AlertEvaluator(
+            runtime, store=PostgresAlertStore(self.session), history=self.history, notifier=self.notifier
         )
         self.evaluate = EvaluateCycle(
+            runtime,
             status=self.status,
             history=self.history,
             recorder=self.recorder,
             alerts=self.alerts,
-            memory=self.memory,
-            health=self.database,
-            log=self.log,
-            metrics=self.metrics,
-            clock=self.clock,
             retention=config.history.retention,
         )
         self.http = HttpServer(
@@ -213,11 +171,10 @@ class Service:
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
         self.log.set_level(config.log.level)
-        self.notifier.configure(delivery_settings(config, self.memory.identity.database, self.memory.identity.replica))
+        self.notifier.configure(delivery_settings(config, self._started.name, self._started.replica))
         self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(self._started.receivers))
-        self.memory.update(
-            views=tuple(config.refresh.views), limits=config.limits(), isolation=config.refresh.isolation
-        )
+        views, limits, isolation = tuple(config.refresh.views), config.limits(), config.refresh.isolation
+        self.state.change(lambda state: replace(state, views=views, limits=limits, isolation=isolation))
         self.config = config
         return needs_restart(self._started, config)
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
@@ -116,12 +117,12 @@ class Timetable:
 
     def _trigger(self) -> SlotTrigger:
         schedule = self._service.config.schedule
-        return SlotTrigger(schedule.interval, splay_offset(self._service.memory.identity.database, schedule.splay))
+        return SlotTrigger(schedule.interval, splay_offset(self._service.state.current.database, schedule.splay))
 
     def _evaluate_trigger(self) -> SlotTrigger:
         """The library's own interval trigger would list every time that a clock's leap by years skipped."""
         interval = timedelta(seconds=self._service.config.evaluate_seconds)
-        return SlotTrigger(interval, splay_offset(self._service.memory.identity.database, interval))
+        return SlotTrigger(interval, splay_offset(self._service.state.current.database, interval))
 
     def _next_slot(self, now: datetime) -> datetime:
         return self._trigger().get_next_fire_time(None, now)
@@ -139,9 +140,9 @@ class Timetable:
     def _refresh_if_due(self) -> None:
         self._service.evaluate.run()
         self._look_when_due()
-        facts = self._service.memory.facts()
-        ages = facts.ages or {}
-        if due_at_start([age.seconds for age in ages.values()] or [None], self._service.config.schedule.interval):
+        snapshot = self._service.state.snapshot()
+        ages = [age.seconds for view in snapshot.state.views if (age := snapshot.age(view)) is not None]
+        if due_at_start(ages or [None], self._service.config.schedule.interval):
             now = self._service.clock.now()
             self.scheduler.add_job(
                 self._refresh, args=[False], id="due", executor="refresh", next_run_time=now, replace_existing=True
@@ -172,15 +173,15 @@ class Timetable:
             )
 
     def note_next_run(self) -> None:
-        """Tell the memory when the next slot comes."""
+        """Note in the state when the next slot comes."""
         job = self.scheduler.get_job("refresh")
         upcoming = getattr(job, "next_run_time", None)
-        self._service.memory.update(next_run_at=upcoming)
+        self._service.state.change(lambda state: replace(state, next_run_at=upcoming))
 
     def _evaluate(self) -> None:
         was_paused = self._service.evaluate.paused
         self._service.evaluate.run()
-        if was_paused and not self._service.evaluate.paused and self._service.memory.leads():
+        if was_paused and not self._service.evaluate.paused and self._service.state.leads():
             self._first_run()
         self._look_when_due()
 
@@ -195,11 +196,12 @@ class Timetable:
             job.modify(next_run_time=due)
 
     def _beat(self) -> None:
-        self._service.memory.update(scheduler_seen_monotonic=self._service.clock.monotonic())
+        monotonic = self._service.clock.monotonic()
+        self._service.state.change(lambda state: replace(state, scheduler_seen_monotonic=monotonic))
 
     def _on_overlap(self, event: JobExecutionEvent) -> None:
         """A slot came while the last run was under way; recorded elsewhere, so that the scheduler never waits."""
-        if event.job_id != "refresh" or not self._service.memory.leads():
+        if event.job_id != "refresh" or not self._service.state.leads():
             return
         slots = list(getattr(event, "scheduled_run_times", [])) or [self._service.clock.now()]
         self.scheduler.add_job(

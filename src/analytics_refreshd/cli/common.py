@@ -19,7 +19,6 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.model import ViewResult
 from analytics_refreshd.core.wording import seconds_in_words
 
 if TYPE_CHECKING:
@@ -203,9 +202,9 @@ def took(seconds: float | None) -> str:
     return "-" if seconds is None else seconds_in_words(seconds)
 
 
-def error_words(result: ViewResult) -> str:
+def error_words(sqlstate: str | None, error: str | None) -> str:
     """Why a view failed: SQLSTATE and text, or what is known of them."""
-    return " ".join(filter(None, (result.sqlstate, result.error))) or "no text"
+    return " ".join(filter(None, (sqlstate, error))) or "no text"
 
 
 def coloured(word: str) -> Text:

@@ -87,7 +87,7 @@ def _show(run: Run) -> None:
                 coloured("ok" if result.success else "failed"),
                 took(result.duration_seconds),
                 result.rows,
-                None if result.success else error_words(result),
+                None if result.success else error_words(result.sqlstate, result.error),
             ]
             for result in run.views
         ],

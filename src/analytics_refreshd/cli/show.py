@@ -1,7 +1,9 @@
-"""`status` and `history`: what is, and what was."""
+"""Prints `status` and `history`."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Annotated, Any
 
 import typer
 
@@ -24,13 +26,10 @@ from analytics_refreshd.cli.common import (
     span_or_moment,
     took,
 )
-from analytics_refreshd.core.alerts.lifecycle import AlertState
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import Outcome, Run
-from analytics_refreshd.core.wording import blocked_by, bytes_in_words, seconds_in_words
-
-if TYPE_CHECKING:
-    from analytics_refreshd.app.commands.status import Picture
+from analytics_refreshd.core.staleness import Verdict
+from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
 
 
 def register(app: typer.Typer) -> None:
@@ -41,147 +40,95 @@ def register(app: typer.Typer) -> None:
 
 def status(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
     """How fresh each view is, who leads, what runs and what fires; exit 1 where anything is stale or failing."""
-    from analytics_refreshd.app.commands.status import database_picture
+    from analytics_refreshd.app.commands.status import database_snapshot
+    from analytics_refreshd.observe.status.document import status_document, status_json
 
-    picture = database_picture(load_config(context))
+    snapshot = database_snapshot(load_config(context))
     if output is Format.JSON:
-        print_json(_status_json(picture))
+        print_json(json.loads(status_json(snapshot)))
     else:
-        _show_status(picture)
-    return EXIT_OK if picture.healthy else EXIT_FAILED
+        show_status(status_document(snapshot))
+    return EXIT_OK if snapshot.healthy else EXIT_FAILED
 
 
-def _status_json(picture: "Picture") -> dict[str, Any]:
-    return {
-        "database": picture.database,
-        "server_now": picture.server_now,
-        "healthy": picture.healthy,
-        "mode": picture.delta.mode,
-        "delta_rows": picture.delta.pending_rows,
-        "fold_seconds": picture.delta.fold_seconds,
-        "verified_at": picture.delta.verified_at,
-        "verified_ok": picture.delta.verified_ok,
-        "verified_differences": picture.delta.verified_differences,
-        "rebuild_reason": picture.delta.rebuild_reason,
-        "uncaptured": list(picture.delta.uncaptured),
-        "problem": picture.problem,
-        "views": [
-            {
-                "view": item.view,
-                "verdict": item.verdict.value,
-                "rows": item.rows,
-                "size_bytes": item.size_bytes,
-                "last_success_at": item.age.last_success_at,
-                "age_seconds": item.age.seconds,
-                "age_source": item.age.source,
-                "doubt": item.age.doubt,
-                "last_duration_seconds": item.last.duration_seconds if item.last else None,
-                "reported_seconds": item.last.reported_seconds if item.last else None,
-                "last_run_succeeded": item.last.success if item.last else None,
-                "last_error": item.last.error if item.last else None,
-                "last_sqlstate": item.last.sqlstate if item.last else None,
-            }
-            for item in picture.views
-        ],
-        "leader": None
-        if picture.leader is None
-        else {
-            "replica": picture.leader.replica,
-            "pid": picture.leader.pid,
-            "since": picture.leader.since,
-            "ours": picture.leader.ours,
-        },
-        "running": None
-        if picture.progress is None
-        else {
-            "run_id": picture.progress.run_id,
-            "started_at": picture.progress.started_at,
-            "elapsed_seconds": picture.progress.elapsed_seconds,
-            "view": picture.progress.view,
-            "blocker": blocked_by(picture.progress.blocker, picture.progress.waiting_seconds)
-            if picture.progress.blocker
-            else None,
-        },
-        "pause": None
-        if picture.pause is None
-        else {"ends_at": picture.pause.ends_at, "reason": picture.pause.reason, "created_by": picture.pause.created_by},
-        "alerts": [
-            {
-                "alert": record.alert.value,
-                "view": record.view or None,
-                "state": record.state.value,
-                "severity": record.severity.value,
-                "active_at": record.active_at,
-                "fired_at": record.fired_at,
-                "summary": record.summary,
-                "description": record.description,
-            }
-            for record in picture.alerts
-        ],
-    }
+def show_status(document: Mapping[str, Any]) -> None:
+    """Print a status document: a table of the views, and below it what else is known."""
+    from analytics_refreshd.observe.status.view_fields import VIEW_COLUMNS
 
-
-def _show_status(picture: "Picture") -> None:
+    columns = [(column.heading, _CELL.get(column.kind.name, _as_it_is), column.path) for column in VIEW_COLUMNS]
     print_table(
-        ["view", "verdict", "age", "last success", "rows", "size", "last duration"],
-        [
-            [
-                item.view,
-                coloured(item.verdict.value),
-                seconds_in_words(item.age.seconds),
-                clock(item.age.last_success_at),
-                item.rows,
-                bytes_in_words(item.size_bytes),
-                took(item.last.duration_seconds) if item.last else "-",
-            ]
-            for item in picture.views
-        ],
+        [heading for heading, _, _ in columns],
+        [[cell(reduce(_within, path, view)) for _, cell, path in columns] for view in document["views"]],
     )
-    lines = []
-    if picture.leader is None:
-        lines.append("leader: nobody (no daemon holds the lock)")
-    else:
-        stranger = "" if picture.leader.ours else ", which is not one of our daemons"
-        lines.append(f"leader: {picture.leader.replica} (pid {picture.leader.pid}){stranger}")
-    if picture.delta.mode != "plain":
-        verified = "never verified"
-        if picture.delta.verified_at is not None:
-            found = "exact" if picture.delta.verified_ok else "DIFFERENT"
-            verified = f"verified {clock(picture.delta.verified_at)}: {found}"
-        fold = "" if picture.delta.fold_seconds is None else f"the last fold took {took(picture.delta.fold_seconds)}, "
-        lines.append(f"mode: {picture.delta.mode}, {picture.delta.pending_rows or 0:,} deltas wait, {fold}{verified}")
-        if picture.delta.rebuild_reason is not None:
-            lines.append(f"  the next refresh rebuilds the rollups: {picture.delta.rebuild_reason}")
-        lines.extend(f"  {problem}" for problem in picture.delta.problems)
-    if picture.progress is not None:
-        doing = f" on {picture.progress.view}" if picture.progress.view else ""
-        lines.append(f"running: for {took(picture.progress.elapsed_seconds)}{doing}, run {picture.progress.run_id}")
-        if picture.progress.blocker is not None:
-            lines.append(f"  it {blocked_by(picture.progress.blocker, picture.progress.waiting_seconds)}")
-    if picture.pause is not None:
-        lines.append(f"paused until {clock(picture.pause.ends_at)}: {picture.pause.reason}")
-    lines.extend(
-        f"{item.view}: the last run failed: {error_words(item.last)}"
-        for item in picture.views
-        if item.last is not None and not item.last.success
-    )
-    for item in picture.views:
-        wrong = _wrong_report(item.last.duration_seconds, item.last.reported_seconds) if item.last else None
-        if wrong:
-            lines.append(f"{item.view}: {wrong}")
-    lines.extend(f"{item.view}: {item.age.doubt}" for item in picture.views if item.age.doubt)
-    if picture.problem:
-        lines.append(f"the status function cannot be used: {picture.problem}")
-    for record in picture.alerts:
-        word = "FIRING" if record.state is AlertState.FIRING else record.state.value
-        since = clock(record.fired_at or record.active_at)
-        lines.append(f"{word} {record.severity.value} since {since}: {record.alert.value}: {record.summary}")
-    if not picture.history_available:
-        lines.append("history and alerts are not stored here; `analytics-refreshd migrate` adds the tables for them")
     out = console()
     out.print()
-    for line in lines:
+    for line in (*_about_database(document), *_about_views(document["views"]), *_about_alerts(document)):
         out.print(line, markup=False)
+
+
+def _as_it_is(value: object) -> object:
+    return coloured(value) if isinstance(value, Verdict) else value
+
+
+_CELL: Mapping[str, Callable[[Any], object]] = {"seconds": seconds_in_words, "bytes": bytes_in_words, "time": clock}
+"""What a column's kind looks like on a terminal."""
+
+
+def _within(value: Mapping[str, Any] | None, name: str) -> Any:
+    return None if value is None else value[name]
+
+
+def _about_database(document: Mapping[str, Any]) -> Iterator[str]:
+    leader, delta, progress, pause = (document[name] for name in ("leader", "delta", "progress", "pause"))
+    if leader is None:
+        yield "leader: nobody (no daemon holds the lock)"
+    else:
+        other = "" if leader["ours"] else ", which is not one of our daemons"
+        yield f"leader: {leader['replica']} (pid {leader['pid']}){other}"
+    if delta is not None and delta["mode"] != "plain":
+        yield from _about_delta(delta)
+    if progress is not None:
+        doing = f" on {progress['view']}" if progress["view"] else ""
+        yield f"running: for {took(progress['elapsed_seconds'])}{doing}, run {progress['run_id']}"
+        if progress["blocker"] is not None:
+            yield f"  it {progress['blocker']['text']}"
+    if pause is not None:
+        yield f"paused until {clock(pause['ends_at'])}: {pause['reason']}"
+
+
+def _about_delta(delta: Mapping[str, Any]) -> Iterator[str]:
+    verified = "never verified"
+    if delta["verified_at"] is not None:
+        verified = f"verified {clock(delta['verified_at'])}: {'exact' if delta['verified_ok'] else 'DIFFERENT'}"
+    fold = "" if delta["fold_seconds"] is None else f"the last fold took {took(delta['fold_seconds'])}, "
+    yield f"mode: {delta['mode']}, {delta['pending_rows'] or 0:,} deltas wait, {fold}{verified}"
+    if delta["rebuild_reason"] is not None:
+        yield f"  the next refresh rebuilds the rollups: {delta['rebuild_reason']}"
+    yield from (f"  {problem}" for problem in delta["problems"])
+
+
+def _about_views(views: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    ran = [(view["view"], view["last_run"]) for view in views if view["last_run"] is not None]
+    for view, run in ran:
+        if not run["success"]:
+            yield f"{view}: the last run failed: {error_words(run['sqlstate'], run['error'])}"
+    for view, run in ran:
+        wrong = _wrong_report(run["duration_seconds"], run["reported_seconds"])
+        if wrong:
+            yield f"{view}: {wrong}"
+    yield from (f"{view['view']}: {view['doubt']}" for view in views if view["doubt"])
+
+
+def _about_alerts(document: Mapping[str, Any]) -> Iterator[str]:
+    if document["problem"]:
+        yield f"the status function cannot be used: {document['problem']}"
+    for alert in document["alerts"]:
+        if alert["state"] != "resolved":
+            word = "FIRING" if alert["state"] == "firing" else alert["state"]
+            since = clock(alert["fired_at"] or alert["active_at"])
+            yield f"{word} {alert['severity']} since {since}: {alert['alert']}: {alert['summary']}"
+    if not document["history"]["available"]:
+        yield "history and alerts are not stored here; `analytics-refreshd migrate` adds the tables for them"
 
 
 def _wrong_report(seconds: float | None, reported: float | None) -> str | None:

@@ -25,7 +25,7 @@ from analytics_refreshd.core.model import (
     Run,
     ViewReport,
 )
-from analytics_refreshd.core.picture import ServiceState
+from analytics_refreshd.core.snapshot import Snapshot
 
 
 class Clock(Protocol):
@@ -230,8 +230,8 @@ class Probes(Protocol):
 class Health(Protocol):
     """What the HTTP server asks for; every answer comes from memory."""
 
-    def state(self) -> ServiceState:
-        """The picture at this moment."""
+    def snapshot(self) -> Snapshot:
+        """The state at this moment."""
 
     def live(self) -> tuple[bool, str]:
         """Whether the process can do its work at all, and if not why; never depends on the database."""
@@ -243,7 +243,7 @@ class Health(Protocol):
 class Metrics(Protocol):
     """Counters and gauges as plain values; every method is cheap and never raises.
 
-    Ages, next run, role, thresholds, alerts and the like are read from the `ServiceState` at scrape.
+    Ages, next run, role, thresholds, alerts and the like are read from the `Snapshot` at scrape.
     """
 
     def run_finished(self, run: Run) -> None:
@@ -284,22 +284,3 @@ class Metrics(Protocol):
 
     def config_reloaded(self, success: bool) -> None:
         """Set whether the last reload succeeded."""
-
-
-__all__ = [
-    "AlertStore",
-    "Clock",
-    "DeliveryRecord",
-    "DeliveryStore",
-    "EventLog",
-    "Health",
-    "History",
-    "Leader",
-    "Metrics",
-    "Notifier",
-    "ProbeResult",
-    "Probes",
-    "RefreshReply",
-    "Refresher",
-    "StatusReader",
-]

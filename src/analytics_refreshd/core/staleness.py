@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from analytics_refreshd.core.model import ViewStatus
+from analytics_refreshd.core.model import Limits, ViewStatus
 
 _ABSURD_SECONDS = 20 * 365 * 86400.0
 _CLOCK_SKEW_SECONDS = 5.0
@@ -18,12 +18,18 @@ class Verdict(StrEnum):
     STALE = "stale"
     UNKNOWN = "unknown"
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the view counts as stale: an unknown age does."""
+        return self in (Verdict.STALE, Verdict.UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """A view's age at the server's time. `source`: "function", "record", or None where nothing is known.
+    """A view's age at the server's time, in seconds; None where no success is known.
 
-    `doubt` says what was not believed and why, for a person to read; `skewed`, that some evidence lies in the future.
+    `source` is "function" or "record", None where nothing is known. `doubt` says to a person which time was not
+    believed and why. `skewed`: one of the times lies in the future.
     """
 
     view: str
@@ -72,12 +78,20 @@ def age_of(status: ViewStatus, server_now: datetime) -> Age:
     return Age(status.view, max(0.0, (server_now - at).total_seconds()), at, source, doubt, skewed)
 
 
-def verdict(age_seconds: float | None, max_age_seconds: float, interval_seconds: float) -> Verdict:
-    """Name an age."""
-    if age_seconds is None:
+def max_age_seconds(limits: Limits, view: str) -> float:
+    """Return the age beyond which a view is stale: its own limit, else twice the interval."""
+    return limits.max_age_seconds.get(view, 2 * limits.interval_seconds)
+
+
+def critical_age_seconds(limits: Limits, view: str) -> float:
+    """Return the age beyond which being stale is critical: its own limit, else twice `max_age_seconds`."""
+    return limits.critical_age_seconds.get(view, 2 * max_age_seconds(limits, view))
+
+
+def verdict(age: Age | None, limits: Limits) -> Verdict:
+    """Judge a view's age by its limits; without an age the verdict is unknown."""
+    if age is None or age.seconds is None:
         return Verdict.UNKNOWN
-    if age_seconds > max_age_seconds:
+    if age.seconds > max_age_seconds(limits, age.view):
         return Verdict.STALE
-    if age_seconds > interval_seconds * 1.5:
-        return Verdict.LATE
-    return Verdict.FRESH
+    return Verdict.LATE if age.seconds > limits.interval_seconds * 1.5 else Verdict.FRESH

@@ -3,7 +3,6 @@
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
@@ -18,7 +17,7 @@ from analytics_refreshd.observe.http_loop import Asked, HttpLimits, HttpLoop
 from analytics_refreshd.observe.http_request import HEAD_BYTES
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.page.render import PAGE_POLICY, render_page
-from analytics_refreshd.observe.page.status_json import render_status
+from analytics_refreshd.observe.status.document import status_json
 
 _logger = logging.getLogger(__name__)
 
@@ -93,13 +92,11 @@ class HttpServer:
         health: Health,
         metrics: PrometheusMetrics,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
         request_seconds: float = 10.0,
     ) -> None:
         self._settings = settings
         self._limits = HttpLimits(seconds=request_seconds)
         self._health = health
-        self._monotonic = monotonic
         self._metrics_app = make_wsgi_app(metrics.registry)
         metrics.watch(health)
         self._loop: HttpLoop | None = None
@@ -193,16 +190,16 @@ class HttpServer:
         return _text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, reason or ("ok" if ready else "no"))
 
     def _leader(self) -> Answer:
-        role = self._health.state().role
-        return _text(HTTPStatus.OK if role is Role.LEADER else HTTPStatus.SERVICE_UNAVAILABLE, role.value)
+        role = self._health.snapshot().role
+        return _text(HTTPStatus.OK if role is Role.LEADER else HTTPStatus.SERVICE_UNAVAILABLE, str(role))
 
     def _page(self) -> Answer:
-        body = render_page(self._health.state(), self._monotonic())
+        body = render_page(self._health.snapshot())
         return Answer(HTTPStatus.OK, body, "text/html; charset=utf-8", PAGE_POLICY)
 
     def _status(self) -> Answer:
-        body = render_status(self._health.state(), self._monotonic())
-        return Answer(HTTPStatus.OK, body, "application/json")
+        body = status_json(self._health.snapshot())
+        return Answer(HTTPStatus.OK, f"{body}\n".encode(), "application/json")
 
 
 def _listed(field: str) -> list[str]:

@@ -1,58 +1,24 @@
-"""What `status` and `history` read from the database."""
+"""Reads what `status` and `history` show from the database, never from another process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from analytics_refreshd.app.clock import SystemClock
+from analytics_refreshd.app.state import initial_state
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
-from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState
-from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.model import Delta, LeaderInfo, Outcome, Pause, Progress, Run, ViewResult
-from analytics_refreshd.core.staleness import Age, Verdict, age_of, verdict
+from analytics_refreshd.core.errors import DatabaseFault, UsageError
+from analytics_refreshd.core.model import Outcome, Rates, Run
+from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.state import Source
 from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
-
-@dataclass(frozen=True, slots=True)
-class ViewPicture:
-    """One view in a status. `last` is its result in the last run that touched it."""
-
-    view: str
-    age: Age
-    verdict: Verdict
-    rows: int | None
-    size_bytes: int | None
-    last: ViewResult | None
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The database as `status` shows it; read from the database only, never from another process."""
-
-    database: str
-    server_now: datetime
-    views: tuple[ViewPicture, ...]
-    leader: LeaderInfo | None
-    progress: Progress | None
-    pause: Pause | None
-    delta: Delta
-    alerts: tuple[AlertRecord, ...]
-    history_available: bool
-    problem: str | None
-
-    @property
-    def healthy(self) -> bool:
-        """Every view fresh or merely late, its last run a success, the rollups exact, and nothing firing."""
-        fine = all(
-            item.verdict in (Verdict.FRESH, Verdict.LATE) and (item.last is None or item.last.success)
-            for item in self.views
-        )
-        fine = fine and not self.delta.problems
-        return fine and not any(record.state is AlertState.FIRING for record in self.alerts)
+_RUNS_READ = 400
 
 
 def _reading(config: Config) -> tuple[Session, PostgresStatusReader, PostgresHistory]:
@@ -61,46 +27,42 @@ def _reading(config: Config) -> tuple[Session, PostgresStatusReader, PostgresHis
     return session, reader, PostgresHistory(session)
 
 
-def database_picture(config: Config) -> Picture:
-    """Read everything `status` shows. Raises DatabaseFault where the database cannot be reached."""
+def _rates(reader: PostgresStatusReader) -> Rates | None:
+    """Read the 24 hours' figures; None where the views that they come from cannot be read."""
+    try:
+        return reader.rates()
+    except DatabaseFault as fault:
+        if fault.error_class.away:
+            raise
+        return None
+
+
+def database_snapshot(config: Config) -> Snapshot:
+    """Read everything that `status` shows. Raises DatabaseFault where the database cannot be reached."""
+    clock = SystemClock()
     session, reader, history = _reading(config)
-    limits = config.limits()
     try:
         status = reader.read()
-        runs = history.recent(20) if history.available else []
-        views = []
-        for item in status.views:
-            age = age_of(item, status.server_now)
-            results = (
-                result
-                for run in runs
-                if run.outcome not in (None, Outcome.SKIPPED, Outcome.CANCELLED)
-                for result in run.views
-                if result.view == item.view
-            )
-            views.append(
-                ViewPicture(
-                    item.view,
-                    age,
-                    verdict(age.seconds, limits.max_age_seconds[item.view], limits.interval_seconds),
-                    item.rows,
-                    item.size_bytes,
-                    next(results, None),
-                )
-            )
+        read_monotonic = clock.monotonic()
         alerts = PostgresAlertStore(session).load() if history.available else []
-        return Picture(
-            database=config.name,
-            server_now=status.server_now,
-            views=tuple(views),
+        state = replace(
+            initial_state(config),
+            source=Source.DATABASE,
+            replica=None,
+            history_pending=None,
+            database_reached=True,
+            status=status,
+            evaluated_monotonic=read_monotonic,
+            rates=_rates(reader),
+            pause=reader.pause(),
             leader=reader.leader(),
             progress=reader.progress(),
-            pause=reader.pause(),
             delta=reader.delta(),
-            alerts=tuple(record for record in alerts if record.state is not AlertState.RESOLVED),
+            runs=tuple(history.recent(_RUNS_READ)) if history.available else (),
+            alerts={(record.alert, record.view): record for record in alerts},
             history_available=history.available,
-            problem=status.problem,
         )
+        return Snapshot(state, clock.now(), clock.monotonic())
     finally:
         session.close()
 
@@ -108,7 +70,7 @@ def database_picture(config: Config) -> Picture:
 def past_runs(
     config: Config, *, since: timedelta | datetime, view: str | None, outcomes: Sequence[Outcome], limit: int
 ) -> list[Run]:
-    """Runs from history since then, or that far back by the server's clock, newest first.
+    """Read runs from history, newest first, since a time or that far back by the server's clock.
 
     Raises DatabaseFault without a database, UsageError without our tables.
     """

@@ -1,50 +1,50 @@
-"""When to wake somebody: the alert rules, as conditions computed from what is known at one moment."""
+"""The alert rules: which conditions hold in a status snapshot."""
 
 from collections.abc import Callable, Iterator
 
+from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, attempts, cause, describe, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
-from analytics_refreshd.core.alerts.situation import NOT_A_VIEWS_FAULT, Situation, attempts, cause, describe, streak
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
-from analytics_refreshd.core.model import Limits, Rates, Reason
-
-__all__ = ["Situation", "conditions"]
+from analytics_refreshd.core.model import Rates, Reason
+from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED
 
 # a figure that moves around its limit would fire and resolve at every refresh: one that fires must get clearly better
 _BETTER_BY_PERCENT = 1.0
 _BETTER_SHARE = 0.9
 
 
-def conditions(situation: Situation, limits: Limits) -> Iterator[Condition]:
-    """Yield one condition for every alert and view, also for those that do not hold, so that they can resolve."""
-    yield _database_unavailable(situation, limits)
-    yield _no_leader(situation, limits)
-    yield _history_failing(situation, limits)
-    down = situation.database_down_since is not None
-    yield _contract_broken(situation, down=down)
-    yield _disk_full(situation, limits, down=down)
-    yield _low_success_rate(situation, limits, down=down)
-    yield _high_latency(situation, limits, down=down)
-    for view in situation.views:
-        yield view_stale(situation, limits, view, down=down)
-        yield refresh_failed(situation, limits, view, down=down)
-        yield refresh_slow(situation, limits, view, down=down)
+def conditions(snapshot: Snapshot) -> Iterator[Condition]:
+    """Yield a condition for every alert and view, also for those that do not hold, so that they can resolve."""
+    yield _database_unavailable(snapshot)
+    yield _no_leader(snapshot)
+    yield _history_failing(snapshot)
+    yield _contract_broken(snapshot)
+    yield _disk_full(snapshot)
+    yield _low_success_rate(snapshot)
+    yield _high_latency(snapshot)
+    for view in snapshot.state.views:
+        yield view_stale(snapshot, view)
+        yield refresh_failed(snapshot, view)
+        yield refresh_slow(snapshot, view)
 
 
-def _disk_full(situation: Situation, limits: Limits, *, down: bool) -> Condition:
-    runs = [run for run in attempts(situation) if run.reason not in NOT_A_VIEWS_FAULT]
+def _disk_full(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    runs = [run for run in attempts(state.runs) if run.reason not in NOT_A_VIEWS_FAULT]
     verdicts = [Reason.DISK_FULL in (run.reason, *(result.reason for result in run.views)) for run in runs]
-    firing = (Alert.DATABASE_DISK_FULL, "") in situation.firing
-    holds = streak(verdicts, firing=firing, fire_after=1, resolve_after=limits.resolve_after_runs)
+    firing = (Alert.DATABASE_DISK_FULL, "") in snapshot.firing
+    holds = streak(verdicts, firing=firing, fire_after=1, resolve_after=state.limits.resolve_after_runs)
     run = next((run for run, full in zip(runs, verdicts, strict=True) if full), None)
     result = next((result for result in run.views if cause(run, result) is Reason.DISK_FULL), None) if run else None
     return Condition(
         Alert.DATABASE_DISK_FULL,
         "",
-        None if down else holds,
+        None if state.database_down else holds,
         Severity.CRITICAL,
-        f"{situation.database}: the server has no space left to refresh",
+        f"{state.database}: the server has no space left to refresh",
         describe(
-            situation,
+            snapshot,
             "A run ran out of disk or temporary space; it is not retried before the next slot.",
             run,
             result,
@@ -54,117 +54,134 @@ def _disk_full(situation: Situation, limits: Limits, *, down: bool) -> Condition
     )
 
 
-def _contract_broken(situation: Situation, *, down: bool) -> Condition:
-    problems = "; ".join(situation.contract_problems)
+def _problems(snapshot: Snapshot) -> list[str]:
+    state = snapshot.state
+    problems = [*state.contract_problems, *(state.delta.problems if state.delta is not None else ())]
+    if state.status is not None and state.status.problem and state.status_misses > STATUS_MISSES_TOLERATED:
+        problems.append(state.status.problem)
+    return problems
+
+
+def _contract_broken(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    problems = _problems(snapshot)
     return Condition(
         Alert.CONTRACT_BROKEN,
         "",
-        None if down else bool(situation.contract_problems),
+        None if state.database_down else bool(problems),
         Severity.CRITICAL,
-        f"{situation.database}: the database is not as the daemon expects",
-        f"{problems}. Next: analytics-refreshd check",
+        f"{state.database}: the database is not as the daemon expects",
+        f"{'; '.join(problems)}. Next: analytics-refreshd check",
     )
 
 
 def _rate(
     alert: Alert,
-    rates: Rates | None,
+    snapshot: Snapshot,
     judge: Callable[[Rates], bool | None],
     *,
-    down: bool,
     summary: Callable[[Rates], str],
     look: str,
 ) -> Condition:
-    if down or rates is None:
+    state = snapshot.state
+    rates = state.rates
+    if state.database_down or rates is None:
         return Condition(alert, "", None)
     return Condition(alert, "", judge(rates), Severity.WARNING, summary(rates), f"{summary(rates)}. Next: {look}")
 
 
-def _low_success_rate(situation: Situation, limits: Limits, *, down: bool) -> Condition:
-    firing = (Alert.LOW_SUCCESS_RATE, "") in situation.firing
-    limit = limits.success_rate_min_percent
+def _low_success_rate(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    firing = (Alert.LOW_SUCCESS_RATE, "") in snapshot.firing
+    limit = state.limits.success_rate_min_percent
     limit = min(100.0, limit + _BETTER_BY_PERCENT) if firing else limit
 
     def judge(rates: Rates) -> bool:
         rate = rates.success_rate_percent
-        return rate is not None and rates.executions >= limits.min_executions and rate < limit
+        return rate is not None and rates.executions >= state.limits.min_executions and rate < limit
 
     return _rate(
         Alert.LOW_SUCCESS_RATE,
-        situation.rates,
+        snapshot,
         judge,
-        down=down,
         summary=lambda rates: (
-            f"{situation.database}: {rates.success_rate_percent or 0.0:.1f} % of {rates.executions} actions succeeded "
-            f"in the last 24 h; the limit is {limits.success_rate_min_percent:g} %"
+            f"{state.database}: {rates.success_rate_percent or 0.0:.1f} % of {rates.executions} actions succeeded "
+            f"in the last 24 h; the limit is {state.limits.success_rate_min_percent:g} %"
         ),
         look="analytics-refreshd query top-errors",
     )
 
 
-def _high_latency(situation: Situation, limits: Limits, *, down: bool) -> Condition:
-    firing = (Alert.HIGH_LATENCY, "") in situation.firing
-    limit = limits.latency_p95_max_seconds * (_BETTER_SHARE if firing else 1.0)
+def _high_latency(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    firing = (Alert.HIGH_LATENCY, "") in snapshot.firing
+    limit = state.limits.latency_p95_max_seconds * (_BETTER_SHARE if firing else 1.0)
 
     def judge(rates: Rates) -> bool:
         p95 = rates.latency_p95_seconds
         return (
-            p95 is not None and (rates.latency_executions or rates.executions) >= limits.min_executions and p95 > limit
+            p95 is not None
+            and (rates.latency_executions or rates.executions) >= state.limits.min_executions
+            and p95 > limit
         )
 
     return _rate(
         Alert.HIGH_LATENCY,
-        situation.rates,
+        snapshot,
         judge,
-        down=down,
         summary=lambda rates: (
-            f"{situation.database}: the p95 of the last 24 h is about {rates.latency_p95_seconds or 0.0:.2f} s; "
-            f"the limit is {limits.latency_p95_max_seconds:g} s"
+            f"{state.database}: the p95 of the last 24 h is about {rates.latency_p95_seconds or 0.0:.2f} s; "
+            f"the limit is {state.limits.latency_p95_max_seconds:g} s"
         ),
         look="analytics-refreshd query slowest-triggers",
     )
 
 
-def _database_unavailable(situation: Situation, limits: Limits) -> Condition:
-    since = situation.database_down_since
-    error = situation.database_error or "no answer"
+def _database_unavailable(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    since = state.database_down_since
+    error = state.database_error or "no answer"
+    # the last leader tells of it first; a standby waits twice as long
+    wait_seconds = state.limits.database_unavailable_for_seconds * (1 if state.owns_missed_slots else 2)
     since_text = f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since else ""
     return Condition(
         Alert.DATABASE_UNAVAILABLE,
         "",
         since is not None,
         Severity.CRITICAL,
-        f"{situation.database}: the database does not answer{since_text}",
+        f"{state.database}: the database does not answer{since_text}",
         f"The last attempt failed with: {error}. Nothing is refreshed until it answers. Next: analytics-refreshd check",
-        for_seconds=limits.database_unavailable_for_seconds,
+        for_seconds=wait_seconds,
         since=since,
     )
 
 
-def _history_failing(situation: Situation, limits: Limits) -> Condition:
-    since = situation.history_failing_since
+def _history_failing(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    since = state.history_failing_since
     return Condition(
         Alert.HISTORY_FAILING,
         "",
-        None if situation.database_down_since is not None else since is not None,
+        None if state.database_down else since is not None,
         Severity.WARNING,
-        f"{situation.database}: runs cannot be written to history",
-        f"{situation.history_pending} runs wait in memory; refreshes go on. Next: analytics-refreshd check",
-        for_seconds=limits.history_failing_for_seconds,
+        f"{state.database}: runs cannot be written to history",
+        f"{state.history_pending or 0} runs wait in memory; refreshes go on. Next: analytics-refreshd check",
+        for_seconds=state.limits.history_failing_for_seconds,
         since=since,
     )
 
 
-def _no_leader(situation: Situation, limits: Limits) -> Condition:
-    since = situation.leaderless_since
-    why = situation.leaderless_reason or "no replica holds the leader lock"
+def _no_leader(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    since = state.leaderless_since
+    why = state.leaderless_reason or "no replica holds the leader lock"
     return Condition(
         Alert.NO_LEADER,
         "",
-        None if situation.database_down_since is not None else since is not None,
+        None if state.database_down else since is not None,
         Severity.CRITICAL,
-        f"{situation.database}: nobody refreshes the views",
+        f"{state.database}: nobody refreshes the views",
         f"{why}. Next: analytics-refreshd status",
-        for_seconds=limits.no_leader_for_seconds,
+        for_seconds=state.limits.no_leader_for_seconds,
         since=since,
     )

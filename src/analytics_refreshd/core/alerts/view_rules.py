@@ -1,50 +1,53 @@
 """The alert rules on one view: too old, failing, slow."""
 
+from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, attempts, cause, describe, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
-from analytics_refreshd.core.alerts.situation import NOT_A_VIEWS_FAULT, Situation, attempts, cause, describe, streak
 from analytics_refreshd.core.errors import is_permanent
-from analytics_refreshd.core.model import Limits, Outcome, Reason, Run, ViewResult
+from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
+from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds, verdict
 from analytics_refreshd.core.wording import seconds_in_words
 
 
-def view_stale(situation: Situation, limits: Limits, view: str, *, down: bool) -> Condition:
-    """Older than its limit, or of unknown age for as long as that limit."""
-    age = situation.ages.get(view)
-    results = _results(situation, view)
+def view_stale(snapshot: Snapshot, view: str) -> Condition:
+    """Hold while the view is older than its limit, or its age is unknown for that long."""
+    state = snapshot.state
+    age, limits = snapshot.age(view), state.limits
+    results = _results(snapshot, view)
     run, result = results[0] if results else (None, None)
     if result is not None and result.success:
         run, result = None, None
-    limit = limits.max_age_seconds.get(view, 2 * limits.interval_seconds)
-    critical = limits.critical_age_seconds.get(view, 2 * limit)
+    limit, critical = max_age_seconds(limits, view), critical_age_seconds(limits, view)
     seconds = age.seconds if age else None
-    stale = seconds is None or seconds > limit
-    # While somebody has paused refreshes the age is of their making; while the database is away it is unknown.
-    excused = stale and (situation.pause is not None or _not_yet_tried(situation, limits, seconds, limit))
+    stale = verdict(age, limits).is_stale
+    # whoever paused refreshes made the view old, and while the database is away its age is unknown
+    excused = stale and (snapshot.pause is not None or _not_yet_tried(snapshot, seconds, limit))
     if seconds is None:
-        summary = f"{situation.database}: {view} has never been seen refreshed"
+        summary = f"{state.database}: {view} has never been seen refreshed"
         text = f"No successful refresh of {view} is known" + (f"; {age.doubt}." if age and age.doubt else ".")
         # A daemon that has just started on an older install knows no age yet: it must have looked for the whole limit.
         for_seconds = max(limits.stale_for_seconds, limit)
     else:
         for_seconds = limits.stale_for_seconds
-        summary = f"{situation.database}: {view} is {seconds_in_words(seconds)} old"
+        summary = f"{state.database}: {view} is {seconds_in_words(seconds)} old"
         text = f"{view} was last refreshed {seconds_in_words(seconds)} ago; its limit is {seconds_in_words(limit)}."
     return Condition(
         Alert.VIEW_STALE,
         view,
-        None if down or age is None or excused else stale,
+        None if state.database_down or age is None or excused else stale,
         Severity.CRITICAL if seconds is None or seconds > critical else Severity.WARNING,
         summary,
-        describe(situation, text, run, result, f"analytics-refreshd history --view {view} --limit 5"),
+        describe(snapshot, text, run, result, f"analytics-refreshd history --view {view} --limit 5"),
         for_seconds=for_seconds,
         run_id=run.run_id if run else None,
     )
 
 
-def refresh_failed(situation: Situation, limits: Limits, view: str, *, down: bool) -> Condition:
-    """Failed `failed_after_runs` times in a row, or once in a way that waiting cannot mend."""
-    results = _results(situation, view)
-    firing = (Alert.REFRESH_FAILED, view) in situation.firing
+def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
+    """Hold after `failed_after_runs` failures in a row, or one that waiting cannot fix."""
+    state = snapshot.state
+    results, limits = _results(snapshot, view), state.limits
+    firing = (Alert.REFRESH_FAILED, view) in snapshot.firing
     verdicts = [not result.success for _, result in results]
     permanent = bool(results) and verdicts[0] and is_permanent(cause(*results[0]), results[0][1].sqlstate)
     holds = permanent or streak(
@@ -54,7 +57,7 @@ def refresh_failed(situation: Situation, limits: Limits, view: str, *, down: boo
     count = next((position for position, bad in enumerate(verdicts) if not bad), len(verdicts))
     why = cause(run, result) if run and result else None
     reason = why.value if why else "other"
-    state = result.sqlstate if result else None
+    sqlstate = result.sqlstate if result else None
     if count:
         text = f"{view} failed in the last {'run' if count == 1 else f'{count} runs in a row'}."
     else:
@@ -62,11 +65,11 @@ def refresh_failed(situation: Situation, limits: Limits, view: str, *, down: boo
     return Condition(
         Alert.REFRESH_FAILED,
         view,
-        None if down else holds,
+        None if state.database_down else holds,
         Severity.WARNING,
-        f"{situation.database}: refreshing {view} fails ({reason}{f', {state}' if state else ''})",
+        f"{state.database}: refreshing {view} fails ({reason}{f', {sqlstate}' if sqlstate else ''})",
         describe(
-            situation,
+            snapshot,
             text,
             run,
             result,
@@ -76,17 +79,19 @@ def refresh_failed(situation: Situation, limits: Limits, view: str, *, down: boo
     )
 
 
-def refresh_slow(situation: Situation, limits: Limits, view: str, *, down: bool) -> Condition:
-    """Slower than the limit `slow_after_runs` times in a row; a run whose duration nobody knows says nothing."""
+def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
+    """Hold after `slow_after_runs` slow runs in a row; runs of unknown duration do not count."""
+    state = snapshot.state
+    limits = state.limits
     results = [
         (run, result)
-        for run, result in _results(situation, view)
+        for run, result in _results(snapshot, view)
         if result.success and result.duration_seconds is not None
     ]
     verdicts = [(result.duration_seconds or 0.0) > limits.slow_seconds for _, result in results]
     holds = streak(
         verdicts,
-        firing=(Alert.REFRESH_SLOW, view) in situation.firing,
+        firing=(Alert.REFRESH_SLOW, view) in snapshot.firing,
         fire_after=limits.slow_after_runs,
         resolve_after=limits.resolve_after_runs,
     )
@@ -95,11 +100,11 @@ def refresh_slow(situation: Situation, limits: Limits, view: str, *, down: bool)
     return Condition(
         Alert.REFRESH_SLOW,
         view,
-        None if down else holds,
+        None if state.database_down else holds,
         Severity.WARNING,
-        f"{situation.database}: refreshing {view} took {took}",
+        f"{state.database}: refreshing {view} took {took}",
         describe(
-            situation,
+            snapshot,
             f"{view} took {took}; the limit is {seconds_in_words(limits.slow_seconds)}.",
             run,
             None,
@@ -109,28 +114,29 @@ def refresh_slow(situation: Situation, limits: Limits, view: str, *, down: bool)
     )
 
 
-def _results(situation: Situation, view: str) -> list[tuple[Run, ViewResult]]:
+def _results(snapshot: Snapshot, view: str) -> list[tuple[Run, ViewResult]]:
     return [
         (run, result)
-        for run in attempts(situation)
+        for run in attempts(snapshot.state.runs)
         for result in run.views
         if result.view == view and (result.success or cause(run, result) not in NOT_A_VIEWS_FAULT)
     ]
 
 
-def _not_yet_tried(situation: Situation, limits: Limits, age_seconds: float | None, limit_seconds: float) -> bool:
-    """Whether an outage that made the view old, or a pause, is only just over, so that its refresh is still to come.
+def _not_yet_tried(snapshot: Snapshot, age_seconds: float | None, limit_seconds: float) -> bool:
+    """Tell whether an outage or a pause that made the view old is just over, and its refresh still to come.
 
-    The excuse ends with the first run after it, or two intervals later: whoever refreshes is broken then.
+    The excuse ends with the first run after it, or two intervals later: then whoever refreshes is broken.
     """
-    grace_seconds = 2 * limits.interval_seconds
-    if situation.last_outage is not None and age_seconds is not None:
-        lost_at, restored_at = situation.last_outage
-        was_fresh = age_seconds - (situation.now - lost_at).total_seconds() <= limit_seconds
-        lately = (situation.now - restored_at).total_seconds() < grace_seconds
-        if was_fresh and lately and not any(run.started_at >= restored_at for run in attempts(situation)):
+    state, now = snapshot.state, snapshot.server_now
+    grace_seconds = 2 * state.limits.interval_seconds
+    if state.last_outage is not None and age_seconds is not None:
+        lost_at, restored_at = state.last_outage
+        was_fresh = age_seconds - (now - lost_at).total_seconds() <= limit_seconds
+        lately = (now - restored_at).total_seconds() < grace_seconds
+        if was_fresh and lately and not any(run.started_at >= restored_at for run in attempts(snapshot.state.runs)):
             return True
-    newest = next((run for run in situation.runs if run.outcome is not None), None)
+    newest = next((run for run in state.runs if run.outcome is not None), None)
     if newest is None or newest.outcome is not Outcome.SKIPPED or newest.reason is not Reason.PAUSED:
         return False
-    return (situation.now - newest.started_at).total_seconds() < grace_seconds
+    return (now - newest.started_at).total_seconds() < grace_seconds

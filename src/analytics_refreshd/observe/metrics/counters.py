@@ -1,11 +1,10 @@
-"""Prometheus metrics: counters set by the run, gauges read from the `ServiceState` at scrape.
+"""Prometheus metrics: counters set by the run, gauges read from the `Snapshot` at scrape.
 
 A scrape never touches the database. Label values come from the configuration or from a closed list; a view that
 nobody configured is `other`.
 """
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -52,7 +51,6 @@ class PrometheusMetrics:
         receivers: Sequence[str] = (),
         log_lines_lost: Callable[[], int] = lambda: 0,
         connections: Callable[[], int] = lambda: 0,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if any(name.upper() == "PROMETHEUS_MULTIPROC_DIR" and value for name, value in os.environ.items()):
             message = (
@@ -72,7 +70,6 @@ class PrometheusMetrics:
             last=self._last.get,
             log_lines_lost=log_lines_lost,
             connections=connections,
-            monotonic=monotonic,
         )
         self.registry.register(self._collector)
         ProcessCollector(registry=self.registry)

@@ -1,4 +1,4 @@
-"""The gauges that follow from the daemon's state and the moment of the scrape."""
+"""The gauges that follow from the daemon's status snapshot at the scrape."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -6,10 +6,10 @@ from typing import Protocol
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from analytics_refreshd.core.alerts.lifecycle import Alert, AlertState
-from analytics_refreshd.core.model import Limits, Role, ViewResult
-from analytics_refreshd.core.picture import ServiceState, ViewState
-from analytics_refreshd.observe import reading
+from analytics_refreshd.core.alerts.lifecycle import Alert
+from analytics_refreshd.core.model import Limits, ViewResult
+from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
+from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds
 from analytics_refreshd.observe.metrics.names import HELP, LABELS
 
 _logger = logging.getLogger(__name__)
@@ -42,10 +42,10 @@ _GAUGES = (
 
 
 class StateSource(Protocol):
-    """Whoever can give a picture of the daemon from memory; `core.ports.Health` does."""
+    """Whoever can give the daemon's status snapshot from memory; `core.ports.Health` does."""
 
-    def state(self) -> ServiceState:
-        """The picture at this moment."""
+    def snapshot(self) -> Snapshot:
+        """The state at this moment."""
 
 
 class Families:
@@ -77,7 +77,6 @@ class StateCollector:
         last: Callable[[str], ViewResult | None],
         log_lines_lost: Callable[[], int],
         connections: Callable[[], int],
-        monotonic: Callable[[], float],
     ) -> None:
         self.source: StateSource | None = None
         self._database = database
@@ -85,7 +84,6 @@ class StateCollector:
         self._last = last
         self._log_lines_lost = log_lines_lost
         self._connections = connections
-        self._monotonic = monotonic
         self._told: set[type[Exception]] = set()
 
     def describe(self) -> list[Metric]:
@@ -101,7 +99,7 @@ class StateCollector:
         families = Families(self._database)
         try:
             if self.source is not None:
-                self._read(self.source.state(), families)
+                self._read(self.source.snapshot(), families)
         except Exception as error:
             # The counters are worth serving whatever is wrong with the rest; absent(analytics_leader) tells of it.
             families = Families(self._database)
@@ -110,18 +108,17 @@ class StateCollector:
                 _logger.error("the gauges cannot be read", exc_info=error)
         yield from families
 
-    def _read(self, state: ServiceState, families: Families) -> None:
-        monotonic = self._monotonic()
-        leader = state.role is Role.LEADER
-        if leader:
-            for view in state.views:
+    def _read(self, snapshot: Snapshot, families: Families) -> None:
+        state = snapshot.state
+        if snapshot.leads:
+            for view in snapshot.views:
                 if view.view in self._views():
-                    self._read_view(state, view, monotonic, families)
-        families.add("analytics_leader", leader)
+                    self._read_view(view, families)
+        families.add("analytics_leader", snapshot.leads)
         families.add("analytics_database_up", state.database_up)
         families.add("analytics_database_connections", self._connections())
         families.add("analytics_history_pending", state.history_pending)
-        families.add("analytics_paused", reading.pause(state, monotonic) is not None)
+        families.add("analytics_paused", snapshot.pause is not None)
         if state.delta is not None:
             families.add("analytics_delta_rows", state.delta.pending_rows)
             families.add("analytics_fold_seconds", state.delta.fold_seconds)
@@ -134,41 +131,41 @@ class StateCollector:
             families.add("analytics_executions", state.rates.executions)
         if state.next_run_at is not None:
             families.add("analytics_next_run_timestamp_seconds", state.next_run_at.timestamp())
-        if state.evaluated_monotonic is not None:
-            since = reading.since_evaluation_seconds(state, monotonic)
-            moment = reading.now(state, monotonic).timestamp() - since
+        since = snapshot.since_evaluation_seconds
+        if since is not None:
+            moment = snapshot.now.timestamp() - since
             families.add("analytics_last_evaluation_timestamp_seconds", moment)
-        self._read_alerts(state, families)
+        self._read_alerts(snapshot, families)
         for (threshold, view_name), value in thresholds(state.limits, self._views()).items():
             families.add("analytics_threshold", value, threshold, view_name)
 
-    def _read_view(self, state: ServiceState, view: ViewState, monotonic: float, families: Families) -> None:
+    def _read_view(self, view: ViewSnapshot, families: Families) -> None:
         name = view.view
         if view.age is not None:
-            age = reading.age_seconds(state, view, monotonic)
+            age = view.age.seconds
             families.add("analytics_view_age_minutes", None if age is None else age / 60, name)
             if view.age.last_success_at is not None:
                 moment = view.age.last_success_at.timestamp()
                 families.add("analytics_view_last_success_timestamp_seconds", moment, name)
         families.add("analytics_view_rows", view.rows, name)
-        families.add("analytics_view_size_bytes", view.size_bytes, name)
+        families.add("analytics_view_size_bytes", view.status.size_bytes, name)
         result = self._last(name)
         if result is None and view.last is not None:
-            # After a restart history still knows the last run.
-            result = next((item for item in view.last.views if item.view == name), None)
+            # after a restart history still knows the last run
+            result = view.last[1]
         if result is not None:
             families.add("analytics_refresh_duration_seconds", result.duration_seconds, name)
             families.add("analytics_view_refresh_success", result.success, name)
 
-    def _read_alerts(self, state: ServiceState, families: Families) -> None:
-        firing = {(record.alert, record.view) for record in state.alerts if record.state is AlertState.FIRING}
+    def _read_alerts(self, snapshot: Snapshot, families: Families) -> None:
+        firing = snapshot.firing
         for alert in Alert:
             for view in self._views() if alert in VIEW_ALERTS else ("",):
                 families.add("analytics_alerts_firing", (alert, view) in firing, alert.value, view)
 
 
 def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], float]:
-    """Every limit by (name, view); view is "" where the limit is not a view's."""
+    """Return every limit by (name, view); view is "" where the limit is not a view's."""
     found: dict[tuple[str, str], float] = {
         ("interval_seconds", ""): limits.interval_seconds,
         ("stale_for_seconds", ""): limits.stale_for_seconds,
@@ -184,6 +181,6 @@ def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], 
         ("no_leader_seconds", ""): limits.no_leader_for_seconds,
     }
     for view in views:
-        found["view_age_seconds", view] = reading.max_age_seconds(limits, view)
-        found["view_age_critical_seconds", view] = reading.critical_age_seconds(limits, view)
+        found["view_age_seconds", view] = max_age_seconds(limits, view)
+        found["view_age_critical_seconds", view] = critical_age_seconds(limits, view)
     return found

@@ -7,9 +7,9 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analytics_refreshd.core.picture import ServiceState
-from analytics_refreshd.observe.page.status_json import picture
+from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.page.words import words
+from analytics_refreshd.observe.status.document import status_document
 
 
 def _resource(name: str) -> str:
@@ -39,11 +39,11 @@ _environment = Environment(
 _template = _environment.get_template("page.html.j2")
 
 
-def render_page(state: ServiceState, monotonic: float) -> bytes:
-    """The whole document, from memory: under 100 kB with fifty views."""
-    data = picture(state, monotonic)
+def render_page(snapshot: Snapshot) -> bytes:
+    """Render the whole page from memory; under 100 kB with fifty views."""
+    data = status_document(snapshot)
     colour = _ICON_COLOUR[data["headline"]["level"]]
     icon = f"%3Csvg xmlns='http://www.w3.org/2000/svg'%3E%3Ccircle cx='8' cy='8' r='7' fill='%23{colour}'/%3E%3C/svg%3E"
-    # Our own files and this constant are the only text that is not escaped.
+    # our own files and this constant are the only text that is not escaped
     own = {"css": Markup(_CSS), "js": Markup(_JS), "icon": Markup(icon)}  # noqa: S704
     return _template.render(words(data), **own).encode("utf-8", "replace")

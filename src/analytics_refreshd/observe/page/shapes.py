@@ -6,9 +6,9 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
+from analytics_refreshd.core.snapshot import RECENT
 from analytics_refreshd.core.wording import seconds_in_words
-from analytics_refreshd.observe.page.status_json import RECENT
-from analytics_refreshd.observe.page.timeline import STATES
+from analytics_refreshd.observe.status.timeline import STATES
 
 _SPARK_HEIGHT = 30
 _SPARK_STEP = 5
@@ -142,11 +142,11 @@ def _cell_parts(cell: Mapping[str, Any]) -> tuple[str, ...]:
     """The outcome's words; with a run also its duration in words (may be empty) and the head of its id."""
     if "run_id" not in cell:
         return ("none",)
-    outcome = getattr(cell["outcome"], "value", cell["outcome"])
+    outcome, reason = cell["outcome"], cell.get("reason")
     text = "slow" if cell["state"] == "slow" else str(outcome)
-    if cell["reason"] is not None and cell["reason"].value != outcome:
-        text += f", {cell['reason'].value.replace('_', ' ')}"
+    if reason is not None and reason != outcome:
+        text += f", {reason.replace('_', ' ')}"
     if cell["runs"] > 1:
         text = f"{cell['runs']} runs, the worst {text}"
-    seconds = cell["duration_seconds"]
+    seconds = cell.get("duration_seconds")
     return text, "" if seconds is None else seconds_in_words(seconds), str(cell["run_id"])[:8]

@@ -1,4 +1,4 @@
-"""The page's words: everything in `picture` as text and tones, with the drawings of `page_shapes`. Pure."""
+"""Puts the status document into the page's words and tones, with the drawings of `shapes`. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,42 +18,42 @@ _TEXTS_BYTES = 4000
 """Shared by all views, notices or alerts, so that fifty failing views still fit into the page's 100 kB."""
 
 
-def words(picture: Mapping[str, Any]) -> dict[str, Any]:
-    """The template's variables, from `status_json.picture`."""
-    now: datetime = picture["generated_at"]
-    # The worst first: of fifty views nobody scrolls to the one that matters.
-    views = sorted(picture["views"], key=lambda view: _ORDER.index(view["verdict"].value))
-    told = picture["notices"][:_NOTICES]
-    alerts = _alerts(picture["alerts"], picture["server_now"])
+def words(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the template's variables for a status document."""
+    now: datetime = status["generated_at"]
+    # the worst first: of fifty views nobody scrolls to the one that matters
+    views = sorted(status["views"], key=lambda view: _ORDER.index(view["verdict"]))
+    told = status["notices"][:_NOTICES]
+    alerts = _alerts(status["alerts"], status["server_now"])
     room = _room(_ERRORS_BYTES, views)
     return {
-        "database": picture["database"],
-        "replica": picture["replica"],
-        "version": picture["version"],
-        "headline": _headline(picture["headline"]),
+        "database": status["database"],
+        "replica": status["replica"],
+        "version": status["version"],
+        "headline": _headline(status["headline"]),
         "notices": [
             {"level": notice["level"], "text": cut(notice["text"], _room(_TEXTS_BYTES, told))} for notice in told
         ],
-        "next_run": _next_run(picture, now),
-        "interval": seconds_in_words(picture["interval_seconds"]),
-        "role": picture["role"].value,
-        "leader": _leader(picture),
-        "database_state": _database(picture),
-        "mode": _mode(picture),
-        "rates": _rates(picture["rates"]),
+        "next_run": _next_run(status, now),
+        "interval": seconds_in_words(status["interval_seconds"]),
+        "role": str(status["role"]),
+        "leader": _leader(status),
+        "database_state": _database(status),
+        "mode": _mode(status),
+        "rates": _rates(status["rates"]),
         "alerts": alerts[:_ALERTS],
         "receivers": [
             {"name": cut(receiver["name"], 60), "state": cut(receiver["state"], 200), "tone": _receiver_tone(receiver)}
-            for receiver in picture["receivers"][:_NOTICES]
+            for receiver in (status["receivers"] or ())[:_NOTICES]
         ],
         "alerts_left_out": max(0, len(alerts) - _ALERTS),
         "views": [_view(view, room) for view in views],
         "points": max((len(view["recent"]) for view in views), default=0),
         "slow": seconds_in_words(views[0]["slow_seconds"]) if views else "",
-        "slots": slots(picture["slots"]),
+        "slots": slots(status["slots"]),
         "made_at": f"{now:%Y-%m-%d %H:%M:%S}",
         "evaluated": (
-            None if picture["evaluated_seconds_ago"] is None else seconds_in_words(picture["evaluated_seconds_ago"])
+            None if status["evaluated_seconds_ago"] is None else seconds_in_words(status["evaluated_seconds_ago"])
         ),
     }
 
@@ -63,7 +63,7 @@ def _room(total_bytes: int, among: Sequence[object]) -> int:
 
 
 def cut(text: str, limit: int) -> str:
-    """What takes at most `limit` bytes in the page, where `<` takes four; an ellipsis where some is missing."""
+    """Cut `text` to `limit` bytes of the page, where `<` takes four; end it with an ellipsis where some is missing."""
     if len(text) * 5 <= limit or _size(text) <= limit:
         return text
     kept, room = [], limit - len("…".encode())
@@ -80,7 +80,7 @@ def _size(text: str) -> int:
 
 
 def whole_seconds(seconds: float) -> str:
-    """An age in words, in whole seconds from the first one on, as the page's script counts it."""
+    """Put an age into words, in whole seconds, as the page's script counts it."""
     return seconds_in_words(float(math.floor(seconds))) if seconds >= 10 else f"{math.floor(seconds)} s"
 
 
@@ -88,14 +88,14 @@ def _headline(headline: Mapping[str, str]) -> dict[str, str]:
     return {"text": headline["text"], "tone": "good" if headline["level"] == "info" else headline["level"]}
 
 
-def _next_run(picture: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
-    at: datetime | None = picture["next_run_at"]
+def _next_run(status: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    at: datetime | None = status["next_run_at"]
     if at is None:
         return None
-    pause = picture["pause"]
+    pause = status["pause"]
     if pause is not None:
         # at once where the views are old by then, not only at the slot
-        return {"seconds": None, "words": "after the pause", "at": f"{pause.ends_at:%m-%d %H:%M:%S} UTC"}
+        return {"seconds": None, "words": "after the pause", "at": f"{pause['ends_at']:%m-%d %H:%M:%S} UTC"}
     seconds = (at - now).total_seconds()
     if seconds >= 1:
         text = f"in {whole_seconds(seconds)}"
@@ -104,35 +104,36 @@ def _next_run(picture: Mapping[str, Any], now: datetime) -> dict[str, Any] | Non
     return {"seconds": round(seconds, 1), "words": text, "at": f"{at:%H:%M:%S} UTC"}
 
 
-def _leader(picture: Mapping[str, Any]) -> str:
-    leader = picture["leader"]
-    if leader is None or (not leader["ours"] and not picture["database_up"]):
+def _leader(status: Mapping[str, Any]) -> str:
+    leader = status["leader"]
+    if leader is None or (not leader["ours"] and not status["database_up"]):
         return "no leader known"
-    if not picture["database_up"]:
+    if not status["database_up"]:
         return f"{leader['replica']} led last"
-    return f"leader {leader['replica']}" if leader["ours"] else f"lock held by a stranger, pid {leader['pid']}"
+    return f"leader {leader['replica']}" if leader["ours"] else f"lock held by another program, pid {leader['pid']}"
 
 
-def _database(picture: Mapping[str, Any]) -> dict[str, str]:
-    if picture["database_up"]:
+def _database(status: Mapping[str, Any]) -> dict[str, str]:
+    if status["database_up"]:
         return {"text": "answers", "tone": "good"}
-    since: datetime | None = picture["database_down_since"]
+    since: datetime | None = status["database_down_since"]
     if since is None:
         return {"text": "has not answered yet", "tone": "warn"}
     return {"text": f"away since {since:%H:%M} UTC", "tone": "bad"}
 
 
-def _mode(picture: Mapping[str, Any]) -> str:
-    words = f"{picture['mode']} mode, isolation by {picture['isolation']}"
-    delta = picture["delta"]
-    if delta is None or delta.mode == "plain" or delta.pending_rows is None:
+def _mode(status: Mapping[str, Any]) -> str:
+    words = f"{status['mode']} mode, isolation by {status['isolation']}"
+    delta = status["delta"]
+    if delta is None or delta["mode"] == "plain" or delta["pending_rows"] is None:
         return words
-    fold = "" if delta.fold_seconds is None else f", the last fold took {seconds_in_words(delta.fold_seconds)}"
-    if delta.verified_at is None:
+    fold_seconds, verified_at = delta["fold_seconds"], delta["verified_at"]
+    fold = "" if fold_seconds is None else f", the last fold took {seconds_in_words(fold_seconds)}"
+    if verified_at is None:
         verified = "never verified"
     else:
-        verified = f"{'exact' if delta.verified_ok else 'different'} at {delta.verified_at:%m-%d %H:%M} UTC"
-    return f"{words}, {delta.pending_rows:,} changes wait{fold}, {verified}"
+        verified = f"{'exact' if delta['verified_ok'] else 'different'} at {verified_at:%m-%d %H:%M} UTC"
+    return f"{words}, {delta['pending_rows']:,} changes wait{fold}, {verified}"
 
 
 def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -170,14 +171,14 @@ def _receiver_tone(receiver: Mapping[str, str]) -> str:
 
 
 def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
-    shown = [alert for alert in alerts if alert["state"].value in ("firing", "pending")]
-    shown.sort(key=lambda alert: (alert["state"].value != "firing", alert["severity"].value != "critical"))
+    shown = [alert for alert in alerts if alert["state"] in ("firing", "pending")]
+    shown.sort(key=lambda alert: (alert["state"] != "firing", alert["severity"] != "critical"))
     shown_bytes = _room(_TEXTS_BYTES, shown[:_ALERTS])
     return [
         {
-            "name": f"{alert['alert'].value} {alert['view']}".strip(),
-            "state": f"{alert['state'].value}, {alert['severity'].value}",
-            "tone": "bad" if alert["state"].value == "firing" else "warn",
+            "name": " ".join(filter(None, (alert["alert"], alert["view"]))),
+            "state": f"{alert['state']}, {alert['severity']}",
+            "tone": "bad" if alert["state"] == "firing" else "warn",
             "since": _since(alert["fired_at"] or alert["active_at"], now),
             "summary": cut(alert["summary"] or "", shown_bytes),
             "description": cut(alert["description"] or "", shown_bytes) if len(shown) <= _NOTICES else "",
@@ -199,8 +200,8 @@ def _view(view: Mapping[str, Any], room: int) -> dict[str, Any]:
         rows += f" ({change:+,})"
     return {
         "name": cut(view["view"], 130).split("_"),
-        "verdict": view["verdict"].value,
-        "tone": _TONE[view["verdict"].value],
+        "verdict": view["verdict"],
+        "tone": _TONE[view["verdict"]],
         "age_seconds": None if age is None else round(age, 1),
         "age": None if age is None else whole_seconds(age),
         "limit_seconds": view["max_age_seconds"],
@@ -221,7 +222,7 @@ def _last_run(run: Mapping[str, Any] | None) -> str:
     took = "" if run["duration_seconds"] is None else seconds_in_words(run["duration_seconds"])
     if run["success"]:
         return took or "ok"
-    reason = run["reason"].value.replace("_", " ") if run["reason"] else "failed"
+    reason = run["reason"].replace("_", " ") if run["reason"] else "failed"
     return f"failed: {reason}" + (f", {took}" if took else "")
 
 

@@ -1,12 +1,13 @@
-"""What several rules ask of a situation."""
+"""What several rules ask of a snapshot."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from analytics_refreshd.core.alerts.situation import attempts, cause, describe, streak
+from analytics_refreshd.core.alerts.evidence import attempts, cause, describe, streak
 from analytics_refreshd.core.model import Blocker, Outcome, Pause, Reason, ViewResult
-from tests.support.alert_rules import NOW, ago, run, situation
+from tests.support.alert_rules import NOW, ago, run, seen
 
 BLOCKER = Blocker(812, "etl", "nightly-etl", "active", ago(60), None, None)
 
@@ -47,24 +48,24 @@ def test_the_cause_of_a_rollback_is_the_runs() -> None:
 def test_attempts_are_runs_that_tell_something() -> None:
     """Skipped, cancelled, unknown and running runs are no attempts; order is kept."""
     runs = {outcome: run(outcome) for outcome in (*Outcome, None)}
-    told = attempts(situation(runs=list(runs.values())))
+    told = attempts(list(runs.values()))
     assert told == [runs[item] for item in (Outcome.OK, Outcome.PARTIAL, Outcome.FAILED, Outcome.TIMEOUT)]
 
 
 def test_a_description_holds_what_is_known_and_nothing_else() -> None:
     """Error, blocker, pause, run and command in this order; what is unknown leaves no gap."""
     blocked = run(a=Reason.LOCK_TIMEOUT)
-    full = situation(blocker=BLOCKER, pause=Pause(ago(60), NOW, "x"))
+    full = seen(blocker=BLOCKER, pause=Pause(ago(60), NOW + timedelta(seconds=1), "x"))
     text = describe(full, "It broke.", blocked, ViewResult("a", False, error="no lock"), "look")
     assert text == (
         "It broke. Last error: no lock. It waits on pid 812, nightly-etl, active since 11:59 UTC. "
         f"Refreshes are paused until 2026-05-04 12:00 UTC. Run {blocked.run_id}. Next: look"
     )
-    assert describe(situation(), "It broke.", None, None, "look") == "It broke. Next: look"
+    assert describe(seen(), "It broke.", None, None, "look") == "It broke. Next: look"
 
 
 def test_the_blocker_of_the_run_is_named_where_none_blocks_now() -> None:
     """The last one seen in the run counts; a session that blocks now is better."""
     past = replace(run(a=Reason.LOCK_TIMEOUT), blockers=(replace(BLOCKER, pid=1), replace(BLOCKER, pid=2)))
-    assert "pid 2" in describe(situation(), "x", past, None, "look")
-    assert "pid 812" in describe(situation(blocker=BLOCKER), "x", past, None, "look")
+    assert "pid 2" in describe(seen(), "x", past, None, "look")
+    assert "pid 812" in describe(seen(blocker=BLOCKER), "x", past, None, "look")

@@ -1,15 +1,17 @@
 """The last 24 hours as a row of slots, each with the run that it held."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from analytics_refreshd.core.model import Limits, Outcome, Run
+from analytics_refreshd.core.snapshot import Snapshot
 
 _HOURS = 24
 _SHORTEST_SECONDS = 300.0
 """Slots shorter than this share a cell, so that a fast schedule stays as small as the usual one."""
+
+MOST_CELLS = _HOURS * 3600 // int(_SHORTEST_SECONDS)
 
 STATES = ("none", "ok", "running", "slow", "skipped", "partial", "failed")
 """What a cell can be, from the most harmless to the worst; of several runs in a cell the worst shows."""
@@ -45,23 +47,24 @@ class Timeline:
 
 
 def state_of(run: Run, limits: Limits) -> str:
-    """A run as one of `STATES`; slow where any view took longer than the limit."""
+    """Return a run as one of `STATES`; slow where any view took longer than the limit."""
     state = _OF_OUTCOME[run.outcome]
     slow = any((result.duration_seconds or 0.0) > limits.slow_seconds for result in run.views)
     return "slow" if state == "ok" and slow else state
 
 
-def timeline(runs: Sequence[Run], limits: Limits, now: datetime, server_now: datetime) -> Timeline:
-    """Lay `runs` into the cells of the 24 hours that end with the cell of `now`.
+def timeline(snapshot: Snapshot) -> Timeline:
+    """Lay the runs into the cells of the 24 hours that end with the cell of this moment.
 
-    Slots are the daemon's clock, as `now` is; a run without one was dated by the server's, which is at `server_now`.
+    Slots are by the process's own clock; a run without one was dated by the server's.
     """
+    limits, now, server_now = snapshot.state.limits, snapshot.now, snapshot.server_now
     interval = max(1.0, limits.interval_seconds)
     cell_seconds = interval * math.ceil(_SHORTEST_SECONDS / interval) if interval < _SHORTEST_SECONDS else interval
     count = max(1, round(_HOURS * 3600 / cell_seconds))
     last = math.floor(now.timestamp() / cell_seconds)
     held: dict[int, list[Run]] = {}
-    for run in runs:
+    for run in snapshot.state.runs:
         at = run.scheduled_at or now - (server_now - run.started_at)
         held.setdefault(math.floor(at.timestamp() / cell_seconds), []).append(run)
     cells = []

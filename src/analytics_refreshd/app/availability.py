@@ -1,0 +1,63 @@
+"""Whether the database answers: one answer for all connections, logged when it changes."""
+
+import threading
+
+from analytics_refreshd.app.state import StateHolder
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.ports import EventLog
+
+
+class DatabaseAvailability:
+    """Collects what every thread meets; logs the first failure and the first success after it."""
+
+    def __init__(self, state: StateHolder, log: EventLog) -> None:
+        self._state = state
+        self._log = log
+        self._lock = threading.Lock()
+        self._missed_slots = 0
+
+    def failed(self, fault: DatabaseFault) -> None:
+        """Note that a connection failed or was lost.
+
+        Other faults say nothing about whether the database is there, and neither do connections that a stop ends.
+        """
+        if not fault.error_class.away or self._state.current.draining:
+            return
+        with self._lock:
+            known = self.down
+            now = self._state.server_now()
+            self._state.change(lambda state: state.database_lost(now, fault.message))
+            if not known:
+                # under the lock: whoever reports a run as ok does so after the line that explains the outage
+                self._log.emit(
+                    Event.DATABASE_LOST,
+                    level="warning",
+                    error=fault.message,
+                    sqlstate=fault.sqlstate,
+                    reason=fault.reason.value,
+                )
+
+    def answered(self) -> None:
+        """Note that a statement succeeded."""
+        with self._lock:
+            since = self._state.current.database_down_since
+            now = self._state.server_now()
+            if since is None and self._state.current.database_reached:
+                return
+            self._state.change(lambda state: state.database_answered(now))
+            if since is not None:
+                missed, self._missed_slots = self._missed_slots, 0
+                seconds = round((now - since).total_seconds(), 3)
+                self._log.emit(Event.DATABASE_RESTORED, seconds=seconds, missed_slots=missed)
+
+    def slot_missed(self) -> int:
+        """Count a slot that passed while the database was away; return how many there were."""
+        with self._lock:
+            self._missed_slots += 1
+            return self._missed_slots
+
+    @property
+    def down(self) -> bool:
+        """Whether the database was away when last asked."""
+        return self._state.current.database_down

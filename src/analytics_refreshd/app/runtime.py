@@ -1,0 +1,18 @@
+"""What every part of the daemon shares."""
+
+from dataclasses import dataclass
+
+from analytics_refreshd.app.availability import DatabaseAvailability
+from analytics_refreshd.app.state import StateHolder
+from analytics_refreshd.core.ports import Clock, EventLog, Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The state, whether the database answers, the log, the metrics and the clock of one process."""
+
+    state: StateHolder
+    database: DatabaseAvailability
+    log: EventLog
+    metrics: Metrics
+    clock: Clock

@@ -1,0 +1,55 @@
+"""What several alert rules ask of a snapshot: its attempts, their causes, and a description in words."""
+
+from collections.abc import Sequence
+
+from analytics_refreshd.core.errors import UNREACHABLE
+from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
+from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.wording import blocked_by
+
+# an absent database has an alert of its own, and a stop is no failure
+NOT_A_VIEWS_FAULT = UNREACHABLE | {Reason.SHUTDOWN}
+
+
+def streak(verdicts: Sequence[bool], *, firing: bool, fire_after: int, resolve_after: int) -> bool | None:
+    """Decide by the last runs, newest first, whether an alert holds.
+
+    It takes `fire_after` bad runs to fire and `resolve_after` good ones to resolve; None without a run to judge by.
+    """
+    if not verdicts:
+        return None if firing else False
+    if firing:
+        return not (len(verdicts) >= resolve_after and not any(verdicts[:resolve_after]))
+    return len(verdicts) >= fire_after and all(verdicts[:fire_after])
+
+
+def cause(run: Run, result: ViewResult) -> Reason | None:
+    """Return why a view failed; for a view that was rolled back, why its run failed."""
+    return run.reason if result.reason is Reason.ROLLED_BACK else result.reason
+
+
+def attempts(runs: Sequence[Run]) -> list[Run]:
+    """Select the runs that say something about the views: those that ended ok, partial, failed or timeout."""
+    silent = (None, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.CANCELLED)
+    return [run for run in runs if run.outcome not in silent]
+
+
+def describe(snapshot: Snapshot, text: str, run: Run | None, result: ViewResult | None, look: str) -> str:
+    """Write an alert's description: text, last error, blocker, pause, run, and the next command to type."""
+    parts = [text]
+    if result is not None and result.error:
+        state = f" (SQLSTATE {result.sqlstate})" if result.sqlstate else ""
+        parts.append(f"Last error: {result.error}{state}.")
+    progress = snapshot.state.progress
+    blocker = progress.blocker if progress is not None else None
+    if blocker is None and run is not None and run.blockers:
+        blocker = run.blockers[-1]
+    if blocker is not None:
+        parts.append(f"It {blocked_by(blocker)}.")
+    pause = snapshot.pause
+    if pause is not None:
+        parts.append(f"Refreshes are paused until {pause.ends_at:%Y-%m-%d %H:%M} UTC.")
+    if run is not None:
+        parts.append(f"Run {run.run_id}.")
+    parts.append(f"Next: {look}")
+    return " ".join(parts)

@@ -1,0 +1,191 @@
+"""The status snapshot: a state at one moment, with everything that follows from the two.
+
+Rules, metrics, page and JSON read ages, limits, verdicts, the role and the pause here, and nowhere else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertState
+from analytics_refreshd.core.model import Outcome, Pause, Role, Run, ViewResult, ViewStatus
+from analytics_refreshd.core.staleness import (
+    Age,
+    Verdict,
+    age_of,
+    critical_age_seconds,
+    max_age_seconds,
+    verdict,
+)
+from analytics_refreshd.core.state import Source, State
+
+RECENT = 60
+"""How many past runs of a view are shown."""
+
+_UNTRIED = (None, Outcome.SKIPPED, Outcome.CANCELLED)
+
+ViewRun = tuple[Run, ViewResult]
+"""A run and its result for one view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state at a moment: `now` by the process's own clock, `monotonic` by the monotonic one in seconds."""
+
+    state: State
+    now: datetime
+    monotonic: float
+
+    @property
+    def server_now(self) -> datetime:
+        """The server's time as last read, carried on by the monotonic clock; our own where none was read.
+
+        Everything that the server dated is compared with this: our own clock may be hours off, and may step.
+        """
+        since, status = self.since_evaluation_seconds, self.state.status
+        return self.now if status is None or since is None else status.server_now + timedelta(seconds=since)
+
+    @property
+    def since_evaluation_seconds(self) -> float | None:
+        """Seconds since the database's status was read; None where it never was."""
+        read = self.state.evaluated_monotonic
+        return None if read is None else max(0.0, self.monotonic - read)
+
+    @property
+    def role(self) -> Role | None:
+        """This replica's role, where trust that ran out ends a lead; None in a state from the database alone."""
+        state = self.state
+        if state.source is Source.DATABASE:
+            return None
+        if state.draining:
+            return Role.DRAINING
+        if state.leadership.role is Role.LEADER and not state.leadership.leads(self.monotonic):
+            return Role.STANDBY
+        return state.leadership.role
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica may refresh now."""
+        return self.role is Role.LEADER
+
+    @property
+    def pause(self) -> Pause | None:
+        """The pause in force; one that was read while it held may be over."""
+        pause = self.state.pause
+        return pause if pause is not None and pause.ends_at > self.server_now else None
+
+    def age(self, view: str) -> Age | None:
+        """Return a view's age as last read plus the time since, so that it grows while nobody evaluates.
+
+        None where the view's status was never read.
+        """
+        status = self.state.status
+        read = next((one for one in status.views if one.view == view), None) if status is not None else None
+        if status is None or read is None:
+            return None
+        age = age_of(read, status.server_now)
+        return (
+            age if age.seconds is None else replace(age, seconds=age.seconds + (self.since_evaluation_seconds or 0.0))
+        )
+
+    @property
+    def firing(self) -> frozenset[AlertKey]:
+        """The alerts that fire, by alert and view."""
+        return frozenset(key for key, record in self.state.alerts.items() if record.state is AlertState.FIRING)
+
+    @property
+    def views(self) -> tuple["ViewSnapshot", ...]:
+        """Every configured view in its order."""
+        state = self.state
+        statuses = {view.view: view for view in state.status.views} if state.status is not None else {}
+        results: dict[str, list[ViewRun]] = {view: [] for view in state.views}
+        for run in state.runs:
+            for result in run.views:
+                if result.view in results:
+                    results[result.view].append((run, result))
+        return tuple(
+            ViewSnapshot(state, statuses.get(view, ViewStatus(view)), self.age(view), results[view])
+            for view in state.views
+        )
+
+    @property
+    def healthy(self) -> bool:
+        """The database answers, views are fresh or late, last runs succeeded, rollups exact, and nothing fires."""
+        state = self.state
+        fine = all(not view.verdict.is_stale and (view.last is None or view.last[1].success) for view in self.views)
+        exact = state.delta is None or not state.delta.problems
+        return fine and exact and state.database_up and not self.firing
+
+    def dated(self, run: Run) -> Run:
+        """Date a run that begins or ends at this moment by the server's clock, as history does.
+
+        The alert rules compare runs that only this process knows with the server's time, too.
+        """
+        now = self.server_now
+        began = now - timedelta(seconds=run.duration_seconds or 0.0)
+        return replace(run, started_at=began, finished_at=None if run.finished_at is None else now)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSnapshot:
+    """One view at the moment of a snapshot.
+
+    `status` is what the database last said of it, `age` None where that was never read, `results` its runs, newest
+    first.
+    """
+
+    state: State
+    status: ViewStatus
+    age: Age | None
+    results: Sequence[ViewRun]
+
+    @property
+    def view(self) -> str:
+        """The view's name."""
+        return self.status.view
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on its age."""
+        return verdict(self.age, self.state.limits)
+
+    @property
+    def max_age_seconds(self) -> float:
+        """The age beyond which it is stale."""
+        return max_age_seconds(self.state.limits, self.view)
+
+    @property
+    def critical_age_seconds(self) -> float:
+        """The age beyond which being stale is critical."""
+        return critical_age_seconds(self.state.limits, self.view)
+
+    @property
+    def rows(self) -> int | None:
+        """Its rows by the status function, else as the last successful refresh counted them."""
+        counted = (result.rows for _, result in self.recent[::-1] if result.success)
+        return self.status.rows if self.status.rows is not None else next((n for n in counted if n is not None), None)
+
+    @property
+    def slow_seconds(self) -> float:
+        """The duration beyond which one of its refreshes is slow."""
+        return self.state.limits.slow_seconds
+
+    @property
+    def last(self) -> ViewRun | None:
+        """The last run that tried it and was not cancelled: a stop is no failure."""
+        return next(iter(self._tried), None)
+
+    @property
+    def last_failure(self) -> tuple[ViewRun, bool] | None:
+        """The last failure among its recent runs, and whether it is the last run."""
+        failed = next((at for at, pair in enumerate(self._tried) if not pair[1].success), None)
+        return None if failed is None else (self._tried[failed], failed == 0)
+
+    @property
+    def recent(self) -> Sequence[ViewRun]:
+        """Its last 60 runs at most, oldest first."""
+        return self.results[:RECENT][::-1]
+
+    @property
+    def _tried(self) -> list[ViewRun]:
+        return [pair for pair in self.results[:RECENT] if pair[0].outcome not in _UNTRIED]

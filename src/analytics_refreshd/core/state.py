@@ -1,0 +1,152 @@
+"""The state: what a process knows of its database and of itself.
+
+One frozen value, replaced as a whole: a daemon's is in `app.state`, and `status` makes one from what it reads. What
+follows from a state and a moment (ages, verdicts, the role, the pause in force) is in `core.snapshot`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
+from analytics_refreshd.core.leadership import Leadership
+from analytics_refreshd.core.model import (
+    DatabaseStatus,
+    Delta,
+    LeaderInfo,
+    Limits,
+    Outcome,
+    Pause,
+    Progress,
+    Rates,
+    Run,
+    ViewResult,
+)
+
+STATUS_MISSES_TOLERATED = 2
+"""How often in a row the status function may fail before that breaks the contract, and its last sizes are dropped."""
+
+_KEPT_RUNS = 1500
+
+
+class Source(StrEnum):
+    """Where a state comes from: a daemon's memory, or the database alone, which knows nothing of any process."""
+
+    MEMORY = "memory"
+    DATABASE = "database"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is known, with unknown values None. Change it with `dataclasses.replace` or the methods below.
+
+    Times ending in `_monotonic` are seconds of the monotonic clock; `next_run_at` and `config_refused_at` are by the
+    process's own clock, all other times by the database server's, which may be hours away.
+
+    `status` was read at `evaluated_monotonic`; `status_misses` counts the readings in a row in which the status
+    function failed. `runs` is newest first. `own_success` has when this process last refreshed each view.
+    `last_outage` is when the database was last lost and when it came back. `delivery` has each receiver's last
+    delivery or failure in words, by name. `owns_missed_slots`: the slots missed while the database is away are this
+    replica's to record, because it led last, or nobody did. A state from the database alone has no `replica`, no
+    `delivery` and no `history_pending`.
+    """
+
+    database: str
+    views: tuple[str, ...]
+    limits: Limits
+    isolation: str
+    version: str
+    source: Source = Source.MEMORY
+    replica: str | None = None
+
+    status: DatabaseStatus | None = None
+    status_misses: int = 0
+    evaluated_monotonic: float | None = None
+    rates: Rates | None = None
+    pause: Pause | None = None
+    leader: LeaderInfo | None = None
+    progress: Progress | None = None
+    delta: Delta | None = None
+    runs: tuple[Run, ...] = ()
+    alerts: Mapping[AlertKey, AlertRecord] = field(default_factory=dict)
+    own_success: Mapping[str, datetime] = field(default_factory=dict)
+    history_available: bool = True
+    history_pending: int | None = None
+    history_failing_since: datetime | None = None
+
+    database_reached: bool = False
+    database_down_since: datetime | None = None
+    database_error: str | None = None
+    last_outage: tuple[datetime, datetime] | None = None
+
+    leadership: Leadership = field(default_factory=Leadership)
+    draining: bool = False
+    owns_missed_slots: bool = True
+    leaderless_since: datetime | None = None
+    leaderless_reason: str | None = None
+    election_problem: str | None = None
+    run_problems: tuple[str, ...] = ()
+
+    next_run_at: datetime | None = None
+    scheduler_seen_monotonic: float | None = None
+    main_seen_monotonic: float | None = None
+    run_deadline_monotonic: float | None = None
+    delivery: Mapping[str, str] | None = None
+    config_refused_at: datetime | None = None
+    log_lines_lost: int = 0
+
+    @property
+    def database_down(self) -> bool:
+        """Whether the database was away when last asked."""
+        return self.database_down_since is not None
+
+    @property
+    def database_up(self) -> bool:
+        """Whether the database answered when it was last asked."""
+        return self.database_reached and not self.database_down
+
+    @property
+    def mode(self) -> str:
+        """The refresh mode, `plain` until the database says otherwise."""
+        return self.delta.mode if self.delta is not None else "plain"
+
+    @property
+    def contract_problems(self) -> tuple[str, ...]:
+        """What the last run and the election found broken, a sentence each; each clears its own finding."""
+        return (*self.run_problems, *([self.election_problem] if self.election_problem else []))
+
+    def with_runs(self, runs: Sequence[Run]) -> "State":
+        """Add runs, or replace older versions of them; forget the oldest beyond 1,500.
+
+        A run that is known to have ended never goes back to running, and keeps the blockers once seen.
+        """
+        kept = {run.run_id: run for run in self.runs}
+        for run in runs:
+            known = kept.get(run.run_id)
+            if known is not None and known.outcome not in (None, Outcome.UNKNOWN) and run.outcome is None:
+                continue
+            if known is not None and known.blockers and not run.blockers:
+                run = replace(run, blockers=known.blockers)
+            kept[run.run_id] = run
+        ordered = sorted(kept.values(), key=lambda run: run.started_at, reverse=True)
+        return replace(self, runs=tuple(ordered[:_KEPT_RUNS]))
+
+    def with_successes(self, results: Sequence[ViewResult], at: datetime) -> "State":
+        """Note our own successes at the server's time: the only record where nothing can be stored."""
+        return replace(self, own_success={**self.own_success, **{one.view: at for one in results if one.success}})
+
+    def database_lost(self, at: datetime, error: str) -> "State":
+        """Note that the database does not answer; a second call updates the error only."""
+        return replace(self, database_down_since=self.database_down_since or at, database_error=error)
+
+    def database_answered(self, at: datetime) -> "State":
+        """Note that the database answers, and the outage that this ends."""
+        since = self.database_down_since
+        return replace(
+            self,
+            database_reached=True,
+            database_down_since=None,
+            database_error=None,
+            last_outage=self.last_outage if since is None else (since, at),
+        )

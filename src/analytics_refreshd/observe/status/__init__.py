@@ -1,0 +1,1 @@
+"""The status document: what the page, `/status.json` and `status` show."""

@@ -1,0 +1,99 @@
+"""How a field of the status document is described: its name, kind and meaning, and where its value comes from."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from analytics_refreshd.core.redaction import cut, printable
+
+_READ_CHARACTERS = 4096
+"""Of an error text of megabytes only the beginning is looked at; a kilobyte of it is shown."""
+
+Of = TypeVar("Of", contravariant=True)
+
+
+def bounded(text: str) -> str:
+    """Cut a text to a kilobyte, without control characters, and note its length where it was longer."""
+    return cut(printable(text[:_READ_CHARACTERS]), original_characters=len(text))
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of value: its name in the guide, its JSON Schema, and what makes any value fit for JSON."""
+
+    name: str
+    schema: Mapping[str, Any]
+    clean: Callable[[Any], Any] = _as_it_is
+
+
+TEXT = Kind("text", {"type": "string"}, bounded)
+TEXTS = Kind("texts", {"type": "array", "items": {"type": "string"}}, lambda texts: [bounded(text) for text in texts])
+WORD = Kind("word", {"type": "string"})
+"""A word of a list that grows: of alerts, of reasons."""
+ID = Kind("UUID", {"type": "string", "format": "uuid"})
+TIME = Kind("time", {"type": "string", "format": "date-time"})
+SECONDS = Kind("seconds", {"type": "number"}, _finite)
+PERCENT = Kind("percent", {"type": "number"}, _finite)
+COUNT = Kind("count", {"type": "integer"})
+BYTES = Kind("bytes", {"type": "integer"})
+FLAG = Kind("boolean", {"type": "boolean"})
+OBJECT = Kind("object", {"type": "object"})
+LIST = Kind("list", {"type": "array"})
+
+
+def one_of(*values: str) -> Kind:
+    """Make the kind of a closed list of words."""
+    return Kind(", ".join(f"`{value}`" for value in values), {"enum": list(values)})
+
+
+def choice(words: type[StrEnum]) -> Kind:
+    """Make the kind of an enumeration."""
+    return one_of(*(word.value for word in words))
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Generic[Of]):
+    """One field of an object made from a value of type `Of`, which `value` reads it from.
+
+    `fields` describe an OBJECT, or a LIST's items, read from what `value` gives; `most` bounds a list. `nullable`: None
+    is written as null, which means unknown or nothing. `memory_only`: only a daemon knows it, so that it is null where
+    the document comes from the database. `optional`: left out where it is None. `heading` makes it a column of
+    `status` on a terminal.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    value: Callable[[Of], Any]
+    nullable: bool = False
+    memory_only: bool = False
+    optional: bool = False
+    fields: "tuple[Field[Any], ...]" = ()
+    most: int | None = None
+    heading: str = ""
+
+    def read(self, source: Of) -> Any:
+        """Return the field's value in `source`, as it goes into the document."""
+        value = self.value(source)
+        if value is None or not self.fields:
+            return None if value is None else self.kind.clean(value)
+        if self.kind is LIST:
+            return [as_document(item, self.fields) for item in value]
+        return as_document(value, self.fields)
+
+
+def as_document(source: Any, fields: tuple[Field[Any], ...]) -> dict[str, Any]:
+    """Read every field of `source` into a dictionary; optional ones only where they have a value."""
+    read = {field.name: field.read(source) for field in fields}
+    left_out = {field.name for field in fields if field.optional and read[field.name] is None}
+    return {name: value for name, value in read.items() if name not in left_out} if left_out else read

@@ -1,0 +1,46 @@
+"""The JSON Schema of the status document, made from its fields."""
+
+from typing import Any
+
+from analytics_refreshd.observe.status.field import LIST, Field
+from analytics_refreshd.observe.status.fields import STATUS_FIELDS
+
+MEMORY_ONLY = "null where `source` is `database`"
+
+
+def status_schema() -> dict[str, Any]:
+    """Return the schema, a draft 2020-12 one."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The status of analytics-refreshd: /status.json, and status --format json",
+        **_object(STATUS_FIELDS),
+    }
+
+
+def meaning(field: Field[Any]) -> str:
+    """Return a field's meaning, and where it is null because only a daemon knows it."""
+    return f"{field.meaning}; {MEMORY_ONLY}" if field.memory_only else field.meaning
+
+
+def _object(fields: tuple[Field[Any], ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [field.name for field in fields if not field.optional],
+        "properties": {field.name: _field(field) for field in fields},
+    }
+
+
+def _field(field: Field[Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = dict(field.kind.schema)
+    if field.kind is LIST:
+        schema["items"] = _object(field.fields)
+    elif field.fields:
+        schema |= _object(field.fields)
+    if field.most is not None:
+        schema["maxItems"] = field.most
+    if field.nullable or field.memory_only:
+        if "enum" in schema:
+            schema["enum"] = [*field.kind.schema["enum"], None]
+        else:
+            schema["type"] = [field.kind.schema["type"], "null"]
+    return {"description": meaning(field), **schema}
