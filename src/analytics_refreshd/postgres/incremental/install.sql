@@ -32,7 +32,7 @@ join pg_namespace n on n.oid = c.relnamespace
 order by c.oid;
 
 -- name: strays
--- tables that belonged to action_results and do not any more, with our triggers still on them
+-- tables that once belonged to action_results, and still have our triggers
 with recursive tree as (
     select {app_table}::regclass::oid as relation
     union
@@ -47,7 +47,7 @@ where not t.tgisinternal and not exists (select from tree where tree.relation = 
 group by n.nspname, c.oid;
 
 -- name: view_comments
--- the commands that give a view created anew the comments of this one, its columns and its indexes
+-- the commands that copy the comments of this view, its columns and its indexes to the new one
 select format('comment on materialized view %%I.%%I is %%L', %(target)s::text, v.relname, d.description)
 from pg_class v
 join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = v.oid and d.objsubid = 0
@@ -66,7 +66,7 @@ join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = i.oid 
 where x.indrelid = to_regclass(%(view)s);
 
 -- name: view_storage
--- the commands that give a view created anew this one's storage, before it is filled
+-- the commands that give the new view this one's storage, before it is filled
 select format('alter materialized view %%I.%%I set (%%s)', %(target)s::text, v.relname, array_to_string(v.reloptions, ', '))
 from pg_class v where v.oid = to_regclass(%(view)s) and v.reloptions is not null
 union all
@@ -82,7 +82,7 @@ where v.oid = to_regclass(%(view)s) and coalesce(a.attstattarget, -1) >= 0;
 select 'analytics_refresh_failures_' || %(table)s::regclass::oid;
 
 -- name: has_failure_index
--- null: none, false: one that a broken attempt left behind
+-- null where there is none, false for one that a failed attempt left behind
 select bool_or(i.indisvalid) from pg_index i join pg_class c on c.oid = i.indexrelid
 where i.indrelid = %(table)s::regclass and c.relname = 'analytics_refresh_failures_' || i.indrelid::oid;
 
@@ -105,11 +105,11 @@ vacuum (analyze) analytics_refresh.hour_cells, analytics_refresh.trigger_cells, 
     analytics_refresh.retry_counts, analytics_refresh.duration_stats;
 
 -- name: state
-select i.built, i.fold_ms, i.verified_at, i.verified_ok, i.verified_differences,
+select i.built, (i.fold_ms / 1000.0)::float8 as fold_seconds, i.verified_at, i.verified_ok, i.verified_differences,
     coalesce((select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
         case when not i.built then i.build_reason
             when i.capture <> analytics_refresh.capture_now()
-            then 'the tables or capture triggers of action_results changed' end),
+            then 'the tables or capture triggers of action_results changed' end) as rebuild_reason,
     to_json(array(
         select format('%I.%I', n.nspname, c.relname)
         from (
@@ -117,12 +117,12 @@ select i.built, i.fold_ms, i.verified_at, i.verified_ok, i.verified_differences,
             from unnest(string_to_array(analytics_refresh.capture_now(), ' ')) t (entry)) e
         join pg_class c on c.oid = e.entry::oid
         join pg_namespace n on n.oid = c.relnamespace
-        -- always, since a session in session_replication_role = replica skips the others
-        where e.triggers !~ 'deleteA.*insertA.*truncateA.*updateA'))
+        -- enabled always: a session in session_replication_role = replica skips other triggers
+        where e.triggers !~ 'deleteA.*insertA.*truncateA.*updateA')) as uncaptured
 from analytics_refresh.incremental i;
 
 -- name: pending
--- counted up to a limit: a backlog beyond it is no better known by its exact size
+-- counted up to a limit: beyond it the exact size of a backlog tells no more
 select count(*) from (select from analytics_refresh.deltas limit {limit}) d;
 
 -- name: mode
@@ -135,7 +135,7 @@ select to_regclass('analytics_refresh.installation') is not null, to_regclass('a
 select current_setting('statement_timeout');
 
 -- name: set_statement_timeout
--- a build runs for minutes and must not be cut by a limit that is meant for queries
+-- a build runs for minutes, and a limit meant for queries must not end it
 select set_config('statement_timeout', %s, false);
 
 -- name: brief_lock

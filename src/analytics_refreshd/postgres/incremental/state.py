@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import sql
+from psycopg.rows import dict_row
 
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import block
@@ -42,20 +43,10 @@ def state(connection: Connection) -> IncrementalState:
     if not incremental:
         return IncrementalState(mode)
     pending = connection.execute(block("install", "pending", limit=sql.Literal(_BACKLOG_COUNTED))).fetchone()
-    found = connection.execute(block("install", "state")).fetchone()
+    found = connection.cursor(row_factory=dict_row).execute(block("install", "state")).fetchone()
     if found is None or pending is None:
         return IncrementalState(mode)
-    return IncrementalState(
-        mode=mode,
-        delta_rows=int(pending[0]),
-        built=bool(found[0]),
-        fold_seconds=None if found[1] is None else found[1] / 1000,
-        verified_at=found[2],
-        verified_ok=found[3],
-        verified_differences=found[4],
-        rebuild_reason=found[5],
-        uncaptured=tuple(found[6]),
-    )
+    return IncrementalState(mode=mode, delta_rows=int(pending[0]), **found | {"uncaptured": tuple(found["uncaptured"])})
 
 
 def is_installed(connection: Connection) -> bool:
