@@ -107,12 +107,12 @@ def test_D05_second_sigterm(fragile: Fragile) -> None:
 
 @pytest.mark.parametrize(
     "hanging",
-    ["refresh.PostgresRefresher.refresh", "status.PostgresStatusReader.read"],
+    ["refresh.refresher.PostgresRefresher.refresh", "state.status.PostgresStatusReader.read"],
     ids=["refresh", "evaluation"],
 )
 def test_D07_a_thread_that_never_ends(dsn: str, stretched: Connection, hanging: str) -> None:
     """Work that no cancel reaches does not keep the interpreter from ending: exit 0 within the deadline."""
-    module, kind, method = hanging.split(".")
+    module, kind, method = hanging.rsplit(".", 2)
     broken = f"""
         import threading
         from analytics_refreshd.postgres.{module} import {kind}

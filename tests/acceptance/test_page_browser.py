@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -312,7 +311,7 @@ def test_the_page_renews_itself_and_keeps_the_focus(shown: Shown) -> None:
     shown.browser.run("window.kept = true; document.getElementById('slots').focus()")
     shown.browser.press("ArrowLeft")
     told = shown.browser.run("return document.getElementById('told').textContent")
-    shown.health.current = replace(healthy(), next_run_at=NOW + timedelta(hours=3))
+    shown.health.current = healthy(next_run_at=NOW + timedelta(hours=3))
     eventually(lambda: "3 h" in shown.text or "2 h 59 min" in shown.text, within=30)
     assert shown.browser.run("return window.kept") is True
     assert shown.browser.run("return document.activeElement.id") == "slots"

@@ -265,7 +265,7 @@ def test_what_many_ask_at_once_is_made_once(running: Running, monkeypatch: pytes
         asked += 1
         return running.health.current
 
-    monkeypatch.setattr(running.health, "state", counted)
+    monkeypatch.setattr(running.health, "snapshot", counted)
     requests = [
         Request(method, path, {"accept": f"application/openmetrics-text;version=1.0.{number}"})
         for number in range(100)

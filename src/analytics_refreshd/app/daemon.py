@@ -1,4 +1,4 @@
-"""The process: signals, watchdog, reload and a shutdown that always ends."""
+"""Runs the process: signals, watchdog, reload, and a shutdown that always ends."""
 
 import faulthandler
 import os
@@ -55,7 +55,7 @@ class Daemon:
     # -- running ---------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Serve until stopped; returns the exit code. Must be called on the main thread."""
+        """Serve until stopped; return the exit code. Must be called on the main thread."""
         service = self._service
         faulthandler.enable()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -79,7 +79,7 @@ class Daemon:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _thread_ended(self, given: threading.ExceptHookArgs) -> None:
-        """A thread died of an exception; Python would print it into the log as it is, secrets included."""
+        """Log the exception that ended a thread; Python would print it as it is, secrets included."""
         name = given.thread.name if given.thread else "unknown"
         self._service.log.emit(
             Event.LIBRARY_MESSAGE,
@@ -90,7 +90,7 @@ class Daemon:
         )
 
     def _loop(self) -> signal.Signals | str:
-        """Wait for a signal, looking after the process every second; returns the signal or the failure that ends it."""
+        """Wait for a signal and check the process every second; return the signal or failure that ends it."""
         while True:
             number = _signal_within(_SIGNALS, _TICK_SECONDS)
             if number is not None and (number != signal.SIGHUP or self._reload is None):
@@ -103,7 +103,7 @@ class Daemon:
                 return failure
 
     def _tick(self) -> str | None:
-        """Look at the clocks and the scheduler; feed the watchdog only on evidence. Returns why to give up."""
+        """Check clocks and scheduler, and feed the watchdog where all is well. Returns why to give up."""
         service = self._service
         monotonic = service.clock.monotonic()
         lost = service.log.lost
@@ -230,7 +230,7 @@ class Daemon:
             self._service.cycle.stop()
 
     def _wait(self, event: threading.Event, until_monotonic: float) -> bool:
-        """Wait for `event`; a second stop signal ends the wait."""
+        """Wait for `event`, until a time or a second stop signal."""
         while not event.is_set():
             left = until_monotonic - self._service.clock.monotonic()
             if left <= 0:
@@ -242,7 +242,7 @@ class Daemon:
 
 
 def _signal_within(wanted: frozenset[signal.Signals], seconds: float) -> int | None:
-    """Take one of `wanted` that comes within `seconds`; None when none does.
+    """Take one of `wanted` that comes within `seconds`, else None.
 
     After SIGCONT, where the time ran out in suspension, CPython returns a siginfo that nobody has filled in.
     """

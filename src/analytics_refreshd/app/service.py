@@ -1,4 +1,4 @@
-"""The one place that builds adapters and connects them to the cycles."""
+"""Builds the adapters and connects them to the cycles."""
 
 import os
 from collections.abc import Callable
@@ -45,7 +45,7 @@ from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 
 def cycle_settings(config: Config) -> CycleSettings:
-    """What the refresh cycle needs of the configuration."""
+    """Return what the refresh cycle needs of the configuration."""
     return CycleSettings(
         views=tuple(config.refresh.views),
         interval=config.schedule.interval,
@@ -58,11 +58,11 @@ def cycle_settings(config: Config) -> CycleSettings:
 
 
 _TAKEN_OVER = ("alerts.", "http.public_url", "log.level", "refresh.", "schedule.", "staleness.")
-"""Whose change `Service.apply` takes over; a key that is added elsewhere needs a restart until it is named here."""
+"""The keys that `Service.apply` takes over; all others need a restart."""
 
 
 def needs_restart(started: Config, config: Config) -> list[str]:
-    """The keys in which `config` differs from what the process started with, and which only a start can change."""
+    """Return the keys that differ from what the process started with and need a restart."""
     before, after = (
         {
             f"{section}.{key}": value
@@ -76,7 +76,7 @@ def needs_restart(started: Config, config: Config) -> list[str]:
 
 
 def _queries_to_probe(config: Config) -> list[Query]:
-    """The queries that `[queries] probes` names. Raises ConfigError, naming what is wrong."""
+    """Return the queries that `[queries] probes` names. Raises ConfigError, naming what is wrong."""
     try:
         catalogue = Catalogue.load(config.queries.directory)
         return [catalogue.get(name) for name in config.queries.probes]
@@ -85,7 +85,7 @@ def _queries_to_probe(config: Config) -> list[Query]:
 
 
 class Service:
-    """Everything a daemon consists of, built and connected, not yet started."""
+    """Builds and connects everything that a daemon consists of; starts nothing."""
 
     def __init__(self, config: Config, *, warnings: list[str]) -> None:
         self.config = config
@@ -109,6 +109,15 @@ class Service:
         self.database = DatabaseAvailability(self.state, self.log)
         runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock)
         self.connector = Connector(connection_settings(config), on_reconnect=self.metrics.reconnected)
+        self._build_adapters(config)
+        self._build_cycles(config, runtime, probed)
+        self.http = HttpServer(
+            HttpSettings(config.http.host, config.http.port, config.http.page), self.health, self.metrics
+        )
+        self.on_leading: Callable[[], None] = lambda: None
+        self.on_finished: Callable[[Run], None] = lambda run: None
+
+    def _build_adapters(self, config: Config) -> None:
         self.session = Session(self.connector)
         self.status = PostgresStatusReader(self.session, config.refresh.status_function, config.refresh.views)
         self.history = PostgresHistory(self.session)
@@ -120,11 +129,13 @@ class Service:
             metrics=self.metrics,
             clock=self.clock,
         )
+        self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
+        self.leader = PostgresLeader(self.connector)
+
+    def _build_cycles(self, config: Config, runtime: Runtime, probed: list[Query]) -> None:
         self.recorder = Recorder(runtime, self.history, config.history.buffer)
         probes = PostgresProbes(self.session, probed, self.clock.monotonic)
         self.prober = Prober(runtime, probes, config.queries.probe_budget.total_seconds())
-        self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
-        self.leader = PostgresLeader(self.connector)
         self.election = Election(runtime, self.leader, on_acquired=self._acquired, on_lost=self._lost)
         run_logger = RunLogger(self.log, self.metrics, self.database)
         self.attempts = Attempts(
@@ -155,18 +166,13 @@ class Service:
             alerts=self.alerts,
             retention=config.history.retention,
         )
-        self.http = HttpServer(
-            HttpSettings(config.http.host, config.http.port, config.http.page), self.health, self.metrics
-        )
-        self.on_leading: Callable[[], None] = lambda: None
-        self.on_finished: Callable[[Run], None] = lambda run: None
 
     def start_http(self) -> str:
-        """Serve metrics, probes and page; returns the address. RefreshdError where the port cannot be bound."""
+        """Serve metrics, probes and page; return the address. Raises RefreshdError where the port cannot be bound."""
         return f"{self.config.http.host}:{self.http.start()}"
 
     def apply(self, config: Config) -> list[str]:
-        """Take over what can change while running; returns the keys whose change needs a restart."""
+        """Take over what can change while running; return the keys whose change needs a restart."""
         self.refresher.settings = refresh_settings(config)
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)

@@ -1,4 +1,4 @@
-"""When what runs: the jobs of the daemon on APScheduler, each kind on a thread of its own."""
+"""Runs the daemon's jobs on APScheduler, each kind on a thread of its own."""
 
 import threading
 from collections.abc import Callable
@@ -22,14 +22,14 @@ _EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
 
 
 class SlotTrigger(BaseTrigger):  # type: ignore[misc]
-    """Fires at every slot. A clock that jumped by years costs one computation, and one run."""
+    """Fires at every slot; a clock that jumps by years costs one computation and one run."""
 
     def __init__(self, interval: timedelta, offset: timedelta) -> None:
         self.interval = interval
         self.offset = offset
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """The first slot after `now` that has not fired yet."""
+        """Return the first slot after `now` that has not fired yet."""
         upcoming = next_slot(now, self.interval, self.offset)
         if previous_fire_time is not None and upcoming <= previous_fire_time <= now + self.interval:
             return next_slot(previous_fire_time, self.interval, self.offset)
@@ -37,7 +37,7 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]
 
 
 class Timetable:
-    """Refreshes at the slots, evaluates in between, and shows by a beat that the scheduler lives.
+    """Refreshes at the slots, evaluates in between, and beats while the scheduler lives.
 
     `idle` is set while no refresh runs. `on_cycle` is called on the refresh thread after each cycle that did something.
     """
@@ -59,14 +59,14 @@ class Timetable:
         self.scheduler.start()
 
     def clock_stepped(self, wall: datetime) -> None:
-        """Plan anew: the library computed its next times on the old clock, and after a step back waits for them."""
+        """Plan again: after a step back the library would wait for times of the old clock."""
         for job in self.scheduler.get_jobs():
             with suppress(JobLookupError):
                 job.modify(next_run_time=wall if job.id != "refresh" else self._next_slot(wall))
         self.note_next_run()
 
     def reconfigured(self) -> None:
-        """Plan anew by the service's new configuration."""
+        """Plan again by the service's new configuration."""
         job = self.scheduler.get_job("refresh")
         if job is not None:
             job.reschedule(self._trigger())
@@ -82,7 +82,7 @@ class Timetable:
         self.scheduler.shutdown(wait=False)
 
     def hanging(self, within_seconds: float) -> list[str]:
-        """The executors whose thread has not ended within that time; the interpreter would wait for it for ever."""
+        """Return the executors whose thread has not ended by then; the interpreter would wait for it."""
         ends = self._service.clock.monotonic() + within_seconds
         names = []
         for thread in threading.enumerate():
@@ -120,7 +120,7 @@ class Timetable:
         return SlotTrigger(schedule.interval, splay_offset(self._service.state.current.database, schedule.splay))
 
     def _evaluate_trigger(self) -> SlotTrigger:
-        """The library's own interval trigger would list every time that a clock's leap by years skipped."""
+        """Make a trigger that, unlike the library's, lists no skipped times when the clock leaps."""
         interval = timedelta(seconds=self._service.config.evaluate_seconds)
         return SlotTrigger(interval, splay_offset(self._service.state.current.database, interval))
 
@@ -128,7 +128,7 @@ class Timetable:
         return self._trigger().get_next_fire_time(None, now)
 
     def _first_run(self) -> None:
-        """A new leader refreshes at once where the views are older than one interval.
+        """Refresh at once, as a new leader, where the views are older than one interval.
 
         Their ages are read on another thread than the refreshes': a status function that hangs delays no slot.
         """
@@ -163,7 +163,7 @@ class Timetable:
             self._on_cycle()
 
     def _finished(self, run: Run) -> None:
-        """A finished run moves the ages at once, and the probes follow it; neither may delay the next refresh."""
+        """Evaluate and probe right after a run, on other threads than the refresh's."""
         now = self._service.clock.now()
         with suppress(JobLookupError):  # gone where a stop did not wait for this run
             self.scheduler.modify_job("evaluate", next_run_time=now)
@@ -200,7 +200,7 @@ class Timetable:
         self._service.state.change(lambda state: replace(state, scheduler_seen_monotonic=monotonic))
 
     def _on_overlap(self, event: JobExecutionEvent) -> None:
-        """A slot came while the last run was under way; recorded elsewhere, so that the scheduler never waits."""
+        """Record a slot that came during a run, on another thread than the scheduler's."""
         if event.job_id != "refresh" or not self._service.state.leads():
             return
         slots = list(getattr(event, "scheduled_run_times", [])) or [self._service.clock.now()]

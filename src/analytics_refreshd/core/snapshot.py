@@ -99,10 +99,15 @@ class Snapshot:
         state = self.state
         statuses = {view.view: view for view in state.status.views} if state.status is not None else {}
         results: dict[str, list[ViewRun]] = {view: [] for view in state.views}
+        wanted = dict(results)
         for run in state.runs:
             for result in run.views:
-                if result.view in results:
-                    results[result.view].append((run, result))
+                if result.view in wanted:
+                    wanted[result.view].append((run, result))
+                    if len(wanted[result.view]) == RECENT:
+                        del wanted[result.view]
+            if not wanted:
+                break
         return tuple(
             ViewSnapshot(state, statuses.get(view, ViewStatus(view)), self.age(view), results[view])
             for view in state.views
@@ -130,8 +135,8 @@ class Snapshot:
 class ViewSnapshot:
     """One view at the moment of a snapshot.
 
-    `status` is what the database last said of it, `age` None where that was never read, `results` its runs, newest
-    first.
+    `status` is what the database last said of it, `age` None where that was never read, `results` its last runs,
+    newest first, sixty at most.
     """
 
     state: State
@@ -183,9 +188,9 @@ class ViewSnapshot:
 
     @property
     def recent(self) -> Sequence[ViewRun]:
-        """Its last 60 runs at most, oldest first."""
-        return self.results[:RECENT][::-1]
+        """Its last runs, sixty at most, oldest first."""
+        return self.results[::-1]
 
     @property
     def _tried(self) -> list[ViewRun]:
-        return [pair for pair in self.results[:RECENT] if pair[0].outcome not in _UNTRIED]
+        return [pair for pair in self.results if pair[0].outcome not in _UNTRIED]

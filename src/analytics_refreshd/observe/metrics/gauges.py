@@ -49,7 +49,7 @@ class StateSource(Protocol):
 
 
 class Families:
-    """Metric families under construction, each with the `database` label first."""
+    """Builds metric families, each with the `database` label first."""
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -58,7 +58,7 @@ class Families:
         }
 
     def add(self, name: str, value: float | None, *labels: str) -> None:
-        """One sample; a value that is not known gives none, since a 0 would look fresh."""
+        """Add a sample; an unknown value gives none, because a 0 would look fresh."""
         if value is not None:
             self._families[name].add_metric((self._database, *labels), float(value))
 
@@ -87,11 +87,11 @@ class StateCollector:
         self._told: set[type[Exception]] = set()
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering must not read the state."""
+        """Describe nothing, so that registering does not read the state."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Every family; those without a known value carry no sample."""
+        """Yield every family; those without a known value carry no sample."""
         name = "analytics_log_lines_lost_total"
         lost = CounterMetricFamily(name, HELP[name], labels=("database",))
         lost.add_metric((self._database,), self._log_lines_lost())
@@ -101,9 +101,9 @@ class StateCollector:
             if self.source is not None:
                 self._read(self.source.snapshot(), families)
         except Exception as error:
-            # The counters are worth serving whatever is wrong with the rest; absent(analytics_leader) tells of it.
+            # counters are served whatever is wrong with the rest; absent(analytics_leader) tells of it
             families = Families(self._database)
-            if type(error) not in self._told:  # each scrape meets it anew
+            if type(error) not in self._told:  # each scrape meets it again
                 self._told.add(type(error))
                 _logger.error("the gauges cannot be read", exc_info=error)
         yield from families

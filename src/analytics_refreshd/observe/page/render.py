@@ -1,4 +1,4 @@
-"""The page at `/`: one HTML document with its style and script inside, allowed by their hashes and nothing else."""
+"""Renders the page at `/`: one HTML document whose style and script are allowed by hash."""
 
 import base64
 import hashlib

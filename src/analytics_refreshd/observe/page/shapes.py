@@ -1,4 +1,4 @@
-"""The page's drawings: sparklines and the timeline as SVG paths, with the words that tell what they show. Pure."""
+"""Draws sparklines and the timeline as SVG paths, with words for what they show. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ _BAD_SLOTS = 40
 
 
 def sparkline(view: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A view's last durations as paths by state, the limit's height, and all of it in one sentence."""
+    """Draw a view's last durations: paths by state, the limit's height, and a sentence."""
     recent = view["recent"]
     if not recent:
         return None
@@ -56,12 +56,12 @@ def sparkline(view: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _height(seconds: float, longest: float) -> int:
-    """By the square root, so that a usual run shows beside one that took a hundred times as long."""
+    """Scale by the square root, so that usual runs stay visible beside very long ones."""
     return max(1, round(math.sqrt(max(0.0, seconds) / longest) * _SPARK_HEIGHT)) if longest > 0 else 1
 
 
 def _steps(heights: Sequence[int]) -> str:
-    """An SVG path around columns of these heights; 0 leaves a gap."""
+    """Draw an SVG path around columns of these heights; 0 leaves a gap."""
     path, at = "", 0
     for height, group in groupby(heights):
         width = len(list(group)) * _SPARK_STEP
@@ -75,7 +75,7 @@ def _steps(heights: Sequence[int]) -> str:
 
 
 def slots(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The day in four parts, what the script tells of each cell, and the legend."""
+    """Draw the day in four parts, with the script's text for each cell and the legend."""
     cells = row["cells"]
     per = math.ceil(len(cells) / _CELL_PARTS)
     counts = {state: sum(cell["state"] == state for cell in cells) for state in STATES}
@@ -121,7 +121,7 @@ def _cell_path(state: str, at: int, count: int) -> str:
 
 
 def _told(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What the script tells of each cell: `3|412 ms|6f1c1a2e` with 3 the position of the outcome's words in `words`."""
+    """Encode each cell for the script: `3|412 ms|6f1c1a2e`, where 3 is the outcome's place in `words`."""
     known: dict[str, int] = {}
     told = []
     for cell in cells:
@@ -139,7 +139,7 @@ def _cell_words(cell: Mapping[str, Any]) -> str:
 
 
 def _cell_parts(cell: Mapping[str, Any]) -> tuple[str, ...]:
-    """The outcome's words; with a run also its duration in words (may be empty) and the head of its id."""
+    """Return the outcome's words, and of a run its duration (may be empty) and short id."""
     if "run_id" not in cell:
         return ("none",)
     outcome, reason = cell["outcome"], cell.get("reason")

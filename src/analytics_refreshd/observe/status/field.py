@@ -23,17 +23,13 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of value: its name in the guide, its JSON Schema, and what makes any value fit for JSON."""
+    """A kind of value: its name in the guide, its JSON Schema, and what makes a value fit for JSON, if necessary."""
 
     name: str
     schema: Mapping[str, Any]
-    clean: Callable[[Any], Any] = _as_it_is
+    clean: Callable[[Any], Any] | None = None
 
 
 TEXT = Kind("text", {"type": "string"}, bounded)
@@ -85,8 +81,11 @@ class Field(Generic[Of]):
     def read(self, source: Of) -> Any:
         """Return the field's value in `source`, as it goes into the document."""
         value = self.value(source)
-        if value is None or not self.fields:
-            return None if value is None else self.kind.clean(value)
+        if value is None:
+            return None
+        if not self.fields:
+            clean = self.kind.clean
+            return value if clean is None else clean(value)
         if self.kind is LIST:
             return [as_document(item, self.fields) for item in value]
         return as_document(value, self.fields)
@@ -94,6 +93,9 @@ class Field(Generic[Of]):
 
 def as_document(source: Any, fields: tuple[Field[Any], ...]) -> dict[str, Any]:
     """Read every field of `source` into a dictionary; optional ones only where they have a value."""
-    read = {field.name: field.read(source) for field in fields}
-    left_out = {field.name for field in fields if field.optional and read[field.name] is None}
-    return {name: value for name, value in read.items() if name not in left_out} if left_out else read
+    document = {}
+    for field in fields:
+        value = field.read(source)
+        if value is not None or not field.optional:
+            document[field.name] = value
+    return document

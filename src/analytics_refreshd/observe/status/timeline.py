@@ -1,4 +1,4 @@
-"""The last 24 hours as a row of slots, each with the run that it held."""
+"""Lays the last 24 hours out as a row of slots, each with its run."""
 
 import math
 from dataclasses import dataclass
@@ -49,8 +49,9 @@ class Timeline:
 def state_of(run: Run, limits: Limits) -> str:
     """Return a run as one of `STATES`; slow where any view took longer than the limit."""
     state = _OF_OUTCOME[run.outcome]
-    slow = any((result.duration_seconds or 0.0) > limits.slow_seconds for result in run.views)
-    return "slow" if state == "ok" and slow else state
+    if state != "ok":
+        return state
+    return "slow" if any((result.duration_seconds or 0.0) > limits.slow_seconds for result in run.views) else state
 
 
 def timeline(snapshot: Snapshot) -> Timeline:
