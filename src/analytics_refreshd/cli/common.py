@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.wording import seconds_in_words
+from analytics_refreshd.core.wording import rfc3339, seconds_in_words, to_the_second
 
 if TYPE_CHECKING:
     from analytics_refreshd.config import Config
@@ -54,6 +54,11 @@ class FormatWithCsv(StrEnum):
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 CsvFormatOption = Annotated[FormatWithCsv, typer.Option("--format", help="How to print.")]
+
+
+def example(*lines: str) -> str:
+    """Write a command's epilog for `--help`."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def config_path(context: typer.Context) -> Path | None:
@@ -120,7 +125,7 @@ def print_json(value: object) -> None:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return rfc3339(value, "auto")
     return str(value)
 
 
@@ -193,8 +198,8 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def clock(at: datetime | None) -> str:
-    """A moment for people: UTC, to the second."""
-    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    """Write a time for people, in UTC to the second."""
+    return "-" if at is None else to_the_second(at)
 
 
 def took(seconds: float | None) -> str:
