@@ -1,4 +1,4 @@
-"""The demo: an embedded PostgreSQL, a realistic action log in it, and the daemon on top."""
+"""Run an embedded PostgreSQL with a realistic action log, and the daemon on it."""
 
 from analytics_refreshd.core.errors import RefreshdError
 
@@ -6,4 +6,4 @@ DEFAULT_ROWS = 100_000
 
 
 class DemoError(RefreshdError):
-    """The demo cannot go on; the text is one sentence that says why and what to do."""
+    """Report why the demo cannot continue, and what to do, in one sentence."""
