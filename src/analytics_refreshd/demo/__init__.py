@@ -1,4 +1,4 @@
-"""Run an embedded PostgreSQL with a realistic action log, and the daemon on it."""
+"""Run the daemon on an embedded PostgreSQL with a realistic action log."""
 
 from analytics_refreshd.core.errors import RefreshdError
 
@@ -6,4 +6,4 @@ DEFAULT_ROWS = 100_000
 
 
 class DemoError(RefreshdError):
-    """Report why the demo cannot continue, and what to do, in one sentence."""
+    """Say in one sentence why the demo cannot continue."""

@@ -27,7 +27,7 @@ def count_of(fields: Fields, name: str) -> int | None:
 
 
 def moment_of(fields: Fields, name: str) -> datetime | None:
-    """Return the field if it is an RFC 3339 time with a zone."""
+    """Return the field if it is an RFC 3339 time with zone."""
     value = fields.get(name)
     if not isinstance(value, str) or len(value) > 40:
         return None

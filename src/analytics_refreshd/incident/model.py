@@ -27,7 +27,7 @@ class ErrorSeen:
 
 @dataclass(slots=True)
 class DistinctError:
-    """Hold an SQLSTATE with its text, its views, and how often it occurred.
+    """Hold a distinct SQLSTATE and text, with its views and count.
 
     `times` counts runs, and each line without a run.
     """
@@ -213,13 +213,13 @@ class LeaderChange:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Hold one incident of one database; `fold` says when it begins and ends.
+    """Hold one incident of one database.
 
-    `ended_at` is None if it is not over when the log ends. `duration_seconds` then counts up to the log's last line.
-    `runs` counts logged runs by outcome, including the one that recovered. `skipped` counts slots by reason.
-    `missed_slots` are those without a refresh while the database was away, as `database.restored` counts them.
-    `errors_beyond` counts errors that are not among `errors`. `paused_seconds` is how long refreshes were paused within
-    it. `missing` says what the log lacks.
+    `fold` says when it begins and ends. `ended_at` is None if it is not over when the log ends. `duration_seconds` then
+    counts up to the log's last line. `runs` counts logged runs by outcome, including the one that recovered. `skipped`
+    counts slots by reason. `missed_slots` are those without a refresh while the database was away, as
+    `database.restored` counts them. `errors_beyond` counts errors that are not among `errors`. `paused_seconds` is how
+    long refreshes were paused within it. `missing` says what the log lacks.
     """
 
     database: str

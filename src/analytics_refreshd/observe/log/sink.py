@@ -1,4 +1,7 @@
-"""Log events to stderr, one a line, without ever failing or delaying the caller."""
+"""Log events to stderr, one a line.
+
+Logging never raises, and delays the caller by a second at most, once.
+"""
 
 import logging
 import os
