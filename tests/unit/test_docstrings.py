@@ -19,7 +19,6 @@ NOT_YET = (
     "core/picture.py",
     "core/ports.py",
     "core/staleness.py",
-    "notify/",
     "observe/http.py",
     "observe/metrics/",
     "observe/page/",

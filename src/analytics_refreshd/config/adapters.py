@@ -1,6 +1,6 @@
 """Translate the configuration into each adapter's settings, which check it."""
 
-from analytics_refreshd.config.sections import Config, Database
+from analytics_refreshd.config.sections import Config, DatabaseSection
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
@@ -11,7 +11,7 @@ def connection_settings(config: Config) -> ConnectionSettings:
     return _connection_settings(config.name, config.database)
 
 
-def connection_problems(database: Database) -> list[str]:
+def connection_problems(database: DatabaseSection) -> list[str]:
     """Return the adapter's problems with `[database]`.
 
     Each is one sentence that names the key.
@@ -19,7 +19,7 @@ def connection_problems(database: Database) -> list[str]:
     return [f"database.{problem}" for problem in _connection_settings("", database).problems()]
 
 
-def _connection_settings(name: str, database: Database) -> ConnectionSettings:
+def _connection_settings(name: str, database: DatabaseSection) -> ConnectionSettings:
     return ConnectionSettings(
         name=name,
         url=database.url,

@@ -20,7 +20,7 @@ from pydantic_settings import SettingsConfigDict, SettingsError
 
 from analytics_refreshd.config.adapters import connection_problems
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
-from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
+from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
 _SECTIONS = {name.upper(): f"{name.upper()}__…" for name in Config.model_fields}
@@ -218,10 +218,10 @@ class _DatabaseAlone(EnvironmentFirst):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
 
-    database: Database = Database()
+    database: DatabaseSection = DatabaseSection()
 
 
-def _database_problems(database: Database) -> Iterator[str]:
+def _database_problems(database: DatabaseSection) -> Iterator[str]:
     yield from connection_problems(database)
     try:
         given = libpq_keywords(database)

@@ -27,14 +27,14 @@ from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 PREFIX = "ANALYTICS_REFRESHD_"
 
 
-class Service(Section):
+class ServiceSection(Section):
     """Hold who this daemon is."""
 
     name: str | None = None
     replica: str | None = None
 
 
-class Database(Section):
+class DatabaseSection(Section):
     """Hold how to reach the database.
 
     What is left out is up to libpq: environment, service file, PGPASSFILE.
@@ -59,14 +59,14 @@ class Database(Section):
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
-class Schedule(Section):
+class ScheduleSection(Section):
     """Hold when to refresh."""
 
     interval: Annotated[Duration, between("1s", "1d")] = timedelta(minutes=5)
     splay: Duration = timedelta(0)
 
 
-class Refresh(Section):
+class RefreshSection(Section):
     """Hold what to call, and how long it may take."""
 
     function: Identifier = REFRESH_FUNCTION
@@ -81,7 +81,7 @@ class Refresh(Section):
     slow_factor: Annotated[float, Field(ge=0)] = 3.0
 
 
-class Staleness(Section):
+class StalenessSection(Section):
     """Hold how old a view may be."""
 
     max_age: PositiveDuration | None = None
@@ -89,7 +89,7 @@ class Staleness(Section):
     views: dict[str, PositiveDuration] = Field(default_factory=dict)
 
 
-class Alerts(Section):
+class AlertsSection(Section):
     """Hold when to raise an alert."""
 
     evaluate_every: PositiveDuration | None = None
@@ -108,7 +108,7 @@ class Alerts(Section):
     runbooks_url: str = "deploy/runbooks"
 
 
-class HistorySettings(Section):
+class HistorySection(Section):
     """Hold how long runs are kept.
 
     `buffer` is how many may wait in memory if they cannot be written.
@@ -118,7 +118,7 @@ class HistorySettings(Section):
     buffer: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
-class Queries(Section):
+class QueriesSection(Section):
     """Hold the user's own queries, and which to probe."""
 
     directory: Path | None = None
@@ -126,7 +126,7 @@ class Queries(Section):
     probe_budget: PositiveDuration = timedelta(seconds=10)
 
 
-class Http(Section):
+class HttpSection(Section):
     """Hold where metrics, probes and the page are served."""
 
     host: str = "127.0.0.1"
@@ -135,7 +135,7 @@ class Http(Section):
     public_url: str = ""
 
 
-class Log(Section):
+class LogSection(Section):
     """Hold what is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -175,17 +175,17 @@ class Config(EnvironmentFirst):
         hide_input_in_errors=True,
     )
 
-    service: Service = Service()
-    database: Database = Database()
-    schedule: Schedule = Schedule()
-    refresh: Refresh = Refresh()
-    staleness: Staleness = Staleness()
-    alerts: Alerts = Alerts()
+    service: ServiceSection = ServiceSection()
+    database: DatabaseSection = DatabaseSection()
+    schedule: ScheduleSection = ScheduleSection()
+    refresh: RefreshSection = RefreshSection()
+    staleness: StalenessSection = StalenessSection()
+    alerts: AlertsSection = AlertsSection()
     receivers: dict[str, AnyReceiver] = Field(default_factory=dict)
-    history: HistorySettings = HistorySettings()
-    queries: Queries = Queries()
-    http: Http = Http()
-    log: Log = Log()
+    history: HistorySection = HistorySection()
+    queries: QueriesSection = QueriesSection()
+    http: HttpSection = HttpSection()
+    log: LogSection = LogSection()
 
     # -- what follows from the sections -------------------------------------------------------------------
 
@@ -299,7 +299,7 @@ def _or_share(value: timedelta | None, interval_seconds: float, share: float) ->
     return value.total_seconds() if value is not None else interval_seconds * share
 
 
-def libpq_keywords(database: Database) -> dict[str, str]:
+def libpq_keywords(database: DatabaseSection) -> dict[str, str]:
     """Return the configured libpq keywords, without those of libpq's environment."""
     given = {
         key: str(value) for key, value in conninfo.conninfo_to_dict(database.url or "").items() if value is not None
