@@ -172,8 +172,8 @@ def test_outage_between_slots_ends_when_the_database_answers() -> None:
     assert found.runs == {}
 
 
-def test_adjacent_troubles_are_one() -> None:
-    """Trouble that returns within three intervals continues the incident, and the runs between count."""
+def test_adjacent_outages_are_one() -> None:
+    """An outage that returns within three intervals continues the incident, and the runs between count."""
     bad = {"reason": "deadlock", "sqlstate": "40P01", "error": "deadlock detected"}
     start = line(-6, "daemon.started", interval_seconds=300.0)
     found = only([start, run(0), run(5, "failed", **bad), run(10), run(15), run(20, "failed", **bad), run(25)])

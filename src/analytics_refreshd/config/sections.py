@@ -196,34 +196,22 @@ class Config(EnvironmentFirst):
 
     @property
     def lock_timeout_seconds(self) -> float:
-        """Return how long one view may wait for its lock.
-
-        The default is 10 % of the interval.
-        """
+        """Return how long one view may wait for its lock. The default is 10 % of the interval."""
         return _or_share(self.refresh.lock_timeout, self.interval_seconds, 0.10)
 
     @property
     def statement_timeout_seconds(self) -> float:
-        """Return how long the server lets the call run.
-
-        The default is 80 % of the interval.
-        """
+        """Return how long the server lets the call run. The default is 80 % of the interval."""
         return _or_share(self.refresh.statement_timeout, self.interval_seconds, 0.80)
 
     @property
     def deadline_seconds(self) -> float:
-        """Return after how long the daemon ends the call itself.
-
-        The default is 83 % of the interval.
-        """
+        """Return after how long the daemon ends the call itself. The default is 83 % of the interval."""
         return _or_share(self.refresh.deadline, self.interval_seconds, 250 / 300)
 
     @property
     def evaluate_seconds(self) -> float:
-        """Return how often alerts are evaluated.
-
-        The default is the smaller of 30 s and the interval.
-        """
+        """Return how often alerts are evaluated. The default is the smaller of 30 s and the interval."""
         every = self.alerts.evaluate_every
         return every.total_seconds() if every else min(30.0, self.interval_seconds)
 
