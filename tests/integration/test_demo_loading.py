@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from analytics_refreshd.demo import DemoError, loading
-from analytics_refreshd.demo.actions import Generator, make_incidents
+from analytics_refreshd.demo.actions import Generator, make_bursts
 from analytics_refreshd.demo.csvlog import COLUMNS, read_log
 from analytics_refreshd.demo.live import Live
 from analytics_refreshd.demo.world import make_world
@@ -39,7 +39,7 @@ def live(application_dsn: str) -> Iterator[Callable[..., Live]]:
 
 def _load(dsn: str, rows: int) -> list[int]:
     world, seen = make_world(1), []
-    actions = Generator(world, Random(1), make_incidents(1, NOW)).history(rows, NOW)
+    actions = Generator(world, Random(1), make_bursts(1, NOW)).history(rows, NOW)
     with psycopg.connect(dsn) as connection:
         loading.load_world(connection, world, NOW)
         loading.load_actions(connection, actions, seen.append)
@@ -50,7 +50,7 @@ def test_made_up_actions_arrive_as_drawn(application_dsn: str) -> None:
     """What is in the table is what the generator drew, with progress up to the last row."""
     assert _load(application_dsn, 2345) == [1000, 2000, 2345]
     world = make_world(1)
-    drawn = list(Generator(world, Random(1), make_incidents(1, NOW)).history(2345, NOW))
+    drawn = list(Generator(world, Random(1), make_bursts(1, NOW)).history(2345, NOW))
     with psycopg.connect(application_dsn) as connection:
         rows = connection.execute(
             "select id, trigger_id, status, executed_at, duration_ms, error_message, retry_count from action_results"

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analytics_refreshd.demo.actions import HISTORY, Generator, make_incidents
+from analytics_refreshd.demo.actions import HISTORY, Generator, make_bursts
 from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from analytics_refreshd.postgres.catalogue.run import bind, run
@@ -232,7 +232,7 @@ def test_equals_brute_force_on_a_stream(connection: psycopg.Connection[Any]) -> 
 def demo_actions(rows: int) -> Data:
     """What `demo` makes up for the 30 days before BASE."""
     world = make_world(3)
-    made = Generator(world, random.Random(3), make_incidents(3, BASE)).history(rows, BASE - timedelta(seconds=1))
+    made = Generator(world, random.Random(3), make_bursts(3, BASE)).history(rows, BASE - timedelta(seconds=1))
     return Data(
         tuple(
             Action(

@@ -75,7 +75,7 @@ def text(lines: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(item, separators=(",", ":")) + "\n" for item in lines)
 
 
-def lock_trouble() -> list[dict[str, Any]]:
+def lock_incident() -> list[dict[str, Any]]:
     """Half an hour: a view's lock held by nightly-etl for two slots, an alert, its delivery, and the recovery."""
     held = {"success": (True, True, False, True), "sqlstate": "55P03", "view_reason": "lock_timeout",
             "error": "canceling statement due to lock timeout"}  # fmt: skip

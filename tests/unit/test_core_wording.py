@@ -1,13 +1,19 @@
 """The same words for the same things."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.model import Blocker
-from analytics_refreshd.core.wording import blocked_by, bytes_in_words, seconds_in_words
+from analytics_refreshd.core.wording import (
+    blocked_by,
+    bytes_in_words,
+    rfc3339,
+    seconds_in_words,
+    to_the_second,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +97,12 @@ def test_a_blocker_is_named_with_how_long_and_since_when() -> None:
 def test_what_is_not_known_of_a_blocker_is_left_out(changes: dict[str, object], words: str) -> None:
     """Without rights to see it, the sentence names the grant."""
     assert blocked_by(blocker(**changes)) == words
+
+
+def test_times_are_written_in_utc() -> None:
+    """RFC 3339 for machines and to the second for people, whatever the zone; a naive time is UTC."""
+    east = datetime(2026, 3, 1, 7, 44, 5, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    assert rfc3339(east) == "2026-03-01T02:14:05.123Z"
+    assert rfc3339(east, "auto") == "2026-03-01T02:14:05.123456Z"
+    assert rfc3339(datetime(2026, 3, 1)) == "2026-03-01T00:00:00.000Z"  # noqa: DTZ001
+    assert to_the_second(east) == "2026-03-01 02:14:05Z"

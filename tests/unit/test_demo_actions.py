@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics_refreshd.demo.actions import Action, Generator, live_incident, make_incidents
+from analytics_refreshd.demo.actions import Action, Generator, live_burst, make_bursts
 from analytics_refreshd.demo.world import World, make_world
 
 NOW = datetime(2026, 3, 18, 15, 20, 7, 123456, tzinfo=UTC)
 
 
 def _history(seed: int, rows: int, now: datetime = NOW) -> list[Action]:
-    return list(Generator(make_world(seed), Random(seed), make_incidents(seed, now)).history(rows, now))
+    return list(Generator(make_world(seed), Random(seed), make_bursts(seed, now)).history(rows, now))
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +87,19 @@ def test_durations_have_a_heavy_tail(world: World, actions: list[Action]) -> Non
 
 
 def test_failures_come_in_bursts(actions: list[Action]) -> None:
-    """Within an incident a large part of its action type fails, outside few do, and the last day has one."""
-    incidents = make_incidents(1, NOW)
+    """Within a burst a large part of its action type fails, outside few do, and the last day has one."""
+    bursts = make_bursts(1, NOW)
     inside = [
         one.status == "success"
         for one in actions
-        for incident in incidents
+        for burst in bursts
         if one.executed_at
-        and incident.begins_at <= one.executed_at < incident.ends_at
-        and incident.action_type == one.action_type
+        and burst.begins_at <= one.executed_at < burst.ends_at
+        and burst.action_type == one.action_type
     ]
     assert len(inside) > 50
     assert sum(inside) < 0.6 * len(inside)
-    assert any(one.begins_at > NOW - timedelta(days=1) for one in incidents)
+    assert any(one.begins_at > NOW - timedelta(days=1) for one in bursts)
 
 
 def test_every_kind_of_row_occurs(actions: list[Action]) -> None:
@@ -138,7 +138,7 @@ def test_a_retrying_action_settles_under_its_own_id(world: World) -> None:
 @given(seconds=st.floats(0, 10**7))
 def test_the_live_stream_has_a_burst_in_every_ten_minutes(seconds: float) -> None:
     """The burst that belongs to a moment begins in the same ten minutes as the moment."""
-    incident = live_incident(1, NOW, NOW + timedelta(seconds=seconds))
+    burst = live_burst(1, NOW, NOW + timedelta(seconds=seconds))
     slot = timedelta(minutes=10)
-    assert (incident.begins_at - NOW) // slot == timedelta(seconds=seconds) // slot
-    assert timedelta(seconds=40) <= incident.ends_at - incident.begins_at <= timedelta(seconds=90)
+    assert (burst.begins_at - NOW) // slot == timedelta(seconds=seconds) // slot
+    assert timedelta(seconds=40) <= burst.ends_at - burst.begins_at <= timedelta(seconds=90)

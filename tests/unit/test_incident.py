@@ -8,8 +8,8 @@ import pytest
 
 from analytics_refreshd.incident.fold import DatabaseFold, slim
 from analytics_refreshd.incident.model import Incident
-from analytics_refreshd.incident.trouble import INCIDENTS_KEPT
-from tests.support.log_lines import at, fold, line, lock_trouble, run
+from analytics_refreshd.incident.tracker import INCIDENTS_KEPT
+from tests.support.log_lines import at, fold, line, lock_incident, run
 
 
 def only(lines: list[dict[str, Any]]) -> Incident:
@@ -39,7 +39,7 @@ def test_quiet_log_has_no_incident() -> None:
 
 def test_held_lock_is_reviewed_whole() -> None:
     """A held lock gives one review with every figure that is in the log."""
-    found = asdict(only(lock_trouble()))
+    found = asdict(only(lock_incident()))
     error = found["first_error"]
     assert found | {"first_error": None, "first_sqlstate": None} == {
         "database": "shop",
@@ -172,8 +172,8 @@ def test_outage_between_slots_ends_when_the_database_answers() -> None:
     assert found.runs == {}
 
 
-def test_adjacent_troubles_are_one() -> None:
-    """Trouble that returns within three intervals continues the incident, and the runs between count."""
+def test_adjacent_outages_are_one() -> None:
+    """An outage that returns within three intervals continues the incident, and the runs between count."""
     bad = {"reason": "deadlock", "sqlstate": "40P01", "error": "deadlock detected"}
     start = line(-6, "daemon.started", interval_seconds=300.0)
     found = only([start, run(0), run(5, "failed", **bad), run(10), run(15), run(20, "failed", **bad), run(25)])
@@ -203,7 +203,7 @@ def test_restored_alone_tells_of_an_outage() -> None:
 
 def test_log_that_ends_in_mid_incident() -> None:
     """An incident that is not over has no end and no time to recover, and says so; its duration is so far."""
-    lines = lock_trouble()[:-4]
+    lines = lock_incident()[:-4]
     found = only(lines)
     assert (found.ended_at, found.recovered_after_seconds) == (None, None)
     assert found.duration_seconds == pytest.approx((at(10.5) - at(5)).total_seconds())
@@ -336,7 +336,7 @@ def test_repeat_of_an_earlier_alert_is_no_detection() -> None:
 
 def test_delivery_that_failed() -> None:
     """A receiver that refused is named with its error and how often in a row."""
-    lines = lock_trouble()
+    lines = lock_incident()
     lines = [item for item in lines if item["event"] != "alert.delivered"]
     lines += [line(10.2 + n, "alert.delivery_failed", level="warning", receiver="pager", host="h",
                    alert="AnalyticsViewStale", view="recent_failures", error="HTTP 500", tries=3, failures=2**n)
@@ -349,7 +349,7 @@ def test_delivery_that_failed() -> None:
 
 def test_no_delivery_in_the_log_is_said() -> None:
     """An alert of which no receiver is heard is not called delivered."""
-    found = only([item for item in lock_trouble() if item["event"] != "alert.delivered"])
+    found = only([item for item in lock_incident() if item["event"] != "alert.delivered"])
     assert found.missing == (
         "the delivery of AnalyticsViewStale of recent_failures, nor of any other alert: perhaps the daemon has no"
         " receiver",
@@ -358,7 +358,7 @@ def test_no_delivery_in_the_log_is_said() -> None:
 
 def test_resolution_without_its_firing() -> None:
     """An alert whose firing line is missing is known from its resolution, which says when it fired."""
-    lines = [item for item in lock_trouble() if item["event"] not in ("alert.firing", "alert.delivered")]
+    lines = [item for item in lock_incident() if item["event"] not in ("alert.firing", "alert.delivered")]
     alert = only(lines).alerts[0]
     assert (alert.fired_at, alert.resolved_at) == (at(10.15), at(15.2))
 
@@ -376,14 +376,14 @@ def test_interval(lines: list[dict[str, Any]], seconds: float, source: str) -> N
 
 def test_lines_of_warnings_only_are_said_to_lack_recoveries() -> None:
     """A log filtered by level shows no recovery, and the review knows why."""
-    log = fold([item for item in lock_trouble() if item["level"] == "warning"])
+    log = fold([item for item in lock_incident() if item["level"] == "warning"])
     assert log.missing == ("lines of level info: without them no recovery can be seen",)
     assert log.incidents[0].ended_at is None
 
 
 def test_lost_lines_are_said() -> None:
     """Lines that the daemon could not write are counted, for the log and for the incident."""
-    lines = [*lock_trouble(), line(8, "guard.tripped", lost_lines=7)]
+    lines = [*lock_incident(), line(8, "guard.tripped", lost_lines=7)]
     log = fold(lines)
     assert log.missing == ("7 lines that the daemon could not write",)
     assert log.incidents[0].lost_lines == 7
@@ -429,7 +429,7 @@ def test_memory_is_bounded() -> None:
     fold_ = DatabaseFold("shop")
     for item in long:
         fold_.add(datetime.fromisoformat(item["timestamp"]), item)
-    assert (len(fold_._trouble._stale), len(fold_._trouble._away), len(fold_._alerts._latest)) == (50, 50, 200)
+    assert (len(fold_._tracker._stale), len(fold_._tracker._away), len(fold_._alerts._latest)) == (50, 50, 200)
     found = only(long)
     parts = (found.blockers, found.alerts, found.stale, found.away, found.leaders, found.views)
     assert [len(part) for part in parts] == [50] * 6
@@ -438,7 +438,7 @@ def test_memory_is_bounded() -> None:
 
 def test_slim_keeps_what_folding_reads() -> None:
     """The slim lines give the same review, and a good run keeps hardly anything."""
-    lines = lock_trouble()
+    lines = lock_incident()
     assert fold([slim(dict(item)) for item in lines]) == fold(lines)
     assert set(slim(run(0))) == {"timestamp", "level", "event", "database", "replica", "run_id", "outcome",
                                  "scheduled_at"}  # fmt: skip
@@ -499,7 +499,7 @@ def test_outages_of_many_vanished_replicas_are_forgotten() -> None:
     for number in range(120):
         for item in (lost(number, replica=f"r{number}"), run(number + 0.5)):
             fold_.add(datetime.fromisoformat(item["timestamp"]), item)
-    assert len(fold_._trouble._answered) == 50
+    assert len(fold_._tracker._answered) == 50
 
 
 def test_alerts_outside_beyond_the_limit_are_counted() -> None:

@@ -15,7 +15,7 @@ from analytics_refreshd.cli.incident import moment
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.incident import markdown
 from analytics_refreshd.incident.review import review
-from tests.support.log_lines import line, lock_trouble, run, text
+from tests.support.log_lines import line, lock_incident, run, text
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ def reviewed(lines: str, tmp_path: Path) -> str:
 def test_markdown_is_exact(tmp_path: Path) -> None:
     """The review of a held lock, word by word."""
     assert (
-        reviewed(text(lock_trouble()), tmp_path)
+        reviewed(text(lock_incident()), tmp_path)
         == """\
 # Incident review
 
@@ -117,7 +117,7 @@ def test_window_that_cannot_be(given: str) -> None:
 def test_bar_on_a_terminal_only(tmp_path: Path) -> None:
     """Standard error shows progress where it is a terminal, and the results on standard output stay clean."""
     path = tmp_path / "log"
-    path.write_text(text(lock_trouble()) * 200)
+    path.write_text(text(lock_incident()) * 200)
     words = [sys.executable, "-m", "analytics_refreshd", "incident", "--log", str(path), "--format", "json"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=theirs, env=os.environ | {"TERM": "xterm"})

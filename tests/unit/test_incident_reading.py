@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import random
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -14,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.core.errors import RefreshdError, UsageError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.incident import review as incidents
 from analytics_refreshd.incident.parse import Tally, entries_of, lines_of
 from analytics_refreshd.incident.review import Review, review
 from analytics_refreshd.incident.sort import Sorter
-from tests.support.log_lines import at, line, lock_trouble, run, text
+from tests.support.log_lines import at, line, lock_incident, run, text
 
 Lines = list[str]
 
@@ -28,7 +30,7 @@ Lines = list[str]
 def two_replicas() -> list[dict[str, Any]]:
     """An incident told by two replicas, and a second database with one of its own."""
     moved = [
-        item | {"replica": "r2"} if item["event"].startswith(("view", "alert")) else item for item in lock_trouble()
+        item | {"replica": "r2"} if item["event"].startswith(("view", "alert")) else item for item in lock_incident()
     ]
     other = [run(0, database="crm", number=1), run(5, "failed", database="crm", number=2, reason="undefined",
              sqlstate="42883", error="function does not exist"), run(10, database="crm", number=3)]  # fmt: skip
@@ -120,7 +122,7 @@ def test_damaged_gzip_is_said(tmp_path: Path) -> None:
 
 def test_foreign_and_cut_lines_are_counted(tmp_path: Path) -> None:
     """Lines of others, empty lines, halves of lines and lines without a newline between them lose nothing else."""
-    whole = text(lock_trouble()).splitlines()
+    whole = text(lock_incident()).splitlines()
     middle = len(whole[3]) // 2
     mixed = [
         "systemd[1]: Started analytics-refreshd.service.",
@@ -146,10 +148,10 @@ def test_foreign_and_cut_lines_are_counted(tmp_path: Path) -> None:
 
 def test_lines_given_twice_count_once(tmp_path: Path) -> None:
     """Extracts that overlap change nothing but the count of duplicates."""
-    plain = text(lock_trouble())
+    plain = text(lock_incident())
     result = reviewed(plain + plain, tmp_path)
     assert found(result) == found(reviewed(plain, tmp_path))
-    assert result.duplicate_lines == len(lock_trouble())
+    assert result.duplicate_lines == len(lock_incident())
 
 
 def test_nothing_of_ours_is_said(tmp_path: Path) -> None:
@@ -183,10 +185,10 @@ def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Reading tells bytes of the file's size, folding lines of all."""
     monkeypatch.setattr(incidents, "_PROGRESS_LINES", 5)
     told: list[tuple[str, int, int | None]] = []
-    plain = text(lock_trouble())
+    plain = text(lock_incident())
     reviewed(plain, tmp_path, progress=lambda *step: told.append(step))
     assert told[-1][0] == "folding"
-    assert told[-1][2] == len(lock_trouble())
+    assert told[-1][2] == len(lock_incident())
     assert ("reading", len(plain), len(plain)) in told
 
 
@@ -281,31 +283,70 @@ def test_absurd_numbers_are_not_figures(absurd: object, tmp_path: Path) -> None:
     assert 0 <= incident.duration_seconds <= 606
 
 
-@pytest.mark.parametrize("portion", [1, 3, 7, 1000])
-def test_sorter_gives_every_line_in_order(portion: int) -> None:
-    """Whatever the portions, every line comes back once, by time, and one replica's in the order of arrival."""
+def test_sorter_gives_every_line_in_order() -> None:
+    """Every line comes back once, by time, database, replica and arrival, with the fields it had."""
     chance = random.Random(1)
-    sorter = Sorter(portion)
-    for number in range(500):
-        sorter.add((float(chance.randrange(50)), "d", "r", {"number": number}), 10)
-    got = [(record[0], record[4]["number"]) for record in sorter.sorted()]
-    assert got == sorted(got)
-    assert len(got) == len(sorter) == 500
+    names = ["a", "b", "\ud800", "\U0001f600", "\x00", ""]
+    given_lines = [
+        (chance.randrange(20) / 10, chance.choice(names), chance.choice(names), {"n": number, "x": ["\ud800", 1e300]})
+        for number in range(500)
+    ]
+    with Sorter() as sorter:
+        for item in given_lines:
+            sorter.add(item)
+        got = list(sorter.sorted())
+        assert len(sorter) == 500
+    numbered = [(at, database, replica, n, fields) for n, (at, database, replica, fields) in enumerate(given_lines)]
+    assert got == sorted(numbered, key=lambda record: record[:4])
 
 
-def test_sorter_keeps_few_runs_of_replicas_in_turn() -> None:
-    """Logs of replicas one after the other are merged from about one run each, however long they are."""
-    sorter = Sorter(10)
-    for replica in "ab":
-        for number in range(1000):
-            sorter.add((float(number), "d", replica, {}), 10)
-    assert len(sorter._runs) <= 3
-    assert len(list(sorter.sorted())) == 2000
+def test_sorter_takes_absurd_nesting() -> None:
+    """A line nested deeper than JSON is written loses its nested fields and nothing else."""
+    nested: Any = 1
+    for _ in range(100_000):
+        nested = [nested]
+    with Sorter() as sorter:
+        sorter.add((1.0, "d", "r", {"event": "x", "views": nested}))
+        assert list(sorter.sorted()) == [(1.0, "d", "r", 0, {"event": "x"})]
 
 
-def test_memory_does_not_follow_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five times the lines take no more memory."""
-    monkeypatch.setattr("analytics_refreshd.incident.sort._PORTION_BYTES", 200_000)
+def test_full_temporary_folder_is_said() -> None:
+    """Without room to sort, the error names the folder's variable."""
+
+    def fill(sorter: Sorter) -> None:
+        for number in range(10_000):
+            sorter.add((float(number), "d", "r", {"text": "x" * 1000}))
+
+    with Sorter() as sorter:
+        sorter._database.execute("PRAGMA max_page_count = 10")
+        with pytest.raises(RefreshdError, match="database or disk is full; set TMPDIR to one with room"):
+            fill(sorter)
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+from analytics_refreshd.incident.sort import Sorter
+with Sorter() as sorter:
+    for number in range(int(sys.argv[1])):
+        sorter.add((float(-number), "d", "r", {"text": f"{number}" + "x" * 1000}))
+    assert sum(1 for _ in sorter.sorted()) == len(sorter)
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+
+
+def test_sorter_keeps_little_in_memory() -> None:
+    """Sixty megabytes of lines in the worst order take hardly more memory than six."""
+
+    def peak_mib(lines: int) -> float:
+        done = subprocess.run([sys.executable, "-c", _PEAK, str(lines)], check=True, capture_output=True, text=True)
+        return int(done.stdout) / 1024
+
+    assert peak_mib(60_000) < peak_mib(6_000) + 25
+
+
+def test_memory_does_not_follow_the_lines(tmp_path: Path) -> None:
+    """Five times the lines take no more of Python's memory."""
 
     def peak(count: int) -> int:
         path = tmp_path / "long.log"

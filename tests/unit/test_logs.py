@@ -16,7 +16,8 @@ import pytest
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, ViewResult
-from analytics_refreshd.observe.log.sink import LINE_BYTES, JsonLog, LineSink, LogSettings, configure
+from analytics_refreshd.observe.log.render import LINE_BYTES
+from analytics_refreshd.observe.log.sink import JsonLog, LineSink, LogSettings, configure
 from tests.support.waiting import eventually
 
 RUN = UUID("6f1c1a2e-3f6d-4a57-9d0b-0c2a3d1d9f10")

@@ -1,14 +1,18 @@
 """The entry point: output that cannot be written, and an interruption that comes early."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from analytics_refreshd.cli import main
+from analytics_refreshd.cli.main import app
 
 SCRIPT = Path(sys.executable).with_name("analytics-refreshd")
 
@@ -58,3 +62,36 @@ def test_a_choice_that_does_not_exist_is_refused_in_plain_words(
     monkeypatch.setattr(sys, "argv", ["analytics-refreshd", "query", "--list", "--format", "xml"])
     assert main() == 64
     assert "Invalid value for '--format': 'xml' is not one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        (["refrsh"], "No such command 'refrsh'"),
+        (["check", "--no-such"], "No such option: --no-such"),
+        (["pause"], "Missing option '--for'"),
+        (["--config"], "Option '--config' requires an argument"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_64_and_the_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], mistake: str
+) -> None:
+    """typer does not publish the class of its usage errors; they are known by what they can do."""
+    monkeypatch.setattr(sys, "argv", ["analytics-refreshd", *words])
+    assert main() == 64
+    written = capsys.readouterr().err
+    assert written.startswith(("Usage: analytics-refreshd", "Error: "))
+    assert mistake in written
+
+
+def test_examples_of_the_help_can_be_typed() -> None:
+    """A command's example names that command, and its options and values are accepted."""
+    commands = typer.main.get_command(app).commands
+    examples = {name: command.epilog for name, command in commands.items() if command.epilog}
+    assert len(examples) >= 9
+    for name, epilog in examples.items():
+        line = epilog.splitlines()[-1]
+        words = shlex.split(re.sub(r"^.*\| (?=analytics)| \| (?!analytics).*$", "", line).strip())
+        words = words[:1] + (words[3:] if words[1] == "--config" else words[1:])
+        assert words[:2] == ["analytics-refreshd", name]
+        commands[name].make_context(name, words[2:])

@@ -1,4 +1,4 @@
-"""`check`: what is wrong with configuration and database, and what to do about it."""
+"""The `check` command: find problems of configuration and database."""
 
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from analytics_refreshd.cli.common import (
     Format,
     FormatOption,
     config_path,
+    example,
     load_config,
     print_json,
     print_table,
@@ -24,11 +25,14 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(check)
+    app.command(epilog=example("analytics-refreshd --config /etc/analytics-refreshd/config.toml check"))(check)
 
 
 def check(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
-    """Look at configuration, connection, privileges and database, and say what to do about each finding."""
+    """Check configuration, connection, privileges and database.
+
+    Each finding says what to do about it.
+    """
     from analytics_refreshd.app.commands import check as command
 
     config = load_config(context)

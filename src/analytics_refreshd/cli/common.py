@@ -1,6 +1,6 @@
-"""What every command shares: the configuration, and how results are printed.
+"""Load the configuration and print results, for every command.
 
-Commands import what they do when they run: `--help` and `--version` load neither the database driver nor the daemon.
+Commands import their parts when they run. So `--help` and `--version` load neither the database driver nor the daemon.
 """
 
 import csv
@@ -19,14 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.wording import seconds_in_words
+from analytics_refreshd.core.wording import rfc3339, seconds_in_words, to_the_second
 
 if TYPE_CHECKING:
     from analytics_refreshd.config import Config
 
 _PIPE_WIDTH = 400
 _LEAST_PROSE = 24
-"""Columns that running text can do with; narrower, it is a ladder of single words."""
+"""The least width of a column of prose; a narrower one would have one word a line."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
@@ -52,32 +52,43 @@ class FormatWithCsv(StrEnum):
     CSV = "csv"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
-CsvFormatOption = Annotated[FormatWithCsv, typer.Option("--format", help="How to print.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Output format.")]
+CsvFormatOption = Annotated[FormatWithCsv, typer.Option("--format", help="Output format.")]
+
+
+def example(*lines: str) -> str:
+    """Write a command's epilog for `--help`."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def config_path(context: typer.Context) -> Path | None:
-    """The file given with --config, if any."""
+    """Return the file given with --config, if any."""
     path: Path | None = context.find_root().params.get("config")
     return path
 
 
 def load_config(context: typer.Context) -> "Config":
-    """The configuration for this command; ConfigError lists every problem."""
+    """Return the configuration for this command.
+
+    Raises ConfigError, which lists every problem.
+    """
     from analytics_refreshd import config
 
     return config.load(config_path(context))
 
 
 def seconds_of(text: str) -> timedelta:
-    """The length that `text` names, such as `2h`; ValueError where it names none."""
+    """Return the duration that `text` names, such as `2h`.
+
+    Raises ValueError if it names none.
+    """
     from analytics_refreshd.config import parse_duration
 
     return parse_duration(text)
 
 
 def duration(text: str | None) -> str | None:
-    """A typer callback: refuse what is not a duration."""
+    """Refuse a value that is not a duration, as a typer callback."""
     if text is not None:
         try:
             seconds_of(text)
@@ -87,7 +98,10 @@ def duration(text: str | None) -> str | None:
 
 
 def span_or_moment(text: str) -> timedelta | datetime:
-    """What `--since` takes: how far back, as in `24h`, or an RFC 3339 time with its zone. Raises UsageError."""
+    """Read the value of `--since`.
+
+    It is a duration back, as in `24h`, or an RFC 3339 time with its zone. Raises UsageError for anything else.
+    """
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
@@ -104,34 +118,37 @@ def span_or_moment(text: str) -> timedelta | datetime:
 
 
 def console(piped_width: int = _PIPE_WIDTH) -> Console:
-    """Standard output for people: colour on a terminal only, and no line of that width folded where it is piped."""
+    """Return standard output for people.
+
+    It has colour on a terminal only. In a pipe, lines of up to `piped_width` are not folded.
+    """
     return Console(width=None if sys.stdout.isatty() else max(piped_width, _PIPE_WIDTH), highlight=False)
 
 
 def note(text: str) -> None:
-    """A line for the person, on standard error."""
+    """Print a line for the user on standard error."""
     typer.echo(text, err=True)
 
 
 def print_json(value: object) -> None:
-    """JSON on standard output, with the units in the names."""
+    """Print JSON on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain, allow_nan=False))
 
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return rfc3339(value, "auto")
     return str(value)
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, prose: Collection[str] = ()
 ) -> None:
-    """A line per row, or where that is wider than the terminal a block per row with one value a line.
+    """Print a line per row, or a block if too wide.
 
-    So neither a name nor a value and its unit is cut apart. Only the columns of `prose` are folded, between words,
-    where that leaves them room; in a pipe nothing is. Numbers are right-aligned. Text from the database is never read
-    as markup.
+    A block has one value a line, so that no name or value is split. Only the columns of `prose` are folded, between
+    words, if they stay wide enough. In a pipe nothing is folded. Numbers are right-aligned. Text from the database is
+    never read as markup.
     """
     cells = [[_as_text(value) for value in row] for row in rows]
     widths = [max([len(name), *(_width(row[at]) for row in cells)]) for at, name in enumerate(columns)]
@@ -184,7 +201,10 @@ def _cell(value: object) -> str:
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """CSV on standard output; exact numbers, empty for what is unknown."""
+    """Print CSV on standard output, with exact numbers.
+
+    An unknown value is empty.
+    """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -193,22 +213,22 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def clock(at: datetime | None) -> str:
-    """A moment for people: UTC, to the second."""
-    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    """Write a time for people, in UTC to the second."""
+    return "-" if at is None else to_the_second(at)
 
 
 def took(seconds: float | None) -> str:
-    """A duration for people."""
+    """Write a duration for people."""
     return "-" if seconds is None else seconds_in_words(seconds)
 
 
 def error_words(sqlstate: str | None, error: str | None) -> str:
-    """Why a view failed: SQLSTATE and text, or what is known of them."""
+    """Return why a view failed: SQLSTATE and text, if known."""
     return " ".join(filter(None, (sqlstate, error))) or "no text"
 
 
 def coloured(word: str) -> Text:
-    """A verdict or an outcome, in its colour."""
+    """Return a verdict or an outcome in its colour."""
     colours = {
         "fresh": "green",
         "ok": "green",

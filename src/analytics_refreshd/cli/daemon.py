@@ -1,4 +1,4 @@
-"""`run` and `refresh`: the daemon, and one cycle of it."""
+"""The `run` and `refresh` commands: the daemon, and one refresh."""
 
 import sys
 
@@ -16,6 +16,7 @@ from analytics_refreshd.cli.common import (
     config_path,
     console,
     error_words,
+    example,
     load_config,
     note,
     print_json,
@@ -29,12 +30,15 @@ from analytics_refreshd.core.model import Outcome, Reason, Run
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(run)
-    app.command()(refresh)
+    app.command(epilog=example("analytics-refreshd --config /etc/analytics-refreshd/config.toml run"))(run)
+    app.command(epilog=example("analytics-refreshd refresh --format json"))(refresh)
 
 
 def run(context: typer.Context) -> int:
-    """Run the daemon until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
+    """Run the daemon.
+
+    SIGTERM or Ctrl-C stops it. SIGHUP reloads the configuration.
+    """
     from analytics_refreshd.app import daemon
 
     config = load_config(context)
@@ -48,7 +52,10 @@ def run(context: typer.Context) -> int:
 
 
 def refresh(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
-    """Refresh once, now; where another refresh runs, say so and end. For cron, a CronJob, or a person."""
+    """Refresh once, now.
+
+    For cron, a CronJob, or a person. If another refresh is running, it is skipped.
+    """
     from analytics_refreshd.app.commands.refresh import refresh_once
 
     finished = refresh_once(load_config(context))

@@ -1,23 +1,22 @@
-"""`incident`: the review of a stretch of time from the daemon's logs."""
+"""The `incident` command: review what went wrong, from the daemon's logs."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from analytics_refreshd.cli.common import EXIT_OK, print_json, print_table, span_or_moment
+from analytics_refreshd.cli.common import EXIT_OK, clock, example, print_json, print_table, span_or_moment
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.incident import markdown
-from analytics_refreshd.incident import review as incidents
-from analytics_refreshd.incident.document import as_document
-from analytics_refreshd.incident.model import Incident
-from analytics_refreshd.incident.review import Review
+
+if TYPE_CHECKING:
+    from analytics_refreshd.incident.model import Incident
+    from analytics_refreshd.incident.review import OnProgress, Review
 
 
 class ReviewFormat(StrEnum):
@@ -30,11 +29,16 @@ class ReviewFormat(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(incident)
+    app.command(epilog=example("journalctl -o json -u analytics-refreshd | analytics-refreshd incident --log -"))(
+        incident
+    )
 
 
 def moment(text: str | None, now: datetime) -> datetime | None:
-    """So far before `now`, or the time given. Raises UsageError."""
+    """Return the given time, or the time that long before `now`.
+
+    Raises UsageError if the text is neither a duration nor a time.
+    """
     given = None if text is None else span_or_moment(text)
     return now - given if isinstance(given, timedelta) else given
 
@@ -42,33 +46,42 @@ def moment(text: str | None, now: datetime) -> datetime | None:
 def incident(
     log: Annotated[
         list[str] | None,
-        typer.Option(help="A log file, gzip too, or - for standard input; more than once for several.", metavar="FILE"),
+        typer.Option(help="A log file (also gzip), or - for standard input. Repeatable.", metavar="FILE"),
     ] = None,
-    output: Annotated[ReviewFormat, typer.Option("--format", help="How to print.")] = ReviewFormat.MARKDOWN,
-    since: Annotated[str | None, typer.Option(help="Incidents after this: 24h ago, or a time (RFC 3339).")] = None,
-    until: Annotated[str | None, typer.Option(help="Incidents before this, in the same form.")] = None,
+    output: Annotated[ReviewFormat, typer.Option("--format", help="Output format.")] = ReviewFormat.MARKDOWN,
+    since: Annotated[
+        str | None, typer.Option(help="Only incidents after this: a duration back, as in 24h, or an RFC 3339 time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only incidents before this: the same two forms.")] = None,
 ) -> int:
-    """Write the review of what went wrong, from the JSON logs that journalctl, kubectl or a file hold."""
+    """Review what went wrong, from the daemon's JSON logs.
+
+    Reads log files, and what journalctl or kubectl print.
+    """
     now = datetime.now(UTC)
     begin, end = moment(since, now), moment(until, now)
     if begin is not None and end is not None and begin > end:
         raise UsageError("--since lies after --until")
     if not log and sys.stdin.isatty():
         raise UsageError("say which log to read: --log FILE, or --log - with the log piped in")
-    with _progress() as tell:
-        review = incidents.review(log or ["-"], since=begin, until=end, progress=tell)
+    from analytics_refreshd.incident import markdown
+    from analytics_refreshd.incident.document import as_document
+    from analytics_refreshd.incident.review import review
+
+    with _progress() as show:
+        reviewed = review(log or ["-"], since=begin, until=end, progress=show)
     if output is ReviewFormat.JSON:
-        print_json(as_document(review))
+        print_json(as_document(reviewed))
     elif output is ReviewFormat.TABLE:
-        _show(review)
+        _show(reviewed)
     else:
-        typer.echo("\n".join(markdown.document(review)).rstrip())
+        typer.echo("\n".join(markdown.document(reviewed)).rstrip())
     return EXIT_OK
 
 
 @contextmanager
-def _progress() -> Iterator[incidents.Progress]:
-    """A bar on standard error where that is a terminal, nothing elsewhere."""
+def _progress() -> "Iterator[OnProgress]":
+    """Show a bar on standard error if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda phase, done, total: None
         return
@@ -76,13 +89,15 @@ def _progress() -> Iterator[incidents.Progress]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
 
-        def tell(phase: str, done: int, total: int | None) -> None:
+        def show(phase: str, done: int, total: int | None) -> None:
             bar.update(task, description=phase, completed=done, total=total)
 
-        yield tell
+        yield show
 
 
-def _show(review: Review) -> None:
+def _show(review: "Review") -> None:
+    from analytics_refreshd.incident import markdown
+
     print_table(
         ["incident", "database", "start", "end", "duration", "views", "runs", "first error", "detected after"],
         [[number, *_row(item)] for number, item in enumerate(review.incidents, 1)],
@@ -111,12 +126,14 @@ def _show(review: Review) -> None:
         typer.echo(f"missing: {markdown.plain(text)}")
 
 
-def _row(item: Incident) -> list[object]:
+def _row(item: "Incident") -> list[object]:
+    from analytics_refreshd.incident import markdown
+
     error = item.first_sqlstate or item.first_error
     return [
         markdown.plain(item.database),
-        markdown.stamp(item.started_at),
-        markdown.stamp(item.ended_at) if item.ended_at else "not over",
+        clock(item.started_at),
+        clock(item.ended_at) if item.ended_at else "not over",
         markdown.took(item.duration_seconds),
         len(item.views),
         markdown.counts(item.runs),

@@ -1,4 +1,4 @@
-"""The entry point: commands, exit codes, and one sentence for whatever goes wrong."""
+"""The entry point: commands, exit codes, and one sentence for each error."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Protocol, runtime_checkable
 
 import typer
 
@@ -45,9 +45,11 @@ def _root(
         Path | None,
         typer.Option(help="Configuration file (TOML).", envvar="ANALYTICS_REFRESHD_CONFIG", metavar="FILE"),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    """Options before the command."""
+    """Take the options before the command."""
 
 
 daemon.register(app)
@@ -60,21 +62,26 @@ pausing.register(app)
 demo.register(app)
 
 
-# Newer typers carry a copy of click of their own, whose errors are not those of the package `click`.
-_USAGE: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+@runtime_checkable
+class _UsageMistake(Protocol):
+    """What typer raises for a wrong command line. It does not publish the class, only what it can do."""
+
+    message: str
+
+    def show(self, file: IO[str] | None = None) -> None:
+        """Print the usage and the mistake."""
 
 
 def main() -> int:
-    """Run the command line and return the exit code; the console script's entry point."""
+    """Run the command line and return the exit code.
+
+    This is the console script's entry point.
+    """
     try:
         result = app(standalone_mode=False, prog_name="analytics-refreshd")
-        print(end="", flush=True)  # at the interpreter's end nobody could tell that this fails
+        print(end="", flush=True)  # if this fails at the interpreter's end, it cannot be reported
     except typer.Abort:
         return 130
-    except _USAGE as error:
-        error.message = error.message.removeprefix("Value error, ")  # how pydantic, which typer asks, begins its own
-        error.show(sys.stderr)
-        return EXIT_USAGE
     except ConfigError as error:
         _say("the configuration cannot be used:")
         for problem in error.problems:
@@ -91,10 +98,14 @@ def main() -> int:
         _say(str(error))
         return EXIT_FAILED
     except BrokenPipeError:
-        # the reader of our output went away, as `| head` does; nothing more can be said to it
+        # The reader of our output went away, as `| head` does.
         _give_up_output()
         return EXIT_OK
     except Exception as error:
+        if isinstance(error, _UsageMistake):
+            error.message = error.message.removeprefix("Value error, ")  # from pydantic, which typer asks
+            error.show(sys.stderr)
+            return EXIT_USAGE
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
             _give_up_output()
             _say(f"cannot write the answer: {error.strerror}")
@@ -106,14 +117,14 @@ def main() -> int:
 
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""What a write says; of an open file without a name only standard output's reaches `main`."""
+"""Errors of a write without room. Without a file name, the write was to standard output."""
 
 
 def _give_up_output() -> None:
-    """Let the interpreter's end not try once more to write what nobody takes."""
+    """Discard what is still buffered, so that the interpreter's end does not try to write it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:
-    with suppress(OSError):  # the exit code still tells
+    with suppress(OSError):  # the exit code still says it
         print(f"analytics-refreshd: {text}", file=sys.stderr)

@@ -1,24 +1,27 @@
-"""`pause` and `resume`: no refreshes for a while, always with an end."""
+"""The `pause` and `resume` commands."""
 
 from typing import Annotated
 
 import typer
 
-from analytics_refreshd.cli.common import EXIT_OK, clock, duration, load_config, seconds_of
+from analytics_refreshd.cli.common import EXIT_OK, clock, duration, example, load_config, seconds_of
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(pause)
-    app.command()(resume)
+    app.command(epilog=example('analytics-refreshd pause --for 2h --reason "nightly import"'))(pause)
+    app.command(epilog=example("analytics-refreshd resume"))(resume)
 
 
 def pause(
     context: typer.Context,
-    length: Annotated[str, typer.Option("--for", help="How long, for example 2h; at most 7d.", callback=duration)],
-    reason: Annotated[str, typer.Option(help="Why; shown in status, page and alerts.")],
+    length: Annotated[str, typer.Option("--for", help="How long, for example 2h. At most 7d.", callback=duration)],
+    reason: Annotated[str, typer.Option(help="Why. Shown in status, page and alerts.")],
 ) -> int:
-    """Suspend refreshes until a time; a running one ends as usual."""
+    """Pause refreshes for a time.
+
+    A running refresh ends as usual. The pause ends by itself, or with `resume`.
+    """
     from analytics_refreshd.app.commands.pause import pause_refreshes
 
     ends_at = pause_refreshes(load_config(context), seconds_of(length), reason)
@@ -27,7 +30,7 @@ def pause(
 
 
 def resume(context: typer.Context) -> int:
-    """End a pause now."""
+    """End the pause now."""
     from analytics_refreshd.app.commands.pause import resume_refreshes
 
     ended = resume_refreshes(load_config(context))

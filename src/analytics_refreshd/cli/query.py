@@ -1,4 +1,4 @@
-"""`query`: the catalogue's questions, answered from the database."""
+"""The `query` command: run a named query of the catalogue."""
 
 import json
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from analytics_refreshd.cli.common import (
     FormatWithCsv,
     clock,
     duration,
+    example,
     load_config,
     note,
     print_csv,
@@ -35,27 +36,30 @@ _IN_SECONDS = {"ms": 0.001, "seconds": 1.0, "days": 86_400.0}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command; what it does not know as an option is a parameter of the query."""
-    app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(query)
+    """Add the command. Unknown options are the query's parameters."""
+    app.command(
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        epilog=example("analytics-refreshd query recent-failures --hours 24 --format csv"),
+    )(query)
 
 
 def query(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Which query; its parameters follow, as in --days 7.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The query's name. Its parameters follow, as in --days 7.")] = None,
     listing: Annotated[
-        bool, typer.Option("--list", help="Show all queries, or with NAME its parameters and columns.")
+        bool, typer.Option("--list", help="Show all queries, or the parameters and columns of NAME.")
     ] = False,
     organization: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Show this organization only; may be given several times."),
+        typer.Option(metavar="ID", help="Only this organization. Repeatable."),
     ] = None,
     output: CsvFormatOption = FormatWithCsv.TABLE,
-    raw: Annotated[bool, typer.Option("--raw", help="Show messages and answers unredacted.")] = False,
-    print_sql: Annotated[bool, typer.Option("--print-sql", help="Show the SQL and do not run it.")] = False,
-    explaining: Annotated[bool, typer.Option("--explain", help="Run it and show the plan instead.")] = False,
-    timeout: Annotated[str, typer.Option(help="Give up after this long.", callback=duration)] = "30s",
+    raw: Annotated[bool, typer.Option("--raw", help="Show messages and answers without redaction.")] = False,
+    print_sql: Annotated[bool, typer.Option("--print-sql", help="Print the SQL instead of running it.")] = False,
+    explaining: Annotated[bool, typer.Option("--explain", help="Run it, and show its plan instead of rows.")] = False,
+    timeout: Annotated[str, typer.Option(help="Stop the query after this time.", callback=duration)] = "30s",
 ) -> int:
-    """Answer one of the named queries; `query --list` shows them."""
+    """Run a named query; `query --list` shows all."""
     if name is None and not listing:
         raise UsageError("which query? `analytics-refreshd query --list` shows them")
     from analytics_refreshd.app.commands.query import ParameterError, QueryFileError, Question, catalogue
@@ -83,7 +87,10 @@ def query(
 
 
 def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]:
-    """`--name value`, `--name=value` and `--flag` as typed, by name; ParameterError for anything else."""
+    """Return the parameters as typed, by name.
+
+    They are given as `--name value`, `--name=value` or `--flag`. Raises ParameterError for anything else.
+    """
     from analytics_refreshd.app.commands.query import ParameterError
 
     kinds = {parameter.name: parameter.type for parameter in chosen.parameters}
@@ -107,7 +114,10 @@ def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]
 
 
 def show(result: "Result", organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
-    """Print a result: human units in a table, exact figures in JSON and csv."""
+    """Print a result.
+
+    A table has units for people; JSON and csv have exact figures.
+    """
     columns = result.columns
     if output is FormatWithCsv.JSON:
         print_json(as_json(result, organizations))
@@ -122,7 +132,10 @@ def show(result: "Result", organizations: Sequence[str] | None, output: FormatWi
 
 
 def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, object]:
-    """The result with what it is about; numbers exact, times RFC 3339 in UTC, units by column."""
+    """Return the result with its query, parameters and columns.
+
+    Numbers are exact, times RFC 3339 in UTC. Each column names its unit.
+    """
     parameters = {item.name: result.parameters[item.placeholder] for item in result.query.parameters}
     return {
         "query": result.query.name,
@@ -143,7 +156,10 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
 
 
 def cell(column: "Column", value: object) -> Text:
-    """A value as a person reads it: `1,234`, `2.6 s`, `93.4 %`, `1.5 MiB`; never with control characters."""
+    """Return a value for people, without control characters.
+
+    Examples: `1,234`, `2.6 s`, `93.4 %`, `1.5 MiB`.
+    """
     if value is None:
         return Text("-")
     if isinstance(value, datetime):
@@ -166,7 +182,7 @@ def _figure(unit: str, value: float | Decimal) -> str:
 
 
 def _number(value: object) -> object:
-    """json has no decimals: an int where the value is whole, else the float that prints the same digits."""
+    """Return a Decimal as an int if it is whole, else as the float with the same digits."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value
@@ -188,7 +204,7 @@ def _title(result: "Result") -> str:
 
 
 def _catalogue_without_database(context: typer.Context) -> "Catalogue":
-    """With a usable configuration the user's own queries too; without one, the built-in ones."""
+    """Return the catalogue, with the user's own queries if the configuration can be used."""
     from analytics_refreshd.app.commands.query import catalogue
 
     try:

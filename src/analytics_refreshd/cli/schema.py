@@ -1,4 +1,4 @@
-"""`migrate`: what the database needs."""
+"""The `migrate` command: create, change or remove our schema."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ from analytics_refreshd.cli.common import (
     Format,
     FormatOption,
     console,
+    example,
     load_config,
     note,
     print_json,
@@ -25,29 +26,32 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(migrate)
+    """Add the command."""
+    app.command(epilog=example("analytics-refreshd migrate --dry-run | psql -d app"))(migrate)
 
 
 def migrate(
     context: typer.Context,
-    status: Annotated[bool, typer.Option("--status", help="Show what would be done, and do nothing.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show what would be done, and change nothing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print SQL for psql instead of running it.")] = False,
     recreate_views: Annotated[
-        bool, typer.Option("--recreate-views", help="Build existing views anew where they differ from ours.")
+        bool, typer.Option("--recreate-views", help="Rebuild existing views that differ from ours.")
     ] = False,
     uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Drop our schema; the views and your data stay.")
+        bool, typer.Option("--uninstall", help="Drop our schema. The views and your data stay.")
     ] = False,
     to_incremental: Annotated[
-        bool, typer.Option("--incremental", help="Switch to refreshes that cost what changed.")
+        bool, typer.Option("--incremental", help="Switch to incremental refreshes, which read only what changed.")
     ] = False,
     to_plain: Annotated[bool, typer.Option("--plain", help="Switch back to plain views.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the rollups with the plain definitions.")] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="With --verify: rebuild where they differ.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="With --verify: rebuild the rollups that differ.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> int:
-    """Create or upgrade views, functions and tables; safe to repeat, and safe to run twice at once."""
+    """Create or upgrade views, functions and tables.
+
+    It is safe to repeat, and safe to run twice at once.
+    """
     chosen = [status, dry_run, uninstall, to_incremental, to_plain, verify]
     if sum(chosen) > 1:
         raise UsageError("give one of --status, --dry-run, --uninstall, --incremental, --plain and --verify")
@@ -140,4 +144,4 @@ def _show_verification(report: "VerifyReport") -> None:
     for view in report.views:
         for kind, row in view.first:
             typer.echo(f"{view.view_name} {kind}: {row}")
-    typer.echo("exact" if report.ok else f"{report.differences} rows differ; --rebuild builds the rollups anew")
+    typer.echo("exact" if report.ok else f"{report.differences} rows differ; --rebuild rebuilds the rollups")

@@ -1,22 +1,25 @@
-"""The configuration as each adapter takes it, and what an adapter finds wrong with it."""
+"""Translate the configuration into each adapter's settings, which check it."""
 
-from analytics_refreshd.config.sections import Config, Database
+from analytics_refreshd.config.sections import Config, DatabaseSection
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 
 
 def connection_settings(config: Config) -> ConnectionSettings:
-    """The configuration's `[database]` as the adapters take it."""
+    """Return `[database]` as the adapters' settings."""
     return _connection_settings(config.name, config.database)
 
 
-def connection_problems(database: Database) -> list[str]:
-    """Return what the adapter finds wrong with `[database]`, one sentence each that names the key."""
+def connection_problems(database: DatabaseSection) -> list[str]:
+    """Return the adapter's problems with `[database]`.
+
+    Each is one sentence that names the key.
+    """
     return [f"database.{problem}" for problem in _connection_settings("", database).problems()]
 
 
-def _connection_settings(name: str, database: Database) -> ConnectionSettings:
+def _connection_settings(name: str, database: DatabaseSection) -> ConnectionSettings:
     return ConnectionSettings(
         name=name,
         url=database.url,
@@ -29,7 +32,7 @@ def _connection_settings(name: str, database: Database) -> ConnectionSettings:
 
 
 def refresh_settings(config: Config) -> RefreshSettings:
-    """The configuration's `[refresh]` as the refresher takes it."""
+    """Return `[refresh]` as the refresher's settings."""
     return RefreshSettings(
         function=config.refresh.function,
         views=tuple(config.refresh.views),
@@ -42,12 +45,15 @@ def refresh_settings(config: Config) -> RefreshSettings:
 
 
 def receiver_settings(config: Config) -> list[ReceiverSettings]:
-    """The configuration's `[receivers.*]` as delivery takes them."""
+    """Return `[receivers.*]` as their types' settings."""
     return [receiver.settings(name) for name, receiver in config.receivers.items()]
 
 
 def delivery_settings(config: Config, database: str, replica: str) -> DeliverySettings:
-    """What holds for every receiver; a process keeps the identity that it started with."""
+    """Return the settings of delivery to all receivers.
+
+    `database` and `replica` are from the start: a process keeps its identity when it reloads.
+    """
     return DeliverySettings(
         database,
         replica,

@@ -1,6 +1,10 @@
-"""Reading the configuration: TOML, then environment; every problem at once, no value ever printed."""
+"""Read the configuration from TOML and the environment.
+
+All problems are reported at once, and without any value.
+"""
 
 import difflib
+import json
 import math
 import os
 import re
@@ -12,11 +16,11 @@ from typing import Any
 
 import psycopg
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from analytics_refreshd.config.adapters import connection_problems
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
-from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
+from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
 _SECTIONS = {name.upper(): f"{name.upper()}__…" for name in Config.model_fields}
@@ -28,8 +32,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 def load(source: Path | Mapping[str, Any] | None = None) -> Config:
     """Read and check the configuration.
 
-    `source` is a TOML file, or what one would hold as nested values; the environment wins over it. Raises ConfigError
-    with every problem found, each one sentence naming the key and where it stands, never a value.
+    `source` is a TOML file, or its content as nested values. The environment has priority. Raises ConfigError with all
+    problems. Each is one sentence with the key and its place, without its value.
     """
     path, data = (source, _read_toml(source)) if isinstance(source, Path) else (None, dict(source or {}))
     problems = list(_unknown_environment(os.environ))
@@ -38,13 +42,12 @@ def load(source: Path | Mapping[str, Any] | None = None) -> Config:
     except ValidationError as error:
         found = _explain(error, path)
         if not any(text.startswith("database") for text in found):
-            # contradictions need a whole configuration; whether a database is named does not
+            # The other checks need a complete configuration; this one does not.
             with suppress(Exception):
                 found.extend(_database_problems(_DatabaseAlone(database=data.get("database", {})).database))
         raise ConfigError(problems + found) from None
-    except SettingsError as error:  # an environment value that is not JSON where a list or a table belongs
-        field = re.search(r'field "(\w+)"', str(error))
-        where = _not_json(field[1], os.environ) if field else "an environment variable"
+    except SettingsError as error:  # a list or a table in the environment that is not JSON
+        where = _not_json(error, os.environ)
         raise ConfigError([*problems, f"{where} cannot be read: give lists and tables as JSON"]) from None
     problems.extend(_contradictions(config))
     if problems:
@@ -68,7 +71,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
-    """Refuse variables that look like ours and are not: pydantic-settings ignores an unknown first part."""
+    """Yield variables with our prefix that set nothing; pydantic-settings ignores them."""
     for variable in environment:
         name = variable.upper().removeprefix(PREFIX)
         if name == variable.upper() or name == _FILE or name.split("__")[0] in _SECTIONS:
@@ -79,15 +82,12 @@ def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
         yield f"the environment variable {variable} sets nothing that exists{hint}"
 
 
-def _not_json(section: str, environment: Mapping[str, str]) -> str:
-    """The variable of `section` that cannot be read; the library names the section only."""
-    source = EnvSettingsSource(Config)
-    for variable, value in environment.items():
-        try:
-            source.explode_env_vars(section, Config.model_fields[section], {variable.lower(): value})
-        except ValueError:
-            return variable
-    return f"{PREFIX}{section.upper()}"
+def _not_json(error: SettingsError, environment: Mapping[str, str]) -> str:
+    """Return the variable that is not JSON. The library names its section only, but its cause holds the text."""
+    cause = error.__cause__
+    text = cause.doc if isinstance(cause, json.JSONDecodeError) else None
+    found = [name for name, value in environment.items() if name.upper().startswith(PREFIX) and value == text]
+    return " or ".join(found) or "an environment variable"
 
 
 def _explain(error: ValidationError, path: Path | None) -> list[str]:
@@ -141,7 +141,7 @@ _WORDS = {
     "too_long": "must have at most {max_length} entries",
     "too_short": "must have at least {min_length} entry",
 }
-"""The library's kinds of error that the sections can meet; its own texts speak of inputs and of Python's classes."""
+"""Our words for the library's kinds of error. Its own texts are about inputs and Python's classes."""
 
 
 def _in_our_words(item: Mapping[str, Any]) -> str:
@@ -214,19 +214,19 @@ def _time_contradictions(config: Config) -> Iterator[str]:
 
 
 class _DatabaseAlone(EnvironmentFirst):
-    """The one section, read where others cannot be."""
+    """Read this section when others are wrong."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
 
-    database: Database = Database()
+    database: DatabaseSection = DatabaseSection()
 
 
-def _database_problems(database: Database) -> Iterator[str]:
+def _database_problems(database: DatabaseSection) -> Iterator[str]:
     yield from connection_problems(database)
     try:
         given = libpq_keywords(database)
     except psycopg.Error:
-        # the adapter has told it: libpq's own text would repeat a part of the URL, which may hold the password
+        # The adapter reports it. libpq's own text repeats a part of the URL, which may contain the password.
         return
     named = ("host", "hostaddr", "service", "dbname")
     if not any(key in given for key in named) and not any(

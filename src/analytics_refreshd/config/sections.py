@@ -1,4 +1,4 @@
-"""What can be configured, section by section, and what follows from it."""
+"""The configuration's sections, and the values derived from them."""
 
 import os
 import socket
@@ -27,15 +27,18 @@ from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 PREFIX = "ANALYTICS_REFRESHD_"
 
 
-class Service(Section):
-    """Who this daemon is."""
+class ServiceSection(Section):
+    """Hold who this daemon is."""
 
     name: str | None = None
     replica: str | None = None
 
 
-class Database(Section):
-    """How to reach the database; what is left out is libpq's own business (environment, service file, PGPASSFILE)."""
+class DatabaseSection(Section):
+    """Hold how to reach the database.
+
+    What is left out is up to libpq: environment, service file, PGPASSFILE.
+    """
 
     url: str | None = None
     host: str | None = None
@@ -56,15 +59,15 @@ class Database(Section):
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
-class Schedule(Section):
-    """When to refresh."""
+class ScheduleSection(Section):
+    """Hold when to refresh."""
 
     interval: Annotated[Duration, between("1s", "1d")] = timedelta(minutes=5)
     splay: Duration = timedelta(0)
 
 
-class Refresh(Section):
-    """What to call, and how long it may take."""
+class RefreshSection(Section):
+    """Hold what to call, and how long it may take."""
 
     function: Identifier = REFRESH_FUNCTION
     status_function: Identifier = STATUS_FUNCTION
@@ -78,16 +81,16 @@ class Refresh(Section):
     slow_factor: Annotated[float, Field(ge=0)] = 3.0
 
 
-class Staleness(Section):
-    """How old a view may be."""
+class StalenessSection(Section):
+    """Hold how old a view may be."""
 
     max_age: PositiveDuration | None = None
     critical_age: PositiveDuration | None = None
     views: dict[str, PositiveDuration] = Field(default_factory=dict)
 
 
-class Alerts(Section):
-    """When to raise an alert."""
+class AlertsSection(Section):
+    """Hold when to raise an alert."""
 
     evaluate_every: PositiveDuration | None = None
     stale_for: Duration | None = None
@@ -105,23 +108,26 @@ class Alerts(Section):
     runbooks_url: str = "deploy/runbooks"
 
 
-class HistorySettings(Section):
-    """How long runs are kept, and how many may wait while they cannot be written."""
+class HistorySection(Section):
+    """Hold how long runs are kept.
+
+    `buffer` is how many may wait in memory if they cannot be written.
+    """
 
     retention: Annotated[Duration, between("1d")] = timedelta(days=90)
     buffer: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
-class Queries(Section):
-    """The query catalogue: a directory of one's own queries, and which queries to probe after a refresh."""
+class QueriesSection(Section):
+    """Hold the user's own queries, and which to probe."""
 
     directory: Path | None = None
     probes: list[str] = Field(default_factory=list)
     probe_budget: PositiveDuration = timedelta(seconds=10)
 
 
-class Http(Section):
-    """Where metrics, probes and the page are served."""
+class HttpSection(Section):
+    """Hold where metrics, probes and the page are served."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9720
@@ -129,15 +135,15 @@ class Http(Section):
     public_url: str = ""
 
 
-class Log(Section):
-    """What is logged and how."""
+class LogSection(Section):
+    """Hold what is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
 
 
 class EnvironmentFirst(BaseSettings):
-    """Settings that the environment overrides."""
+    """Let the environment override settings."""
 
     @classmethod
     def settings_customise_sources(
@@ -148,12 +154,18 @@ class EnvironmentFirst(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take the environment over what `load` read from the file; no .env file, no secrets folder."""
+        """Take the environment first, then what `load` read.
+
+        An .env file and a secrets folder are not read.
+        """
         return (env_settings, init_settings)
 
 
 class Config(EnvironmentFirst):
-    """The whole configuration, validated. Sections are read as attributes; what is derived are methods."""
+    """Hold the whole configuration, validated.
+
+    Sections are attributes; derived values are properties and methods.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -163,54 +175,54 @@ class Config(EnvironmentFirst):
         hide_input_in_errors=True,
     )
 
-    service: Service = Service()
-    database: Database = Database()
-    schedule: Schedule = Schedule()
-    refresh: Refresh = Refresh()
-    staleness: Staleness = Staleness()
-    alerts: Alerts = Alerts()
+    service: ServiceSection = ServiceSection()
+    database: DatabaseSection = DatabaseSection()
+    schedule: ScheduleSection = ScheduleSection()
+    refresh: RefreshSection = RefreshSection()
+    staleness: StalenessSection = StalenessSection()
+    alerts: AlertsSection = AlertsSection()
     receivers: dict[str, AnyReceiver] = Field(default_factory=dict)
-    history: HistorySettings = HistorySettings()
-    queries: Queries = Queries()
-    http: Http = Http()
-    log: Log = Log()
+    history: HistorySection = HistorySection()
+    queries: QueriesSection = QueriesSection()
+    http: HttpSection = HttpSection()
+    log: LogSection = LogSection()
 
     # -- what follows from the sections -------------------------------------------------------------------
 
     @property
     def interval_seconds(self) -> float:
-        """The slot length in seconds."""
+        """Return the slot length in seconds."""
         return self.schedule.interval.total_seconds()
 
     @property
     def lock_timeout_seconds(self) -> float:
-        """How long one view may wait for its lock; unset, 10 % of the interval."""
+        """Return how long one view may wait for its lock. The default is 10 % of the interval."""
         return _or_share(self.refresh.lock_timeout, self.interval_seconds, 0.10)
 
     @property
     def statement_timeout_seconds(self) -> float:
-        """How long the server lets the call run; unset, 80 % of the interval."""
+        """Return how long the server lets the call run. The default is 80 % of the interval."""
         return _or_share(self.refresh.statement_timeout, self.interval_seconds, 0.80)
 
     @property
     def deadline_seconds(self) -> float:
-        """After how long the daemon gives up on the call by itself; unset, 83 % of the interval."""
+        """Return after how long the daemon ends the call itself. The default is 83 % of the interval."""
         return _or_share(self.refresh.deadline, self.interval_seconds, 250 / 300)
 
     @property
     def evaluate_seconds(self) -> float:
-        """How often alerts are judged; unset, the smaller of 30 s and the interval."""
+        """Return how often alerts are evaluated. The default is the smaller of 30 s and the interval."""
         every = self.alerts.evaluate_every
         return every.total_seconds() if every else min(30.0, self.interval_seconds)
 
     @property
     def conninfo(self) -> dict[str, str]:
-        """libpq's keywords as configured, without what libpq takes from its own environment."""
+        """Return the configured libpq keywords."""
         return libpq_keywords(self.database)
 
     @property
     def name(self) -> str:
-        """The daemon's name, by default the database's."""
+        """Return the daemon's name, by default the database's."""
         if self.service.name:
             return self.service.name
         given = self.conninfo
@@ -221,11 +233,11 @@ class Config(EnvironmentFirst):
 
     @property
     def replica(self) -> str:
-        """This process's name among replicas, by default the host's name and the process id."""
+        """Return this replica's name, by default host name and process id."""
         return self.service.replica or f"{socket.gethostname()}-{os.getpid()}"
 
     def limits(self) -> Limits:
-        """The thresholds that the alert rules compare with."""
+        """Return the thresholds of the alert rules."""
         interval = self.interval_seconds
         general = self.staleness.max_age.total_seconds() if self.staleness.max_age else 2 * interval
         critical = self.staleness.critical_age.total_seconds() if self.staleness.critical_age else 2 * general
@@ -249,7 +261,7 @@ class Config(EnvironmentFirst):
         )
 
     def warnings(self, path: Path | None = None) -> list[str]:
-        """What is accepted and yet unwise, one sentence each."""
+        """Return what is accepted but unwise, one sentence each."""
         found = []
         secret = self.database.password_file
         if secret is not None and stat.S_IMODE(secret.stat().st_mode) & 0o004:
@@ -260,7 +272,10 @@ class Config(EnvironmentFirst):
         return found
 
     def public(self) -> dict[str, Any]:
-        """The configuration in force, for the log: no address of a receiver, no connection string."""
+        """Return the configuration for the log, without secrets.
+
+        Addresses of receivers and the connection string are left out.
+        """
         shown = self.model_dump(mode="json", by_alias=True, exclude={"database": {"url", "password_command"}})
         for name, receiver in self.receivers.items():
             for key in receiver.secret_keys():
@@ -272,8 +287,8 @@ def _or_share(value: timedelta | None, interval_seconds: float, share: float) ->
     return value.total_seconds() if value is not None else interval_seconds * share
 
 
-def libpq_keywords(database: Database) -> dict[str, str]:
-    """libpq's keywords as configured; what libpq takes from its own environment is not among them."""
+def libpq_keywords(database: DatabaseSection) -> dict[str, str]:
+    """Return the configured libpq keywords, without those of libpq's environment."""
     given = {
         key: str(value) for key, value in conninfo.conninfo_to_dict(database.url or "").items() if value is not None
     }

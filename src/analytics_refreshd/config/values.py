@@ -1,4 +1,7 @@
-"""How single values are written: durations, and names that become SQL; and what every section has in common."""
+"""Read single values: durations, and names that become SQL.
+
+Also holds what every section has in common.
+"""
 
 import re
 from datetime import timedelta
@@ -12,7 +15,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
 _DURATION = re.compile(rf"\s*(?:{_PIECE.pattern})+")
 _LONGEST = timedelta(days=3650)
-"""Longer ones are typing mistakes; a thousand times longer, and a moment that far away cannot be written."""
+"""A longer one is a typing mistake, and a time that far away may be beyond the calendar."""
 
 
 class Section(BaseModel):
@@ -22,8 +25,11 @@ class Section(BaseModel):
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read `"5m"`, `"1h 30m"`, `"250ms"` or a timedelta; ValueError for anything else, a bare number and more than ten
-    years included."""
+    """Read a duration like `"5m"`, `"1h 30m"` or `"250ms"`.
+
+    A timedelta is returned as it is. Raises ValueError for anything else, also for a bare number, and for more than ten
+    years.
+    """
     if isinstance(value, timedelta):
         return value
     if isinstance(value, str) and _DURATION.fullmatch(value):
@@ -35,7 +41,10 @@ def parse_duration(value: object) -> timedelta:
 
 
 def between(least: str, most: str = "3650d") -> AfterValidator:
-    """A duration's limits, both allowed; refused in the words of the configuration, not in Python's."""
+    """Return a validator of a duration's limits, both inclusive.
+
+    It reports a value in the configuration's words.
+    """
     lowest, highest = parse_duration(least), parse_duration(most)
 
     def check(value: timedelta) -> timedelta:
@@ -76,4 +85,4 @@ PositiveDuration = Annotated[Duration, AfterValidator(_over_zero)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 SchemaName = Annotated[str, AfterValidator(_schema_name)]
 ViewName = Annotated[str, AfterValidator(_view_name)]
-"""Of one part: the name comes back so in the functions' rows, in locks and in every metric."""
+"""A name without its schema, as it is in the functions' rows, in locks and in every metric."""

@@ -1,10 +1,13 @@
-"""Every event the daemon logs: a closed list; the guide to the log is generated from it."""
+"""The closed list of events that the daemon logs.
+
+The guide to the log is generated from it.
+"""
 
 from enum import StrEnum
 
 
 class Event(StrEnum):
-    """The name in a log line's `event` field. `MEANING` explains each."""
+    """Name the event in a log line; `MEANING` explains each."""
 
     ALERT_DELIVERED = "alert.delivered"
     ALERT_DELIVERY_FAILED = "alert.delivery_failed"

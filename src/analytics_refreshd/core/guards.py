@@ -1,4 +1,4 @@
-"""Successful, and yet suspicious: rows that collapse, times that explode."""
+"""Find successful refreshes whose rows or times look wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ _LEAST_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """A guard that tripped: `guard` is rows_collapsed or slow_beside_itself; `usual` and `now` in rows or seconds."""
+    """Hold a guard that tripped.
+
+    `guard` is rows_collapsed or slow_beside_itself. `usual` and `now` are in rows or seconds.
+    """
 
     guard: str
     view: str
@@ -24,8 +27,9 @@ class Trip:
 def guard(result: ViewResult, earlier: Sequence[Run], *, rows_collapse_ratio: float, slow_factor: float) -> list[Trip]:
     """Compare a successful result with the earlier runs, newest first.
 
-    Rows under `rows_collapse_ratio` of the last success's, or a time over `slow_factor` times the median of the
-    recent ones. Tiny views and times under a second are noise. Zero turns a guard off.
+    One guard trips if the rows are under `rows_collapse_ratio` of the last success's. The other trips if the time is
+    over `slow_factor` times the median of the recent ones. Views of under 20 rows and times under a second are ignored.
+    Zero turns a guard off.
     """
     past = [item for run in earlier for item in run.views if item.view == result.view and item.success]
     trips = []

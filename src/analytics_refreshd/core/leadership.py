@@ -1,9 +1,10 @@
-"""Who refreshes. A replica leads while it holds a session advisory lock, and only as long as it can know so.
+"""Decide whether this replica leads, which means that it refreshes.
 
-States: STARTING until the first answer, then STANDBY or LEADER, DRAINING after a stop was requested. The database is
-authoritative; the local monotonic clock only bounds for how long an old answer may be trusted:
-`trusted_until = asked_at + ttl - margin`, counted from before the question was sent. The fence in the
-refreshing transaction, not this state, is what keeps two refreshes apart.
+A replica leads while it holds a session advisory lock, as far as it can know. Its state is STARTING until the first
+answer, then STANDBY or LEADER, and DRAINING after a stop was requested. The database is authoritative. The local
+monotonic clock only limits for how long an old answer is trusted: `trusted_until = asked_at + ttl - margin`, where
+`asked_at` is before the question was sent. This state does not keep two refreshes apart; the fence in the refreshing
+transaction does.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from analytics_refreshd.core.model import Role
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """How long an answer is trusted. Both in seconds; margin < ttl."""
+    """Hold for how long an answer is trusted; margin < ttl."""
 
     ttl_seconds: float = 12.0
     margin_seconds: float = 2.0
@@ -21,7 +22,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class LockReading:
-    """One answer of the database about the leader lock, to a question asked at monotonic `asked_at`."""
+    """Hold one answer of the database about the leader lock.
+
+    The question was sent at monotonic `asked_at`.
+    """
 
     asked_at: float
     held: bool
@@ -31,19 +35,25 @@ class LockReading:
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """This replica's role and until when, on the monotonic clock, it may act on it."""
+    """Hold this replica's role.
+
+    `trusted_until` says until when, on the monotonic clock, it may act as leader.
+    """
 
     role: Role = Role.STARTING
     trusted_until: float = 0.0
     epoch: int | None = None
 
     def leads(self, monotonic: float) -> bool:
-        """Whether this replica may act as leader at this moment."""
+        """Return whether this replica may act as leader now."""
         return self.role is Role.LEADER and monotonic < self.trusted_until
 
 
 def after_reading(state: Leadership, reading: LockReading, term: Term) -> Leadership:
-    """The state after an answer. A lock granted by a standby server means nothing."""
+    """Return the state after an answer.
+
+    A lock granted by a standby server does not count.
+    """
     if state.role is Role.DRAINING:
         return state
     if not reading.held or reading.in_recovery:
@@ -53,17 +63,17 @@ def after_reading(state: Leadership, reading: LockReading, term: Term) -> Leader
 
 
 def after_loss(state: Leadership) -> Leadership:
-    """The state after the leader's session was lost."""
+    """Return the state after the leader's session was lost."""
     return state if state.role is Role.DRAINING else Leadership(Role.STANDBY)
 
 
 def after_time(state: Leadership, monotonic: float) -> Leadership:
-    """The state when nothing was heard: trust runs out."""
+    """Return the state without any answer: trust expires."""
     if state.role is Role.LEADER and monotonic >= state.trusted_until:
         return Leadership(Role.STANDBY)
     return state
 
 
 def resigned(state: Leadership) -> Leadership:
-    """The state after a stop was requested: never leader again in this process."""
+    """Return the state after a stop was requested, which never leads again."""
     return replace(state, role=Role.DRAINING, trusted_until=0.0)

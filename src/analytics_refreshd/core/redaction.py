@@ -1,9 +1,9 @@
-"""Text that people and receivers may see: personal data, secrets and control characters taken out.
+"""Remove personal data, secrets and control characters from text.
 
-What is recognised: e-mail addresses, credentials in URLs and in `key=value` pairs, tokens (JWTs, prefixed
-keys, bot tokens, long hexadecimal or mixed runs), runs of seven or more digits and telephone or card numbers.
-Dates, UUIDs, IP addresses and SQLSTATEs stay, for without them an error cannot be looked up. Every pattern is
-linear in the length of its input.
+These are recognised: e-mail addresses; credentials in URLs and in `key=value` pairs; tokens (JWTs, prefixed keys, bot
+tokens, long hexadecimal or mixed runs); seven or more digits in a row; telephone and card numbers. Dates, UUIDs, IP
+addresses and SQLSTATEs stay, because an error cannot be looked up without them. Every pattern takes time linear in the
+length of its input.
 """
 
 import json
@@ -29,7 +29,7 @@ _ADDRESS = r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"
 _LOCAL_PART = r"[^\s<>\"(),;:=@\[\]{}|/]"
 
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # user:password@ of a URL; a password may itself hold @, / and ?, a port before a path is no password
+    # user:password@ of a URL. A password may itself hold @, / and ?. A port before a path is no password.
     (re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]{1,30}+://)[^\s/?#]{0,512}@"), r"\1***@"),
     (re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]{1,30}+://)[^\s/@:]{0,256}:(?!\d{1,5}[/?#])[^\s@]{0,256}@"), r"\1***@"),
     (
@@ -78,10 +78,11 @@ _APOSTROPHE_CLOSES = re.compile(r"'(?!\w)")
 
 
 def redact_error(text: str) -> str:
-    """One line of a daemon or server error, safe for log, history and alerts; at most 1 kB of UTF-8.
+    """Redact an error of the daemon or the server to one line.
 
-    Only the primary message is kept: DETAIL, HINT, CONTEXT and what follows them are dropped, whatever their
-    language. Quoted literals are masked; names the server quotes after their kind (`relation "x"`) stay.
+    The result has at most 1 kB of UTF-8 and is safe for log, history and alerts. Only the primary message is kept.
+    DETAIL, HINT, CONTEXT and everything after them are dropped, in any language. Quoted literals are masked. Names that
+    the server quotes after their kind (`relation "x"`) stay.
     """
     lines: list[str] = []
     for number, line in enumerate(text[:_READ_CHARACTERS].splitlines()):
@@ -93,15 +94,18 @@ def redact_error(text: str) -> str:
 
 
 def redact_value(text: str) -> str:
-    """One line of application text, such as an error_message column; at most 1 kB of UTF-8."""
+    """Redact application text, such as an error_message, to one line.
+
+    The result has at most 1 kB of UTF-8.
+    """
     return cut(_clean(_one_line(_bounded(text))), original_characters=len(text))
 
 
 def redact_json(value: object) -> object:
-    """A JSON value of the application with every string, key and long number in it redacted.
+    """Redact every string, key and long number in a JSON value.
 
-    Values under a key that names a secret or a contact are masked whole. A value whose redacted text would be
-    over 1 kB comes back as that text, cut.
+    Values under a key that names a secret or a contact are masked completely. If the redacted value is over 1 kB as
+    text, that text is cut and returned.
     """
     clean = _redact_node(value, _DEPTH)
     shown = json.dumps(clean, ensure_ascii=False, default=str)
@@ -123,7 +127,10 @@ def cut(text: str, most_bytes: int = LIMIT_BYTES, *, original_characters: int | 
 
 
 def printable(text: str) -> str:
-    """The text on one line, without control and direction-changing characters; nothing else is taken out."""
+    """Return the text on one line, without control and direction-changing characters.
+
+    Nothing else is removed.
+    """
     return _one_line(text)
 
 
@@ -150,14 +157,14 @@ def _redact_node(value: object, depth: int) -> object:
 
 
 def _bounded(text: str) -> str:
-    """The part that is looked at; a token that the end may have split goes with it."""
+    """Return the part that is read, without a last word that may be cut."""
     if len(text) <= _READ_CHARACTERS:
         return text
     return text[:_READ_CHARACTERS].rsplit(None, 1)[0]
 
 
 def _one_line(text: str) -> str:
-    """White space of any kind becomes one space; Cc, Cf, Cs, Co and line separators go."""
+    """Turn white space of any kind into one space; remove Cc, Cf, Cs, Co and line separators."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
     spaced = (
@@ -172,7 +179,7 @@ def _one_line(text: str) -> str:
 
 
 def _mask_quoted(text: str) -> str:
-    """Mask from the first quote of a kind to the last: a value may hold quotes, and a cut one has no end."""
+    """Mask from the first quote of a kind to the last. A value may hold quotes, or be cut before its last."""
     kept: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
@@ -198,9 +205,9 @@ def _mask_quoted(text: str) -> str:
 
 
 def _looks_like_token(word: str) -> bool:
-    """Twenty characters of mixed case and digits, or a part of sixteen with letters and digits.
+    """Return whether it has 20 characters of mixed case and digits, or a part of 16 with letters and digits.
 
-    Paths and identifiers, whose parts are shorter or have no digits, are none.
+    Paths and identifiers have shorter parts, or parts without digits.
     """
     if len(word) >= 20 and all(any(map(kind, word)) for kind in (str.isupper, str.islower, str.isdigit)):
         return True
@@ -209,7 +216,7 @@ def _looks_like_token(word: str) -> bool:
 
 
 def _number(match: re.Match[str]) -> str:
-    """Nine digits in groups make a telephone or card number, seven in a row a chat or account number."""
+    """Mask nine digits in groups (telephone, card) and seven in a row (chat, account)."""
     if match[1]:
         return match[1]
     digits = sum(character.isdigit() for character in match[0])

@@ -7,7 +7,7 @@ UNLIMITED_ATTEMPTS = 1_000_000
 _STORE_SECONDS = 60.0
 _MOST_ATTEMPTS = {
     ErrorClass.CONNECT: UNLIMITED_ATTEMPTS,
-    # a lost COMMIT too: to refresh again is harmless, and settles what became of it
+    # also after a lost COMMIT: another refresh does no harm, and it is certain then that the view is refreshed
     ErrorClass.CONN_LOST: 3,
     ErrorClass.NOT_PRIMARY: 3,
     ErrorClass.CONTENTION: 2,
@@ -18,7 +18,7 @@ _MOST_ATTEMPTS = {
 
 
 def most_attempts(error_class: ErrorClass) -> int:
-    """Return how many attempts one run may have, the first included.
+    """Return how many attempts one run may have, including the first.
 
     Connecting is tried for as long as the slot lasts.
     """
@@ -26,11 +26,11 @@ def most_attempts(error_class: ErrorClass) -> int:
 
 
 def worth_waiting(error_class: ErrorClass, *, waited_seconds: float) -> bool:
-    """Whether to wait longer for the stored alerts.
+    """Return whether to wait longer for the stored alert state.
 
-    The alternative is to use what this process knows.
-    Yes while the database is away. Where it answers and only the store fails, yes for a minute, because the store may
-    be locked; but no where waiting fixes nothing, as for a missing grant: two pages are better than none.
+    After the wait, the process uses what it knows itself. It waits as long as the database is away. If the database
+    answers and only the table does not, it waits a minute, because the table may be locked. If waiting cannot help, as
+    with a missing grant, it does not wait: two pages are better than none.
     """
     if error_class.away:
         return True

@@ -1,7 +1,7 @@
-"""When to refresh: slots on the wall clock, as pure arithmetic on UTC datetimes.
+"""Compute the slots to refresh at, on the wall clock in UTC.
 
-A slot is a multiple of the interval since the Unix epoch, plus the daemon's own fixed offset, so that every
-replica and every restart agrees on the slots without talking.
+A slot is a multiple of the interval since the Unix epoch, plus the daemon's fixed offset. So all replicas, and a
+restarted daemon, have the same slots without communication.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def splay_offset(name: str, splay: timedelta) -> timedelta:
-    """The fixed part of `splay` by which the daemon called `name` runs late; zero when splay is zero."""
+    """Return the fixed part of `splay` that delays the daemon `name`."""
     if splay <= timedelta(0):
         return timedelta(0)
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
@@ -20,21 +20,27 @@ def splay_offset(name: str, splay: timedelta) -> timedelta:
 
 
 def slot_at(moment: datetime, interval: timedelta, offset: timedelta = timedelta(0)) -> datetime:
-    """The last slot at or before the aware `moment`, in UTC whatever its zone: summer time moves nothing."""
+    """Return the last slot at or before the aware `moment`.
+
+    It is in UTC, so summer time changes nothing.
+    """
     elapsed = moment - _EPOCH
     return _EPOCH + elapsed - (elapsed - offset) % interval
 
 
 def next_slot(moment: datetime, interval: timedelta, offset: timedelta = timedelta(0)) -> datetime:
-    """The first slot strictly after `moment`."""
+    """Return the first slot after `moment`."""
     return slot_at(moment, interval, offset) + interval
 
 
 def due_at_start(ages_seconds: Iterable[float | None], interval: timedelta) -> bool:
-    """Whether to refresh at once on start: some view's age is unknown or over one interval."""
+    """Return whether a view's age is unknown or over one interval.
+
+    If so, the daemon refreshes at once when it starts.
+    """
     return any(age is None or age > interval.total_seconds() for age in ages_seconds)
 
 
 def clock_step(wall_elapsed: timedelta, monotonic_elapsed: timedelta) -> timedelta:
-    """By how much the wall clock moved beside the monotonic one; positive is forward."""
+    """Return how far the wall clock jumped; positive is forward."""
     return wall_elapsed - monotonic_elapsed

@@ -1,9 +1,9 @@
-"""How long each view really took, from what the function says and what the lock watch saw.
+"""Compute each view's true duration from its report and the lock watch.
 
-An older install's function reports only the seconds part of its time: 65 s reads as 5 s. While the function
-runs, the leader's session sees which views' EXCLUSIVE locks the refreshing backend has asked for, so that the
-moment each view began is known to within one poll. A view that fails at once gives its lock back before
-anybody looks; a view that succeeds keeps it until the call ends.
+An older install's function reports only the seconds part of its time: 65 s is reported as 5 s. While the function runs,
+the leader's session polls for which views the refreshing backend has requested EXCLUSIVE locks. So the start of each
+view is known to within one poll. A view that fails at once releases its lock before a poll can see it. A view that
+succeeds keeps it until the call ends.
 """
 
 import math
@@ -20,7 +20,10 @@ _LOST_SECONDS = _MINUTE - 1.0
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The bounds within which a view's duration lies, and the best single figure (None: nobody saw), in seconds."""
+    """Hold bounds of a view's duration, in seconds.
+
+    `observed` is the best single figure; None if no poll saw the view.
+    """
 
     least: float
     most: float
@@ -29,7 +32,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A view's duration to believe and the one that was seen, in seconds; None where nobody knows."""
+    """Hold a view's true duration and the observed one, in seconds.
+
+    None means unknown.
+    """
 
     duration: float | None
     observed: float | None
@@ -37,7 +43,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Views first seen in one sample: all but the last began and ended between the sample before it and it."""
+    """Hold the views first seen in one sample. All but the last began and ended since the sample before."""
 
     views: tuple[str, ...]
     waiting: frozenset[str]
@@ -69,10 +75,10 @@ def _stretches(samples: Sequence[LockSample], total_seconds: float) -> list[_Str
 
 
 def true_seconds(reported: float | None, span: Span | None, total_seconds: float) -> float | None:
-    """The duration to believe: the reported one where it can be right, else corrected, else the observed one.
+    """Return the reported duration, corrected if it cannot be right.
 
-    Where the report equals the observation but for whole minutes, the minutes are added. Without an
-    observation the report counts if it fits into the call at all; None means that nobody knows.
+    If the report and the observation differ by whole minutes, the minutes are added. Otherwise the observation counts.
+    Without an observation, the report counts if it is not longer than the call. None means unknown.
     """
     if span is None:
         span = Span(0.0, total_seconds, None)
@@ -87,12 +93,12 @@ def true_seconds(reported: float | None, span: Span | None, total_seconds: float
 def view_timings(
     reported: Mapping[str, float | None], samples: Sequence[LockSample], total_seconds: float
 ) -> dict[str, Timing]:
-    """The timing of every view of `reported`, which is in the order of the function's rows, in one call.
+    """Return the timing of every view of one call.
 
-    Of several views first seen in the same sample only the last can have taken longer than the poll: the one
-    that waits, else the one whose report says so, else the last row. A view that was never seen fits between two
-    samples. Where the call took a minute or more beyond the sum, the one view that can have lost the minutes
-    gets them; where several can, nobody knows theirs.
+    `reported` is in the order of the function's rows. If several views are first seen in the same sample, only the last
+    of them can have taken longer than the poll. That is the one that waits, else the one whose report says so, else the
+    last row. A view that was never seen fits between two samples. If the call took at least a minute longer than the
+    sum of its views, the one view that can have lost the minutes gets them. If several can, theirs are unknown.
     """
     bounds = {view: Span(0.0, _longest_gap(samples, total_seconds), None) for view in reported}
     for stretch in _stretches(samples, total_seconds):

@@ -1,14 +1,30 @@
-"""The same words for the same things in log, alert, status and page."""
+"""Write durations, sizes, times and blockers the same way everywhere."""
 
 import math
+from datetime import UTC, datetime
 
 from analytics_refreshd.core.model import Blocker
 
 
-def seconds_in_words(seconds: float | None) -> str:
-    """A duration as a person says it: `420 ms`, `4.2 s`, `41 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`.
+def rfc3339(at: datetime, timespec: str = "milliseconds") -> str:
+    """Write a time in UTC, like `2026-03-01T02:14:05.123Z`.
 
-    None, infinity and what is not a number are `unknown`; a negative duration is none.
+    A naive time is taken as UTC. `timespec` is that of `datetime.isoformat`.
+    """
+    aware = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return aware.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def to_the_second(at: datetime) -> str:
+    """Write an aware time for people, like `2026-03-01 02:14:05Z`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def seconds_in_words(seconds: float | None) -> str:
+    """Write a duration as a person says it.
+
+    Examples: `420 ms`, `4.2 s`, `41 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`. None, infinity and NaN are `unknown`. A
+    negative duration is written as zero.
     """
     if seconds is None or not math.isfinite(seconds):
         return "unknown"
@@ -30,7 +46,10 @@ def seconds_in_words(seconds: float | None) -> str:
 
 
 def bytes_in_words(size: int | None) -> str:
-    """A size in binary units: `512 B`, `1.5 MiB`; `unknown` for None."""
+    """Write a size in binary units, like `512 B` or `1.5 MiB`.
+
+    None is `unknown`.
+    """
     if size is None:
         return "unknown"
     value = float(size)
@@ -42,7 +61,10 @@ def bytes_in_words(size: int | None) -> str:
 
 
 def blocked_by(blocker: Blocker, waited_seconds: float | None = None) -> str:
-    """Whom a refresh waits for: `waits 41 s on pid 812, nightly-etl, idle in transaction since 02:14 UTC`."""
+    """Describe the session that a refresh waits for.
+
+    Example: `waits 41 s on pid 812, nightly-etl, idle in transaction since 02:14 UTC`.
+    """
     waited = f" {seconds_in_words(waited_seconds)}" if waited_seconds is not None else ""
     parts = [f"waits{waited} on pid {blocker.pid}"]
     if blocker.application:

@@ -1,4 +1,4 @@
-"""The demo: an embedded PostgreSQL, a realistic action log in it, and the daemon on top."""
+"""Run the daemon on an embedded PostgreSQL with a realistic action log."""
 
 from analytics_refreshd.core.errors import RefreshdError
 
@@ -6,4 +6,4 @@ DEFAULT_ROWS = 100_000
 
 
 class DemoError(RefreshdError):
-    """The demo cannot go on; the text is one sentence that says why and what to do."""
+    """Say in one sentence why the demo cannot continue."""

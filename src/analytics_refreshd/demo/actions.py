@@ -1,4 +1,4 @@
-"""Realistic executions from a seed and a `now`, deterministic and without any input or output."""
+"""Generate realistic executions from a seed and a `now`, deterministically."""
 
 import math
 from collections.abc import Iterator
@@ -27,7 +27,10 @@ _STUCK = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A row of `action_results`; `response_data` is JSON text, `executed_at` an aware UTC datetime or None."""
+    """Hold a row of `action_results`.
+
+    `response_data` is JSON text. `executed_at` is an aware UTC datetime or None.
+    """
 
     id: str
     job_id: str
@@ -43,8 +46,11 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
-    """A stretch of time in which one action type fails with probability `severity`, for one reason."""
+class FailureBurst:
+    """Hold a time in which one action type fails more often.
+
+    It fails with probability `severity`, for the reason `kind`.
+    """
 
     begins_at: datetime
     ends_at: datetime
@@ -53,16 +59,19 @@ class Incident:
     kind: str
 
 
-def make_incidents(seed: int, now: datetime, history: timedelta = HISTORY) -> tuple[Incident, ...]:
-    """About one burst of failures every other day, and one for certain in the last 24 hours before `now`."""
+def make_bursts(seed: int, now: datetime, history: timedelta = HISTORY) -> tuple[FailureBurst, ...]:
+    """Return about one burst of failures for every other day.
+
+    One of them is always in the last 24 hours before `now`.
+    """
     random = Random(f"incidents {seed}")  # noqa: S311
     days = history / timedelta(days=1)
     ages = [random.uniform(0.2, 0.8), *(random.uniform(1.0, days) for _ in range(round(days / 2)))]
-    return tuple(_incident(random, now - timedelta(days=age)) for age in ages)
+    return tuple(_burst(random, now - timedelta(days=age)) for age in ages)
 
 
-def _incident(random: Random, begins_at: datetime) -> Incident:
-    return Incident(
+def _burst(random: Random, begins_at: datetime) -> FailureBurst:
+    return FailureBurst(
         begins_at=begins_at,
         ends_at=begins_at + timedelta(minutes=random.lognormvariate(3.1, 0.7)),
         action_type=random.choice(("telegram", "rest", "mcp")),
@@ -71,56 +80,63 @@ def _incident(random: Random, begins_at: datetime) -> Incident:
     )
 
 
-def live_incident(seed: int, begun_at: datetime, now: datetime) -> Incident:
-    """The burst of the ten minutes that `now` lies in, counted from `begun_at`: a minute or so of failures.
+def live_burst(seed: int, begun_at: datetime, now: datetime) -> FailureBurst:
+    """Return the burst, about a minute long, of the current ten minutes.
 
-    None of timeouts: of ten seconds each, they would soon be a day's p95 in a log as short as a demo's.
+    Ten minutes are counted from `begun_at`. No burst is of timeouts: they take ten seconds each, and in a short log
+    would soon be the p95 of the day.
     """
     number = (now - begun_at) // _LIVE_SLOT
     random = Random(f"live incident {seed} {number}")  # noqa: S311
     begins_at = begun_at + _LIVE_SLOT * number + timedelta(seconds=random.uniform(90, 400))
-    incident = _incident(random, begins_at)
+    burst = _burst(random, begins_at)
     kind = random.choice(("unavailable", "rate_limit", "refused"))
-    return replace(incident, kind=kind, ends_at=begins_at + timedelta(seconds=random.uniform(40, 90)))
+    return replace(burst, kind=kind, ends_at=begins_at + timedelta(seconds=random.uniform(40, 90)))
 
 
 def intensity(at: datetime) -> float:
-    """Executions at `at` relative to the average: a peak at 14:00 UTC, quiet nights, quieter weekends."""
+    """Return the rate of executions at `at`, relative to the average.
+
+    It peaks at 14:00 UTC, and is lower at night and on weekends.
+    """
     hour = at.hour + at.minute / 60
     daily = 1.0 + 0.65 * math.cos((hour - 14.0) / 12.0 * math.pi)
     return daily * (0.6 if at.weekday() >= 5 else 1.0)
 
 
 class Generator:
-    """Draws executions in a world; everything random comes from `random`."""
+    """Draw executions in a world; all randomness comes from `random`."""
 
-    def __init__(self, world: World, random: Random, incidents: tuple[Incident, ...] = ()) -> None:
+    def __init__(self, world: World, random: Random, bursts: tuple[FailureBurst, ...] = ()) -> None:
         self._triggers = world.triggers
         self._weights = list(accumulate(trigger.weight for trigger in world.triggers))
         self._random = random
-        self._incidents = incidents
+        self._bursts = bursts
 
     def history(self, rows: int, now: datetime, span: timedelta = HISTORY) -> Iterator[Action]:
-        """Exactly `rows` executions of the `span` before `now`, the oldest first, the last one at `now`."""
+        """Yield exactly `rows` executions of the `span` before `now`.
+
+        The oldest comes first; the last one is at `now`.
+        """
         hours = max(1, round(span / _HOUR))
         begins = [now - _HOUR * (hours - number) for number in range(hours)]
         shares = list(accumulate(intensity(at) * self._random.gammavariate(12, 1 / 12) for at in begins))
         counts = [round(rows * share / shares[-1]) for share in shares]
         done = 0
         for begin, count in zip(begins, counts, strict=True):
-            incidents = [one for one in self._incidents if one.begins_at < begin + _HOUR and one.ends_at > begin]
+            bursts = [one for one in self._bursts if one.begins_at < begin + _HOUR and one.ends_at > begin]
             offsets = sorted(self._random.random() for _ in range(count - done))
             for number, offset in enumerate(offsets, start=done + 1):
                 at = now if number == rows else begin + _HOUR * offset
-                yield self._draw(at, now, incidents, may_lack_time=number < rows)
+                yield self._draw(at, now, bursts, may_lack_time=number < rows)
             done = max(done, count)
 
-    def at(self, moment: datetime, incident: Incident | None = None) -> Action:
-        """One execution at `moment`; of the failing ones most still wait for their next attempt."""
-        return self._draw(moment, moment, [incident] if incident else [], may_lack_time=True)
+    def at(self, moment: datetime, burst: FailureBurst | None = None) -> Action:
+        """Return one execution at `moment`. Most failing ones still wait for a retry."""
+        return self._draw(moment, moment, [burst] if burst else [], may_lack_time=True)
 
     def settle(self, action: Action) -> Action:
-        """What becomes of a retrying execution at its next attempt: most succeed, some give up."""
+        """Return a retrying execution after its next attempt: most succeed."""
         retries = action.retry_count + 1
         if self._random.random() >= 0.75:
             return replace(action, status="failed", retry_count=retries)
@@ -133,18 +149,18 @@ class Generator:
             retry_count=retries,
         )
 
-    def _draw(self, at: datetime, now: datetime, incidents: list[Incident], *, may_lack_time: bool) -> Action:
+    def _draw(self, at: datetime, now: datetime, bursts: list[FailureBurst], *, may_lack_time: bool) -> Action:
         random = self._random
         trigger = random.choices(self._triggers, cum_weights=self._weights)[0]
-        incident = next((one for one in incidents if one.begins_at <= at < one.ends_at), None)
-        if incident and incident.action_type != trigger.action_type:
-            incident = None
-        fails = random.random() < max(trigger.failure_rate, incident.severity if incident else 0.0)
+        burst = next((one for one in bursts if one.begins_at <= at < one.ends_at), None)
+        if burst and burst.action_type != trigger.action_type:
+            burst = None
+        fails = random.random() < max(trigger.failure_rate, burst.severity if burst else 0.0)
         status, retries = self._outcome(fails, age=now - at)
         duration: int | None = self._duration(trigger)
         error: str | None = None
         if status != "success":
-            error, duration = describe(random, trigger.action_type, incident.kind if incident else None, duration or 1)
+            error, duration = describe(random, trigger.action_type, burst.kind if burst else None, duration or 1)
         if random.random() < _WITHOUT_DURATION:
             duration = None
         lacks_time = may_lack_time and random.random() < _WITHOUT_EXECUTED_AT

@@ -1,7 +1,7 @@
-"""A real action log as CSV, plain or gzipped: checked line by line, and shifted so that its last row is now.
+"""Read a real action log from CSV, plain or gzipped.
 
-The columns are those of `action_results` and `organization_id`, which belongs to the trigger. An empty field
-is NULL; a time without an offset is UTC.
+Every line is checked. All times are shifted so that the last row is now. The columns are those of `action_results`, and
+`organization_id` of the trigger. An empty field is NULL. A time without an offset is UTC.
 """
 
 import csv
@@ -44,11 +44,11 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """A log that has been read through once and found sound.
+class ActionLog:
+    """Hold a log that was read and checked once.
 
-    `organizations` maps each trigger's id to that of its organization, or to None; `last_executed_at` is None
-    where no row has a time.
+    `organizations` maps each trigger's id to its organization's, or to None. `last_executed_at` is None if no row has a
+    time.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Log:
     organizations: dict[str, str | None]
 
     def actions(self, now: datetime) -> Iterator[Action]:
-        """The rows, each moved by as much as makes the last one happen at `now`."""
+        """Yield the rows, shifted so that the last one is at `now`."""
         shift = now - self.last_executed_at if self.last_executed_at else timedelta(0)
         for line, action, _ in _records(self.path):
             try:
@@ -66,8 +66,11 @@ class Log:
                 _refuse(self.path, line, "executed_at is too far from the last one to be shifted")
 
 
-def read_log(path: Path) -> Log:
-    """Check the whole file; DemoError with its name and line for the first thing wrong in it, UsageError without it."""
+def read_log(path: Path) -> ActionLog:
+    """Read and check the whole file.
+
+    Raises DemoError with file and line for the first mistake, and UsageError if the file cannot be read.
+    """
     lines: dict[str, int] = {}
     organizations: dict[str, str | None] = {}
     last: datetime | None = None
@@ -81,7 +84,7 @@ def read_log(path: Path) -> Log:
             last = max(last, action.executed_at) if last else action.executed_at
     if not lines:
         raise DemoError(f"{path}: there is no action in this file, only a header")
-    return Log(path, len(lines), last, organizations)
+    return ActionLog(path, len(lines), last, organizations)
 
 
 def _shifted(action: Action, shift: timedelta) -> Action:
@@ -94,7 +97,7 @@ def _refuse(path: Path, line: int, problem: str) -> NoReturn:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.TextIOBase]:
-    """The text of a plain or gzipped file, told apart by content: names lie."""
+    """Open a plain or gzipped file as text; its content decides which, not its name."""
     with path.open("rb") as raw:
         is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
         binary = gzip.GzipFile(fileobj=raw) if is_gzip else raw
@@ -103,7 +106,7 @@ def _opened(path: Path) -> Iterator[io.TextIOBase]:
 
 
 def _records(path: Path) -> Iterator[tuple[int, Action, str | None]]:
-    """Line number, action and organization of each record."""
+    """Yield line number, action and organization of each record."""
     line = 1
     try:
         with _opened(path) as text:
@@ -192,7 +195,7 @@ def _whole(path: Path, line: int, name: str, text: str) -> int | None:
 
 
 def _json(path: Path, line: int, text: str) -> str | None:
-    """The text, if PostgreSQL will take it as jsonb: no NaN, no NUL, no half of a surrogate pair."""
+    """Return the text if PostgreSQL takes it as jsonb: without NaN, NUL or half a surrogate pair."""
     if not text:
         return None
     try:
@@ -210,5 +213,5 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _shown(text: str) -> str:
-    """A value as a message shows it: short, and never with control characters."""
+    """Return a value for a message: short, and without control characters."""
     return repr(text if len(text) <= 40 else text[:40] + "…")

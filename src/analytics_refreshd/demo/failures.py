@@ -1,4 +1,4 @@
-"""What failed executions say: the texts of real services, with the personal data that such texts hold."""
+"""Generate error messages like those of real services, with their personal data."""
 
 from random import Random
 
@@ -50,9 +50,9 @@ _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 
 def describe(random: Random, action_type: str, kind: str | None, usual_ms: int) -> tuple[str, int | None]:
-    """An error message and a duration in milliseconds for a failure of `kind`, by default an everyday one.
+    """Return an error message and a duration in milliseconds.
 
-    `usual_ms` is what the execution would have taken had it succeeded.
+    Without a `kind`, the failure is an everyday one. `usual_ms` is how long a successful execution would have taken.
     """
     kind = kind or random.choices(_EVERYDAY, _EVERYDAY_WEIGHTS)[0]
     text = random.choice(_TEXTS[kind][action_type]).format(

@@ -1,8 +1,8 @@
-"""The folder of one demo, and how the folders of killed demos are told from those in use.
+"""Create a demo's folder, and find those of killed demos.
 
-A demo holds an exclusive flock on `owner.lock` in its folder for as long as it lives. The kernel drops the lock
-when the process ends, however it ends, so a lock that can be taken proves that the owner is dead, with no
-process number that could have been given to somebody else meanwhile.
+A demo holds an exclusive flock on `owner.lock` in its folder while it lives. The kernel releases the lock when the
+process ends, for any reason. So a lock that can be taken proves that the owner is dead. A process number would not: it
+may belong to another process by now.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ _UNFINISHED_SECONDS = 60.0
 
 
 class RunFolder:
-    """A folder whose lock this process holds: `server` inside it belongs to the server's user."""
+    """Hold a locked folder; `server` in it belongs to the server's user."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
@@ -30,33 +30,39 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path) -> "RunFolder":
-        """Make and lock a new folder below `parent`; OSError where that cannot be written."""
+        """Create and lock a new folder below `parent`.
+
+        Raises OSError if `parent` cannot be written.
+        """
         while True:
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
             lock = _take_lock(path, create=True)
-            # Another demo may have taken the folder for an abandoned one before the lock was held.
+            # Before we had the lock, another demo may have removed the folder as an abandoned one.
             if lock is not None and _is_current(path, lock):
                 (path / "server").mkdir(mode=0o700)
                 return cls(path, lock)
 
     @property
     def server(self) -> Path:
-        """Where the server keeps its socket, its log and, unless told otherwise, its data."""
+        """Return the folder of the server's socket, log and, by default, data."""
         return self.path / "server"
 
     @property
     def data(self) -> Path:
-        """The server's data folder: inside this folder, or where `keep_data` said."""
+        """Return the server's data folder: inside this folder, or a kept one."""
         with suppress(FileNotFoundError):
             return Path((self.path / _DATA).read_text())
         return self.server / "data"
 
     def keep_data(self, data: Path) -> None:
-        """Record that the data live in `data`, which `remove` leaves alone."""
+        """Record that the data are in `data`, which `remove` keeps."""
         (self.path / _DATA).write_text(str(data))
 
     def remove(self) -> None:
-        """Remove the folder, the lock last, so that a kill in between leaves what the next demo can find."""
+        """Remove the folder, and the lock last.
+
+        If this process is killed meanwhile, the next demo still finds the rest.
+        """
         for entry in self.path.iterdir():
             if entry.name == _LOCK:
                 continue
@@ -71,7 +77,10 @@ class RunFolder:
 
 
 def abandoned(parent: Path) -> Iterator[RunFolder]:
-    """The folders below `parent` that dead demos of this very user left, each locked for the caller."""
+    """Yield the folders that this user's killed demos left in `parent`.
+
+    Each is locked for the caller.
+    """
     for path in sorted(parent.glob(PREFIX + "*")):
         with suppress(OSError):
             if not _is_own_folder(path):
@@ -84,18 +93,18 @@ def abandoned(parent: Path) -> Iterator[RunFolder]:
 
 
 def reclaim(path: Path) -> RunFolder | None:
-    """`path` as a folder of a dead demo of this user, locked for the caller; None where it is no such thing."""
+    """Return `path` locked, if a killed demo of this user left it."""
     return next((found for found in abandoned(path.parent) if found.path == path), None)
 
 
 def _is_own_folder(path: Path) -> bool:
-    """Whether this user made it: in a shared /tmp anybody can prepare a folder of this name."""
+    """Return whether this user created it: in a shared /tmp any user can make a folder of this name."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         return False
     if (path / _LOCK).exists():
         return True
-    # Killed before the lock existed or after it was removed: nothing is inside, and nobody is at work here.
+    # A demo was killed before it created the lock or after it removed it: the folder is empty and not in use.
     if time.time() - status.st_mtime > _UNFINISHED_SECONDS:
         with suppress(OSError):
             path.rmdir()
@@ -117,7 +126,7 @@ def _take_lock(path: Path, *, create: bool) -> int | None:
 
 
 def _is_current(path: Path, lock: int) -> bool:
-    """Whether the lock held is the one in the folder now, not one of a folder that is being removed."""
+    """Return whether the held lock is still the folder's, which another demo may be removing."""
     try:
         found = (path / _LOCK).lstat()
     except FileNotFoundError:

@@ -1,7 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal, taken only where it is safe to be interrupted."""
+"""Handle Ctrl-C, SIGTERM and a closed terminal only where it is safe."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -11,10 +10,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupt:
-    """Holds signals back while it is entered, but inside `allowed`, where one raises KeyboardInterrupt, once.
+    """Hold signals back, except inside `allowed`.
 
-    A signal in the middle of starting the server or of removing it would leave half of it behind. To be used
-    in the main thread.
+    There the first signal raises KeyboardInterrupt. A signal while the server is being started or removed would leave
+    half of it behind. Use it in the main thread.
     """
 
     def __init__(self) -> None:
@@ -35,7 +34,10 @@ class Interrupt:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Let a signal raise KeyboardInterrupt in here; one that came before raises it at once."""
+        """Let a signal raise KeyboardInterrupt in this block.
+
+        A signal that was held back raises it at once.
+        """
         self._is_allowed = True
         try:
             if self._is_pending:
@@ -49,12 +51,3 @@ class Interrupt:
         if self._is_allowed:
             self._is_allowed = False
             raise KeyboardInterrupt
-
-
-def start_unsignalled(thread: threading.Thread) -> None:
-    """Start `thread`; signals stay with the main thread, for one that another took would not wake the daemon."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        thread.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""The application's tables, and rows into them by COPY, in the caller's transaction."""
+"""Create the application's tables and COPY rows, in the caller's transaction."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from psycopg import sql
 
 from analytics_refreshd.demo import DemoError
 from analytics_refreshd.demo.actions import Action
-from analytics_refreshd.demo.csvlog import Log
+from analytics_refreshd.demo.csvlog import ActionLog
 from analytics_refreshd.demo.world import World
 from analytics_refreshd.postgres.connection import sqlfiles
 
@@ -24,13 +24,13 @@ _fields = attrgetter(*Action.__slots__)
 
 @cache
 def statement(name: str, schema: str = "public") -> sql.Composed:
-    """The named block of `demo.sql`, for the application in `schema`."""
+    """Return a named block of `demo.sql`, for the application in `schema`."""
     block = sqlfiles.blocks("demo.sql", _PACKAGE)[name]
     return sql.SQL(block).format(app=sql.Identifier(schema))
 
 
 def create_database(admin_dsn: str) -> None:
-    """Create the demo's database unless kept data hold it already."""
+    """Create the demo's database, unless kept data contain it."""
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         exists = connection.execute(statement("database_exists")).fetchone()
         if not exists or not exists[0]:
@@ -38,21 +38,21 @@ def create_database(admin_dsn: str) -> None:
 
 
 def create_application(connection: Connection, schema: str = "public") -> None:
-    """Create the application's four source tables as the contract describes them, in an existing schema."""
+    """Create the application's four source tables in an existing schema."""
     text = sqlfiles.text("application.sql", _PACKAGE)
     connection.execute(sql.SQL(text).format(app=sql.Identifier(schema)))
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a database of an earlier demo holds."""
+    """Hold what the database of an earlier demo contains."""
 
     actions: int
     are_generated: bool
 
 
 def kept_actions(connection: Connection) -> Kept | None:
-    """What an earlier demo loaded; None where the application's tables are not there."""
+    """Return what an earlier demo loaded; None without the application's tables."""
     exists = connection.execute(statement("application_exists")).fetchone()
     if not exists or not exists[0]:
         return None
@@ -88,8 +88,8 @@ def load_world(connection: Connection, world: World, created_at: datetime) -> No
         _copy(connection, name, rows)
 
 
-def load_references(connection: Connection, log: Log, created_at: datetime) -> None:
-    """Load the triggers and organizations that a real log names; nothing but their ids is known."""
+def load_references(connection: Connection, log: ActionLog, created_at: datetime) -> None:
+    """Load the triggers and organizations of a real log by their ids."""
     ids = sorted({one for one in log.organizations.values() if one is not None})
     _copy(connection, "organizations", [(one, one, one, None, "free", created_at, created_at) for one in ids])
     rows = [
@@ -100,9 +100,10 @@ def load_references(connection: Connection, log: Log, created_at: datetime) -> N
 
 
 def load_actions(connection: Connection, actions: Iterable[Action], progress: Callable[[int], None]) -> int:
-    """COPY `actions`; `progress` gets the number loaded so far now and then, and at the end. Returns the number.
+    """COPY `actions` and return their number.
 
-    Raises DemoError for a row that PostgreSQL refuses.
+    `progress` gets the number loaded so far, now and then and at the end. Raises DemoError for a row that PostgreSQL
+    refuses.
     """
     loaded = 0
     try:

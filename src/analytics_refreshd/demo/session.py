@@ -1,4 +1,4 @@
-"""One demo from start to end: server, rows, views, live actions, the daemon, and nothing left behind."""
+"""Run one demo: server, rows, views, live actions, the daemon, and clean-up."""
 
 import os
 import socket
@@ -16,12 +16,12 @@ import psycopg
 from analytics_refreshd import config
 from analytics_refreshd.app import daemon
 from analytics_refreshd.demo import DEFAULT_ROWS, DemoError, loading
-from analytics_refreshd.demo.actions import Generator, make_incidents
-from analytics_refreshd.demo.csvlog import Log, read_log
+from analytics_refreshd.demo.actions import Generator, make_bursts
+from analytics_refreshd.demo.csvlog import ActionLog, read_log
 from analytics_refreshd.demo.interrupt import Interrupt
 from analytics_refreshd.demo.live import Live
+from analytics_refreshd.demo.postmaster import Watch
 from analytics_refreshd.demo.server import Server
-from analytics_refreshd.demo.watch import Watch
 from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.migrate.run import migrate
 
@@ -34,9 +34,9 @@ _EXIT_ENDED = 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for; None is "as usual".
+    """Hold what the user asked for; None means the default.
 
-    `rows` and `log_file` exclude each other; `http_port` is where page and metrics are served.
+    `rows` and `log_file` exclude each other. `http_port` is where page and metrics are served.
     """
 
     interval: str = "10s"
@@ -48,39 +48,46 @@ class Options:
     log_format: str = "json"
 
 
-class Reporter(Protocol):
-    """Shows the user how far things are."""
+class DemoOutput(Protocol):
+    """Show the user the demo's progress."""
 
     def say(self, text: str) -> None:
         """Show a line on standard output."""
 
     def note(self, text: str) -> None:
-        """Show a line on standard error: what is being done, while it takes a while."""
+        """Show a line on standard error: what the demo is doing."""
 
     def loading(self, rows: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Show a progress bar over `rows`; the function it gives takes the number done so far."""
+        """Show a progress bar over `rows`.
+
+        Yields a function that takes the number of rows done so far.
+        """
 
 
 def forget_surroundings(environment: MutableMapping[str, str]) -> None:
-    """Remove what would lead the demo elsewhere: with PGHOSTADDR set, libpq leaves our socket for that address."""
+    """Remove variables that could lead the demo to another server.
+
+    With PGHOSTADDR set, for example, libpq would connect to that address and not to our socket.
+    """
     for name in list(environment):
         if name.startswith(("PG", "ANALYTICS_REFRESHD_")):
             del environment[name]
 
 
-def run(options: Options, reporter: Reporter) -> int:
-    """Run the demo in the main thread until a signal, or until `cycles` refreshes are done or its server has ended.
+def run(options: Options, output: DemoOutput) -> int:
+    """Run the demo in the main thread, and return its exit code.
 
-    Returns the exit code, which is not zero where the server ended. Raises DemoError, ConfigError and UsageError with
-    one sentence for the user; whatever happens, the server is stopped and its folder removed, except for `data`.
+    It ends with a signal, after `cycles` refreshes, or with its server; the exit code is 1 then. Raises DemoError,
+    ConfigError and UsageError with one sentence for the user. In any case the server is stopped and its folder removed,
+    except for `data`.
     """
     forget_surroundings(os.environ)
     log = read_log(options.log_file) if options.log_file else None
     with Interrupt() as interrupt, _held_port(options.http_port) as held:
         port: int = held.getsockname()[1]
-        server = Server(options.data, note=reporter.note)
+        server = Server(options.data, note=output.note)
         live: Live | None = None
-        watch = Watch(server.is_running, lambda: reporter.note(_ENDED))
+        watch = Watch(server.is_running, lambda: output.note(_ENDED))
 
         def leave() -> None:
             server.stop()
@@ -89,11 +96,11 @@ def run(options: Options, reporter: Reporter) -> int:
 
         try:
             configuration = config.load(_settings(options, server.dsn, port))
-            reporter.note("Starting PostgreSQL …")
+            output.note("Starting PostgreSQL …")
             server.start()
             with interrupt.allowed():
                 try:
-                    has_generated = _fill(server, options, log, reporter)
+                    has_generated = _fill(server, options, log, output)
                 except psycopg.Error as error:
                     raise DemoError(
                         f"PostgreSQL cannot hold the demo: {error.diag.message_primary or error}"
@@ -101,7 +108,7 @@ def run(options: Options, reporter: Reporter) -> int:
                 if has_generated:
                     live = Live(server.dsn, make_world(_SEED), _SEED)
                     live.start()
-                reporter.say(_where_to_look(server, options, port))
+                output.say(_where_to_look(server, options, port))
                 held.close()
                 watch.start()
                 code = daemon.serve(configuration, cycles=options.cycles, before_exit=leave)
@@ -112,7 +119,7 @@ def run(options: Options, reporter: Reporter) -> int:
             if live:
                 live.stop()
             server.stop()
-            reporter.note(f"The database is kept in {options.data}" if options.data else "Stopped; nothing is left.")
+            output.note(f"The database is kept in {options.data}" if options.data else "Stopped; nothing is left.")
     return _EXIT_ENDED if watch.has_ended else code
 
 
@@ -125,28 +132,28 @@ def _settings(options: Options, dsn: str, port: int) -> dict[str, dict[str, obje
     }
 
 
-def _fill(server: Server, options: Options, log: Log | None, reporter: Reporter) -> bool:
-    """Load what the database lacks and bring its schema up to date; whether its actions are generated ones."""
+def _fill(server: Server, options: Options, log: ActionLog | None, output: DemoOutput) -> bool:
+    """Load what the database lacks, and migrate its schema. Returns whether its actions are generated."""
     loading.create_database(server.admin_dsn)
     with psycopg.connect(server.dsn) as connection:
         kept = loading.kept_actions(connection)
         if kept is None:
-            _load(connection, options, log, reporter)
+            _load(connection, options, log, output)
         elif log or options.rows is not None:
             raise DemoError(
                 f"{options.data} already holds a demo: leave out --rows and --input to go on with it, "
                 "or choose another folder"
             )
         else:
-            reporter.note(f"Going on with the {kept.actions:,} actions kept in {options.data}.")
-    reporter.note("Building the views …")
+            output.note(f"Going on with the {kept.actions:,} actions kept in {options.data}.")
+    output.note("Building the views …")
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         migrate(connection, app_schema="public")
     return kept.are_generated if kept else log is None
 
 
-def _load(connection: loading.Connection, options: Options, log: Log | None, reporter: Reporter) -> None:
-    """Fill an empty database, all of it or, after a kill, nothing."""
+def _load(connection: loading.Connection, options: Options, log: ActionLog | None, output: DemoOutput) -> None:
+    """Fill an empty database in one transaction, so that a kill leaves it empty."""
     begun = time.monotonic()
     now = datetime.now(UTC)
     rows = log.rows if log else DEFAULT_ROWS if options.rows is None else options.rows
@@ -157,14 +164,14 @@ def _load(connection: loading.Connection, options: Options, log: Log | None, rep
     else:
         world = make_world(_SEED)
         loading.load_world(connection, world, now)
-        generator = Generator(world, Random(_SEED), make_incidents(_SEED, now))  # noqa: S311
+        generator = Generator(world, Random(_SEED), make_bursts(_SEED, now))  # noqa: S311
         actions = generator.history(rows, now)
-    with reporter.loading(rows) as progress:
+    with output.loading(rows) as progress:
         loading.load_actions(connection, actions, progress)
     connection.execute(loading.statement("analyze"))
     connection.commit()
     source = f"of {options.log_file}, shifted so that the last one is now" if log else "of the last 30 days"
-    reporter.note(f"Loaded {rows:,} actions {source}, in {time.monotonic() - begun:.1f} s.")
+    output.note(f"Loaded {rows:,} actions {source}, in {time.monotonic() - begun:.1f} s.")
 
 
 def _where_to_look(server: Server, options: Options, port: int) -> str:
@@ -180,13 +187,13 @@ def _where_to_look(server: Server, options: Options, port: int) -> str:
 
 
 def _held_port(wanted: int | None) -> socket.socket:
-    """A socket on the port asked for, or the usual one, or where that is taken any free one.
+    """Return a listening socket on the wanted port, else the usual one, else any free one.
 
-    It listens, so that a second demo does not choose the same port while this one still loads.
+    It listens, so that a second demo cannot choose the same port while this one still loads.
     """
     for port in (DEFAULT_HTTP_PORT, 0) if wanted is None else (wanted,):
         holder = socket.socket()
-        # As the HTTP server does: a connection that ended a moment ago does not hold the port.
+        # As the HTTP server does, so that a connection that has just ended does not keep the port taken.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             holder.bind((_HOST, port))

@@ -1,4 +1,4 @@
-"""Who acts in the demo: organizations, users and triggers with their habits, from a seed alone."""
+"""Generate organizations, users and triggers for the demo from a seed."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _SUBJECTS = ("registration", "feedback", "transfer", "validation", "price", "bal
 _EFFECTS = {"telegram": "to Telegram", "rest": "to webhook", "mcp": "to agent"}
 _TRIGGERS = 200
 _USERS = 24
-# Triggers of which no execution will be found: what an "idle triggers" query is for.
+# Triggers without any execution, for the "idle triggers" query.
 _IDLE_TRIGGERS = 6
 _WITHOUT_ORGANIZATION = 12
 # Version 4 and the RFC 9562 variant: uuid.UUID spends half of a generator's time on the same two lines.
@@ -24,7 +24,7 @@ _UUID4 = 0x4 << 76 | 0x8 << 60
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A tenant."""
+    """Hold a tenant."""
 
     id: str
     name: str
@@ -35,7 +35,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who owns triggers."""
+    """Hold a user, who owns triggers."""
 
     id: str
     username: str
@@ -44,7 +44,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """A trigger and its habits: `weight` is its share of the executions, `failure_rate` lies in 0..1."""
+    """Hold a trigger and how it behaves.
+
+    `weight` is its share of the executions; `failure_rate` lies in 0..1.
+    """
 
     id: str
     user_id: str | None
@@ -64,7 +67,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that executions refer to."""
+    """Hold everything that executions refer to."""
 
     organizations: tuple[Organization, ...]
     users: tuple[User, ...]
@@ -72,13 +75,13 @@ class World:
 
 
 def new_id(random: Random) -> str:
-    """A UUID4 as text, from `random`."""
+    """Return a UUID4 as text, from `random`."""
     digits = f"{random.getrandbits(128) & ~_UUID_FIXED_BITS | _UUID4:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def make_world(seed: int) -> World:
-    """The world of `seed`: 5 organizations, 24 users, 200 triggers; the same for the same seed."""
+    """Return the world of `seed`: 5 organizations, 24 users, 200 triggers."""
     random = Random(f"world {seed}")  # noqa: S311
     users = tuple(_user(random, number) for number in range(_USERS))
     organizations = tuple(
@@ -105,7 +108,7 @@ def _trigger(random: Random, number: int, users: tuple[User, ...], organizations
     subject = random.choice(_SUBJECTS)
     has_organization = number % (_TRIGGERS // _WITHOUT_ORGANIZATION) != 5
     is_idle = number >= _TRIGGERS - _IDLE_TRIGGERS
-    # A handful each of slow and of failing triggers, all of them rarely executed, as in life.
+    # A few slow and a few failing triggers, all rarely executed, as in a real application.
     is_slow, is_failing = number in {61, 97, 131, 160}, number in {53, 88, 149, 171}
     chain_id = random.choice((1, 10, 8453, 84532))
     return Trigger(

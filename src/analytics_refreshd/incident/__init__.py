@@ -1,1 +1,1 @@
-"""The review of a stretch of time, from the daemon's JSON log lines."""
+"""Review incidents from the daemon's JSON log lines."""

@@ -1,4 +1,4 @@
-"""The daemon's alerts as a log tells of them: from firing to resolved, with every delivery."""
+"""Follow the daemon's alerts through a log, with their deliveries."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,11 +9,14 @@ from analytics_refreshd.incident.model import LIMIT, AlertSeen, DeliveryFailed, 
 
 _EPISODES = 500
 _OF_THE_APPLICATION = frozenset({Alert.LOW_SUCCESS_RATE.value, Alert.HIGH_LATENCY.value})
-"""What the views say of the application: no incident of the refreshes causes such an alert, none is told by it."""
+"""Alerts about the application's own figures. They neither cause nor belong to an incident of the refreshes."""
 
 
-class Alerts:
-    """The latest episode of every alert. `attach` puts a new one into the incident under way, or says there is none."""
+class AlertEpisodes:
+    """Keep the latest episode of every alert, from firing to resolved.
+
+    `attach` adds a new one to the current incident. It returns False if there is none.
+    """
 
     def __init__(self, attach: Callable[[AlertSeen], bool]) -> None:
         self._attach = attach
@@ -23,7 +26,7 @@ class Alerts:
         self.delivers = False
 
     def take_firing(self) -> list[AlertSeen]:
-        """What fires at this moment, for an incident that begins."""
+        """Return what fires now, for an incident that begins."""
         firing = [
             alert
             for alert in self._latest.values()
@@ -32,13 +35,13 @@ class Alerts:
         self.outside = [item for item in self.outside if all(item is not alert for alert in firing)]
         return firing
 
-    def _episode(self, fields: Fields, *, anew: bool) -> AlertSeen | None:
-        """The episode that the line speaks of, made where none is known."""
+    def _episode(self, fields: Fields, *, new_episode: bool) -> AlertSeen | None:
+        """Return the alert's episode, and begin one if none is known."""
         name, view = text_of(fields, "alert"), text_of(fields, "view")
         if name is None:
             return None
         known = self._latest.get((name, view))
-        if known is not None and not (anew and known.resolved_at is not None):
+        if known is not None and not (new_episode and known.resolved_at is not None):
             return known
         if known is None and len(self._latest) >= _EPISODES:
             return None
@@ -51,8 +54,8 @@ class Alerts:
         return made
 
     def firing(self, at: datetime, fields: Fields) -> None:
-        """`alert.firing`."""
-        alert = self._episode(fields, anew=True)
+        """Handle `alert.firing`."""
+        alert = self._episode(fields, new_episode=True)
         if alert is not None:
             alert.fired_at = alert.fired_at or at
             alert.active_at = alert.active_at or moment_of(fields, "active_at")
@@ -60,8 +63,8 @@ class Alerts:
             alert.summary = alert.summary or text_of(fields, "summary")
 
     def resolved(self, at: datetime, fields: Fields) -> None:
-        """`alert.resolved`; it also says when the alert fired, should that line be missing."""
-        alert = self._episode(fields, anew=False)
+        """Handle `alert.resolved`, which also says when the alert fired."""
+        alert = self._episode(fields, new_episode=False)
         if alert is not None:
             alert.resolved_at = alert.resolved_at or at
             alert.fired_at = alert.fired_at or moment_of(fields, "fired_at")
@@ -69,16 +72,16 @@ class Alerts:
             alert.summary = alert.summary or text_of(fields, "summary")
 
     def delivered(self, at: datetime, fields: Fields) -> None:
-        """`alert.delivered`."""
+        """Handle `alert.delivered`."""
         self.delivers = True
-        alert = self._episode(fields, anew=False)
+        alert = self._episode(fields, new_episode=False)
         if alert is not None and len(alert.deliveries) < LIMIT:
             receiver, host, status = (text_of(fields, name) for name in ("receiver", "host", "status"))
             alert.deliveries.append(DeliverySeen(receiver, host, status, at, count_of(fields, "tries")))
 
     def delivery_failed(self, at: datetime, fields: Fields) -> bool:
-        """`alert.delivery_failed`; False where it was no alert's, as a heartbeat's is not."""
-        alert = self._episode(fields, anew=False)
+        """Handle `alert.delivery_failed`. Returns False for a heartbeat, which has no alert."""
+        alert = self._episode(fields, new_episode=False)
         if alert is None:
             return False
         self.delivers = True

@@ -1,4 +1,7 @@
-"""Daemons that came without the one before them having gone: killed or crashed, of which the dead write no line."""
+"""Detect daemons that were killed or crashed.
+
+They write no last line. What shows is a daemon that starts though the one before it had not stopped.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +14,7 @@ _REPLICAS = 10 * LIMIT
 
 @dataclass(slots=True)
 class _Life:
-    """A daemon that has not said `daemon.stopped`; `pid` where its own start is in the log."""
+    """A daemon without a `daemon.stopped` line so far. `pid` is known if its start is in the log."""
 
     pid: int | None
     last_at: datetime
@@ -19,24 +22,27 @@ class _Life:
 
 
 class Daemons:
-    """The daemon of each replica. One is known to live by its `daemon.started`, or by a change of leader."""
+    """Keep which daemon of each replica lives.
+
+    A daemon lives from its `daemon.started`, or from a change of leader if that start is not in the log.
+    """
 
     def __init__(self) -> None:
         self._lives: dict[str, _Life] = {}
 
     def heard(self, at: datetime, replica: str) -> None:
-        """Any line but those of a start, which a successor writes."""
+        """Handle any line except those of a start, which the successor writes."""
         life = self._lives.get(replica)
         if life is not None:
             life.last_at = at
 
     def leads(self, at: datetime, replica: str) -> None:
-        """`leader.*`: no command leads, so a daemon lives."""
+        """Handle `leader.*`, which only a daemon writes."""
         if replica not in self._lives:
             self._live(replica, _Life(None, at))
 
     def started(self, at: datetime, replica: str, fields: Fields) -> Crash | None:
-        """`daemon.started`; tells where the one before had not stopped."""
+        """Handle `daemon.started`. Returns a Crash if the daemon before had not stopped."""
         before, pid = self._lives.pop(replica, None), count_of(fields, "pid")
         self._live(replica, _Life(pid, at))
         if before is None:
@@ -45,15 +51,15 @@ class Daemons:
 
     def _live(self, replica: str, life: _Life) -> None:
         if len(self._lives) >= _REPLICAS:
-            del self._lives[next(iter(self._lives))]  # pods come and go under ever new names
+            del self._lives[next(iter(self._lives))]  # every pod has a new name, so old ones must go
         self._lives[replica] = life
 
     def stopping(self, at: datetime, replica: str) -> None:
-        """`daemon.stopping`."""
+        """Handle `daemon.stopping`."""
         life = self._lives.get(replica)
         if life is not None:
             life.stopping_at = life.stopping_at or at
 
     def stopped(self, replica: str) -> None:
-        """`daemon.stopped`."""
+        """Handle `daemon.stopped`."""
         self._lives.pop(replica, None)

@@ -1,4 +1,4 @@
-"""The review as the JSON document that `incident --format json` prints."""
+"""Build the JSON document that `incident --format json` prints."""
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
@@ -46,7 +46,7 @@ FIELDS: Mapping[type, tuple[str, ...]] = MappingProxyType(
         model.LeaderChange: ("at", "replica", "event", "epoch", "reason"),
     }
 )  # fmt: skip
-"""The published keys of each part, in order. A part's other attributes are the fold's own and stay inside."""
+"""The published keys of each part, in order. Other attributes are internal."""
 
 
 def as_document(review: Review) -> dict[str, object]:

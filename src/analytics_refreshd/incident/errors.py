@@ -1,4 +1,4 @@
-"""The errors of an incident: the first ones, and how often each distinct one was seen."""
+"""Collect the errors of an incident."""
 
 from datetime import datetime
 
@@ -6,11 +6,14 @@ from analytics_refreshd.incident.fields import Fields, text_of
 from analytics_refreshd.incident.model import LIMIT, DistinctError, ErrorSeen
 
 DISTINCT_ERRORS = 20
-"""Of one incident; sightings of further ones are counted."""
+"""This many are kept for one incident; how often further ones were seen is counted."""
 
 
 class Errors:
-    """Errors as their lines tell them, in the order of time. `distinct` keeps the order in which they came up."""
+    """Keep the first errors and count each distinct one.
+
+    Lines come in the order of time. `distinct` keeps the order in which the errors first appeared.
+    """
 
     def __init__(self) -> None:
         self.first: ErrorSeen | None = None
@@ -22,14 +25,14 @@ class Errors:
 
     @property
     def distinct(self) -> tuple[DistinctError, ...]:
-        """Every distinct error, at most DISTINCT_ERRORS."""
+        """Return every distinct error, at most DISTINCT_ERRORS."""
         return tuple(self._distinct.values())
 
     def add(self, at: datetime, event: str, fields: Fields, view: str | None = None) -> None:
-        """Note an error; fields without an SQLSTATE and a text are none.
+        """Record an error, unless the fields have neither SQLSTATE nor text.
 
-        A run tells of one error several times: when it tries again, for each view, and in its own line. That is one
-        sighting. A line without a run is a sighting of its own.
+        A run logs one error several times: at each retry, for each view, and in its own line. That counts once. A line
+        without a run counts by itself.
         """
         reason, sqlstate, error = (text_of(fields, name) for name in ("reason", "sqlstate", "error"))
         if sqlstate is None and error is None:
@@ -56,7 +59,7 @@ class Errors:
             known.views.append(view)
 
     def take(self, later: "Errors") -> None:
-        """Add what was noted after these."""
+        """Add errors that were recorded after these."""
         self.first = self.first or later.first
         self.first_sqlstate = self.first_sqlstate or later.first_sqlstate
         self.beyond += later.beyond

@@ -1,4 +1,4 @@
-"""How a field of a log line is read when anything may stand in it."""
+"""Read a field of a log line that may hold anything."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -7,13 +7,13 @@ Fields = Mapping[str, object]
 
 
 def text_of(fields: Fields, name: str) -> str | None:
-    """The field where it is a text that says something."""
+    """Return the field if it is a text that is not empty."""
     value = fields.get(name)
     return value if isinstance(value, str) and value else None
 
 
 def number_of(fields: Fields, name: str) -> float | None:
-    """The field where it is a finite number of a size that time and counts can have."""
+    """Return the field if it is a number under 10**12."""
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -21,13 +21,13 @@ def number_of(fields: Fields, name: str) -> float | None:
 
 
 def count_of(fields: Fields, name: str) -> int | None:
-    """The field where it is a count."""
+    """Return the field if it is a count."""
     value = number_of(fields, name)
     return int(value) if value is not None and value >= 0 else None
 
 
 def moment_of(fields: Fields, name: str) -> datetime | None:
-    """The field where it is an RFC 3339 time with a zone."""
+    """Return the field if it is an RFC 3339 time with zone."""
     value = fields.get(name)
     if not isinstance(value, str) or len(value) > 40:
         return None
@@ -39,7 +39,7 @@ def moment_of(fields: Fields, name: str) -> datetime | None:
 
 
 def later(at: datetime, seconds: float) -> datetime | None:
-    """`at` plus `seconds`; None beyond the calendar."""
+    """Return `at` plus `seconds`, or None beyond the calendar."""
     try:
         return at + timedelta(seconds=seconds)
     except OverflowError:

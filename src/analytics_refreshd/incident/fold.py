@@ -1,10 +1,10 @@
-"""Folding a database's log lines, one at a time and in the order of time, into incidents.
+"""Fold a database's log lines, in the order of time, into incidents.
 
-An incident begins with the first failed, partial, timed out or unknown run, with `database.lost` or with a stale view,
-unless a pause of the refreshes is what made it stale.
-It is over when the last run was ok, the database answers, no slot it cost is still owed and no view is stale; a run
-that is ok proves all four.
-Trouble that returns within three intervals is the same incident. Memory does not grow with the lines.
+An incident begins with the first failed, partial, timed out or unknown run, with `database.lost`, or with a stale view.
+A view that is stale because refreshes were paused does not begin one.
+An incident is over when the last run was ok, the database answers, and no view is stale. After a missed slot it also
+takes a successful run. One successful run proves all of this.
+An outage that returns within three intervals continues the same incident. Memory does not grow with the lines.
 """
 
 from collections import Counter
@@ -14,11 +14,11 @@ from datetime import datetime
 from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason
-from analytics_refreshd.incident.alerts import Alerts
+from analytics_refreshd.incident.alerts import AlertEpisodes
 from analytics_refreshd.incident.daemons import Daemons
 from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
 from analytics_refreshd.incident.model import LIMIT, DatabaseLog
-from analytics_refreshd.incident.trouble import INCIDENTS_KEPT, Trouble
+from analytics_refreshd.incident.tracker import INCIDENTS_KEPT, OutageTracker
 
 DEFAULT_INTERVAL_SECONDS = 300.0
 EVENTS = frozenset(item.value for item in Event)
@@ -30,7 +30,10 @@ _OF_A_BAD_RUN = ("views", "started_at", "duration_seconds", "attempts", "reason"
 
 
 def slim(fields: dict[str, object]) -> dict[str, object]:
-    """The line, changed in place, without what folding does not read; of a run that was ok hardly anything is left."""
+    """Remove the fields that folding does not read, in place.
+
+    Of a successful run hardly anything is left.
+    """
     for name in _BULKY:
         fields.pop(name, None)
     if fields.get("outcome") == "ok":
@@ -40,7 +43,10 @@ def slim(fields: dict[str, object]) -> dict[str, object]:
 
 
 class DatabaseFold:
-    """The lines of one database. `add` wants them in the order of time; `result` may be asked once, at the end."""
+    """Fold the lines of one database.
+
+    Call `add` in the order of time, and `result` once at the end.
+    """
 
     def __init__(self, database: str) -> None:
         self._database = database
@@ -54,21 +60,21 @@ class DatabaseFold:
         self._info_seen = False
         self._lost_lines = 0
         self._streaks: dict[tuple[str, str], int] = {}
-        self._trouble = Trouble(lambda: self._interval_seconds, lambda: self._alerts.take_firing())
+        self._tracker = OutageTracker(lambda: self._interval_seconds, lambda: self._alerts.take_firing())
         self._daemons = Daemons()
-        self._alerts = Alerts(self._trouble.attach)
-        trouble, alerts = self._trouble, self._alerts
+        self._alerts = AlertEpisodes(self._tracker.attach)
+        tracker, alerts = self._tracker, self._alerts
         self._handlers: Mapping[str, Callable[[datetime, str, Fields], object]] = {
             Event.REFRESH_FINISHED: self._finished,
             Event.REFRESH_SKIPPED: self._skipped,
             Event.REFRESH_RETRY: self._retry,
-            Event.VIEW_FAILED: lambda at, _, fields: trouble.notes.errors.add(at, Event.VIEW_FAILED.value, fields),
-            Event.VIEW_BLOCKED: lambda at, _, fields: trouble.notes.blocked(at, fields),
-            Event.VIEW_STALE: lambda at, _, fields: trouble.view_stale(at, fields),
-            Event.REFRESH_PAUSED: lambda at, _, fields: trouble.paused(at, fields),
-            Event.REFRESH_RESUMED: lambda at, _, fields: trouble.pauses.resumed(at),
-            Event.DATABASE_LOST: trouble.lost,
-            Event.DATABASE_RESTORED: trouble.restored,
+            Event.VIEW_FAILED: self._view_failed,
+            Event.VIEW_BLOCKED: lambda at, _, fields: tracker.observations.blocked(at, fields),
+            Event.VIEW_STALE: lambda at, _, fields: tracker.view_stale(at, fields),
+            Event.REFRESH_PAUSED: lambda at, _, fields: tracker.paused(at, fields),
+            Event.REFRESH_RESUMED: lambda at, _, fields: tracker.pauses.resumed(at),
+            Event.DATABASE_LOST: tracker.lost,
+            Event.DATABASE_RESTORED: tracker.restored,
             Event.LEADER_ACQUIRED: self._leader,
             Event.LEADER_LOST: self._leader,
             Event.ALERT_FIRING: lambda at, _, fields: alerts.firing(at, fields),
@@ -81,42 +87,42 @@ class DatabaseFold:
         }
 
     def add(self, at: datetime, fields: Fields) -> None:
-        """Fold one line. Anything may be missing from it, or be of the wrong type."""
+        """Fold one line. Any field may be missing, or of the wrong type."""
         event, replica = text_of(fields, "event") or "", text_of(fields, "replica") or ""
-        if self._trouble.first_at is None:
-            self._trouble.first_at = at
+        if self._tracker.first_at is None:
+            self._tracker.first_at = at
         self._last_at = at
         self._events += 1
         self._info_seen = self._info_seen or fields.get("level") == "info"
         if replica not in self._replicas and len(self._replicas) < LIMIT:
             self._replicas[replica] = None
-        self._trouble.settle(at)
+        self._tracker.settle(at)
         if event not in _OF_A_START:
             self._daemons.heard(at, replica)
         lost = count_of(fields, "lost_lines") or 0
         self._lost_lines += lost
-        if lost and self._trouble.active is not None:
-            self._trouble.active.lost_lines += lost
+        if lost and self._tracker.active is not None:
+            self._tracker.active.lost_lines += lost
         handler = self._handlers.get(event)
         if handler is not None:
             handler(at, replica, fields)
-        if event in _COUNTED and self._trouble.active is not None:
-            self._trouble.active.other_events[event] += 1
+        if event in _COUNTED and self._tracker.active is not None:
+            self._tracker.active.other_events[event] += 1
 
     def result(self) -> DatabaseLog | None:
-        """What was found; None before the first line."""
-        first_at, last_at = self._trouble.first_at, self._last_at
+        """Return what was found, or None without any line."""
+        first_at, last_at = self._tracker.first_at, self._last_at
         if first_at is None or last_at is None:
             return None
-        self._trouble.end()
+        self._tracker.end()
         missing = [] if self._info_seen else ["lines of level info: without them no recovery can be seen"]
         if self._lost_lines:
             missing.append(f"{self._lost_lines} lines that the daemon could not write")
-        if self._trouble.left_out:
-            missing.append(f"{self._trouble.left_out} earlier incidents: only the last {INCIDENTS_KEPT} are kept")
+        if self._tracker.left_out:
+            missing.append(f"{self._tracker.left_out} earlier incidents: only the last {INCIDENTS_KEPT} are kept")
         if self._alerts.outside_beyond:
             missing.append(f"{self._alerts.outside_beyond} alerts outside of incidents: the first {LIMIT} are kept")
-        crashes_beyond = self._trouble.outside.crash_count - len(self._trouble.outside.crashes)
+        crashes_beyond = self._tracker.outside.crash_count - len(self._tracker.outside.crashes)
         if crashes_beyond:
             missing.append(f"{crashes_beyond} crashes outside of incidents: the first {LIMIT} are kept")
         delivers = self._alerts.delivers
@@ -130,9 +136,9 @@ class DatabaseFold:
             interval_seconds=self._interval_seconds,
             interval_source=self._interval_source,
             lost_lines=self._lost_lines,
-            incidents=tuple(draft.review(self._database, last_at, delivers=delivers) for draft in self._trouble.done),
+            incidents=tuple(item.build(self._database, last_at, delivers=delivers) for item in self._tracker.done),
             alerts_outside=tuple(self._alerts.outside),
-            crashes_outside=tuple(self._trouble.outside.crashes),
+            crashes_outside=tuple(self._tracker.outside.crashes),
             missing=tuple(missing),
         )
 
@@ -141,19 +147,19 @@ class DatabaseFold:
     def _started(self, at: datetime, replica: str, fields: Fields) -> None:
         crash = self._daemons.started(at, replica, fields)
         if crash is not None:
-            self._trouble.notes.crash(crash)
-        elif self._trouble.active is not None:
-            self._trouble.active.other_events[Event.DAEMON_STARTED.value] += 1
+            self._tracker.observations.crash(crash)
+        elif self._tracker.active is not None:
+            self._tracker.active.other_events[Event.DAEMON_STARTED.value] += 1
         seconds = number_of(fields, "interval_seconds")
         if seconds is not None and seconds > 0:
             self._interval_seconds, self._interval_source = seconds, Event.DAEMON_STARTED.value
 
     def _leader(self, at: datetime, replica: str, fields: Fields) -> None:
         self._daemons.leads(at, replica)
-        self._trouble.leader(at, replica, fields)
+        self._tracker.leader(at, replica, fields)
 
     def _note_slot(self, fields: Fields) -> None:
-        """Without `daemon.started` the interval is the smallest distance between two slots."""
+        """Take the smallest distance between two slots as the interval, unless `daemon.started` named it."""
         if self._interval_source == Event.DAEMON_STARTED.value:
             return
         slot = moment_of(fields, "scheduled_at")
@@ -173,43 +179,43 @@ class DatabaseFold:
             return
         self._note_slot(fields)
         self._runs[outcome] += 1
-        self._trouble.pauses.ran(at, fields)
+        self._tracker.pauses.ran(at, fields)
         if reason not in UNREACHABLE and self._streaks:
             self._streaks = {key: count for key, count in self._streaks.items() if key[0] != replica}
         if outcome in _BAD:
             self._failed(at, replica, outcome, reason, fields)
-        elif self._trouble.draft is not None:
-            self._trouble.draft.run(outcome)
+        elif self._tracker.builder is not None:
+            self._tracker.builder.run(outcome)
         if outcome == Outcome.OK:
-            self._trouble.ok(at)
+            self._tracker.ok(at)
 
     def _failed(self, at: datetime, replica: str, outcome: str, reason: str | None, fields: Fields) -> None:
         began = moment_of(fields, "started_at")
-        draft = self._trouble.begin(min(at, began) if began else at, f"{Event.REFRESH_FINISHED.value} {outcome}")
-        self._trouble.failing = True
-        draft.run(outcome)
+        builder = self._tracker.begin(min(at, began) if began else at, f"{Event.REFRESH_FINISHED.value} {outcome}")
+        self._tracker.failing = True
+        builder.run(outcome)
         if reason in _REASONS:
-            draft.reasons[str(reason)] += 1
-        draft.errors.add(at, Event.REFRESH_FINISHED.value, fields)
+            builder.reasons[str(reason)] += 1
+        builder.errors.add(at, Event.REFRESH_FINISHED.value, fields)
         views = fields.get("views")
         if not isinstance(views, list):
             views = []
-            draft.note("the views of a run: its line names none")
+            builder.add_gap("the views of a run: its line names none")
         for result in views[:LIMIT]:
             view = text_of(result, "view") if isinstance(result, dict) else None
             if view is None:
                 continue
             if result.get("success") is True:
-                self._trouble.fresh(at, view)
+                self._tracker.fresh(at, view)
                 continue
-            draft.touch(view)
+            builder.touch(view)
             why = text_of(result, "reason")
             if why in _REASONS and reason is None:
-                draft.reasons[str(why)] += 1
-            draft.errors.add(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
-        self._trouble.expect_fresh(draft)
+                builder.reasons[str(why)] += 1
+            builder.errors.add(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
+        self._tracker.expect_fresh(builder)
         if reason in UNREACHABLE:
-            self._trouble.gone(draft, replica, None)
+            self._tracker.gone(builder, replica, None)
 
     def _skipped(self, at: datetime, replica: str, fields: Fields) -> None:
         reason, repeated = text_of(fields, "reason"), count_of(fields, "repeated") or 1
@@ -217,28 +223,31 @@ class DatabaseFold:
             return
         self._note_slot(fields)
         if reason == Reason.PAUSED:
-            self._trouble.slot_paused(at)
+            self._tracker.slot_paused(at)
         key = (replica, str(reason))
         before = self._streaks.get(key, 0)
         new = repeated - before if repeated > before else 1
         if len(self._streaks) < 10 * LIMIT or key in self._streaks:
             self._streaks[key] = repeated
         if reason in UNREACHABLE:
-            new = 1  # what lies between two such lines is counted by database.restored
-            if not self._trouble.is_gone(replica):
+            new = 1  # database.restored counts the slots between two such lines
+            if not self._tracker.is_gone(replica):
                 began_with = f"{Event.REFRESH_SKIPPED.value} {reason}"
-                self._trouble.gone(self._trouble.begin(at, began_with), replica, None)
+                self._tracker.gone(self._tracker.begin(at, began_with), replica, None)
         self._runs[Outcome.SKIPPED.value] += new
-        if self._trouble.active is not None:
-            self._trouble.active.skipped[str(reason)] += new
+        if self._tracker.active is not None:
+            self._tracker.active.skipped[str(reason)] += new
 
     def _retry(self, at: datetime, replica: str, fields: Fields) -> None:
-        self._trouble.notes.retries += 1
-        self._trouble.notes.errors.add(at, Event.REFRESH_RETRY.value, fields)
+        self._tracker.observations.retries += 1
+        self._tracker.observations.errors.add(at, Event.REFRESH_RETRY.value, fields)
+
+    def _view_failed(self, at: datetime, replica: str, fields: Fields) -> None:
+        self._tracker.observations.errors.add(at, Event.VIEW_FAILED.value, fields)
 
     def _delivery_failed(self, at: datetime, replica: str, fields: Fields) -> None:
-        if not self._alerts.delivery_failed(at, fields) and self._trouble.active is not None:
-            self._trouble.active.other_events[Event.ALERT_DELIVERY_FAILED.value] += 1
+        if not self._alerts.delivery_failed(at, fields) and self._tracker.active is not None:
+            self._tracker.active.other_events[Event.ALERT_DELIVERY_FAILED.value] += 1
 
 
 _OF_A_START = frozenset({Event.CONFIG_LOADED.value, Event.DAEMON_STARTED.value})
@@ -256,4 +265,4 @@ _COUNTED = frozenset(
         Event.SHUTDOWN_FORCED,
     )
 )
-"""Events without a place of their own in the review: counted while an incident lasts."""
+"""Events that the review only counts, while an incident lasts."""

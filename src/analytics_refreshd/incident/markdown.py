@@ -1,10 +1,10 @@
-"""A review in words: Markdown to paste into a document, and the sentences that the table shows too."""
+"""Write a review in words, as Markdown or for the table."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from analytics_refreshd.core.wording import seconds_in_words
+from analytics_refreshd.core.wording import seconds_in_words, to_the_second
 from analytics_refreshd.incident.model import (
     AlertSeen,
     AwaySeen,
@@ -24,40 +24,46 @@ _MARKUP = re.compile(r"([\\`*{}\[\]<>|#~&]|(?<!\w)_|_(?!\w))")
 
 
 def plain(text: object) -> str:
-    """Text from a log on one line, without anything that a terminal would obey."""
+    """Return text from a log on one line, without control characters."""
     return "".join(char if char.isprintable() else " " for char in str(text)).strip()
 
 
 def markup(text: object) -> str:
-    """Text from a log that Markdown shows as it is."""
+    """Return text from a log, escaped for Markdown."""
     return _MARKUP.sub(r"\\\1", plain(text))
 
 
 def stamp(at: datetime | None) -> str:
-    """A moment to the second, in UTC."""
-    return _NOT_LOGGED if at is None else f"{at:%Y-%m-%d %H:%M:%S}Z"
+    """Return a time to the second, in UTC."""
+    return _NOT_LOGGED if at is None else to_the_second(at)
 
 
 def took(seconds: float | None) -> str:
-    """A duration, or that the log does not have it."""
+    """Return a duration, or that it is not in the log."""
     return _NOT_LOGGED if seconds is None else seconds_in_words(seconds)
 
 
 def counts(numbers: Mapping[str, int]) -> str:
-    """`3 failed, 1 ok`, the most frequent first."""
+    """Return counts like `3 failed, 1 ok`, the most frequent first."""
     ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {name}" for name, count in ordered) or "none"
 
 
 def error_words(error: ErrorSeen | None) -> str:
-    """`55P03 (lock_timeout) on recent_failures: canceling statement due to lock timeout`."""
+    """Describe an error.
+
+    Example: `55P03 (lock_timeout) on recent_failures: canceling statement due to lock timeout`.
+    """
     if error is None:
         return _NOT_LOGGED
     return _error_words(error.sqlstate, error.reason, [error.view] if error.view else [], error.error)
 
 
 def distinct_words(error: DistinctError) -> str:
-    """`P0001 (other) on recent_failures: boom; 4 times, 2026-03-01 12:05:06Z to 2026-03-01 12:20:06Z`."""
+    """Describe an error, how often it occurred, and when.
+
+    Example: `P0001 (other) on recent_failures: boom; 4 times, 2026-03-01 12:05:06Z to 2026-03-01 12:20:06Z`.
+    """
     words = _error_words(error.sqlstate, error.reason, error.views, error.error)
     if error.times == 1:
         return f"{words}; once, {stamp(error.first_at)}"
@@ -71,7 +77,7 @@ def _error_words(sqlstate: str | None, reason: str | None, views: Sequence[str],
 
 
 def blocker_words(blocker: BlockerSeen) -> str:
-    """Who held what up, and for how long as far as was logged."""
+    """Describe who blocked which views, and for how long."""
     parts = [f"pid {blocker.pid}" if blocker.pid is not None else "a session of unknown pid"]
     parts += [text for text in (blocker.application, f"role {blocker.user}" if blocker.user else None) if text]
     if blocker.visible is False:
@@ -86,7 +92,7 @@ def blocker_words(blocker: BlockerSeen) -> str:
 
 
 def alert_words(alert: AlertSeen) -> str:
-    """The alert's life and what became of its messages."""
+    """Describe when an alert fired, was resolved, and was delivered."""
     name = f"{alert.alert} of {alert.view}" if alert.view else alert.alert
     severity = f" ({alert.severity})" if alert.severity else ""
     parts = [f"{name}{severity}: fired {stamp(alert.fired_at)}, resolved {stamp(alert.resolved_at)}"]
@@ -104,7 +110,7 @@ def alert_words(alert: AlertSeen) -> str:
 
 
 def crash_words(crash: Crash) -> str:
-    """Which daemon ended without a word, between which moments, and who came after it."""
+    """Describe which daemon was killed or crashed, and its successor."""
     new, old = (f" (pid {pid})" if pid is not None else "" for pid in (crash.pid, crash.last_pid))
     stopping = f", which began to stop {stamp(crash.stopping_at)}" if crash.stopping_at else ""
     return plain(
@@ -114,7 +120,7 @@ def crash_words(crash: Crash) -> str:
 
 
 def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
-    """What the review says about one incident: a heading and its lines."""
+    """Yield each heading of an incident's review with its lines."""
     ended = stamp(incident.ended_at) if incident.ended_at else "not over when the log ends"
     so_far = "" if incident.ended_at else " so far"
     parts = f"; {incident.parts} stretches closer together than three intervals" if incident.parts > 1 else ""
@@ -190,7 +196,7 @@ def _stale_words(stale: StaleSeen) -> str:
 
 
 def log_words(log: DatabaseLog) -> str:
-    """What the log covers for one database."""
+    """Describe what the log covers for one database."""
     source = {"daemon.started": "", "slots": ", taken from its slots"}.get(
         log.interval_source, ", the default: the log does not name it"
     )
@@ -202,7 +208,7 @@ def log_words(log: DatabaseLog) -> str:
 
 
 def input_words(review: Review) -> str:
-    """What became of the lines of input."""
+    """Describe how many lines of each kind were read."""
     words = [f"{review.lines:,} lines read", f"{review.events:,} of the daemon"]
     for count, name in (
         (review.cut_lines, "cut"),
@@ -216,7 +222,7 @@ def input_words(review: Review) -> str:
 
 
 def document(review: Review) -> Iterator[str]:
-    """The whole review, line by line."""
+    """Yield the whole review, line by line."""
     yield "# Incident review"
     yield ""
     if review.since or review.until:

@@ -1,7 +1,7 @@
-"""What an incident's review consists of.
+"""The parts of an incident's review.
 
-Times are aware UTC datetimes as the log has them, `_seconds` floats; None is "not in the log", never a guess. The
-parts grow while lines are folded and are bounded: where there is a limit, a count tells what lies beyond it.
+Times are aware UTC datetimes as logged. `_seconds` are floats. None means "not in the log"; nothing is guessed. The
+parts grow while lines are folded, up to a limit. A count says how much was beyond it.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 LIMIT = 50
-"""At most so many blockers, views, alerts, receivers, changes of leader are kept for one incident."""
+"""At most this many blockers, views, alerts, receivers and changes of leader are kept for one incident."""
 
 
 @dataclass(slots=True)
 class ErrorSeen:
-    """One error as a line tells it."""
+    """Hold one error as a line has it."""
 
     at: datetime
     event: str
@@ -27,7 +27,10 @@ class ErrorSeen:
 
 @dataclass(slots=True)
 class DistinctError:
-    """An SQLSTATE with its text: the views it was seen on, and in how many runs; each line without a run counts too."""
+    """Hold a distinct SQLSTATE and text, with its views and count.
+
+    `times` counts runs, and each line without a run.
+    """
 
     sqlstate: str | None
     error: str | None
@@ -40,7 +43,10 @@ class DistinctError:
 
 @dataclass(slots=True)
 class BlockerSeen:
-    """A session that held a refresh up, by its pid; `waited_seconds` is the longest wait that was logged."""
+    """Hold a session that blocked a refresh, by its pid.
+
+    `waited_seconds` is the longest wait that was logged.
+    """
 
     pid: int | None
     application: str | None
@@ -57,11 +63,11 @@ class BlockerSeen:
 
 @dataclass(slots=True)
 class StaleSeen:
-    """How long a view was stale: all its stretches within the incident together.
+    """Hold how long a view was stale within the incident.
 
-    `since_at` is its last success plus its limit, on the database server's clock; None where no success was known.
-    `told_at` is the first line about it. `until_at` is None while it stays stale. `oldest_seconds` is its age at the
-    end, the largest of the stretches: how old what people saw was.
+    It can be stale several times; `stale_seconds` is their sum. `since_at` is its last success plus its limit, on the
+    database server's clock; None if no success was known. `told_at` is the time of the first line about it. `until_at`
+    is None while it stays stale. `oldest_seconds` is the greatest age that people saw.
     """
 
     view: str
@@ -74,21 +80,21 @@ class StaleSeen:
     times: int = 1
     last_success_at: datetime | None = None
     open_since: datetime | None = None
-    """Begin of the stretch under way: `since_at` of that stretch, or its line where that is not known."""
+    """Since when it is stale now: last success plus limit, or the line's time if no success is known."""
 
     def open(self, at: datetime, since: datetime | None, last_success: datetime | None) -> None:
-        """A stretch begins."""
+        """Record that the view became stale."""
         self.until_at = None
         self.open_since = since or at
         self.last_success_at = last_success
 
     def close(self, at: datetime) -> None:
-        """The stretch ends."""
+        """Record that the view was refreshed."""
         self.still_open(at)
         self.until_at = at
 
     def still_open(self, at: datetime) -> None:
-        """Count the stretch under way, if there is one, up to `at`."""
+        """Add the time up to `at`, if the view is stale."""
         if self.open_since is None:
             return
         self.stale_seconds += max(0.0, (at - self.open_since).total_seconds())
@@ -100,10 +106,10 @@ class StaleSeen:
 
 @dataclass(slots=True)
 class AwaySeen:
-    """The database as one replica missed it: all stretches within the incident together.
+    """Hold for how long the database was away for one replica.
 
-    `missed_slots` is what `database.restored` says, None while no such line was seen. `seconds` adds up what those
-    lines say, or the time between two lines where a successful run ended the stretch.
+    It can be away several times within an incident; the figures are sums. `missed_slots` is from `database.restored`,
+    None if there is no such line. `seconds` is from there too, or the time until a successful run.
     """
 
     replica: str
@@ -117,9 +123,9 @@ class AwaySeen:
 
 @dataclass(slots=True)
 class PauseSeen:
-    """Refreshes paused on purpose, from the first line that tells of it.
+    """Hold a pause of refreshes, from its first line on.
 
-    `until_at` is when it was to end by itself, `ended_at` when it did; None where it lasts when the log ends.
+    `until_at` is its planned end, `ended_at` its actual end. `ended_at` is None if it continues when the log ends.
     """
 
     from_at: datetime
@@ -130,20 +136,20 @@ class PauseSeen:
 
     @property
     def unnamed(self) -> bool:
-        """Whether it is known by its skipped slots alone."""
+        """Return whether only skipped slots show the pause."""
         return self.until_at is None and self.reason_text is None and self.created_by is None
 
     def same_as(self, other: "PauseSeen") -> bool:
-        """Whether the same person paused for the same reason."""
+        """Return whether the same person paused for the same reason."""
         return (self.reason_text, self.created_by) == (other.reason_text, other.created_by)
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A daemon that started, at `started_at`, though the one before it under its name had not stopped.
+    """Hold a daemon's start although its predecessor had not stopped.
 
-    That one was killed or crashed after its last line, at `last_at`; `last_pid` is None where its own start is not in
-    the log, `stopping_at` where it had not begun to stop.
+    The predecessor was killed or crashed after its last line, at `last_at`. `last_pid` is None if its start is not in
+    the log, `stopping_at` if it had not begun to stop. The new daemon started at `started_at`.
     """
 
     replica: str
@@ -156,7 +162,7 @@ class Crash:
 
 @dataclass(slots=True)
 class DeliverySeen:
-    """A receiver accepted an alert."""
+    """Hold a delivery that a receiver accepted."""
 
     receiver: str | None
     host: str | None
@@ -167,7 +173,10 @@ class DeliverySeen:
 
 @dataclass(slots=True)
 class DeliveryFailed:
-    """A receiver did not take an alert: its first failure, and how many in a row the last line told of."""
+    """Hold a delivery that failed.
+
+    `at` is the first failure; `failures` is how many in a row the last line counted.
+    """
 
     receiver: str | None
     host: str | None
@@ -178,7 +187,7 @@ class DeliveryFailed:
 
 @dataclass(slots=True)
 class AlertSeen:
-    """One alert of the daemon from firing to resolved, with its deliveries. `fired_at` and `resolved_at` as logged."""
+    """Hold one alert from firing to resolved, with its deliveries."""
 
     alert: str
     view: str | None
@@ -193,7 +202,7 @@ class AlertSeen:
 
 @dataclass(slots=True)
 class LeaderChange:
-    """A replica began or ceased to lead."""
+    """Hold that a replica began or ceased to lead."""
 
     at: datetime
     replica: str
@@ -204,13 +213,13 @@ class LeaderChange:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One stretch of trouble of one database; `fold` says what opens and closes it.
+    """Hold one incident of one database.
 
-    `ended_at` None: not over when the log ends; `duration_seconds` then counts up to the log's last line. `runs` counts
-    logged runs by outcome, the recovering one included; `skipped` slots by reason; `missed_slots` those without a
-    refresh while the database was away, as `database.restored` counts them. `errors_beyond` counts sightings of errors
-    that are not among `errors`. `paused_seconds` is for how much of it refreshes were paused. `missing` says what the
-    log does not tell.
+    `fold` says when it begins and ends. `ended_at` is None if it is not over when the log ends. `duration_seconds` then
+    counts up to the log's last line. `runs` counts logged runs by outcome, including the one that recovered. `skipped`
+    counts slots by reason. `missed_slots` are those without a refresh while the database was away, as
+    `database.restored` counts them. `errors_beyond` counts errors that are not among `errors`. `paused_seconds` is how
+    long refreshes were paused within it. `missing` says what the log lacks.
     """
 
     database: str
@@ -250,7 +259,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLog:
-    """What the log holds about one database, its incidents and what it does not hold.
+    """Hold what the log contains, and lacks, about one database.
 
     `interval_source` is `daemon.started`, `slots` (the smallest distance between two slots) or `default`.
     """

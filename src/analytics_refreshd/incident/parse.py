@@ -1,8 +1,8 @@
-"""Finding the daemon's lines in what a log tool printed.
+"""Find the daemon's lines in what a log tool printed.
 
-Read are: the JSON lines themselves; `journalctl -o json`, whose MESSAGE is a text or, where journald doubts that it is
-one, an array of bytes; and any other tool's lines that carry the JSON after a prefix: `kubectl logs` with `--prefix`
-and `--timestamps`, container runtimes' files, `journalctl -o short`. Nothing in a log can make reading fail.
+Three forms are read. The JSON lines themselves. `journalctl -o json`, whose MESSAGE is a text, or an array of bytes if
+journald takes it for binary. Lines of any tool that puts a prefix before the JSON: `kubectl logs` with `--prefix` and
+`--timestamps`, files of container runtimes, `journalctl -o short`. Nothing in a log can make reading fail.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from analytics_refreshd.core.events import Event
 from analytics_refreshd.incident.fold import EVENTS, slim
 
 LINE_BYTES = 1_000_000
-"""A longer line is read in pieces, which then count as cut: memory must not follow the input."""
+"""A longer line is read in pieces, which count as cut, so that one line cannot use up the memory."""
 _GZIP = b"\x1f\x8b"
 _LATEST = 253402300000.0
 _SIGNS = ('"timestamp":', '"event":', '"success":', '"MESSAGE":')
@@ -28,8 +28,8 @@ _GOOD_RUN = re.compile(
     rb'"replica":"([^"\\]*)","run_id":"([^"\\]{36})","origin":"(?:schedule|command)","outcome":"ok","reason":null,'
     rb'"sqlstate":null,"error":null,"scheduled_at":(?:null|"([^"\\]{20,32})"),"started_at":"[^"\\]*"[^\\]*\}\]\}\s*'
 )
-"""A run that was ok, as the daemon writes it: nearly every line of a long log, and parsing it whole takes five times as
-long. Anything else about a line, be it an escape or `lost_lines` at its end, sends it to the parser."""
+"""A successful run as the daemon writes it. Nearly every line of a long log is one, and the parser takes five times as
+long. A line that differs in any way, even by an escape or `lost_lines`, goes to the parser."""
 _decode = json.JSONDecoder().raw_decode
 
 Entry = tuple[float, str, str, dict[str, Any]]
@@ -38,8 +38,11 @@ Entry = tuple[float, str, str, dict[str, Any]]
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the lines. `cut`: begun or ended in the middle; `foreign`: never the daemon's; `unknown_events`:
-    of a newer version; `duplicates`: given twice; `unreadable`: compressed files that end early or are damaged."""
+    """Count the lines read, by kind.
+
+    `cut` lines begin or end in the middle. `foreign` lines are not the daemon's. `unknown_events` are of a newer
+    version. `duplicates` were given twice. `unreadable` counts compressed files that end early or are damaged.
+    """
 
     lines: int = 0
     events: int = 0
@@ -51,7 +54,7 @@ class Tally:
 
 
 def lines_of(file: BinaryIO, tally: Tally) -> Iterator[bytes]:
-    """The lines of a file, decompressed where it is gzip."""
+    """Yield the lines of a file, decompressed if it is gzip."""
     buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
     plain: Any = buffered
     if buffered.peek(2)[:2] == _GZIP:
@@ -64,7 +67,10 @@ def lines_of(file: BinaryIO, tally: Tally) -> Iterator[bytes]:
 
 
 def entries_of(line: bytes, tally: Tally) -> list[Entry]:
-    """The daemon's lines in one line of input: one as a rule, none in a foreign line, two where a newline is lost."""
+    """Return the daemon's lines within one line of input.
+
+    Normally one. None for a foreign line, and two if a newline was lost between them.
+    """
     tally.lines += 1
     entry = _good_run(line)
     if entry is not None:
@@ -84,7 +90,7 @@ def entries_of(line: bytes, tally: Tally) -> list[Entry]:
 
 
 def _scan(text: str, found: list[Entry], tally: Tally, *, nested: bool) -> tuple[bool, bool]:
-    """Collect the objects in `text`; tells whether a part of one was met, and whether anything was not the daemon's."""
+    """Collect the objects in `text`. Returns whether one was broken, and whether anything was not the daemon's."""
     broken = foreign = False
     start = text.find("{")
     if start < 0:
@@ -113,7 +119,7 @@ def _scan(text: str, found: list[Entry], tally: Tally, *, nested: bool) -> tuple
         else:
             foreign = True
             if any(sign in text[:start] or sign in text[end:] for sign in _SIGNS):
-                return True, True  # an object within one whose beginning is not there
+                return True, True  # the outer object's beginning was cut off
         start = text.find("{", end)
     return broken, foreign
 
@@ -132,7 +138,7 @@ def _entry(value: Any) -> Entry | None:
 
 
 def _seconds(stamp: str) -> float | None:
-    """Unix seconds of an RFC 3339 time; None for anything else, or beyond what a log can hold."""
+    """Return the Unix seconds of an RFC 3339 time; None for anything else."""
     try:
         moment = datetime.fromisoformat(stamp)
         at = moment.timestamp() if moment.tzinfo is not None else -1.0
@@ -142,7 +148,7 @@ def _seconds(stamp: str) -> float | None:
 
 
 def _good_run(line: bytes) -> Entry | None:
-    """The same entry that the parser and `slim` would make; None where they have to be asked."""
+    """Return the entry that the parser and `slim` would make; None if the line needs them."""
     good = _GOOD_RUN.fullmatch(line)
     if good is None or line.count(b'"timestamp":') != 1:
         return None
@@ -171,13 +177,13 @@ def _is_unknown_event(value: Any) -> bool:
 
 
 def _message(value: Any) -> str | None:
-    """What journald or a container runtime carries inside an object of its own; None where it carries nothing."""
+    """Return the line that journald or a container runtime wrapped into its own object, if any."""
     if not isinstance(value, dict):
         return None
     if "MESSAGE" in value:
         message = value["MESSAGE"]
         if message is None:
-            return '"MESSAGE":'  # journald leaves out what is too large: a cut line
+            return '"MESSAGE":'  # journald writes null for a line that is too large; count it as cut
         if isinstance(message, list) and message:
             if all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 256 for item in message):
                 return bytes(message).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""From log files to the review of their incidents."""
+"""Read log files and build the review of their incidents."""
 
 import io
 import sys
@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.core.wording import to_the_second
 from analytics_refreshd.incident.fold import DatabaseFold
 from analytics_refreshd.incident.model import DatabaseLog, Incident
 from analytics_refreshd.incident.parse import Tally, entries_of, lines_of
 from analytics_refreshd.incident.sort import Record, Sorter
 
 DATABASES = 1000
-"""Of so many databases incidents are told; lines of further ones are counted."""
+"""The review covers this many databases. Lines of further ones are only counted."""
 _PROGRESS_LINES = 2000
 
-Progress = Callable[[str, int, int | None], None]
-"""Called now and then with the phase, how much of it is done, and of how much (None: not known)."""
+OnProgress = Callable[[str, int, int | None], None]
+"""Called now and then with the phase, how much of it is done, and the total (None: unknown)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What a log tells. `incidents` are those that touch the stretch asked for, oldest first, of every database."""
+    """Hold what the logs contain.
+
+    `incidents` are those that overlap the requested time, of all databases, oldest first.
+    """
 
     since: datetime | None
     until: datetime | None
@@ -45,27 +49,21 @@ def review(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    progress: Progress = lambda phase, done, total: None,
+    progress: OnProgress = lambda phase, done, total: None,
 ) -> Review:
-    """Read every source, a path or `-` for standard input, as one log. Raises UsageError where one cannot be read."""
-    tally, sorter = Tally(), Sorter()
-    for source in sources:
-        try:
-            _read(source, tally, sorter, progress)
-        except OSError as error:
-            raise UsageError(f"{source} cannot be read: {error.strerror or error}") from error
-    folds: dict[str, DatabaseFold] = {}
-    beyond = 0
-    for done, (at, database, _, _, fields) in enumerate(_once(sorter.sorted(), tally)):
-        fold = folds.get(database)
-        if fold is None:
-            if len(folds) >= DATABASES:
-                beyond += 1
-                continue
-            fold = folds[database] = DatabaseFold(database)
-        fold.add(datetime.fromtimestamp(at, UTC), fields)
-        if done % _PROGRESS_LINES == 0:
-            progress("folding", done, len(sorter))
+    """Read every source as one log and return its review.
+
+    A source is a path, or `-` for standard input. Raises UsageError if one cannot be read, and RefreshdError if the
+    temporary folder has no room.
+    """
+    tally = Tally()
+    with Sorter() as sorter:
+        for source in sources:
+            try:
+                _read(source, tally, sorter, progress)
+            except OSError as error:
+                raise UsageError(f"{source} cannot be read: {error.strerror or error}") from error
+        folds, beyond = _fold(sorter, tally, progress)
     logs = [log for name in sorted(folds) if (log := folds[name].result()) is not None]
     incidents = [item for log in logs for item in log.incidents if _touches(item, log.last_at, since, until)]
     return Review(
@@ -84,7 +82,7 @@ def review(
     )
 
 
-def _read(source: str, tally: Tally, sorter: Sorter, progress: Progress) -> None:
+def _read(source: str, tally: Tally, sorter: Sorter, progress: OnProgress) -> None:
     if source == "-":
         _read_file(sys.stdin.buffer, None, tally, sorter, progress)
         return
@@ -94,15 +92,32 @@ def _read(source: str, tally: Tally, sorter: Sorter, progress: Progress) -> None
         _read_file(file, size if path.is_file() else None, tally, sorter, progress)
 
 
-def _read_file(file: BinaryIO, size: int | None, tally: Tally, sorter: Sorter, progress: Progress) -> None:
+def _read_file(file: BinaryIO, size: int | None, tally: Tally, sorter: Sorter, progress: OnProgress) -> None:
     read = 0
     for line in lines_of(file, tally):
         for entry in entries_of(line, tally):
-            sorter.add(entry, len(line))
+            sorter.add(entry)
         read += len(line)
         if tally.lines % _PROGRESS_LINES == 0:
             progress("reading", _position(file, read), size)
     progress("reading", _position(file, read), size)
+
+
+def _fold(sorter: Sorter, tally: Tally, progress: OnProgress) -> tuple[dict[str, DatabaseFold], int]:
+    """Fold every line; also returns how many lines are of databases beyond the limit."""
+    folds: dict[str, DatabaseFold] = {}
+    beyond = 0
+    for done, (at, database, _, _, fields) in enumerate(_once(sorter.sorted(), tally)):
+        fold = folds.get(database)
+        if fold is None:
+            if len(folds) >= DATABASES:
+                beyond += 1
+                continue
+            fold = folds[database] = DatabaseFold(database)
+        fold.add(datetime.fromtimestamp(at, UTC), fields)
+        if done % _PROGRESS_LINES == 0:
+            progress("folding", done, len(sorter))
+    return folds, beyond
 
 
 def _position(file: BinaryIO, read: int) -> int:
@@ -113,7 +128,7 @@ def _position(file: BinaryIO, read: int) -> int:
 
 
 def _once(records: Iterator[Record], tally: Tally) -> Iterator[Record]:
-    """Each line once: extracts of a log overlap, and some tools print a pod twice."""
+    """Drop repeated lines: extracts of a log overlap, and some tools print a pod twice."""
     same: list[Record] = []
     for record in records:
         if same and same[0][:3] == record[:3]:
@@ -135,7 +150,7 @@ def _touches(incident: Incident, last_at: datetime, since: datetime | None, unti
 def _missing(
     tally: Tally, logs: Sequence[DatabaseLog], since: datetime | None, until: datetime | None, beyond: int
 ) -> Iterator[str]:
-    """What the log as a whole does not tell, in sentences."""
+    """Name what the log as a whole lacks."""
     if not logs:
         yield (
             "everything: no line of the daemon's JSON log was found"
@@ -151,11 +166,7 @@ def _missing(
         yield f"{beyond} lines of databases beyond the first {DATABASES}"
     for log in logs:
         if since is not None and log.first_at > since:
-            yield f"{log.database}: what was before {_stamp(log.first_at)}, where the log begins"
+            yield f"{log.database}: what was before {to_the_second(log.first_at)}, where the log begins"
         if log.last_at < (until or since or log.last_at):
-            yield f"{log.database}: what was after {_stamp(log.last_at)}, where the log ends"
+            yield f"{log.database}: what was after {to_the_second(log.last_at)}, where the log ends"
         yield from (f"{log.database}: {text}" for text in log.missing)
-
-
-def _stamp(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}Z"

@@ -1,80 +1,96 @@
-"""Lines in the order of time, whatever order they came in, with memory that does not follow their number.
+"""Sort log lines by time, with bounded memory.
 
-`kubectl logs` of several pods prints one pod after the other, so the last line may belong first. Lines are sorted in
-portions; what does not fit into one goes, compressed, to a temporary file without a name, and is merged from there.
+`kubectl logs` of several pods prints one pod after the other, so the last line may belong first. SQLite sorts in a
+temporary file.
 """
 
-import marshal
-import tempfile
-import zlib
+import json
+import sqlite3
 from collections.abc import Iterator
-from heapq import merge
-from operator import itemgetter
-from typing import IO, Any
+from types import TracebackType
+from typing import Any, Self
 
+from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.incident.parse import Entry
 
-_PORTION_LINES = 10_000
-_PORTION_BYTES = 8_000_000
-_BLOCK_LINES = 250
+_CACHE_KIB = 8_000
+_SETTINGS = (
+    f"PRAGMA cache_size = -{_CACHE_KIB}",  # also the memory of SQLite's own sort
+    "PRAGMA temp_store = FILE",
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+)
+_CREATE = "CREATE TABLE line (arrival INTEGER PRIMARY KEY, at REAL, database BLOB, replica BLOB, fields TEXT)"
+_INSERT = "INSERT INTO line VALUES (?, ?, ?, ?, ?)"
+_SORTED = "SELECT at, database, replica, arrival, fields FROM line ORDER BY at, database, replica, arrival"
+
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 Record = tuple[float, str, str, int, dict[str, Any]]
-"""Time, database, replica, number of arrival, fields: one replica's lines of the same millisecond keep their order."""
-_order = itemgetter(0, 1, 2, 3)
+"""Time, database, replica, arrival, fields. The arrival number keeps one replica's lines of a millisecond in order."""
 
 
 class Sorter:
-    """Takes lines in any order and gives them back by time, then database, then replica."""
+    """Take lines in any order and return them sorted.
 
-    def __init__(self, portion_lines: int = _PORTION_LINES) -> None:
-        self._portion_lines = portion_lines
-        self._portion: list[Record] = []
-        self._portion_bytes = 0
+    They are sorted by time, then database, then replica, then arrival. They are kept in a private SQLite database. Its
+    file has no name, and is gone after the `with` block or with the process. `add` and `sorted` raise RefreshdError if
+    the temporary folder has no room.
+    """
+
+    def __init__(self) -> None:
         self._count = 0
-        self._file: IO[bytes] | None = None
-        self._runs: list[tuple[Any, list[tuple[int, int]]]] = []
+        self._database = sqlite3.connect("", isolation_level=None)
+
+    def __enter__(self) -> Self:
+        for statement in (*_SETTINGS, _CREATE, "BEGIN"):
+            self._database.execute(statement)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._database.close()
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, entry: Entry, size_bytes: int) -> None:
-        """Take one line that was `size_bytes` long."""
-        self._portion.append((entry[0], entry[1], entry[2], self._count, entry[3]))
+    def add(self, entry: Entry) -> None:
+        """Store one line."""
+        at, database, replica, fields = entry
+        try:
+            self._database.execute(_INSERT, (self._count, at, _bytes(database), _bytes(replica), _json(fields)))
+        except sqlite3.Error as error:
+            raise _no_room(error) from error
         self._count += 1
-        self._portion_bytes += size_bytes
-        if len(self._portion) >= self._portion_lines or self._portion_bytes >= _PORTION_BYTES:
-            self._store()
-
-    def _store(self) -> None:
-        """Write the portion behind a run that it continues; a run is opened only where lines are out of order."""
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="analytics-refreshd-")
-        self._portion.sort(key=_order)
-        first, last = _order(self._portion[0]), _order(self._portion[-1])
-        position, blocks = next(
-            ((index, run[1]) for index, run in enumerate(self._runs) if run[0] <= first), (len(self._runs), [])
-        )
-        for begin in range(0, len(self._portion), _BLOCK_LINES):
-            data = zlib.compress(marshal.dumps(self._portion[begin : begin + _BLOCK_LINES]), 1)
-            blocks.append((self._file.tell(), len(data)))
-            self._file.write(data)
-        self._runs[position : position + 1] = [(last, blocks)]
-        self._portion = []
-        self._portion_bytes = 0
 
     def sorted(self) -> Iterator[Record]:
-        """Every line once; the temporary file is gone afterwards."""
-        self._portion.sort(key=_order)
-        file = self._file
-        if file is None:
-            yield from self._portion
-            return
-        with file:
-            yield from merge(*(_run(file, blocks) for _, blocks in self._runs), self._portion, key=_order)
+        """Yield every line once."""
+        try:
+            for at, database, replica, arrival, fields in self._database.execute(_SORTED):
+                yield at, _text(database), _text(replica), arrival, json.loads(fields)
+        except sqlite3.Error as error:
+            raise _no_room(error) from error
 
 
-def _run(file: IO[bytes], blocks: list[tuple[int, int]]) -> Iterator[Record]:
-    for offset, length in blocks:
-        file.seek(offset)
-        # written by this process a moment ago, into a file that no other can open
-        yield from marshal.loads(zlib.decompress(file.read(length)))  # noqa: S302
+def _json(fields: dict[str, Any]) -> str:
+    try:
+        return _encode(fields)
+    except RecursionError:  # nested deeper than the encoder can go: the daemon did not write this
+        return _encode({name: value for name, value in fields.items() if not isinstance(value, dict | list)})
+
+
+def _bytes(text: str) -> bytes:
+    """Return UTF-8, which sorts as the text does.
+
+    A BLOB, because a JSON string can hold half a surrogate pair, which SQLite refuses as text.
+    """
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _no_room(error: sqlite3.Error) -> RefreshdError:
+    return RefreshdError(f"the log cannot be sorted in the temporary folder: {error}; set TMPDIR to one with room")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 from structlog.tracebacks import ExceptionDictTransformer
 
 from analytics_refreshd.core.redaction import LIMIT_BYTES, cut, redact_error
+from analytics_refreshd.core.wording import rfc3339
 
 _ITEMS = 500
 _DEPTH = 8
@@ -61,12 +62,6 @@ def _plain_collection(value: object, limit: int, depth: int) -> object:
 
 def _key(key: object, limit: int) -> str:
     return key if type(key) is str and len(key) < 40 else cut(str(plain(key, limit, 0)), limit)
-
-
-def rfc3339(at: datetime) -> str:
-    """`2026-03-01T02:14:05.123Z`; a naive time is taken as UTC."""
-    aware = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return aware.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _exception(error: BaseException, limit: int) -> object:

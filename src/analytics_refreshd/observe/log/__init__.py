@@ -1,1 +1,1 @@
-"""The JSON log."""
+"""Write the daemon's log."""

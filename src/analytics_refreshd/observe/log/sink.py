@@ -1,29 +1,29 @@
-"""The log: one JSON object a line on stderr, which never fails and never delays its caller."""
+"""Log events to stderr, one a line.
 
-import json
+Logging never raises, and delays the caller by a second at most, once.
+"""
+
 import logging
 import os
 import select
 import stat
 import sys
 import threading
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
+from structlog.processors import JSONRenderer, add_log_level
+from structlog.typing import EventDict, Processor
 
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.redaction import LIMIT_BYTES, redact_error
-from analytics_refreshd.observe.jsonable import plain
-
-LINE_BYTES = 16_000
-"""A longer line is cut further: container runtimes split at 16 KiB, and half a JSON object is none."""
+from analytics_refreshd.core.redaction import redact_error
+from analytics_refreshd.observe.log.render import console, json_line
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _PRIORITY = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
-_COLOUR = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 _FIRST = ("timestamp", "level", "event", "database", "replica", "run_id")
 _STALLED_SECONDS = 1.0
 _PIPE_BYTES = 4096
@@ -31,78 +31,91 @@ _PIPE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """`[log]`: the lowest level written, and `json` for machines or `console` for a person."""
+    """Hold `[log]`: the lowest level to write, and the format.
+
+    `json` is for machines, `console` for a person.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
 
 
 class JsonLog:
-    """The daemon's `EventLog`. Thread-safe; holds no context between calls, so no run's id leaks into another's line.
+    """Log the daemon's events as its `EventLog`, from any thread.
 
-    `lost` counts lines that could not be written: device full, pipe closed, reader stalled. The next line that
-    gets through carries the number since the last one as `lost_lines`.
+    structlog filters by level, binds database and replica, and runs each event through a chain of processors. A run's
+    id comes with each event and is never kept, so it cannot get into the line of another run. `lost` counts lines that
+    could not be written: device full, pipe closed, reader stalled. The next line that is written carries the number
+    since the last one as `lost_lines`.
     """
 
     def __init__(self, settings: LogSettings, sink: "LineSink", database: str, replica: str) -> None:
         self._sink = sink
         self._identity = {"database": database, "replica": replica}
-        self._render = _console(sink.is_terminal) if settings.format == "console" else _json_line
-        self._prefix = sink.is_journal and settings.format == "json"
+        self._processors: list[Processor] = [add_log_level, _add_time, _put_common_first, self._add_lost_lines]
+        if settings.format == "console":
+            self._processors.append(console(colour=sink.is_terminal))
+        else:
+            self._processors.append(JSONRenderer(json_line, allow_nan=False, separators=(",", ":")))
+            if sink.is_journal:
+                self._processors.append(_add_priority)
         self.set_level(settings.level)
 
     @property
     def lost(self) -> int:
-        """Lines lost since the start."""
+        """Return how many lines were lost since the start."""
         return self._sink.lost
 
     def set_level(self, level: str) -> None:
         """Write events of `level` and above from now on."""
         self._logger = structlog.wrap_logger(
             self._sink,
-            processors=[self._arrange, self._line],
+            processors=self._processors,
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
             context_class=dict,
             cache_logger_on_first_use=False,
-        )
+        ).bind(**self._identity)
 
     def emit(self, event: Event, *, level: str = "info", **fields: object) -> None:
-        """Log `event`. An exception among the fields becomes its type, redacted text and frames, without locals."""
+        """Log `event`.
+
+        An exception among the fields is logged as its type, redacted text and frames, without local variables.
+        """
         try:
-            self._logger.log(_LEVELS.get(level, logging.INFO), event.value, fields=fields)
+            own = {name: value for name, value in fields.items() if name not in self._identity}
+            self._logger.log(_LEVELS.get(level, logging.INFO), event.value, **own)
         except Exception:
-            # A log line is never worth the work it reports on.
+            # The work that is logged must not fail because of a log line.
             self._sink.lost += 1
 
-    def _arrange(self, _logger: object, method: str, given: MutableMapping[str, Any]) -> Mapping[str, object]:
-        now = datetime.now(UTC)
-        extra = dict(given["fields"])
-        line: dict[str, object] = {
-            "timestamp": now,
-            "level": method,
-            "event": given["event"],
-            **self._identity,
-            "run_id": extra.pop("run_id", None),
-        }
-        if line["run_id"] is None:
-            del line["run_id"]
-        line.update((key, value) for key, value in extra.items() if key not in line)
+    def _add_lost_lines(self, _logger: object, _method: str, line: EventDict) -> EventDict:
         unreported = self._sink.unreported
         if unreported:
             line["lost_lines"] = unreported
         return line
 
-    def _line(self, _logger: object, method: str, line: Mapping[str, object]) -> str:
-        text = self._render(line)
-        return (_PRIORITY[method] if self._prefix else "") + text
+
+def _add_time(_logger: object, _method: str, line: EventDict) -> EventDict:
+    line["timestamp"] = datetime.now(UTC)
+    return line
+
+
+def _put_common_first(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """Put the common fields first, and leave out one that is None, as run_id is outside of a run."""
+    first = {name: value for name in _FIRST if (value := line.pop(name, None)) is not None}
+    return first | dict(line)
+
+
+def _add_priority(_logger: object, method: str, text: Any) -> str:
+    return f"{_PRIORITY[method]}{text}"
 
 
 class LineSink:
-    """Whole lines onto a file descriptor, unbuffered, bounded in time, swallowing every error.
+    """Write whole lines to a file descriptor within a bounded time.
 
-    Writing past Python's own buffer keeps a full device from failing the interpreter's exit. Before each piece of
-    at most a pipe's page the descriptor is polled, so a reader that stopped reading costs one second once and
-    nothing after that.
+    Every error is counted and none is raised. Python's own buffer is not used: with a full device, it would make the
+    interpreter's exit fail. The descriptor is polled before each piece of at most a pipe's page. So a reader that
+    stopped reading costs one second once, and nothing after that.
     """
 
     def __init__(self, descriptor: int, environment: Mapping[str, str]) -> None:
@@ -117,7 +130,7 @@ class LineSink:
 
     @property
     def unreported(self) -> int:
-        """Lines lost since the last one that was written."""
+        """Return how many lines were lost since the last written one."""
         return self.lost - self._reported
 
     def msg(self, text: str) -> None:
@@ -160,10 +173,10 @@ def configure(
     descriptor: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> JsonLog:
-    """The log on stderr, with the libraries' own logging led into it.
+    """Return the log on stderr, which also receives the libraries' own logging.
 
-    Where stderr is systemd's journal each line starts with its priority, `<6>` for info, which journald takes off
-    again; everywhere else a line is JSON and nothing else.
+    If stderr is systemd's journal, each line starts with its priority, like `<6>` for info, which journald removes.
+    Otherwise a line is only JSON.
     """
     if descriptor is None:
         try:
@@ -171,14 +184,14 @@ def configure(
         except (AttributeError, OSError, ValueError):
             descriptor = 2
     log = JsonLog(settings, LineSink(descriptor, os.environ if environment is None else environment), database, replica)
-    _lead_libraries_into(log)
+    _send_libraries_to(log)
     return log
 
 
 class _LibraryHandler(logging.Handler):
-    """What libraries log, as `library.message`: their errors as errors, the rest for debugging only.
+    """Log what libraries log, as `library.message`: errors as errors, the rest at level debug.
 
-    The daemon says itself, in its own events, what a library's warning means: a skipped slot, a retry.
+    What a library's warning means, as a skipped slot or a retry, the daemon logs as an event of its own.
     """
 
     def __init__(self, log: JsonLog) -> None:
@@ -201,10 +214,10 @@ class _LibraryHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing: the base class would print a traceback to the stream that just failed."""
+        """Do nothing: the base class would print a traceback to the stream that failed."""
 
 
-def _lead_libraries_into(log: JsonLog) -> None:
+def _send_libraries_to(log: JsonLog) -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
         root.removeHandler(handler)
@@ -212,45 +225,8 @@ def _lead_libraries_into(log: JsonLog) -> None:
     root.setLevel(logging.INFO)
 
 
-def _json_line(line: Mapping[str, object]) -> str:
-    """Pure ASCII: everything else, terminal escapes and line separators included, is written as \\uXXXX."""
-    text = ""
-    for limit in (LIMIT_BYTES, 200, 60):
-        text = json.dumps(plain(line, limit), allow_nan=False, separators=(",", ":"))
-        if len(text) <= LINE_BYTES:
-            return text
-    small = {key: value for key, value in line.items() if not isinstance(value, Mapping | list | tuple)}
-    small = dict(list(small.items())[:50])
-    small["omitted"] = [str(key)[:40] for key in line if key not in small][:20]
-    return json.dumps(plain(small, 60), allow_nan=False, separators=(",", ":"))
-
-
-def _console(colour: bool) -> Callable[[Mapping[str, object]], str]:
-    def render(line: Mapping[str, object]) -> str:
-        values = {str(key): plain(value, 200) for key, value in line.items()}
-        time, level, event = (str(values.pop(key)) for key in ("timestamp", "level", "event"))
-        values.pop("database", None)
-        values.pop("replica", None)
-        pairs = " ".join(f"{_bare(key)}={_bare(value)}" for key, value in values.items())
-        shown = f"\x1b[{_COLOUR[level]}m{level:<7}\x1b[0m \x1b[1m{event}\x1b[0m" if colour else f"{level:<7} {event}"
-        return f"{time[11:23]} {shown} {pairs}".rstrip()
-
-    return render
-
-
-def _bare(value: object) -> str:
-    """A value as it is where that is safe and plain to read, as JSON otherwise."""
-    if isinstance(value, str) and value and value.isprintable() and not set(value) & set(" \"'=\\"):
-        return value
-    return json.dumps(value, allow_nan=False, ensure_ascii=not _printable(value))
-
-
-def _printable(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
 def _is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
-    """systemd names the device and inode of the stream that it connected to the journal."""
+    """Return whether systemd connected this stream to the journal; it names the device and inode."""
     try:
         found = os.fstat(descriptor)
     except OSError:

@@ -1,4 +1,4 @@
-"""What is wrong at a moment, and from when to when that makes an incident."""
+"""Decide from when to when an outage is an incident."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.incident.draft import Draft, Notes
+from analytics_refreshd.incident.builder import IncidentBuilder, PendingObservations
 from analytics_refreshd.incident.fields import Fields, count_of, later, moment_of, number_of, text_of
 from analytics_refreshd.incident.model import LIMIT, AlertSeen, AwaySeen, PauseSeen, StaleSeen
 from analytics_refreshd.incident.pauses import Pauses
 
 GAP_INTERVALS = 3
-"""Incidents closer together than this many intervals are one."""
+"""Two incidents with less than this many intervals between them are one."""
 INCIDENTS_KEPT = 500
-"""Of one database; the latest are kept, the others counted."""
+"""The latest ones of a database are kept, the others counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Staleness:
-    """What `view.stale` tells: at `told_at`, of a view that is stale since `since_at`, as far as that is known."""
+class StaleReport:
+    """Hold the fields of one `view.stale` line.
+
+    The line was logged at `told_at`. The view is stale since `since_at`, if that is known.
+    """
 
     view: str
     told_at: datetime
@@ -30,15 +33,16 @@ class Staleness:
 
     @property
     def begun_at(self) -> datetime:
-        """From when on it can be trouble."""
+        """Return when an incident for it can begin at the earliest."""
         return self.told_at if self.since_at is None or self.before_log else self.since_at
 
 
-class Trouble:
-    """Three conditions, each opened and closed by lines: the last run failed, the database is away, views are stale.
+class OutageTracker:
+    """Track the three conditions that make an incident.
 
-    `draft` is the incident under way, or one that is over and may still be continued; `done` those that are complete.
-    `outside` has the crashes of no incident.
+    They are: the last run failed, the database is away, a view is stale. Log lines open and close each of them.
+    `builder` builds the current incident, or one that is over and may still continue. `done` holds the complete ones.
+    `outside` holds the crashes that belong to no incident.
     """
 
     def __init__(self, interval_seconds: Callable[[], float], firing: Callable[[], list[AlertSeen]]) -> None:
@@ -50,35 +54,35 @@ class Trouble:
         self._away: dict[str, AwaySeen] = {}
         self._answered: dict[str, AwaySeen] = {}
         self._stale: dict[str, StaleSeen] = {}
-        self._excused: dict[str, Staleness] = {}
+        self._excused: dict[str, StaleReport] = {}
         self.pauses = Pauses(interval_seconds)
-        self._notes = Notes()
-        self.outside = Notes()
-        self.draft: Draft | None = None
-        self.done: deque[Draft] = deque(maxlen=INCIDENTS_KEPT)
+        self._pending = PendingObservations()
+        self.outside = PendingObservations()
+        self.builder: IncidentBuilder | None = None
+        self.done: deque[IncidentBuilder] = deque(maxlen=INCIDENTS_KEPT)
         self.left_out = 0
 
     @property
-    def active(self) -> Draft | None:
-        """The incident whose trouble lasts."""
-        return self.draft if self.draft is not None and self.draft.ended_at is None else None
+    def active(self) -> IncidentBuilder | None:
+        """Return the builder of the incident that is not over."""
+        return self.builder if self.builder is not None and self.builder.ended_at is None else None
 
     @property
-    def notes(self) -> Notes:
-        """Where blockers, retries, errors and changes of leader are noted."""
-        return self.active or self._notes
+    def observations(self) -> PendingObservations:
+        """Return where blockers, retries, errors and changes of leader go."""
+        return self.active or self._pending
 
     def attach(self, alert: AlertSeen) -> bool:
-        """Put an alert into the incident; False where there is none."""
-        if self.draft is not None:
-            self.draft.attach(alert)
-        return self.draft is not None
+        """Add an alert to the incident. Returns False if there is none."""
+        if self.builder is not None:
+            self.builder.attach(alert)
+        return self.builder is not None
 
     def settle(self, at: datetime) -> None:
-        """Time has passed: an incident that has been over for long enough is complete."""
-        draft = self.draft
-        if draft is not None and draft.ended_at is not None:
-            if at - draft.ended_at > timedelta(seconds=GAP_INTERVALS * self._interval_seconds()):
+        """Complete an incident that has been over for long enough."""
+        builder = self.builder
+        if builder is not None and builder.ended_at is not None:
+            if at - builder.ended_at > timedelta(seconds=GAP_INTERVALS * self._interval_seconds()):
                 self.finish()
         self.pauses.settle(at)
         overdue_since = self.pauses.overdue_since(at) if self._excused else None
@@ -86,51 +90,51 @@ class Trouble:
             stale_since = min(item.begun_at for item in self._excused.values())
             self.expect_fresh(self.begin(max(overdue_since, stale_since), Event.VIEW_STALE.value))
 
-    def _drop_notes(self) -> None:
-        """What was noted belongs to no incident; a daemon's death is worth telling all the same."""
-        if self._notes.any:
-            self.outside.take_crashes(self._notes)
-            self._notes = Notes()
+    def _drop_pending(self) -> None:
+        """Drop what belongs to no incident, except crashes, which are listed on their own."""
+        if self._pending.any:
+            self.outside.take_crashes(self._pending)
+            self._pending = PendingObservations()
 
     def end(self) -> None:
-        """The log ends."""
+        """Handle the end of the log."""
         self.finish()
-        self._drop_notes()
+        self._drop_pending()
 
     def finish(self) -> None:
-        """Nothing more belongs to the present incident."""
-        if self.draft is not None:
+        """Complete the current incident."""
+        if self.builder is not None:
             self.left_out += len(self.done) == INCIDENTS_KEPT
-            self.done.append(self.draft)
-            self.draft = None
+            self.done.append(self.builder)
+            self.builder = None
 
-    def begin(self, at: datetime, began_with: str) -> Draft:
-        """The incident that this trouble belongs to: the one under way, the one just over, or a new one."""
-        draft = self.draft
-        if draft is None:
-            draft = self.draft = Draft(at, began_with, self.last_ok_at)
+    def begin(self, at: datetime, began_with: str) -> IncidentBuilder:
+        """Return the incident's builder: the current, the recent, or a new one."""
+        builder = self.builder
+        if builder is None:
+            builder = self.builder = IncidentBuilder(at, began_with, self.last_ok_at)
             for alert in self._firing():
-                draft.attach(alert)
-        elif draft.ended_at is not None:
-            draft.go_on()
+                builder.attach(alert)
+        elif builder.ended_at is not None:
+            builder.go_on()
         if self.pauses.overdue_since(at) is None:
-            draft.pause(self.pauses.felt)
-        draft.take(self._notes)
-        self._notes = Notes()
-        return draft
+            builder.pause(self.pauses.effective)
+        builder.take(self._pending)
+        self._pending = PendingObservations()
+        return builder
 
     def _check_over(self, at: datetime) -> None:
-        draft = self.active
-        if draft is not None and not self.failing and not self._away and not self._stale:
-            draft.ended_at = max(at, draft.started_at)
+        builder = self.active
+        if builder is not None and not self.failing and not self._away and not self._stale:
+            builder.ended_at = max(at, builder.started_at)
 
     def ok(self, at: datetime) -> None:
-        """A run was ok: the database answers, every view is refreshed."""
+        """Handle a successful run: the database answers, every view is refreshed."""
         self.failing = False
         self.last_ok_at = at
         self._excused.clear()
         self.pauses.tried()
-        self._drop_notes()
+        self._drop_pending()
         if self.active is None:
             return
         for replica, away in self._away.items():
@@ -149,65 +153,72 @@ class Trouble:
     # -- pauses ----------------------------------------------------------------------------------------------
 
     def paused(self, at: datetime, fields: Fields) -> None:
-        """`refresh.paused`."""
+        """Handle `refresh.paused`."""
         self._pause_in(self.pauses.paused(at, fields))
 
     def slot_paused(self, at: datetime) -> None:
-        """`refresh.skipped` for a pause."""
+        """Handle `refresh.skipped` for a pause."""
         self._pause_in(self.pauses.skipped(at))
 
     def _pause_in(self, pause: PauseSeen | None) -> None:
-        if self.draft is not None:
-            self.draft.pause(pause)
+        if self.builder is not None:
+            self.builder.pause(pause)
 
     def leader(self, at: datetime, replica: str, fields: Fields) -> None:
-        """A change of leader; who leads anew after an incident that cost the leader belongs to it too."""
-        draft = self.draft
-        notes = draft if draft is not None and (draft.ended_at is None or draft.leaderless) else self._notes
-        notes.leader(at, replica, fields)
-        if draft is notes and draft is not None:
-            draft.leaderless = text_of(fields, "event") == Event.LEADER_LOST.value
+        """Handle a change of leader.
+
+        An incident that cost the leader also includes the line of the next leader, even after its end.
+        """
+        builder = self.builder
+        if builder is None or (builder.ended_at is not None and not builder.leaderless):
+            self._pending.leader(at, replica, fields)
+            return
+        builder.leader(at, replica, fields)
+        builder.leaderless = text_of(fields, "event") == Event.LEADER_LOST.value
 
     # -- the database ----------------------------------------------------------------------------------------
 
     def lost(self, at: datetime, replica: str, fields: Fields) -> None:
-        """`database.lost`."""
-        draft = self.begin(at, Event.DATABASE_LOST.value)
-        draft.errors.add(at, Event.DATABASE_LOST.value, fields)
-        self.gone(draft, replica, at)
+        """Handle `database.lost`."""
+        builder = self.begin(at, Event.DATABASE_LOST.value)
+        builder.errors.add(at, Event.DATABASE_LOST.value, fields)
+        self.gone(builder, replica, at)
 
     def is_gone(self, replica: str) -> bool:
-        """Whether this replica misses the database already."""
+        """Return whether the database is already away for this replica."""
         return replica in self._away
 
-    def gone(self, draft: Draft, replica: str, since: datetime | None) -> None:
-        """A replica misses the database; `since` None where only later lines tell of it."""
+    def gone(self, builder: IncidentBuilder, replica: str, since: datetime | None) -> None:
+        """Record that the database is away for a replica.
+
+        `since` is None if only later lines show it.
+        """
         if replica in self._away or len(self._away) >= LIMIT:
             return
-        away = draft.away.get(replica)
+        away = builder.away.get(replica)
         if away is None:
             away = AwaySeen(replica, since)
-            if len(draft.away) < LIMIT:
-                draft.away[replica] = away
+            if len(builder.away) < LIMIT:
+                builder.away[replica] = away
         else:
             away.times += 1
         away.until_at, away.open_since = None, since
         self._away[replica] = away
 
     def restored(self, at: datetime, replica: str, fields: Fields) -> None:
-        """`database.restored`, which also knows for how long it was away and how many slots were missed."""
+        """Handle `database.restored`, which also counts seconds away and missed slots."""
         seconds, missed = number_of(fields, "seconds"), count_of(fields, "missed_slots")
         began = later(at, -seconds) if seconds is not None and seconds >= 0 else None
         late = self._answered.pop(replica, None)
-        if replica not in self._away and late is not None and self.draft is not None:
-            # a run of another replica was ok first; this line still knows the slots
+        if replica not in self._away and late is not None and self.builder is not None:
+            # a run of another replica succeeded first; only this line has the number of slots
             if missed is not None:
                 late.missed_slots = (late.missed_slots or 0) + missed
             return
         if replica not in self._away:
-            draft = self.begin(began or at, Event.DATABASE_RESTORED.value)
-            draft.note("the loss of the database: its database.lost is not in the log")
-            self.gone(draft, replica, began)
+            builder = self.begin(began or at, Event.DATABASE_RESTORED.value)
+            builder.add_gap("the loss of the database: its database.lost is not in the log")
+            self.gone(builder, replica, began)
         away = self._away.pop(replica, None)
         if away is not None:
             since = away.open_since or began
@@ -217,7 +228,8 @@ class Trouble:
             away.until_at, away.open_since = at, None
             if missed is not None:
                 away.missed_slots = (away.missed_slots or 0) + missed
-                # a slot was missed: only a run that is ok makes up for it; one that a pause would have cost is not owed
+                # Only a successful run ends the incident after a missed slot. A slot within a pause does not count: no
+                # refresh would have run.
                 paused = since is not None and self.pauses.in_force is not None and self.pauses.covers(since)
                 self.failing = self.failing or (missed > 0 and not paused)
         self._check_over(at)
@@ -225,9 +237,10 @@ class Trouble:
     # -- views -----------------------------------------------------------------------------------------------
 
     def view_stale(self, at: datetime, fields: Fields) -> None:
-        """`view.stale`; it is stale since its last success plus its limit, which the line carries.
+        """Handle `view.stale`.
 
-        A view that grew old in a pause is excused, unless an incident was under way when the pause began.
+        The view is stale since its last success plus its limit; both are in the line. A view that became stale in a
+        pause is excused, unless an incident had begun before the pause.
         """
         view = text_of(fields, "view")
         if view is None or view in self._stale or view in self._excused or len(self._stale) >= LIMIT:
@@ -236,7 +249,7 @@ class Trouble:
         since = later(success, limit) if success is not None and limit is not None else None
         since = min(since, at) if since is not None else None
         before_log = since is not None and self.first_at is not None and since < self.first_at
-        stale = Staleness(view, at, since, limit, success, before_log=before_log)
+        stale = StaleReport(view, at, since, limit, success, before_log=before_log)
         came_first = self.active is not None and not self.pauses.covers(self.active.started_at)
         if self.pauses.covers(stale.begun_at) and self.pauses.overdue_since(at) is None and not came_first:
             if len(self._excused) < LIMIT:
@@ -244,30 +257,30 @@ class Trouble:
             return
         self._take_stale(self.begin(stale.begun_at, Event.VIEW_STALE.value), stale)
 
-    def expect_fresh(self, draft: Draft) -> None:
-        """What a pause made stale should have been refreshed by now, and is trouble where it was not."""
+    def expect_fresh(self, builder: IncidentBuilder) -> None:
+        """Count views that a pause made stale: a refresh is overdue now."""
         if self.pauses.in_force is None:
             for stale in self._excused.values():
-                self._take_stale(draft, stale)
+                self._take_stale(builder, stale)
             self._excused.clear()
             self.pauses.tried()
 
-    def _take_stale(self, draft: Draft, given: Staleness) -> None:
+    def _take_stale(self, builder: IncidentBuilder, given: StaleReport) -> None:
         if given.before_log:
-            draft.note(f"what made {given.view} stale: it was so before the log begins")
-        draft.touch(given.view)
-        stale = draft.stale.get(given.view)
+            builder.add_gap(f"what made {given.view} stale: it was so before the log begins")
+        builder.touch(given.view)
+        stale = builder.stale.get(given.view)
         if stale is None:
             stale = StaleSeen(given.view, given.told_at, given.since_at, given.max_age_seconds)
-            if len(draft.stale) < LIMIT:
-                draft.stale[given.view] = stale
+            if len(builder.stale) < LIMIT:
+                builder.stale[given.view] = stale
         else:
             stale.times += 1
         stale.open(given.told_at, given.since_at, given.last_success_at)
         self._stale[given.view] = stale
 
     def fresh(self, at: datetime, view: str) -> None:
-        """A view was refreshed."""
+        """Record that a view was refreshed."""
         self._excused.pop(view, None)
         stale = self._stale.pop(view, None)
         if stale is not None:

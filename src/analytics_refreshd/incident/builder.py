@@ -1,4 +1,4 @@
-"""An incident while its lines are being folded: bounded notes, and the review that is made of them."""
+"""Build an incident from its lines, with bounded memory."""
 
 from collections import Counter
 from datetime import datetime
@@ -22,8 +22,11 @@ from analytics_refreshd.incident.model import (
 _LOCKED = frozenset({Reason.LOCK_TIMEOUT.value, Reason.TIMEOUT.value})
 
 
-class Notes:
-    """What was seen since the last run ended: it belongs to an incident only if that run turns out badly."""
+class PendingObservations:
+    """Collect what was seen since the last run ended.
+
+    It belongs to an incident only if the next run fails.
+    """
 
     def __init__(self) -> None:
         self.retries = 0
@@ -36,11 +39,11 @@ class Notes:
 
     @property
     def any(self) -> bool:
-        """Whether anything was noted."""
+        """Return whether anything was recorded."""
         return bool(self.retries or self.blockers or self.leader_changes or self.crash_count or self.errors.first)
 
     def blocked(self, at: datetime, fields: Fields) -> None:
-        """Note who held a refresh up."""
+        """Record a session that blocked a refresh."""
         pid, view = count_of(fields, "blocker_pid"), text_of(fields, "view")
         waited = number_of(fields, "waited_seconds")
         for known in self.blockers:
@@ -68,18 +71,18 @@ class Notes:
             )
 
     def crash(self, crash: Crash) -> None:
-        """Note a daemon that was killed or crashed."""
+        """Record a daemon that was killed or crashed."""
         self.crash_count += 1
         if len(self.crashes) < LIMIT:
             self.crashes.append(crash)
 
-    def take_crashes(self, later: "Notes") -> None:
-        """Add those that were noted after these."""
+    def take_crashes(self, later: "PendingObservations") -> None:
+        """Add the crashes that were recorded after these."""
         self.crash_count += later.crash_count
         self.crashes = (self.crashes + later.crashes)[:LIMIT]
 
     def leader(self, at: datetime, replica: str, fields: Fields) -> None:
-        """Note a change of leader."""
+        """Record a change of leader."""
         self.leader_changes += 1
         event = text_of(fields, "event") or ""
         if len(self.leaders) < LIMIT:
@@ -87,8 +90,8 @@ class Notes:
             self.leaders.append(change)
 
 
-class Draft(Notes):
-    """One incident in the making."""
+class IncidentBuilder(PendingObservations):
+    """Build one incident, line by line."""
 
     def __init__(self, started_at: datetime, began_with: str, last_ok_at: datetime | None) -> None:
         super().__init__()
@@ -110,31 +113,31 @@ class Draft(Notes):
         self.leaderless = False
         self.lost_lines = 0
         self.beyond = 0
-        self.notes: list[str] = []
+        self.gaps: list[str] = []
 
-    def take(self, notes: Notes) -> None:
-        """Add what was seen since the run before."""
-        self.retries += notes.retries
-        self.leader_changes += notes.leader_changes
-        self.leaders = (self.leaders + notes.leaders)[:LIMIT]
-        self.take_crashes(notes)
+    def take(self, pending: PendingObservations) -> None:
+        """Add what was seen since the previous run."""
+        self.retries += pending.retries
+        self.leader_changes += pending.leader_changes
+        self.leaders = (self.leaders + pending.leaders)[:LIMIT]
+        self.take_crashes(pending)
         known = {blocker.pid for blocker in self.blockers}
-        self.blockers = (self.blockers + [item for item in notes.blockers if item.pid not in known])[:LIMIT]
-        self.errors.take(notes.errors)
+        self.blockers = (self.blockers + [item for item in pending.blockers if item.pid not in known])[:LIMIT]
+        self.errors.take(pending.errors)
 
     def run(self, outcome: str) -> None:
-        """Count a run; one after the end belongs to the incident only if it goes on."""
+        """Count a run. One after the end counts only if the incident continues."""
         (self.runs if self.ended_at is None else self.runs_since)[outcome] += 1
 
     def go_on(self) -> None:
-        """The trouble is back."""
+        """Continue the incident: the outage returned soon."""
         self.ended_at = None
         self.parts += 1
         self.runs.update(self.runs_since)
         self.runs_since.clear()
 
     def touch(self, view: str) -> None:
-        """A view was affected."""
+        """Record that a view was affected."""
         if view in self.views:
             return
         if len(self.views) < LIMIT:
@@ -143,7 +146,7 @@ class Draft(Notes):
             self.beyond += 1
 
     def pause(self, pause: PauseSeen | None) -> None:
-        """A pause that may touch this incident; whether it does is known at its end."""
+        """Record a pause that may overlap the incident; `build` decides."""
         if pause is None or any(known is pause for known in self.pauses):
             return
         if len(self.pauses) < LIMIT:
@@ -152,23 +155,26 @@ class Draft(Notes):
             self.beyond += 1
 
     def attach(self, alert: AlertSeen) -> None:
-        """An alert belongs to this incident."""
+        """Add an alert of this incident."""
         if len(self.alerts) < LIMIT:
             self.alerts.append(alert)
         else:
             self.beyond += 1
 
-    def note(self, text: str) -> None:
-        """Something that the log does not tell."""
-        if text not in self.notes and len(self.notes) < LIMIT:
-            self.notes.append(text)
+    def add_gap(self, text: str) -> None:
+        """Record something that the log lacks."""
+        if text not in self.gaps and len(self.gaps) < LIMIT:
+            self.gaps.append(text)
 
-    def review(self, database: str, last_at: datetime, *, delivers: bool) -> Incident:
-        """The incident as far as the log reaches, `last_at`. `delivers`: some delivery is in this log."""
+    def build(self, database: str, last_at: datetime, *, delivers: bool) -> Incident:
+        """Return the incident up to `last_at`, the end of the log.
+
+        `delivers` says whether the log contains any delivery of an alert.
+        """
         for stale in self.stale.values():
             stale.still_open(max(last_at, stale.told_at))
         until = self.ended_at or max(last_at, self.started_at)
-        # an alert that fired before the start, and its repeats, told of something else
+        # an alert that fired before the start, and its repeats, belong to something else
         new = [(alert.fired_at or self.started_at, alert) for alert in self.alerts]
         new = [(fired_at, alert) for fired_at, alert in new if fired_at >= self.started_at]
         fired = [alert.fired_at for _, alert in new if alert.fired_at is not None]
@@ -214,7 +220,7 @@ class Draft(Notes):
             recovered_after_seconds=self._after(self.ended_at),
             other_events=dict(self.other_events),
             lost_lines=self.lost_lines,
-            missing=(*self.notes, *self._missing(missed, detected=bool(fired or told), delivers=delivers)),
+            missing=(*self.gaps, *self._missing(missed, detected=bool(fired or told), delivers=delivers)),
         )
 
     def _after(self, at: datetime | None) -> float | None:
