@@ -63,7 +63,7 @@ def migrate(
             typer.echo(migration.dry_run(connection, schema, recreate_views=recreate_views), nl=False)
             return EXIT_OK
         if uninstall:
-            dropped = migration.uninstall(connection)
+            dropped = migration.uninstall(connection, schema)
             typer.echo(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
             return EXIT_OK
         if to_incremental or to_plain or verify:

@@ -16,8 +16,9 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from analytics_refreshd.core.errors import MigrationError
-from analytics_refreshd.postgres.definitions import FUNCTIONS, OUR_SCHEMA, Definitions
+from analytics_refreshd.postgres.definitions import FUNCTIONS, OUR_SCHEMA, STATUS_FUNCTION, Definitions, set_role
 from analytics_refreshd.postgres.incremental_checks import (
+    Found,
     SourceTable,
     failures_named,
     installed_for,
@@ -27,7 +28,7 @@ from analytics_refreshd.postgres.incremental_checks import (
 )
 from analytics_refreshd.postgres.incremental_sql import Commands, block
 from analytics_refreshd.postgres.incremental_state import IncrementalState, is_installed, state
-from analytics_refreshd.postgres.incremental_views import replace_views
+from analytics_refreshd.postgres.incremental_views import replace_functions, replace_views
 from analytics_refreshd.postgres.steps import command
 
 Connection = psycopg.Connection[Any]
@@ -37,7 +38,6 @@ __all__ = ["IncrementalState", "Progress", "install", "rebuild", "state", "unins
 # a queued CREATE TRIGGER makes every later writer wait with it: ask briefly, and again
 _LOCK_ATTEMPTS = 60
 # the same in both modes; in this one, migrate leaves it to an installation renewed
-_STATUS_FUNCTION = "get_analytics_refresh_status"
 _LOCK_PAUSE_SECONDS = 1.0
 
 
@@ -64,10 +64,10 @@ def install(
     """
     report = progress or _ignore
     done: list[str] = []
-    with _alone(connection, app_schema) as mode:
+    with _alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
-        _briefly(connection, _refuse, app_schema, commands, mode)
-        with _transaction(connection):
+        _briefly(connection, _refuse, app_schema, commands, found)
+        with _transaction(connection, found.home):
             for each in commands.objects():
                 connection.execute(each)
         done += _release(connection, commands, report)
@@ -78,11 +78,11 @@ def install(
                 done.append(f"capture changes of {table.schema}.{table.name}")
             if table.holds_rows and _index_failures(connection, table, report):
                 done.append(f"index the failures of {table.schema}.{table.name}")
-        if _build(connection, report):
+        if _build(connection, report, found.home):
             done.append("build the rollups")
-        if mode == "plain":
+        if found.mode == "plain":
             done.append("put the views over the rollups in place")
-        _briefly(connection, _to_rollups, app_schema, definitions, commands, mode, report)
+        _briefly(connection, _to_rollups, app_schema, definitions, commands, found, report)
     return tuple(done)
 
 
@@ -96,10 +96,10 @@ def uninstall_to_plain(
     """
     report = progress or _ignore
     done: list[str] = []
-    with _alone(connection, app_schema) as mode:
+    with _alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
-        if mode == "incremental":
-            _briefly(connection, _to_plain, app_schema, definitions, report)
+        if found.mode == "incremental":
+            _briefly(connection, _to_plain, app_schema, definitions, found, report)
             done.append("put the plain views in place")
         for table in source_tables(connection, commands):
             report(Progress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
@@ -107,7 +107,7 @@ def uninstall_to_plain(
             _drop_failure_index(connection, table)
         done += _release(connection, commands, report)
         if is_installed(connection):
-            with _transaction(connection):
+            with _transaction(connection, found.home):
                 for each in commands.dropped():
                     connection.execute(each)
             done.append("drop the rollups and the capture")
@@ -130,10 +130,11 @@ def rebuild(
     with failures_named():
         if not is_installed(connection):
             raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
+        home = installed_for(connection, app_schema, to_change=False).home
         if reason is not None:
-            with _transaction(connection):
+            with _transaction(connection, home):
                 connection.execute(block("install", "mark", reason=sql.Literal(reason)))
-        return _build(connection, report)
+        return _build(connection, report, home)
 
 
 def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, Commands]:
@@ -142,8 +143,8 @@ def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, 
 
 
 @contextmanager
-def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
-    """Hold the migration lock over several transactions; gives the mode found."""
+def _alone(connection: Connection, app_schema: str) -> Iterator[Found]:
+    """Hold the migration lock over several transactions; gives what was found."""
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
         raise ValueError("the incremental mode needs an idle connection in autocommit mode")
     with failures_named():
@@ -153,7 +154,7 @@ def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
         if not row or not row[0]:
             raise MigrationError("another migration is running here: wait for its end, then run this again")
         try:
-            yield installed_for(connection, app_schema).mode
+            yield installed_for(connection, app_schema)
         finally:
             if not connection.closed:
                 connection.execute(block("install", "unlock"))
@@ -161,9 +162,12 @@ def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
 
 
 @contextmanager
-def _transaction(connection: Connection) -> Iterator[None]:
+def _transaction(connection: Connection, role: str | None = None) -> Iterator[None]:
+    """A transaction with our settings, as `role`: a superuser does as our schema's owner what that owner can do."""
     with connection.transaction():
         connection.execute(command("begin"))
+        if role is not None:
+            connection.execute(set_role(role))
         yield
 
 
@@ -184,10 +188,10 @@ def _briefly(connection: Connection, change: Callable[..., None], *arguments: An
         pause.wait(_LOCK_PAUSE_SECONDS)
 
 
-def _refuse(connection: Connection, app_schema: str, commands: Commands, mode: str) -> None:
+def _refuse(connection: Connection, app_schema: str, commands: Commands, found: Found) -> None:
     """With a limit: reading a view's definition waits for whoever alters a table behind it."""
     connection.execute(block("install", "brief_lock"))
-    refuse(connection, app_schema, commands, replaces_views=mode == "plain")
+    refuse(connection, app_schema, commands, found.home, replaces_views=found.mode == "plain")
 
 
 def _release(connection: Connection, commands: Commands, report: Callable[[Progress], None]) -> list[str]:
@@ -238,12 +242,12 @@ def _drop_failure_index(connection: Connection, table: SourceTable) -> None:
         connection.execute(block("install", "drop_failure_index", index=sql.Identifier(table.schema, name)))
 
 
-def _build(connection: Connection, report: Callable[[Progress], None]) -> bool:
+def _build(connection: Connection, report: Callable[[Progress], None], home: str) -> bool:
     steps = 0
     share = 0.0
     while share < 1:
         report(Progress("build the rollups", share))
-        with _transaction(connection):
+        with _transaction(connection, home):
             row = connection.execute(block("install", "rebuild_step")).fetchone()
             needed = bool(row and row[1])
             share = float(row[0]) if row else 1.0
@@ -259,14 +263,18 @@ def _to_rollups(
     app_schema: str,
     definitions: Definitions,
     commands: Commands,
-    mode: str,
+    found: Found,
     report: Callable[[Progress], None],
 ) -> None:
-    for each in (*commands.refresh_functions(), definitions.create(_STATUS_FUNCTION), commands.caller_grants()):
-        connection.execute(each)
-    if mode == "incremental":
+    replace_functions(
+        connection, app_schema, {**commands.refresh_functions(), STATUS_FUNCTION: definitions.create(STATUS_FUNCTION)}
+    )
+    connection.execute(set_role(found.home))
+    connection.execute(commands.caller_grants())
+    if found.mode == "incremental":
         return
     connection.execute(block("install", "fold"))
+    connection.execute(set_role(found.role))
     replace_views(
         connection,
         app_schema,
@@ -274,12 +282,17 @@ def _to_rollups(
         reads_rollups=True,
         progress=lambda name: report(Progress(f"build view {app_schema}.{name} over the rollups", 0.0)),
     )
+    connection.execute(set_role(found.home))
     connection.execute(block("install", "all_current"))
     connection.execute(block("install", "set_mode", mode=sql.Literal("incremental")))
 
 
 def _to_plain(
-    connection: Connection, app_schema: str, definitions: Definitions, report: Callable[[Progress], None]
+    connection: Connection,
+    app_schema: str,
+    definitions: Definitions,
+    found: Found,
+    report: Callable[[Progress], None],
 ) -> None:
     replace_views(
         connection,
@@ -288,6 +301,6 @@ def _to_plain(
         reads_rollups=False,
         progress=lambda name: report(Progress(f"build the plain view {app_schema}.{name}", 0.0)),
     )
-    for name in FUNCTIONS:
-        connection.execute(definitions.create(name))
+    replace_functions(connection, app_schema, {name: definitions.create(name) for name in FUNCTIONS})
+    connection.execute(set_role(found.home))
     connection.execute(block("install", "set_mode", mode=sql.Literal("plain")))

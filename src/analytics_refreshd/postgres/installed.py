@@ -1,7 +1,7 @@
 """What a database has of our views, functions and schema, read from its catalogs."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,7 +10,16 @@ from psycopg.rows import class_row
 
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres import sqlfiles
-from analytics_refreshd.postgres.definitions import FUNCTIONS, OUR_SCHEMA, SOURCE_COLUMNS, Definitions, verbatim
+from analytics_refreshd.postgres.definitions import (
+    FUNCTIONS,
+    OUR_SCHEMA,
+    OUR_TABLES,
+    SOURCE_COLUMNS,
+    Definitions,
+    create_schema,
+    set_role,
+)
+from analytics_refreshd.postgres.incremental_sql import INCREMENTAL_TABLES
 
 Connection = psycopg.Connection[Any]
 Row = TypeVar("Row")
@@ -26,6 +35,7 @@ class Privileges:
     app_exists: bool
     uses_app: bool
     creates_in_app: bool
+    owns_app: bool
     app_owner: str | None
     ours_exists: bool
     owns_ours: bool
@@ -33,6 +43,18 @@ class Privileges:
     versioned: bool
     reads_version: bool
     relations_in_ours: int
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A role that owns what we touch: whether a migration may act as it, and what it may do here."""
+
+    name: str
+    may_become: bool
+    superuser: bool
+    creates_schemas: bool
+    uses_app: bool
+    creates_in_app: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +125,16 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Everything that a plan needs to know. `expected` is None where the role could not build it to compare."""
+    """Everything that a plan needs to know. `expected` is None where the role could not build it to compare.
+
+    `home` is the role that is to own our schema and functions. `strangers` describe what in our schema would run code
+    of a role that is neither the owner of action_results nor the one that migrates; with one, nothing of it was read.
+    """
 
     privileges: Privileges
+    home: str
+    actors: Mapping[str, Actor]
+    strangers: tuple[str, ...]
     installation: Installation | None
     source: Source | None
     found: Objects
@@ -118,8 +147,14 @@ class _Name:
 
 
 @dataclass(frozen=True, slots=True)
+class _Stranger:
+    stranger: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Command:
     command: str
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +186,43 @@ class Catalog:
         """The table `action_results`; None where there is none."""
         return next(iter(self._rows("source", Source, columns=list(SOURCE_COLUMNS))), None)
 
+    def actors(self, names: Iterable[str]) -> dict[str, Actor]:
+        """The roles of these names."""
+        return {each.name: each for each in self._rows("actors", Actor, names=sorted(set(names)))}
+
+    def home(self) -> str:
+        """Who is to own our schema and functions: the owner of action_results, where this role may act as it.
+
+        A superuser creates nothing that acts as a superuser. A role that may not act as the owner creates as itself.
+        """
+        role, source = self.privileges().role, self.source()
+        actor = self.actors([source.owner]).get(source.owner) if source else None
+        return actor.name if actor and actor.may_become else role
+
+    def strangers(self) -> tuple[str, ...]:
+        """What in our schema would run code of others, described for a person, its owner included.
+
+        Accepted as owners are the owner of action_results and the role that asks, by name: members of a role that owns
+        something are not that role.
+        """
+        source = self.source()
+        accepted = [self.privileges().role, *([source.owner] if source else [])]
+        tables = [*OUR_TABLES, *INCREMENTAL_TABLES]
+        return tuple(row.stranger for row in self._rows("strangers", _Stranger, accepted=accepted, tables=tables))
+
+    def gifts(self, home: str) -> list[str]:
+        """The commands that give our schema and all that is in it to `home`, nothing where it has them."""
+        return [row.command for row in self._rows("gifts", _Command, home=home)]
+
+    @contextmanager
+    def acting_as(self, role: str) -> Iterator[None]:
+        """Read as `role`, so that nothing that it owns runs with the rights of this one; inside a transaction."""
+        own = self.privileges().role
+        with self.connection.transaction():
+            self.connection.execute(set_role(role))
+            yield
+            self.connection.execute(set_role(own))
+
     def objects(self, schema: str) -> Objects:
         """The views, their indexes and the functions of `schema`, comparable across schemas."""
         views = self._rows("views", View, schema=schema, names=list(VIEWS))
@@ -162,7 +234,7 @@ class Catalog:
             {(function.name, function.arguments): function for function in functions},
         )
 
-    def expected(self, definitions: Definitions) -> Objects | None:
+    def expected(self, definitions: Definitions, home: str) -> Objects | None:
         """What the server makes of our definitions: created in our schema, read, and rolled back.
 
         None where the role may not do that, or the server is read-only.
@@ -170,8 +242,11 @@ class Catalog:
         found = None
         with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
             with self.connection.transaction():
-                if not self.privileges().ours_exists:
-                    self.connection.execute(verbatim(sqlfiles.blocks("bootstrap.sql")["schema"]))
+                has = self.privileges()
+                if not has.ours_exists:
+                    self.connection.execute(create_schema(home))
+                if has.ours_owner in (None, home):
+                    self.connection.execute(set_role(home))
                 for command in definitions.everything(OUR_SCHEMA):
                     self.connection.execute(command)
                 found = self.objects(OUR_SCHEMA)
@@ -195,6 +270,11 @@ class Catalog:
         """The GRANT commands that a function created anew needs."""
         return [row.command for row in self._rows("function_grants", _Command, name=name, arguments=arguments)]
 
+    def callers(self, name: str, arguments: str) -> list[str]:
+        """The GRANT commands that let whoever may refresh call a function that PUBLIC may not call any more."""
+        rows = self._rows("callers", _Command, name=name, arguments=arguments, views=list(VIEWS))
+        return [row.command for row in rows]
+
     def may_record(self, role: str) -> bool:
         """Whether `role` can write `last_refresh`."""
         return self._rows("may_record", _MayRecord, role=role)[0].may_record
@@ -203,16 +283,32 @@ class Catalog:
         """What other people hung on our schema or put into it."""
         return [row.dependent for row in self._rows("outside_dependents", _Name, ours=list(ours))]
 
-    def read(self) -> Installed:
-        """Everything at once."""
+    def read(self, *, compare: bool = True) -> Installed:
+        """Everything at once, and nothing by way of what others may have put in our place.
+
+        Without `compare`, `expected` stays None.
+        """
         privileges = self.privileges()
         source = self.source()
-        usable = source is not None and source.readable and not source.missing
+        home, strangers, found = self.home(), self.strangers(), self.objects(self.app_schema)
+        owners = {view.owner for view in found.views.values()} | {one.owner for one in found.functions.values()}
+        actors = self.actors(
+            {home, privileges.role, *owners, *([privileges.ours_owner] if privileges.ours_owner else [])}
+        )
+        readable = source is not None and not source.missing and (source.readable or source.owner == home)
+        installation = None
+        if privileges.reads_version and not strangers:
+            owner = actors[privileges.ours_owner or home]
+            with self.acting_as(owner.name if owner.may_become else privileges.role):
+                installation = self.installation()
         definitions = Definitions(self.app_schema, privileges.server_version)
         return Installed(
             privileges,
-            self.installation() if privileges.reads_version else None,
+            home,
+            actors,
+            strangers,
+            installation,
             source,
-            self.objects(self.app_schema),
-            self.expected(definitions) if usable else None,
+            found,
+            self.expected(definitions, home) if compare and readable and not strangers else None,
         )

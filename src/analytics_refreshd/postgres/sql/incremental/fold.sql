@@ -265,11 +265,12 @@ begin atomic
             limit 2) u) w;
 end;
 
+-- Invoker, as all that only fold() and rebuild_step() call: those act as the owner already.
 -- One element of each array per change of a histogram: the cell, its total by now, the duration and by how much its
 -- count changed. A cell without a duration is looked at too; one without statistics is counted from its first row.
 create or replace function analytics_refresh.recount(
     cells integer[], totals bigint[], durations integer[], counts bigint[]) returns void
-language plpgsql volatile security definer
+language plpgsql volatile security invoker
 set search_path = pg_catalog, pg_temp set jit = off
 -- nothing but probes of an index for one cell: what was not touched costs nothing
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -323,7 +324,7 @@ $recount$;
 -- a count that became nothing leaves before the ends of its cell are looked for
 create or replace function analytics_refresh.drop_empty_counts(
     duration_cells integer[], durations integer[], retry_cells integer[], retries integer[]) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp set jit = off
 as $drop_empty_counts$
 begin
     if duration_cells is not null then
@@ -341,7 +342,7 @@ $drop_empty_counts$;
 
 -- a cell that became empty leaves with its last row, its statistics with it
 create or replace function analytics_refresh.drop_empty_cells(hours boolean, triggers boolean, types boolean) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp set jit = off
 as $drop_empty_cells$
 declare
     empty_cells integer[];
@@ -367,7 +368,7 @@ $drop_empty_cells$;
 
 create or replace function analytics_refresh.type_window_now(whole_hours_from timestamptz)
 returns setof analytics_refresh.type_window
-language sql stable security definer
+language sql stable security invoker
 set search_path = pg_catalog, pg_temp set max_parallel_workers_per_gather = 0
 as $type_window$
     select s.*, t.last_at
@@ -385,7 +386,7 @@ as $type_window$
 $type_window$;
 
 create or replace function analytics_refresh.rebuild_start(reason text) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp
 as $rebuild_start$
 begin
     truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
@@ -410,6 +411,7 @@ declare
     result record;
     estimate double precision;
 begin
+    {refuse_unsound};
     -- from here on the name means the same table
     lock table only {app}.action_results in access share mode;
     perform analytics_refresh.require_capture(false);
@@ -478,6 +480,7 @@ declare
     window_now analytics_refresh.type_window[];
     result record;
 begin
+    {refuse_unsound};
     lock table only {app}.action_results in access share mode;
     perform analytics_refresh.require_capture(true);
     perform from analytics_refresh.incremental for update;
@@ -522,14 +525,15 @@ begin
 end
 $fold$;
 
--- With a commit after each step, so that a time limit or a crash costs one step. Not definer: it could not commit.
+-- With a commit after each step, so that a time limit or a crash costs one step. Not definer, and without settings: it could
+-- not commit. So the operator is named in full: the caller's search_path decides nothing.
 create or replace procedure analytics_refresh.rebuild(reason text default 'on request')
 language plpgsql security invoker
 as $rebuild$
 begin
     insert into analytics_refresh.rebuild_marks (reason) values (rebuild.reason);
     commit;
-    while analytics_refresh.rebuild_step() < 1 loop
+    while analytics_refresh.rebuild_step() operator(pg_catalog.<) 1::double precision loop
         commit;
     end loop;
     commit;
@@ -540,7 +544,8 @@ revoke execute on function analytics_refresh.percentile(integer, double precisio
     analytics_refresh.recount(integer[], bigint[], integer[], bigint[]), analytics_refresh.drop_empty_counts(
     integer[], integer[], integer[], integer[]), analytics_refresh.drop_empty_cells(boolean, boolean, boolean),
     analytics_refresh.type_window_now(timestamptz),
-    analytics_refresh.rebuild_start(text) from public;
+    analytics_refresh.rebuild_start(text), analytics_refresh.fold(), analytics_refresh.rebuild_step(integer) from public;
+revoke execute on procedure analytics_refresh.rebuild(text) from public;
 comment on function analytics_refresh.fold() is
     'Adds the captured changes to the rollups; rebuilds them where a rebuild mark asks for it. Harmless to call at any time.';
 comment on function analytics_refresh.rebuild_step(integer) is
