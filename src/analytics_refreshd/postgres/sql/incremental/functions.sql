@@ -227,23 +227,23 @@ declare
     each record;
 begin
     for each in
-        select pg_get_userbyid(a.grantee) as role, bool_or(a.refreshes) as refreshes
+        select pg_get_userbyid(a.grantee) as role, bool_or(a.refreshes) as refreshes, bool_or(a.maintains) as maintains
         from (
-            select (aclexplode(p.proacl)).grantee, true as refreshes from pg_proc p
+            select (aclexplode(p.proacl)).grantee, true as refreshes, false as maintains from pg_proc p
             where p.pronamespace = (select s.oid from pg_namespace s where s.nspname = {app_name})
               and p.proname in ('refresh_action_analytics', 'refresh_action_analytics_view')
             union all
-            select a.grantee, true from pg_class v, aclexplode(v.relacl) a
+            select a.grantee, true, a.grantee <> v.relowner from pg_class v, aclexplode(v.relacl) a
             where v.relnamespace = (select s.oid from pg_namespace s where s.nspname = {app_name}) and v.relkind = 'm' and a.privilege_type = 'MAINTAIN'
               and v.relname in ('action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
                   'action_type_distribution')
             union all
-            select v.relowner, true from pg_class v
+            select v.relowner, true, false from pg_class v
             where v.relnamespace = (select s.oid from pg_namespace s where s.nspname = {app_name}) and v.relkind = 'm'
               and v.relname in ('action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
                   'action_type_distribution')
             union all
-            select a.grantee, false from pg_class c, aclexplode(c.relacl) a
+            select a.grantee, false, false from pg_class c, aclexplode(c.relacl) a
             where c.oid = 'analytics_refresh.incremental'::regclass) a
         where a.grantee <> 0
         group by a.grantee
@@ -254,8 +254,10 @@ begin
                 'analytics_refresh.rebuild_marks to %I', each.role);
             execute format('grant execute on function analytics_refresh.rebuild_step(integer), '
                 'analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint), '
-                'analytics_refresh.view_checked(text), %I.refresh_action_analytics_view(text) to %I',
-                {app_name}, each.role);
+                'analytics_refresh.view_checked(text) to %I', each.role);
+        end if;
+        if each.maintains then
+            execute format('grant execute on function %I.refresh_action_analytics_view(text) to %I', {app_name}, each.role);
         end if;
         execute format('grant execute on function analytics_refresh.fold(), analytics_refresh.capture_now() to %I', each.role);
     end loop;
