@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.bounded import BoundedConnection
+from analytics_refreshd.postgres.check_owners import owner_findings
 from analytics_refreshd.postgres.definitions import OUR_SCHEMA, latest_version
 from analytics_refreshd.postgres.findings import Finding, error, ok, quoted, warning
 from analytics_refreshd.postgres.incremental import state
@@ -21,13 +22,16 @@ _RIGHTS = {
 }
 _INCREMENTAL_RIGHTS = {"incremental": ("SELECT",), "deltas": ("SELECT",), "rebuild_marks": ("SELECT",)}
 _STATE_CALLS = "analytics_refresh.capture_now("
+_DAEMON_CALLS = "analytics_refresh.fold( analytics_refresh.rebuild_step( analytics_refresh.view_due("
 _PAUSE_CALLS = "analytics_refresh.pause( analytics_refresh.resume("
 _MIGRATE = "run `analytics-refreshd migrate`"
 
 
-def our_schema_findings(connection: BoundedConnection) -> Iterator[Finding]:
-    """Findings on the schema `analytics_refresh`."""
+def our_schema_findings(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
+    """Findings on the schema `analytics_refresh`, and on what acts with its owner's rights."""
     statements = blocks("check.sql")
+    findings, trusted = owner_findings(connection, app_schema)
+    yield from findings
     usable = connection.execute(statements["our_schema"]).fetchone()
     if usable is None:
         yield warning(
@@ -35,6 +39,8 @@ def our_schema_findings(connection: BoundedConnection) -> Iterator[Finding]:
             "no schema analytics_refresh: history and alert state live in memory and end with the process",
             _MIGRATE,
         )
+        return
+    if not trusted:
         return
     role = quoted(connection.info.user)
     if not usable[0]:
@@ -104,6 +110,7 @@ def _incremental(connection: BoundedConnection, role: str) -> Iterator[Finding]:
     for table, privileges in lacking.items():
         yield warning("incremental", *_grant(table, privileges, role))
     uncallable = list(_uncallable(connection, "incremental", _STATE_CALLS, "the backlog stays unknown", role))
+    uncallable += _uncallable(connection, "incremental", _DAEMON_CALLS, "the views over rollups fail", role)
     yield from uncallable
     if lacking or uncallable:
         return

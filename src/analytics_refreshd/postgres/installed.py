@@ -199,16 +199,13 @@ class Catalog:
         actor = self.actors([source.owner]).get(source.owner) if source else None
         return actor.name if actor and actor.may_become else role
 
-    def strangers(self) -> tuple[str, ...]:
-        """What in our schema would run code of others, described for a person, its owner included.
+    def strangers(self, accepted: Iterable[str]) -> tuple[str, ...]:
+        """What in our schema would run code of others than the roles `accepted`, described for a person.
 
-        Accepted as owners are the owner of action_results and the role that asks, by name: members of a role that owns
-        something are not that role.
+        Its owner included. Roles are accepted by name: a member of one is another role.
         """
-        source = self.source()
-        accepted = [self.privileges().role, *([source.owner] if source else [])]
         tables = [*OUR_TABLES, *INCREMENTAL_TABLES]
-        return tuple(row.stranger for row in self._rows("strangers", _Stranger, accepted=accepted, tables=tables))
+        return tuple(row.stranger for row in self._rows("strangers", _Stranger, accepted=list(accepted), tables=tables))
 
     def gifts(self, home: str) -> list[str]:
         """The commands that give our schema and all that is in it to `home`, nothing where it has them."""
@@ -290,7 +287,9 @@ class Catalog:
         """
         privileges = self.privileges()
         source = self.source()
-        home, strangers, found = self.home(), self.strangers(), self.objects(self.app_schema)
+        home, found = self.home(), self.objects(self.app_schema)
+        # who owns the tables has what the views show; who migrates knows what it did
+        strangers = self.strangers([privileges.role, *([source.owner] if source else [])])
         owners = {view.owner for view in found.views.values()} | {one.owner for one in found.functions.values()}
         actors = self.actors(
             {home, privileges.role, *owners, *([privileges.ours_owner] if privileges.ours_owner else [])}
