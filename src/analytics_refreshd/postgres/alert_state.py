@@ -9,6 +9,7 @@ from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sqlfiles import blocks
+from analytics_refreshd.postgres.trust import trusting
 
 _SECONDS = 5.0
 _KEPT = timedelta(days=30)
@@ -81,7 +82,7 @@ class PostgresDeliveryStore:
 
 def _with_schema(session: Session, work: Callable[[BoundedConnection], _Value], without: _Value) -> _Value:
     def guarded(connection: BoundedConnection) -> _Value:
-        row = connection.execute(blocks("alert_state.sql")["present"]).fetchone()
+        row = connection.execute(trusting("alert_state.sql"), {"app_schema": session.app_schema}).fetchone()
         return work(connection) if row and row[0] else without
 
     return session.run(guarded, seconds=_SECONDS, lock_seconds=_SECONDS)

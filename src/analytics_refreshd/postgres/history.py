@@ -12,6 +12,7 @@ from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResu
 from analytics_refreshd.postgres.bounded import BoundedConnection
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sqlfiles import blocks
+from analytics_refreshd.postgres.trust import trusting
 
 _SECONDS = 5.0
 _PATIENCE_SECONDS = 1.0
@@ -34,7 +35,6 @@ class PostgresHistory:
         self._seconds = seconds
         self._statements = blocks("history.sql")
         self._present: bool | None = None
-        self._looked_up_in = -1
 
     @property
     def available(self) -> bool:
@@ -92,10 +92,9 @@ class PostgresHistory:
         """Do `work`, or return `without` where our schema is not there."""
 
         def guarded(connection: BoundedConnection) -> _Value:
-            if not self._present or self._looked_up_in != self._session.generation:
-                row = connection.execute(self._statements["present"]).fetchone()
-                self._present = bool(row and row[0])
-                self._looked_up_in = self._session.generation
+            # each time: it may be dropped under a running daemon, and be another role's after that
+            row = connection.execute(trusting("history.sql"), {"app_schema": self._session.app_schema}).fetchone()
+            self._present = bool(row and row[0])
             return work(connection) if self._present else without
 
         try:

@@ -26,7 +26,8 @@ _MOST_NOTICES = 10
 def beginning(kind: str) -> str:
     """The statement that a transaction of this kind begins with: "cycle", "fold" or "view"."""
     parts = blocks("refresh.sql")
-    return parts[f"begin_{kind}"].format(session=parts["session"], incremental=parts["incremental"])
+    incremental = parts["incremental"].format(trusted=blocks("trust.sql")["trusted"])
+    return parts[f"begin_{kind}"].format(session=parts["session"], incremental=incremental)
 
 
 class RunState:

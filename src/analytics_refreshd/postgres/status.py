@@ -29,6 +29,7 @@ from analytics_refreshd.postgres.names import identifier
 from analytics_refreshd.postgres.session import Session
 from analytics_refreshd.postgres.sessions_seen import blocker_of, leader_of
 from analytics_refreshd.postgres.sqlfiles import blocks
+from analytics_refreshd.postgres.trust import trusting
 
 _TIMEOUT_SECONDS = 10.0
 _NOT_POPULATED = "55000"
@@ -223,7 +224,8 @@ class PostgresStatusReader:
         )
 
     def _present(self, connection: BoundedConnection) -> set[str]:
-        return {row[0] for row in connection.execute(self._statements["present"])}
+        parameters = {"app_schema": self._session.app_schema}
+        return {row[0] for row in connection.execute(trusting("status.sql"), parameters)}
 
 
 def _run_id(application: str | None) -> UUID | None:
