@@ -1,7 +1,8 @@
 -- Whose schema analytics_refresh the program's own statements use: another's tables may be views, and run their code as us.
 
 -- name: trusted
--- of the schema n: the owner of the tables, the one whose function dates the views, this role, or who may do anything
+-- of the schema n: the owner of the tables, the one whose function dates the views, this role, or who may do anything. A
+-- role that migrated without being the tables' owner owns that function; who else could own it is called by us anyway.
 n.nspowner in (
     select c.relowner from pg_catalog.pg_class c join pg_catalog.pg_namespace a on a.oid = c.relnamespace
     where a.nspname = %(app_schema)s and c.relname = 'action_results'
