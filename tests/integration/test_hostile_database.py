@@ -1,4 +1,4 @@
-"""Hostile objects under our names, before a migration, between its steps and after: their code runs as its author only."""
+"""Hostile objects under our names, before, during and after a migration: their code runs as its author only."""
 
 import itertools
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from analytics_refreshd.postgres.pauses import pause, resume
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
 from tests.support.adapters import connector, refresher, session, status_reader
-from tests.support.hostile import Author, author
+from tests.support.hostile import OUR_TYPES, Author, author
 from tests.support.installs import install_older
 from tests.support.postgres import DEBIAN_15, Server
 
@@ -30,7 +30,8 @@ Connection = psycopg.Connection[Any]
 _numbers = itertools.count()
 _FUNCTIONS = (
     "select p.oid::regprocedure::text, pg_get_userbyid(p.proowner) from pg_proc p"
-    " where p.prosecdef and p.pronamespace in (select oid from pg_namespace where nspname in ('public', 'analytics_refresh'))"
+    " join pg_namespace n on n.oid = p.pronamespace"
+    " where p.prosecdef and n.nspname in ('public', 'analytics_refresh')"
     " order by 1"
 )
 
@@ -212,6 +213,21 @@ def test_a_schema_dropped_or_renamed_by_hand_leaves_nothing_to_take(world: World
     assert world.mallory.ran() == []
 
 
+def test_variables_of_our_types_run_no_check_of_others(world: World) -> None:
+    """A domain in place of a table's type, which a function would put its variables into before it can look."""
+    with world.migrator("superuser") as own:
+        migrate(own)
+        incremental.install(own)
+        world.grant()
+        own.execute("alter schema analytics_refresh rename to set_aside")
+    world.mallory.connection.execute(OUR_TYPES)
+    with psycopg.connect(world.dsn(world.daemon), autocommit=True) as daemon:
+        for call in ("set_aside.fold()", "set_aside.rebuild_step()", "set_aside.view_due('recent_failures')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="does not belong to"):
+                daemon.execute(f"select {call}")
+    assert world.mallory.ran() == []
+
+
 _ON_OURS = "grant create, usage on schema analytics_refresh to {mallory}"
 
 
@@ -259,7 +275,7 @@ _ON_OURS = "grant create, usage on schema analytics_refresh to {mallory}"
     ],
 )
 def test_what_is_not_ours_is_refused_by_name(world: World, grant: str, planted: str, named: str) -> None:
-    """Whatever another role could put into our schema, or hang on it, is refused by its name, and check names it too."""
+    """What another role could put into our schema, or hang on it, is refused by its name, and check names it too."""
     with world.migrator("superuser") as own:
         migrate(own)
         world.grant()
@@ -304,8 +320,10 @@ def test_a_superuser_acts_as_the_owner_of_the_tables(world: World, planted: str)
             deltas = [] if "create rule" in planted else ["deltas"]
             for table in ("schema_version", "installation", "last_refresh", "incremental", "rebuild_marks", *deltas):
                 owner.execute(planted.format(table=table))  # type: ignore[arg-type]
-            owner.execute("create function public.hour_of(timestamptz) returns timestamptz immutable language plpgsql as"
-                          " $$ begin perform evil.record('index'); return $1; end $$")  # fmt: skip
+            owner.execute(
+                "create function public.hour_of(timestamptz) returns timestamptz immutable"
+                " language plpgsql as $$ begin perform evil.record('index'); return $1; end $$"
+            )
             owner.execute("create index on action_metrics_hourly (public.hour_of(hour))")
             owner.execute("delete from analytics_refresh.schema_version where version = 5")
         write(world, world.daemon)
@@ -330,9 +348,11 @@ def test_what_a_superuser_installed_before_goes_to_the_owner_of_the_tables(world
             incremental.install(own)
         world.grant()
         everything = own.execute(
-            "select format('alter %s %s owner to postgres', case c.relkind when 'm' then 'materialized view' else 'table'"
-            " end, c.oid::regclass) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            " where c.relkind in ('r', 'm') and (n.nspname = 'analytics_refresh' or c.relkind = 'm' and n.nspname = 'public')"
+            "select format('alter table %s owner to postgres', c.oid::regclass)"
+            " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind = 'r' and n.nspname = 'analytics_refresh'"
+            " union all select format('alter materialized view %s owner to postgres', c.oid::regclass)"
+            " from pg_class c where c.relkind = 'm'"
             " union all select format('alter routine %s owner to postgres', p.oid::regprocedure) from pg_proc p"
             " join pg_namespace n on n.oid = p.pronamespace where n.nspname in ('public', 'analytics_refresh')"
             " union all select 'alter schema analytics_refresh owner to postgres'"
@@ -440,9 +460,9 @@ def test_uninstall_frees_what_an_earlier_uninstall_left(world: World) -> None:
         world.grant()
         own.execute("drop schema analytics_refresh cascade")
         own.execute(
-            "create or replace function public.get_analytics_refresh_status() returns table (view_name text, row_count bigint,"
-            " size_bytes bigint, last_refresh timestamptz, age_minutes integer) language plpgsql stable security definer"
-            " rows 4 set search_path = pg_catalog, pg_temp as $$ begin"
+            "create or replace function public.get_analytics_refresh_status() returns table (view_name text,"
+            " row_count bigint, size_bytes bigint, last_refresh timestamptz, age_minutes integer)"
+            " language plpgsql stable security definer rows 4 set search_path = pg_catalog, pg_temp as $$ begin"
             " if to_regclass('analytics_refresh.last_refresh') is not null then return query"
             " select l.view_name, 1::bigint, 1::bigint, now(), 1 from analytics_refresh.last_refresh l; end if; end $$"
         )

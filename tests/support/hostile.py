@@ -63,7 +63,8 @@ def our_schema() -> str:
             f"create view analytics_refresh.{name} as select {_COLUMNS} where evil.record('view {name}');"
             f"create trigger {name} instead of insert or update or delete on analytics_refresh.{name}"
             " for each row execute function evil.fire();"
-            f"create rule {name} as on insert to analytics_refresh.{name} where evil.record('rule {name}') do also nothing;"
+            f"create rule {name} as on insert to analytics_refresh.{name}"
+            f" where evil.record('rule {name}') do also nothing;"
         )
     for signature in _FUNCTIONS:
         name = signature.split("(")[0]
@@ -75,6 +76,13 @@ def our_schema() -> str:
     parts.append("grant all on all tables in schema analytics_refresh to public;")
     return "".join(parts)
 
+
+# types instead of tables, which a function's variables may be of
+OUR_TYPES = (
+    "create schema analytics_refresh; grant usage on schema analytics_refresh to public;"
+    "create domain analytics_refresh.incremental as pg_catalog.text check (evil.record('domain'));"
+    "create domain analytics_refresh.type_window as pg_catalog.text[] check (evil.record('domain'));"
+)
 
 # in the application's schema: operators, types, casts, functions, and tables with defaults, rules, policies and indexes
 _IN_APP = """
@@ -159,7 +167,7 @@ class Author:
         attempts = (
             our_schema(),
             "create table analytics_refresh.deltas ()",
-            "create function analytics_refresh.fold() returns text language sql as $$ select evil.record('fold')::text $$",
+            "create function analytics_refresh.fold() returns boolean language sql as $$ select evil.record('fold') $$",
             "create table public.idx_recent_failures_soon ()",
             "create trigger bad after insert on public.action_results execute function evil.fire()",
             "create event trigger bad on ddl_command_end execute function evil.fire()",

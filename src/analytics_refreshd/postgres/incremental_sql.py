@@ -16,7 +16,7 @@ _FOLD = (
         "duration_counts", "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes",
     ),
     (
-        "capture_now", "require_capture", "rebuild_step", "rebuild_start", "recount", "drop_empty_counts",
+        "capture_now", "require_capture", "rebuild_step", "rebuild_start", "recount", "percentile", "drop_empty_counts",
         "drop_empty_cells", "type_window_now",
     ),
 )  # fmt: skip

@@ -405,7 +405,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set jit = off set work_mem = '128MB'
 as $rebuild_step$
 declare
-    state analytics_refresh.incremental;
+    -- not of the table's type: what bears its name by now may be a domain, whose check would run before the look at it
+    state record;
     chunk_from timestamptz;
     chunk_until timestamptz;
     result record;
@@ -477,7 +478,6 @@ declare
     started constant timestamptz := clock_timestamp();
     window_from constant timestamptz := now() - interval '720 hours';
     whole_hours_from constant timestamptz := date_trunc('hour', window_from, 'UTC') + interval '1 hour';
-    window_now analytics_refresh.type_window[];
     result record;
 begin
     {refuse_unsound};
@@ -513,12 +513,16 @@ begin
         exit when not exists (select from analytics_refresh.rebuild_marks)
             and (select i.capture = analytics_refresh.capture_now() from analytics_refresh.incremental i);
     end loop;
-    select array_agg(w order by w.action_type) into window_now from analytics_refresh.type_window_now(whole_hours_from) w;
-    if window_now is distinct from (select array_agg(w order by w.action_type) from analytics_refresh.type_window w) then
-        delete from analytics_refresh.type_window;
-        insert into analytics_refresh.type_window select w.* from unnest(window_now) w;
-        update analytics_refresh.view_changes set version = version + 1 where view_name = 'action_type_distribution';
-    end if;
+    declare
+        window_now analytics_refresh.type_window[];
+    begin
+        select array_agg(w order by w.action_type) into window_now from analytics_refresh.type_window_now(whole_hours_from) w;
+        if window_now is distinct from (select array_agg(w order by w.action_type) from analytics_refresh.type_window w) then
+            delete from analytics_refresh.type_window;
+            insert into analytics_refresh.type_window select w.* from unnest(window_now) w;
+            update analytics_refresh.view_changes set version = version + 1 where view_name = 'action_type_distribution';
+        end if;
+    end;
     seconds := extract(epoch from clock_timestamp() - started);
     update analytics_refresh.incremental
     set folded_at = clock_timestamp(), fold_ms = round(seconds * 1000), rows_folded = fold.rows_folded;
