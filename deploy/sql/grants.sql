@@ -1,5 +1,6 @@
 -- The daemon's role with the least that it needs. Run it after `analytics-refreshd migrate`, as the owner of tables and
--- views, and again after a change: it only adds. An owner that may not create roles asks somebody with CREATEROLE first:
+-- views, and again after a change or `migrate --incremental`: it only adds. An owner that may not create roles asks
+-- somebody with CREATEROLE first:
 --
 --   create role analytics_refreshd login;      -- and \password analytics_refreshd
 --
@@ -96,7 +97,8 @@ grant execute on function analytics_refresh.pause(interval, text), analytics_ref
 -- the refresh functions, and the daemon itself, call these
 grant execute on function
     analytics_refresh.fold(), analytics_refresh.rebuild_step(integer), analytics_refresh.capture_now(),
-    analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint), analytics_refresh.view_checked(text)
+    analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint),
+    analytics_refresh.view_checked(text)
 to :"role";
 \endif
 

@@ -359,6 +359,7 @@ def test_what_a_superuser_installed_before_goes_to_the_owner_of_the_tables(world
         ).fetchall()
         for (command,) in everything:
             own.execute(command)
+        own.execute("grant execute on function public.refresh_action_analytics_view(text) to public")
         own.execute("delete from analytics_refresh.schema_version where version = 5")
         assert {owner for _, owner in world.admin.execute(_FUNCTIONS).fetchall()} == {"postgres"}
         assert any("acts as the superuser postgres" in text for text in use_everything(world, world.daemon))

@@ -104,7 +104,7 @@ def installed_for(connection: Connection, app_schema: str, *, to_change: bool = 
     """
     with connection.transaction():
         connection.execute(command("begin"))
-        installed = Catalog(connection, app_schema).read(compare=False)
+        installed = Catalog(connection, app_schema).read(compare=False, migrates=to_change)
     found, installation = installed.privileges, installed.installation
     if installed.strangers:
         raise MigrationError(strangers_obstacle(installed, app_schema))

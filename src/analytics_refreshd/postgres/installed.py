@@ -15,6 +15,7 @@ from analytics_refreshd.postgres.definitions import (
     OUR_SCHEMA,
     OUR_TABLES,
     SOURCE_COLUMNS,
+    STATUS_FUNCTION,
     Definitions,
     create_schema,
     set_role,
@@ -280,16 +281,20 @@ class Catalog:
         """What other people hung on our schema or put into it."""
         return [row.dependent for row in self._rows("outside_dependents", _Name, ours=list(ours))]
 
-    def read(self, *, compare: bool = True) -> Installed:
+    def read(self, *, compare: bool = True, migrates: bool = True) -> Installed:
         """Everything at once, and nothing by way of what others may have put in our place.
 
-        Without `compare`, `expected` stays None.
+        Without `compare`, `expected` stays None. Who does not migrate accepts also who did: the owner of the status
+        function.
         """
         privileges = self.privileges()
         source = self.source()
         home, found = self.home(), self.objects(self.app_schema)
         # who owns the tables has what the views show; who migrates knows what it did
-        strangers = self.strangers([privileges.role, *([source.owner] if source else [])])
+        accepted = {privileges.role, *([source.owner] if source else [])}
+        if not migrates:
+            accepted |= {one.owner for one in found.functions.values() if one.name == STATUS_FUNCTION}
+        strangers = self.strangers(accepted)
         owners = {view.owner for view in found.views.values()} | {one.owner for one in found.functions.values()}
         actors = self.actors(
             {home, privileges.role, *owners, *([privileges.ours_owner] if privileges.ours_owner else [])}

@@ -9,7 +9,7 @@ from psycopg import sql
 from analytics_refreshd.postgres import definitions as wanted
 from analytics_refreshd.postgres.definitions import OUR_SCHEMA
 from analytics_refreshd.postgres.installed import Catalog, Installed
-from analytics_refreshd.postgres.plan_functions import function_steps, given_functions
+from analytics_refreshd.postgres.plan_functions import closed_functions, function_steps, given_functions
 from analytics_refreshd.postgres.plan_views import ViewSteps, given_views, view_steps
 from analytics_refreshd.postgres.preflight import database_obstacles, privilege_obstacles
 from analytics_refreshd.postgres.steps import Draft, Step, command
@@ -53,7 +53,7 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
     draft.refuse()
     # in incremental mode views and functions read rollups: their definitions are not the ones to compare with
     views = view_steps(draft, recreate=recreate_views) if mode == "plain" else ViewSteps()
-    functions = [*given_functions(draft), *(function_steps(draft) if mode == "plain" else ())]
+    functions = [*given_functions(draft), *(function_steps if mode == "plain" else closed_functions)(draft)]
     views.touches[:0] = given_views(draft)
     steps = [*_gifts(draft), *_schema_steps(draft, version), *_grant_steps(draft, version)]
     steps += [*draft.lend_ours("lend_create"), *views.first, *functions]

@@ -121,6 +121,17 @@ def _replace(draft: Draft, found: Function, owner: str) -> Iterator[Step]:
         yield Step(f"{verb} function {draft.app}.{name}", tuple(commands), role=role)
 
 
+def closed_functions(draft: Draft) -> Iterator[Step]:
+    """In incremental mode, whose functions an installation renews, PUBLIC may not call the helper either."""
+    for (name, arguments), found in draft.installed.found.functions.items():
+        if FUNCTIONS.get(name) == arguments and name not in CONTRACT_FUNCTIONS and found.public_may_call:
+            draft.need(found)
+            grants = [verbatim(grant) for grant in draft.catalog.callers(name, arguments)]
+            commands = (command("close_function", **_names(draft, name)), *grants)
+            role = draft.actor(_owner(draft, name))
+            yield Step(f"close function {draft.app}.{name} to PUBLIC", commands, role=role)
+
+
 def standalone_steps(draft: Draft) -> Iterator[Step]:
     """Steps that make the functions name nothing of our schema, which whoever may create one could put in its place."""
     definitions = replace(draft.definitions, standalone=True)

@@ -6,6 +6,8 @@ from analytics_refreshd.postgres.definitions import OUR_SCHEMA
 from analytics_refreshd.postgres.installed import Installed
 from analytics_refreshd.postgres.steps import Draft
 
+_STRANGERS_NAMED = 5
+
 
 def database_obstacles(installed: Installed, app: str) -> Iterator[str]:
     """Why the views cannot live in this database, one sentence each."""
@@ -55,8 +57,12 @@ def strangers_obstacle(installed: Installed, app: str) -> str:
     """The sentence that refuses what others put in our schema's place or hung on it."""
     role = installed.privileges.role
     owner = installed.source.owner if installed.source else role
+    # a schema of another role's comes with all that is in it
+    named = sorted(installed.strangers, key=lambda stranger: not stranger.startswith("schema "))[:_STRANGERS_NAMED]
+    if len(installed.strangers) > len(named):
+        named.append(f"and {len(installed.strangers) - len(named)} more")
     return (
-        f"schema {OUR_SCHEMA} would run code of others with your rights: {'; '.join(installed.strangers)}; only "
+        f"schema {OUR_SCHEMA} would run code of others with your rights: {'; '.join(named)}; only "
         f"{owner}, who owns {app}.action_results, and {role}, who migrates, may own what is there: find out who made "
         f"it, drop it or give it to {owner}, then run migrate again"
     )
