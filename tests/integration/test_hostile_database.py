@@ -22,7 +22,7 @@ from analytics_refreshd.postgres.pauses import pause, resume
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
 from tests.support.adapters import connector, refresher, session, status_reader
-from tests.support.hostile import OUR_TYPES, Author, author
+from tests.support.hostile import OUR_TABLES, OUR_TYPES, Author, author, our_schema
 from tests.support.installs import install_older
 from tests.support.postgres import DEBIAN_15, Server
 
@@ -176,7 +176,9 @@ def test_nothing_hostile_runs_as_anyone_but_its_author(world: World, who: str) -
         # in whose name everything acts
         definers = world.admin.execute(_FUNCTIONS).fetchall()
         assert {owner for name, owner in definers} == {world.keeper}
-        own.execute("call analytics_refresh.rebuild('a test')")
+        # as a person calls it from psql, whose path the application's schema is in
+        with psycopg.connect(own.info.dsn, autocommit=True) as person:
+            person.execute("call analytics_refresh.rebuild('a test')")
         incremental.rebuild(own)
         assert migrate(own).steps == ()
         incremental.uninstall_to_plain(own, progress=lambda step: mallory.try_everything())
@@ -190,7 +192,8 @@ def test_nothing_hostile_runs_as_anyone_but_its_author(world: World, who: str) -
 
 
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
-def test_a_schema_dropped_or_renamed_by_hand_leaves_nothing_to_take(world: World, mode: str) -> None:
+@pytest.mark.parametrize("schema", [our_schema(), OUR_TABLES], ids=["views", "tables"])
+def test_a_schema_dropped_or_renamed_by_hand_leaves_nothing_to_take(world: World, mode: str, schema: str) -> None:
     """Without --uninstall the functions stay as they were: they see whose the schema is that came after ours."""
     with world.migrator("superuser") as own:
         migrate(own)
@@ -198,7 +201,7 @@ def test_a_schema_dropped_or_renamed_by_hand_leaves_nothing_to_take(world: World
             incremental.install(own)
         world.grant()
         own.execute("alter schema analytics_refresh rename to set_aside")
-    world.mallory.take_our_schema()
+    world.mallory.connection.execute(schema)  # type: ignore[arg-type]
     for role in (world.daemon, world.keeper, "postgres"):
         with psycopg.connect(world.dsn(role), autocommit=True) as caller:
             caller.execute("select * from public.refresh_action_analytics()")

@@ -77,6 +77,24 @@ def our_schema() -> str:
     return "".join(parts)
 
 
+# tables as ours are, with policies, triggers and defaults
+OUR_TABLES = (
+    "create schema analytics_refresh; grant usage on schema analytics_refresh to public;"
+    "create table analytics_refresh.last_refresh (view_name text primary key, last_success_at timestamptz,"
+    " last_checked_at timestamptz, duration_ms integer, rows_refreshed bigint,"
+    " bad boolean default evil.record('default'));"
+    "insert into analytics_refresh.last_refresh values ('recent_failures', now(), now(), 1, 1);"
+    "create table analytics_refresh.deltas (sign smallint, executed_at timestamptz, trigger_id text, action_type text,"
+    " status text, duration_ms integer, retry_count integer, bad boolean default evil.record('default'));"
+    + "".join(
+        f"alter table analytics_refresh.{name} enable row level security;"
+        f"create policy bad on analytics_refresh.{name} using (evil.record('policy'));"
+        f"create trigger bad before insert or update on analytics_refresh.{name} execute function evil.fire();"
+        f"grant all on analytics_refresh.{name} to public;"
+        for name in ("last_refresh", "deltas")
+    )
+)
+
 # types instead of tables, which a function's variables may be of
 OUR_TYPES = (
     "create schema analytics_refresh; grant usage on schema analytics_refresh to public;"
