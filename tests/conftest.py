@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from analytics_refreshd.app.demo import loading
+from analytics_refreshd.demo import loading
 from tests.support import fault_table
 from tests.support.postgres import Server
 
@@ -95,7 +95,7 @@ def application_template(databases: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 def migrated_template(databases: Callable[..., str], application_template: str) -> str:
     """Name of a database with the application's tables and our schema, views and functions."""
-    from analytics_refreshd.postgres.migrate import migrate
+    from analytics_refreshd.postgres.migrate.run import migrate
 
     dsn = databases(application_template)
     with psycopg.connect(dsn, autocommit=True) as connection:

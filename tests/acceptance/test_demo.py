@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from analytics_refreshd.app.demo.csvlog import COLUMNS
+from analytics_refreshd.demo.csvlog import COLUMNS
 from tests.support.demo import COMMAND, RunningDemo
 from tests.support.waiting import eventually
 

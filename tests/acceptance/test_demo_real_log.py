@@ -21,7 +21,7 @@ from psycopg.rows import dict_row
 from tests.support.demo import RunningDemo
 from tests.support.waiting import eventually
 
-_FOLDER = Path(os.environ.get("ANALYTICS_REFRESHD_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+_FOLDER = Path(os.environ.get("REFRESHD_TEST_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 _FILE = _FOLDER / "http_checks.csv.gz"
 
 pytestmark = pytest.mark.skipif(not _FILE.exists(), reason=f"the real log {_FILE.name} is not on this machine")

@@ -8,7 +8,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.daemon import Daemon
 from tests.support.faults import (

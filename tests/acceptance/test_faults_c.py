@@ -43,10 +43,10 @@ def test_C01_run_longer_than_the_interval(dsn: str, stretched: Connection) -> No
     """A run that reaches into the next slot skips that slot, counted, told and recorded; never two at once."""
     # No configuration allows a run to outlast its slot, so the time limit is broken from inside.
     broken = """
-        import analytics_refreshd.app.wiring as wiring
+        import analytics_refreshd.app.service as service
         from dataclasses import replace
-        settings = wiring.refresh_settings
-        wiring.refresh_settings = lambda config: replace(
+        settings = service.refresh_settings
+        service.refresh_settings = lambda config: replace(
             settings(config), statement_timeout_seconds=60.0, deadline_seconds=60.0)
     """
     stretch(stretched, "recent_failures", 2.8)
@@ -134,7 +134,7 @@ def test_C07_election_thread_dies(dsn: str) -> None:
 def test_C08_job_raises(dsn: str, stretched: Connection, error: str) -> None:
     """Whatever a cycle raises costs that cycle: a failed run in log, metric and history; the next slot runs."""
     broken = f"""
-        from analytics_refreshd.postgres.refresh import PostgresRefresher
+        from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
         refresh, calls = PostgresRefresher.refresh, []
         def failing(self, *given):
             calls.append(1)

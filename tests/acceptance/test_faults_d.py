@@ -77,9 +77,10 @@ def test_D04_sigterm_during_backoff(dsn: str, stretched: Connection) -> None:
     stretch(stretched, "recent_failures", 20)
     # longer than a stop waits for a run
     broken = """
-        from analytics_refreshd.app import attempts
-        assert attempts.backoff_seconds
-        attempts.backoff_seconds = lambda *_, **__: 12.0
+        from analytics_refreshd.app import retry_policy
+        from tenacity import wait_fixed
+        assert retry_policy.RETRY_WAIT
+        retry_policy.RETRY_WAIT = wait_fixed(12.0)
     """
     with Terminator(dsn), Daemon(dsn, broken=broken, **SLOT) as daemon:
         assert daemon.wait_for("refresh.retry")["wait_seconds"] == 12.0
@@ -232,8 +233,9 @@ def test_D19_a_child_gets_no_connection(dsn: str, tmp_path: Path) -> None:
     assert "socket:" not in seen.read_text()
     program = """
 import json, os, sys
-from analytics_refreshd.postgres.connections import ConnectionSettings, Connector
-from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.settings import ConnectionSettings
+from analytics_refreshd.postgres.connection.session import Session
 session = Session(Connector(ConnectionSettings("test", url=sys.argv[1])))
 ask = lambda: session.run(lambda connection: connection.execute("select pg_backend_pid()").fetchone()[0])
 before = ask()

@@ -4,8 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -16,89 +15,27 @@ from uuid import UUID
 import pytest
 
 from analytics_refreshd.app.clock import SystemClock
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity, step
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity, step
+from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits, Outcome, Reason
-from analytics_refreshd.core.rules import conditions
 from analytics_refreshd.notify.delivery import Delivery
-from analytics_refreshd.notify.lane import Lane
-from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
-from analytics_refreshd.postgres.alert_state import PostgresDeliveryStore
+from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
+from analytics_refreshd.notify.receivers.heartbeat import HeartbeatSettings
+from analytics_refreshd.notify.receivers.webhook import WebhookSettings
+from analytics_refreshd.notify.settings import ReceiverSettings
+from analytics_refreshd.postgres.state.alerts import PostgresDeliveryStore
 from tests.support.adapters import session
 from tests.support.alert_rules import aged, ago, run, situation
-from tests.support.receivers import Answer, Clock, Counts, Log, Receiver, Store, raw_server, receiver
+from tests.support.delivery import QUICK, alert, delivering, resolved
+from tests.support.receivers import Answer, Clock, Receiver, Store, raw_server, receiver
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.fault
 
-QUICK = DeliverySettings("shop", first_wait_seconds=0.01, longest_wait_seconds=0.02)
-
-
-class Daemon:
-    """A delivery with everything around it that a test looks at."""
-
-    def __init__(self, delivery: Delivery, clock: Clock, store: Any, log: Log, counts: Counts) -> None:
-        self.delivery = delivery
-        self.clock = clock
-        self.store = store
-        self.log = log
-        self.counts = counts
-
-    def evaluate(self, *records: AlertRecord, inhibited: Sequence[AlertRecord] = (), after: float = 30.0) -> None:
-        """One evaluation, half a minute after the last."""
-        self.clock.pass_by(after)
-        self.delivery.alerts(records, inhibited=inhibited)
-
-    def settle(self) -> None:
-        """Wait until everything handed over was planned, and everything planned was sent or given up and logged."""
-        eventually(lambda: all(self._planned(desk) for desk in self.delivery._desks))
-        lanes = [*(desk.lane for desk in self.delivery._desks), *self.delivery._hearts]
-        eventually(lambda: all(self._idle(lane) for lane in lanes))
-
-    @staticmethod
-    def _planned(desk: object) -> bool:
-        with desk._lock:  # type: ignore[attr-defined]
-            return desk._snapshot is None  # type: ignore[attr-defined]
-
-    @staticmethod
-    def _idle(lane: Lane) -> bool:
-        with lane._lock:
-            return not lane._queue and lane._current is None
-
-
-@contextmanager
-def daemon(
-    *receivers: ReceiverSettings,
-    settings: DeliverySettings = QUICK,
-    clock: Clock | None = None,
-    store: Store | PostgresDeliveryStore | None = None,
-) -> Iterator[Daemon]:
-    """A running delivery, stopped at the end; no thread of it may be left then."""
-    clock, store, log, counts = clock or Clock(), store or Store(), Log(), Counts()
-    delivery = Delivery(receivers, settings, store=store, log=log, metrics=counts, clock=clock)  # type: ignore[arg-type]
-    try:
-        yield Daemon(delivery, clock, store, log, counts)
-    finally:
-        delivery.stop(5.0)
-        threads = [lane._thread for lane in (*(desk.lane for desk in delivery._desks), *delivery._hearts)]
-        eventually(lambda: not any(thread.is_alive() for thread in threads if thread))
-
 
 def webhook(url: str, name: str = "hook", **changes: object) -> ReceiverSettings:
-    return ReceiverSettings(name, "webhook", url=url, **changes)  # type: ignore[arg-type]
-
-
-def alert(view: str = "v", state: AlertState = AlertState.FIRING, **changes: object) -> AlertRecord:
-    began = datetime.fromisoformat("2026-05-04T11:00:00+00:00")
-    over = began + timedelta(minutes=50) if state is AlertState.RESOLVED else None
-    record = AlertRecord(
-        Alert.VIEW_STALE, view, state, Severity.WARNING, began, began, over, f"shop: {view} is old", "It is old."
-    )
-    return replace(record, **changes)  # type: ignore[arg-type]
-
-
-def resolved(record: AlertRecord, at: datetime) -> AlertRecord:
-    return replace(record, state=AlertState.RESOLVED, resolved_at=at)
+    return WebhookSettings(name, url=url, **changes)  # type: ignore[arg-type]
 
 
 def told(server: Receiver) -> list[tuple[str, str]]:
@@ -109,7 +46,7 @@ def told(server: Receiver) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("status", [500, 502, 503, 408])
 def test_F01_a_receiver_that_answers_5xx_is_tried_again_until_it_accepts(status: int) -> None:
     """Two failures, then success: one message in the end, the same key and start each time, one success counted."""
-    with receiver(status, status, 200) as server, daemon(webhook(server.url)) as tested:
+    with receiver(status, status, 200) as server, delivering(webhook(server.url)) as tested:
         tested.evaluate(alert())
         tested.settle()
         assert tested.counts.good == {"hook": 1}
@@ -122,7 +59,7 @@ def test_F01_a_receiver_that_answers_5xx_is_tried_again_until_it_accepts(status:
 
 def test_F01_a_receiver_that_stays_broken_gets_the_alert_when_it_is_back() -> None:
     """All tries fail: counted and logged, held back for a while, and delivered by a later evaluation."""
-    with receiver(500) as server, daemon(webhook(server.url)) as tested:
+    with receiver(500) as server, delivering(webhook(server.url)) as tested:
         tested.evaluate(alert())
         tested.settle()
         assert tested.counts.bad == {"hook": 1}
@@ -149,7 +86,7 @@ def test_F01_handing_alerts_over_never_waits_for_a_receiver() -> None:
 
     with (
         raw_server(hang) as (url, connections),
-        daemon(webhook(url, deadline_seconds=600.0), heartbeat(url, deadline_seconds=600.0)) as tested,
+        delivering(webhook(url, deadline_seconds=600.0), heartbeat(url, deadline_seconds=600.0)) as tested,
     ):
         caller = threading.Thread(target=hand_over, args=(tested.delivery,), daemon=True)
         caller.start()
@@ -176,11 +113,11 @@ def drip(accepted: socket, over: threading.Event) -> None:
 def test_F02_a_receiver_that_hangs_or_drips_is_left_at_the_total_deadline(
     talk: Callable[[socket, threading.Event], None],
 ) -> None:
-    """Each try ends at its deadline, though bytes keep coming; afterwards no thread is left but the lane."""
+    """Each try ends at its deadline, though bytes keep coming; afterwards no thread is left but the queue's."""
     settings = replace(QUICK, tries=2)
     with (
         raw_server(talk) as (url, connections),
-        daemon(webhook(url, deadline_seconds=0.3), settings=settings) as tested,
+        delivering(webhook(url, deadline_seconds=0.3), settings=settings) as tested,
     ):
         tested.evaluate(alert())
         tested.settle()
@@ -192,7 +129,7 @@ def test_F02_a_receiver_that_hangs_or_drips_is_left_at_the_total_deadline(
 
 def test_F02_a_stop_does_not_wait_for_a_receiver_that_hangs() -> None:
     """What is under way is cut at the stop's deadline, and the thread ends."""
-    with raw_server(hang) as (url, connections), daemon(webhook(url, deadline_seconds=600.0)) as tested:
+    with raw_server(hang) as (url, connections), delivering(webhook(url, deadline_seconds=600.0)) as tested:
         tested.evaluate(alert())
         eventually(lambda: len(connections) == 1)
         tested.delivery.stop(0.0)
@@ -214,7 +151,7 @@ def test_F03_retry_after_is_honoured_up_to_the_cap(asked: str, cap: float, least
 
     server = Timed(Answer(429, {"Retry-After": asked}), Answer(200))
     try:
-        with daemon(webhook(server.url), settings=replace(QUICK, retry_after_cap_seconds=cap)) as tested:
+        with delivering(webhook(server.url), settings=replace(QUICK, retry_after_cap_seconds=cap)) as tested:
             tested.evaluate(alert())
             eventually(lambda: tested.counts.good == {"hook": 1}, within=most)
             assert times[1] - times[0] >= least
@@ -228,7 +165,7 @@ def test_F04_a_refusal_is_not_tried_again(status: int) -> None:
     with (
         receiver(status) as refusing,
         receiver() as good,
-        daemon(webhook(refusing.url, "bad"), webhook(good.url, "good")) as tested,
+        delivering(webhook(refusing.url, "bad"), webhook(good.url, "good")) as tested,
     ):
         for _ in range(20):
             tested.evaluate(alert())
@@ -249,7 +186,7 @@ def test_F05_a_redirect_is_not_followed(status: int, tmp_path: object) -> None:
     token = tmp_path / "token"  # type: ignore[operator]
     token.write_text("CANARY-token\n")
     with receiver() as elsewhere, receiver(Answer(status, {"Location": f"{elsewhere.url}/x"})) as server:
-        with daemon(webhook(server.url, bearer_token_file=token)) as tested:
+        with delivering(webhook(server.url, bearer_token_file=token)) as tested:
             tested.evaluate(alert())
             tested.settle()
             assert tested.counts.bad == {"hook": 1}
@@ -263,10 +200,10 @@ def test_F06_a_restart_while_an_alert_fires_tells_nobody_twice_and_resolves() ->
     """The new process knows what was told: no second page with the same key, and the resolution arrives."""
     with receiver() as server:
         store, clock = Store(), Clock()
-        with daemon(webhook(server.url), store=store, clock=clock) as first:
+        with delivering(webhook(server.url), store=store, clock=clock) as first:
             first.evaluate(alert())
             eventually(lambda: first.counts.good == {"hook": 1})
-        with daemon(webhook(server.url), store=store, clock=clock) as second:
+        with delivering(webhook(server.url), store=store, clock=clock) as second:
             for _ in range(3):
                 second.evaluate(alert())
             second.evaluate(resolved(alert(), clock.now()))
@@ -288,8 +225,8 @@ def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliver
         store, clock = database, Clock()
         clock.wall = SystemClock().now()
         with (
-            daemon(webhook(server.url), store=store, clock=clock) as one,
-            daemon(webhook(server.url), store=store, clock=clock) as other,
+            delivering(webhook(server.url), store=store, clock=clock) as one,
+            delivering(webhook(server.url), store=store, clock=clock) as other,
         ):
             one.evaluate(alert("a"))
             one.settle()
@@ -297,7 +234,7 @@ def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliver
             other.evaluate(alert("a"), alert("b"))
             other.settle()
             eventually(lambda: len(store.load()) == 2)
-            one.delivery.adopt()
+            one.delivery.invalidate()
             one.evaluate(alert("a"), alert("b"))
             one.settle()
             one.evaluate(resolved(alert("a"), clock.now()), alert("b"))
@@ -310,10 +247,10 @@ def test_F07_an_alert_that_ended_under_a_new_leader_is_resolved() -> None:
     """The new leader's first look already sees the resolution: it still tells those who were paged."""
     with receiver() as server:
         store = Store()
-        with daemon(webhook(server.url), store=store) as old:
+        with delivering(webhook(server.url), store=store) as old:
             old.evaluate(alert())
             old.settle()
-        with daemon(webhook(server.url), store=store) as new:
+        with delivering(webhook(server.url), store=store) as new:
             new.evaluate(alert(state=AlertState.RESOLVED), alert("never-told", AlertState.RESOLVED))
             new.settle()
         assert told(server) == [("firing", "v"), ("resolved", "v")]
@@ -322,7 +259,7 @@ def test_F07_an_alert_that_ended_under_a_new_leader_is_resolved() -> None:
 def test_F08_a_flapping_view_is_one_message_and_its_repeat() -> None:
     """Success and failure in turn for hours: one message, repeated after the repeat interval, none per run."""
     settings = replace(QUICK, repeat_every_seconds=3600.0, evaluate_every_seconds=300.0)
-    with receiver() as server, daemon(webhook(server.url), settings=settings) as tested:
+    with receiver() as server, delivering(webhook(server.url), settings=settings) as tested:
         runs = [run(Outcome.FAILED, a=Reason.LOCK_TIMEOUT)]
         record: AlertRecord | None = None
         for number in range(24):
@@ -341,7 +278,7 @@ def test_F08_a_flapping_view_is_one_message_and_its_repeat() -> None:
 def test_F09_an_absent_database_is_one_message() -> None:
     """Half an hour without a database: DatabaseUnavailable alone; what fired is neither repeated nor resolved."""
     settings = replace(QUICK, repeat_every_seconds=600.0)
-    with receiver() as server, daemon(webhook(server.url), settings=settings) as tested:
+    with receiver() as server, delivering(webhook(server.url), settings=settings) as tested:
         stale = alert("a")
         tested.evaluate(stale)
         tested.settle()
@@ -376,14 +313,14 @@ def test_F09_an_absent_database_is_one_message() -> None:
 
 
 def test_F09_who_could_not_learn_what_was_told_tells_of_the_absent_database_alone() -> None:
-    """A standby's ledger was never read: it pages the database's absence, and the rest only where nobody else did."""
+    """A standby's cache was never read: it pages the database's absence, and the rest only where nobody else did."""
     with receiver() as server:
         store, clock = Store(), Clock()
-        with daemon(webhook(server.url), store=store, clock=clock) as leader:
+        with delivering(webhook(server.url), store=store, clock=clock) as leader:
             leader.evaluate(alert("a"))
             leader.settle()
             eventually(lambda: len(store.records) == 1)
-        with daemon(webhook(server.url), store=store, clock=clock) as standby:
+        with delivering(webhook(server.url), store=store, clock=clock) as standby:
             store.away = True
             cause = alert("", alert=Alert.DATABASE_UNAVAILABLE, severity=Severity.CRITICAL)
             for _ in range(3):
@@ -401,7 +338,7 @@ def test_F09_who_could_not_learn_what_was_told_tells_of_the_absent_database_alon
 
 
 def manager(url: str) -> ReceiverSettings:
-    return ReceiverSettings("am", "alertmanager", url=url)
+    return AlertmanagerSettings("am", url=url)
 
 
 def moment(text: str) -> datetime:
@@ -410,7 +347,7 @@ def moment(text: str) -> datetime:
 
 def test_F11_an_alertmanager_is_told_again_long_before_it_would_forget() -> None:
     """What fires is posted every minute with an end four periods away; the resolution ends it at its own time."""
-    with receiver() as server, daemon(manager(server.url)) as tested:
+    with receiver() as server, delivering(manager(server.url)) as tested:
         for _ in range(10):
             tested.evaluate(alert())
             tested.settle()
@@ -431,7 +368,7 @@ def test_F11_an_alertmanager_is_told_again_long_before_it_would_forget() -> None
 
 def test_F11_what_is_held_back_does_not_expire_as_resolved() -> None:
     """An alert that an absent database holds back goes on being posted, if it was told; one never told is not."""
-    with receiver() as server, daemon(manager(server.url)) as tested:
+    with receiver() as server, delivering(manager(server.url)) as tested:
         tested.evaluate(alert("told"))
         tested.settle()
         cause = alert("", alert=Alert.DATABASE_UNAVAILABLE, severity=Severity.CRITICAL)
@@ -447,7 +384,7 @@ def test_F11_what_is_held_back_does_not_expire_as_resolved() -> None:
 
 def test_F11_a_receiver_that_fails_is_posted_to_again_soon() -> None:
     """A post that failed is repeated after half a minute, not after ever longer pauses."""
-    with receiver(503) as server, daemon(manager(server.url), settings=replace(QUICK, tries=1)) as tested:
+    with receiver(503) as server, delivering(manager(server.url), settings=replace(QUICK, tries=1)) as tested:
         for number in range(1, 9):
             tested.evaluate(alert())
             tested.settle()
@@ -462,7 +399,7 @@ def test_F11_a_receiver_that_fails_is_posted_to_again_soon() -> None:
 def test_F12_a_text_of_5_megabytes_is_cut_and_cleaned() -> None:
     """Control characters, markup, links and mentions are gone, and no text is over a kilobyte."""
     nasty = "x\n\x1b[31m <!channel> <script> @here `rm` [click](http://evil) \u202e" + "ä" * 5_000_000
-    with receiver() as hook, receiver() as am, daemon(webhook(hook.url), manager(am.url)) as tested:
+    with receiver() as hook, receiver() as am, delivering(webhook(hook.url), manager(am.url)) as tested:
         tested.evaluate(alert(summary=nasty, description=nasty))
         tested.settle()
         assert tested.counts.good == {"hook": 1, "am": 1}
@@ -481,7 +418,7 @@ def test_F13_a_broken_receiver_does_not_stop_the_other() -> None:
     settings = replace(QUICK, queue_length=5, tries=1)
     with raw_server(hang) as (url, connections), receiver() as good:
         hanging = webhook(url, "bad", deadline_seconds=600.0)
-        with daemon(hanging, webhook(good.url, "good"), settings=settings) as tested:
+        with delivering(hanging, webhook(good.url, "good"), settings=settings) as tested:
             tested.evaluate(alert("v0"))
             eventually(lambda: len(connections) == 1 and len(good.got) == 1)
             for number in range(1, 13):
@@ -494,12 +431,12 @@ def test_F13_a_broken_receiver_does_not_stop_the_other() -> None:
 
 
 def heartbeat(url: str, name: str = "dead-man", **changes: object) -> ReceiverSettings:
-    return ReceiverSettings(name, "heartbeat", url=url, **changes)  # type: ignore[arg-type]
+    return HeartbeatSettings(name, url=url, **changes)  # type: ignore[arg-type]
 
 
 def test_F10_a_dead_man_service_hears_every_cycle() -> None:
     """Start, success and failure go to their addresses; a stop or a skipped slot is no failure."""
-    with receiver() as server, daemon(heartbeat(f"{server.url}/ping/CANARY?a=b")) as tested:
+    with receiver() as server, delivering(heartbeat(f"{server.url}/ping/CANARY?a=b")) as tested:
         done = replace(run(a=None), duration_seconds=1.23456, run_id=UUID(int=7))
         calls: list[tuple[str, object]] = [
             ("start", done),
@@ -537,7 +474,7 @@ def test_F13_a_mistake_in_planning_costs_one_evaluation_and_not_the_thread() -> 
 
     store = Broken()
     store.away = True
-    with receiver() as server, daemon(webhook(server.url), store=store) as tested:
+    with receiver() as server, delivering(webhook(server.url), store=store) as tested:
         tested.evaluate(alert())
         eventually(lambda: tested.log.of(Event.ALERT_DELIVERY_FAILED))
         assert tested.counts.bad == {"hook": 1}
@@ -550,7 +487,7 @@ def test_F13_a_mistake_in_planning_costs_one_evaluation_and_not_the_thread() -> 
 
 def test_H17_an_address_in_an_error_message_is_never_called() -> None:
     """Receivers come from the configuration alone: a URL in an alert's text is text."""
-    with receiver() as elsewhere, receiver() as server, daemon(webhook(server.url)) as tested:
+    with receiver() as elsewhere, receiver() as server, delivering(webhook(server.url)) as tested:
         tested.evaluate(alert(description=f"could not fetch {elsewhere.url}/x", summary=elsewhere.url))
         tested.settle()
         assert elsewhere.got == []

@@ -62,7 +62,7 @@ def test_G08_run_beyond_its_deadline(dsn: str, tmp_path: Path) -> None:
     broken = """
         import threading, analytics_refreshd.app.vitals as vitals
         from analytics_refreshd.app.daemon import Daemon
-        from analytics_refreshd.postgres.refresh import PostgresRefresher
+        from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
         assert vitals._OVERDUE_SECONDS and PostgresRefresher.refresh
         vitals._OVERDUE_SECONDS = 1.0
         PostgresRefresher.refresh = lambda self, *given: threading.Event().wait()

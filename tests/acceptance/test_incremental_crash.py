@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.incremental import Changes, refresh_and_compare
 from tests.support.postgres import Server

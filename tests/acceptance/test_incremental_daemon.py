@@ -8,8 +8,8 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
 from tests.acceptance.conftest import ROLE
 from tests.support import faults
 from tests.support.daemon import Daemon, command

@@ -118,8 +118,8 @@ def test_D14_the_fence_keeps_the_next_leader_out(dsn: str, connection: Connectio
     stretch(connection, "recent_failures", 60)
     deaf = """
         import threading
-        from analytics_refreshd.postgres.elector import PostgresLeader
-        from analytics_refreshd.postgres.refresh import PostgresRefresher
+        from analytics_refreshd.postgres.state.leader import PostgresLeader
+        from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
         acquire, calls = PostgresLeader.acquire, []
         def once(self):
             calls.append(1)

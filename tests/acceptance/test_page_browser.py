@@ -1,6 +1,6 @@
 """The page in a real browser: every state of trouble, light and dark, narrow and wide, with and without scripts.
 
-Screenshots go to the folder that ANALYTICS_REFRESHD_SCREENSHOTS names, else to `screenshots` in pytest's own.
+Screenshots go to the folder that REFRESHD_TEST_SCREENSHOTS names, else to `screenshots` in pytest's own.
 """
 
 import json
@@ -15,11 +15,11 @@ from uuid import UUID
 
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.model import VIEWS, Blocker, LeaderInfo, Outcome, Pause, Progress, Reason, Role
 from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
-from analytics_refreshd.observe.metrics import PrometheusMetrics
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from tests.support.browser import Browser, missing
 from tests.support.states import MONOTONIC, NOW, FixedHealth, a_day, healthy, run_at, view_state
 from tests.support.waiting import eventually
@@ -199,7 +199,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    named = os.environ.get("ANALYTICS_REFRESHD_SCREENSHOTS")
+    named = os.environ.get("REFRESHD_TEST_SCREENSHOTS")
     return Path(named) if named else tmp_path_factory.getbasetemp() / "screenshots"
 
 
@@ -212,8 +212,8 @@ def shown(browser: Browser, screenshots: Path) -> Iterator[Shown]:
 
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """axe-core's source: from the folder that ANALYTICS_REFRESHD_AXE names, else installed from npm for this run."""
-    folder = Path(os.environ.get("ANALYTICS_REFRESHD_AXE") or tmp_path_factory.mktemp("axe"))
+    """axe-core's source: from the folder that REFRESHD_TEST_AXE names, else installed from npm for this run."""
+    folder = Path(os.environ.get("REFRESHD_TEST_AXE") or tmp_path_factory.mktemp("axe"))
     source = folder / "node_modules" / "axe-core" / "axe.min.js"
     if not source.exists():
         if shutil.which("npm") is None:

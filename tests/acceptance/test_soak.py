@@ -18,8 +18,8 @@ from tests.support.receivers import receiver
 from tests.support.soak import Cluster, Soak, Watch
 from tests.support.waiting import eventually
 
-SECONDS = float(os.environ.get("ANALYTICS_REFRESHD_SOAK_SECONDS", "120"))
-SEED = int(os.environ.get("ANALYTICS_REFRESHD_SOAK_SEED", "20261123"))
+SECONDS = float(os.environ.get("REFRESHD_TEST_SOAK_SECONDS", "120"))
+SEED = int(os.environ.get("REFRESHD_TEST_SOAK_SEED", "20261123"))
 SLOTS = 96
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def test_soak_of_random_faults(cluster: Cluster) -> None:
 
     Never two refreshes at once; every slot outside of a fault is in history or log; the alert of a view that stays
     broken is delivered, not resolved until it is mended, and resolved then; no connection, thread or memory is leaked.
-    ANALYTICS_REFRESHD_SOAK_SECONDS sets for how long, ANALYTICS_REFRESHD_SOAK_SEED which faults.
+    REFRESHD_TEST_SOAK_SECONDS sets for how long, REFRESHD_TEST_SOAK_SEED which faults.
     """
     cluster.execute(
         "create function full() returns trigger language plpgsql as"

@@ -22,10 +22,10 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from analytics_refreshd.app.demo import loading
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.demo import loading
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.benchmarks.data import add_rows, fill
 from tests.support.postgres import Server
 from tests.support.waiting import eventually

@@ -22,10 +22,10 @@ from typing import Any
 import psutil
 import psycopg
 
-from analytics_refreshd.app.wiring import Service
+from analytics_refreshd.app.service import Service
 from analytics_refreshd.config import load
 from analytics_refreshd.core.model import Origin, Outcome
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.benchmarks.query_latency import fill
 from tests.conftest import create_application
 from tests.support.daemon import Daemon, environment
@@ -51,7 +51,7 @@ def prepare(server: Server, database: str, rows: int) -> str:
 
 def cycle_overhead(dsn: str, cycles: int) -> Figures:
     """Whole cycles of the daemon's own parts, history included, and bare calls, one after the other."""
-    service = Service(load(None, {"database": {"url": dsn}, "log": {"level": "error"}}), warnings=[])
+    service = Service(load({"database": {"url": dsn}, "log": {"level": "error"}}), warnings=[])
     watched = threading.Event()
     service.election.start()
     service.on_leading = watched.set
@@ -111,7 +111,7 @@ def idle(dsn: str, seconds: float) -> Figures:
 
 def evaluate_cost(dsn: str, server: Server, times: int = 100) -> Figures:
     """Time inside PostgreSQL of one evaluation while no view moves, and of that a day; by pg_stat_statements."""
-    service = Service(load(None, {"database": {"url": dsn}, "log": {"level": "error"}}), warnings=[])
+    service = Service(load({"database": {"url": dsn}, "log": {"level": "error"}}), warnings=[])
     for _ in range(3):
         service.evaluate.run()
     with psycopg.connect(dsn, autocommit=True) as connection:

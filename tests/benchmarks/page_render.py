@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 from prometheus_client import generate_latest
 
-from analytics_refreshd.observe.metrics import PrometheusMetrics
-from analytics_refreshd.observe.page import render_page
-from analytics_refreshd.observe.status_json import render_status
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
+from analytics_refreshd.observe.page.render import render_page
+from analytics_refreshd.observe.page.status_json import render_status
 from tests.support.states import MONOTONIC, FixedHealth, healthy
 
 

@@ -18,10 +18,11 @@ from datetime import datetime
 import psutil
 import psycopg
 
-from analytics_refreshd.postgres.migrate import migrate
-from analytics_refreshd.postgres.queries import Connection, explain, run
-from analytics_refreshd.postgres.query_definition import Query
-from analytics_refreshd.postgres.query_files import Catalogue
+from analytics_refreshd.postgres.catalogue.definition import Query
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.run import bind, explain, run
+from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.postgres import Server
 
@@ -68,7 +69,7 @@ def measure(
     taken = []
     for number in range(executions + 3):
         started = time.perf_counter()
-        run(connection, query, {}, organizations, now, "public")
+        run(connection, bind(query, {}, organizations, now, "public"))
         if number >= 3:
             taken.append((time.perf_counter() - started) * 1000)
     return sorted(taken)
@@ -117,7 +118,7 @@ def main() -> int:
                 before = cpu_ms(connection.info.backend_pid)
                 taken = measure(connection, query, options.executions, limit, row[0])
                 cpu = (cpu_ms(connection.info.backend_pid) - before) / (options.executions + 3)
-                plan = indexes(explain(connection, query, {}, limit, row[0], "public"))
+                plan = indexes(explain(connection, bind(query, {}, limit, row[0], "public")))
                 kind = "rows" if query.reads_rows else "views"
                 p95 = percentile(taken, 0.95)
                 figures = f"{percentile(taken, 0.5):8.2f} {p95:8.2f} {taken[-1]:8.2f} {cpu:7.2f}"

@@ -31,10 +31,10 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.definitions import Definitions
-from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import migrate
+from analytics_refreshd.postgres.schema.definitions import Definitions
 from tests.benchmarks.data import FAILED_PERCENT, TRIGGERS, add_rows, fill
 from tests.conftest import create_application
 from tests.support.postgres import Server

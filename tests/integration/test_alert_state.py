@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import psycopg
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
-from analytics_refreshd.postgres.alert_state import PostgresAlertStore, PostgresDeliveryStore
+from analytics_refreshd.postgres.state.alerts import PostgresAlertStore, PostgresDeliveryStore
 from tests.support.adapters import session
 
 _NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)

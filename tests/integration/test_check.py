@@ -11,10 +11,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.check import CheckSettings, Finding, Level, run_checks
-from analytics_refreshd.postgres.check_contract import view_findings
-from analytics_refreshd.postgres.incremental_verify import verify
+from analytics_refreshd.postgres.check.contract import view_findings
+from analytics_refreshd.postgres.check.run import CheckSettings, Finding, Level, run_checks
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
 from tests.support.adapters import connector, refresher, status_reader
 from tests.support.daemon import command
 from tests.support.installs import install_older

@@ -16,10 +16,10 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
-from analytics_refreshd.postgres import connections
-from analytics_refreshd.postgres.connections import ConnectionSettings, Connector, Profile
-from analytics_refreshd.postgres.session import Session
-from analytics_refreshd.postgres.settings import application_name, default_sslmode
+from analytics_refreshd.postgres.connection import connector as connections
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.connection.settings import ConnectionSettings, application_name, default_sslmode
 from tests.support.adapters import address, connector, session, through
 from tests.support.postgres import Server, free_port
 from tests.support.proxy import Proxy, TlsProxy
@@ -147,7 +147,14 @@ def test_tls_is_the_default_beyond_this_machine(
 
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    "url", [f"postgresql://u:{CANARY}@x@h/db", f"postgresql://u:{CANARY}%zz@h/db", f"host=h pass={CANARY}"]
+    "url",
+    [
+        f"postgresql://u:{CANARY}@x@h/db",
+        f"postgresql://u:{CANARY}%zz@h/db",
+        f"host=h pass={CANARY}",
+        f"postgresql://u:{CANARY}@h/db?sslmode=banana",
+        f"postgresql://u:{CANARY}@h/db?port=99999",
+    ],
 )
 def test_E03_malformed_urls_are_not_repeated(url: str) -> None:
     """A malformed URL is refused in our words: libpq's repeat the password."""
@@ -157,6 +164,22 @@ def test_E03_malformed_urls_are_not_repeated(url: str) -> None:
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None or caught.value.__suppress_context__
     assert "CANARY" not in repr(ConnectionSettings("x", url=url))
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"url": "postgresql://u@h/db", "parameters": {"host": "a@b"}}, "host has an @"),
+        ({"url": "postgresql://u@h:0/db"}, "url has a port that is not a number"),
+        ({"url": "postgresql://h/db", "parameters": {"sslmode": "certain"}}, "sslmode has an sslmode that does not"),
+        ({"url": "postgresql:///db?keepalives=-0"}, "url has keepalives=0"),
+        ({"url": "host=/tmp,@socket,h port=5432,,6000 sslmode=require keepalives=1"}, None),
+    ],
+)
+def test_each_problem_names_the_key(given: dict[str, Any], problem: str | None) -> None:
+    """What came by a key of its own is told of that key; an abstract socket may begin with an @."""
+    settings = ConnectionSettings("x", **given)
+    assert [text[: len(problem or "")] for text in settings.problems()] == ([problem] if problem else [])
 
 
 @pytest.mark.fault
@@ -178,8 +201,6 @@ def test_H01_no_failing_connect_shows_the_password(strict_server: Server, tmp_pa
         good.replace(str(strict_server.port), str(free_port())),
         good.replace("127.0.0.1", f"{CANARY}.invalid"),
         good + "?sslmode=require",
-        good + "?sslmode=banana",
-        good + "?port=99999",
         good.replace("scram", "nobody"),
         good.replace("scram", "limited"),
     ]
@@ -400,7 +421,7 @@ def test_stop_frees_whoever_connects(dsn: str) -> None:
 
 def test_settings_that_do_not_last_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When what was set is not what is read back, the connection is refused and the pooler named."""
-    real = connections.blocks("connections.sql")
+    real = connections.blocks("connection/connection.sql")
     asked = "pg_catalog.current_setting('TimeZone')"
     assert asked in real["read_back"]
     elsewhere = {**real, "read_back": real["read_back"].replace(asked, "'Asia/Kolkata'")}

@@ -9,11 +9,11 @@ from random import Random
 import psycopg
 import pytest
 
-from analytics_refreshd.app.demo import DemoError, loading
-from analytics_refreshd.app.demo.actions import Generator, make_incidents
-from analytics_refreshd.app.demo.csvlog import COLUMNS, read_log
-from analytics_refreshd.app.demo.live import Live
-from analytics_refreshd.app.demo.world import make_world
+from analytics_refreshd.demo import DemoError, loading
+from analytics_refreshd.demo.actions import Generator, make_incidents
+from analytics_refreshd.demo.csvlog import COLUMNS, read_log
+from analytics_refreshd.demo.live import Live
+from analytics_refreshd.demo.world import make_world
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 18, 15, 20, 7, 123456, tzinfo=UTC)
@@ -109,7 +109,7 @@ def test_live_actions_keep_coming_and_settle(
     application_dsn: str, live: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New rows appear with the time they are inserted, and retrying ones become success or failed."""
-    monkeypatch.setattr("analytics_refreshd.app.demo.live._RETRY_AFTER_SECONDS", (0.2, 0.3))
+    monkeypatch.setattr("analytics_refreshd.demo.live._RETRY_AFTER_SECONDS", (0.2, 0.3))
     seen: set[str] = set()
     with psycopg.connect(application_dsn, autocommit=True) as connection:
 

@@ -15,9 +15,9 @@ import psutil
 import psycopg
 import pytest
 
-from analytics_refreshd.app.demo import DemoError, server, session
-from analytics_refreshd.app.demo.folder import PREFIX, RunFolder
-from analytics_refreshd.app.demo.server import Server, find_programs, server_user
+from analytics_refreshd.demo import DemoError, server, session
+from analytics_refreshd.demo.folder import PREFIX, RunFolder
+from analytics_refreshd.demo.server import Server, find_programs, server_user
 from tests.support.waiting import eventually
 
 _IS_ROOT = os.geteuid() == 0
@@ -25,7 +25,7 @@ only_root = pytest.mark.skipif(not _IS_ROOT, reason="only root can act as anothe
 _OWNER = """
 import signal, sys
 from pathlib import Path
-from analytics_refreshd.app.demo.server import Server
+from analytics_refreshd.demo.server import Server
 server = Server(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
 server.start()
 print(server.folder, flush=True)

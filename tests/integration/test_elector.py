@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason
-from analytics_refreshd.postgres.elector import PostgresLeader
+from analytics_refreshd.postgres.state.leader import PostgresLeader
 from tests.support.adapters import Running, address, connector, holding_refresh, refresher, sleeping, through
 from tests.support.installs import make_stretchable, stretch
 from tests.support.pooler import pooler
@@ -119,15 +119,15 @@ def test_D15_a_stranger_holds_the_lock(dsn: str, connection: Connection) -> None
             with psycopg.connect(make_conninfo(dsn, user=role, application_name="cron"), autocommit=True) as other:
                 other.execute("select pg_advisory_lock(2583, 1)")
                 assert not leader.acquire().held
-                stranger = leader.stranger()
+                stranger = leader.other_holder()
                 assert stranger is not None
                 assert (stranger.pid, stranger.ours) == (other.info.backend_pid, False)
                 assert stranger.replica == f"cron (role {role})"
             eventually(lambda: leader.acquire().held)
-            assert leader.stranger() is None
+            assert leader.other_holder() is None
             with electing(dsn, name="shop") as second:
                 second.acquire()
-                holder = second.stranger()
+                holder = second.other_holder()
                 assert holder is not None
                 assert holder.ours
     finally:

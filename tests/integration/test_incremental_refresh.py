@@ -9,8 +9,8 @@ import pytest
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
 from tests.support.adapters import refresher, status_reader
 from tests.support.incremental import differences
 
@@ -77,7 +77,7 @@ def test_plain_mode_has_no_fold(dsn: str, isolation: str) -> None:
 def test_a_half_finished_install_is_plain(dsn: str, connection: Connection) -> None:
     """While the rollups are being built for the first time, the daemon neither builds with them nor folds."""
 
-    def interrupt(progress: incremental.Progress) -> None:
+    def interrupt(progress: incremental.InstallProgress) -> None:
         if progress.doing == "build the rollups":
             raise KeyboardInterrupt
 

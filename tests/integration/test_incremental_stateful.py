@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from analytics_refreshd.postgres import incremental
+from analytics_refreshd.postgres.incremental import install as incremental
 from tests.support.incremental import refresh_and_compare
 
 Connection = psycopg.Connection[Any]

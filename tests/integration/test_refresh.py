@@ -12,7 +12,7 @@ from psycopg import sql
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
-from analytics_refreshd.postgres.refresh import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
 from tests.support.adapters import Running, address, holding_refresh, refresher, sleeping, through
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server, free_port
@@ -396,12 +396,12 @@ def test_A18_read_only_session(dsn: str, connection: Connection) -> None:
     with refresher(dsn) as refresh:
         pids: list[int] = []
         refresh.refresh(uuid4(), pids.append)
-        link = refresh._links[0]
-        assert link._connection is not None
-        link._connection.execute("set default_transaction_read_only = on")
+        kept = refresh._connections[0]
+        assert kept._connection is not None
+        kept._connection.execute("set default_transaction_read_only = on")
         with pytest.raises(DatabaseFault) as caught:
             refresh.refresh(uuid4(), pids.append)
-        assert link._connection is None
+        assert kept._connection is None
         refresh.refresh(uuid4(), pids.append)
     assert (caught.value.error_class, caught.value.reason) == (ErrorClass.NOT_PRIMARY, Reason.NOT_PRIMARY)
     assert len(pids) == 2
@@ -506,7 +506,7 @@ def test_B03_deadline_frees_the_thread_from_a_silent_server(dsn: str, connection
         fault = running.join(25).error
         assert isinstance(fault, DatabaseFault)
         assert (fault.error_class, fault.reason) == (ErrorClass.CANCELLED, Reason.TIMEOUT)
-        assert refresh._links[0]._connection is None
+        assert refresh._connections[0]._connection is None
 
 
 def test_the_deadline_cancels_on_the_server(dsn: str, connection: Connection) -> None:
@@ -515,7 +515,7 @@ def test_the_deadline_cancels_on_the_server(dsn: str, connection: Connection) ->
     stretch(connection, VIEWS[0], 60)
     with refresher(dsn, deadline_seconds=0.5, statement_timeout_seconds=0) as refresh:
         fault = fault_of(refresh)
-        assert refresh._links[0]._connection is not None
+        assert refresh._connections[0]._connection is not None
     assert (fault.reason, fault.sqlstate) == (Reason.TIMEOUT, "57014")
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Origin, Outcome, Rates, Run, ViewResult
-from analytics_refreshd.postgres import status as status_module
-from analytics_refreshd.postgres.elector import PostgresLeader
-from analytics_refreshd.postgres.history import PostgresHistory
+from analytics_refreshd.postgres.state import status as status_module
+from analytics_refreshd.postgres.state.history import PostgresHistory
+from analytics_refreshd.postgres.state.leader import PostgresLeader
 from tests.support.adapters import Running, connector, holding_refresh, refresher, session, sleeping, status_reader
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.waiting import eventually

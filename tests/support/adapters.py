@@ -12,10 +12,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.core.ports import RefreshReply
-from analytics_refreshd.postgres.connections import ConnectionSettings, Connector
-from analytics_refreshd.postgres.refresh import PostgresRefresher, RefreshSettings
-from analytics_refreshd.postgres.session import Session
-from analytics_refreshd.postgres.status import PostgresStatusReader
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.connection.settings import ConnectionSettings
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 
 def connector(dsn: str, **settings: Any) -> Connector:

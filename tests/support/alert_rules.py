@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import Alert, Condition
+from analytics_refreshd.core.alerts.lifecycle import Alert, Condition
+from analytics_refreshd.core.alerts.rules import Situation, conditions
 from analytics_refreshd.core.model import Limits, Origin, Outcome, Reason, Run, ViewResult
-from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

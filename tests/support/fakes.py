@@ -11,7 +11,7 @@ from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
-from analytics_refreshd.app.reporter import Reporter
+from analytics_refreshd.app.run_logger import RunLogger
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import Leadership
@@ -142,7 +142,7 @@ class Leading:
         )
         self.memory.update(leadership=Leadership(Role.LEADER, 1e9, 1), ever_up=True)
         self.health = DatabaseHealth(self.memory, self.log)
-        self.reporter = Reporter(self.log, self.metrics, self.health)
+        self.run_logger = RunLogger(self.log, self.metrics, self.health)
         self.attempts = Attempts(
             self.settings,
             refresher=refresher,
@@ -151,7 +151,7 @@ class Leading:
             health=self.health,
             log=self.log,
             metrics=self.metrics,
-            reporter=self.reporter,
+            run_logger=self.run_logger,
             clock=self.clock,
             watching=Watching(lambda watch: None, lambda: None),
         )
@@ -163,7 +163,7 @@ class Leading:
             memory=self.memory,
             health=self.health,
             log=self.log,
-            reporter=self.reporter,
+            run_logger=self.run_logger,
             metrics=self.metrics,
             notifier=Calls(),  # type: ignore[arg-type]
             clock=self.clock,

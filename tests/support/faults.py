@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support import installs
 from tests.support.daemon import Daemon

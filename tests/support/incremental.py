@@ -8,9 +8,9 @@ import psycopg
 from psycopg import sql
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres.definitions import Definitions
-from analytics_refreshd.postgres.incremental_sql import plain_query
-from analytics_refreshd.postgres.incremental_state import is_installed
+from analytics_refreshd.postgres.incremental.commands import plain_query
+from analytics_refreshd.postgres.incremental.state import is_installed
+from analytics_refreshd.postgres.schema.definitions import Definitions
 
 Connection = psycopg.Connection[Any]
 

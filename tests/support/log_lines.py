@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from analytics_refreshd.core.incident import DatabaseFold
-from analytics_refreshd.core.incident_parts import DatabaseLog
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.incident.fold import DatabaseFold
+from analytics_refreshd.incident.model import DatabaseLog
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

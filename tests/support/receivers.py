@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Reason
@@ -39,10 +41,16 @@ class Answer:
 
 
 class Receiver:
-    """Answers with `script`'s items one after another, then with the last for ever; keeps what it got."""
+    """Answers with `script`'s items one after another, then with the last for ever; keeps what it got.
 
-    def __init__(self, *script: Answer | int) -> None:
+    With a JSON Schema it answers 400 to every body that does not fit, as the API behind the schema would, and keeps
+    the reason in `violations`.
+    """
+
+    def __init__(self, *script: Answer | int, schema: Mapping[str, Any] | None = None) -> None:
         self.got: list[Got] = []
+        self.violations: list[str] = []
+        self._schema = Draft202012Validator(schema) if schema else None
         self._script = [item if isinstance(item, Answer) else Answer(item) for item in script] or [Answer()]
         self._lock = threading.Lock()
         receiver = self
@@ -75,6 +83,10 @@ class Receiver:
     def _note(self, got: Got) -> Answer:
         with self._lock:
             self.got.append(got)
+            found = [error.message for error in self._schema.iter_errors(got.json)] if self._schema else []
+            self.violations += found
+            if found:
+                return Answer(400)
             return self._script.pop(0) if len(self._script) > 1 else self._script[0]
 
     def close(self) -> None:
@@ -85,9 +97,9 @@ class Receiver:
 
 
 @contextmanager
-def receiver(*script: Answer | int) -> Iterator[Receiver]:
+def receiver(*script: Answer | int, schema: Mapping[str, Any] | None = None) -> Iterator[Receiver]:
     """A receiver for the length of a test."""
-    instance = Receiver(*script)
+    instance = Receiver(*script, schema=schema)
     try:
         yield instance
     finally:

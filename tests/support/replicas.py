@@ -13,7 +13,7 @@ from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import Alert, AlertKey, AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import DatabaseStatus, Delta, LeaderInfo, Limits, Rates, Reason, ViewStatus
@@ -133,7 +133,7 @@ class _Lock:
         held = holder is not None and holder.replica == self._name
         return LockReading(self._database.clock.monotonic(), held)
 
-    def stranger(self) -> LeaderInfo | None:
+    def other_holder(self) -> LeaderInfo | None:
         return self._database.holder
 
 
@@ -144,15 +144,15 @@ class _Notifier:
         self.told: list[AlertRecord] = []
         self.inhibited: list[AlertRecord] = []
         self.handed_over = 0
-        self.adopted = 0
+        self.invalidated = 0
         self.state = "nothing was sent yet"
 
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
         self.told, self.inhibited = list(records), list(inhibited)
         self.handed_over += 1
 
-    def adopt(self) -> None:
-        self.adopted += 1
+    def invalidate(self) -> None:
+        self.invalidated += 1
 
     def status(self) -> Mapping[str, str]:
         return {"pager": self.state}
@@ -204,7 +204,7 @@ class Replica:
             self.memory,
             self.log,
             clock,
-            on_acquired=self.alerts.forget_adoption,
+            on_acquired=self.alerts.invalidate,
             on_lost=lambda: None,
             on_fault=health.failed,
             on_answer=health.answered,

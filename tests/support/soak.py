@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from analytics_refreshd.postgres.migrate import migrate
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.daemon import Daemon
 from tests.support.postgres import Server

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import LeaderInfo
@@ -243,12 +243,12 @@ def test_who_takes_over_reads_anew_who_was_told_what(
     clock: Clock, database: Shared, leader: Replica, standby: Replica
 ) -> None:
     """Once at the beginning of a lead, and at every evaluation of a standby, which may have to speak at any moment."""
-    before = leader.notifier.adopted, standby.notifier.adopted
+    before = leader.notifier.invalidated, standby.notifier.invalidated
     time_passes(clock, [leader, standby], seconds=60)
-    assert (leader.notifier.adopted, standby.notifier.adopted) == (before[0], before[1] + 2)
-    leader.alerts.forget_adoption()
+    assert (leader.notifier.invalidated, standby.notifier.invalidated) == (before[0], before[1] + 2)
+    leader.alerts.invalidate()
     time_passes(clock, [leader, standby], seconds=60)
-    assert leader.notifier.adopted == before[0] + 1
+    assert leader.notifier.invalidated == before[0] + 1
 
 
 @pytest.mark.parametrize(("fault", "patience"), [(LOCKED, 60), (NO_GRANT, 0)])

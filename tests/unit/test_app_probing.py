@@ -1,29 +1,30 @@
 """Probes of the catalogue: what shows where one has no answer."""
 
+from datetime import datetime
+
 from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import VIEWS, Limits, Reason
-from analytics_refreshd.postgres.queries import ProbeResult
-from analytics_refreshd.postgres.query_files import Catalogue
+from analytics_refreshd.core.ports import ProbeResult
 from tests.support.receivers import Clock, Log
 
-QUERY = Catalogue.load().get("summary")
-GOOD = [ProbeResult(QUERY.endpoint, 0.02, None)]
-BAD = [ProbeResult(QUERY.endpoint, None, "57014: canceling statement due to statement timeout")]
+ENDPOINT = "health/summary"
+GOOD = [ProbeResult(ENDPOINT, 0.02, None)]
+BAD = [ProbeResult(ENDPOINT, None, "57014: canceling statement due to statement timeout")]
 AWAY = DatabaseFault("server closed the connection", error_class=ErrorClass.CONN_LOST, reason=Reason.CONN_LOST)
 
 
 class Answers:
-    """A session that answers what it was given, in turn."""
+    """Probes that answer what they were given, in turn."""
 
-    app_schema = "public"
+    endpoints = (ENDPOINT,)
 
     def __init__(self, *answers: list[ProbeResult] | DatabaseFault) -> None:
         self._answers = list(answers)
 
-    def run(self, work: object, *, seconds: float) -> list[ProbeResult]:
+    def run(self, budget_seconds: float, now: datetime) -> list[ProbeResult]:
         answer = self._answers.pop(0)
         if isinstance(answer, DatabaseFault):
             raise answer
@@ -37,7 +38,7 @@ class Probed:
         self.seconds: list[float | None] = []
 
     def probed(self, endpoint: str, seconds: float | None) -> None:
-        assert endpoint == QUERY.endpoint
+        assert endpoint == ENDPOINT
         self.seconds.append(seconds)
 
 
@@ -46,13 +47,11 @@ def test_a_probe_without_an_answer_is_told_once_and_leaves_no_figure() -> None:
     clock, log, metrics = Clock(), Log(), Probed()
     memory = Memory(Identity("orders", "r1", "0"), views=VIEWS, limits=Limits(), isolation="cycle", clock=clock)
     prober = Prober(
-        [QUERY],
+        Answers(GOOD, BAD, AWAY, GOOD, AWAY),
         10.0,
-        session=Answers(GOOD, BAD, AWAY, GOOD, AWAY),  # type: ignore[arg-type]
         metrics=metrics,  # type: ignore[arg-type]
         memory=memory,
         log=log,
-        clock=clock,
     )
     told = []
     for _ in range(5):
@@ -61,5 +60,5 @@ def test_a_probe_without_an_answer_is_told_once_and_leaves_no_figure() -> None:
     assert metrics.seconds == [0.02, None, None, 0.02, None]
     assert told == [0, 1, 1, 1, 2]
     first, second = log.of(Event.LIBRARY_MESSAGE)
-    assert first["message"] == f"{QUERY.endpoint} has no answer: {BAD[0].error}"
+    assert first["message"] == f"{ENDPOINT} has no answer: {BAD[0].error}"
     assert AWAY.message in str(second["message"])

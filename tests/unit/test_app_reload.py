@@ -8,14 +8,15 @@ import pytest
 from prometheus_client import generate_latest
 
 from analytics_refreshd.app.daemon import Daemon
+from analytics_refreshd.app.service import Service
 from analytics_refreshd.app.timetable import Timetable
-from analytics_refreshd.app.wiring import Service
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.schedule import splay_offset
 from analytics_refreshd.notify.delivery import Delivery
-from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
-from analytics_refreshd.observe.logs import JsonLog
+from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
+from analytics_refreshd.notify.settings import DeliverySettings
+from analytics_refreshd.observe.log.sink import JsonLog
 from tests.support.receivers import Clock, Counts, Log, Store, receiver
 from tests.support.waiting import eventually
 
@@ -89,7 +90,7 @@ def test_delivery_goes_by_new_settings() -> None:
     firing = AlertRecord(Alert.VIEW_STALE, "v", AlertState.FIRING, Severity.WARNING, clock.now(), clock.now())
     with receiver() as server:
         delivery = Delivery(
-            [ReceiverSettings("ops", "alertmanager", url=server.url)],
+            [AlertmanagerSettings("ops", url=server.url)],
             DeliverySettings("orders"),
             store=Store(),
             log=Log(),

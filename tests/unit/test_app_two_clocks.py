@@ -9,15 +9,15 @@ from prometheus_client import generate_latest
 
 from analytics_refreshd.app.memory import Identity, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.rules import Situation, conditions
 from analytics_refreshd.core.model import DatabaseStatus, Limits, Origin, Outcome, Pause, Reason, Run
-from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age
-from analytics_refreshd.observe.metrics import PrometheusMetrics
-from analytics_refreshd.observe.notices import notices
-from analytics_refreshd.observe.page_words import words
-from analytics_refreshd.observe.status_json import picture
-from analytics_refreshd.observe.timeline import timeline
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
+from analytics_refreshd.observe.page.notices import notices
+from analytics_refreshd.observe.page.status_json import picture
+from analytics_refreshd.observe.page.timeline import timeline
+from analytics_refreshd.observe.page.words import words
 from tests.support.receivers import Clock, Log
 from tests.support.states import FixedHealth
 

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from analytics_refreshd.app import attempts
+from analytics_refreshd.app import retry_policy
 from analytics_refreshd.app.vitals import Vitals
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Origin, Outcome, Reason
 from analytics_refreshd.core.ports import RefreshReply
 from tests.support.fakes import BEGAN, VIEWS, Leading, Scripted, fault, started
 
@@ -106,7 +107,7 @@ def lost_after(replica: Leading, seconds: float, *, committing: bool = False) ->
 @pytest.fixture
 def unwaiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries follow at once."""
-    monkeypatch.setattr(attempts, "sleep_using_event", lambda stop: lambda seconds: None)
+    monkeypatch.setattr(retry_policy, "sleep_using_event", lambda stop: lambda seconds: None)
 
 
 @pytest.mark.usefixtures("unwaiting")
@@ -183,3 +184,84 @@ def test_a_lost_commit_before_an_overlap_is_not_skipped() -> None:
     run = replica.cycle.run(BEGAN)
     assert run is not None
     assert run.outcome is Outcome.UNKNOWN
+
+
+def failing(replica: Leading, error_class: ErrorClass, reason: Reason = Reason.OTHER) -> Callable[..., RefreshReply]:
+    """A step: an attempt that fails at once, for ever."""
+
+    def step(*given: Any) -> RefreshReply:
+        raise DatabaseFault("it failed", error_class=error_class, reason=reason)
+
+    return step
+
+
+def waits(replica: Leading) -> list[float]:
+    """The seconds that each retry waited, as the log has them."""
+    return [float(str(line["wait_seconds"])) for line in replica.log.of(Event.REFRESH_RETRY)]
+
+
+@pytest.mark.usefixtures("unwaiting")
+@pytest.mark.parametrize(
+    ("error_class", "reason", "tries"),
+    [
+        (ErrorClass.CONN_LOST, Reason.CONN_LOST, 3),
+        (ErrorClass.NOT_PRIMARY, Reason.NOT_PRIMARY, 3),
+        (ErrorClass.CONTENTION, Reason.DEADLOCK, 2),
+        (ErrorClass.CONTENTION, Reason.OVERLAP, 1),
+        (ErrorClass.CANCELLED, Reason.TIMEOUT, 1),
+        (ErrorClass.RESOURCE, Reason.DISK_FULL, 1),
+        (ErrorClass.PERMANENT, Reason.UNDEFINED, 1),
+    ],
+)
+def test_the_class_says_how_often_a_run_tries(error_class: ErrorClass, reason: Reason, tries: int) -> None:
+    """Every further attempt is one line and one wait; another session's refresh is not waited for."""
+    replica = Leading(Scripted(started))
+    replica.refresher.steps = [failing(replica, error_class, reason)]
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    assert replica.refresher.refreshed == tries
+    assert len(waits(replica)) == tries - 1
+
+
+def test_waits_double_up_to_eight_seconds_and_end_with_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stays away is asked all through the slot, at random within the upper half of each ceiling."""
+    replica = Leading(Scripted(started))
+
+    def slept(seconds: float) -> None:
+        replica.clock.passed += seconds
+
+    monkeypatch.setattr(retry_policy, "sleep_using_event", lambda stop: slept)
+    replica.refresher.steps = [failing(replica, ErrorClass.CONNECT, Reason.CONNECT)]
+    began = replica.clock.monotonic()
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    found = waits(replica)
+    ceilings = [2.0, 4.0, *[8.0] * (len(found) - 2)]
+    assert all(ceiling / 2 <= wait <= ceiling for wait, ceiling in zip(found, ceilings, strict=True))
+    assert len(set(found)) > 2
+    # 300 s, less the second before the next slot and a tenth of the 250 s deadline
+    assert 266.0 <= replica.clock.monotonic() - began < 274.0
+
+
+@pytest.mark.usefixtures("unwaiting")
+def test_a_command_tries_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person at a terminal is not kept for a slot."""
+    replica = Leading(Scripted(started))
+    replica.refresher.steps = [failing(replica, ErrorClass.CONNECT, Reason.CONNECT)]
+    replica.cycle.run(None, Origin.COMMAND)
+    assert replica.refresher.refreshed == 3
+
+
+@pytest.mark.usefixtures("unwaiting")
+@pytest.mark.parametrize("lost", [True, False], ids=["lead lost", "stopped"])
+def test_no_attempt_follows_a_cancel(lost: bool) -> None:
+    """An attempt that fails while the run is cancelled is the last one, and no retry is told of."""
+    replica = Leading(Scripted(started))
+
+    def cancelled(*given: Any) -> RefreshReply:
+        (replica.lose if lost else replica.attempts.stop)()
+        raise DatabaseFault("gone", error_class=ErrorClass.CONN_LOST, reason=Reason.CONN_LOST)
+
+    replica.refresher.steps = [cancelled]
+    replica.cycle.run(BEGAN)
+    assert (replica.refresher.refreshed, waits(replica)) == (1, [])

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.config import Config, load, parse_duration
-from analytics_refreshd.config.loading import NO_SETTINGS
+from analytics_refreshd.config.receivers import receiver_sections
 from analytics_refreshd.core.errors import ConfigError
-from analytics_refreshd.postgres.connections import milliseconds
+from analytics_refreshd.postgres.connection.connector import milliseconds
 
 ROOT = Path(__file__).parents[2]
 LEAST = '[database]\nurl = "postgresql://u@db.example.net/app"\n'
@@ -62,12 +62,11 @@ def test_the_sample_shows_every_key_and_nothing_else() -> None:
     shown = tomllib.loads(_commented_in((ROOT / "config.example.toml").read_text()))
     for section, field in Config.model_fields.items():
         if section == "receivers":
-            model = Config.model_fields["receivers"].annotation.__args__[1]  # type: ignore[union-attr]
-            keys = set(shown["receivers"]["ops"])
-        else:
-            model, keys = field.annotation, set(shown[section])
-        known = {item.alias or name for name, item in model.model_fields.items()}  # type: ignore[union-attr]
-        assert keys == known, section
+            continue
+        known = {item.alias or name for name, item in field.annotation.model_fields.items()}  # type: ignore[union-attr]
+        assert set(shown[section]) == known, section
+    receivers = {table["type"]: set(table) for table in shown["receivers"].values()}
+    assert receivers == {kind: set(section.model_fields) for kind, section in receiver_sections().items()}
     assert set(shown) == set(Config.model_fields)
 
 
@@ -141,14 +140,32 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
         ("[queries]\ndirectory = 4", "queries.directory must be a path, as text in quotes"),
         ("[receivers]\nops = 3", "receivers.ops must be a table"),
         ('[receivers.ops]\nurl = "http://a"', "receivers.ops.type is missing"),
+        (
+            '[receivers.ops]\ntype = "webhok"\nurl = "http://a"',
+            'receivers.ops.type is not a known type; did you mean "webhook"?',
+        ),
+        (
+            '[receivers.ops]\ntype = "CANARY"\nurl = "http://a"',
+            "receivers.ops.type is not a known type; known: alertmanager, ",
+        ),
+        ("[receivers.ops]\ntype = 3", "receivers.ops.type is not a known type; known: alertmanager, "),
+        ('[receivers.ops]\ntype = "webhook"\nurl = "http://h:99999999"', "receivers.ops.url cannot be read"),
+        ('[receivers.ops]\ntype = "webhook"\nurl = "http://h"\nurll = ""', "did you mean receivers.ops.url?"),
+        (
+            '[receivers.ops]\ntype = "webhook"\nurl = "http://h"\ndeadline = "0s"',
+            "receivers.ops.deadline must be over zero",
+        ),
+        ('schema = "reporting.v1"', "database.schema must be the name of one schema"),
+        ('sslmode = "certain"', "database.sslmode has an sslmode that does not exist"),
+        ('host = "u@h"', "database.host has an @ within"),
         ('[refresh]\nviews = ["reporting.v1"]', "refresh.views.0 must be a name without its schema"),
         (
             '[receivers.ops]\ntype = "alertmanager"\nurl = "http://a"\nsecret_file = "/proc/version"',
-            "receivers.ops.secret_file is not for type alertmanager",
+            "receivers.ops.secret_file is not for type alertmanager, but for webhook",
         ),
         (
             '[receivers.ops]\ntype = "heartbeat"\nurl = "http://a"\nsecret_file = "/proc/version"',
-            "receivers.ops.secret_file is not for type heartbeat",
+            "receivers.ops.secret_file is not for type heartbeat, but for webhook",
         ),
     ],
 )
@@ -182,9 +199,12 @@ def test_the_environment_wins_over_the_file(write: Write, monkeypatch: pytest.Mo
     assert config.schedule.splay == timedelta(seconds=7)
 
 
-def test_flags_win_over_the_file(write: Write) -> None:
-    """An override replaces the file's value."""
-    assert load(write(LEAST), {"http": {"port": 0}}).http.port == 0
+def test_values_stand_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nested values are checked as a file's are, and the environment wins over them too."""
+    values = {"database": {"url": "postgresql://u@localhost/orders"}, "http": {"port": 0}}
+    assert load(values).http.port == 0
+    monkeypatch.setenv("ANALYTICS_REFRESHD_HTTP__PORT", "1234")
+    assert load(values).http.port == 1234
 
 
 @pytest.mark.parametrize(
@@ -211,13 +231,6 @@ def test_a_variable_like_none_of_ours_is_refused_too(write: Write, monkeypatch: 
     monkeypatch.setenv("ANALYTICS_REFRESHD_XYZ", CANARY)
     text = "the environment variable ANALYTICS_REFRESHD_XYZ sets nothing that exists"
     assert problems(write(LEAST)) == [text]
-
-
-def test_the_tests_variables_are_the_only_others() -> None:
-    """What the tests and the gate read may be set while a configuration is loaded; nothing else of our prefix may."""
-    texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py")]
-    read = {name for text in texts for name in re.findall(r'environ\.get\("ANALYTICS_REFRESHD_([A-Z_]+)"', text)}
-    assert read | {"CONFIG"} == NO_SETTINGS
 
 
 @pytest.mark.parametrize("name", ["ANALYTICS_REFRESHD_REFRESH__VIEWS", "ANALYTICS_REFRESHD_REFRESH"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from analytics_refreshd.core.alerting import (
+from analytics_refreshd.core.alerts.lifecycle import (
     Alert,
     AlertKey,
     AlertRecord,

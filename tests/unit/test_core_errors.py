@@ -3,6 +3,7 @@
 import pytest
 
 from analytics_refreshd.core.errors import (
+    UNREACHABLE,
     ConfigError,
     DatabaseFault,
     ErrorClass,
@@ -102,3 +103,24 @@ def test_one_tree_of_errors() -> None:
     assert str(ConfigError(["a", "b"])) == "a; b"
     for error in (fault, ConfigError([]), UsageError()):
         assert isinstance(error, RefreshdError)
+
+
+@pytest.mark.parametrize(
+    ("error_class", "away", "unreachable", "ends_connection"),
+    [
+        (ErrorClass.CONNECT, True, True, False),
+        (ErrorClass.CONN_LOST, True, False, True),
+        (ErrorClass.NOT_PRIMARY, True, True, True),
+        (ErrorClass.CANCELLED, False, False, False),
+        (ErrorClass.CONTENTION, False, False, False),
+        (ErrorClass.RESOURCE, False, False, False),
+        (ErrorClass.PERMANENT, False, False, False),
+    ],
+)
+def test_what_a_class_says_about_the_database(
+    error_class: ErrorClass, away: bool, unreachable: bool, ends_connection: bool
+) -> None:
+    """Each class knows whether the database is away, whether anything began, and what becomes of the connection."""
+    found = (error_class.away, error_class.unreachable, error_class.ends_connection)
+    assert found == (away, unreachable, ends_connection)
+    assert (error_class.value in UNREACHABLE) is unreachable

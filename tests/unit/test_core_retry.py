@@ -1,27 +1,9 @@
 """When to try again, and when not to."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from analytics_refreshd.core.errors import ErrorClass
-from analytics_refreshd.core.retry import UNLIMITED_ATTEMPTS, backoff_seconds, may_retry, most_attempts, worth_waiting
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True), st.floats(0.1, 300))
-def test_a_delay_grows_to_its_cap_and_never_hammers(attempt: int, share: float, cap: float) -> None:
-    """Every delay is at least half a second and at most the cap, and with the usual cap at least a second."""
-    delay = backoff_seconds(attempt, share, cap_seconds=cap)
-    assert 0.5 <= delay <= max(0.5, cap)
-    assert backoff_seconds(attempt, share) >= 1.0
-    assert backoff_seconds(attempt + 1, share) >= backoff_seconds(attempt, share)
-
-
-def test_delays_differ_between_replicas() -> None:
-    """Jitter covers the upper half of the backoff: 32 to 60 seconds in the end."""
-    assert backoff_seconds(20, 0.0) == 30.0
-    assert backoff_seconds(20, 0.999999) == pytest.approx(60.0, abs=0.01)
-    assert [backoff_seconds(attempt, 0.0) for attempt in (1, 2, 3, 4)] == [1.0, 2.0, 4.0, 8.0]
+from analytics_refreshd.core.retry import UNLIMITED_ATTEMPTS, most_attempts, worth_waiting
 
 
 def test_every_class_has_its_number() -> None:
@@ -44,15 +26,6 @@ def test_every_class_has_its_number() -> None:
 def test_attempts_by_class(error_class: ErrorClass, attempts: int) -> None:
     """Connecting is tried without end, a lost connection twice again, contention once; the rest waits for its slot."""
     assert most_attempts(error_class) == attempts
-    assert not may_retry(error_class, attempt=attempts, delay_seconds=0.0, remaining_seconds=1e9)
-    assert may_retry(error_class, attempt=1, delay_seconds=1.0, remaining_seconds=10.0) is (attempts > 1)
-
-
-def test_a_retry_fits_into_what_remains_of_the_slot() -> None:
-    """No chain of retries runs into the next slot."""
-    assert may_retry(ErrorClass.CONN_LOST, attempt=1, delay_seconds=9.9, remaining_seconds=10.0)
-    assert not may_retry(ErrorClass.CONN_LOST, attempt=1, delay_seconds=10.0, remaining_seconds=10.0)
-    assert not may_retry(ErrorClass.CONNECT, attempt=1, delay_seconds=1.0, remaining_seconds=-5.0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
 from analytics_refreshd.core.model import Limits, Outcome, Rates, Reason
 from tests.support.alert_rules import NOW, ago, found, run, situation
 

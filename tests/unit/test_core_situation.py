@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from analytics_refreshd.core.alerts.situation import attempts, cause, describe, streak
 from analytics_refreshd.core.model import Blocker, Outcome, Pause, Reason, ViewResult
-from analytics_refreshd.core.situation import attempts, cause, describe, streak
 from tests.support.alert_rules import NOW, ago, run, situation
 
 BLOCKER = Blocker(812, "etl", "nightly-etl", "active", ago(60), None, None)

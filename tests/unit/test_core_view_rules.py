@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.alerting import Alert, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
 from analytics_refreshd.core.model import Limits, Outcome, Pause, Reason, Run
 from tests.support.alert_rules import NOW, aged, ago, found, run, situation, verdicts
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics_refreshd.app.demo.actions import Action, Generator, live_incident, make_incidents
-from analytics_refreshd.app.demo.world import World, make_world
+from analytics_refreshd.demo.actions import Action, Generator, live_incident, make_incidents
+from analytics_refreshd.demo.world import World, make_world
 
 NOW = datetime(2026, 3, 18, 15, 20, 7, 123456, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from analytics_refreshd.app.demo import DemoError
-from analytics_refreshd.app.demo.csvlog import COLUMNS, read_log
 from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.demo import DemoError
+from analytics_refreshd.demo.csvlog import COLUMNS, read_log
 
 NOW = datetime(2026, 3, 18, 15, 20, tzinfo=UTC)
 HEADER = ",".join(COLUMNS)

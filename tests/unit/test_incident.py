@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from analytics_refreshd.core.incident import DatabaseFold, slim
-from analytics_refreshd.core.incident_parts import Incident
-from analytics_refreshd.core.incident_trouble import INCIDENTS_KEPT
+from analytics_refreshd.incident.fold import DatabaseFold, slim
+from analytics_refreshd.incident.model import Incident
+from analytics_refreshd.incident.trouble import INCIDENTS_KEPT
 from tests.support.log_lines import at, fold, line, lock_trouble, run
 
 

@@ -11,26 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from analytics_refreshd.app.incidents import review
-from analytics_refreshd.cli import incident_text
 from analytics_refreshd.cli.incident import moment
 from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.incident import markdown
+from analytics_refreshd.incident.review import review
 from tests.support.log_lines import line, lock_trouble, run, text
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-def markdown(lines: str, tmp_path: Path) -> str:
+def reviewed(lines: str, tmp_path: Path) -> str:
     """The Markdown for a log."""
     path = tmp_path / "log"
     path.write_text(lines)
-    return "\n".join(incident_text.markdown(review([str(path)])))
+    return "\n".join(markdown.document(review([str(path)])))
 
 
 def test_markdown_is_exact(tmp_path: Path) -> None:
     """The review of a held lock, word by word."""
     assert (
-        markdown(text(lock_trouble()), tmp_path)
+        reviewed(text(lock_trouble()), tmp_path)
         == """\
 # Incident review
 
@@ -67,7 +67,7 @@ firing delivered to pager 2026-03-01 12:10:12Z; resolved delivered to pager 2026
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     """An incident without an end, an alert and an error has a line for each that says so."""
-    said = markdown(text([line(0, "database.lost", level="warning")]), tmp_path)
+    said = reviewed(text([line(0, "database.lost", level="warning")]), tmp_path)
     for expected in (
         "| End | not over when the log ends |",
         "| First error | not in the log |",
@@ -86,7 +86,7 @@ def test_text_from_the_log_stays_text(tmp_path: Path) -> None:
     """An error's text can neither make markup nor reach the terminal."""
     evil = "\x1b[31m| <b>x</b> `y` [z](http://e) \u202e\nnext # *w*"
     bad = run(5, "failed", reason="other", sqlstate="P0001", error=evil, database="a|b")
-    said = markdown(text([bad]), tmp_path)
+    said = reviewed(text([bad]), tmp_path)
     row = next(item for item in said.splitlines() if item.startswith("| First error"))
     assert r"\[31m\| \<b\>x\</b\> \`y\` \[z\](http://e)   next \# \*w\*" in row
     assert row.replace("\\|", "").count("|") == 3

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analytics_refreshd.app.incidents import review
-from analytics_refreshd.cli import incident_text
-from analytics_refreshd.core.incident_daemons import Daemons
-from analytics_refreshd.core.incident_parts import LIMIT, Crash
+from analytics_refreshd.incident import markdown
+from analytics_refreshd.incident.daemons import Daemons
+from analytics_refreshd.incident.model import LIMIT, Crash
+from analytics_refreshd.incident.review import review
 from tests.support.log_lines import at, fold, line, run, text
 
 
@@ -101,7 +101,7 @@ def test_words_of_a_crash(tmp_path: Path) -> None:
 
     def said(lines: list[dict[str, Any]]) -> str:
         path.write_text(text(lines))
-        return "\n".join(incident_text.markdown(review([str(path)])))
+        return "\n".join(markdown.document(review([str(path)])))
 
     assert (
         "| Daemon killed or crashed | r1 (pid 200) started 2026-03-01 12:06:06Z though the one before it (pid 100) had"

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from analytics_refreshd.app.incidents import review
-from analytics_refreshd.cli import incident_text
-from analytics_refreshd.core.incident_errors import DISTINCT_ERRORS
-from analytics_refreshd.core.incident_parts import Incident
+from analytics_refreshd.incident import markdown
+from analytics_refreshd.incident.errors import DISTINCT_ERRORS
+from analytics_refreshd.incident.model import Incident
+from analytics_refreshd.incident.review import review
 from tests.support.log_lines import at, fold, line, run, text
 
 
@@ -74,7 +74,7 @@ def test_errors_beyond_the_limit_are_counted() -> None:
 def test_words_of_the_errors(tmp_path: Path) -> None:
     """The review tells SQLSTATE, text, views, count, first and last time."""
     (tmp_path / "log").write_text(text(night()))
-    said = "\n".join(incident_text.markdown(review([str(tmp_path / "log")])))
+    said = "\n".join(markdown.document(review([str(tmp_path / "log")])))
     assert (
         "P0001 (other) on action_metrics_hourly, trigger_performance_summary, recent_failures,"
         " action_type_distribution: boom; 3 times, 2026-03-01 12:10:00Z to 2026-03-01 12:20:06Z" in said
@@ -83,4 +83,4 @@ def test_words_of_the_errors(tmp_path: Path) -> None:
     assert "function does not exist; once, 2026-03-01 12:05:06Z" in said
     many = [run(5 + n, "failed", reason="other", sqlstate="P0001", error=f"boom {n}") for n in range(25)]
     (tmp_path / "log").write_text(text([run(0), *many, run(40)]))
-    assert "and further ones, seen 5 times" in "\n".join(incident_text.markdown(review([str(tmp_path / "log")])))
+    assert "and further ones, seen 5 times" in "\n".join(markdown.document(review([str(tmp_path / "log")])))

@@ -1,7 +1,7 @@
 """An incident review stays small, whatever a log holds."""
 
-from analytics_refreshd.core.incident_parts import LIMIT
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.incident.model import LIMIT
 from tests.support.log_lines import fold, line, run, stamp
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from analytics_refreshd.app.incidents import review
-from analytics_refreshd.cli import incident_text
-from analytics_refreshd.core.incident_parts import LIMIT, Incident
+from analytics_refreshd.incident import markdown
+from analytics_refreshd.incident.model import LIMIT, Incident
+from analytics_refreshd.incident.review import review
 from tests.support.log_lines import at, fold, line, run, stamp, text
 
 START = line(-10, "daemon.started", interval_seconds=300.0)
@@ -219,7 +219,7 @@ def test_words_of_a_pause(tmp_path: Path) -> None:
 
     def said(lines: list[dict[str, Any]]) -> str:
         (tmp_path / "log").write_text(text(lines))
-        return "\n".join(incident_text.markdown(review([str(tmp_path / "log")])))
+        return "\n".join(markdown.document(review([str(tmp_path / "log")])))
 
     assert (
         "| Paused | 2026-03-01 12:03:00Z to 2026-03-01 12:20:00Z, planned until 2026-03-01 13:00:00Z, by etl: nightly"

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics_refreshd.app import incidents
-from analytics_refreshd.app.incidents import Review, review
-from analytics_refreshd.app.log_order import Sorter
-from analytics_refreshd.app.log_reading import Tally, entries_of, lines_of
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.incident import review as incidents
+from analytics_refreshd.incident.parse import Tally, entries_of, lines_of
+from analytics_refreshd.incident.review import Review, review
+from analytics_refreshd.incident.sort import Sorter
 from tests.support.log_lines import at, line, lock_trouble, run, text
 
 Lines = list[str]
@@ -305,7 +305,7 @@ def test_sorter_keeps_few_runs_of_replicas_in_turn() -> None:
 
 def test_memory_does_not_follow_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five times the lines take no more memory."""
-    monkeypatch.setattr("analytics_refreshd.app.log_order._PORTION_BYTES", 200_000)
+    monkeypatch.setattr("analytics_refreshd.incident.sort._PORTION_BYTES", 200_000)
 
     def peak(count: int) -> int:
         path = tmp_path / "long.log"

@@ -16,7 +16,7 @@ import pytest
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, ViewResult
-from analytics_refreshd.observe.logs import LINE_BYTES, JsonLog, LineSink, LogSettings, configure
+from analytics_refreshd.observe.log.sink import LINE_BYTES, JsonLog, LineSink, LogSettings, configure
 from tests.support.waiting import eventually
 
 RUN = UUID("6f1c1a2e-3f6d-4a57-9d0b-0c2a3d1d9f10")
@@ -313,17 +313,17 @@ def test_libraries_speak_through_the_same_pipe(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "log", os.O_CREAT | os.O_RDWR | os.O_APPEND)
     for _ in range(2):
         log = configure(LogSettings(), "orders", "host-1", descriptor=descriptor, environment={})
-    logging.getLogger("waitress.queue").warning("Task queue depth is %d", 3)
+    logging.getLogger("urllib3.connectionpool").warning("Pool size is %d", 3)
     try:
         raise OSError("password=CANARY-7f3a")
     except OSError:
         logging.getLogger("apscheduler").exception("Job raised")
     log.set_level("debug")
-    logging.getLogger("waitress.queue").warning("Task queue depth is %d, token=CANARY-7f3a", 3)
+    logging.getLogger("urllib3.connectionpool").warning("Pool size is %d, token=CANARY-7f3a", 3)
     os.close(descriptor)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [(line["level"], line["event"], line["library"], line["message"]) for line in lines] == [
         ("error", "library.message", "apscheduler", "Job raised"),
-        ("debug", "library.message", "waitress.queue", "Task queue depth is 3, token=***"),
+        ("debug", "library.message", "urllib3.connectionpool", "Pool size is 3, token=***"),
     ]
     assert "CANARY" not in (tmp_path / "log").read_text()

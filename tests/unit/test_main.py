@@ -16,7 +16,7 @@ SCRIPT = Path(sys.executable).with_name("analytics-refreshd")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     "words",
-    [["query", "--list"], ["query", "--list", "--format", "json"], ["query", "--dashboard"], ["--help"], ["--version"]],
+    [["query", "--list"], ["query", "--list", "--format", "json"], ["--help"], ["--version"]],
 )
 def test_an_answer_that_cannot_be_written_is_one_sentence(words: list[str], unbuffered: str) -> None:
     """A full disk is no defect of ours, whoever writes, with Python's buffer and, as in the container, without."""

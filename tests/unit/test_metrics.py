@@ -11,13 +11,14 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import VIEWS, Delta, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult
 from analytics_refreshd.core.picture import ServiceState
 from analytics_refreshd.core.ports import Metrics
-from analytics_refreshd.observe.metric_names import METRICS
-from analytics_refreshd.observe.metrics import PrometheusMetrics
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
+from analytics_refreshd.observe.metrics.gauges import VIEW_ALERTS
+from analytics_refreshd.observe.metrics.names import METRICS
 from tests.support.states import MONOTONIC, NOW, FixedHealth, healthy, run_at
 
 
@@ -60,7 +61,7 @@ def test_implements_the_port() -> None:
 
 
 def test_every_described_metric_is_exported_and_no_other() -> None:
-    """The table of names, from which the README's comes, is the truth."""
+    """The table of names, from which the guide's comes, is the truth."""
     text = generate_latest(make(healthy()).registry).decode()
     exported = set(re.findall(r"^# TYPE (analytics_\w+) (\w+)$", text, re.M))
     assert exported == {(metric.name, metric.kind) for metric in METRICS}
@@ -295,7 +296,7 @@ def test_alerts_are_0_or_1_for_every_alert_and_view() -> None:
     assert found.value("analytics_alerts_firing", alert="AnalyticsViewStale", view=VIEWS[1]) == 1
     assert found.value("analytics_alerts_firing", alert="AnalyticsViewStale", view=VIEWS[0]) == 0
     assert found.value("analytics_alerts_firing", alert="AnalyticsNoLeader", view="") == 0
-    assert len(found.labels("analytics_alerts_firing")) == 3 * len(VIEWS) + 7
+    assert len(found.labels("analytics_alerts_firing")) == len(VIEW_ALERTS) * len(VIEWS) + len(Alert) - len(VIEW_ALERTS)
 
 
 def test_pause_delta_and_rates() -> None:

@@ -9,15 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analytics_refreshd.notify.exchange import (
-    BadRequest,
-    Exchanger,
-    Request,
-    Resolver,
-    Unreachable,
-    address,
-    retry_after,
-)
+from analytics_refreshd.notify.exchange import Exchanger, Resolver, Unreachable, address, retry_after
+from analytics_refreshd.notify.request import BadRequest, Request
 from tests.support.postgres import free_port
 from tests.support.receivers import Answer, raw_server, receiver
 

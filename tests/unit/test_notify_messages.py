@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
-from analytics_refreshd.notify.messages import alert_key, clean, notice, timestamp
-from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.notify.messages import alert_key, clean, notification, timestamp
+from analytics_refreshd.notify.receivers.webhook import WebhookSettings
+from analytics_refreshd.notify.settings import DeliverySettings
 
 BEGAN = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 RECORD = AlertRecord(
@@ -45,15 +46,15 @@ def test_the_key_names_an_episode() -> None:
     assert len(others) == 4
 
 
-def test_a_notice_says_what_the_record_says() -> None:
+def test_a_notification_says_what_the_record_says() -> None:
     """Status, times, run and where to read on."""
     settings = DeliverySettings("shop", page_url="http://h:1/", runbooks_url="http://r/")
-    firing = notice(RECORD, settings)
+    firing = notification(RECORD, settings)
     assert (firing.status, firing.firing, firing.run_id) == ("firing:critical", True, str(UUID(int=7)))
     assert (firing.runbook, firing.page) == ("http://r/AnalyticsViewStale.md", "http://h:1/")
-    over = notice(replace(RECORD, state=AlertState.RESOLVED, resolved_at=BEGAN, run_id=None), settings)
+    over = notification(replace(RECORD, state=AlertState.RESOLVED, resolved_at=BEGAN, run_id=None), settings)
     assert (over.status, over.firing, over.resolved_at, over.run_id) == ("resolved", False, BEGAN, None)
-    assert notice(RECORD, replace(settings, runbooks_url="")).runbook == ""
+    assert notification(RECORD, replace(settings, runbooks_url="")).runbook == ""
 
 
 @pytest.mark.parametrize(
@@ -94,4 +95,4 @@ def test_times_are_rfc_3339_in_utc() -> None:
 
 def test_an_address_is_not_shown() -> None:
     """A receiver's address may be a secret: it is in no representation of its settings."""
-    assert "CANARY" not in repr(ReceiverSettings("x", "webhook", url="http://h/CANARY"))
+    assert "CANARY" not in repr(WebhookSettings("x", url="http://h/CANARY"))

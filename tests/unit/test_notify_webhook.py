@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
-from analytics_refreshd.notify.exchange import BadRequest
-from analytics_refreshd.notify.messages import Message, notice
-from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
-from analytics_refreshd.notify.webhook import WebhookChannel
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.notify.messages import Message, notification
+from analytics_refreshd.notify.receivers.webhook import WebhookReceiver, WebhookSettings
+from analytics_refreshd.notify.request import BadRequest
+from analytics_refreshd.notify.settings import DeliverySettings
 from tests.support.receivers import Clock
 
 GUIDE = Path(__file__).parents[2] / "deploy" / "guides" / "webhook.md"
 CLOCK = Clock()
-NOTICE = notice(
+ALERT = notification(
     AlertRecord(
         Alert.VIEW_STALE, "v", AlertState.FIRING, Severity.WARNING, CLOCK.now(), CLOCK.now(), None, "ä is old", "d"
     ),
@@ -28,8 +28,8 @@ def request(folder: Path, **changes: object) -> Any:
     secret = folder / "secret"
     if not secret.exists():
         secret.write_text("s3cret\n")
-    receiver = ReceiverSettings("hook", "webhook", url="http://h/", secret_file=secret, **changes)  # type: ignore[arg-type]
-    return WebhookChannel(receiver, DeliverySettings("shop"), CLOCK).request(Message((NOTICE,)), "http://h/")
+    settings = WebhookSettings("hook", url="http://h/", secret_file=secret, **changes)  # type: ignore[arg-type]
+    return WebhookReceiver(settings, DeliverySettings("shop"), CLOCK).request(Message((ALERT,)), "http://h/")
 
 
 def verifier() -> Any:
@@ -90,8 +90,9 @@ def test_a_token_that_cannot_be_used_is_named_but_not_shown(tmp_path: Path, held
 
 def test_without_a_secret_nothing_is_signed() -> None:
     """A webhook without a secret has a timestamp and no signature."""
-    receiver = ReceiverSettings("hook", "webhook", url="http://h/")
-    made = WebhookChannel(receiver, DeliverySettings("shop"), CLOCK).request(Message((NOTICE,)), "http://h/")
+    made = WebhookReceiver(WebhookSettings("hook", url="http://h/"), DeliverySettings("shop"), CLOCK).request(
+        Message((ALERT,)), "http://h/"
+    )
     assert "Analytics-Refreshd-Timestamp" in made.headers
     assert "Analytics-Refreshd-Signature" not in made.headers
     assert "Authorization" not in made.headers

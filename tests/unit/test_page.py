@@ -15,7 +15,7 @@ from uuid import UUID
 import jsonschema
 import pytest
 
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.model import (
     VIEWS,
     Delta,
@@ -31,11 +31,11 @@ from analytics_refreshd.core.model import (
     ViewResult,
 )
 from analytics_refreshd.core.picture import ServiceState
-from analytics_refreshd.observe.notices import headline, notices
-from analytics_refreshd.observe.page import PAGE_POLICY, render_page
-from analytics_refreshd.observe.page_words import cut, words
-from analytics_refreshd.observe.status_json import picture, render_status
-from analytics_refreshd.observe.timeline import timeline
+from analytics_refreshd.observe.page.notices import headline, notices
+from analytics_refreshd.observe.page.render import PAGE_POLICY, render_page
+from analytics_refreshd.observe.page.status_json import picture, render_status
+from analytics_refreshd.observe.page.timeline import timeline
+from analytics_refreshd.observe.page.words import cut, words
 from tests.support.states import MONOTONIC, NOW, a_day, healthy, run_at, view_state
 
 MARKUP = "<b onclick='x'>\"&</b>"
@@ -90,7 +90,7 @@ def test_the_policy_allows_exactly_the_style_and_the_script() -> None:
 
 def test_the_templates_are_in_the_package() -> None:
     """An installed wheel has the page."""
-    folder = files("analytics_refreshd.observe") / "templates"
+    folder = files("analytics_refreshd.observe.page")
     assert {entry.name for entry in folder.iterdir()} >= {"page.html.j2", "page.css", "page.js"}
 
 

@@ -1,48 +1,51 @@
-"""The README says what the code does."""
+"""The README is short, and says what the command line does."""
 
 import re
 from pathlib import Path
+from typing import Any
 
-import pytest
+import typer
 
-from analytics_refreshd.core.events import MEANING, Event
-from analytics_refreshd.observe.metric_names import METRICS
+from analytics_refreshd.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def _rows(heading: str) -> list[list[str]]:
-    """The cells of the first table after a heading."""
-    section = README.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+def _commands() -> dict[str, str]:
+    """Each command of the table, with its row."""
+    section = README.split("\n## Commands\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    return {re.split(r"[` ]", row)[2]: row for row in rows}
 
 
-def test_every_event_is_in_the_table_with_its_meaning() -> None:
-    """The table of log events is the enum, in order, word for word."""
-    expected = [[f"`{event}`", MEANING[event]] for event in sorted(Event)]
-    assert _rows("Log events") == expected
+def test_it_is_short() -> None:
+    """What does not fit belongs in a guide."""
+    assert len(README.splitlines()) <= 150
 
 
-def test_every_metric_is_in_the_table_with_its_help() -> None:
-    """The table of metrics is what the daemon exports, word for word."""
-    expected = [
-        [f"`{metric.name}`" + (f"{{{','.join(metric.labels)}}}" if metric.labels else ""), metric.kind, metric.help]
-        for metric in METRICS
-    ]
-    assert _rows("Metrics") == expected
+def test_the_table_names_every_command() -> None:
+    """No command without a row, no row without a command."""
+    group: Any = typer.main.get_command(app)
+    assert set(_commands()) == set(group.commands)
 
 
-def test_every_event_has_a_meaning() -> None:
-    """No event without an explanation."""
-    assert set(MEANING) == set(Event)
+def test_every_option_in_the_table_exists() -> None:
+    """An option in a command's row is one of that command's."""
+    group: Any = typer.main.get_command(app)
+    seen = 0
+    for name, row in _commands().items():
+        known = {option for parameter in group.commands[name].params for option in parameter.opts}
+        for option in re.findall(r"--[a-z-]+", row):
+            assert option in known, f"{name} {option}"
+            seen += 1
+    assert seen > 10
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", README))))
-def test_links_lead_somewhere(target: str) -> None:
-    """Each file that the README points to exists."""
-    assert (ROOT / target).exists()
+def test_its_second_block_runs_the_tests() -> None:
+    """Who pastes it tests what is checked out."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert "-m pytest" in blocks[1].splitlines()[-1]
 
 
 def test_the_root_holds_what_was_agreed() -> None:

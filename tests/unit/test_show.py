@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 import pytest
 from rich.console import Console
 
-from analytics_refreshd.app.once import Picture, ViewPicture
-from analytics_refreshd.app.pausing import pause_refreshes
+from analytics_refreshd.app.commands import status
+from analytics_refreshd.app.commands.pause import pause_refreshes
+from analytics_refreshd.app.commands.status import Picture, ViewPicture
 from analytics_refreshd.cli import common, main, show
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.alerting import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import VIEWS, Delta, Outcome, Reason, ViewResult
 from analytics_refreshd.core.staleness import Age, Verdict
@@ -144,7 +145,7 @@ def test_history_takes_what_incident_takes(
 ) -> None:
     """A duration or a time; the server's clock says from where a duration counts."""
     asked: list[object] = []
-    monkeypatch.setattr(show, "past_runs", lambda config, **how: asked.append(how["since"]) or [])
+    monkeypatch.setattr(status, "past_runs", lambda config, **how: asked.append(how["since"]) or [])
     monkeypatch.setenv("ANALYTICS_REFRESHD_DATABASE__URL", "postgresql://u@localhost/orders")
     monkeypatch.setattr(sys, "argv", ["analytics-refreshd", "history", "--since", given])
     assert main() == 0

@@ -1,16 +1,14 @@
 """SQL files: what of a block reaches the server."""
 
-from importlib import resources
-
 import pytest
 
-from analytics_refreshd.postgres import sqlfiles
+from analytics_refreshd.postgres.connection import sqlfiles
 
-FILES = sorted(
-    str(entry.name)
-    for entry in resources.files("analytics_refreshd.postgres.sql").iterdir()
-    if entry.name.endswith(".sql")
-)
+FILES = [
+    f"{room}/{name}"
+    for room in ("check", "connection", "incremental", "refresh", "schema", "state")
+    for name in sqlfiles.names(room)
+]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -21,7 +19,7 @@ def test_a_running_statement_shows_itself(file: str) -> None:
 
 def test_comments_within_a_statement_stay() -> None:
     """What the server stores keeps its comments: only those above a block's first statement go."""
-    block = sqlfiles.blocks("migrations/0005_guard_functions.sql")["refresh_action_analytics_view"]
+    block = sqlfiles.blocks("schema/migrations/0005_guard_functions.sql")["refresh_action_analytics_view"]
     assert "-- whatever goes wrong from here on, the refresh stands" in block
-    status = sqlfiles.blocks("migrations/0005_guard_functions.sql")["get_analytics_refresh_status"]
+    status = sqlfiles.blocks("schema/migrations/0005_guard_functions.sql")["get_analytics_refresh_status"]
     assert status.startswith("create or replace function")

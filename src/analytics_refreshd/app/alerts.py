@@ -12,7 +12,7 @@ from datetime import timedelta
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Facts, Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.core.alerting import (
+from analytics_refreshd.core.alerts.lifecycle import (
     WITHOUT_LEAD,
     Alert,
     AlertKey,
@@ -23,12 +23,12 @@ from analytics_refreshd.core.alerting import (
     step,
     unfinished,
 )
-from analytics_refreshd.core.errors import AWAY, DatabaseFault
+from analytics_refreshd.core.alerts.rules import Situation, conditions
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.ports import AlertStore, Clock, EventLog, History, Notifier
 from analytics_refreshd.core.retry import worth_waiting
-from analytics_refreshd.core.rules import Situation, conditions
 from analytics_refreshd.core.staleness import Age, Verdict, verdict
 
 _RESOLVED_KEPT = timedelta(minutes=15)
@@ -59,7 +59,7 @@ class Alerts:
         self._health = health
         self._log = log
         self._clock = clock
-        self._adopted = False
+        self._loaded = False
         self._unread_since: float | None = None
         self._unsaved: dict[AlertKey, AlertRecord | None] = {}
         self._stale: frozenset[str] = frozenset()
@@ -67,29 +67,32 @@ class Alerts:
         """How long until the next pending alert fires, as the last `judge` found it; None where none is pending."""
         self._memory.update(delivery=notifier.status())
 
-    def forget_adoption(self) -> None:
-        """Read the alert records anew: another replica may have changed them while this one did not lead."""
-        self._adopted = False
+    def invalidate(self) -> None:
+        """Load the alert records again: another leader may have changed them."""
+        self._loaded = False
 
-    def adopt(self) -> None:
-        """Take over the alerts in the database: once as leader, and every time as a standby, which shows them."""
+    def load(self) -> None:
+        """Load the alerts from the database.
+
+        A leader loads them once; a standby, which only shows them, every time.
+        """
         leads = self._memory.leads()
-        if self._adopted and leads:
+        if self._loaded and leads:
             return
-        # the lead was lost and nobody has taken it since: what this process knows is still the newest there is
-        led_last = self._adopted and self._memory.facts().accountable
+        # the lead was lost and no replica has taken it since: this process still knows the newest state
+        led_last = self._loaded and self._memory.facts().owns_missed_slots
         if not led_last:
-            self._notifier.adopt()
+            self._notifier.invalidate()
         stored: dict[AlertKey, AlertRecord] = {}
         try:
             stored = {(record.alert, record.view): record for record in self._store.load()}
         except DatabaseFault as fault:
             now = self._clock.monotonic()
-            if self._unread_since is None or fault.error_class in AWAY:
+            if self._unread_since is None or fault.error_class.away:
                 self._unread_since = now
             if worth_waiting(fault.error_class, waited_seconds=now - self._unread_since):
                 raise
-            records = self._memory.alerts()  # what this process knows is all there is
+            records = self._memory.alerts()  # the store fails, so only this process knows them
         else:
             self._unread_since = None
             records = dict(stored) if stored or self._history.available else self._memory.alerts()
@@ -101,7 +104,7 @@ class Alerts:
             else:
                 records[key] = unsaved
         self._memory.set_alerts(records)
-        self._adopted = leads or led_last
+        self._loaded = leads or led_last
 
     def judge(self, *, status_misses: int) -> None:
         """Judge every rule on what is known now; `status_misses` is how often the status function failed in a row."""
@@ -129,8 +132,8 @@ class Alerts:
             blocker=facts.progress.blocker if facts.progress else None,
             firing=frozenset(key for key, record in before.items() if record.state is AlertState.FIRING),
         )
-        if self._memory.leads() and not self._adopted and not self._health.down:
-            return  # what fires already is not known yet: judging now would raise it a second time
+        if self._memory.leads() and not self._loaded and not self._health.down:
+            return  # the firing alerts are not loaded yet: a rule would raise them a second time
         after: dict[AlertKey, AlertRecord] = {}
         news: list[AlertRecord] = []
         waits: list[float] = []
@@ -178,11 +181,11 @@ class Alerts:
 
     def _in_charge(self) -> bool:
         """Whether all that fires is this replica's to tell: it leads, or led last and the database is away."""
-        return self._adopted and (self._memory.leads() or self._health.down)
+        return self._loaded and (self._memory.leads() or self._health.down)
 
     def _patient(self, limits: Limits) -> Limits:
         """A standby waits twice as long before it cries that the database is away: the last leader goes first."""
-        if self._memory.facts().accountable:
+        if self._memory.facts().owns_missed_slots:
             return limits
         return replace(limits, database_unavailable_for_seconds=2 * limits.database_unavailable_for_seconds)
 

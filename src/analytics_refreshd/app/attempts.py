@@ -1,31 +1,31 @@
-"""A run's attempts: call the refresh again until it succeeds, cannot be repeated, or its slot is over."""
+"""Repeats a run's refresh while its slot lasts and repeating can help."""
 
-import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event
-from tenacity.stop import stop_base
+from tenacity import RetryCallState
 
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.memory import Memory
-from analytics_refreshd.app.reporter import Beside, Reporter
-from analytics_refreshd.core.errors import AWAY, DatabaseFault, ErrorClass
+from analytics_refreshd.app.retry_policy import fault_of, retrying
+from analytics_refreshd.app.run_logger import RunExtras, RunLogger
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.ports import Clock, EventLog, Metrics, Refresher, RefreshReply, StatusReader
-from analytics_refreshd.core.retry import backoff_seconds, may_retry
 
 _MARGIN_SECONDS = 1.0
-_COMMAND_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class CycleSettings:
-    """What a cycle needs to know. Replaced as a whole when the configuration is reloaded; a run under way keeps its."""
+    """What a cycle needs of the configuration.
+
+    A reload replaces all of it; a run under way keeps the settings that it began with.
+    """
 
     views: tuple[str, ...]
     interval: timedelta
@@ -36,7 +36,10 @@ class CycleSettings:
     slow_factor: float
 
     def slot_seconds(self, now: datetime, scheduled_at: datetime | None) -> float:
-        """How long a run may go on, retries included: to the end of its slot, never under one deadline."""
+        """Return how long a run may take, retries included.
+
+        It may go on to the end of its slot, and always for one deadline.
+        """
         late = (now - scheduled_at).total_seconds() if scheduled_at else 0.0
         left = self.interval.total_seconds() - max(0.0, late) - _MARGIN_SECONDS
         return max(left, self.deadline_seconds)
@@ -44,14 +47,17 @@ class CycleSettings:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """How a run's backends are watched: the leader's thread does it for the daemon, a helper for one refresh."""
+    """Who watches a run's backends: the daemon's leader thread, or a command's helper."""
 
     begin: Callable[[LockWatch], None]
     end: Callable[[], None]
 
 
 class Attempts:
-    """Carries out one run at a time on the thread that calls it; the two cancelling calls come from others."""
+    """Carries out one run at a time, on the calling thread.
+
+    Other threads call `stop` and `abandon`.
+    """
 
     def __init__(
         self,
@@ -63,7 +69,7 @@ class Attempts:
         health: DatabaseHealth,
         log: EventLog,
         metrics: Metrics,
-        reporter: Reporter,
+        run_logger: RunLogger,
         clock: Clock,
         watching: Watching,
     ) -> None:
@@ -74,25 +80,29 @@ class Attempts:
         self._health = health
         self._log = log
         self._metrics = metrics
-        self._reporter = reporter
+        self._run_logger = run_logger
         self._clock = clock
         self.watching = watching
         self._stop = threading.Event()
         self._lost_leadership = threading.Event()
-        self._random = random.Random()  # noqa: S311 - jitter, not a secret
-        self._beside = Beside()
 
     def begin(self) -> None:
-        """A new run may begin: losing the lead from here on cancels it. Call it before asking who leads."""
+        """Let losing the lead cancel the run from now on.
+
+        Call it before asking who leads.
+        """
         self._lost_leadership.clear()
 
     @property
     def stopped(self) -> bool:
-        """Whether no run may begin any more."""
+        """Whether `stop` was called."""
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Cancel the run under way and let no other begin; wakes a retry that sleeps."""
+        """Cancel the run under way and let no other begin.
+
+        A retry that sleeps is woken.
+        """
         self._stop.set()
         self._refresher.cancel()
 
@@ -101,107 +111,99 @@ class Attempts:
         self._lost_leadership.set()
         self._refresher.cancel()
 
-    def carry_out(self, run: Run, began_monotonic: float, settings: CycleSettings) -> tuple[Run, Beside]:
-        """Call the refresh until it succeeds, cannot be retried, or the slot is over.
+    def carry_out(self, run: Run, began_monotonic: float, settings: CycleSettings) -> tuple[Run, RunExtras]:
+        """Refresh until that succeeds, cannot be repeated, or the slot is over.
 
-        Gives the finished run, and what its line in the log says beside it: notices, fold and rebuild.
+        Returns the finished run, and the extras of its log line.
         """
         slot_ends = began_monotonic + settings.slot_seconds(run.started_at, run.scheduled_at)
-        latest_start = slot_ends - settings.deadline_seconds * 0.1
-        attempts = 0
-        watch = self._new_watch(settings)
-        unsettled: DatabaseFault | None = None
-
-        def once() -> RefreshReply:
-            nonlocal attempts, watch, unsettled
-            if self._lost_leadership.is_set():
-                raise DatabaseFault(
-                    "this replica no longer leads", error_class=ErrorClass.CANCELLED, reason=Reason.NOT_LEADER
-                )
-            if self._stop.is_set():
-                # it woke a retry from its sleep
-                raise DatabaseFault(
-                    "the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED
-                )
-            attempts += 1
-            self._limit(settings)
-            watch = self._new_watch(settings)
-
-            def started(pid: int) -> None:
-                watch.add(pid)
-                self.watching.begin(watch)
-
-            try:
-                self._rebuild(run)
-                self._limit(settings)
-                return self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
-            except DatabaseFault as fault:
-                if fault.committing:
-                    unsettled = fault
-                raise
-            finally:
-                self.watching.end()
-
-        def waiting(state: RetryCallState) -> float:
-            return backoff_seconds(state.attempt_number, self._random.random(), cap_seconds=8.0)
-
-        retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, DatabaseFault)),
-            stop=_SlotIsOver(self, latest_start, run.origin),
-            wait=waiting,
-            sleep=sleep_using_event(self._stop),
-            before_sleep=lambda state: self._retrying(run, state),
-            reraise=True,
+        state = _AttemptState(self._new_watch(settings))
+        repeat = retrying(
+            run.origin,
+            latest_start=slot_ends - settings.deadline_seconds * 0.1,
+            monotonic=self._clock.monotonic,
+            stopped=self._stop,
+            cancelled=[self._lost_leadership],
+            before_sleep=lambda retry: self._log_retry(run, retry),
         )
-        self._beside = Beside()
         try:
-            reply = retrying(once)
-            self._believe(run.origin)
+            reply = repeat(self._attempt, run, settings, state)
+            self._confirm_server(run.origin)
         except DatabaseFault as fault:
             self._health.failed(fault)
-            total = self._clock.monotonic() - began_monotonic
-            if fault.reason is Reason.OVERLAP and unsettled is None:
-                judgement = Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
-            else:
-                # a COMMIT whose answer was lost may have refreshed everything, whatever became of later attempts
-                # a lead that goes with the server's connections is not why the run ended
-                cancelled = self._stop.is_set() or (self.cancelled and fault.error_class is ErrorClass.CANCELLED)
-                judgement = judge_fault(settings.views, unsettled or fault, cancelled=cancelled)
-                if judgement.outcome is Outcome.CANCELLED and not self._stop.is_set():
-                    judgement = replace(judgement, reason=Reason.NOT_LEADER)
+            seconds = self._clock.monotonic() - began_monotonic
+            judgement = self._judge_fault(fault, settings, state)
         else:
             self._health.answered()
-            total = self._clock.monotonic() - began_monotonic
-            judgement = judge_reports(settings.views, reply.reports, watch.samples, reply.duration_seconds)
+            seconds = self._clock.monotonic() - began_monotonic
+            judgement = judge_reports(settings.views, reply.reports, state.watch.samples, reply.duration_seconds)
             self._memory.succeeded(judgement.views, self._memory.server_now())
-            self._beside = replace(
-                self._beside,
+            state.extras = replace(
+                state.extras,
                 fold_seconds=reply.fold_seconds,
-                rebuild_reason=self._beside.rebuild_reason or reply.rebuild_reason,
+                rebuild_reason=state.extras.rebuild_reason or reply.rebuild_reason,
                 notices=reply.notice_count or None,
                 notice_samples=reply.notices or None,
             )
         self._note_problems(judgement)
         finished = replace(
             run,
-            finished_at=run.started_at + timedelta(seconds=total),
+            finished_at=run.started_at + timedelta(seconds=seconds),
             outcome=judgement.outcome,
             reason=judgement.reason,
             sqlstate=judgement.sqlstate,
             error=judgement.error,
-            duration_seconds=total,
-            attempts=attempts,
+            duration_seconds=seconds,
+            attempts=state.count,
             views=judgement.views,
-            blockers=watch.blockers,
+            blockers=state.watch.blockers,
         )
-        return finished, self._beside
+        return finished, state.extras
 
-    def _limit(self, settings: CycleSettings) -> None:
-        """Each attempt has a deadline of its own: one that begins late in the slot is not overdue at the slot's end."""
+    def _attempt(self, run: Run, settings: CycleSettings, state: "_AttemptState") -> RefreshReply:
+        if self._lost_leadership.is_set():
+            raise DatabaseFault(
+                "this replica no longer leads", error_class=ErrorClass.CANCELLED, reason=Reason.NOT_LEADER
+            )
+        if self._stop.is_set():
+            # it woke a retry from its sleep
+            raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
+        state.count += 1
+        self._set_deadline(settings)
+        watch = state.watch = self._new_watch(settings)
+
+        def started(pid: int) -> None:
+            watch.add(pid)
+            self.watching.begin(watch)
+
+        try:
+            self._rebuild(run, state)
+            self._set_deadline(settings)
+            return self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
+        except DatabaseFault as fault:
+            if fault.committing:
+                state.unsettled = fault
+            raise
+        finally:
+            self.watching.end()
+
+    def _judge_fault(self, fault: DatabaseFault, settings: CycleSettings, state: "_AttemptState") -> Judgement:
+        if fault.reason is Reason.OVERLAP and state.unsettled is None:
+            return Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
+        # Losing the lead cancels the run only if the fault says so: both may come of lost connections.
+        cancelled = self._stop.is_set() or (self.cancelled and fault.error_class is ErrorClass.CANCELLED)
+        # A COMMIT whose answer was lost may have refreshed every view, whatever became of later attempts.
+        judgement = judge_fault(settings.views, state.unsettled or fault, cancelled=cancelled)
+        if judgement.outcome is Outcome.CANCELLED and not self._stop.is_set():
+            return replace(judgement, reason=Reason.NOT_LEADER)
+        return judgement
+
+    def _set_deadline(self, settings: CycleSettings) -> None:
+        """Give the attempt a deadline of its own, which may lie after the slot's end."""
         self._memory.update(run_deadline_monotonic=self._clock.monotonic() + settings.deadline_seconds)
 
-    def _rebuild(self, run: Run) -> None:
-        """Build the rollups first where they need it: that knows no deadline, as it takes what the table takes."""
+    def _rebuild(self, run: Run, state: "_AttemptState") -> None:
+        """Build the rollups if necessary; its time grows with the table, so it has no deadline."""
         began = self._clock.monotonic()
 
         def started() -> None:
@@ -210,19 +212,22 @@ class Attempts:
         reason = self._refresher.rebuild(run.run_id, started, lambda: self.cancelled)
         if reason is not None:
             seconds = self._clock.monotonic() - began
-            self._beside = replace(self._beside, rebuild_reason=reason, rebuilt_seconds=seconds)
+            state.extras = replace(state.extras, rebuild_reason=reason, rebuilt_seconds=seconds)
 
-    def _believe(self, origin: Origin) -> None:
-        """Ask again where other sessions of ours were lost meanwhile: a backend may outlive its postmaster, and what
-        it says to have committed is true only if the server still serves. Raises DatabaseFault: nobody knows."""
-        # the role is the first to go; a command leads nothing
+    def _confirm_server(self, origin: Origin) -> None:
+        """Ask the server again if other sessions were lost during the refresh.
+
+        A backend may outlive its postmaster, and report a COMMIT that no other session will see. Raises DatabaseFault
+        with `committing` where the server is away: the outcome is unknown then.
+        """
+        # losing the lead is the first sign; a command never leads
         leads = origin is Origin.COMMAND or self._memory.facts().leadership.leads(self._clock.monotonic())
         if leads and not self._health.down and not self._lost_leadership.is_set():
             return
         try:
             self._status.pause()
         except DatabaseFault as fault:
-            if fault.error_class not in AWAY:
+            if not fault.error_class.away:
                 return
             raise DatabaseFault(
                 f"the refresh's session reported success, and the server was gone: {fault.message}",
@@ -236,41 +241,25 @@ class Attempts:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run under way was cancelled by a stop, or because this replica no longer leads."""
+        """Whether a stop or a lost lead cancelled the run under way."""
         return self._stop.is_set() or self._lost_leadership.is_set()
 
-    def may_go_on(self, state: RetryCallState, latest_start: float, origin: Origin) -> bool:
-        """Whether a failed attempt may be followed by another one; a person at a terminal is not kept waiting."""
-        error = state.outcome.exception() if state.outcome else None
-        if not isinstance(error, DatabaseFault) or self.cancelled or error.reason is Reason.OVERLAP:
-            return False
-        if origin is Origin.COMMAND and state.attempt_number >= _COMMAND_ATTEMPTS:
-            return False
-        remaining = latest_start - self._clock.monotonic()
-        delay = backoff_seconds(state.attempt_number, 1.0, cap_seconds=8.0)
-        return may_retry(
-            error.error_class, attempt=state.attempt_number, delay_seconds=delay, remaining_seconds=remaining
-        )
-
-    def _retrying(self, run: Run, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, DatabaseFault):
-            self._health.failed(error)
-            self._metrics.retried()
-            self._reporter.retrying(run, error, attempt=state.attempt_number, wait_seconds=state.upcoming_sleep)
+    def _log_retry(self, run: Run, state: RetryCallState) -> None:
+        fault = fault_of(state)
+        self._health.failed(fault)
+        self._metrics.retried()
+        self._run_logger.retrying(run, fault, attempt=state.attempt_number, wait_seconds=state.upcoming_sleep)
 
     def _note_problems(self, judgement: Judgement) -> None:
         if judgement.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
             self._memory.update(problems=contract_problems(judgement))
 
 
-class _SlotIsOver(stop_base):
-    """tenacity's stop condition: asks the attempts."""
+@dataclass(slots=True)
+class _AttemptState:
+    """What a run's attempts leave behind: the last one's watch, their number, a lost COMMIT, the extras."""
 
-    def __init__(self, attempts: Attempts, latest_start: float, origin: Origin) -> None:
-        self._attempts = attempts
-        self._latest_start = latest_start
-        self._origin = origin
-
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        return not self._attempts.may_go_on(retry_state, self._latest_start, self._origin)
+    watch: LockWatch
+    count: int = 0
+    unsettled: DatabaseFault | None = None
+    extras: RunExtras = field(default_factory=RunExtras)

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from analytics_refreshd.app.service import Service
 from analytics_refreshd.app.timetable import Timetable
-from analytics_refreshd.app.wiring import Service
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.events import Event

@@ -3,7 +3,7 @@
 import threading
 
 from analytics_refreshd.app.memory import Memory
-from analytics_refreshd.core.errors import AWAY, DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.ports import EventLog
 
@@ -20,7 +20,7 @@ class DatabaseHealth:
     def failed(self, fault: DatabaseFault) -> None:
         """A connection could not be made or was lost; other faults say nothing about the database being there, and
         nor do the connections that a stop ends."""
-        if fault.error_class not in AWAY or self._memory.facts().draining:
+        if not fault.error_class.away or self._memory.facts().draining:
             return
         with self._lock:
             facts = self._memory.facts()

@@ -1,4 +1,4 @@
-"""The leader's thread: it holds the lock, proves it every few seconds, and watches the refresh's locks."""
+"""The leader's thread: holds the lock, sends heartbeats, watches the refresh's locks."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ HEARTBEAT_SECONDS = 5.0
 _CLOSE_LOOK_SECONDS = 5.0
 _CLOSE_POLL_SECONDS = 0.1
 _POLL_SECONDS = 1.0
-# a shorter wait is nobody's trouble, unless it may last no longer than that: then half of what it may last
+# Report blocked only after 2 s, or after half of lock_timeout if that is shorter.
 _BLOCKED_AFTER_SECONDS = 2.0
 
 
 class LockWatch:
-    """What was seen of one run's backends: the samples, and the blockers that held it up."""
+    """Samples of one run's backends, and the sessions that blocked them."""
 
     def __init__(
         self, views: Sequence[str], lock_timeout_seconds: float, log: EventLog, memory: Memory, clock: Clock
@@ -36,34 +36,37 @@ class LockWatch:
         self._samples: list[LockSample] = []
         self._blockers: list[Blocker] = []
         self._waiting_since: float | None = None
-        self._told = False
+        self._logged = False
         self._seen: frozenset[str] = frozenset()
         self._current: str | None = None
         self._current_since = 0.0
 
     def add(self, pid: int) -> None:
-        """A backend begins to refresh."""
+        """Watch one more backend, which begins to refresh."""
         if not self._pids:
             self._began = self._clock.monotonic()
         self._pids.append(pid)
 
     @property
     def samples(self) -> tuple[LockSample, ...]:
-        """Every sample, oldest first."""
+        """Return every sample, oldest first."""
         return tuple(self._samples)
 
     @property
     def blockers(self) -> tuple[Blocker, ...]:
-        """The sessions that held the run up, in the order seen, each once."""
+        """Return the blocking sessions, each once, in the order seen."""
         return tuple(self._blockers)
 
     def pause_seconds(self) -> float:
-        """How long to wait before the next look: short at first, since views are dated by it."""
+        """Return how long to wait before the next sample.
+
+        Short at first, because samples tell when each view began.
+        """
         early = self._clock.monotonic() - self._began < _CLOSE_LOOK_SECONDS
         return _CLOSE_POLL_SECONDS if early else _POLL_SECONDS
 
     def look(self, leader: Leader) -> None:
-        """Take one sample of the run's backends together, and note progress and blocker."""
+        """Take one sample of all backends, and note progress and blocker."""
         if not self._pids:
             return
         sample = leader.watch(tuple(self._pids), self._views, self._clock.monotonic() - self._began)
@@ -84,7 +87,7 @@ class LockWatch:
             self._blocked(sample.blocker, waited, self._current)
         else:
             self._waiting_since = None
-            self._told = False
+            self._logged = False
         progress = self._memory.facts().progress
         if progress is not None:
             self._memory.update(
@@ -103,10 +106,10 @@ class LockWatch:
             return
         if all(known.pid != blocker.pid for known in self._blockers):
             self._blockers.append(blocker)
-            self._told = False
-        if self._told:
+            self._logged = False
+        if self._logged:
             return
-        self._told = True
+        self._logged = True
         progress = self._memory.facts().progress
         self._log.emit(
             Event.VIEW_BLOCKED,
@@ -127,7 +130,10 @@ class LockWatch:
 
 
 class Election(threading.Thread):
-    """Keeps `memory.leadership` true. Losing the lock first clears the role, then calls `on_lost`."""
+    """Keeps `memory.leadership` up to date.
+
+    Losing the lock first clears the role, then calls `on_lost`.
+    """
 
     def __init__(
         self,
@@ -157,21 +163,24 @@ class Election(threading.Thread):
         self._ended = threading.Event()
         self._stop_requested = False
         self._watch: LockWatch | None = None
-        self._stranger_told = False
+        self._other_holder_logged = False
 
     # -- called by other threads -----------------------------------------------------------------------------
 
     def watch(self, watch: LockWatch) -> None:
-        """Begin to look at a run's backends."""
+        """Begin to watch a run's backends."""
         self._watch = watch
         self._wake.set()
 
     def unwatch(self) -> None:
-        """Stop looking."""
+        """Stop watching."""
         self._watch = None
 
     def resign(self, within_seconds: float) -> bool:
-        """Give the lock back and end the thread; False when that took longer than `within_seconds`."""
+        """Release the lock and end the thread.
+
+        False where that takes longer than `within_seconds`.
+        """
         self._stop_requested = True
         self._memory.update(draining=True)
         self._wake.set()
@@ -180,7 +189,7 @@ class Election(threading.Thread):
     # -- the thread ------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Acquire, prove, watch; until resigned."""
+        """Acquire the lock, send heartbeats and watch, until resigned."""
         next_beat = self._clock.monotonic()
         try:
             while not self._stop_requested:
@@ -211,7 +220,7 @@ class Election(threading.Thread):
             self._lost(fault)
 
     def _beat(self) -> float:
-        """Ask the database once; returns the seconds until the next question."""
+        """Ask the database once; return the seconds until the next heartbeat."""
         leading = self._state.role is Role.LEADER
         try:
             reading = self._leader.heartbeat() if leading else self._leader.acquire()
@@ -223,7 +232,7 @@ class Election(threading.Thread):
         reason = "the server is in recovery" if reading.in_recovery else "the lock is held by another session"
         self._set(after_reading(self._state, reading, self._term), reason)
         if self._state.role is not Role.LEADER:
-            self._look_for_stranger()
+            self._look_for_other_holder()
         return HEARTBEAT_SECONDS
 
     def _lost(self, fault: DatabaseFault) -> None:
@@ -232,19 +241,19 @@ class Election(threading.Thread):
             self._memory.update(leaderless_reason=fault.message, election_problem=fault.message)
         self._on_fault(fault)
 
-    def _look_for_stranger(self) -> None:
+    def _look_for_other_holder(self) -> None:
         try:
-            holder = self._leader.stranger()
+            holder = self._leader.other_holder()
         except DatabaseFault:
             return
         if holder is None or holder.ours:
-            self._stranger_told = False
-            self._memory.update(leader=holder, leaderless_reason=None, accountable=holder is None)
+            self._other_holder_logged = False
+            self._memory.update(leader=holder, leaderless_reason=None, owns_missed_slots=holder is None)
             return
         reason = f"the leader lock is held by pid {holder.pid}, {holder.replica}, which is not one of our daemons"
         self._memory.update(leader=holder, leaderless_reason=reason)
-        if not self._stranger_told:
-            self._stranger_told = True
+        if not self._other_holder_logged:
+            self._other_holder_logged = True
             self._log.emit(
                 Event.ELECTION_BLOCKED,
                 level="warning",
@@ -259,7 +268,7 @@ class Election(threading.Thread):
         if state.role is before.role:
             return
         if state.role is Role.LEADER:
-            self._memory.update(accountable=True, leaderless_reason=None)
+            self._memory.update(owns_missed_slots=True, leaderless_reason=None)
             self._log.emit(Event.LEADER_ACQUIRED, epoch=state.epoch)
             self._on_acquired()
         elif before.role is Role.LEADER:

@@ -85,7 +85,7 @@ class EvaluateCycle:
         except DatabaseFault as fault:
             self._health.failed(fault)
         # what is broken in one place must not keep the rest from being read and judged
-        for read in (self._read_runs, self._read_rates, self._alerts.adopt, self._housekeep):
+        for read in (self._read_runs, self._read_rates, self._alerts.load, self._housekeep):
             if self._health.down:
                 break
             try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import AlertKey, AlertRecord
+from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     DatabaseStatus,
@@ -72,7 +72,7 @@ class Facts:
     draining: bool = False
     config_refused_at: datetime | None = None
     log_lines_lost: int = 0
-    accountable: bool = True
+    owns_missed_slots: bool = True
     """Whether slots missed while the database is away are this replica's to record: it led last, or nobody did."""
 
     @property

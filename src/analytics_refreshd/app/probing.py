@@ -1,25 +1,9 @@
 """After a refresh: how long the dashboards' queries take."""
 
-from collections.abc import Sequence
-
 from analytics_refreshd.app.memory import Memory
-from analytics_refreshd.config import Config
-from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
+from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.ports import Clock, EventLog, Metrics
-from analytics_refreshd.postgres.queries import ProbeResult, probe
-from analytics_refreshd.postgres.query_definition import Query
-from analytics_refreshd.postgres.query_files import Catalogue
-from analytics_refreshd.postgres.session import Session
-
-
-def queries_to_probe(config: Config) -> list[Query]:
-    """The queries that `[queries] probes` names. Raises ConfigError, naming what is wrong."""
-    try:
-        catalogue = Catalogue.load(config.queries.directory)
-        return [catalogue.get(name) for name in config.queries.probes]
-    except RefreshdError as error:
-        raise ConfigError([f"[queries] {error}"]) from error
+from analytics_refreshd.core.ports import EventLog, Metrics, ProbeResult, Probes
 
 
 class Prober:
@@ -27,41 +11,27 @@ class Prober:
 
     def __init__(
         self,
-        queries: Sequence[Query],
+        probes: Probes,
         budget_seconds: float,
         *,
-        session: Session,
         metrics: Metrics,
         memory: Memory,
         log: EventLog,
-        clock: Clock,
     ) -> None:
-        self._queries = queries
+        self._probes = probes
         self._budget_seconds = budget_seconds
-        self._session = session
         self._metrics = metrics
         self._memory = memory
-        self._clock = clock
         self._log = log
         self._failing: frozenset[str] = frozenset()
-        self.endpoints = tuple(query.endpoint for query in queries)
+        self.endpoints = probes.endpoints
 
     def run(self) -> None:
         """Probe once; a probe without an answer leaves no figure behind, and is logged where the last one had one."""
-        if not self._queries:
+        if not self.endpoints:
             return
         try:
-            results = self._session.run(
-                lambda connection: probe(
-                    connection,
-                    self._queries,
-                    self._budget_seconds,
-                    self._clock.monotonic,
-                    now=self._memory.server_now(),
-                    app_schema=self._session.app_schema,
-                ),
-                seconds=self._budget_seconds,
-            )
+            results = self._probes.run(self._budget_seconds, self._memory.server_now())
         except DatabaseFault as fault:
             results = [ProbeResult(endpoint, None, fault.message) for endpoint in self.endpoints]
         for result in results:

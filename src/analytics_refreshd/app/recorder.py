@@ -1,4 +1,4 @@
-"""Runs on their way into history: what cannot be written waits in memory, bounded and counted."""
+"""Writes runs to history, and buffers in memory what cannot be written."""
 
 import threading
 from collections import deque
@@ -12,15 +12,14 @@ from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.ports import Clock, EventLog, History, Metrics
 
 _LONGEST_SECONDS = 5.0
-"""How long one call may write what waits, its last write apart: a refresh and an evaluation have more to do."""
+"""After this time a call begins no further write, because its thread has other work."""
 
 
 class Recorder:
-    """Writes runs, keeps those that could not be written, and writes them later in their order.
+    """Writes runs in order; keeps those that fail, and writes them later.
 
-    A failed write never touches the refresh whose result it carries, and nor does a slow one: no thread waits for
-    another one's writing, and none writes for long. When more than `capacity` runs wait, the oldest is given up and
-    counted in the log.
+    Neither a failed nor a slow write delays a refresh: no thread waits for another one's writing, and none writes for
+    long. When more than `capacity` runs wait, the oldest is dropped and counted in the log.
     """
 
     def __init__(
@@ -34,14 +33,17 @@ class Recorder:
         self._waiting: deque[Run] = deque()
         self._capacity = capacity
         self._lock = threading.Lock()
-        """Of `_waiting`, and held for no longer than it takes to change that."""
+        """Protects `_waiting`; held only while that changes."""
         self._writing = threading.Lock()
-        """Whose holder alone takes runs out of `_waiting`; nobody waits for it."""
+        """Only its holder takes runs out of `_waiting`; no thread waits for it."""
         self._lost = 0
         self.failing_since: datetime | None = None
 
     def begin(self, run: Run) -> bool:
-        """Write the running row; False where it could not be written, which is told once the run's end cannot be."""
+        """Write the running row; False where that failed.
+
+        The log has it only if the finished run cannot be written either.
+        """
         run = self._memory.dated(run)
         self._memory.remember([run])
         try:
@@ -52,7 +54,10 @@ class Recorder:
         return True
 
     def finish(self, run: Run, *, later: bool = False) -> None:
-        """Write a finished or skipped run, after those that wait; `later` where the database is known to be away."""
+        """Write a finished or skipped run, after those that wait.
+
+        `later` only buffers it, because the database is known to be away.
+        """
         run = self._memory.dated(run)
         self._memory.remember([run])
         with self._lock:
@@ -60,14 +65,18 @@ class Recorder:
         self._work_off(write=not later)
 
     def flush(self) -> None:
-        """Write what waits, oldest first, until one write fails or this has taken its time; else another call goes on.
+        """Write what waits, oldest first.
 
-        Where another thread writes it writes what waits here too.
+        Ends early where a write fails or time is up.
+        The next call goes on. Where another thread is writing, that thread writes all.
         """
         self._work_off(write=True)
 
     def _work_off(self, *, write: bool) -> None:
-        """Write and trim where no other thread does, and again where something came while that thread was ending."""
+        """Write and trim, unless another thread is doing so.
+
+        Repeat if work arrived meanwhile.
+        """
         again = True
         while again and self._writing.acquire(blocking=False):
             try:
@@ -80,7 +89,7 @@ class Recorder:
             self._memory.update(history_pending=len(self._waiting), history_available=self._history.available)
 
     def _write(self) -> bool:
-        """Whether everything was written."""
+        """Write what waits; return whether everything was written."""
         until = self._clock.monotonic() + _LONGEST_SECONDS
         while (run := self._oldest()) is not None:
             if self._clock.monotonic() >= until:
@@ -89,7 +98,7 @@ class Recorder:
                 self._history.finish(run)
             except DatabaseFault as fault:
                 with self._lock:
-                    # whatever is written later must not be dated by the server's clock of that moment
+                    # written later, a run must keep its own time, not the server's time of that moment
                     self._waiting = deque(replace(each, clock="daemon") for each in self._waiting)
                 self._failed(fault)
                 return False
@@ -109,7 +118,7 @@ class Recorder:
                 self._lost += 1
 
     def close_abandoned(self) -> None:
-        """Mark runs whose process is gone; a failure is no reason not to go on."""
+        """Mark runs whose process is gone; a failure is only counted."""
         try:
             self._history.close_abandoned()
         except DatabaseFault as fault:
@@ -117,7 +126,7 @@ class Recorder:
 
     @property
     def pending(self) -> int:
-        """How many runs wait."""
+        """Return how many runs wait."""
         return len(self._waiting)
 
     def _failed(self, fault: DatabaseFault) -> None:

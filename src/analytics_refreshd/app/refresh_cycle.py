@@ -1,4 +1,4 @@
-"""One tick's work: refresh, judge, record, tell."""
+"""One cycle: refresh, evaluate the result, record it, notify."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ from analytics_refreshd.app.attempts import Attempts
 from analytics_refreshd.app.database_health import DatabaseHealth
 from analytics_refreshd.app.memory import Memory
 from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.app.reporter import Beside, Reporter
+from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.judging import judge_fault
@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 0.5
 
 
 class RefreshCycle:
-    """Runs one refresh at a time on the thread that calls it; `stop` comes from another thread."""
+    """Runs one refresh at a time, on the calling thread."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class RefreshCycle:
         memory: Memory,
         health: DatabaseHealth,
         log: EventLog,
-        reporter: Reporter,
+        run_logger: RunLogger,
         metrics: Metrics,
         notifier: Notifier,
         clock: Clock,
@@ -43,18 +43,18 @@ class RefreshCycle:
         self._memory = memory
         self._health = health
         self._log = log
-        self._reporter = reporter
+        self._run_logger = run_logger
         self._metrics = metrics
         self._notifier = notifier
         self._clock = clock
         self._after_run = after_run
 
     def stop(self) -> None:
-        """From any thread: cancel the run under way and start no other; wakes a retry that sleeps."""
+        """Cancel the run under way and start no other; from any thread."""
         self._attempts.stop()
 
     def skip(self, reason: Reason, scheduled_at: datetime | None, origin: Origin = Origin.SCHEDULE) -> Run:
-        """Record a slot without a refresh: counted, in history, and in the log once and then every twelfth time."""
+        """Record a slot without a refresh in metrics, history and log."""
         now = self._clock.now()
         run = replace(
             self.new_run(scheduled_at, origin, now),
@@ -67,24 +67,30 @@ class RefreshCycle:
         )
         self._metrics.slot_skipped(reason)
         self._metrics.run_finished(run)
-        self._reporter.skipped(run)
+        self._run_logger.skipped(run)
         self._record(run)
         return run
 
     def _record(self, run: Run) -> None:
-        """Write `run`; where the database is away the evaluation does so when it is back. A command has no later."""
+        """Write `run` to history, later if the database is away.
+
+        The evaluation writes it then. A command ends first, so it tries at once.
+        """
         self._recorder.finish(run, later=self._health.down and run.origin is Origin.SCHEDULE)
 
     def run(self, scheduled_at: datetime | None, origin: Origin = Origin.SCHEDULE) -> Run | None:
-        """Refresh once, or skip. None where nothing was due: a standby's slot, or a stop on its way."""
+        """Refresh once, or skip.
+
+        None where nothing was due: on a standby, or after `stop`.
+        """
         if self._attempts.stopped:
             return None
-        # first, so that a lead lost after the question below is not forgotten
+        # before asking who leads, so that losing the lead afterwards cancels the run
         self._attempts.begin()
         if origin is Origin.SCHEDULE and not self._memory.leads():
-            # While the database is away nobody can lead: its slots are still this replica's to account for.
+            # While the database is away nobody can lead. The last leader records its slots as missed.
             facts = self._memory.facts()
-            if facts.down_since is not None and facts.accountable:
+            if facts.down_since is not None and facts.owns_missed_slots:
                 self._health.slot_missed()
                 return self.skip(Reason.CONNECT, scheduled_at)
             return None
@@ -92,7 +98,7 @@ class RefreshCycle:
 
     def _pause(self) -> Pause | None:
         try:
-            # a status function that hangs must not hold up the refresh
+            # a status function that hangs must not delay the refresh
             pause = self._status.pause(wait_seconds=_PATIENCE_SECONDS)
         except DatabaseFault as fault:
             self._health.failed(fault)
@@ -101,18 +107,18 @@ class RefreshCycle:
         return pause
 
     def _refresh(self, scheduled_at: datetime | None, origin: Origin) -> Run:
-        # of this moment to the end: a reload judges no run by views that it did not refresh
+        # kept for the whole run: a reload must not evaluate it by views that it did not refresh
         settings = self._attempts.settings
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = self.new_run(scheduled_at, origin, began)
-        beside = Beside()
+        extras = RunExtras()
         try:
             if self._pause() is not None:
                 return self.skip(Reason.PAUSED, scheduled_at, origin)
             self._announce(run)
-            finished, beside = self._attempts.carry_out(run, began_monotonic, settings)
+            finished, extras = self._attempts.carry_out(run, began_monotonic, settings)
         except BaseException as error:
-            # whatever part raised it: the slot has its run in metrics, log and history
+            # even a defect leaves the slot a run in metrics, log and history
             if origin is not Origin.SCHEDULE:
                 raise
             finished = self._crashed(run, error, began_monotonic, settings.views)
@@ -120,14 +126,14 @@ class RefreshCycle:
             self._memory.update(progress=None, run_deadline_monotonic=None)
         if finished.outcome is Outcome.SKIPPED:
             self._metrics.slot_skipped(finished.reason or Reason.OVERLAP)
-        # before the line is out: who reads it may scrape at once
+        # before the log line: its reader may scrape at once
         self._metrics.run_finished(finished)
-        self._reporter.finished(
+        self._run_logger.finished(
             finished,
             [item for item in self._memory.runs() if item.run_id != finished.run_id and item.outcome is not None],
             rows_collapse_ratio=settings.rows_collapse_ratio,
             slow_factor=settings.slow_factor,
-            beside=beside,
+            extras=extras,
         )
         self._record(finished)
         self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
@@ -143,7 +149,7 @@ class RefreshCycle:
             self._recorder.begin(run)
 
     def _crashed(self, run: Run, error: BaseException, began_monotonic: float, views: tuple[str, ...]) -> Run:
-        """A mistake in the program ended the cycle: a failed run all the same, so that its slot is accounted for."""
+        """Make a failed run of a cycle that a defect ended, so that its slot has one."""
         self._log.emit(
             Event.LIBRARY_MESSAGE,
             level="error",
@@ -165,7 +171,7 @@ class RefreshCycle:
         )
 
     def new_run(self, scheduled_at: datetime | None, origin: Origin, began: datetime) -> Run:
-        """A run that begins at `began`."""
+        """Make a run that begins at `began`."""
         return Run(
             uuid4(),
             origin,

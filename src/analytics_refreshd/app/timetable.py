@@ -9,15 +9,30 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
-from analytics_refreshd.app.slots import SlotTrigger
-from analytics_refreshd.app.wiring import Service
+from analytics_refreshd.app.service import Service
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
-from analytics_refreshd.core.schedule import due_at_start, slot_at, splay_offset
+from analytics_refreshd.core.schedule import due_at_start, next_slot, slot_at, splay_offset
 
 _BEAT_SECONDS = 5.0
 _AFTER_DUE_SECONDS = 0.1
 _EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
+
+
+class SlotTrigger(BaseTrigger):  # type: ignore[misc]
+    """Fires at every slot. A clock that jumped by years costs one computation, and one run."""
+
+    def __init__(self, interval: timedelta, offset: timedelta) -> None:
+        self.interval = interval
+        self.offset = offset
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """The first slot after `now` that has not fired yet."""
+        upcoming = next_slot(now, self.interval, self.offset)
+        if previous_fire_time is not None and upcoming <= previous_fire_time <= now + self.interval:
+            return next_slot(previous_fire_time, self.interval, self.offset)
+        return upcoming
 
 
 class Timetable:

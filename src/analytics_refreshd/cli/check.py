@@ -1,9 +1,10 @@
 """`check`: what is wrong with configuration and database, and what to do about it."""
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.text import Text
 
-from analytics_refreshd.app.schema import check_database
 from analytics_refreshd.cli.common import (
     EXIT_FAILED,
     EXIT_OK,
@@ -14,7 +15,9 @@ from analytics_refreshd.cli.common import (
     print_json,
     print_table,
 )
-from analytics_refreshd.postgres.findings import Finding, ok, warning
+
+if TYPE_CHECKING:
+    from analytics_refreshd.app.commands.check import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -26,10 +29,10 @@ def register(app: typer.Typer) -> None:
 
 def check(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
     """Look at configuration, connection, privileges and database, and say what to do about each finding."""
+    from analytics_refreshd.app.commands import check as command
+
     config = load_config(context)
-    warnings = config.warnings(config_path(context))
-    findings = [warning("configuration", text) for text in warnings] or [ok("configuration", "every key is valid")]
-    findings.extend(check_database(config))
+    findings = command.check(config, config.warnings(config_path(context)))
     if output is Format.JSON:
         print_json([_as_json(finding) for finding in findings])
     else:
@@ -37,11 +40,11 @@ def check(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
     return EXIT_FAILED if any(finding.level == "error" for finding in findings) else EXIT_OK
 
 
-def _as_json(finding: Finding) -> dict[str, str | None]:
+def _as_json(finding: "Finding") -> dict[str, str | None]:
     return {"name": finding.name, "level": str(finding.level), "text": finding.text, "remedy": finding.remedy}
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(findings: "list[Finding]") -> None:
     print_table(
         ["check", "result", "finding"],
         [[item.name, Text(item.level, style=_COLOURS.get(item.level, "")), item.text] for item in findings],

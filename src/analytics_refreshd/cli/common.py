@@ -1,13 +1,16 @@
-"""What every command shares: the configuration, connections for one command, and how results are printed."""
+"""What every command shares: the configuration, and how results are printed.
+
+Commands import what they do when they run: `--help` and `--version` load neither the database driver nor the daemon.
+"""
 
 import csv
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.cells import cell_len
@@ -15,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics_refreshd import config as configuration
-from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import ViewResult
 from analytics_refreshd.core.wording import seconds_in_words
+
+if TYPE_CHECKING:
+    from analytics_refreshd.config import Config
 
 _PIPE_WIDTH = 400
 _LEAST_PROSE = 24
@@ -59,16 +63,25 @@ def config_path(context: typer.Context) -> Path | None:
     return path
 
 
-def load_config(context: typer.Context, overrides: Mapping[str, Any] | None = None) -> Config:
+def load_config(context: typer.Context) -> "Config":
     """The configuration for this command; ConfigError lists every problem."""
-    return configuration.load(config_path(context), overrides)
+    from analytics_refreshd import config
+
+    return config.load(config_path(context))
+
+
+def seconds_of(text: str) -> timedelta:
+    """The length that `text` names, such as `2h`; ValueError where it names none."""
+    from analytics_refreshd.config import parse_duration
+
+    return parse_duration(text)
 
 
 def duration(text: str | None) -> str | None:
     """A typer callback: refuse what is not a duration."""
     if text is not None:
         try:
-            configuration.parse_duration(text)
+            seconds_of(text)
         except ValueError as error:
             raise typer.BadParameter(f"{text!r} {error}") from None
     return text
@@ -82,7 +95,7 @@ def span_or_moment(text: str) -> timedelta | datetime:
             return at.astimezone(UTC)
     except (ValueError, OverflowError):
         try:
-            return configuration.parse_duration(text)
+            return seconds_of(text)
         except ValueError:
             pass
     raise UsageError(

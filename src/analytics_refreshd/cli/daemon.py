@@ -4,8 +4,6 @@ import sys
 
 import typer
 
-from analytics_refreshd.app import daemon as process
-from analytics_refreshd.app.once import refresh_once
 from analytics_refreshd.cli.common import (
     EXIT_FAILED,
     EXIT_INTERNAL,
@@ -37,11 +35,11 @@ def register(app: typer.Typer) -> None:
 
 def run(context: typer.Context) -> int:
     """Run the daemon until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
+    from analytics_refreshd.app import daemon
+
     config = load_config(context)
     try:
-        return process.serve(
-            config, reload=lambda: load_config(context), warnings=config.warnings(config_path(context))
-        )
+        return daemon.serve(config, reload=lambda: load_config(context), warnings=config.warnings(config_path(context)))
     except ConfigError:
         raise
     except RefreshdError as error:
@@ -51,6 +49,8 @@ def run(context: typer.Context) -> int:
 
 def refresh(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
     """Refresh once, now; where another refresh runs, say so and end. For cron, a CronJob, or a person."""
+    from analytics_refreshd.app.commands.refresh import refresh_once
+
     finished = refresh_once(load_config(context))
     if output is Format.JSON:
         print_json(run_as_json(finished))

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analytics_refreshd.app.demo.session import DEFAULT_ROWS, Options, run
 from analytics_refreshd.cli.common import duration, note
 from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.demo import DEFAULT_ROWS
 
 
 class TerminalReporter:
@@ -68,6 +68,8 @@ def demo(
     """Start a PostgreSQL of its own with a live action log, and the daemon on it; needs nothing but Python."""
     if rows is not None and input is not None:
         raise UsageError("--rows and --input exclude each other")
+    from analytics_refreshd.demo.session import Options, run
+
     options = Options(
         interval=interval,
         rows=rows,

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -12,12 +11,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from analytics_refreshd.app import incidents
-from analytics_refreshd.app.incidents import Review
-from analytics_refreshd.cli import incident_text
 from analytics_refreshd.cli.common import EXIT_OK, print_json, print_table, span_or_moment
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.incident_parts import Incident
+from analytics_refreshd.incident import markdown
+from analytics_refreshd.incident import review as incidents
+from analytics_refreshd.incident.document import as_document
+from analytics_refreshd.incident.model import Incident
+from analytics_refreshd.incident.review import Review
 
 
 class ReviewFormat(StrEnum):
@@ -58,11 +58,11 @@ def incident(
     with _progress() as tell:
         review = incidents.review(log or ["-"], since=begin, until=end, progress=tell)
     if output is ReviewFormat.JSON:
-        print_json(asdict(review))
+        print_json(as_document(review))
     elif output is ReviewFormat.TABLE:
         _show(review)
     else:
-        typer.echo("\n".join(incident_text.markdown(review)).rstrip())
+        typer.echo("\n".join(markdown.document(review)).rstrip())
     return EXIT_OK
 
 
@@ -87,39 +87,39 @@ def _show(review: Review) -> None:
         ["incident", "database", "start", "end", "duration", "views", "runs", "first error", "detected after"],
         [[number, *_row(item)] for number, item in enumerate(review.incidents, 1)],
     )
-    typer.echo(f"\nlog: {incident_text.input_words(review)}")
+    typer.echo(f"\nlog: {markdown.input_words(review)}")
     for log in review.databases:
-        typer.echo(f"  {incident_text.log_words(log)}")
+        typer.echo(f"  {markdown.log_words(log)}")
     if not review.incidents:
         typer.echo("no incident in these lines" if review.databases else "nothing can be said")
     for number, item in enumerate(review.incidents, 1):
-        typer.echo(f"\nincident {number}, {incident_text.plain(item.database)}")
-        for heading, lines in incident_text.facts(item):
+        typer.echo(f"\nincident {number}, {markdown.plain(item.database)}")
+        for heading, lines in markdown.facts(item):
             typer.echo(f"  {heading.lower() + ':':<19} {lines[0]}")
             for line in lines[1:]:
                 typer.echo(f"  {'':<19} {line}")
         for text in item.missing:
-            typer.echo(f"  {'not in the log:':<19} {incident_text.plain(text)}")
+            typer.echo(f"  {'not in the log:':<19} {markdown.plain(text)}")
     for log in review.databases:
         for alert in log.alerts_outside:
-            name = incident_text.plain(log.database)
-            typer.echo(f"\nalert outside of incidents, {name}: {incident_text.alert_words(alert)}")
+            name = markdown.plain(log.database)
+            typer.echo(f"\nalert outside of incidents, {name}: {markdown.alert_words(alert)}")
         for crash in log.crashes_outside:
-            name = incident_text.plain(log.database)
-            typer.echo(f"\ndaemon killed or crashed outside of incidents, {name}: {incident_text.crash_words(crash)}")
+            name = markdown.plain(log.database)
+            typer.echo(f"\ndaemon killed or crashed outside of incidents, {name}: {markdown.crash_words(crash)}")
     for text in review.missing:
-        typer.echo(f"missing: {incident_text.plain(text)}")
+        typer.echo(f"missing: {markdown.plain(text)}")
 
 
 def _row(item: Incident) -> list[object]:
     error = item.first_sqlstate or item.first_error
     return [
-        incident_text.plain(item.database),
-        incident_text.stamp(item.started_at),
-        incident_text.stamp(item.ended_at) if item.ended_at else "not over",
-        incident_text.took(item.duration_seconds),
+        markdown.plain(item.database),
+        markdown.stamp(item.started_at),
+        markdown.stamp(item.ended_at) if item.ended_at else "not over",
+        markdown.took(item.duration_seconds),
         len(item.views),
-        incident_text.counts(item.runs),
-        "-" if error is None else incident_text.plain(error.sqlstate or error.reason or "no SQLSTATE"),
-        incident_text.took(item.detected_after_seconds),
+        markdown.counts(item.runs),
+        "-" if error is None else markdown.plain(error.sqlstate or error.reason or "no SQLSTATE"),
+        markdown.took(item.detected_after_seconds),
     ]

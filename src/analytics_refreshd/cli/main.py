@@ -21,7 +21,7 @@ from analytics_refreshd.cli.common import (
     EXIT_UNREACHABLE,
     EXIT_USAGE,
 )
-from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass, RefreshdError, UsageError
+from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError, UsageError
 
 app = typer.Typer(
     name="analytics-refreshd",
@@ -83,7 +83,7 @@ def main() -> int:
     except DatabaseFault as fault:
         state = f" (SQLSTATE {fault.sqlstate})" if fault.sqlstate else ""
         _say(f"{fault.message}{state}")
-        return EXIT_UNREACHABLE if fault.error_class in _AWAY else EXIT_FAILED
+        return EXIT_UNREACHABLE if fault.error_class.away else EXIT_FAILED
     except UsageError as error:
         _say(str(error))
         return EXIT_USAGE
@@ -107,7 +107,6 @@ def main() -> int:
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a write says; of an open file without a name only standard output's reaches `main`."""
-_AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
 
 
 def _give_up_output() -> None:

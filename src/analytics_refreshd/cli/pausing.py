@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-from analytics_refreshd.app.pausing import pause_refreshes, resume_refreshes
-from analytics_refreshd.cli.common import EXIT_OK, clock, duration, load_config
-from analytics_refreshd.config import parse_duration
+from analytics_refreshd.cli.common import EXIT_OK, clock, duration, load_config, seconds_of
 
 
 def register(app: typer.Typer) -> None:
@@ -21,13 +19,17 @@ def pause(
     reason: Annotated[str, typer.Option(help="Why; shown in status, page and alerts.")],
 ) -> int:
     """Suspend refreshes until a time; a running one ends as usual."""
-    ends_at = pause_refreshes(load_config(context), parse_duration(length), reason)
+    from analytics_refreshd.app.commands.pause import pause_refreshes
+
+    ends_at = pause_refreshes(load_config(context), seconds_of(length), reason)
     typer.echo(f"paused until {clock(ends_at)}; `analytics-refreshd resume` ends it earlier")
     return EXIT_OK
 
 
 def resume(context: typer.Context) -> int:
     """End a pause now."""
+    from analytics_refreshd.app.commands.pause import resume_refreshes
+
     ended = resume_refreshes(load_config(context))
     typer.echo("resumed" if ended else "nothing was paused")
     return EXIT_OK

@@ -1,16 +1,15 @@
 """`query`: the catalogue's questions, answered from the database."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from analytics_refreshd.app.wiring import connection_settings
 from analytics_refreshd.cli.common import (
     EXIT_OK,
     CsvFormatOption,
@@ -22,26 +21,16 @@ from analytics_refreshd.cli.common import (
     print_csv,
     print_json,
     print_table,
+    seconds_of,
 )
-from analytics_refreshd.config import Config, parse_duration
-from analytics_refreshd.core.errors import ConfigError, DatabaseFault, UsageError
-from analytics_refreshd.core.model import Reason
+from analytics_refreshd.core.errors import ConfigError, UsageError
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
-from analytics_refreshd.postgres.connections import Connector, Profile
-from analytics_refreshd.postgres.queries import Connection, Result, explain, printed, run
-from analytics_refreshd.postgres.query_dashboard import dashboard_json
-from analytics_refreshd.postgres.query_definition import Column, ParameterError, Query, QueryFileError
-from analytics_refreshd.postgres.query_files import Catalogue
-from analytics_refreshd.postgres.query_guide import guide_markdown, parameter_in_words
-from analytics_refreshd.postgres.session import Session
+
+if TYPE_CHECKING:
+    from analytics_refreshd.app.commands.query import Catalogue, Column, Query, Result
 
 EXIT_BAD_PARAMETER = 2
-_WHO_GRANTS = (
-    "; deploy/sql/grants.sql -v probes=1 grants all that queries read. deploy/sql/reader.sql grants no error text: the"
-    " questions on failures it answers in the dashboard alone, redacted"
-)
-_Value = TypeVar("_Value")
 _IN_SECONDS = {"ms": 0.001, "seconds": 1.0, "days": 86_400.0}
 
 
@@ -65,40 +54,26 @@ def query(
     print_sql: Annotated[bool, typer.Option("--print-sql", help="Show the SQL and do not run it.")] = False,
     explaining: Annotated[bool, typer.Option("--explain", help="Run it and show the plan instead.")] = False,
     timeout: Annotated[str, typer.Option(help="Give up after this long.", callback=duration)] = "30s",
-    guide: Annotated[bool, typer.Option("--guide", help="Print the reference of all queries (Markdown).")] = False,
-    dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="Print a Grafana dashboard of all queries (JSON).")
-    ] = False,
 ) -> int:
     """Answer one of the named queries; `query --list` shows them."""
-    if name is None and not (listing or guide or dashboard):
+    if name is None and not listing:
         raise UsageError("which query? `analytics-refreshd query --list` shows them")
+    from analytics_refreshd.app.commands.query import ParameterError, QueryFileError, Question, catalogue
+
     try:
-        if listing or guide or dashboard:
-            _describe(_catalogue_without_database(context), name, output, guide=guide, dashboard=dashboard)
+        if name is None or listing:
+            _describe(_catalogue_without_database(context), name, output)
             return EXIT_OK
-        assert name is not None  # noqa: S101 - refused above
         config = load_config(context)
-        chosen = Catalogue.load(config.queries.directory).get(name)
-        given = parse_parameters(chosen, context.args)
+        chosen = catalogue(config.queries.directory).get(name)
+        question = Question(chosen, parse_parameters(chosen, context.args), organization)
+        seconds = seconds_of(timeout).total_seconds()
         if print_sql:
-            values = chosen.bind(given, organization, datetime.now(UTC))
-            typer.echo(printed(chosen, values, config.database.db_schema))
-            return EXIT_OK
-        # checked before a connection is made: a typing error must not wait for a database
-        chosen.bind(given, organization, datetime.now(UTC))
-        seconds = parse_duration(timeout).total_seconds()
-        if explaining:
-            lines = _with_session(
-                config, seconds, lambda c, now, app: explain(c, chosen, given, organization, now, app)
-            )
-            typer.echo("\n".join(lines))
-            return EXIT_OK
-        show(
-            _with_session(config, seconds, lambda c, now, app: run(c, chosen, given, organization, now, app, raw)),
-            organization,
-            output,
-        )
+            typer.echo(question.printed(config))
+        elif explaining:
+            typer.echo("\n".join(question.explain(config, seconds)))
+        else:
+            show(question.answer(config, seconds, raw=raw), organization, output)
     except ParameterError as error:
         note(f"analytics-refreshd: {printable(str(error))}")
         return EXIT_BAD_PARAMETER
@@ -107,8 +82,10 @@ def query(
     return EXIT_OK
 
 
-def parse_parameters(chosen: Query, words: Sequence[str]) -> dict[str, object]:
+def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]:
     """`--name value`, `--name=value` and `--flag` as typed, by name; ParameterError for anything else."""
+    from analytics_refreshd.app.commands.query import ParameterError
+
     kinds = {parameter.name: parameter.type for parameter in chosen.parameters}
     given: dict[str, object] = {}
     rest = list(words)
@@ -129,7 +106,7 @@ def parse_parameters(chosen: Query, words: Sequence[str]) -> dict[str, object]:
     return given
 
 
-def show(result: Result, organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
+def show(result: "Result", organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
     """Print a result: human units in a table, exact figures in JSON and csv."""
     columns = result.columns
     if output is FormatWithCsv.JSON:
@@ -144,7 +121,7 @@ def show(result: Result, organizations: Sequence[str] | None, output: FormatWith
             note(f"{column.name} is an approximation: {column.approximated}")
 
 
-def as_json(result: Result, organizations: Sequence[str] | None) -> dict[str, object]:
+def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, object]:
     """The result with what it is about; numbers exact, times RFC 3339 in UTC, units by column."""
     parameters = {item.name: result.parameters[item.placeholder] for item in result.query.parameters}
     return {
@@ -165,7 +142,7 @@ def as_json(result: Result, organizations: Sequence[str] | None) -> dict[str, ob
     }
 
 
-def cell(column: Column, value: object) -> Text:
+def cell(column: "Column", value: object) -> Text:
     """A value as a person reads it: `1,234`, `2.6 s`, `93.4 %`, `1.5 MiB`; never with control characters."""
     if value is None:
         return Text("-")
@@ -203,50 +180,27 @@ def _csv(value: object) -> object:
     return value
 
 
-def _title(result: Result) -> str:
+def _title(result: "Result") -> str:
     since, until = result.parameters.get("since"), result.parameters.get("until")
     if isinstance(since, datetime) and isinstance(until, datetime):
         return f"{result.query.name}, {clock(since)} to {clock(until)}"
     return result.query.name
 
 
-def _with_session(config: Config, seconds: float, work: Callable[[Connection, datetime, str], _Value]) -> _Value:
-    """Do `work` with a connection, the server's time and the application's schema."""
-    session = Session(
-        Connector(connection_settings(config)), label="query", profile=Profile(statement_timeout_seconds=seconds)
-    )
-
-    def answer(connection: Connection) -> _Value:
-        row = connection.execute("select clock_timestamp()").fetchone()
-        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-        return work(connection, row[0], session.app_schema)
-
-    try:
-        return session.run(answer, seconds=seconds)
-    except DatabaseFault as fault:
-        if fault.reason is not Reason.PERMISSION:
-            raise
-        raise fault.reworded(fault.message + _WHO_GRANTS) from fault
-    finally:
-        session.close()
-
-
-def _catalogue_without_database(context: typer.Context) -> Catalogue:
+def _catalogue_without_database(context: typer.Context) -> "Catalogue":
     """With a usable configuration the user's own queries too; without one, the built-in ones."""
+    from analytics_refreshd.app.commands.query import catalogue
+
     try:
         directory = load_config(context).queries.directory
     except ConfigError:
         note("the configuration cannot be used, so only the built-in queries are shown")
         directory = None
-    return Catalogue.load(directory)
+    return catalogue(directory)
 
 
-def _describe(catalogue: Catalogue, name: str | None, output: FormatWithCsv, *, guide: bool, dashboard: bool) -> None:
-    if guide:
-        typer.echo(guide_markdown(catalogue), nl=False)
-    elif dashboard:
-        typer.echo(dashboard_json(catalogue), nl=False)
-    elif name is not None:
+def _describe(catalogue: "Catalogue", name: str | None, output: FormatWithCsv) -> None:
+    if name is not None:
         _describe_one(catalogue.get(name), output)
     elif output is FormatWithCsv.JSON:
         print_json([{"query": item.name, "section": item.section, "purpose": item.purpose} for item in catalogue])
@@ -258,8 +212,8 @@ def _describe(catalogue: Catalogue, name: str | None, output: FormatWithCsv, *, 
             print_table(names, rows, prose=["purpose"])
 
 
-def _describe_one(chosen: Query, output: FormatWithCsv) -> None:
-    parameters = [[f"--{item.name}", parameter_in_words(item), item.meaning] for item in chosen.parameters]
+def _describe_one(chosen: "Query", output: FormatWithCsv) -> None:
+    parameters = [[f"--{item.name}", item.in_words, item.meaning] for item in chosen.parameters]
     columns = [[column.name, column.unit, column.meaning] for column in chosen.columns]
     if output is FormatWithCsv.JSON:
         fields = ("name", "section", "endpoint", "purpose", "organizations")

@@ -1,11 +1,10 @@
 """`migrate`: what the database needs."""
 
-from dataclasses import asdict, replace
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analytics_refreshd.app.schema import open_for_migration
 from analytics_refreshd.cli.common import (
     EXIT_FAILED,
     EXIT_OK,
@@ -18,11 +17,11 @@ from analytics_refreshd.cli.common import (
     print_table,
     took,
 )
-from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.postgres import incremental, incremental_verify
-from analytics_refreshd.postgres import migrate as migration
-from analytics_refreshd.postgres.installed import Connection
+
+if TYPE_CHECKING:
+    from analytics_refreshd.app.commands.migrate import InstallProgress, MigrationReport, Populating, VerifyReport
+    from analytics_refreshd.config import Config
 
 
 def register(app: typer.Typer) -> None:
@@ -54,38 +53,34 @@ def migrate(
         raise UsageError("give one of --status, --dry-run, --uninstall, --incremental, --plain and --verify")
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
+    from analytics_refreshd.app.commands import migrate as command
+
     config = load_config(context)
-    schema = config.database.db_schema
-    with open_for_migration(config) as connection:
-        if status:
-            return _report(migration.status(connection, schema), output, done=False)
-        if dry_run:
-            typer.echo(migration.dry_run(connection, schema, recreate_views=recreate_views), nl=False)
-            return EXIT_OK
-        if uninstall:
-            dropped = migration.uninstall(connection, schema)
-            typer.echo(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
-            return EXIT_OK
-        if to_incremental or to_plain or verify:
-            return _incremental(
-                connection, config, output, to_incremental=to_incremental, verify=verify, rebuild=rebuild
-            )
-        report = migration.migrate(connection, schema, progress=_progress, recreate_views=recreate_views)
-        if report.mode == "incremental" and report.found != "newer":
-            # its functions and triggers come with the program's version, too
-            renewed = incremental.install(connection, schema, progress=_share)
-            report = replace(report, steps=(*report.steps, *renewed))
-        return _report(report, output, done=True)
+    if status:
+        return _report(command.planned(config), output, done=False)
+    if dry_run:
+        typer.echo(command.as_sql(config, recreate_views=recreate_views), nl=False)
+        return EXIT_OK
+    if uninstall:
+        dropped = command.uninstall(config)
+        typer.echo(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
+        return EXIT_OK
+    if to_incremental or to_plain:
+        return _switch(config, to_incremental=to_incremental)
+    if verify:
+        return _verify(config, output, rebuild=rebuild)
+    report = command.migrate(config, recreate_views=recreate_views, populating=_progress, told=_share)
+    return _report(report, output, done=True)
 
 
-def _progress(step: migration.Populating) -> None:
+def _progress(step: "Populating") -> None:
     if step.seconds is None:
         note(f"populating view {step.number} of {step.total}: {step.view_name} …")
     else:
         note(f"populating view {step.number} of {step.total}: {step.view_name} took {took(step.seconds)}")
 
 
-def _report(report: migration.MigrationReport, output: Format, *, done: bool) -> int:
+def _report(report: "MigrationReport", output: Format, *, done: bool) -> int:
     if output is Format.JSON:
         print_json(
             {
@@ -111,40 +106,33 @@ def _report(report: migration.MigrationReport, output: Format, *, done: bool) ->
     return EXIT_OK
 
 
-def _incremental(
-    connection: Connection,
-    config: Config,
-    output: Format,
-    *,
-    to_incremental: bool,
-    verify: bool,
-    rebuild: bool,
-) -> int:
-    schema = config.database.db_schema
-    if to_incremental or not verify:
-        change = incremental.install if to_incremental else incremental.uninstall_to_plain
-        done = change(connection, schema, progress=_share)
-        for step in done:
-            typer.echo(f"done: {step}")
-        if not done:
-            typer.echo("nothing to do")
-        return EXIT_OK
-    report = incremental_verify.verify(connection, schema)
+def _switch(config: "Config", *, to_incremental: bool) -> int:
+    from analytics_refreshd.app.commands import migrate as command
+
+    done = command.switch(config, to_incremental=to_incremental, told=_share)
+    for step in done or ("nothing to do",):
+        typer.echo(f"done: {step}" if done else step)
+    return EXIT_OK
+
+
+def _verify(config: "Config", output: Format, *, rebuild: bool) -> int:
+    from analytics_refreshd.app.commands import migrate as command
+
+    report = command.verify(config)
     if output is Format.JSON:
         print_json({"exact": report.ok, "differences": report.differences, "views": [asdict(v) for v in report.views]})
     else:
         _show_verification(report)
     if report.ok or not rebuild:
         return EXIT_OK if report.ok else EXIT_FAILED
-    incremental.rebuild(connection, schema, reason="a verification found differences", progress=_share)
-    return EXIT_OK if incremental_verify.verify(connection, schema).ok else EXIT_FAILED
+    return EXIT_OK if command.rebuild(config, told=_share).ok else EXIT_FAILED
 
 
-def _share(step: incremental.Progress) -> None:
+def _share(step: "InstallProgress") -> None:
     note(f"{step.doing}: {step.share:.0%}")
 
 
-def _show_verification(report: incremental_verify.VerifyReport) -> None:
+def _show_verification(report: "VerifyReport") -> None:
     print_table(
         ["view", "rows", "missing", "too many"],
         [[view.view_name, view.rows, view.missing, view.extra] for view in report.views],

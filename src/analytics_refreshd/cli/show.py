@@ -1,11 +1,10 @@
 """`status` and `history`: what is, and what was."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analytics_refreshd.app.once import Picture, database_picture, past_runs
 from analytics_refreshd.cli.common import (
     EXIT_FAILED,
     EXIT_OK,
@@ -25,10 +24,13 @@ from analytics_refreshd.cli.common import (
     span_or_moment,
     took,
 )
-from analytics_refreshd.core.alerting import AlertState
+from analytics_refreshd.core.alerts.lifecycle import AlertState
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.model import Outcome, Run
 from analytics_refreshd.core.wording import blocked_by, bytes_in_words, seconds_in_words
+
+if TYPE_CHECKING:
+    from analytics_refreshd.app.commands.status import Picture
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +41,8 @@ def register(app: typer.Typer) -> None:
 
 def status(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
     """How fresh each view is, who leads, what runs and what fires; exit 1 where anything is stale or failing."""
+    from analytics_refreshd.app.commands.status import database_picture
+
     picture = database_picture(load_config(context))
     if output is Format.JSON:
         print_json(_status_json(picture))
@@ -47,7 +51,7 @@ def status(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
     return EXIT_OK if picture.healthy else EXIT_FAILED
 
 
-def _status_json(picture: Picture) -> dict[str, Any]:
+def _status_json(picture: "Picture") -> dict[str, Any]:
     return {
         "database": picture.database,
         "server_now": picture.server_now,
@@ -117,7 +121,7 @@ def _status_json(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _show_status(picture: Picture) -> None:
+def _show_status(picture: "Picture") -> None:
     print_table(
         ["view", "verdict", "age", "last success", "rows", "size", "last duration"],
         [
@@ -203,6 +207,8 @@ def history(
     output: CsvFormatOption = FormatWithCsv.TABLE,
 ) -> int:
     """Past runs and what became of each view, newest first."""
+    from analytics_refreshd.app.commands.status import past_runs
+
     config = load_config(context)
     if view is not None and view not in config.refresh.views:
         raise UsageError(f"{view} is not one of the configured views: {', '.join(config.refresh.views)}")

@@ -1,4 +1,4 @@
-"""Reading the configuration: TOML, then environment, then flags; every problem at once, no value ever printed."""
+"""Reading the configuration: TOML, then environment; every problem at once, no value ever printed."""
 
 import difflib
 import math
@@ -8,30 +8,31 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import psycopg
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsConfigDict, SettingsError
 
+from analytics_refreshd.config.adapters import connection_problems
+from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, Database, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
 
-NO_SETTINGS = frozenset({"CONFIG", "AXE", "SCREENSHOTS", "SOAK_SECONDS", "SOAK_SEED", "TEST_DATA", "TEST_NODE_MODULES"})
-"""Variables of ours that are no keys: the file's name, and what the tests take, which may load a configuration too."""
 _SECTIONS = {name.upper(): f"{name.upper()}__…" for name in Config.model_fields}
+_FILE = "CONFIG"
+"""The variable that names the configuration file; no key."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
-def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+def load(source: Path | Mapping[str, Any] | None = None) -> Config:
     """Read and check the configuration.
 
-    `path` names a TOML file; `overrides` are nested values from flags, which win. Raises ConfigError with every
-    problem found, each one sentence naming the key and where it stands, never a value.
+    `source` is a TOML file, or what one would hold as nested values; the environment wins over it. Raises ConfigError
+    with every problem found, each one sentence naming the key and where it stands, never a value.
     """
-    data = _read_toml(path) if path is not None else {}
+    path, data = (source, _read_toml(source)) if isinstance(source, Path) else (None, dict(source or {}))
     problems = list(_unknown_environment(os.environ))
-    _merge(data, overrides or {})
     try:
         config = Config(**data)
     except ValidationError as error:
@@ -66,21 +67,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path} is not TOML: look at {place[1] if place else 'its syntax'}"]) from None
 
 
-def _merge(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    for key, value in overrides.items():
-        if isinstance(value, Mapping) and isinstance(data.get(key), dict):
-            _merge(data[key], value)
-        else:
-            data[key] = value
-
-
 def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
     """Refuse variables that look like ours and are not: pydantic-settings ignores an unknown first part."""
     for variable in environment:
         name = variable.upper().removeprefix(PREFIX)
-        if name == variable.upper() or name in NO_SETTINGS or name.split("__")[0] in _SECTIONS:
+        if name == variable.upper() or name == _FILE or name.split("__")[0] in _SECTIONS:
             continue
-        known = _SECTIONS | {"CONFIG": "CONFIG"}
+        known = _SECTIONS | {_FILE: _FILE}
         nearest = difflib.get_close_matches(name.split("__")[0], known, 1)
         hint = f"; did you mean {PREFIX}{known[nearest[0]]}?" if nearest else ""
         yield f"the environment variable {variable} sets nothing that exists{hint}"
@@ -101,17 +94,27 @@ def _explain(error: ValidationError, path: Path | None) -> list[str]:
     found = []
     for item in error.errors(include_url=False, include_input=False):
         place = [str(part) for part in item["loc"]]
+        kind = place.pop(2) if place[0] == "receivers" and len(place) > 2 else ""
         key = ".".join(place)
         if item["type"] == "extra_forbidden":
-            known = _known_keys(place[:-1])
-            nearest = difflib.get_close_matches(place[-1], known, 1, 0.5)
-            hint = (
-                f"; did you mean {'.'.join([*place[:-1], nearest[0]])}?" if nearest else f"; known: {', '.join(known)}"
-            )
-            found.append(f"{key} is not a known key{hint}")
+            found.append(f"{key} {_unknown_key(place, kind)}")
+        elif item["type"] == "union_tag_invalid":
+            found.append(f"{key}.type {unknown_type(item['ctx']['tag'])}")
+        elif item["type"] == "union_tag_not_found":
+            found.append(f"{key}.type is missing")
         else:
             found.append(f"{key} {_in_our_words(item)}")
     return found
+
+
+def _unknown_key(place: list[str], kind: str) -> str:
+    foreign = foreign_key(kind, place[-1]) if kind else None
+    if foreign:
+        return foreign
+    known = sorted(receiver_sections()[kind].model_fields) if kind else _known_keys(place[:-1])
+    nearest = difflib.get_close_matches(place[-1], known, 1, 0.5)
+    hint = f"; did you mean {'.'.join([*place[:-1], nearest[0]])}?" if nearest else f"; known: {', '.join(known)}"
+    return f"is not a known key{hint}"
 
 
 _WORDS = {
@@ -131,6 +134,7 @@ _WORDS = {
     "list_type": 'must be a list like ["a", "b"]',
     "literal_error": "must be {expected}",
     "missing": "is missing",
+    "model_attributes_type": "must be a table",
     "model_type": "must be a table",
     "path_type": "must be a path, as text in quotes",
     "string_type": "must be text in quotes",
@@ -144,7 +148,11 @@ def _in_our_words(item: Mapping[str, Any]) -> str:
     known = _WORDS.get(item["type"])
     if known is None:
         text = item["msg"].removeprefix("Value error, ")
-        return str(text) if text.startswith(("is ", "must ")) else f"cannot be used: {text[0].lower()}{text[1:]}"
+        return (
+            str(text)
+            if text.startswith(("cannot ", "is ", "must ", "needs "))
+            else f"cannot be used: {text[0].lower()}{text[1:]}"
+        )
     return known.format(**item.get("ctx", {}))
 
 
@@ -155,9 +163,6 @@ def _known_keys(place: list[str]) -> list[str]:
         if field is None:
             return []
         model = field.annotation
-        if get_origin(model) is dict:
-            model = get_args(model)[1]
-            break
     fields = getattr(model, "model_fields", {})
     return sorted(field.alias or name for name, field in fields.items())
 
@@ -174,14 +179,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         if value is not None and not _NAME.fullmatch(value):
             yield f"{key} must be 1 to 40 letters, digits, dots, dashes or underscores, and begin with no sign"
     for name, receiver in config.receivers.items():
-        if (receiver.url is None) == (receiver.url_file is None):
-            yield f"receivers.{name} needs exactly one of url and url_file"
-        if receiver.url is not None and not re.match(r"https?://[^/]", receiver.url):
-            yield f"receivers.{name}.url must begin with http:// or https:// and name a host"
-        if receiver.secret_file is not None and receiver.type != "webhook":
-            yield f"receivers.{name}.secret_file is not for type {receiver.type}: only a webhook's messages are signed"
-        for key in ("url_file", "secret_file", "bearer_token_file"):
-            yield from _secret_problem(f"receivers.{name}.{key}", getattr(receiver, key))
+        for key, path in receiver.files():
+            yield from _secret_problem(f"receivers.{name}.{key}", path)
     directory = config.queries.directory
     if directory is not None and not directory.is_dir():
         yield "queries.directory is not a directory"
@@ -223,24 +222,12 @@ class _DatabaseAlone(EnvironmentFirst):
 
 
 def _database_problems(database: Database) -> Iterator[str]:
+    yield from connection_problems(database)
     try:
         given = libpq_keywords(database)
     except psycopg.Error:
-        # libpq's own text would repeat a part of the URL, which may hold the password
-        yield (
-            "database.url cannot be read: write postgresql://USER@HOST:PORT/DATABASE and percent-encode special "
-            "characters in the user and password"
-        )
+        # the adapter has told it: libpq's own text would repeat a part of the URL, which may hold the password
         return
-    if "@" in given.get("host", "").removeprefix("@"):
-        yield "database.url has an @ within the user, the password or the host: write it as %40"
-    ports = given.get("port", "").split(",")
-    if not all(port == "" or (port.isdigit() and 0 < int(port) < 65536) for port in ports):
-        yield "database.url has a port that is not a number from 1 to 65535"
-    if given.get("sslmode", "prefer") not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
-        yield "database.url has an sslmode that does not exist; verify-full is the safe one"
-    if given.get("keepalives", "1").strip("+-0 ") == "":  # libpq reads 00 as 0, too
-        yield "database.url has keepalives=0, which turns tcp_user_timeout off too: leave it out"
     named = ("host", "hostaddr", "service", "dbname")
     if not any(key in given for key in named) and not any(
         os.environ.get(key) for key in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")

@@ -8,27 +8,33 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from psycopg import conninfo
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from analytics_refreshd.config.values import Duration, Identifier, PositiveDuration, ViewName, between
+from analytics_refreshd.config.receivers import AnyReceiver
+from analytics_refreshd.config.values import (
+    Duration,
+    Identifier,
+    PositiveDuration,
+    SchemaName,
+    Section,
+    ViewName,
+    between,
+)
 from analytics_refreshd.core.model import VIEWS, Limits
+from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 
 PREFIX = "ANALYTICS_REFRESHD_"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
-
-
-class Service(_Section):
+class Service(Section):
     """Who this daemon is."""
 
     name: str | None = None
     replica: str | None = None
 
 
-class Database(_Section):
+class Database(Section):
     """How to reach the database; what is left out is libpq's own business (environment, service file, PGPASSFILE)."""
 
     url: str | None = None
@@ -37,27 +43,32 @@ class Database(_Section):
     dbname: str | None = None
     user: str | None = None
     service: str | None = None
-    db_schema: Annotated[Identifier, Field(alias="schema")] = "public"
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = None
+    db_schema: Annotated[SchemaName, Field(alias="schema")] = "public"
+    sslmode: str | None = None
     sslrootcert: str | None = None
     password_file: Path | None = None
     password_command: list[str] | None = None
     connect_timeout: Annotated[Duration, between("2s")] = timedelta(seconds=5)
 
+    def parameters(self) -> dict[str, str | int]:
+        """Return libpq's keywords that have a key of their own here."""
+        keys = ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
-class Schedule(_Section):
+
+class Schedule(Section):
     """When to refresh."""
 
     interval: Annotated[Duration, between("1s", "1d")] = timedelta(minutes=5)
     splay: Duration = timedelta(0)
 
 
-class Refresh(_Section):
+class Refresh(Section):
     """What to call, and how long it may take."""
 
-    function: Identifier = "refresh_action_analytics"
-    status_function: Identifier = "get_analytics_refresh_status"
-    views: Annotated[list[ViewName], Field(min_length=1, max_length=100)] = list(VIEWS)
+    function: Identifier = REFRESH_FUNCTION
+    status_function: Identifier = STATUS_FUNCTION
+    views: Annotated[list[ViewName], Field(min_length=1, max_length=100)] = Field(default_factory=lambda: list(VIEWS))
     isolation: Literal["cycle", "view"] = "cycle"
     parallel: Annotated[int, Field(ge=1, le=8)] = 2
     lock_timeout: PositiveDuration | None = None
@@ -67,7 +78,7 @@ class Refresh(_Section):
     slow_factor: Annotated[float, Field(ge=0)] = 3.0
 
 
-class Staleness(_Section):
+class Staleness(Section):
     """How old a view may be."""
 
     max_age: PositiveDuration | None = None
@@ -75,7 +86,7 @@ class Staleness(_Section):
     views: dict[str, PositiveDuration] = Field(default_factory=dict)
 
 
-class Alerts(_Section):
+class Alerts(Section):
     """When to raise an alert."""
 
     evaluate_every: PositiveDuration | None = None
@@ -94,25 +105,14 @@ class Alerts(_Section):
     runbooks_url: str = "deploy/runbooks"
 
 
-class Receiver(_Section):
-    """Where alerts are delivered; `loading` checks which keys go together, and with which type."""
-
-    type: Literal["alertmanager", "webhook", "heartbeat"]
-    url: str | None = None
-    url_file: Path | None = None
-    secret_file: Path | None = None
-    bearer_token_file: Path | None = None
-    deadline: PositiveDuration = timedelta(seconds=10)
-
-
-class HistorySettings(_Section):
+class HistorySettings(Section):
     """How long runs are kept, and how many may wait while they cannot be written."""
 
     retention: Annotated[Duration, between("1d")] = timedelta(days=90)
     buffer: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
-class Queries(_Section):
+class Queries(Section):
     """The query catalogue: a directory of one's own queries, and which queries to probe after a refresh."""
 
     directory: Path | None = None
@@ -120,7 +120,7 @@ class Queries(_Section):
     probe_budget: PositiveDuration = timedelta(seconds=10)
 
 
-class Http(_Section):
+class Http(Section):
     """Where metrics, probes and the page are served."""
 
     host: str = "127.0.0.1"
@@ -129,7 +129,7 @@ class Http(_Section):
     public_url: str = ""
 
 
-class Log(_Section):
+class Log(Section):
     """What is logged and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -169,7 +169,7 @@ class Config(EnvironmentFirst):
     refresh: Refresh = Refresh()
     staleness: Staleness = Staleness()
     alerts: Alerts = Alerts()
-    receivers: dict[str, Receiver] = Field(default_factory=dict)
+    receivers: dict[str, AnyReceiver] = Field(default_factory=dict)
     history: HistorySettings = HistorySettings()
     queries: Queries = Queries()
     http: Http = Http()
@@ -262,8 +262,9 @@ class Config(EnvironmentFirst):
     def public(self) -> dict[str, Any]:
         """The configuration in force, for the log: no address of a receiver, no connection string."""
         shown = self.model_dump(mode="json", by_alias=True, exclude={"database": {"url", "password_command"}})
-        for receiver in shown["receivers"].values():
-            receiver.pop("url", None)
+        for name, receiver in self.receivers.items():
+            for key in receiver.secret_keys():
+                del shown["receivers"][name][key]
         return shown
 
 
@@ -276,8 +277,4 @@ def libpq_keywords(database: Database) -> dict[str, str]:
     given = {
         key: str(value) for key, value in conninfo.conninfo_to_dict(database.url or "").items() if value is not None
     }
-    for key in ("host", "port", "dbname", "user", "service", "sslmode", "sslrootcert"):
-        value = getattr(database, key)
-        if value is not None:
-            given[key] = str(value)
-    return given
+    return given | {key: str(value) for key, value in database.parameters().items()}

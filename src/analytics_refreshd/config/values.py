@@ -1,17 +1,24 @@
-"""How single values are written: durations, and names that become SQL."""
+"""How single values are written: durations, and names that become SQL; and what every section has in common."""
 
 import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from analytics_refreshd.core.names import split_name
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
 _DURATION = re.compile(rf"\s*(?:{_PIECE.pattern})+")
 _LONGEST = timedelta(days=3650)
 """Longer ones are typing mistakes; a thousand times longer, and a moment that far away cannot be written."""
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?")
+
+
+class Section(BaseModel):
+    """Refuse unknown keys, and show no value in an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
 
 def parse_duration(value: object) -> timedelta:
@@ -47,20 +54,26 @@ def _over_zero(value: timedelta) -> timedelta:
     return value
 
 
-def _identifier(value: object) -> object:
-    if isinstance(value, str) and not _IDENTIFIER.fullmatch(value):
-        raise ValueError("is not a plain SQL name: one or two parts of letters, digits and underscores")
+def _identifier(value: str) -> str:
+    split_name(value)
     return value
 
 
-def _view_name(value: object) -> object:
-    if isinstance(value, str) and "." in value:
+def _schema_name(value: str) -> str:
+    if split_name(value)[0] is not None:
+        raise ValueError("must be the name of one schema, without a dot")
+    return value
+
+
+def _view_name(value: str) -> str:
+    if split_name(value)[0] is not None:
         raise ValueError("must be a name without its schema: views are looked for in database.schema")
-    return _identifier(value)
+    return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_over_zero)]
-Identifier = Annotated[str, BeforeValidator(_identifier)]
-ViewName = Annotated[str, BeforeValidator(_view_name)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+SchemaName = Annotated[str, AfterValidator(_schema_name)]
+ViewName = Annotated[str, AfterValidator(_view_name)]
 """Of one part: the name comes back so in the functions' rows, in locks and in every metric."""

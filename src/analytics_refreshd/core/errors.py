@@ -1,4 +1,4 @@
-"""The one tree of errors that this project raises, and how a database fault is classified.
+"""The errors that this project raises, and the classes of database faults.
 
 Adapters wrap what their libraries raise once, at the edge, with ``raise ... from error``; above the edge
 nobody parses an exception's text. Source: PostgreSQL Appendix A (SQLSTATE) and observation with psycopg 3.3.
@@ -20,9 +20,24 @@ class ErrorClass(StrEnum):
     RESOURCE = "resource"
     PERMANENT = "permanent"
 
+    @property
+    def away(self) -> bool:
+        """Whether the database itself is away; every other fault is its answer."""
+        return self in (ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY)
 
-AWAY = frozenset({ErrorClass.CONNECT, ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY})
-"""The database itself is not there; every other fault is the answer of one that is."""
+    @property
+    def unreachable(self) -> bool:
+        """Whether no usable connection could be made, so that nothing began."""
+        return self in (ErrorClass.CONNECT, ErrorClass.NOT_PRIMARY)
+
+    @property
+    def ends_connection(self) -> bool:
+        """Whether the connection that met the fault must be replaced."""
+        return self in (ErrorClass.CONN_LOST, ErrorClass.NOT_PRIMARY)
+
+
+UNREACHABLE = frozenset({Reason.CONNECT, Reason.NOT_PRIMARY})
+"""The reasons of the unreachable classes, for runs and log lines, which hold no class."""
 
 _BY_STATE: dict[str, tuple[ErrorClass, Reason]] = {
     "57014": (ErrorClass.CANCELLED, Reason.TIMEOUT),
@@ -102,7 +117,7 @@ class RefreshdError(Exception):
 
 
 class ConfigError(RefreshdError):
-    """The configuration cannot be used; `problems` lists all of them, one sentence each."""
+    """The configuration cannot be used; `problems` has one sentence for each reason."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -110,7 +125,7 @@ class ConfigError(RefreshdError):
 
 
 class UsageError(RefreshdError):
-    """The user asked for something that cannot be; the text says what to type instead."""
+    """The user's input cannot be used; the text says what can."""
 
 
 class DatabaseFault(RefreshdError):
@@ -138,7 +153,7 @@ class DatabaseFault(RefreshdError):
         self.committing = committing
 
     def reworded(self, text: str) -> "DatabaseFault":
-        """The same fault with a text that says more, such as what to do."""
+        """Return the same fault with another text."""
         return DatabaseFault(
             text,
             error_class=self.error_class,
@@ -149,4 +164,4 @@ class DatabaseFault(RefreshdError):
 
 
 class MigrationError(RefreshdError):
-    """The schema cannot be brought to this version; the text says what, where, and what to do."""
+    """The schema cannot be migrated; the text says what to do."""

@@ -1,4 +1,4 @@
-"""Every event the daemon logs: a closed list, held against the README's table by a test."""
+"""Every event the daemon logs: a closed list; the guide to the log is generated from it."""
 
 from enum import StrEnum
 

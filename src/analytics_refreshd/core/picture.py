@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import AlertRecord
+from analytics_refreshd.core.alerts.lifecycle import AlertRecord
 from analytics_refreshd.core.model import Delta, LeaderInfo, Limits, Pause, Progress, Rates, Role, Run
 from analytics_refreshd.core.staleness import Age
 

@@ -1,4 +1,4 @@
-"""What the daemon needs of the world, as protocols. Adapters implement them; `app.wiring` alone connects them.
+"""What the daemon needs of the world, as protocols. Adapters implement them; `app.service` connects them.
 
 Every method that talks to the database raises `core.errors.DatabaseFault`, and nothing else, when it fails.
 """
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from analytics_refreshd.core.alerting import AlertKey, AlertRecord
+from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import (
@@ -101,8 +101,8 @@ class Leader(Protocol):
     def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
         """Which of `views` the backends hold or wait for an EXCLUSIVE lock on, and whom else they wait for."""
 
-    def stranger(self) -> LeaderInfo | None:
-        """Who holds the leader lock, where it is somebody else."""
+    def other_holder(self) -> LeaderInfo | None:
+        """Return who else holds the leader lock; None where nobody does."""
 
     def release(self) -> None:
         """Give the lock back and close the session."""
@@ -196,8 +196,8 @@ class Notifier(Protocol):
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
         """The whole of what fires or was resolved lately; called every evaluation by whoever has something to tell."""
 
-    def adopt(self) -> None:
-        """Another replica may have told of alerts: read who was told what before telling more."""
+    def invalidate(self) -> None:
+        """Read the deliveries again before the next one: another replica may have delivered."""
 
     def cycle(self, phase: str, run: Run | None) -> None:
         """A cycle's `start`, `success` or `fail`, for heartbeat receivers."""
@@ -207,6 +207,24 @@ class Notifier(Protocol):
 
     def stop(self, deadline_seconds: float) -> None:
         """Deliver what waits, within the deadline, and end the threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How long one query took, in seconds; None with `error`, one redacted sentence, where it gave no answer."""
+
+    endpoint: str
+    seconds: float | None
+    error: str | None
+
+
+class Probes(Protocol):
+    """Times queries of the catalogue."""
+
+    endpoints: tuple[str, ...]
+
+    def run(self, budget_seconds: float, now: datetime) -> Sequence[ProbeResult]:
+        """Time each query once, read-only, within the budget for all of them together."""
 
 
 class Health(Protocol):
@@ -279,6 +297,8 @@ __all__ = [
     "Leader",
     "Metrics",
     "Notifier",
+    "ProbeResult",
+    "Probes",
     "RefreshReply",
     "Refresher",
     "StatusReader",

@@ -89,12 +89,12 @@ def redact_error(text: str) -> str:
         if number and head and head[1].split(" ")[0].isupper():
             break
         lines.append(line)
-    return _cut(_clean(_mask_quoted(_one_line("\n".join(lines)))), len(text))
+    return cut(_clean(_mask_quoted(_one_line("\n".join(lines)))), original_characters=len(text))
 
 
 def redact_value(text: str) -> str:
     """One line of application text, such as an error_message column; at most 1 kB of UTF-8."""
-    return _cut(_clean(_one_line(_bounded(text))), len(text))
+    return cut(_clean(_one_line(_bounded(text))), original_characters=len(text))
 
 
 def redact_json(value: object) -> object:
@@ -105,9 +105,21 @@ def redact_json(value: object) -> object:
     """
     clean = _redact_node(value, _DEPTH)
     shown = json.dumps(clean, ensure_ascii=False, default=str)
-    if len(shown.encode("utf-8", "replace")) <= LIMIT_BYTES:
-        return clean
-    return _cut(shown, len(shown))
+    return clean if len(shown.encode("utf-8", "replace")) <= LIMIT_BYTES else cut(shown)
+
+
+def cut(text: str, most_bytes: int = LIMIT_BYTES, *, original_characters: int | None = None) -> str:
+    """Cut a text to `most_bytes` of UTF-8, and note its length there.
+
+    `original_characters` is that length where `text` is what was left of a longer one.
+    """
+    length = len(text) if original_characters is None else original_characters
+    # no character takes less than a byte
+    encoded = text[: most_bytes + 1].encode("utf-8", "replace")
+    if len(encoded) <= most_bytes and length <= _READ_CHARACTERS:
+        return encoded.decode()
+    note = f"… ({length} characters)"
+    return encoded[: max(0, most_bytes - len(note.encode()))].decode("utf-8", "ignore") + note
 
 
 def printable(text: str) -> str:
@@ -210,12 +222,3 @@ def _clean(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = _WORD.sub(lambda match: match[0] if match[1] or not _looks_like_token(match[0]) else "<token>", text)
     return _DIGITS.sub(_number, text)
-
-
-def _cut(text: str, original_characters: int) -> str:
-    encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= LIMIT_BYTES and original_characters <= _READ_CHARACTERS:
-        return encoded.decode()
-    note = f"… ({original_characters} characters)"
-    room = LIMIT_BYTES - len(note.encode())
-    return encoded[:room].decode("utf-8", "ignore") + note

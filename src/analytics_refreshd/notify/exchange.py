@@ -1,15 +1,14 @@
-"""One HTTP request and the head of its answer, within a total deadline. No redirect is followed.
+"""Sends one HTTP request within a total deadline. Only the answer's head is read. A redirect is returned, not followed.
 
-Time-outs of a socket bound each read, not their sum: a server that drips a byte a second would hold a thread for
-ever. Here the whole exchange, name resolution included, ends when its time is over.
+A socket's timeout bounds each read, not their sum: a server that sends a byte a second would hold a thread for ever.
+Here the whole exchange, name resolution included, ends at the deadline.
 """
 
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
@@ -19,41 +18,31 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Url, make_headers, parse_url
 
+from analytics_refreshd.notify.request import BadRequest, Request
+from analytics_refreshd.notify.settings import url_problem
+
 
 class Unreachable(Exception):
-    """No answer; the text says why, without address or secret."""
-
-
-class BadRequest(Exception):
-    """The request could not even be made, for its address or its secrets; the text says why, without either."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A POST. The address is not shown: it may hold a token."""
-
-    url: str = field(repr=False)
-    body: bytes
-    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    """No answer came; the text says why, without address or secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer's status, and after how many seconds the server wants to be asked again."""
+    """Hold an answer's status, and how long the server asks to wait."""
 
     status: int
     retry_after_seconds: float | None = None
 
 
 class Resolver:
-    """Resolves names with a deadline. getaddrinfo cannot be interrupted: one that hangs is never doubled."""
+    """Resolve names with a deadline. getaddrinfo cannot be interrupted: callers share a look-up that hangs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
     def addresses(self, host: str, port: int, seconds: float) -> list[tuple[str, int]]:
-        """The addresses of `host`. Raises Unreachable."""
+        """Return the addresses of `host`. Raises Unreachable."""
         with self._lock:
             lookup = self._lookups.get((host, port))
             if lookup is None:
@@ -84,7 +73,7 @@ class _Lookup:
 
 
 class Exchanger:
-    """Makes exchanges for one receiver, one at a time; `abort` ends the one under way, from any thread."""
+    """Make exchanges for one receiver, one at a time."""
 
     def __init__(self) -> None:
         self._resolver = Resolver()
@@ -121,7 +110,7 @@ class Exchanger:
             watchdog.join(1.0)
 
     def abort(self) -> None:
-        """Cut the exchange under way."""
+        """Cut the exchange under way, from any thread."""
         with self._lock:
             self._over = True
             if self._socket is None:
@@ -177,18 +166,18 @@ class Exchanger:
 
 
 def address(text: str) -> Url:
-    """The parsed address. Raises BadRequest, which does not repeat it."""
+    """Check and parse an address. Raises BadRequest, which does not repeat it."""
+    problem = url_problem(text)
+    if problem:
+        raise BadRequest(f"its URL {problem}")
     try:
-        url = parse_url(text)
+        return parse_url(text)
     except urllib3.exceptions.LocationParseError as error:
         raise BadRequest("its URL cannot be read") from error
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise BadRequest("its URL must begin with http:// or https:// and name a host")
-    return url
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Retry-After in seconds from now, from its number or date; None where it is absent or makes no sense."""
+    """Read Retry-After as seconds from now. None where it is absent or neither a number nor a date."""
     if value is None:
         return None
     if value.strip().isdecimal():

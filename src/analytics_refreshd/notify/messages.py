@@ -1,10 +1,10 @@
-"""What a receiver is told: one notice per alert, its text fit for any reader."""
+"""Describes alerts to receivers. One notification per alert, its text safe for any reader."""
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from analytics_refreshd.core.alerting import AlertRecord, AlertState
+from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.notify.settings import DeliverySettings
@@ -17,8 +17,8 @@ _MARKUP = str.maketrans({"<": "‹", ">": "›", "`": "'"})  # noqa: RUF001 - th
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """One alert as receivers see it. `key` is the same for every message about one episode, whoever sends it."""
+class Notification:
+    """Describe one alert to receivers. Every message about one episode has the same `key`, whoever sends it."""
 
     key: str
     database: str
@@ -37,13 +37,13 @@ class Notice:
 
     @property
     def status(self) -> str:
-        """What is remembered as delivered: `resolved`, or `firing:` with the severity, since a rise is told anew."""
+        """What is recorded as delivered. `resolved`, or `firing:` with the severity, so that a rise is sent too."""
         return f"firing:{self.severity}" if self.firing else "resolved"
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A cycle's start, success or fail."""
+    """Report a cycle's `start`, `success` or `fail`."""
 
     phase: str
     run: Run | None
@@ -51,30 +51,30 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing to send: notices or a ping. `repeat` marks what the receiver was told before.
+    """Hold one thing to send: notifications or a ping. `repeat` marks what the receiver already accepted.
 
-    `news` are the notices whose delivery is worth a log line, `ended` alerts that go on under another severity.
-    `replaces` tells that messages of its kind which still wait are void: it holds all that they do.
+    `logged` are the notifications whose delivery gets a log line. `superseded` are alerts that now fire with another
+    severity. `replaces` marks a message that holds all that earlier ones of its kind do: those that wait are dropped.
     """
 
-    notices: tuple[Notice, ...] = ()
-    news: tuple[Notice, ...] = ()
-    ended: tuple[Notice, ...] = ()
+    notifications: tuple[Notification, ...] = ()
+    logged: tuple[Notification, ...] = ()
+    superseded: tuple[Notification, ...] = ()
     ping: Ping | None = None
     repeat: bool = False
     replaces: bool = False
 
 
 def alert_key(database: str, record: AlertRecord) -> str:
-    """The stable key of an alert's episode: database, alert, view and beginning, the same on every replica."""
+    """Build the key of an alert's episode. Database, alert, view and start: the same on every replica."""
     started = record.active_at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
     return f"{database}/{record.alert.value}/{record.view or '-'}/{started}Z"
 
 
-def notice(record: AlertRecord, settings: DeliverySettings) -> Notice:
-    """The notice of a firing or resolved record."""
+def notification(record: AlertRecord, settings: DeliverySettings) -> Notification:
+    """Describe a firing or resolved record."""
     runbooks = settings.runbooks_url.rstrip("/")
-    return Notice(
+    return Notification(
         key=alert_key(settings.database, record),
         database=settings.database,
         alert=record.alert.value,
@@ -93,10 +93,11 @@ def notice(record: AlertRecord, settings: DeliverySettings) -> Notice:
 
 
 def clean(text: str, most_bytes: int = _TEXT_BYTES) -> str:
-    """The text on one line, at most `most_bytes` of UTF-8, without control characters, markup, links or mentions.
+    """Put the text on one line and make it harmless.
 
-    A receiver that refuses a message for its text would lose the alert; one that renders markup would let an error
-    message write to everybody.
+    Control characters, markup, links and mentions go. The result is at most `most_bytes` of UTF-8. A receiver that
+    refuses a message for its text would lose the alert; one that renders markup would let an error message write to
+    everybody.
     """
     seen = printable(text[:_READ_CHARACTERS]).translate(_MARKUP).replace("](", "] (")
     encoded = _MENTION.sub("＠", seen).encode("utf-8", "replace")  # noqa: RUF001 - the look-alike is the point
@@ -107,5 +108,10 @@ def clean(text: str, most_bytes: int = _TEXT_BYTES) -> str:
 
 
 def timestamp(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds, or None."""
+    """Format a moment as RFC 3339 in UTC with milliseconds. None stays None."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def web_link(text: str) -> str | None:
+    """Return an address that a browser can open, else None. The runbooks' default is a path in the repository."""
+    return text if text.startswith(("http://", "https://")) else None

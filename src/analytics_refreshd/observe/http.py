@@ -1,31 +1,27 @@
-"""The HTTP port: metrics, probes, the page and its data. Reads memory only, offers no action, survives slow clients."""
+"""The HTTP port: metrics, probes, the page and its data. Reads memory only, offers no action, survives its clients."""
 
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
 
 from prometheus_client import make_wsgi_app
-from waitress import wasyncore
-from waitress.server import create_server
 
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import Role
 from analytics_refreshd.core.ports import Health
-from analytics_refreshd.observe.metrics import PrometheusMetrics
-from analytics_refreshd.observe.page import PAGE_POLICY, render_page
-from analytics_refreshd.observe.status_json import render_status
+from analytics_refreshd.observe.http_loop import Asked, HttpLimits, HttpLoop
+from analytics_refreshd.observe.http_request import HEAD_BYTES
+from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
+from analytics_refreshd.observe.page.render import PAGE_POLICY, render_page
+from analytics_refreshd.observe.page.status_json import render_status
 
 _logger = logging.getLogger(__name__)
 
-_THREADS = 4
-_CONNECTIONS = 400
-_CROWDED = 300
-_HEADER_BYTES = 8192
 _CLOSE_SECONDS = 5.0
 _HEADERS = (
     ("Cache-Control", "no-store"),
@@ -34,6 +30,7 @@ _HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 )
+_OPENMETRICS = "application/openmetrics-text"
 _NOTHING_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
@@ -61,12 +58,33 @@ def _text(status: HTTPStatus, text: str) -> Answer:
     return Answer(status, f"{text}\n".encode("utf-8", "replace"))
 
 
-class HttpServer:
-    """Serves on threads of its own from `start` to `close`; from here on `metrics` reads its gauges from `health`.
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What an answer depends on: a served path or a refusal; for metrics, also the format agreed on."""
 
-    At most 400 connections at a time: beyond 300 the oldest ones that have not sent a whole request are dropped, and
-    any that is open for more than `request_seconds` without one, so that hundreds of slow clients neither cost
-    threads nor stop a scrape. An idle kept-alive connection goes the same way; its client opens another.
+    subject: str | HTTPStatus
+    openmetrics: bool = False
+    gzip: bool = False
+
+
+_REFUSALS: Mapping[HTTPStatus, Answer] = {
+    HTTPStatus.BAD_REQUEST: _text(HTTPStatus.BAD_REQUEST, "not an HTTP/1 request"),
+    HTTPStatus.NOT_FOUND: _text(HTTPStatus.NOT_FOUND, "not found"),
+    HTTPStatus.METHOD_NOT_ALLOWED: replace(
+        _text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD"), headers=(("Allow", "GET, HEAD"),)
+    ),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: _text(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {HEAD_BYTES} bytes of request line and headers"
+    ),
+}
+
+
+class HttpServer:
+    """Serves on a thread of its own from `start` to `close`; from here on `metrics` reads its gauges from `health`.
+
+    A connection is answered once and then closed. It has `request_seconds` for its request and as many for taking
+    the answer. At most 400 are open, and at most 16 MiB of answers wait: beyond that the oldest connections are reset,
+    so that neither slow clients nor those that never read cost threads, memory or a scrape.
     """
 
     def __init__(
@@ -79,16 +97,13 @@ class HttpServer:
         request_seconds: float = 10.0,
     ) -> None:
         self._settings = settings
-        self._request_seconds = request_seconds
+        self._limits = HttpLimits(seconds=request_seconds)
         self._health = health
         self._monotonic = monotonic
         self._metrics_app = make_wsgi_app(metrics.registry)
         metrics.watch(health)
-        self._stopping = threading.Event()
-        self._ending = threading.Lock()
-        self._ended = False
+        self._loop: HttpLoop | None = None
         self._thread: threading.Thread | None = None
-        self._server: Any = None
         self._paths: dict[str, Callable[[], Answer]] = {
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -101,101 +116,70 @@ class HttpServer:
     def start(self) -> int:
         """Listen, and return the port. Raises RefreshdError where the address cannot be had."""
         listener = _listen(self._settings)
-        self._server = create_server(
-            self._application,
-            sockets=[listener],
-            threads=_THREADS,
-            connection_limit=_CONNECTIONS,
-            channel_timeout=max(1, int(self._request_seconds)),
-            cleanup_interval=1,
-            max_request_header_size=_HEADER_BYTES,
-            max_request_body_size=_HEADER_BYTES,
-            clear_untrusted_proxy_headers=True,
-            expose_tracebacks=False,
-            log_socket_errors=False,
-            ident=None,
-        )
-        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
-        self._thread.start()
         port: int = listener.getsockname()[1]
+        self._loop = HttpLoop(listener, self._respond, self._limits)
+        self._thread = threading.Thread(target=self._loop.run, name="http", daemon=True)
+        self._thread.start()
         return port
 
     def close(self) -> None:
-        """Stop serving, free the port and end the threads; harmless when not started or twice."""
-        if self._thread is None:
-            return
-        with self._ending:
-            self._stopping.set()
-            if not self._ended:
-                self._server.pull_trigger()
-        self._thread.join(_CLOSE_SECONDS)
-        self._thread = None
+        """Stop serving, free the port and end the thread; harmless when not started or twice."""
+        if self._loop is not None and self._thread is not None:
+            self._loop.stop()
+            self._thread.join(_CLOSE_SECONDS)
 
-    def _serve(self) -> None:
-        server = self._server
-        next_look = 0.0
+    def _respond(self, asked: Sequence[Asked]) -> list[bytes]:
+        """Answer what was asked at one moment. Whoever asks the same gets the same bytes, made once."""
+        made: dict[_Question, tuple[bytes, bytes]] = {}
+        responses = []
+        for request in asked:
+            question = self._question(request)
+            if question not in made:
+                answer = self._answer(question)
+                head = _head(answer)
+                made[question] = head, head + answer.body
+            head, whole = made[question]
+            is_head = not isinstance(request, HTTPStatus) and request.method == "HEAD"
+            responses.append(head if is_head else whole)
+        return responses
+
+    def _question(self, request: Asked) -> _Question:
+        if isinstance(request, HTTPStatus):
+            return _Question(request)
+        if request.path != "/metrics" and request.path not in self._paths:
+            return _Question(HTTPStatus.NOT_FOUND)
+        if request.method not in ("GET", "HEAD"):
+            return _Question(HTTPStatus.METHOD_NOT_ALLOWED)
+        if request.path == "/metrics":
+            accepted, encodings = (_listed(request.fields.get(name, "")) for name in ("accept", "accept-encoding"))
+            known = [kind for kind in accepted if kind in (_OPENMETRICS, "text/plain")]
+            return _Question(request.path, known[:1] == [_OPENMETRICS], "gzip" in encodings)
+        return _Question(request.path)
+
+    def _answer(self, question: _Question) -> Answer:
+        subject = question.subject
+        if isinstance(subject, HTTPStatus):
+            return _REFUSALS[subject]
         try:
-            while not self._stopping.is_set():
-                wasyncore.loop(timeout=1.0, use_poll=True, map=server._map, count=1)
-                if len(server.active_channels) > _CROWDED or time.monotonic() >= next_look:
-                    next_look = time.monotonic() + 1.0
-                    self._shed(server)
-        finally:
-            # the trigger's descriptor is closed below, and may be anybody's then
-            with self._ending:
-                self._ended = True
-            server.task_dispatcher.shutdown(cancel_pending=True, timeout=_CLOSE_SECONDS / 2)
-            wasyncore.close_all(server._map)
-
-    def _shed(self, server: Any) -> None:
-        """Drop connections that hold a place without having asked for anything."""
-        idle = sorted(
-            (channel for channel in list(server.active_channels.values()) if not channel.requests),
-            key=lambda channel: float(channel.creation_time),
-        )
-        # waitress dates its connections with the wall clock
-        too_old = time.time() - self._request_seconds
-        excess = len(server.active_channels) - _CROWDED
-        for position, channel in enumerate(idle):
-            if position < excess or channel.creation_time < too_old:
-                channel.will_close = True
-
-    def _application(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        try:
-            answer = self._answer(method, path, environ)
+            return self._metrics(question) if subject == "/metrics" else self._paths[subject]()
         except Exception:
             # No detail to whoever asks without a password: it is in the log.
-            _logger.exception("cannot answer %s %s", method, path)
-            answer = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
-        start_response(
-            f"{answer.status.value} {answer.status.phrase}",
-            [
-                ("Content-Type", answer.content_type),
-                ("Content-Length", str(len(answer.body))),
-                ("Content-Security-Policy", answer.policy),
-                *_HEADERS,
-                *answer.headers,
-            ],
-        )
-        return [] if method == "HEAD" else [answer.body]
+            _logger.exception("cannot answer %s", subject)
+            return _text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
 
-    def _answer(self, method: str, path: str, environ: Mapping[str, Any]) -> Answer:
-        if path != "/metrics" and path not in self._paths:
-            return _text(HTTPStatus.NOT_FOUND, "not found")
-        if method not in ("GET", "HEAD"):
-            answer = _text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD")
-            return Answer(answer.status, answer.body, headers=(("Allow", "GET, HEAD"),))
-        return self._metrics(environ) if path == "/metrics" else self._paths[path]()
-
-    def _metrics(self, environ: Mapping[str, Any]) -> Answer:
+    def _metrics(self, question: _Question) -> Answer:
         headers: dict[str, str] = {}
 
         def keep(_status: str, given: list[tuple[str, str]]) -> None:
             headers.update(given)
 
         # Without a query: the library would answer name[] with a registry built per request.
-        scrape = {**environ, "REQUEST_METHOD": "GET", "QUERY_STRING": ""}
+        scrape = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/metrics",
+            "HTTP_ACCEPT": f"{_OPENMETRICS};version=1.0.0" if question.openmetrics else "",
+            "HTTP_ACCEPT_ENCODING": "gzip" if question.gzip else "",
+        }
         body = b"".join(self._metrics_app(scrape, keep))
         content_type = headers.pop("Content-Type")
         return Answer(HTTPStatus.OK, body, content_type, headers=tuple(headers.items()))
@@ -219,6 +203,26 @@ class HttpServer:
     def _status(self) -> Answer:
         body = render_status(self._health.state(), self._monotonic())
         return Answer(HTTPStatus.OK, body, "application/json")
+
+
+def _listed(field: str) -> list[str]:
+    """The names in a header field's list, without their parameters; a version before 1 counts as not listed."""
+    entries = [[part.strip().lower() for part in entry.split(";")] for entry in field.split(",")]
+    return [name for name, *parameters in entries if not any(each.startswith("version=0.0.1") for each in parameters)]
+
+
+def _head(answer: Answer) -> bytes:
+    fields = (
+        ("Date", formatdate(usegmt=True)),
+        ("Connection", "close"),
+        ("Content-Type", answer.content_type),
+        ("Content-Length", str(len(answer.body))),
+        ("Content-Security-Policy", answer.policy),
+        *_HEADERS,
+        *answer.headers,
+    )
+    lines = [f"HTTP/1.1 {answer.status.value} {answer.status.phrase}", *(f"{name}: {value}" for name, value in fields)]
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
 def _listen(settings: HttpSettings) -> socket.socket:

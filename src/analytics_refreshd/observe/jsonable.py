@@ -10,10 +10,7 @@ from uuid import UUID
 
 from structlog.tracebacks import ExceptionDictTransformer
 
-from analytics_refreshd.core.redaction import redact_error
-
-LIMIT_BYTES = 1024
-"""A longer string is cut, and its length noted."""
+from analytics_refreshd.core.redaction import LIMIT_BYTES, cut, redact_error
 
 _ITEMS = 500
 _DEPTH = 8
@@ -25,7 +22,7 @@ def plain(value: object, limit: int = LIMIT_BYTES, depth: int = _DEPTH) -> objec
     if value is None or value is True or value is False:
         return value
     if type(value) is str:
-        return _cut(value, limit)
+        return cut(value, limit)
     if isinstance(value, Enum):
         return plain(value.value, limit, depth)
     if isinstance(value, int):
@@ -35,7 +32,7 @@ def plain(value: object, limit: int = LIMIT_BYTES, depth: int = _DEPTH) -> objec
         number = float(value)
         return round(number, 6) if math.isfinite(number) else None
     if isinstance(value, str):
-        return _cut(value, limit)
+        return cut(value, limit)
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, timedelta):
@@ -59,11 +56,11 @@ def _plain_collection(value: object, limit: int, depth: int) -> object:
         value = sorted(value, key=str)
     if isinstance(value, list | tuple):
         return [plain(item, limit, depth - 1) for item in value[:_ITEMS]]
-    return _cut(str(value), limit)
+    return cut(str(value), limit)
 
 
 def _key(key: object, limit: int) -> str:
-    return key if type(key) is str and len(key) < 40 else _cut(str(plain(key, limit, 0)), limit)
+    return key if type(key) is str and len(key) < 40 else cut(str(plain(key, limit, 0)), limit)
 
 
 def rfc3339(at: datetime) -> str:
@@ -72,20 +69,12 @@ def rfc3339(at: datetime) -> str:
     return aware.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _cut(text: str, limit: int) -> str:
-    if len(text) * 4 <= limit or len(text.encode("utf-8", "replace")) <= limit:
-        return text
-    note = f"… ({len(text)} characters)"
-    room = max(0, limit - len(note.encode()))
-    return text[:room].encode("utf-8", "replace")[:room].decode("utf-8", "ignore") + note
-
-
 def _exception(error: BaseException, limit: int) -> object:
     stacks = _traceback((type(error), error, error.__traceback__))
     return [
         {
             "type": stack["exc_type"],
-            "message": _cut(redact_error(str(stack["exc_value"])), limit),
+            "message": cut(redact_error(str(stack["exc_value"])), limit),
             "frames": [f"{frame['filename']}:{frame['lineno']} {frame['name']}" for frame in stack["frames"]],
         }
         for stack in stacks

@@ -1,1 +1,1 @@
-"""The queries, one file each. `relations/` holds what their `{names}` stand for; postgres.query_files reads both."""
+"""The queries, one file each. `relations/` holds what their `{names}` stand for; `files` reads both."""

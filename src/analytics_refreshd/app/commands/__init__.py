@@ -1,0 +1,1 @@
+"""The one-shot commands: each builds its adapters, does one thing and closes them."""

@@ -1,0 +1,83 @@
+"""What `migrate` does, each time over a connection of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import connection_settings
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental import verify as verification
+from analytics_refreshd.postgres.incremental.install import InstallProgress
+from analytics_refreshd.postgres.incremental.verify import VerifyReport
+from analytics_refreshd.postgres.migrate import run
+from analytics_refreshd.postgres.migrate.run import MigrationReport, Populating
+
+__all__ = ["InstallProgress", "MigrationReport", "Populating", "VerifyReport"]
+
+_Told = Callable[[InstallProgress], None]
+
+
+@contextmanager
+def _connected(config: Config) -> Iterator[BoundedConnection]:
+    """An idle autocommit connection without a time limit: building views takes as long as the log is large."""
+    profile = Profile(statement_timeout_seconds=0.0, lock_timeout_seconds=0.0, idle_in_transaction_seconds=0.0)
+    connection = Connector(connection_settings(config)).connect("migrate", profile)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def planned(config: Config) -> MigrationReport:
+    """Say what `migrate` would do; changes nothing."""
+    with _connected(config) as connection:
+        return run.status(connection, config.database.db_schema)
+
+
+def as_sql(config: Config, *, recreate_views: bool) -> str:
+    """Print what `migrate` would execute, as psql takes it; changes nothing."""
+    with _connected(config) as connection:
+        return run.dry_run(connection, config.database.db_schema, recreate_views=recreate_views)
+
+
+def uninstall(config: Config) -> tuple[str, ...]:
+    """Drop our schema; returns what was dropped."""
+    with _connected(config) as connection:
+        return run.uninstall(connection, config.database.db_schema)
+
+
+def migrate(
+    config: Config, *, recreate_views: bool, populating: Callable[[Populating], None], told: _Told
+) -> MigrationReport:
+    """Bring the database to this version; in incremental mode, its functions and triggers too."""
+    schema = config.database.db_schema
+    with _connected(config) as connection:
+        report = run.migrate(connection, schema, progress=populating, recreate_views=recreate_views)
+        if report.mode == "incremental" and report.found != "newer":
+            renewed = incremental.install(connection, schema, progress=told)
+            report = replace(report, steps=(*report.steps, *renewed))
+        return report
+
+
+def switch(config: Config, *, to_incremental: bool, told: _Told) -> tuple[str, ...]:
+    """Change between plain and incremental mode; returns the steps done."""
+    change = incremental.install if to_incremental else incremental.uninstall_to_plain
+    with _connected(config) as connection:
+        return change(connection, config.database.db_schema, progress=told)
+
+
+def verify(config: Config) -> VerifyReport:
+    """Compare the rollups with the plain definitions."""
+    with _connected(config) as connection:
+        return verification.verify(connection, config.database.db_schema)
+
+
+def rebuild(config: Config, *, told: _Told) -> VerifyReport:
+    """Build the rollups from the table, then compare again."""
+    schema = config.database.db_schema
+    with _connected(config) as connection:
+        incremental.rebuild(connection, schema, reason="a verification found differences", progress=told)
+        return verification.verify(connection, schema)

@@ -1,0 +1,83 @@
+"""The catalogue's questions, answered over a session of their own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import connection_settings
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.postgres.catalogue import run
+from analytics_refreshd.postgres.catalogue.definition import Column, ParameterError, Query, QueryFileError
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.run import Result
+from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.connection.session import Session
+
+__all__ = ["Catalogue", "Column", "ParameterError", "Query", "QueryFileError", "Result"]
+
+_WHO_GRANTS = (
+    "; deploy/sql/grants.sql -v probes=1 grants all that queries read. deploy/sql/reader.sql grants no error text: the"
+    " questions on failures it answers in the dashboard alone, redacted"
+)
+_Value = TypeVar("_Value")
+
+
+def catalogue(directory: Path | None) -> Catalogue:
+    """Load the built-in queries and those of `directory`."""
+    return Catalogue.load(directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One query with the parameters and organizations asked for.
+
+    Raises ParameterError when made, where a value is none that the query takes: before any connection.
+    """
+
+    query: Query
+    parameters: Mapping[str, object]
+    organizations: Sequence[str] | None
+
+    def __post_init__(self) -> None:
+        self.query.bind(self.parameters, self.organizations, datetime.now(UTC))
+
+    def printed(self, config: Config) -> str:
+        """The SQL with its values as literals, for people to read."""
+        return run.printed(self._bound(datetime.now(UTC), config.database.db_schema))
+
+    def explain(self, config: Config, seconds: float) -> list[str]:
+        """Run it and return the plan's lines."""
+        return _with_session(config, seconds, lambda c, now, app: run.explain(c, self._bound(now, app)))
+
+    def answer(self, config: Config, seconds: float, *, raw: bool) -> Result:
+        """Run it and return its rows, messages and JSON redacted unless `raw`."""
+        return _with_session(config, seconds, lambda c, now, app: run.run(c, self._bound(now, app), raw=raw))
+
+    def _bound(self, now: datetime, app_schema: str) -> run.BoundQuery:
+        return run.bind(self.query, self.parameters, self.organizations, now, app_schema)
+
+
+def _with_session(config: Config, seconds: float, work: Callable[[Connection, datetime, str], _Value]) -> _Value:
+    """Do `work` with a connection, the server's time and the application's schema."""
+    session = Session(
+        Connector(connection_settings(config)), label="query", profile=Profile(statement_timeout_seconds=seconds)
+    )
+
+    def answer(connection: Connection) -> _Value:
+        row = connection.execute("select clock_timestamp()").fetchone()
+        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+        return work(connection, row[0], session.app_schema)
+
+    try:
+        return session.run(answer, seconds=seconds)
+    except DatabaseFault as fault:
+        if fault.reason is not Reason.PERMISSION:
+            raise
+        raise fault.reworded(fault.message + _WHO_GRANTS) from fault
+    finally:
+        session.close()

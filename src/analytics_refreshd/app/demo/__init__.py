@@ -1,7 +1,0 @@
-"""The demo: an embedded PostgreSQL, a realistic action log in it, and the daemon on top."""
-
-from analytics_refreshd.core.errors import RefreshdError
-
-
-class DemoError(RefreshdError):
-    """The demo cannot go on; the text is one sentence that says why and what to do."""

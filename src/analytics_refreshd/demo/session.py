@@ -1,0 +1,198 @@
+"""One demo from start to end: server, rows, views, live actions, the daemon, and nothing left behind."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, MutableMapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import psycopg
+
+from analytics_refreshd import config
+from analytics_refreshd.app import daemon
+from analytics_refreshd.demo import DEFAULT_ROWS, DemoError, loading
+from analytics_refreshd.demo.actions import Generator, make_incidents
+from analytics_refreshd.demo.csvlog import Log, read_log
+from analytics_refreshd.demo.interrupt import Interrupt
+from analytics_refreshd.demo.live import Live
+from analytics_refreshd.demo.server import Server
+from analytics_refreshd.demo.watch import Watch
+from analytics_refreshd.demo.world import make_world
+from analytics_refreshd.postgres.migrate.run import migrate
+
+DEFAULT_HTTP_PORT = 9720
+_HOST = "127.0.0.1"
+_SEED = 1
+_ENDED = "The demo's PostgreSQL has ended and will not come back: the demo ends with it."
+_EXIT_ENDED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for; None is "as usual".
+
+    `rows` and `log_file` exclude each other; `http_port` is where page and metrics are served.
+    """
+
+    interval: str = "10s"
+    rows: int | None = None
+    cycles: int | None = None
+    log_file: Path | None = None
+    http_port: int | None = None
+    data: Path | None = None
+    log_format: str = "json"
+
+
+class Reporter(Protocol):
+    """Shows the user how far things are."""
+
+    def say(self, text: str) -> None:
+        """Show a line on standard output."""
+
+    def note(self, text: str) -> None:
+        """Show a line on standard error: what is being done, while it takes a while."""
+
+    def loading(self, rows: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Show a progress bar over `rows`; the function it gives takes the number done so far."""
+
+
+def forget_surroundings(environment: MutableMapping[str, str]) -> None:
+    """Remove what would lead the demo elsewhere: with PGHOSTADDR set, libpq leaves our socket for that address."""
+    for name in list(environment):
+        if name.startswith(("PG", "ANALYTICS_REFRESHD_")):
+            del environment[name]
+
+
+def run(options: Options, reporter: Reporter) -> int:
+    """Run the demo in the main thread until a signal, or until `cycles` refreshes are done or its server has ended.
+
+    Returns the exit code, which is not zero where the server ended. Raises DemoError, ConfigError and UsageError with
+    one sentence for the user; whatever happens, the server is stopped and its folder removed, except for `data`.
+    """
+    forget_surroundings(os.environ)
+    log = read_log(options.log_file) if options.log_file else None
+    with Interrupt() as interrupt, _held_port(options.http_port) as held:
+        port: int = held.getsockname()[1]
+        server = Server(options.data, note=reporter.note)
+        live: Live | None = None
+        watch = Watch(server.is_running, lambda: reporter.note(_ENDED))
+
+        def leave() -> None:
+            server.stop()
+            if watch.has_ended:
+                os._exit(_EXIT_ENDED)
+
+        try:
+            configuration = config.load(_settings(options, server.dsn, port))
+            reporter.note("Starting PostgreSQL …")
+            server.start()
+            with interrupt.allowed():
+                try:
+                    has_generated = _fill(server, options, log, reporter)
+                except psycopg.Error as error:
+                    raise DemoError(
+                        f"PostgreSQL cannot hold the demo: {error.diag.message_primary or error}"
+                    ) from error
+                if has_generated:
+                    live = Live(server.dsn, make_world(_SEED), _SEED)
+                    live.start()
+                reporter.say(_where_to_look(server, options, port))
+                held.close()
+                watch.start()
+                code = daemon.serve(configuration, cycles=options.cycles, before_exit=leave)
+        except KeyboardInterrupt:
+            code = 0
+        finally:
+            watch.stop()
+            if live:
+                live.stop()
+            server.stop()
+            reporter.note(f"The database is kept in {options.data}" if options.data else "Stopped; nothing is left.")
+    return _EXIT_ENDED if watch.has_ended else code
+
+
+def _settings(options: Options, dsn: str, port: int) -> dict[str, dict[str, object]]:
+    return {
+        "database": {"url": dsn},
+        "schedule": {"interval": options.interval},
+        "http": {"host": _HOST, "port": port},
+        "log": {"format": options.log_format},
+    }
+
+
+def _fill(server: Server, options: Options, log: Log | None, reporter: Reporter) -> bool:
+    """Load what the database lacks and bring its schema up to date; whether its actions are generated ones."""
+    loading.create_database(server.admin_dsn)
+    with psycopg.connect(server.dsn) as connection:
+        kept = loading.kept_actions(connection)
+        if kept is None:
+            _load(connection, options, log, reporter)
+        elif log or options.rows is not None:
+            raise DemoError(
+                f"{options.data} already holds a demo: leave out --rows and --input to go on with it, "
+                "or choose another folder"
+            )
+        else:
+            reporter.note(f"Going on with the {kept.actions:,} actions kept in {options.data}.")
+    reporter.note("Building the views …")
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        migrate(connection, app_schema="public")
+    return kept.are_generated if kept else log is None
+
+
+def _load(connection: loading.Connection, options: Options, log: Log | None, reporter: Reporter) -> None:
+    """Fill an empty database, all of it or, after a kill, nothing."""
+    begun = time.monotonic()
+    now = datetime.now(UTC)
+    rows = log.rows if log else DEFAULT_ROWS if options.rows is None else options.rows
+    loading.create_application(connection)
+    if log:
+        loading.load_references(connection, log, now)
+        actions = log.actions(now)
+    else:
+        world = make_world(_SEED)
+        loading.load_world(connection, world, now)
+        generator = Generator(world, Random(_SEED), make_incidents(_SEED, now))  # noqa: S311
+        actions = generator.history(rows, now)
+    with reporter.loading(rows) as progress:
+        loading.load_actions(connection, actions, progress)
+    connection.execute(loading.statement("analyze"))
+    connection.commit()
+    source = f"of {options.log_file}, shifted so that the last one is now" if log else "of the last 30 days"
+    reporter.note(f"Loaded {rows:,} actions {source}, in {time.monotonic() - begun:.1f} s.")
+
+
+def _where_to_look(server: Server, options: Options, port: int) -> str:
+    end = "stops it; the database stays" if options.data else "stops it and removes everything"
+    return "\n".join(
+        (
+            f"page     http://{_HOST}:{port}/",
+            f"metrics  http://{_HOST}:{port}/metrics",
+            f"psql     {server.psql}",
+            f"Ctrl-C   {end}",
+        )
+    )
+
+
+def _held_port(wanted: int | None) -> socket.socket:
+    """A socket on the port asked for, or the usual one, or where that is taken any free one.
+
+    It listens, so that a second demo does not choose the same port while this one still loads.
+    """
+    for port in (DEFAULT_HTTP_PORT, 0) if wanted is None else (wanted,):
+        holder = socket.socket()
+        # As the HTTP server does: a connection that ended a moment ago does not hold the port.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((_HOST, port))
+            holder.listen()
+        except OSError:
+            holder.close()
+            continue
+        return holder
+    raise DemoError(f"Port {wanted} on {_HOST} is taken: choose another with --port, or leave it out")

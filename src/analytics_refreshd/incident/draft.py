@@ -1,0 +1,275 @@
+"""An incident while its lines are being folded: bounded notes, and the review that is made of them."""
+
+from collections import Counter
+from datetime import datetime
+
+from analytics_refreshd.core.errors import UNREACHABLE
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.incident.errors import Errors
+from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
+from analytics_refreshd.incident.model import (
+    LIMIT,
+    AlertSeen,
+    AwaySeen,
+    BlockerSeen,
+    Crash,
+    Incident,
+    LeaderChange,
+    PauseSeen,
+    StaleSeen,
+)
+
+_LOCKED = frozenset({Reason.LOCK_TIMEOUT.value, Reason.TIMEOUT.value})
+
+
+class Notes:
+    """What was seen since the last run ended: it belongs to an incident only if that run turns out badly."""
+
+    def __init__(self) -> None:
+        self.retries = 0
+        self.blockers: list[BlockerSeen] = []
+        self.leaders: list[LeaderChange] = []
+        self.leader_changes = 0
+        self.crashes: list[Crash] = []
+        self.crash_count = 0
+        self.errors = Errors()
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was noted."""
+        return bool(self.retries or self.blockers or self.leader_changes or self.crash_count or self.errors.first)
+
+    def blocked(self, at: datetime, fields: Fields) -> None:
+        """Note who held a refresh up."""
+        pid, view = count_of(fields, "blocker_pid"), text_of(fields, "view")
+        waited = number_of(fields, "waited_seconds")
+        for known in self.blockers:
+            if known.pid == pid:
+                known.last_at, known.times = at, known.times + 1
+                known.waited_seconds = max((w for w in (known.waited_seconds, waited) if w is not None), default=None)
+                if view and view not in known.views and len(known.views) < LIMIT:
+                    known.views.append(view)
+                return
+        if len(self.blockers) < LIMIT:
+            visible = fields.get("blocker_visible")
+            self.blockers.append(
+                BlockerSeen(
+                    pid,
+                    text_of(fields, "blocker_application"),
+                    text_of(fields, "blocker_user"),
+                    text_of(fields, "blocker_state"),
+                    moment_of(fields, "blocker_transaction_started_at"),
+                    visible if isinstance(visible, bool) else None,
+                    [view] if view else [],
+                    at,
+                    at,
+                    waited,
+                )
+            )
+
+    def crash(self, crash: Crash) -> None:
+        """Note a daemon that was killed or crashed."""
+        self.crash_count += 1
+        if len(self.crashes) < LIMIT:
+            self.crashes.append(crash)
+
+    def take_crashes(self, later: "Notes") -> None:
+        """Add those that were noted after these."""
+        self.crash_count += later.crash_count
+        self.crashes = (self.crashes + later.crashes)[:LIMIT]
+
+    def leader(self, at: datetime, replica: str, fields: Fields) -> None:
+        """Note a change of leader."""
+        self.leader_changes += 1
+        event = text_of(fields, "event") or ""
+        if len(self.leaders) < LIMIT:
+            change = LeaderChange(at, replica, event, count_of(fields, "epoch"), text_of(fields, "reason"))
+            self.leaders.append(change)
+
+
+class Draft(Notes):
+    """One incident in the making."""
+
+    def __init__(self, started_at: datetime, began_with: str, last_ok_at: datetime | None) -> None:
+        super().__init__()
+        self.started_at = started_at
+        self.began_with = began_with
+        self.last_ok_at = last_ok_at
+        self.ended_at: datetime | None = None
+        self.parts = 1
+        self.views: list[str] = []
+        self.runs: Counter[str] = Counter()
+        self.runs_since: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.away: dict[str, AwaySeen] = {}
+        self.stale: dict[str, StaleSeen] = {}
+        self.pauses: list[PauseSeen] = []
+        self.alerts: list[AlertSeen] = []
+        self.other_events: Counter[str] = Counter()
+        self.leaderless = False
+        self.lost_lines = 0
+        self.beyond = 0
+        self.notes: list[str] = []
+
+    def take(self, notes: Notes) -> None:
+        """Add what was seen since the run before."""
+        self.retries += notes.retries
+        self.leader_changes += notes.leader_changes
+        self.leaders = (self.leaders + notes.leaders)[:LIMIT]
+        self.take_crashes(notes)
+        known = {blocker.pid for blocker in self.blockers}
+        self.blockers = (self.blockers + [item for item in notes.blockers if item.pid not in known])[:LIMIT]
+        self.errors.take(notes.errors)
+
+    def run(self, outcome: str) -> None:
+        """Count a run; one after the end belongs to the incident only if it goes on."""
+        (self.runs if self.ended_at is None else self.runs_since)[outcome] += 1
+
+    def go_on(self) -> None:
+        """The trouble is back."""
+        self.ended_at = None
+        self.parts += 1
+        self.runs.update(self.runs_since)
+        self.runs_since.clear()
+
+    def touch(self, view: str) -> None:
+        """A view was affected."""
+        if view in self.views:
+            return
+        if len(self.views) < LIMIT:
+            self.views.append(view)
+        else:
+            self.beyond += 1
+
+    def pause(self, pause: PauseSeen | None) -> None:
+        """A pause that may touch this incident; whether it does is known at its end."""
+        if pause is None or any(known is pause for known in self.pauses):
+            return
+        if len(self.pauses) < LIMIT:
+            self.pauses.append(pause)
+        else:
+            self.beyond += 1
+
+    def attach(self, alert: AlertSeen) -> None:
+        """An alert belongs to this incident."""
+        if len(self.alerts) < LIMIT:
+            self.alerts.append(alert)
+        else:
+            self.beyond += 1
+
+    def note(self, text: str) -> None:
+        """Something that the log does not tell."""
+        if text not in self.notes and len(self.notes) < LIMIT:
+            self.notes.append(text)
+
+    def review(self, database: str, last_at: datetime, *, delivers: bool) -> Incident:
+        """The incident as far as the log reaches, `last_at`. `delivers`: some delivery is in this log."""
+        for stale in self.stale.values():
+            stale.still_open(max(last_at, stale.told_at))
+        until = self.ended_at or max(last_at, self.started_at)
+        # an alert that fired before the start, and its repeats, told of something else
+        new = [(alert.fired_at or self.started_at, alert) for alert in self.alerts]
+        new = [(fired_at, alert) for fired_at, alert in new if fired_at >= self.started_at]
+        fired = [alert.fired_at for _, alert in new if alert.fired_at is not None]
+        told = [
+            item.at
+            for fired_at, alert in new
+            for item in alert.deliveries
+            if item.status == "firing" and item.at >= fired_at
+        ]
+        pauses = [pause for pause in self.pauses if pause.from_at <= until]
+        paused = [min(pause.ended_at or until, until) - max(pause.from_at, self.started_at) for pause in pauses]
+        missed = [away.missed_slots for away in self.away.values() if away.missed_slots is not None]
+        return Incident(
+            database=database,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            duration_seconds=(until - self.started_at).total_seconds(),
+            began_with=self.began_with,
+            last_ok_before_at=self.last_ok_at,
+            parts=self.parts,
+            views=tuple(self.views),
+            runs=dict(self.runs),
+            skipped=dict(self.skipped),
+            missed_slots=sum(missed) if missed else None,
+            reasons=dict(self.reasons),
+            first_error=self.errors.first,
+            first_sqlstate=self.errors.first_sqlstate,
+            errors=self.errors.distinct,
+            errors_beyond=self.errors.beyond,
+            blockers=tuple(self.blockers),
+            retries=self.retries,
+            leader_changes=self.leader_changes,
+            leaders=tuple(self.leaders),
+            crash_count=self.crash_count,
+            crashes=tuple(self.crashes),
+            away=tuple(self.away.values()),
+            stale=tuple(self.stale.values()),
+            pauses=tuple(pauses),
+            paused_seconds=sum((max(0.0, length.total_seconds()) for length in paused), 0.0),
+            alerts=tuple(self.alerts),
+            detected_after_seconds=self._after(min(fired, default=None)),
+            delivered_after_seconds=self._after(min(told, default=None)),
+            recovered_after_seconds=self._after(self.ended_at),
+            other_events=dict(self.other_events),
+            lost_lines=self.lost_lines,
+            missing=(*self.notes, *self._missing(missed, detected=bool(fired or told), delivers=delivers)),
+        )
+
+    def _after(self, at: datetime | None) -> float | None:
+        return None if at is None else max(0.0, (at - self.started_at).total_seconds())
+
+    def _missing(self, missed: list[int], *, detected: bool, delivers: bool) -> list[str]:
+        said = []
+        if self.last_ok_at is None:
+            said.append("the start: no successful run comes before it in the log, so it may have begun earlier")
+        if self.ended_at is None:
+            said.append("the end: the log ends before everything was ok again")
+        if self.errors.first is None:
+            said.append("the error: no line tells one")
+        elif self.errors.first_sqlstate is None:
+            said.append("an SQLSTATE: no error in the log has one")
+        if not self.blockers and _LOCKED & set(self.reasons):
+            said.append("a blocker: a run timed out, and no view.blocked line names a session")
+        said.extend(self._missing_slots(missed))
+        said.extend(
+            f"since when {stale.view} was stale: no success of it was known; counted from its first line"
+            for stale in self.stale.values()
+            if stale.since_at is None
+        )
+        if not self.alerts:
+            said.append(
+                "detection: the daemon raised no alert in this log; alerts that Prometheus raised are not in it"
+            )
+        elif not detected:
+            said.append("detection: no alert of this incident fired after its start")
+        said.extend(text for alert in self.alerts for text in _missing_of(alert, delivers=delivers))
+        if self.lost_lines:
+            said.append(f"{self.lost_lines} lines that the daemon could not write")
+        if self.beyond:
+            said.append(f"{self.beyond} mentions of further views, pauses and alerts beyond the first {LIMIT}")
+        return said
+
+    def _missing_slots(self, missed: list[int]) -> list[str]:
+        logged = sum(self.reasons[reason] for reason in UNREACHABLE) + sum(
+            self.skipped[reason] for reason in UNREACHABLE
+        )
+        if missed and sum(missed) > logged:
+            return [f"{sum(missed) - logged} of {sum(missed)} missed slots: the daemon counts them, not logging each"]
+        if any(away.missed_slots is None for away in self.away.values()):
+            return [
+                "how many slots were missed: the daemon logs every twelfth, and no database.restored line counts them"
+            ]
+        return []
+
+
+def _missing_of(alert: AlertSeen, *, delivers: bool) -> list[str]:
+    name = f"{alert.alert} of {alert.view}" if alert.view else alert.alert
+    said = []
+    if alert.resolved_at is None:
+        said.append(f"the resolution of {name}")
+    if not alert.deliveries and not alert.failed_deliveries:
+        why = "" if delivers else ", nor of any other alert: perhaps the daemon has no receiver"
+        said.append(f"the delivery of {name}{why}")
+    return said

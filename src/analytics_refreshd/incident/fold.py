@@ -1,0 +1,259 @@
+"""Folding a database's log lines, one at a time and in the order of time, into incidents.
+
+An incident begins with the first failed, partial, timed out or unknown run, with `database.lost` or with a stale view,
+unless a pause of the refreshes is what made it stale.
+It is over when the last run was ok, the database answers, no slot it cost is still owed and no view is stale; a run
+that is ok proves all four.
+Trouble that returns within three intervals is the same incident. Memory does not grow with the lines.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from analytics_refreshd.core.errors import UNREACHABLE
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.incident.alerts import Alerts
+from analytics_refreshd.incident.daemons import Daemons
+from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
+from analytics_refreshd.incident.model import LIMIT, DatabaseLog
+from analytics_refreshd.incident.trouble import INCIDENTS_KEPT, Trouble
+
+DEFAULT_INTERVAL_SECONDS = 300.0
+EVENTS = frozenset(item.value for item in Event)
+_BAD = frozenset(item.value for item in (Outcome.FAILED, Outcome.PARTIAL, Outcome.TIMEOUT, Outcome.UNKNOWN))
+_OUTCOMES = frozenset(item.value for item in Outcome)
+_REASONS = frozenset(item.value for item in Reason)
+_BULKY = ("config", "exception", "description", "text", "lateness_seconds", "isolation")
+_OF_A_BAD_RUN = ("views", "started_at", "duration_seconds", "attempts", "reason", "sqlstate", "error", "origin")
+
+
+def slim(fields: dict[str, object]) -> dict[str, object]:
+    """The line, changed in place, without what folding does not read; of a run that was ok hardly anything is left."""
+    for name in _BULKY:
+        fields.pop(name, None)
+    if fields.get("outcome") == "ok":
+        for name in _OF_A_BAD_RUN:
+            fields.pop(name, None)
+    return fields
+
+
+class DatabaseFold:
+    """The lines of one database. `add` wants them in the order of time; `result` may be asked once, at the end."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        self._last_at: datetime | None = None
+        self._replicas: dict[str, None] = {}
+        self._events = 0
+        self._runs: Counter[str] = Counter()
+        self._interval_seconds = DEFAULT_INTERVAL_SECONDS
+        self._interval_source = "default"
+        self._last_slot: datetime | None = None
+        self._info_seen = False
+        self._lost_lines = 0
+        self._streaks: dict[tuple[str, str], int] = {}
+        self._trouble = Trouble(lambda: self._interval_seconds, lambda: self._alerts.take_firing())
+        self._daemons = Daemons()
+        self._alerts = Alerts(self._trouble.attach)
+        trouble, alerts = self._trouble, self._alerts
+        self._handlers: Mapping[str, Callable[[datetime, str, Fields], object]] = {
+            Event.REFRESH_FINISHED: self._finished,
+            Event.REFRESH_SKIPPED: self._skipped,
+            Event.REFRESH_RETRY: self._retry,
+            Event.VIEW_FAILED: lambda at, _, fields: trouble.notes.errors.add(at, Event.VIEW_FAILED.value, fields),
+            Event.VIEW_BLOCKED: lambda at, _, fields: trouble.notes.blocked(at, fields),
+            Event.VIEW_STALE: lambda at, _, fields: trouble.view_stale(at, fields),
+            Event.REFRESH_PAUSED: lambda at, _, fields: trouble.paused(at, fields),
+            Event.REFRESH_RESUMED: lambda at, _, fields: trouble.pauses.resumed(at),
+            Event.DATABASE_LOST: trouble.lost,
+            Event.DATABASE_RESTORED: trouble.restored,
+            Event.LEADER_ACQUIRED: self._leader,
+            Event.LEADER_LOST: self._leader,
+            Event.ALERT_FIRING: lambda at, _, fields: alerts.firing(at, fields),
+            Event.ALERT_RESOLVED: lambda at, _, fields: alerts.resolved(at, fields),
+            Event.ALERT_DELIVERED: lambda at, _, fields: alerts.delivered(at, fields),
+            Event.ALERT_DELIVERY_FAILED: self._delivery_failed,
+            Event.DAEMON_STARTED: self._started,
+            Event.DAEMON_STOPPING: lambda at, replica, _: self._daemons.stopping(at, replica),
+            Event.DAEMON_STOPPED: lambda _, replica, __: self._daemons.stopped(replica),
+        }
+
+    def add(self, at: datetime, fields: Fields) -> None:
+        """Fold one line. Anything may be missing from it, or be of the wrong type."""
+        event, replica = text_of(fields, "event") or "", text_of(fields, "replica") or ""
+        if self._trouble.first_at is None:
+            self._trouble.first_at = at
+        self._last_at = at
+        self._events += 1
+        self._info_seen = self._info_seen or fields.get("level") == "info"
+        if replica not in self._replicas and len(self._replicas) < LIMIT:
+            self._replicas[replica] = None
+        self._trouble.settle(at)
+        if event not in _OF_A_START:
+            self._daemons.heard(at, replica)
+        lost = count_of(fields, "lost_lines") or 0
+        self._lost_lines += lost
+        if lost and self._trouble.active is not None:
+            self._trouble.active.lost_lines += lost
+        handler = self._handlers.get(event)
+        if handler is not None:
+            handler(at, replica, fields)
+        if event in _COUNTED and self._trouble.active is not None:
+            self._trouble.active.other_events[event] += 1
+
+    def result(self) -> DatabaseLog | None:
+        """What was found; None before the first line."""
+        first_at, last_at = self._trouble.first_at, self._last_at
+        if first_at is None or last_at is None:
+            return None
+        self._trouble.end()
+        missing = [] if self._info_seen else ["lines of level info: without them no recovery can be seen"]
+        if self._lost_lines:
+            missing.append(f"{self._lost_lines} lines that the daemon could not write")
+        if self._trouble.left_out:
+            missing.append(f"{self._trouble.left_out} earlier incidents: only the last {INCIDENTS_KEPT} are kept")
+        if self._alerts.outside_beyond:
+            missing.append(f"{self._alerts.outside_beyond} alerts outside of incidents: the first {LIMIT} are kept")
+        crashes_beyond = self._trouble.outside.crash_count - len(self._trouble.outside.crashes)
+        if crashes_beyond:
+            missing.append(f"{crashes_beyond} crashes outside of incidents: the first {LIMIT} are kept")
+        delivers = self._alerts.delivers
+        return DatabaseLog(
+            database=self._database,
+            first_at=first_at,
+            last_at=last_at,
+            replicas=tuple(sorted(self._replicas)),
+            events=self._events,
+            runs=dict(self._runs),
+            interval_seconds=self._interval_seconds,
+            interval_source=self._interval_source,
+            lost_lines=self._lost_lines,
+            incidents=tuple(draft.review(self._database, last_at, delivers=delivers) for draft in self._trouble.done),
+            alerts_outside=tuple(self._alerts.outside),
+            crashes_outside=tuple(self._trouble.outside.crashes),
+            missing=tuple(missing),
+        )
+
+    # -- the schedule ----------------------------------------------------------------------------------------
+
+    def _started(self, at: datetime, replica: str, fields: Fields) -> None:
+        crash = self._daemons.started(at, replica, fields)
+        if crash is not None:
+            self._trouble.notes.crash(crash)
+        elif self._trouble.active is not None:
+            self._trouble.active.other_events[Event.DAEMON_STARTED.value] += 1
+        seconds = number_of(fields, "interval_seconds")
+        if seconds is not None and seconds > 0:
+            self._interval_seconds, self._interval_source = seconds, Event.DAEMON_STARTED.value
+
+    def _leader(self, at: datetime, replica: str, fields: Fields) -> None:
+        self._daemons.leads(at, replica)
+        self._trouble.leader(at, replica, fields)
+
+    def _note_slot(self, fields: Fields) -> None:
+        """Without `daemon.started` the interval is the smallest distance between two slots."""
+        if self._interval_source == Event.DAEMON_STARTED.value:
+            return
+        slot = moment_of(fields, "scheduled_at")
+        if slot is None:
+            return
+        if self._last_slot is not None:
+            apart = abs((slot - self._last_slot).total_seconds())
+            if apart > 0 and (self._interval_source == "default" or apart < self._interval_seconds):
+                self._interval_seconds, self._interval_source = apart, "slots"
+        self._last_slot = slot
+
+    # -- runs ------------------------------------------------------------------------------------------------
+
+    def _finished(self, at: datetime, replica: str, fields: Fields) -> None:
+        outcome, reason = text_of(fields, "outcome"), text_of(fields, "reason")
+        if outcome not in _OUTCOMES:
+            return
+        self._note_slot(fields)
+        self._runs[outcome] += 1
+        self._trouble.pauses.ran(at, fields)
+        if reason not in UNREACHABLE and self._streaks:
+            self._streaks = {key: count for key, count in self._streaks.items() if key[0] != replica}
+        if outcome in _BAD:
+            self._failed(at, replica, outcome, reason, fields)
+        elif self._trouble.draft is not None:
+            self._trouble.draft.run(outcome)
+        if outcome == Outcome.OK:
+            self._trouble.ok(at)
+
+    def _failed(self, at: datetime, replica: str, outcome: str, reason: str | None, fields: Fields) -> None:
+        began = moment_of(fields, "started_at")
+        draft = self._trouble.begin(min(at, began) if began else at, f"{Event.REFRESH_FINISHED.value} {outcome}")
+        self._trouble.failing = True
+        draft.run(outcome)
+        if reason in _REASONS:
+            draft.reasons[str(reason)] += 1
+        draft.errors.add(at, Event.REFRESH_FINISHED.value, fields)
+        views = fields.get("views")
+        if not isinstance(views, list):
+            views = []
+            draft.note("the views of a run: its line names none")
+        for result in views[:LIMIT]:
+            view = text_of(result, "view") if isinstance(result, dict) else None
+            if view is None:
+                continue
+            if result.get("success") is True:
+                self._trouble.fresh(at, view)
+                continue
+            draft.touch(view)
+            why = text_of(result, "reason")
+            if why in _REASONS and reason is None:
+                draft.reasons[str(why)] += 1
+            draft.errors.add(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
+        self._trouble.expect_fresh(draft)
+        if reason in UNREACHABLE:
+            self._trouble.gone(draft, replica, None)
+
+    def _skipped(self, at: datetime, replica: str, fields: Fields) -> None:
+        reason, repeated = text_of(fields, "reason"), count_of(fields, "repeated") or 1
+        if reason not in _REASONS:
+            return
+        self._note_slot(fields)
+        if reason == Reason.PAUSED:
+            self._trouble.slot_paused(at)
+        key = (replica, str(reason))
+        before = self._streaks.get(key, 0)
+        new = repeated - before if repeated > before else 1
+        if len(self._streaks) < 10 * LIMIT or key in self._streaks:
+            self._streaks[key] = repeated
+        if reason in UNREACHABLE:
+            new = 1  # what lies between two such lines is counted by database.restored
+            if not self._trouble.is_gone(replica):
+                began_with = f"{Event.REFRESH_SKIPPED.value} {reason}"
+                self._trouble.gone(self._trouble.begin(at, began_with), replica, None)
+        self._runs[Outcome.SKIPPED.value] += new
+        if self._trouble.active is not None:
+            self._trouble.active.skipped[str(reason)] += new
+
+    def _retry(self, at: datetime, replica: str, fields: Fields) -> None:
+        self._trouble.notes.retries += 1
+        self._trouble.notes.errors.add(at, Event.REFRESH_RETRY.value, fields)
+
+    def _delivery_failed(self, at: datetime, replica: str, fields: Fields) -> None:
+        if not self._alerts.delivery_failed(at, fields) and self._trouble.active is not None:
+            self._trouble.active.other_events[Event.ALERT_DELIVERY_FAILED.value] += 1
+
+
+_OF_A_START = frozenset({Event.CONFIG_LOADED.value, Event.DAEMON_STARTED.value})
+_COUNTED = frozenset(
+    item.value
+    for item in (
+        Event.CLOCK_STEP,
+        Event.CONFIG_RELOADED,
+        Event.CONFIG_RELOAD_FAILED,
+        Event.DAEMON_STOPPED,
+        Event.DAEMON_STOPPING,
+        Event.ELECTION_BLOCKED,
+        Event.GUARD_TRIPPED,
+        Event.HISTORY_PENDING,
+        Event.SHUTDOWN_FORCED,
+    )
+)
+"""Events without a place of their own in the review: counted while an incident lasts."""

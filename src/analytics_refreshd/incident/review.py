@@ -1,0 +1,161 @@
+"""From log files to the review of their incidents."""
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.incident.fold import DatabaseFold
+from analytics_refreshd.incident.model import DatabaseLog, Incident
+from analytics_refreshd.incident.parse import Tally, entries_of, lines_of
+from analytics_refreshd.incident.sort import Record, Sorter
+
+DATABASES = 1000
+"""Of so many databases incidents are told; lines of further ones are counted."""
+_PROGRESS_LINES = 2000
+
+Progress = Callable[[str, int, int | None], None]
+"""Called now and then with the phase, how much of it is done, and of how much (None: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a log tells. `incidents` are those that touch the stretch asked for, oldest first, of every database."""
+
+    since: datetime | None
+    until: datetime | None
+    lines: int
+    events: int
+    cut_lines: int
+    foreign_lines: int
+    unknown_events: int
+    duplicate_lines: int
+    unreadable_files: int
+    databases: tuple[DatabaseLog, ...]
+    incidents: tuple[Incident, ...]
+    missing: tuple[str, ...]
+
+
+def review(
+    sources: Sequence[str],
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    progress: Progress = lambda phase, done, total: None,
+) -> Review:
+    """Read every source, a path or `-` for standard input, as one log. Raises UsageError where one cannot be read."""
+    tally, sorter = Tally(), Sorter()
+    for source in sources:
+        try:
+            _read(source, tally, sorter, progress)
+        except OSError as error:
+            raise UsageError(f"{source} cannot be read: {error.strerror or error}") from error
+    folds: dict[str, DatabaseFold] = {}
+    beyond = 0
+    for done, (at, database, _, _, fields) in enumerate(_once(sorter.sorted(), tally)):
+        fold = folds.get(database)
+        if fold is None:
+            if len(folds) >= DATABASES:
+                beyond += 1
+                continue
+            fold = folds[database] = DatabaseFold(database)
+        fold.add(datetime.fromtimestamp(at, UTC), fields)
+        if done % _PROGRESS_LINES == 0:
+            progress("folding", done, len(sorter))
+    logs = [log for name in sorted(folds) if (log := folds[name].result()) is not None]
+    incidents = [item for log in logs for item in log.incidents if _touches(item, log.last_at, since, until)]
+    return Review(
+        since=since,
+        until=until,
+        lines=tally.lines,
+        events=tally.events,
+        cut_lines=tally.cut,
+        foreign_lines=tally.foreign,
+        unknown_events=tally.unknown_events,
+        duplicate_lines=tally.duplicates,
+        unreadable_files=tally.unreadable,
+        databases=tuple(logs),
+        incidents=tuple(sorted(incidents, key=lambda item: (item.started_at, item.database))),
+        missing=tuple(_missing(tally, logs, since, until, beyond)),
+    )
+
+
+def _read(source: str, tally: Tally, sorter: Sorter, progress: Progress) -> None:
+    if source == "-":
+        _read_file(sys.stdin.buffer, None, tally, sorter, progress)
+        return
+    path = Path(source)
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        _read_file(file, size if path.is_file() else None, tally, sorter, progress)
+
+
+def _read_file(file: BinaryIO, size: int | None, tally: Tally, sorter: Sorter, progress: Progress) -> None:
+    read = 0
+    for line in lines_of(file, tally):
+        for entry in entries_of(line, tally):
+            sorter.add(entry, len(line))
+        read += len(line)
+        if tally.lines % _PROGRESS_LINES == 0:
+            progress("reading", _position(file, read), size)
+    progress("reading", _position(file, read), size)
+
+
+def _position(file: BinaryIO, read: int) -> int:
+    try:
+        return file.tell()
+    except (OSError, ValueError, io.UnsupportedOperation):
+        return read
+
+
+def _once(records: Iterator[Record], tally: Tally) -> Iterator[Record]:
+    """Each line once: extracts of a log overlap, and some tools print a pod twice."""
+    same: list[Record] = []
+    for record in records:
+        if same and same[0][:3] == record[:3]:
+            if any(known[4] == record[4] for known in same):
+                tally.duplicates += 1
+                continue
+            if len(same) < 100:
+                same.append(record)
+        else:
+            same = [record]
+        yield record
+
+
+def _touches(incident: Incident, last_at: datetime, since: datetime | None, until: datetime | None) -> bool:
+    ended = incident.ended_at or max(last_at, incident.started_at)
+    return (since is None or ended >= since) and (until is None or incident.started_at <= until)
+
+
+def _missing(
+    tally: Tally, logs: Sequence[DatabaseLog], since: datetime | None, until: datetime | None, beyond: int
+) -> Iterator[str]:
+    """What the log as a whole does not tell, in sentences."""
+    if not logs:
+        yield (
+            "everything: no line of the daemon's JSON log was found"
+            + (' (is [log] format = "console" set?)' if tally.lines else "")
+        )
+    if tally.cut:
+        yield f"{tally.cut} lines that were cut"
+    if tally.unreadable:
+        yield f"the rest of {tally.unreadable} compressed files that are damaged or end early"
+    if tally.unknown_events:
+        yield f"the meaning of {tally.unknown_events} lines of events that this version does not know"
+    if beyond:
+        yield f"{beyond} lines of databases beyond the first {DATABASES}"
+    for log in logs:
+        if since is not None and log.first_at > since:
+            yield f"{log.database}: what was before {_stamp(log.first_at)}, where the log begins"
+        if log.last_at < (until or since or log.last_at):
+            yield f"{log.database}: what was after {_stamp(log.last_at)}, where the log ends"
+        yield from (f"{log.database}: {text}" for text in log.missing)
+
+
+def _stamp(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,70 @@
+"""Posts to a webhook: one signed JSON message per alert and change. deploy/guides/webhook.md shows how to verify it."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analytics_refreshd.notify.messages import Message, timestamp
+from analytics_refreshd.notify.planning import PlanInput, one_message_per_alert
+from analytics_refreshd.notify.receiver import AlertReceiver, ReceiverType
+from analytics_refreshd.notify.request import Request, bearer, json_request, read_secret
+from analytics_refreshd.notify.settings import UrlFileSettings
+
+TIMESTAMP_HEADER = "Analytics-Refreshd-Timestamp"
+SIGNATURE_HEADER = "Analytics-Refreshd-Signature"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookSettings(UrlFileSettings):
+    """Hold one webhook's settings. `secret_file` signs its messages."""
+
+    secret_file: Path | None = None
+    bearer_token_file: Path | None = None
+
+
+def signature(secret: bytes, sent_at: str, body: bytes) -> str:
+    """Sign a body. `v1=` and the hexadecimal HMAC-SHA256 over the timestamp header, a dot and the body."""
+    return "v1=" + hmac.new(secret, sent_at.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+class WebhookReceiver(AlertReceiver[WebhookSettings]):
+    """Send one message per alert."""
+
+    def plan(self, given: PlanInput) -> list[Message]:
+        """Plan one message per alert that is due."""
+        return one_message_per_alert(given, self.delivery.repeat_every_seconds)
+
+    def request(self, message: Message, url: str) -> Request:
+        """Build the POST for the one alert of `message`, and sign it."""
+        (item,) = message.notifications
+        now = self.clock.now()
+        payload = {
+            "version": 1,
+            "key": item.key,
+            "status": "firing" if item.firing else "resolved",
+            "repeat": message.repeat,
+            "database": item.database,
+            "alert": item.alert,
+            "view": item.view or None,
+            "severity": item.severity,
+            "started_at": timestamp(item.started_at),
+            "fired_at": timestamp(item.fired_at),
+            "resolved_at": timestamp(item.resolved_at),
+            "sent_at": timestamp(now),
+            "summary": item.summary,
+            "description": item.description,
+            "runbook": item.runbook or None,
+            "page": item.page or None,
+            "run_id": item.run_id,
+            "replica": self.delivery.replica or None,
+        }
+        sent_at = str(int(now.timestamp()))
+        made = json_request(url, payload, {TIMESTAMP_HEADER: sent_at, **bearer(self.settings.bearer_token_file)})
+        if self.settings.secret_file is None:
+            return made
+        secret = read_secret(self.settings.secret_file, "secret").encode()
+        return replace(made, headers={**made.headers, SIGNATURE_HEADER: signature(secret, sent_at, made.body)})
+
+
+TYPE = ReceiverType(WebhookSettings, WebhookReceiver)

@@ -1,0 +1,268 @@
+"""The fields of every log event: source of the JSON Schema and of the guide's tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
+from analytics_refreshd.core.events import MEANING, Event
+from analytics_refreshd.core.model import Outcome, Reason
+
+_TYPES: dict[str, dict[str, Any]] = {
+    "text": {"type": ["string", "null"]},
+    "texts": {"type": "array", "items": {"type": "string"}},
+    "number": {"type": ["number", "null"]},
+    "count": {"type": ["integer", "null"]},
+    "yes/no": {"type": ["boolean", "null"]},
+    "time": {"type": ["string", "null"], "format": "date-time"},
+    "uuid": {"type": ["string", "null"], "format": "uuid"},
+    "object": {"type": ["object", "null"]},
+    "outcome": {"enum": [*Outcome, None]},
+    "reason": {"enum": [*Reason, None]},
+    "alert": {"enum": [*Alert, None]},
+    "severity": {"enum": [*Severity, None]},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: `kind` is a key of `_TYPES`, "views" or "exception"; `meaning` adds to the name."""
+
+    name: str
+    kind: str
+    meaning: str
+
+
+RUN_ID = Field("run_id", "uuid", "the run, as in history")
+VIEW = Field("view", "text", "the view")
+REASON = Field("reason", "reason", "why, from a closed list")
+SQLSTATE = Field("sqlstate", "text", "the database's code of the error")
+ERROR = Field("error", "text", "the error, redacted, at most 1 kB")
+SCHEDULED = Field("scheduled_at", "time", "the slot; null for a run that a person asked for")
+
+COMMON = (
+    Field("timestamp", "time", "when the line was written, in UTC with milliseconds"),
+    Field("level", "text", "`debug`, `info`, `warning` or `error`"),
+    Field("event", "text", "one of the events below"),
+    Field("database", "text", "the `[service] name`"),
+    Field("replica", "text", "the replica that speaks"),
+    Field("lost_lines", "count", "lines lost before this one because the log could not be written; absent where none"),
+    Field("omitted", "texts", "fields left out because the line would have passed 16 kB; absent where none"),
+)
+"""What any line can carry; the first five are on every line, in this order, then `run_id` where there is one."""
+
+EXCEPTION = Field(
+    "exception",
+    "exception",
+    "the exception behind it, then its causes: type, redacted message, frames without variables",
+)
+VIEW_FIELDS = (
+    VIEW,
+    Field("success", "yes/no", "whether it was refreshed"),
+    Field("seconds", "number", "its duration, as measured by the daemon where the function's figure cannot be right"),
+    Field("rows", "count", "rows afterwards; null after a failure"),
+    REASON,
+    SQLSTATE,
+    ERROR,
+    Field("reported_seconds", "number", "the function's figure where it is a second or more from the truth"),
+)
+"""One entry of `views` in `refresh.finished`; reason, sqlstate and error are there after a failure only."""
+
+_ALERT = (
+    Field("alert", "alert", "the alert's name"),
+    Field("view", "text", "its view; null for the whole database"),
+    Field("severity", "severity", "how urgent"),
+    Field("active_at", "time", "since when the condition holds"),
+    Field("fired_at", "time", "since when it fires"),
+    Field("resolved_at", "time", "when it ended"),
+    Field("summary", "text", "one sentence"),
+    Field("description", "text", "what is known, and the next command to type"),
+    RUN_ID,
+)
+_DELIVERY = (
+    Field("receiver", "text", "its name in the configuration"),
+    Field("host", "text", "where it is, without path or secret"),
+    Field("alert", "alert", "the alert's name, the first one of several in a message"),
+    Field("view", "text", "its view"),
+    Field("key", "text", "stable over repeats of this alert: database, alert, view, started_at"),
+    Field("tries", "count", "attempts made"),
+)
+_CONFIG = Field("config", "object", "every setting in force, without secrets")
+_EPOCH = Field("epoch", "count", "the term as leader; later ones are greater")
+
+FIELDS: Mapping[Event, tuple[Field, ...]] = {
+    Event.ALERT_DELIVERED: (
+        *_DELIVERY,
+        Field("status", "text", "`firing` or `resolved`"),
+        Field("severity", "severity", "how urgent"),
+    ),
+    Event.ALERT_DELIVERY_FAILED: (
+        *_DELIVERY,
+        Field("phase", "text", "of a heartbeat: `start`, `success` or `fail`"),
+        ERROR,
+        Field("failures", "count", "messages given up since the last success; one line tells of many"),
+    ),
+    Event.ALERT_FIRING: _ALERT,
+    Event.ALERT_PENDING: _ALERT,
+    Event.ALERT_RESOLVED: _ALERT,
+    Event.CLOCK_STEP: (
+        Field("step_seconds", "number", "how far the wall clock jumped; negative is back"),
+        Field("suspended", "yes/no", "whether the process itself was stopped meanwhile"),
+    ),
+    Event.CONFIG_LOADED: (_CONFIG, Field("warnings", "texts", "what is allowed and yet doubtful")),
+    Event.CONFIG_RELOADED: (
+        _CONFIG,
+        Field("needs_restart", "texts", "changed settings that take effect at the next start only"),
+    ),
+    Event.CONFIG_RELOAD_FAILED: (Field("problems", "texts", "why it was refused, all at once"),),
+    Event.DAEMON_STARTED: (
+        Field("version", "text", "of the daemon"),
+        Field("pid", "count", "the process"),
+        Field("http", "text", "where metrics, probes and page are"),
+        Field("interval_seconds", "number", "between two slots"),
+    ),
+    Event.DAEMON_STOPPED: (
+        Field("exit_code", "count", "of the process"),
+        Field("seconds", "number", "that stopping took"),
+    ),
+    Event.DAEMON_STOPPING: (
+        Field("signal", "text", "the signal's name; null where none asked for it"),
+        Field("running", "yes/no", "whether a refresh is being cancelled"),
+        Field("reason", "text", "why without a signal: an internal failure, or the cycles asked for are done"),
+    ),
+    Event.DATABASE_LOST: (REASON, SQLSTATE, ERROR),
+    Event.DATABASE_RESTORED: (
+        Field("seconds", "number", "that it was away"),
+        Field("missed_slots", "count", "slots without a refresh meanwhile"),
+    ),
+    Event.ELECTION_BLOCKED: (
+        Field("holder", "text", "the holder's application name"),
+        Field("holder_pid", "count", "its backend's pid"),
+        Field("since", "time", "since when its session is there"),
+    ),
+    Event.GUARD_TRIPPED: (
+        Field("guard", "text", "`rows_collapsed` or `slow_beside_itself`"),
+        VIEW,
+        Field("usual", "number", "rows or seconds before"),
+        Field("now", "number", "rows or seconds this time"),
+        RUN_ID,
+    ),
+    Event.HISTORY_PENDING: (
+        Field("pending", "count", "runs waiting in memory; 0 when all have been written"),
+        Field("lost", "count", "runs dropped because too many waited"),
+        Field("seconds", "number", "that history could not be written"),
+        SQLSTATE,
+        ERROR,
+    ),
+    Event.LEADER_ACQUIRED: (_EPOCH,),
+    Event.LEADER_LOST: (_EPOCH, Field("reason", "text", "why, in words")),
+    Event.LIBRARY_MESSAGE: (
+        Field("library", "text", "the library's logger"),
+        Field("message", "text", "what it said, redacted"),
+        EXCEPTION,
+    ),
+    Event.REFRESH_FINISHED: (
+        RUN_ID,
+        Field("origin", "text", "`schedule` or `command`"),
+        Field("outcome", "outcome", "how the run ended"),
+        REASON,
+        SQLSTATE,
+        ERROR,
+        SCHEDULED,
+        Field("started_at", "time", "when the run began"),
+        Field("duration_seconds", "number", "of the whole run"),
+        Field("lateness_seconds", "number", "started_at less scheduled_at"),
+        Field("attempts", "count", "tries within the run"),
+        Field("isolation", "text", "`cycle` or `view`"),
+        Field("views", "views", "every expected view, see below"),
+        Field("fold_seconds", "number", "incremental mode: the fold before the views; absent where there was none"),
+        Field("rebuilt_seconds", "number", "incremental mode: the rebuild before that; absent where there was none"),
+        Field("rebuild_reason", "text", "why the rollups were rebuilt, by the fold if rebuilt_seconds is absent"),
+        Field("notices", "count", "notices of the server during the refresh; absent where there were none"),
+        Field("notice_samples", "texts", "the first ten of them, redacted; absent where there were none"),
+    ),
+    Event.REFRESH_PAUSED: (
+        Field("until", "time", "when refreshes resume by themselves"),
+        Field("reason_text", "text", "the reason that was given"),
+        Field("created_by", "text", "who paused"),
+    ),
+    Event.REFRESH_RESUMED: (),
+    Event.REFRESH_RETRY: (
+        RUN_ID,
+        Field("attempt", "count", "the attempt that failed"),
+        Field("wait_seconds", "number", "before the next one"),
+        REASON,
+        SQLSTATE,
+        ERROR,
+    ),
+    Event.REFRESH_SKIPPED: (
+        RUN_ID,
+        REASON,
+        SCHEDULED,
+        Field("repeated", "count", "slots skipped in a row for this reason, not all of them logged"),
+    ),
+    Event.REFRESH_STARTED: (RUN_ID, SCHEDULED),
+    Event.SHUTDOWN_FORCED: (
+        Field("still_running", "texts", "what had not ended; `cancel.timeout`: the server did not confirm the cancel"),
+    ),
+    Event.VIEW_BLOCKED: (
+        VIEW,
+        Field("waited_seconds", "number", "so far"),
+        Field("blocker_pid", "count", "the session that holds the lock"),
+        Field("blocker_user", "text", "its role"),
+        Field("blocker_application", "text", "its application name"),
+        Field("blocker_state", "text", "as in pg_stat_activity"),
+        Field("blocker_query_started_at", "time", "when its last query began; never the query's text"),
+        Field("blocker_transaction_started_at", "time", "when its transaction began"),
+        Field("blocker_wait_event", "text", "what it waits for itself"),
+        Field("blocker_visible", "yes/no", "false where this role lacks pg_read_all_stats, which shows the rest"),
+        Field("text", "text", "all of it in one sentence"),
+        RUN_ID,
+    ),
+    Event.VIEW_FAILED: (RUN_ID, VIEW, REASON, SQLSTATE, ERROR),
+    Event.VIEW_STALE: (
+        VIEW,
+        Field("age_seconds", "number", "its age; null where no success is known"),
+        Field("max_age_seconds", "number", "its limit"),
+        Field("last_success_at", "time", "on the database server's clock"),
+        Field("doubt", "text", "why the status function was not believed"),
+    ),
+}
+
+
+def _properties(fields: tuple[Field, ...]) -> dict[str, Any]:
+    return {field.name: _property(field) for field in fields}
+
+
+def _property(field: Field) -> dict[str, Any]:
+    if field.kind == "views":
+        item = {"type": "object", "required": ["view", "success"], "properties": _properties(VIEW_FIELDS)}
+        return {"type": "array", "items": item}
+    if field.kind == "exception":
+        properties = {"type": {"type": "string"}, "message": {"type": "string"}, "frames": _TYPES["texts"]}
+        return {"type": "array", "items": {"type": "object", "properties": properties}}
+    return dict(_TYPES[field.kind])
+
+
+def schema() -> dict[str, Any]:
+    """A JSON Schema (2020-12) for one line. Unknown fields are allowed, unknown events are not."""
+    common = _properties(COMMON)
+    common["timestamp"] = {"type": "string", "format": "date-time"}
+    common["level"] = {"enum": ["debug", "info", "warning", "error"]}
+    common["event"] = {"enum": [event.value for event in Event]}
+    required = [field.name for field in COMMON[:5]]
+    rules = [
+        {
+            "if": {"properties": {"event": {"const": event.value}}},
+            "then": {"description": MEANING[event], "properties": _properties(FIELDS[event])},
+        }
+        for event in Event
+    ]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "One line of analytics-refreshd's log",
+        "type": "object",
+        "required": required,
+        "properties": common,
+        "allOf": rules,
+    }

@@ -1,0 +1,152 @@
+"""The page's drawings: sparklines and the timeline as SVG paths, with the words that tell what they show. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from analytics_refreshd.core.wording import seconds_in_words
+from analytics_refreshd.observe.page.status_json import RECENT
+from analytics_refreshd.observe.page.timeline import STATES
+
+_SPARK_HEIGHT = 30
+_SPARK_STEP = 5
+# From the bottom up: a slot's height says the same as its colour.
+_CELL = {
+    "none": (22, 1),
+    "ok": (14, 9),
+    "running": (14, 9),
+    "slow": (9, 14),
+    "skipped": (19, 4),
+    "partial": (5, 18),
+    "failed": (1, 22),
+}
+_CELL_PARTS = 4
+_BAD_SLOTS = 40
+
+
+def sparkline(view: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A view's last durations as paths by state, the limit's height, and all of it in one sentence."""
+    recent = view["recent"]
+    if not recent:
+        return None
+    slow, usual = view["slow_seconds"], view["median_duration_seconds"]
+    durations = [point["duration_seconds"] for point in recent if point["duration_seconds"] is not None]
+    longest = max([slow, *durations])
+    failed = [number for number, point in enumerate(recent) if not point["success"]]
+    bars = [0 if point["duration_seconds"] is None else _height(point["duration_seconds"], longest) for point in recent]
+    over = [point["success"] and (point["duration_seconds"] or 0.0) > slow for point in recent]
+    columns = list(zip(bars, over, strict=True))
+    # A young view's bars begin in the middle, so that all views' bars are equally wide.
+    left = [0] * (RECENT - len(recent))
+    paths = {
+        "ok": _steps([*left, *(0 if late or at in failed else bar for at, (bar, late) in enumerate(columns))]),
+        "slow": _steps([*left, *(bar if late else 0 for bar, late in columns)]),
+        "failed": "".join(f"M{(len(left) + at) * _SPARK_STEP + 2} 0v{_SPARK_HEIGHT}" for at in failed),
+    }
+    label = f"Last {len(recent)} runs: median {seconds_in_words(usual)}, "
+    label += f"longest {seconds_in_words(max(durations, default=None))}, limit {seconds_in_words(slow)}, "
+    return {
+        "width": RECENT * _SPARK_STEP,
+        "limit": _SPARK_HEIGHT - _height(slow, longest),
+        "paths": [(name, path) for name, path in paths.items() if path],
+        "label": f"{label}{len(failed)} failed",
+    }
+
+
+def _height(seconds: float, longest: float) -> int:
+    """By the square root, so that a usual run shows beside one that took a hundred times as long."""
+    return max(1, round(math.sqrt(max(0.0, seconds) / longest) * _SPARK_HEIGHT)) if longest > 0 else 1
+
+
+def _steps(heights: Sequence[int]) -> str:
+    """An SVG path around columns of these heights; 0 leaves a gap."""
+    path, at = "", 0
+    for height, group in groupby(heights):
+        width = len(list(group)) * _SPARK_STEP
+        if height:
+            start = "" if path and not path.endswith("z") else f"M{at} {_SPARK_HEIGHT}"
+            path += f"{start}V{_SPARK_HEIGHT - height}h{width}"
+        elif path and not path.endswith("z"):
+            path += f"V{_SPARK_HEIGHT}z"
+        at += width
+    return path if not path or path.endswith("z") else f"{path}V{_SPARK_HEIGHT}z"
+
+
+def slots(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The day in four parts, what the script tells of each cell, and the legend."""
+    cells = row["cells"]
+    per = math.ceil(len(cells) / _CELL_PARTS)
+    counts = {state: sum(cell["state"] == state for cell in cells) for state in STATES}
+    order = ("ok", "slow", "partial", "failed", "skipped", "running", "none")
+    length = seconds_in_words(row["cell_seconds"])
+    told = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+    bad = [cell for cell in reversed(cells) if cell["state"] not in ("ok", "none", "running")]
+    return {
+        "label": f"Timeline of the last 24 hours in slots of {length}: {told}",
+        "length": length,
+        "start": int(cells[0]["starts_at"].timestamp()),
+        "cell": row["cell_seconds"],
+        "per": per,
+        **_told(cells),
+        "parts": [
+            _part(cells[at : at + per], row["cell_seconds"], last=at + per >= len(cells))
+            for at in range(0, len(cells), per)
+        ],
+        "legend": [(state, _cell_path(state, 0, 1), counts[state]) for state in order],
+        "bad": [(f"{cell['starts_at']:%m-%d %H:%M}", _cell_words(cell)) for cell in bad[:_BAD_SLOTS]],
+        "bad_count": len(bad),
+    }
+
+
+def _part(cells: Sequence[Mapping[str, Any]], cell_seconds: float, *, last: bool) -> dict[str, Any]:
+    paths: dict[str, str] = {}
+    at = 0
+    while at < len(cells):
+        # Neighbours of one state are one rectangle.
+        state, end = cells[at]["state"], at + 1
+        while end < len(cells) and cells[end]["state"] == state:
+            end += 1
+        paths[state] = paths.get(state, "") + _cell_path(state, at, end - at)
+        at = end
+    until = cells[-1]["starts_at"] + timedelta(seconds=cell_seconds)
+    title = f"{cells[0]['starts_at']:%H:%M} to " + ("now" if last else f"{until:%H:%M}")
+    return {"paths": list(paths.items()), "title": title}
+
+
+def _cell_path(state: str, at: int, count: int) -> str:
+    top, height = _CELL[state]
+    return f"M{at} {top}h{count}v{height}h-{count}z"
+
+
+def _told(cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the script tells of each cell: `3|412 ms|6f1c1a2e` with 3 the position of the outcome's words in `words`."""
+    known: dict[str, int] = {}
+    told = []
+    for cell in cells:
+        ended, *rest = _cell_parts(cell)
+        told.append("|".join((str(known.setdefault(ended, len(known))), *rest)))
+    return {"words": "|".join(known), "cells": ";".join(told)}
+
+
+def _cell_words(cell: Mapping[str, Any]) -> str:
+    ended, *rest = _cell_parts(cell)
+    if not rest:
+        return ended
+    took, run = rest
+    return ", ".join(part for part in (ended, took, f"run {run}") if part)
+
+
+def _cell_parts(cell: Mapping[str, Any]) -> tuple[str, ...]:
+    """The outcome's words; with a run also its duration in words (may be empty) and the head of its id."""
+    if "run_id" not in cell:
+        return ("none",)
+    outcome = getattr(cell["outcome"], "value", cell["outcome"])
+    text = "slow" if cell["state"] == "slow" else str(outcome)
+    if cell["reason"] is not None and cell["reason"].value != outcome:
+        text += f", {cell['reason'].value.replace('_', ' ')}"
+    if cell["runs"] > 1:
+        text = f"{cell['runs']} runs, the worst {text}"
+    seconds = cell["duration_seconds"]
+    return text, "" if seconds is None else seconds_in_words(seconds), str(cell["run_id"])[:8]

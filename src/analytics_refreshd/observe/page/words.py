@@ -1,0 +1,236 @@
+"""The page's words: everything in `picture` as text and tones, with the drawings of `page_shapes`. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
+from analytics_refreshd.observe.page.shapes import slots, sparkline
+
+_TONE = {"fresh": "good", "late": "warn", "stale": "bad", "unknown": "bad"}
+_ORDER = ("stale", "unknown", "late", "fresh")
+_ALERTS = 20
+_NOTICES = 12
+_ERRORS_BYTES = 6000
+_TEXTS_BYTES = 4000
+"""Shared by all views, notices or alerts, so that fifty failing views still fit into the page's 100 kB."""
+
+
+def words(picture: Mapping[str, Any]) -> dict[str, Any]:
+    """The template's variables, from `status_json.picture`."""
+    now: datetime = picture["generated_at"]
+    # The worst first: of fifty views nobody scrolls to the one that matters.
+    views = sorted(picture["views"], key=lambda view: _ORDER.index(view["verdict"].value))
+    told = picture["notices"][:_NOTICES]
+    alerts = _alerts(picture["alerts"], picture["server_now"])
+    room = _room(_ERRORS_BYTES, views)
+    return {
+        "database": picture["database"],
+        "replica": picture["replica"],
+        "version": picture["version"],
+        "headline": _headline(picture["headline"]),
+        "notices": [
+            {"level": notice["level"], "text": cut(notice["text"], _room(_TEXTS_BYTES, told))} for notice in told
+        ],
+        "next_run": _next_run(picture, now),
+        "interval": seconds_in_words(picture["interval_seconds"]),
+        "role": picture["role"].value,
+        "leader": _leader(picture),
+        "database_state": _database(picture),
+        "mode": _mode(picture),
+        "rates": _rates(picture["rates"]),
+        "alerts": alerts[:_ALERTS],
+        "receivers": [
+            {"name": cut(receiver["name"], 60), "state": cut(receiver["state"], 200), "tone": _receiver_tone(receiver)}
+            for receiver in picture["receivers"][:_NOTICES]
+        ],
+        "alerts_left_out": max(0, len(alerts) - _ALERTS),
+        "views": [_view(view, room) for view in views],
+        "points": max((len(view["recent"]) for view in views), default=0),
+        "slow": seconds_in_words(views[0]["slow_seconds"]) if views else "",
+        "slots": slots(picture["slots"]),
+        "made_at": f"{now:%Y-%m-%d %H:%M:%S}",
+        "evaluated": (
+            None if picture["evaluated_seconds_ago"] is None else seconds_in_words(picture["evaluated_seconds_ago"])
+        ),
+    }
+
+
+def _room(total_bytes: int, among: Sequence[object]) -> int:
+    return max(60, min(600, total_bytes // max(1, len(among))))
+
+
+def cut(text: str, limit: int) -> str:
+    """What takes at most `limit` bytes in the page, where `<` takes four; an ellipsis where some is missing."""
+    if len(text) * 5 <= limit or _size(text) <= limit:
+        return text
+    kept, room = [], limit - len("…".encode())
+    for character in text[:limit]:
+        room -= _size(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def _size(text: str) -> int:
+    return len(escape(text).encode("utf-8", "replace"))
+
+
+def whole_seconds(seconds: float) -> str:
+    """An age in words, in whole seconds from the first one on, as the page's script counts it."""
+    return seconds_in_words(float(math.floor(seconds))) if seconds >= 10 else f"{math.floor(seconds)} s"
+
+
+def _headline(headline: Mapping[str, str]) -> dict[str, str]:
+    return {"text": headline["text"], "tone": "good" if headline["level"] == "info" else headline["level"]}
+
+
+def _next_run(picture: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    at: datetime | None = picture["next_run_at"]
+    if at is None:
+        return None
+    pause = picture["pause"]
+    if pause is not None:
+        # at once where the views are old by then, not only at the slot
+        return {"seconds": None, "words": "after the pause", "at": f"{pause.ends_at:%m-%d %H:%M:%S} UTC"}
+    seconds = (at - now).total_seconds()
+    if seconds >= 1:
+        text = f"in {whole_seconds(seconds)}"
+    else:
+        text = "due now" if seconds > -30 else f"overdue by {whole_seconds(-seconds)}"
+    return {"seconds": round(seconds, 1), "words": text, "at": f"{at:%H:%M:%S} UTC"}
+
+
+def _leader(picture: Mapping[str, Any]) -> str:
+    leader = picture["leader"]
+    if leader is None or (not leader["ours"] and not picture["database_up"]):
+        return "no leader known"
+    if not picture["database_up"]:
+        return f"{leader['replica']} led last"
+    return f"leader {leader['replica']}" if leader["ours"] else f"lock held by a stranger, pid {leader['pid']}"
+
+
+def _database(picture: Mapping[str, Any]) -> dict[str, str]:
+    if picture["database_up"]:
+        return {"text": "answers", "tone": "good"}
+    since: datetime | None = picture["database_down_since"]
+    if since is None:
+        return {"text": "has not answered yet", "tone": "warn"}
+    return {"text": f"away since {since:%H:%M} UTC", "tone": "bad"}
+
+
+def _mode(picture: Mapping[str, Any]) -> str:
+    words = f"{picture['mode']} mode, isolation by {picture['isolation']}"
+    delta = picture["delta"]
+    if delta is None or delta.mode == "plain" or delta.pending_rows is None:
+        return words
+    fold = "" if delta.fold_seconds is None else f", the last fold took {seconds_in_words(delta.fold_seconds)}"
+    if delta.verified_at is None:
+        verified = "never verified"
+    else:
+        verified = f"{'exact' if delta.verified_ok else 'different'} at {delta.verified_at:%m-%d %H:%M} UTC"
+    return f"{words}, {delta.pending_rows:,} changes wait{fold}, {verified}"
+
+
+def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
+    executions = rates["executions"]
+    enough = executions is not None and executions >= rates["min_executions"]
+    ran = "of the last 24 h" if executions is None else f"of {executions:,} executions in 24 h"
+
+    def judged(value: float | None, *, good: bool) -> dict[str, str]:
+        if value is None:
+            return {"word": "not known" if executions is None else "nothing ran", "tone": "off"}
+        if not enough:
+            return {"word": "too few to judge", "tone": "off"}
+        return {"word": "within limit", "tone": "good"} if good else {"word": "beyond limit", "tone": "bad"}
+
+    rate, p95 = rates["success_rate_percent"], rates["latency_p95_seconds"]
+    least, most = rates["success_rate_min_percent"], rates["latency_p95_max_seconds"]
+    return [
+        {
+            "name": "Success rate",
+            "value": "unknown" if rate is None else f"{rate:.2f} %",
+            "limit": f"{ran}, at least {least:g} %",
+            **judged(rate, good=rate is not None and rate >= least),
+        },
+        {
+            "name": "95th percentile of latency",
+            "value": "unknown" if p95 is None else seconds_in_words(p95),
+            "limit": f"{ran}, at most {seconds_in_words(most)}",
+            **judged(p95, good=p95 is not None and p95 <= most),
+        },
+    ]
+
+
+def _receiver_tone(receiver: Mapping[str, str]) -> str:
+    return "bad" if receiver["state"].startswith("failing") else "soft"
+
+
+def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
+    shown = [alert for alert in alerts if alert["state"].value in ("firing", "pending")]
+    shown.sort(key=lambda alert: (alert["state"].value != "firing", alert["severity"].value != "critical"))
+    shown_bytes = _room(_TEXTS_BYTES, shown[:_ALERTS])
+    return [
+        {
+            "name": f"{alert['alert'].value} {alert['view']}".strip(),
+            "state": f"{alert['state'].value}, {alert['severity'].value}",
+            "tone": "bad" if alert["state"].value == "firing" else "warn",
+            "since": _since(alert["fired_at"] or alert["active_at"], now),
+            "summary": cut(alert["summary"] or "", shown_bytes),
+            "description": cut(alert["description"] or "", shown_bytes) if len(shown) <= _NOTICES else "",
+        }
+        for alert in shown
+    ]
+
+
+def _since(at: datetime, now: datetime) -> str:
+    passed = max(0.0, (now - at).total_seconds())
+    return f"since {at:%m-%d %H:%M} UTC ({seconds_in_words(passed)})"
+
+
+def _view(view: Mapping[str, Any], room: int) -> dict[str, Any]:
+    age, run, median = view["age_seconds"], view["last_run"], view["median_duration_seconds"]
+    rows = "unknown" if view["rows"] is None else f"{view['rows']:,}"
+    change = view["rows_change"]
+    if change:
+        rows += f" ({change:+,})"
+    return {
+        "name": cut(view["view"], 130).split("_"),
+        "verdict": view["verdict"].value,
+        "tone": _TONE[view["verdict"].value],
+        "age_seconds": None if age is None else round(age, 1),
+        "age": None if age is None else whole_seconds(age),
+        "limit_seconds": view["max_age_seconds"],
+        "limit": seconds_in_words(view["max_age_seconds"]),
+        "doubt": cut(view["doubt"] or "", 120),
+        "last": _last_run(run),
+        "median": "unknown" if median is None else seconds_in_words(median),
+        "rows": rows,
+        "size": bytes_in_words(view["size_bytes"]),
+        "error": _error(view["last_error"], room),
+        "spark": sparkline(view),
+    }
+
+
+def _last_run(run: Mapping[str, Any] | None) -> str:
+    if run is None:
+        return "unknown"
+    took = "" if run["duration_seconds"] is None else seconds_in_words(run["duration_seconds"])
+    if run["success"]:
+        return took or "ok"
+    reason = run["reason"].value.replace("_", " ") if run["reason"] else "failed"
+    return f"failed: {reason}" + (f", {took}" if took else "")
+
+
+def _error(error: Mapping[str, Any] | None, room: int) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    at = f"{error['at']:%m-%d %H:%M} UTC"
+    return {
+        "current": error["current"],
+        "title": f"Failed at {at}:" if error["current"] else f"Failed at {at}, not since:",
+        "text": cut(error["text"] or "no text", room),
+    }

@@ -1,0 +1,266 @@
+"""Reads query files: a header of `-- key: value` lines, then one SELECT.
+
+A query is added by adding a file.
+
+    -- name: success-rate
+    -- section: success rate
+    -- endpoint: actions/success-rate
+    -- purpose: Which share of the actions of each type succeeds?
+    -- parameter: days integer default 7 min 1 max 3650; Days of the window
+    -- window: days in hours            (or: `hours exactly`, `weeks in weeks, 1 before`)
+    -- organizations: yes               (whether `--organization` can limit it)
+    -- column: action_type text; Type of the action
+    -- approximated: approx_x_ms; how, and how far from the exact figure
+
+A line that begins with `--` and three spaces continues the one above it.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from analytics_refreshd.postgres.catalogue.definition import (
+    COLUMN_UNITS,
+    PARAMETER_TYPES,
+    Column,
+    Parameter,
+    ParameterError,
+    Query,
+    QueryFileError,
+    Window,
+)
+
+SECTIONS = (
+    "success rate",
+    "performance",
+    "failures",
+    "trigger health",
+    "capacity",
+    "organizations",
+    "system health",
+)
+_PACKAGE = "analytics_refreshd.postgres.catalogue"
+_ONCE = ("name", "section", "endpoint", "purpose", "window", "organizations")
+_NEEDED = ("name", "section", "endpoint", "purpose", "organizations")
+_ENTRY = re.compile(r"--\s(\w+):\s*(.*)")
+_PARAMETER = re.compile(r"([a-z][a-z-]*) (\w+) default (\S+)(?: min (\S+))?(?: max (\S+))?; (.+)")
+_WINDOW = re.compile(r"(hours|days|weeks) (?:exactly|in (hours|days|weeks)(?:, ([0-9]+) before)?)")
+_COLUMN = re.compile(r"([a-z_][a-z0-9_]*) (\w+); (.+)")
+_APPROXIMATED = re.compile(r"([a-z_][a-z0-9_]*); (.+)")
+_PRIVATE_UNITS = {"error_message": "message", "response_data": "json"}
+_WINDOWED = frozenset({"actions", "hourly", "failures"})
+_RESERVED = frozenset(
+    "now since until organizations organization help list format raw print-sql explain timeout guide dashboard".split()
+)
+_FILE_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    key: str
+    value: str
+    number: int
+
+
+def parse(text: str, file: str) -> Query:
+    """Read one query from its file's text.
+
+    Raises QueryFileError, which names the file, the line and what is wrong.
+    """
+    lines, body = _split(text, file)
+    values: dict[str, _Line] = {}
+    for line in lines:
+        if line.key in _ONCE and line.key in values:
+            raise QueryFileError(f"{file}:{line.number}: {line.key} is given twice")
+        if line.key not in (*_ONCE, "parameter", "column", "approximated"):
+            raise QueryFileError(f"{file}:{line.number}: unknown header {line.key!r}")
+        if not line.value:
+            raise QueryFileError(f"{file}:{line.number}: {line.key} is empty")
+        values.setdefault(line.key, line)
+    for key in _NEEDED:
+        if key not in values:
+            raise QueryFileError(f"{file}:1: the header lacks {key!r}")
+    _need(re.fullmatch(r"[a-z][a-z0-9-]{0,62}", values["name"].value), file, values["name"], "a kebab-case name")
+    _need(re.fullmatch(r"[a-z][a-z0-9/-]{0,99}", values["endpoint"].value), file, values["endpoint"], "a path")
+    _need(values["organizations"].value in ("yes", "no"), file, values["organizations"], "yes or no")
+    parameters = tuple(_parameter(line, file) for line in lines if line.key == "parameter")
+    query = Query(
+        name=values["name"].value,
+        section=values["section"].value,
+        endpoint=values["endpoint"].value,
+        purpose=values["purpose"].value,
+        parameters=parameters,
+        window=_window(values["window"], parameters, file) if "window" in values else None,
+        columns=_columns(lines, file),
+        organizations=values["organizations"].value == "yes",
+        body=body,
+        file=file,
+    )
+    _check_body(query, body_line=text[: text.index(body)].count("\n") + 1)
+    return query
+
+
+def _split(text: str, file: str) -> tuple[list[_Line], str]:
+    lines: list[_Line] = []
+    rows = text.splitlines()
+    for index, row in enumerate(rows):
+        if row.startswith("--   ") and lines:
+            lines[-1] = replace(lines[-1], value=f"{lines[-1].value} {row[5:].strip()}")
+        elif row.startswith("--"):
+            entry = _ENTRY.fullmatch(row)
+            if entry is None:
+                raise QueryFileError(f"{file}:{index + 1}: expected `-- key: value`, found {row[:60]!r}")
+            lines.append(_Line(entry[1], entry[2].strip(), index + 1))
+        elif row.strip():
+            return lines, "\n".join(rows[index:]).strip().removesuffix(";").rstrip()
+    raise QueryFileError(f"{file}:{max(len(rows), 1)}: there is no SQL after the header")
+
+
+def _need(condition: object, file: str, line: _Line, wanted: str) -> None:
+    if not condition:
+        raise QueryFileError(f"{file}:{line.number}: {line.key} must be {wanted}, not {line.value[:60]!r}")
+
+
+def _parameter(line: _Line, file: str) -> Parameter:
+    match = _PARAMETER.fullmatch(line.value)
+    _need(match, file, line, "`name type default X min X max X; meaning`")
+    assert match is not None  # noqa: S101 - _need has raised otherwise
+    name, kind, default, low, high, meaning = match.groups()
+    _need(kind in PARAMETER_TYPES, file, line, f"of a type among {', '.join(PARAMETER_TYPES)}")
+    numeric = kind in ("integer", "number")
+    _need(name not in _RESERVED, file, line, "of another name, which no option and no bound value has")
+    _need(numeric == (low is not None and high is not None), file, line, "given min and max if it is a number")
+    try:
+        bounds = (float(low), float(high)) if numeric else (None, None)
+        unset = Parameter(name, kind, 0, bounds[0], bounds[1], meaning)
+        return replace(unset, default=unset.check(default))
+    except (ParameterError, ValueError) as error:
+        raise QueryFileError(f"{file}:{line.number}: the parameter's own figures do not fit: {error}") from error
+
+
+def _window(line: _Line, parameters: tuple[Parameter, ...], file: str) -> Window:
+    match = _WINDOW.fullmatch(line.value)
+    _need(match, file, line, "`days in hours`, `hours exactly` or the like")
+    assert match is not None  # noqa: S101 - _need has raised otherwise
+    declared = [parameter for parameter in parameters if parameter.name == match[1]]
+    _need(declared and declared[0].type == "integer", file, line, "over an integer parameter of that name")
+    _need((declared[0].maximum or 0) <= 36_500, file, line, "over a parameter of at most 36500")
+    return Window(match[1], match[2], int(match[3] or 0))
+
+
+def _columns(lines: list[_Line], file: str) -> tuple[Column, ...]:
+    columns: dict[str, Column] = {}
+    for line in lines:
+        if line.key == "column":
+            match = _COLUMN.fullmatch(line.value)
+            _need(match, file, line, "`name unit; meaning`")
+            assert match is not None  # noqa: S101 - _need has raised otherwise
+            _need(match[2] in COLUMN_UNITS, file, line, f"of a unit among {', '.join(COLUMN_UNITS)}")
+            private = _PRIVATE_UNITS.get(match[1])
+            _need(private in (None, match[2]), file, line, f"of unit {private}, so that it is redacted")
+            _need(match[1] not in columns, file, line, "named once")
+            columns[match[1]] = Column(match[1], match[2], match[3])
+    for line in lines:
+        if line.key == "approximated":
+            match = _APPROXIMATED.fullmatch(line.value)
+            _need(match and match[1] in columns, file, line, "`column; how`, for a column above or below")
+            assert match is not None  # noqa: S101 - _need has raised otherwise
+            columns[match[1]] = replace(columns[match[1]], approximated=match[2])
+    if not columns:
+        raise QueryFileError(f"{file}:1: the header lacks 'column'")
+    return tuple(columns.values())
+
+
+def _check_body(query: Query, body_line: int) -> None:
+    where = f"{query.file}:{body_line}"
+    unknown = query.relations - frozenset(relations())
+    if unknown or re.search(r"\{(?!\w+\})|(?<!\w)\}", query.body):
+        names = ", ".join(sorted(relations()))
+        raise QueryFileError(f"{where}: braces name the schema {{app}} or a relation: {names}")
+    if query.relations & _WINDOWED and query.window is None:
+        raise QueryFileError(f"{where}: {', '.join(sorted(query.relations & _WINDOWED))} needs a window header")
+    known = {parameter.placeholder for parameter in query.parameters} | {"now"}
+    known |= {"since", "until"} if query.window else set()
+    known |= {"organizations"} if query.organizations else set()
+    if re.search(r"%(?!%|\(\w+\)s)", query.body.replace("%%", "")):
+        raise QueryFileError(f"{where}: a percent sign in SQL is written %%")
+    for name in re.findall(r"%\((\w+)\)s", query.body):
+        if name not in known:
+            raise QueryFileError(f"{where}: %({name})s is not declared in the header")
+    if query.organizations and "{app}." in query.body:
+        raise QueryFileError(
+            f"{where}: a query that can be limited to organizations reads relations such as {{hourly}}, "
+            "never {app} tables, which hold every tenant's rows"
+        )
+
+
+@cache
+def relations() -> Mapping[str, str]:
+    """Return the SQL of each relation.
+
+    `NAME` is without, `NAME limited` with a limit to organizations.
+    """
+    text = resources.files(_PACKAGE).joinpath("relations/relations.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (.+)$", text, flags=re.M)[1:]
+    return {name.strip(): body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The queries by name, in the order of their sections.
+
+    A section's built-in queries come before a user's own.
+    """
+
+    queries: Mapping[str, Query]
+
+    @classmethod
+    def load(cls, extra_directory: Path | None = None) -> Self:
+        """Read the built-in queries and those of `extra_directory`/*.sql. Raises QueryFileError."""
+        queries: dict[str, Query] = {}
+        for file, text in (*_built_in(), *(_files(extra_directory) if extra_directory else ())):
+            query = parse(text, file)
+            for other in queries.values():
+                if query.name == other.name or query.endpoint == other.endpoint:
+                    raise QueryFileError(f"{file}:1: {query.name} repeats the name or endpoint of {other.file}")
+            queries[query.name] = query
+        order = {section: number for number, section in enumerate(SECTIONS)}
+        chosen = sorted(queries.values(), key=lambda query: order.get(query.section, len(order)))
+        return cls({query.name: query for query in chosen})
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(self.queries.values())
+
+    def get(self, name: str) -> Query:
+        """Return the query of that name or endpoint. Raises ParameterError, with the nearest name."""
+        for query in self:
+            if name in (query.name, query.endpoint):
+                return query
+        near = difflib.get_close_matches(name[:100], self.queries, n=1, cutoff=0.4)
+        advice = f"did you mean {near[0]}?" if near else "`query --list` shows them all"
+        shown = repr(name) if len(name) <= 40 else f"{name[:39]!r}…"
+        raise ParameterError(f"there is no query {shown}; {advice}")
+
+
+def _built_in() -> Iterator[tuple[str, str]]:
+    folder = resources.files(_PACKAGE)
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".sql"):
+            yield entry.name, entry.read_text("utf-8")
+
+
+def _files(directory: Path) -> Iterator[tuple[str, str]]:
+    if not directory.is_dir():
+        raise QueryFileError(f"{directory}: there is no such directory of queries")
+    for path in sorted(directory.glob("*.sql")):
+        try:
+            if path.stat().st_size > _FILE_LIMIT_BYTES:
+                raise QueryFileError(f"{path}:1: the file is over 1 MiB")
+            yield str(path), path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise QueryFileError(f"{path}:1: cannot be read: {error}") from error

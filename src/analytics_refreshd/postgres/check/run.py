@@ -1,0 +1,206 @@
+"""Looks over connection, server, role, contract and our own schema, without changing anything."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.model import VIEWS, Reason
+from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.postgres.check.contract import Contract, contract_findings
+from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok, warning
+from analytics_refreshd.postgres.check.schema import our_schema_findings
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.connection.errors import translating
+from analytics_refreshd.postgres.connection.names import quoted
+from analytics_refreshd.postgres.connection.settings import is_local
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.state.leader import PostgresLeader
+
+__all__ = ["CheckSettings", "Finding", "Level", "run_checks"]
+
+_SECONDS = 10.0
+_OLDEST = 150_000
+_CLOCK_WARNING_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """What the daemon would use; function names have one part (in the application's schema) or two."""
+
+    function: str = "refresh_action_analytics"
+    status_function: str = "get_analytics_refresh_status"
+    view_function: str = "refresh_action_analytics_view"
+    views: tuple[str, ...] = VIEWS
+    isolation: str = "cycle"
+    parallel: int = 2
+
+
+def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], datetime]) -> list[Finding]:
+    """Every finding in the order in which to read them; never raises for a fault of the database.
+
+    `now` reads this machine's clock, to be compared with the server's. A database that cannot be reached is one error
+    and the end.
+    """
+    began = time.monotonic()
+    try:
+        connection = connector.connect("check", Profile(statement_timeout_seconds=_SECONDS))
+    except DatabaseFault as fault:
+        return [error("connection", fault.message)]
+    seconds = time.monotonic() - began
+    with connection:
+        parts: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (
+            ("connection", lambda: _connection(connection, seconds)),
+            ("tls", lambda: _tls(connection)),
+            ("server", lambda: _server(connection, connector.settings.app_schema, settings, now)),
+            ("pooler", lambda: _pooler(connector)),
+            ("contract", lambda: contract_findings(connection, _contract(connector, settings))),
+            ("schema", lambda: our_schema_findings(connection, connector.settings.app_schema)),
+            ("pg_cron", lambda: _cron(connection, settings)),
+        )
+        return [finding for name, part in parts for finding in _safely(connection, name, part)]
+
+
+def _contract(connector: Connector, settings: CheckSettings) -> Contract:
+    return Contract(
+        app_schema=connector.settings.app_schema,
+        function=settings.function,
+        status_function=settings.status_function,
+        view_function=settings.view_function,
+        views=settings.views,
+        isolation=settings.isolation,
+    )
+
+
+def _safely(connection: BoundedConnection, name: str, part: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        with translating(connection), connection.within(2 * _SECONDS):
+            yield from part()
+    except DatabaseFault as fault:
+        yield error(name, f"could not be checked: {fault.message}")
+
+
+def _connection(connection: BoundedConnection, seconds: float) -> Iterator[Finding]:
+    info = connection.info
+    where = info.host if info.host.startswith("/") else f"{info.host}:{info.port}"
+    yield ok("connection", f"database {info.dbname} on {where} as {info.user}, in {seconds * 1000:.0f} ms")
+
+
+def _tls(connection: BoundedConnection) -> Iterator[Finding]:
+    host = connection.info.host
+    mode = connection.info.get_parameters().get("sslmode", "prefer")
+    if connection.pgconn.ssl_in_use:
+        if is_local(host) or mode == "verify-full":
+            yield ok("tls", f"encrypted, sslmode {mode}")
+        else:
+            yield warning(
+                "tls",
+                f"encrypted, but sslmode {mode} does not make sure whose server this is",
+                'set [database] sslmode = "verify-full" and sslrootcert',
+            )
+    elif is_local(host):
+        yield ok("tls", "not encrypted, and not leaving this machine")
+    else:
+        yield warning(
+            "tls",
+            f"not encrypted: the password's proof and the data cross the network to {host} in the clear",
+            'turn TLS on in the server, and set [database] sslmode = "verify-full"',
+        )
+
+
+def _server(
+    connection: BoundedConnection, app_schema: str, settings: CheckSettings, now: Callable[[], datetime]
+) -> Iterator[Finding]:
+    asked_at = now()
+    cursor = connection.execute(blocks("check/check.sql")["server"], {"schema": app_schema})
+    answered_at = now()
+    found = dict(zip([column.name for column in cursor.description or ()], cursor.fetchone() or (), strict=True))
+    if found["version_number"] < _OLDEST:
+        yield error("server", f"PostgreSQL {found['version']} is too old", "upgrade to PostgreSQL 15 or later")
+    else:
+        yield ok("server", f"PostgreSQL {found['version']}")
+    if found["in_recovery"]:
+        yield error("server", "a standby: nothing can be refreshed here", "point [database] at the primary")
+    yield _clock(asked_at, answered_at, found["server_now"])
+    yield from _role(found, app_schema, settings)
+
+
+def _clock(asked_at: datetime, answered_at: datetime, server_now: datetime) -> Finding:
+    middle = asked_at + (answered_at - asked_at) / 2
+    seconds = (server_now - middle).total_seconds()
+    if abs(seconds) <= _CLOCK_WARNING_SECONDS + (answered_at - asked_at).total_seconds() / 2:
+        return ok("clock", f"this machine and the server differ by {abs(seconds):.1f} s")
+    ahead = "ahead of" if seconds > 0 else "behind"
+    return warning(
+        "clock",
+        f"the server's clock is {abs(seconds):.0f} s {ahead} this machine's: slots and log times will not agree",
+        "synchronise both clocks (chrony, systemd-timesyncd)",
+    )
+
+
+def _role(found: dict[str, Any], app_schema: str, settings: CheckSettings) -> Iterator[Finding]:
+    role = quoted(found["role"])
+    if found["superuser"]:
+        yield warning(
+            "role",
+            f"{found['role']} is a superuser: the daemon needs far less",
+            "make a role with deploy/sql/grants.sql and connect as it",
+        )
+    else:
+        yield ok("role", f"{found['role']} is no superuser")
+    if found["may_use_schema"] is None:
+        yield error("role", f"there is no schema {app_schema}", "set [database] schema to the application's schema")
+    elif not found["may_use_schema"]:
+        yield error(
+            "role", f"no USAGE on schema {app_schema}", f"GRANT USAGE ON SCHEMA {quoted(app_schema)} TO {role};"
+        )
+    needed = 2 + (settings.parallel if settings.isolation == "view" else 1)
+    if 0 <= found["connection_limit"] < needed:
+        yield error(
+            "role",
+            f"its connection limit is {found['connection_limit']}, and one replica uses up to {needed}",
+            f"ALTER ROLE {role} CONNECTION LIMIT {2 * needed};",
+        )
+    if not found["sees_sessions"]:
+        yield warning(
+            "role",
+            "what a blocker of another role does stays hidden",
+            f"GRANT pg_read_all_stats TO {role};",
+        )
+
+
+def _pooler(connector: Connector) -> Iterator[Finding]:
+    leader = PostgresLeader(connector)
+    try:
+        leader.verify()
+    except DatabaseFault as fault:
+        if fault.reason is not Reason.CONTRACT:
+            raise
+        yield error("pooler", fault.message, "set [database] host and port to PostgreSQL's own")
+    else:
+        yield ok("pooler", "a session keeps its server process: locks hold")
+    finally:
+        leader.release()
+
+
+def _cron(connection: BoundedConnection, settings: CheckSettings) -> Iterator[Finding]:
+    readable = connection.execute(blocks("check/check.sql")["cron_readable"]).fetchone()
+    if not readable or not readable[0]:
+        return
+    names = [settings.function.rpartition(".")[2], settings.view_function.rpartition(".")[2], *settings.views]
+    with suppress(psycopg.errors.UndefinedColumn):
+        for job, schedule, command in connection.execute(blocks("check/check.sql")["cron_jobs"]).fetchall():
+            text = str(command).lower()
+            if "refresh" in text and any(name.lower() in text for name in names):
+                yield warning(
+                    "pg_cron",
+                    f"job {job} ({printable(str(schedule))[:60]}) refreshes these views too: they wait for each other",
+                    "leave it until `analytics-refreshd status` shows fresh views, then follow"
+                    " deploy/guides/from-pg-cron.md",
+                )

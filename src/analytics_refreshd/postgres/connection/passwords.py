@@ -1,0 +1,66 @@
+"""Reads the password for each connection: secrets rotate, and tokens expire."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from analytics_refreshd.postgres.connection.errors import cannot_connect
+
+_MOST_BYTES = 64 * 1024
+
+
+def password_from_file(path: Path) -> str:
+    """Read the file's content without its final line break.
+
+    Raises DatabaseFault where it is unreadable, empty, or no single line of UTF-8.
+    """
+    try:
+        with path.open("rb") as opened:
+            content = opened.read(_MOST_BYTES)
+    except OSError as error:
+        raise cannot_connect(f"cannot read the password file {path}: {error.strerror}") from None
+    return _decoded(content, f"the password file {path}")
+
+
+def password_from_command(command: Sequence[str], timeout_seconds: float) -> str:
+    """Return what the command prints, without the final line break.
+
+    After `timeout_seconds` it is killed with all that it started. Its output is never shown. Raises DatabaseFault
+    where it cannot be started, fails, takes too long, or prints no single line of UTF-8.
+    """
+    named = f"[database] password_command ({command[0]})"
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the administrator's own command, without a shell
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise cannot_connect(f"{named} cannot be started: {error.strerror}") from None
+    with process:
+        try:
+            output, _ = process.communicate(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise cannot_connect(f"{named} did not end within {timeout_seconds:g} s") from None
+    if process.returncode:
+        raise cannot_connect(f"{named} failed with exit code {process.returncode}")
+    return _decoded(output[:_MOST_BYTES], f"the output of {named}")
+
+
+def _decoded(content: bytes, source: str) -> str:
+    try:
+        password = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise cannot_connect(f"{source} is not UTF-8 text") from None
+    if not password:
+        raise cannot_connect(f"{source} is empty")
+    if "\n" in password or "\0" in password:
+        raise cannot_connect(f"{source} holds more than one line")
+    return password

@@ -1,0 +1,119 @@
+"""One connection that several threads share."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import psycopg
+
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.connector import Connector, Profile, milliseconds
+from analytics_refreshd.postgres.connection.errors import translating
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+
+_Value = TypeVar("_Value")
+
+
+class Session:
+    """One connection that status, history, alert state and probes use in turn.
+
+    A connection that died while idle is replaced once, and the work is done again: it must be idempotent.
+    """
+
+    def __init__(self, connector: Connector, *, label: str = "status", profile: Profile | None = None) -> None:
+        self._connector = connector
+        self._label = label
+        self._profile = profile or Profile()
+        self._turn = threading.RLock()
+        self._connection: BoundedConnection | None = None
+        self.generation = 0
+        """Counts the connections made."""
+
+    @property
+    def name(self) -> str:
+        """Return the daemon's `[service] name`."""
+        return self._connector.settings.name
+
+    @property
+    def app_schema(self) -> str:
+        """Return the application's schema."""
+        return self._connector.settings.app_schema
+
+    def run(
+        self,
+        work: Callable[[BoundedConnection], _Value],
+        *,
+        seconds: float = 10.0,
+        lock_seconds: float = 5.0,
+        wait_seconds: float = 15.0,
+    ) -> _Value:
+        """Do `work` in one transaction, each statement within `seconds`.
+
+        Waits up to `lock_seconds` for each lock, and before that up to `wait_seconds` for other threads' work. Raises
+        DatabaseFault.
+        """
+        if not self._turn.acquire(timeout=wait_seconds):
+            raise DatabaseFault(
+                "the connection is busy with other work of this daemon",
+                error_class=ErrorClass.CONTENTION,
+                reason=Reason.LOCK_TIMEOUT,
+            )
+        try:
+            connection, fresh = self._open()
+            try:
+                return self._attempt(connection, work, seconds, lock_seconds)
+            except DatabaseFault as fault:
+                if fresh or fault.error_class is not ErrorClass.CONN_LOST:
+                    raise
+            return self._attempt(self._open()[0], work, seconds, lock_seconds)
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """End the connection, also while it is in use; from any thread."""
+        connection = self._connection
+        if connection is not None:
+            connection.abandon()
+        if self._turn.acquire(timeout=1.0):
+            try:
+                self._drop()
+            finally:
+                self._turn.release()
+
+    def _open(self) -> tuple[BoundedConnection, bool]:
+        if self._connection is not None and not self._connection.closed:
+            return self._connection, False
+        # only a loss, or the daemon's end, closes an earlier one
+        self._connection = self._connector.connect(self._label, self._profile, instead_of_lost=self.generation > 0)
+        self.generation += 1
+        return self._connection, True
+
+    def _attempt(
+        self,
+        connection: BoundedConnection,
+        work: Callable[[BoundedConnection], _Value],
+        seconds: float,
+        lock_seconds: float,
+    ) -> _Value:
+        limits = {"statement_timeout": milliseconds(seconds), "lock_timeout": milliseconds(lock_seconds)}
+        try:
+            with (
+                translating(connection),
+                connection.within(2 * seconds + 2.0, cancel_seconds=1.0),
+                connection.transaction(),
+            ):
+                connection.execute(blocks("connection/connection.sql")["limit_transaction"], limits)
+                return work(connection)
+        except DatabaseFault as fault:
+            if connection.closed or fault.error_class.ends_connection:
+                self._drop()
+            raise
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()

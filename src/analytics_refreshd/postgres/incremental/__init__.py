@@ -1,0 +1,1 @@
+"""The incremental mode: capture, fold, rollups, verification."""

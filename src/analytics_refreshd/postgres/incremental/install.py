@@ -1,0 +1,286 @@
+"""The incremental mode: the views read rollups that are kept exact by captured changes.
+
+States of an installation, in the order in which `install` passes through them; each is left by a commit, so an
+interrupted installation goes on where it stopped: objects, triggers (from here on changes are captured), rollups
+built in steps, views and functions replaced in one transaction. Until that last one, the views are the plain ones.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.core.names import STATUS_FUNCTION
+from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.incremental.commands import Commands, block
+from analytics_refreshd.postgres.incremental.failure_index import drop_failure_index, index_failures
+from analytics_refreshd.postgres.incremental.preflight import (
+    Found,
+    SourceTable,
+    failures_named,
+    installed_for,
+    refuse,
+    source_tables,
+    stray_tables,
+)
+from analytics_refreshd.postgres.incremental.state import IncrementalState, is_installed, state
+from analytics_refreshd.postgres.incremental.views import replace_functions, replace_views
+from analytics_refreshd.postgres.schema.commands import command
+from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, set_role
+
+__all__ = ["IncrementalState", "InstallProgress", "install", "rebuild", "state", "uninstall_to_plain"]
+
+# while CREATE TRIGGER waits, every later writer waits behind it: so it waits briefly, and tries again
+_LOCK_ATTEMPTS = 60
+_LOCK_PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class InstallProgress:
+    """What an installation does, and the share done, 0 to 1."""
+
+    doing: str
+    share: float
+
+
+def _ignore(progress: InstallProgress) -> None:
+    """Report to nobody."""
+
+
+def install(
+    connection: Connection, app_schema: str = "public", *, progress: Callable[[InstallProgress], None] | None = None
+) -> tuple[str, ...]:
+    """Install the incremental mode, or finish or renew it.
+
+    Returns what was done.
+    `connection` is idle and in autocommit mode. Writers of `action_results` wait only while a trigger is created.
+    Raises MigrationError, with nothing changed, where capture would miss rows or a view cannot be replaced, and where
+    locks could not be had.
+    """
+    report = progress or _ignore
+    done: list[str] = []
+    with _alone(connection, app_schema) as found:
+        definitions, commands = _definitions(connection, app_schema)
+        _briefly(connection, _refuse, app_schema, commands, found)
+        with _transaction(connection, found.home):
+            for each in commands.objects():
+                connection.execute(each)
+        done += _release(connection, commands, report)
+        for table in source_tables(connection, commands):
+            if not table.captured:
+                report(InstallProgress(f"capture changes of {table.schema}.{table.name}", 0.0))
+                _briefly(connection, _create_triggers, table)
+                done.append(f"capture changes of {table.schema}.{table.name}")
+            if table.holds_rows and index_failures(
+                connection, table, lambda doing: report(InstallProgress(doing, 0.0))
+            ):
+                done.append(f"index the failures of {table.schema}.{table.name}")
+        if _build(connection, report, found.home):
+            done.append("build the rollups")
+        if found.mode == "plain":
+            done.append("put the views over the rollups in place")
+        _briefly(connection, _to_rollups, app_schema, definitions, commands, found, report)
+    return tuple(done)
+
+
+def uninstall_to_plain(
+    connection: Connection, app_schema: str = "public", *, progress: Callable[[InstallProgress], None] | None = None
+) -> tuple[str, ...]:
+    """Go back to the plain views, and drop the incremental mode.
+
+    Returns what was done.
+    Can be repeated where it was interrupted. Raises MigrationError where others depend on a view, or locks could not
+    be had.
+    """
+    report = progress or _ignore
+    done: list[str] = []
+    with _alone(connection, app_schema) as found:
+        definitions, commands = _definitions(connection, app_schema)
+        if found.mode == "incremental":
+            _briefly(connection, _to_plain, app_schema, definitions, found, report)
+            done.append("put the plain views in place")
+        for table in source_tables(connection, commands):
+            report(InstallProgress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
+            _briefly(connection, _drop_triggers, table)
+            drop_failure_index(connection, table)
+        done += _release(connection, commands, report)
+        if is_installed(connection):
+            with _transaction(connection, found.home):
+                for each in commands.dropped():
+                    connection.execute(each)
+            done.append("drop the rollups and the capture")
+    return tuple(done)
+
+
+def rebuild(
+    connection: Connection,
+    app_schema: str = "public",
+    *,
+    reason: str | None = "on request",
+    progress: Callable[[InstallProgress], None] | None = None,
+) -> bool:
+    """Build the rollups again in committed steps.
+
+    With `reason` None, only where a rebuild mark or a crash requires it. Returns whether anything was built. The
+    views follow with the next refresh. Raises MigrationError outside the incremental mode.
+    """
+    report = progress or _ignore
+    with failures_named():
+        if not is_installed(connection):
+            raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
+        home = installed_for(connection, app_schema, to_change=False).home
+        if reason is not None:
+            with _transaction(connection, home):
+                connection.execute(block("install", "mark", reason=sql.Literal(reason)))
+        return _build(connection, report, home)
+
+
+def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, Commands]:
+    definitions = Definitions(app_schema, connection.info.server_version)
+    return definitions, Commands(definitions)
+
+
+@contextmanager
+def _alone(connection: Connection, app_schema: str) -> Iterator[Found]:
+    """Hold the migration lock over several transactions; yield what was found."""
+    if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+        raise ValueError("the incremental mode needs an idle connection in autocommit mode")
+    with failures_named():
+        limit = connection.execute(block("install", "statement_timeout")).fetchone() or ("0",)
+        connection.execute(block("install", "set_statement_timeout"), ["0"])
+        row = connection.execute(block("install", "lock")).fetchone()
+        if not row or not row[0]:
+            raise MigrationError("another migration is running here: wait for its end, then run this again")
+        try:
+            yield installed_for(connection, app_schema)
+        finally:
+            if not connection.closed:
+                connection.execute(block("install", "unlock"))
+                connection.execute(block("install", "set_statement_timeout"), list(limit))
+
+
+@contextmanager
+def _transaction(connection: Connection, role: str | None = None) -> Iterator[None]:
+    """A transaction with our settings, as `role`: a superuser does as our schema's owner what that owner can do."""
+    with connection.transaction():
+        connection.execute(command("begin"))
+        if role is not None:
+            connection.execute(set_role(role))
+        yield
+
+
+def _briefly(connection: Connection, change: Callable[..., None], *arguments: Any) -> None:
+    """Run `change` in a transaction of its own, and again while its locks are busy."""
+    pause = Event()
+    for attempt in range(1, _LOCK_ATTEMPTS + 1):
+        try:
+            with _transaction(connection):
+                change(connection, *arguments)
+            return
+        except psycopg.errors.LockNotAvailable as error:
+            if attempt == _LOCK_ATTEMPTS:
+                raise MigrationError(
+                    f"a lock could not be had in {_LOCK_ATTEMPTS} attempts: end long transactions on "
+                    "action_results and its views, then run the same command again to go on"
+                ) from error
+        pause.wait(_LOCK_PAUSE_SECONDS)
+
+
+def _refuse(connection: Connection, app_schema: str, commands: Commands, found: Found) -> None:
+    """Refuse within a time limit: reading a view waits for any change of its tables."""
+    connection.execute(block("install", "brief_lock"))
+    refuse(connection, app_schema, commands, found.home, replaces_views=found.mode == "plain")
+
+
+def _release(connection: Connection, commands: Commands, report: Callable[[InstallProgress], None]) -> list[str]:
+    """Drop triggers and index from tables that left `action_results`."""
+    done = []
+    for table in stray_tables(connection, commands):
+        name = f"{table.schema}.{table.name}"
+        report(InstallProgress(f"stop capturing changes of {name}", 0.0))
+        _briefly(connection, _drop_triggers, table)
+        drop_failure_index(connection, table)
+        done.append(f"stop capturing changes of {name}")
+    return done
+
+
+def _create_triggers(connection: Connection, table: SourceTable) -> None:
+    connection.execute(block("install", "brief_lock"))
+    connection.execute(block("capture", "drop_triggers", table=table.identifier))
+    connection.execute(block("capture", "triggers", table=table.identifier))
+
+
+def _drop_triggers(connection: Connection, table: SourceTable) -> None:
+    connection.execute(block("install", "brief_lock"))
+    connection.execute(block("capture", "drop_triggers", table=table.identifier))
+
+
+def _build(connection: Connection, report: Callable[[InstallProgress], None], home: str) -> bool:
+    steps = 0
+    share = 0.0
+    while share < 1:
+        report(InstallProgress("build the rollups", share))
+        with _transaction(connection, home):
+            row = connection.execute(block("install", "rebuild_step")).fetchone()
+            needed = bool(row and row[1])
+            share = float(row[0]) if row else 1.0
+        steps += needed
+    if steps:
+        connection.execute(block("install", "vacuum"))
+    report(InstallProgress("build the rollups", 1.0))
+    return steps > 0
+
+
+def _to_rollups(
+    connection: Connection,
+    app_schema: str,
+    definitions: Definitions,
+    commands: Commands,
+    found: Found,
+    report: Callable[[InstallProgress], None],
+) -> None:
+    # the status function is the same in both modes; in this one, migrate leaves it to a renewed installation
+    replace_functions(
+        connection, app_schema, {**commands.refresh_functions(), STATUS_FUNCTION: definitions.create(STATUS_FUNCTION)}
+    )
+    connection.execute(set_role(found.home))
+    connection.execute(commands.caller_grants())
+    if found.mode == "incremental":
+        return
+    connection.execute(block("install", "fold"))
+    connection.execute(set_role(found.role))
+    replace_views(
+        connection,
+        app_schema,
+        commands.view,
+        reads_rollups=True,
+        progress=lambda name: report(InstallProgress(f"build view {app_schema}.{name} over the rollups", 0.0)),
+    )
+    connection.execute(set_role(found.home))
+    connection.execute(block("install", "all_current"))
+    connection.execute(block("install", "set_mode", mode=sql.Literal("incremental")))
+
+
+def _to_plain(
+    connection: Connection,
+    app_schema: str,
+    definitions: Definitions,
+    found: Found,
+    report: Callable[[InstallProgress], None],
+) -> None:
+    replace_views(
+        connection,
+        app_schema,
+        lambda name: definitions.create(name, OUR_SCHEMA),
+        reads_rollups=False,
+        progress=lambda name: report(InstallProgress(f"build the plain view {app_schema}.{name}", 0.0)),
+    )
+    replace_functions(connection, app_schema, {name: definitions.create(name) for name in FUNCTIONS})
+    connection.execute(set_role(found.home))
+    connection.execute(block("install", "set_mode", mode=sql.Literal("plain")))

@@ -1,0 +1,210 @@
+"""Finds why the incremental mode would not be exact, before any change."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from analytics_refreshd.core.errors import MigrationError
+from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.connection.errors import primary_text
+from analytics_refreshd.postgres.incremental.commands import Commands, block
+from analytics_refreshd.postgres.schema.acting import strangers_obstacle
+from analytics_refreshd.postgres.schema.catalog import Catalog
+from analytics_refreshd.postgres.schema.commands import command
+from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
+
+# what the rollups count exactly; text of any kind is read as text
+_TYPES = {
+    "executed_at": ("timestamp with time zone",),
+    "duration_ms": ("integer", "smallint"),
+    "retry_count": ("integer", "smallint"),
+    "trigger_id": ("text", "character varying"),
+    "action_type": ("text", "character varying"),
+    "status": ("text", "character varying"),
+}
+# a rollup's key: NULL equals nothing, and the rollups would separate two texts that a collation takes for one
+_KEYS = ("action_type", "status")
+_TRIGGERS_PER_TABLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """`action_results`, or a table below it: a partition or an inheritance child."""
+
+    schema: str
+    name: str
+    kind: str
+    persistence: str
+    subscribed: bool
+    owned: bool
+    triggers: int
+
+    @property
+    def captured(self) -> bool:
+        """Whether all its capture triggers fire for every kind of session."""
+        return self.triggers == _TRIGGERS_PER_TABLE
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Return its qualified name."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether it stores rows itself, unlike a partitioned table."""
+        return self.kind == "r"
+
+
+def source_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
+    """Return `action_results` and every table below it."""
+    return _tables(connection, commands, "tree")
+
+
+def stray_tables(connection: Connection, commands: Commands) -> list[SourceTable]:
+    """Return former source tables that still have capture triggers.
+
+    A detached partition is one.
+    """
+    return _tables(connection, commands, "strays")
+
+
+def _tables(connection: Connection, commands: Commands, query: str) -> list[SourceTable]:
+    rows = connection.execute(block("install", query, app_table=commands.names["app_table"])).fetchall()
+    return [SourceTable(*row) for row in rows]
+
+
+@contextmanager
+def failures_named() -> Iterator[None]:
+    """Raise MigrationError for whatever the server refuses.
+
+    Every command here can be repeated.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        state = f" ({error.sqlstate})" if error.sqlstate else ""
+        raise MigrationError(
+            f"{primary_text(error)}{state}; fix it, then run the same command again to go on"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `migrate` installed, who is connected, and who owns our schema and acts in it."""
+
+    mode: str
+    role: str
+    home: str
+
+
+def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Found:
+    """Return what `migrate` installed.
+
+    Raises MigrationError where it has not run for this schema, or where others run code in it; with `to_change`, also
+    where the role does not own our schema, or may not act as the owner of action_results.
+    """
+    with connection.transaction():
+        connection.execute(command("begin"))
+        installed = Catalog(connection, app_schema).read(compare=False, migrates=to_change)
+    found, installation = installed.privileges, installed.installation
+    if installed.strangers:
+        raise MigrationError(strangers_obstacle(installed, app_schema))
+    if installation is None:
+        raise MigrationError("the views are not installed yet: run migrate first, then migrate --incremental")
+    if installation.app_schema != app_schema:
+        raise MigrationError(
+            f"this database is installed for schema {installation.app_schema}, not {app_schema}: "
+            f"set [database] schema to {installation.app_schema}"
+        )
+    owner = installed.actors[found.ours_owner or found.role]
+    if to_change and not found.owns_ours and not owner.may_become:
+        raise MigrationError(
+            f"role {found.role} does not own schema {OUR_SCHEMA}: run this as {found.ours_owner} or a superuser"
+        )
+    if to_change and found.ours_owner != installed.home:
+        raise MigrationError(
+            f"schema {OUR_SCHEMA} belongs to {found.ours_owner}, and not to {installed.home}: run migrate first, as "
+            f"{found.ours_owner} or a superuser"
+        )
+    if to_change and installed.source is not None and installed.source.owner != installed.home:
+        raise MigrationError(
+            f"{app_schema}.action_results belongs to {installed.source.owner}, as which changes are to be captured and "
+            f"folded: run this as {installed.source.owner} or a superuser"
+        )
+    return Found(installation.mode, found.role, installed.home)
+
+
+def refuse(connection: Connection, app_schema: str, commands: Commands, home: str, *, replaces_views: bool) -> None:
+    """Raise MigrationError with every reason not to install.
+
+    `home` is the role that folds: what it sees of the table is what is counted.
+    """
+    with Catalog(connection, app_schema).acting_as(home):
+        obstacles = list(_column_obstacles(connection, app_schema, commands))
+    for each in source_tables(connection, commands):
+        obstacles += _table_obstacles(each)
+    if replaces_views:
+        obstacles += view_obstacles(connection, app_schema)
+    if obstacles:
+        raise MigrationError("; ".join(obstacles))
+
+
+def _column_obstacles(connection: Connection, app_schema: str, commands: Commands) -> Iterator[str]:
+    table = f"{app_schema}.action_results"
+    row = connection.execute(block("install", "source", app_table=commands.names["app_table"])).fetchone()
+    if row is None:
+        yield f"there is no table {table}: set [database] schema to the application's schema"
+        return
+    kind, reads, filtered = row
+    if kind not in ("r", "p"):
+        yield f"{table} is not a table: changes of what lies behind it cannot be captured"
+        return
+    if not reads:
+        yield f"the role may not read {table}: run this as its owner or a superuser"
+    if filtered:
+        yield f"row security hides rows of {table} from this role: run this as a role with BYPASSRLS"
+    rows = connection.execute(block("install", "columns", app_table=commands.names["app_table"])).fetchall()
+    columns = {name: (kind, not_null, deterministic) for name, kind, not_null, deterministic in rows}
+    for column, types in _TYPES.items():
+        kind, not_null, deterministic = columns.get(column, ("missing", True, True))
+        if kind not in types:
+            yield f"{table}.{column} is {kind}, and the rollups count only {types[0]} exactly"
+        if column in _KEYS and not not_null:
+            yield f"{table}.{column} may be null, and the rollups have no place for that: set it not null"
+        if not deterministic:
+            yield f"{table}.{column} has a collation that is not deterministic, and the rollups compare bytes"
+
+
+def _table_obstacles(table: SourceTable) -> Iterator[str]:
+    name = f"{table.schema}.{table.name}"
+    if table.kind not in ("r", "p"):
+        yield f"{name} is not a local table: rows written behind it would be missed"
+    if table.persistence != "p":
+        yield f"{name} is not logged: it is emptied after a crash, unseen by any trigger"
+    if table.subscribed:
+        yield f"{name} receives rows by logical replication, which fires no statement triggers: rows would be missed"
+    if not table.owned:
+        yield f"the role does not own {name}, and only its owner can add capture triggers: run this as its owner"
+
+
+def view_obstacles(connection: Connection, app_schema: str) -> Iterator[str]:
+    """Return why the four views cannot be replaced."""
+    catalog = Catalog(connection, app_schema)
+    views = catalog.objects(app_schema).views
+    for name in VIEWS:
+        view = views.get(name)
+        if view is None or view.kind != "m":
+            yield f"there is no materialized view {app_schema}.{name}: run migrate first"
+            continue
+        if not view.owned:
+            yield f"the role does not own {app_schema}.{name}: run this as {view.owner} or a superuser"
+        dependents = catalog.view_dependents(name)
+        if dependents:
+            yield (
+                f"{app_schema}.{name} cannot be replaced while others depend on it ({', '.join(dependents)}): "
+                "drop these, run this again, then create them again"
+            )

@@ -1,0 +1,1 @@
+"""One refresh of the views, bounded and fenced."""

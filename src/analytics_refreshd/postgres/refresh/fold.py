@@ -1,0 +1,99 @@
+"""The incremental mode's part of a refresh: rebuild if necessary, then fold once for all views."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg import sql
+
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
+
+_MOST_ERROR_CHARACTERS = 1000
+
+
+def _ask(transaction: Transaction, name: str) -> list[tuple[Any, ...]]:
+    return transaction.fetch(sql.SQL(blocks("refresh/refresh.sql")[name]).format())
+
+
+def _usable(transaction: Transaction) -> bool:
+    """Whether the fence is free and this role can use the incremental mode.
+
+    Otherwise each view's function folds for itself.
+    """
+    return bool(transaction.first["unfenced"] and transaction.first["incremental"])
+
+
+def rebuild(
+    connection: RefreshConnection, run: RunState, parameters: Mapping[str, Any], on_started: Callable[[], None]
+) -> str | None:
+    """Build the rollups in committed steps until they are whole; return why.
+
+    None where nothing was due. `on_started()` is called before the first step. Raises DatabaseFault; the steps before
+    it stay.
+    """
+    reason: str | None = None
+    try:
+        while True:
+            with connection.transaction(run, beginning("fold"), parameters) as transaction:
+                due = _ask(transaction, "rebuild_due") if _usable(transaction) else []
+                if not due:
+                    return reason
+                if reason is None:
+                    reason = printable(due[0][0])
+                    on_started()
+                _ask(transaction, "rebuild_step")
+    except DatabaseFault as fault:
+        # no view was touched, so a lost COMMIT leaves no doubt about them
+        fault.committing = False
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The seconds a fold took, and why it rebuilt the rollups.
+
+    Both are None where nothing was folded; `rebuild_reason` also where the fold rebuilt nothing.
+    """
+
+    seconds: float | None = None
+    rebuild_reason: str | None = None
+
+
+def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, Folded]:
+    """Fold in a transaction of its own.
+
+    Returns the setting for the views' functions, and the fold.
+
+    The setting `analytics_refresh.fold` is "off" after a fold, empty where none was made, and else the error of a fold
+    that the server refused: by it the functions fail the views that need the fold, and refresh the others. Raises
+    DatabaseFault where the server is away or the run is over.
+    """
+    try:
+        with connection.transaction(run, beginning("fold"), parameters) as transaction:
+            if not _usable(transaction) or _ask(transaction, "mode") != [("incremental",)]:
+                return "", Folded()
+            begun = time.monotonic()
+            _ask(transaction, "fold")
+            folded = folded_here(transaction)
+        return "off", replace(folded, seconds=time.monotonic() - begun)
+    except DatabaseFault as fault:
+        over = run.cancelled.is_set() or run.remaining_seconds() <= 0
+        if fault.sqlstate is None or fault.error_class.away or over:
+            fault.committing = False
+            raise
+        return f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS], Folded()
+
+
+def folded_here(transaction: Transaction) -> Folded:
+    """Read how long this transaction's fold took, by the database's clock."""
+    if not transaction.first["incremental"]:
+        return Folded()
+    found = transaction.attempt(sql.SQL(blocks("refresh/refresh.sql")["folded"]).format())
+    if not found:
+        return Folded()
+    milliseconds, reason = found[0]
+    return Folded(milliseconds / 1000, printable(reason) if reason else None)

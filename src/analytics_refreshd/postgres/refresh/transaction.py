@@ -1,0 +1,238 @@
+"""The connections that refresh, kept between runs, and their transactions."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.core.redaction import redact_error
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.connection.errors import translating
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import trusting
+
+_ROLLBACK_SECONDS = 5.0
+_MOST_NOTICES = 10
+
+
+@cache
+def beginning(kind: str) -> str:
+    """Return the first statement of a "cycle", "fold" or "view" transaction."""
+    parts = blocks("refresh/refresh.sql")
+    return parts[f"begin_{kind}"].format(
+        session=parts["session"], incremental=trusting("refresh/refresh.sql", "incremental")
+    )
+
+
+class RunState:
+    """Holds what a run's threads share: deadline, cancellation, notices."""
+
+    def __init__(self, deadline_seconds: float, cancel_seconds: float) -> None:
+        self.cancel_seconds = cancel_seconds
+        self._deadline = time.monotonic() + deadline_seconds
+        self._lock = threading.Lock()
+        self.cancelled = threading.Event()
+        self.over = threading.Event()
+        self.notices: list[str] = []
+        self.notice_count = 0
+
+    def remaining_seconds(self) -> float:
+        """Return the seconds until the deadline; negative after it."""
+        return self._deadline - time.monotonic()
+
+    def add_notice(self, text: str) -> None:
+        """Count a notice, and keep the first ten: a function may raise thousands."""
+        with self._lock:
+            self.notice_count += 1
+            if len(self.notices) < _MOST_NOTICES:
+                self.notices.append(redact_error(text))
+
+    def raise_if_ended(self) -> None:
+        """Raise DatabaseFault of class cancelled after a cancel or the deadline."""
+        if self.cancelled.is_set():
+            raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
+        if self.remaining_seconds() <= 0:
+            raise DatabaseFault(
+                "the refresh's deadline has passed", error_class=ErrorClass.CANCELLED, reason=Reason.TIMEOUT
+            )
+
+
+class RefreshConnection:
+    """A connection kept between runs, and replaced once it is found dead."""
+
+    def __init__(self, connector: Connector, app_schema: str) -> None:
+        self._connector = connector
+        # each transaction sets its own limits
+        self._profile = Profile(search_path=(app_schema,))
+        self._connection: BoundedConnection | None = None
+        self._lost = False
+        self._run: RunState | None = None
+
+    @contextmanager
+    def transaction(
+        self, run: RunState, begin: LiteralString, parameters: Mapping[str, Any]
+    ) -> Iterator["Transaction"]:
+        """Begin a transaction with the statement `begin`; commit at the end.
+
+        Any error rolls back. A connection that died while idle is replaced once. Everything inside ends at the run's
+        deadline.
+        """
+        self._run = run
+        run.raise_if_ended()
+        fresh = self._open()
+        try:
+            first = self._begin(run, begin, parameters)
+        except DatabaseFault as fault:
+            if fresh or fault.error_class is not ErrorClass.CONN_LOST:
+                raise
+            run.raise_if_ended()
+            self._open()
+            first = self._begin(run, begin, parameters)
+        connection = self._connection
+        if connection is None:
+            raise AssertionError("a transaction was begun on no connection")
+        done = False
+        try:
+            with self._limited(connection, run):
+                run.raise_if_ended()
+                yield Transaction(connection, first)
+            # the work is done: the commit gets a few seconds even after the deadline
+            with connection.within(_ROLLBACK_SECONDS), translating(connection, committing=True):
+                connection.execute("commit")
+            done = True
+        except DatabaseFault as fault:
+            self._give_up_after(fault)
+            raise
+        finally:
+            if not done:
+                self._rollback()
+
+    def cancel(self, seconds: float) -> None:
+        """Ask the server, from any thread, to end the running statement."""
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            with suppress(psycopg.Error, OSError):
+                connection.cancel_safe(timeout=seconds)
+
+    def abandon(self) -> None:
+        """Free the thread that waits on this connection, which then closes it."""
+        connection = self._connection
+        if connection is not None:
+            connection.abandon()
+
+    def drop(self) -> None:
+        """Close the connection on purpose: the next one is no reconnect.
+
+        For the thread that owns it, or while nothing runs.
+        """
+        self._give_up()
+        self._lost = False
+
+    def _give_up(self) -> None:
+        """Close a connection that is dead, or whose server cannot be used."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._lost = True
+            with suppress(psycopg.Error):
+                connection.close()
+
+    def _open(self) -> bool:
+        if self._connection is not None and not self._connection.closed and not self._connection.abandoned:
+            return False
+        self._give_up()
+        self._connection = self._connector.connect("refresh", self._profile, instead_of_lost=self._lost)
+        self._lost = False
+        self._connection.add_notice_handler(self._on_notice)
+        return True
+
+    def _begin(self, run: RunState, statement: LiteralString, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        connection = self._connection
+        if connection is None:
+            raise AssertionError("begin without a connection")
+        try:
+            with self._limited(connection, run):
+                connection.execute("begin")
+                first = connection.cursor(row_factory=dict_row).execute(statement, parameters).fetchone() or {}
+        except DatabaseFault as fault:
+            self._rollback()
+            self._give_up_after(fault)
+            raise
+        if first["read_only"] != "off":
+            self._give_up()
+            raise DatabaseFault(
+                "the server is read-only: it is not the primary, or no longer",
+                error_class=ErrorClass.NOT_PRIMARY,
+                reason=Reason.NOT_PRIMARY,
+                sqlstate="25006",
+            )
+        return first
+
+    @contextmanager
+    def _limited(self, connection: BoundedConnection, run: RunState) -> Iterator[None]:
+        with (
+            translating(connection),
+            connection.within(run.remaining_seconds(), cancel_seconds=run.cancel_seconds),
+        ):
+            yield
+
+    def _rollback(self) -> None:
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        try:
+            with connection.within(_ROLLBACK_SECONDS):
+                connection.execute("rollback")
+        except psycopg.Error:
+            self._give_up()
+
+    def _give_up_after(self, fault: DatabaseFault) -> None:
+        """Close the connection where the fault ends it."""
+        closed = self._connection is None or self._connection.closed
+        if closed or fault.error_class.ends_connection:
+            self._give_up()
+
+    def _on_notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if self._run is not None:
+            self._run.add_notice(diagnostic.message_primary or "")
+
+
+class Transaction:
+    """An open transaction. `first` is its first statement's row, by column name."""
+
+    def __init__(self, connection: BoundedConnection, first: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self.first = first
+
+    def fetch(self, statement: sql.Composed, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a query. Raises DatabaseFault."""
+        with translating(self._connection):
+            return self._connection.execute(statement, parameters).fetchall()
+
+    def execute(self, statement: sql.Composed) -> None:
+        """Run a statement that returns no rows. Raises DatabaseFault."""
+        with translating(self._connection):
+            self._connection.execute(statement)
+
+    def attempt(self, statement: sql.Composed) -> list[tuple[Any, ...]] | None:
+        """Return the rows of a query that may fail.
+
+        It runs in a savepoint: after a failure this returns None, and the transaction goes on. Raises DatabaseFault
+        where the connection was lost.
+        """
+        with translating(self._connection):
+            try:
+                with self._connection.transaction():
+                    return self._connection.execute(statement).fetchall()
+            except psycopg.Error:
+                if self._connection.closed:
+                    raise
+                return None

@@ -1,0 +1,1 @@
+"""What our objects should look like, and what a database has."""

@@ -1,0 +1,1 @@
+"""Leader lock, status, history, alert state and pauses in the database."""

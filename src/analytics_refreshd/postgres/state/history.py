@@ -1,0 +1,188 @@
+"""Stores runs and their views in the database."""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.server import BIGGEST_BIGINT
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import trusting
+
+_SECONDS = 5.0
+_TURN_SECONDS = 1.0
+"""How long a starting refresh waits for the shared connection; after that its row is written later."""
+_GONE = frozenset({"42P01", "3F000"})
+_Value = TypeVar("_Value")
+_Member = TypeVar("_Member", bound=Enum)
+
+
+class PostgresHistory:
+    """`core.ports.History` on the shared session.
+
+    Columns are always listed, so that a schema one version newer works as well. Statements and locks have 5 s: a locked
+    table delays a row, and no refresh.
+    """
+
+    def __init__(self, session: Session, *, seconds: float = _SECONDS) -> None:
+        self._session = session
+        self._seconds = seconds
+        self._statements = blocks("state/history.sql")
+        self._present: bool | None = None
+
+    @property
+    def available(self) -> bool:
+        """As `core.ports.History.available`; True until another call has looked."""
+        return self._present is not False
+
+    def begin(self, run: Run) -> None:
+        """As `core.ports.History.begin`; started_at is by the clock that the run names."""
+        row = self._row(run)
+        self._run(lambda connection: connection.execute(self._statements["begin_run"], row), None, _TURN_SECONDS)
+
+    def finish(self, run: Run) -> None:
+        """As `core.ports.History.finish`, in one transaction; a second call keeps both times."""
+
+        def work(connection: BoundedConnection) -> None:
+            connection.execute(self._statements["finish_run"], self._row(run))
+            if run.views:
+                connection.execute(self._statements["finish_view"], _view_rows(run))
+
+        self._run(work, None)
+
+    def recent(
+        self,
+        limit: int,
+        *,
+        since: datetime | None = None,
+        view: str | None = None,
+        outcomes: Sequence[Outcome] = (),
+    ) -> list[Run]:
+        """As `core.ports.History.recent`; with `view`, only runs that have its result."""
+        parameters = {"limit": limit, "since": since, "view": view, "outcomes": [str(outcome) for outcome in outcomes]}
+
+        def work(connection: BoundedConnection) -> list[Run]:
+            cursor = connection.cursor(row_factory=dict_row)
+            runs = cursor.execute(self._statements["recent_runs"], parameters).fetchall()
+            views: dict[UUID, list[ViewResult]] = {row["run_id"]: [] for row in runs}
+            chosen = {"run_ids": list(views), "view": view}
+            for row in cursor.execute(self._statements["recent_views"], chosen):
+                views[row.pop("run_id")].append(_view_of(row))
+            return [_run_of(row, views[row["run_id"]]) for row in runs]
+
+        return self._run(work, [])
+
+    def close_abandoned(self) -> int:
+        """As `core.ports.History.close_abandoned`."""
+        return self._run(lambda connection: connection.execute(self._statements["close_abandoned"]).rowcount, 0)
+
+    def prune(self, retention: timedelta, batch: int) -> int:
+        """As `core.ports.History.prune`."""
+        parameters = {"retention": retention, "batch": batch}
+        return self._run(lambda connection: connection.execute(self._statements["prune"], parameters).rowcount, 0)
+
+    def _run(
+        self, work: Callable[[BoundedConnection], _Value], without: _Value, wait_seconds: float | None = None
+    ) -> _Value:
+        """Do `work`; without our schema, return `without`."""
+
+        def guarded(connection: BoundedConnection) -> _Value:
+            # each time: it may be dropped under a running daemon, and be another role's after that
+            row = connection.execute(trusting("state/history.sql"), {"app_schema": self._session.app_schema}).fetchone()
+            self._present = bool(row and row[0])
+            return work(connection) if self._present else without
+
+        try:
+            return self._session.run(
+                guarded,
+                seconds=self._seconds,
+                lock_seconds=self._seconds,
+                wait_seconds=self._seconds if wait_seconds is None else wait_seconds,
+            )
+        except DatabaseFault as fault:
+            if fault.sqlstate in _GONE:
+                self._present = None
+            raise
+
+    def _row(self, run: Run) -> dict[str, Any]:
+        return {
+            "run_id": run.run_id,
+            "database_name": self._session.name,
+            "replica": run.replica,
+            "origin": str(run.origin),
+            "scheduled_at": run.scheduled_at,
+            "started_at": run.started_at,
+            "finished_at": run.finished_at,
+            "outcome": str(run.outcome) if run.outcome else None,
+            "reason": str(run.reason) if run.reason else None,
+            "sqlstate": run.sqlstate,
+            "error": _text(run.error),
+            "duration_seconds": _seconds(run.duration_seconds),
+            "lateness_seconds": _finite(run.lateness_seconds),
+            "attempts": max(0, run.attempts),
+            "leader_epoch": run.leader_epoch,
+            "clock": run.clock,
+            "isolation": run.isolation,
+        }
+
+
+def _view_rows(run: Run) -> dict[str, Any]:
+    views = run.views
+    return {
+        "run_id": run.run_id,
+        "view_names": [view.view for view in views],
+        "successes": [view.success for view in views],
+        "reasons": [str(view.reason) if view.reason else None for view in views],
+        "sqlstates": [view.sqlstate for view in views],
+        "errors": [_text(view.error) for view in views],
+        "row_counts": [view.rows if view.rows is None or view.rows <= BIGGEST_BIGINT else None for view in views],
+        "durations": [_finite(view.duration_seconds) for view in views],
+        "reported": [_finite(view.reported_seconds) for view in views],
+        "observed": [_finite(view.observed_seconds) for view in views],
+    }
+
+
+def _run_of(row: dict[str, Any], views: Sequence[ViewResult]) -> Run:
+    known = {
+        "origin": _member(Origin, row["origin"], Origin.COMMAND),
+        "outcome": _member(Outcome, row["outcome"], Outcome.UNKNOWN) if row["outcome"] is not None else None,
+        "reason": _reason(row["reason"]),
+    }
+    return Run(**row | known, views=tuple(views))
+
+
+def _view_of(row: dict[str, Any]) -> ViewResult:
+    return ViewResult(**row | {"reason": _reason(row["reason"])})
+
+
+def _reason(text: str | None) -> Reason | None:
+    return _member(Reason, text, Reason.OTHER) if text is not None else None
+
+
+def _member(kind: type[_Member], text: str, otherwise: _Member) -> _Member:
+    """Return the enum's member; `otherwise` for a word of a newer version."""
+    try:
+        return kind(text)
+    except ValueError:
+        return otherwise
+
+
+def _text(text: str | None) -> str | None:
+    return text.replace("\0", "") if text is not None else None
+
+
+def _finite(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and math.isfinite(seconds) else None
+
+
+def _seconds(seconds: float | None) -> float | None:
+    finite = _finite(seconds)
+    return max(0.0, finite) if finite is not None else None

@@ -1,0 +1,104 @@
+-- name: present
+-- the schema alone: a missing table is an error, and the record waits until it is back
+select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and {trusted});
+
+-- name: begin_run
+insert into analytics_refresh.runs (
+    run_id, database_name, replica, origin, scheduled_at, started_at, lateness_seconds, attempts, leader_epoch,
+    owner_pid, owner_started_at, clock, isolation)
+select %(run_id)s, %(database_name)s, %(replica)s, %(origin)s, %(scheduled_at)s::timestamptz,
+    case when %(clock)s = 'daemon' then %(started_at)s::timestamptz else pg_catalog.clock_timestamp() end,
+    %(lateness_seconds)s::float8, %(attempts)s::integer, %(leader_epoch)s::bigint,
+    pg_catalog.pg_backend_pid(),
+    (select a.backend_start from pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a),
+    %(clock)s, %(isolation)s
+on conflict (run_id) do nothing;
+
+-- name: finish_run
+-- a run marked as abandoned meanwhile gets its true end; any other end keeps its time
+insert into analytics_refresh.runs as r (
+    run_id, database_name, replica, origin, scheduled_at, started_at, finished_at, outcome, reason, sqlstate, error,
+    duration_seconds, lateness_seconds, attempts, leader_epoch, clock, isolation)
+select %(run_id)s, %(database_name)s, %(replica)s, %(origin)s, %(scheduled_at)s::timestamptz,
+    case when %(clock)s = 'daemon' then %(started_at)s::timestamptz
+        else pg_catalog.clock_timestamp() - coalesce(%(duration_seconds)s::float8, 0) * interval '1 second' end,
+    case when %(clock)s = 'daemon' then coalesce(%(finished_at)s::timestamptz, %(started_at)s::timestamptz)
+        else pg_catalog.clock_timestamp() end,
+    %(outcome)s, %(reason)s, %(sqlstate)s, %(error)s, %(duration_seconds)s::float8, %(lateness_seconds)s::float8,
+    %(attempts)s::integer, %(leader_epoch)s::bigint, %(clock)s, %(isolation)s
+on conflict (run_id) do update set
+    finished_at = case
+        when r.finished_at is null or r.reason = 'abandoned' then greatest(excluded.finished_at, r.started_at)
+        else r.finished_at end,
+    outcome = excluded.outcome,
+    reason = excluded.reason,
+    sqlstate = excluded.sqlstate,
+    error = excluded.error,
+    duration_seconds = excluded.duration_seconds,
+    lateness_seconds = excluded.lateness_seconds,
+    attempts = excluded.attempts,
+    leader_epoch = excluded.leader_epoch,
+    clock = case when r.finished_at is null then excluded.clock else r.clock end,
+    isolation = excluded.isolation;
+
+-- name: finish_view
+insert into analytics_refresh.view_results (
+    run_id, view_name, success, reason, sqlstate, error, row_count, duration_seconds, reported_seconds,
+    observed_seconds)
+select %(run_id)s, v.*
+from unnest(%(view_names)s::text[], %(successes)s::boolean[], %(reasons)s::text[], %(sqlstates)s::text[],
+    %(errors)s::text[], %(row_counts)s::bigint[], %(durations)s::float8[], %(reported)s::float8[],
+    %(observed)s::float8[]) as v
+on conflict (run_id, view_name) do update set
+    success = excluded.success,
+    reason = excluded.reason,
+    sqlstate = excluded.sqlstate,
+    error = excluded.error,
+    row_count = excluded.row_count,
+    duration_seconds = excluded.duration_seconds,
+    reported_seconds = excluded.reported_seconds,
+    observed_seconds = excluded.observed_seconds;
+
+-- name: recent_runs
+select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate, r.error,
+    r.duration_seconds, r.lateness_seconds, r.attempts, r.replica, r.leader_epoch,
+    coalesce(r.isolation, 'cycle') as isolation, r.clock
+from analytics_refresh.runs r
+where (%(since)s::timestamptz is null or r.started_at >= %(since)s::timestamptz)
+    and (pg_catalog.cardinality(%(outcomes)s::text[]) = 0 or r.outcome = any (%(outcomes)s::text[]))
+    and (%(view)s::text is null or exists (
+        select from analytics_refresh.view_results v where v.run_id = r.run_id and v.view_name = %(view)s::text))
+order by r.started_at desc, r.run_id
+limit %(limit)s;
+
+-- name: recent_views
+select v.run_id, v.view_name as view, v.success, v.reason, v.sqlstate, v.error, v.row_count as rows, v.duration_seconds,
+    v.reported_seconds, v.observed_seconds
+from analytics_refresh.view_results v
+where v.run_id = any (%(run_ids)s) and (%(view)s::text is null or v.view_name = %(view)s::text)
+order by v.view_name;
+
+-- name: close_abandoned
+-- a run is abandoned once the session that wrote its row is gone, unless its transaction still holds the fence: the
+-- server may still commit that, even without its daemon
+update analytics_refresh.runs r set
+    outcome = 'unknown', reason = 'abandoned', finished_at = greatest(pg_catalog.clock_timestamp(), r.started_at)
+where r.outcome is null
+    and not exists (
+        select from pg_catalog.pg_stat_get_activity(null) a
+        where a.pid = r.owner_pid and (a.backend_start = r.owner_started_at or a.backend_start is null))
+    and not exists (
+        select from pg_catalog.pg_locks l
+        join pg_catalog.pg_stat_get_activity(null) a on a.pid = l.pid
+        where l.locktype = 'advisory' and l.classid = 2583 and l.objid = 2 and l.objsubid = 2 and l.granted
+            and l.database
+                = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+            and pg_catalog.right(a.application_name, 36) = r.run_id::text);
+
+-- name: prune
+delete from analytics_refresh.runs r
+where r.run_id in (
+    select old.run_id from analytics_refresh.runs old
+    where old.started_at < pg_catalog.clock_timestamp() - %(retention)s::interval
+    order by old.started_at
+    limit %(batch)s);

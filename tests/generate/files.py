@@ -1,0 +1,36 @@
+"""Which files are generated, and from what."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from analytics_refreshd.observe.log.fields import schema
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from tests.generate.log_events import log_events
+from tests.generate.metrics_guide import metrics_guide
+from tests.generate.prometheus_rule import prometheus_rule
+from tests.generate.queries_dashboard import dashboard_json
+from tests.generate.queries_guide import guide_markdown
+
+ROOT = Path(__file__).parents[2]
+_DEPLOY = ROOT / "deploy"
+
+
+@cache
+def generated() -> Mapping[Path, str]:
+    """Every generated file with the text that it should hold."""
+    catalogue = Catalogue.load()
+    return MappingProxyType(
+        {
+            _DEPLOY / "guides" / "log-schema.json": json.dumps(schema(), indent=1) + "\n",
+            _DEPLOY / "guides" / "log-events.md": log_events(),
+            _DEPLOY / "guides" / "metrics.md": metrics_guide(),
+            _DEPLOY / "guides" / "queries.md": guide_markdown(catalogue),
+            _DEPLOY / "grafana" / "queries-dashboard.json": dashboard_json(catalogue),
+            _DEPLOY / "kubernetes" / "components" / "prometheus-rule" / "prometheus-rule.yaml": prometheus_rule(
+                _DEPLOY / "prometheus" / "analytics-refreshd.rules.yaml"
+            ),
+        }
+    )
