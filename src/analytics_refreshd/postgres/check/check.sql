@@ -82,6 +82,42 @@ select r.rolname::text from pg_catalog.pg_roles r where r.oid = %(role)s::oid;
 select pg_catalog.has_schema_privilege(n.oid, 'usage') from pg_catalog.pg_namespace n
 where n.nspname = 'analytics_refresh';
 
+-- name: owners
+-- who owns the application's table and our schema, null where there is none
+select
+    (select pg_catalog.pg_get_userbyid(c.relowner)::text from pg_catalog.pg_class c
+     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = %(schema)s and c.relname = 'action_results') as tables,
+    (select pg_catalog.pg_get_userbyid(n.nspowner)::text from pg_catalog.pg_namespace n
+     where n.nspname = 'analytics_refresh') as ours,
+    array(
+        select distinct pg_catalog.pg_get_userbyid(p.proowner)::text from pg_catalog.pg_proc p
+        join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+        where n.nspname = %(schema)s and p.proname = 'get_analytics_refresh_status' and p.pronargs = 0) as status,
+    array(
+        select distinct pg_catalog.pg_get_userbyid(c.relowner)::text from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = %(schema)s and c.relname = any (%(views)s) and c.relkind = 'm') as views;
+
+-- name: is_superuser
+select r.rolsuper from pg_catalog.pg_roles r where r.rolname = %(role)s;
+
+-- name: our_functions
+select n.nspname::text as schema, p.proname::text as name, pg_catalog.oidvectortypes(p.proargtypes) as arguments,
+    p.prosecdef as definer, pg_catalog.pg_get_userbyid(p.proowner)::text as owner, r.rolsuper as owner_is_superuser,
+    exists (
+        select from pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+        where a.grantee = 0 and a.privilege_type = 'EXECUTE') as public_may_call,
+    -- ours look who owns it since version 5
+    pg_catalog.strpos(p.prosrc, 'analytics_refresh.') > 0 and pg_catalog.strpos(p.prosrc, 'nspowner') = 0
+        as trusts_our_name
+from pg_catalog.pg_proc p
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+join pg_catalog.pg_roles r on r.oid = p.proowner
+where n.nspname = 'analytics_refresh' or (n.nspname = %(schema)s and (p.proname, p.pronargs) in (
+    ('refresh_action_analytics_view', 1), ('refresh_action_analytics', 0), ('get_analytics_refresh_status', 0)))
+order by 1, 2, 3;
+
 -- name: missing_rights
 select wanted.relation, wanted.privilege, c.oid is not null as exists
 from unnest(%(relations)s::text[], %(privileges)s::text[]) as wanted (relation, privilege)

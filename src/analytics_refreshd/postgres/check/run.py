@@ -61,7 +61,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("server", lambda: _server(connection, connector.settings.app_schema, settings, now)),
             ("pooler", lambda: _pooler(connector)),
             ("contract", lambda: contract_findings(connection, _contract(connector, settings))),
-            ("schema", lambda: our_schema_findings(connection)),
+            ("schema", lambda: our_schema_findings(connection, connector.settings.app_schema)),
             ("pg_cron", lambda: _cron(connection, settings)),
         )
         return [finding for name, part in parts for finding in _safely(connection, name, part)]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.check.findings import Finding, error, ok, warning
+from analytics_refreshd.postgres.check.owners import owner_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.names import quoted
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
@@ -22,13 +23,16 @@ _RIGHTS = {
 }
 _INCREMENTAL_RIGHTS = {"incremental": ("SELECT",), "deltas": ("SELECT",), "rebuild_marks": ("SELECT",)}
 _STATE_CALLS = "analytics_refresh.capture_now("
+_DAEMON_CALLS = "analytics_refresh.fold( analytics_refresh.rebuild_step( analytics_refresh.view_due("
 _PAUSE_CALLS = "analytics_refresh.pause( analytics_refresh.resume("
 _MIGRATE = "run `analytics-refreshd migrate`"
 
 
-def our_schema_findings(connection: BoundedConnection) -> Iterator[Finding]:
-    """Findings on the schema `analytics_refresh`."""
+def our_schema_findings(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
+    """Findings on the schema `analytics_refresh`, and on what acts with its owner's rights."""
     statements = blocks("check/check.sql")
+    findings, trusted = owner_findings(connection, app_schema)
+    yield from findings
     usable = connection.execute(statements["our_schema"]).fetchone()
     if usable is None:
         yield warning(
@@ -36,6 +40,8 @@ def our_schema_findings(connection: BoundedConnection) -> Iterator[Finding]:
             "no schema analytics_refresh: history and alert state live in memory and end with the process",
             _MIGRATE,
         )
+        return
+    if not trusted:
         return
     role = quoted(connection.info.user)
     if not usable[0]:
@@ -105,6 +111,7 @@ def _incremental(connection: BoundedConnection, role: str) -> Iterator[Finding]:
     for table, privileges in lacking.items():
         yield warning("incremental", *_grant(table, privileges, role))
     uncallable = list(_uncallable(connection, "incremental", _STATE_CALLS, "the backlog stays unknown", role))
+    uncallable += _uncallable(connection, "incremental", _DAEMON_CALLS, "the views over rollups fail", role)
     yield from uncallable
     if lacking or uncallable:
         return

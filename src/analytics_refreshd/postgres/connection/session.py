@@ -30,7 +30,7 @@ class Session:
         self._turn = threading.RLock()
         self._connection: BoundedConnection | None = None
         self.generation = 0
-        """Counts the connections made; look up again what was read over an older one."""
+        """Counts the connections made."""
 
     @property
     def name(self) -> str:

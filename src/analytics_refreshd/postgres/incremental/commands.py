@@ -6,6 +6,22 @@ from analytics_refreshd.postgres.connection import sqlfiles
 from analytics_refreshd.postgres.connection.server import has_maintain
 from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, compose, verbatim
 
+# what a function uses by name, and so looks at before: relations, functions
+_DELTAS = (("deltas",), ())
+_MARKS = (("rebuild_marks",), ())
+_DUE = (("incremental", "view_changes", "view_refreshes", "last_refresh"), ("view_due",))
+_REFRESHED = (("view_changes", "view_refreshes"), ())
+_FOLD = (
+    (
+        "incremental", "deltas", "rebuild_marks", "cells", "hour_cells", "trigger_cells", "type_cells",
+        "duration_counts", "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes",
+    ),
+    (
+        "capture_now", "require_capture", "rebuild_step", "rebuild_start", "recount", "percentile", "drop_empty_counts",
+        "drop_empty_cells", "type_window_now",
+    ),
+)  # fmt: skip
+
 
 def block(file: str, name: str, /, **names: sql.Composable) -> sql.Composed:
     """Fill the placeholders of the block `name` of `incremental/FILE.sql`.
@@ -35,9 +51,33 @@ class Commands:
         return [
             block("objects", "tables"),
             block("objects", "tables_comments"),
-            block("capture", "functions", app_table=self.names["app_table"]),
+            *self.functions(),
+        ]
+
+    def functions(self) -> list[sql.Composed]:
+        """The functions in our own schema, each with the look at what it uses."""
+        table = self.names["app_table"]
+        away = block("capture", "look_away", app_table=table)
+        marks = _refuse_unsound(_MARKS)
+        look = block(
+            "capture",
+            "look",
+            app_table=table,
+            look_away=away,
+            refuse_unsound_deltas=_refuse_unsound(_DELTAS),
+            refuse_unsound_marks=marks,
+        )
+        return [
+            block("capture", "functions", app_table=table, look=look, look_away=away, refuse_unsound_marks=marks),
             self._fold_functions(),
-            block("functions", "helpers", app=self.names["app"], app_name=self.names["app_name"]),
+            block(
+                "functions",
+                "helpers",
+                app=self.names["app"],
+                app_name=self.names["app_name"],
+                refuse_unsound_due=_refuse_unsound(_DUE),
+                refuse_unsound_refreshed=_refuse_unsound(_REFRESHED),
+            ),
         ]
 
     def _fold_functions(self) -> sql.Composed:
@@ -53,6 +93,7 @@ class Commands:
             "functions",
             app=app,
             app_table=self.names["app_table"],
+            refuse_unsound=_refuse_unsound(_FOLD),
             add_up_deltas=deltas,
             # "-infinity" is also how a build that has not begun says so
             add_up_timeless=rows_in("d.executed_at is null or d.executed_at = '-infinity'"),
@@ -62,13 +103,15 @@ class Commands:
             add_up_rest=rows_in("d.executed_at >= chunk_from and d.executed_at > '-infinity'"),
         )
 
-    def refresh_functions(self) -> list[sql.Composed]:
-        """Return the commands that replace the plain refresh functions."""
-        return [
-            block("functions", name, target=self.names["app"], **self.names)
+    def refresh_functions(self) -> dict[str, sql.Composed]:
+        """Return, by name, the commands that replace the plain refresh functions."""
+        names = {"app_name": self.names["app_name"], "app_table": self.names["app_table"]}
+        untrusted = block("guard", "refuse_untrusted", **names)
+        return {
+            name: block("functions", name, target=self.names["app"], refuse_untrusted=untrusted, **self.names)
             for name in FUNCTIONS
             if name in sqlfiles.blocks("incremental/functions.sql")
-        ]
+        }
 
     def caller_grants(self) -> sql.Composed:
         """Return the command that lets every refreshing role call our functions."""
@@ -91,6 +134,15 @@ class Commands:
     def dropped(self) -> list[sql.Composed]:
         """Return the commands that drop everything but the triggers."""
         return [block(file, "drop") for file in ("functions", "fold", "capture", "objects")]
+
+
+def _sound(used: tuple[tuple[str, ...], tuple[str, ...]]) -> sql.Composed:
+    relations, functions = (sql.SQL(", ").join(sql.Literal(name) for name in names or ("",)) for names in used)
+    return block("guard", "sound", relations=relations, functions=functions)
+
+
+def _refuse_unsound(used: tuple[tuple[str, ...], tuple[str, ...]]) -> sql.Composed:
+    return block("guard", "refuse_unsound", sound=_sound(used))
 
 
 def plain_query(definitions: Definitions, name: str) -> sql.Composed:

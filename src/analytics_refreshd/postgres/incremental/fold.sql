@@ -265,11 +265,12 @@ begin atomic
             limit 2) u) w;
 end;
 
+-- Invoker, as all that only fold() and rebuild_step() call: those act as the owner already.
 -- One element of each array per change of a histogram: the cell, its total by now, the duration and by how much its
 -- count changed. A cell without a duration is looked at too; one without statistics is counted from its first row.
 create or replace function analytics_refresh.recount(
     cells integer[], totals bigint[], durations integer[], counts bigint[]) returns void
-language plpgsql volatile security definer
+language plpgsql volatile security invoker
 set search_path = pg_catalog, pg_temp set jit = off
 -- nothing but probes of an index for one cell: what was not touched costs nothing
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -323,7 +324,7 @@ $recount$;
 -- a count that became nothing leaves before the ends of its cell are looked for
 create or replace function analytics_refresh.drop_empty_counts(
     duration_cells integer[], durations integer[], retry_cells integer[], retries integer[]) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp set jit = off
 as $drop_empty_counts$
 begin
     if duration_cells is not null then
@@ -341,7 +342,7 @@ $drop_empty_counts$;
 
 -- a cell that became empty leaves with its last row, its statistics with it
 create or replace function analytics_refresh.drop_empty_cells(hours boolean, triggers boolean, types boolean) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp set jit = off
 as $drop_empty_cells$
 declare
     empty_cells integer[];
@@ -367,7 +368,7 @@ $drop_empty_cells$;
 
 create or replace function analytics_refresh.type_window_now(whole_hours_from timestamptz)
 returns setof analytics_refresh.type_window
-language sql stable security definer
+language sql stable security invoker
 set search_path = pg_catalog, pg_temp set max_parallel_workers_per_gather = 0
 as $type_window$
     select s.*, t.last_at
@@ -385,7 +386,7 @@ as $type_window$
 $type_window$;
 
 create or replace function analytics_refresh.rebuild_start(reason text) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp
 as $rebuild_start$
 begin
     truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
@@ -404,12 +405,14 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp set jit = off set work_mem = '128MB'
 as $rebuild_step$
 declare
-    state analytics_refresh.incremental;
+    -- not of the table's type: what bears its name by now may be a domain, whose check would run before the look at it
+    state record;
     chunk_from timestamptz;
     chunk_until timestamptz;
     result record;
     estimate double precision;
 begin
+    {refuse_unsound};
     -- from here on the name means the same table
     lock table only {app}.action_results in access share mode;
     perform analytics_refresh.require_capture(false);
@@ -475,9 +478,9 @@ declare
     started constant timestamptz := clock_timestamp();
     window_from constant timestamptz := now() - interval '720 hours';
     whole_hours_from constant timestamptz := date_trunc('hour', window_from, 'UTC') + interval '1 hour';
-    window_now analytics_refresh.type_window[];
     result record;
 begin
+    {refuse_unsound};
     lock table only {app}.action_results in access share mode;
     perform analytics_refresh.require_capture(true);
     perform from analytics_refresh.incremental for update;
@@ -510,26 +513,31 @@ begin
         exit when not exists (select from analytics_refresh.rebuild_marks)
             and (select i.capture = analytics_refresh.capture_now() from analytics_refresh.incremental i);
     end loop;
-    select array_agg(w order by w.action_type) into window_now from analytics_refresh.type_window_now(whole_hours_from) w;
-    if window_now is distinct from (select array_agg(w order by w.action_type) from analytics_refresh.type_window w) then
-        delete from analytics_refresh.type_window;
-        insert into analytics_refresh.type_window select w.* from unnest(window_now) w;
-        update analytics_refresh.view_changes set version = version + 1 where view_name = 'action_type_distribution';
-    end if;
+    declare
+        window_now analytics_refresh.type_window[];
+    begin
+        select array_agg(w order by w.action_type) into window_now from analytics_refresh.type_window_now(whole_hours_from) w;
+        if window_now is distinct from (select array_agg(w order by w.action_type) from analytics_refresh.type_window w) then
+            delete from analytics_refresh.type_window;
+            insert into analytics_refresh.type_window select w.* from unnest(window_now) w;
+            update analytics_refresh.view_changes set version = version + 1 where view_name = 'action_type_distribution';
+        end if;
+    end;
     seconds := extract(epoch from clock_timestamp() - started);
     update analytics_refresh.incremental
     set folded_at = clock_timestamp(), fold_ms = round(seconds * 1000), rows_folded = fold.rows_folded;
 end
 $fold$;
 
--- With a commit after each step, so that a time limit or a crash costs one step. Not definer: it could not commit.
+-- With a commit after each step, so that a time limit or a crash costs one step. Not definer, and without settings: it could
+-- not commit. So the operator is named in full: the caller's search_path decides nothing.
 create or replace procedure analytics_refresh.rebuild(reason text default 'on request')
 language plpgsql security invoker
 as $rebuild$
 begin
     insert into analytics_refresh.rebuild_marks (reason) values (rebuild.reason);
     commit;
-    while analytics_refresh.rebuild_step() < 1 loop
+    while analytics_refresh.rebuild_step() operator(pg_catalog.<) 1::double precision loop
         commit;
     end loop;
     commit;
@@ -540,7 +548,8 @@ revoke execute on function analytics_refresh.percentile(integer, double precisio
     analytics_refresh.recount(integer[], bigint[], integer[], bigint[]), analytics_refresh.drop_empty_counts(
     integer[], integer[], integer[], integer[]), analytics_refresh.drop_empty_cells(boolean, boolean, boolean),
     analytics_refresh.type_window_now(timestamptz),
-    analytics_refresh.rebuild_start(text) from public;
+    analytics_refresh.rebuild_start(text), analytics_refresh.fold(), analytics_refresh.rebuild_step(integer) from public;
+revoke execute on procedure analytics_refresh.rebuild(text) from public;
 comment on function analytics_refresh.fold() is
     'Adds the captured changes to the rollups; rebuilds them where a rebuild mark asks for it. Harmless to call at any time.';
 comment on function analytics_refresh.rebuild_step(integer) is

@@ -9,6 +9,7 @@ declare
     version_now bigint;
     version_then bigint;
 begin
+    {refuse_unsound_due};
     -- a rebuild empties the rollups for every snapshot, also for that of a refresh under way: whoever refreshes from them
     -- keeps it waiting, and waits for it
     if view <> 'recent_failures' then
@@ -31,6 +32,14 @@ begin
     end if;
     -- failures leave by time alone
     if view = 'recent_failures' then
+        -- another role's view is not read with this one's rights, and refreshed each time
+        if not exists (
+            select from pg_class c
+            where c.oid = to_regclass(format('%I.%I', {app_name}, view)) and c.relkind = 'm'
+                and pg_get_userbyid(c.relowner) = current_user)
+        then
+            return version_now;
+        end if;
         -- not one condition: naming an unpopulated view in it would fail the other views as well
         if exists (select from {app}.recent_failures f where f.executed_at < now() - interval '24 hours') then
             return version_now;
@@ -45,6 +54,7 @@ create or replace function analytics_refresh.view_refreshed(view text, refreshed
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $view_refreshed$
 begin
+    {refuse_unsound_refreshed};
     update analytics_refresh.view_refreshes r
     -- never ahead: what changes next must count
     set version = least(refreshed_version, (
@@ -57,12 +67,22 @@ end
 $view_refreshed$;
 
 create or replace function analytics_refresh.view_checked(view text) returns bigint
-language sql volatile security definer set search_path = pg_catalog, pg_temp
-begin atomic
-    update analytics_refresh.last_refresh l set last_checked_at = clock_timestamp()
-    where l.view_name = view and analytics_refresh.view_due(view) is null
-    returning l.rows_refreshed;
-end;
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $view_checked$
+declare
+    counted bigint;
+begin
+    {refuse_unsound_due};
+    if analytics_refresh.view_due(view) is null then
+        update analytics_refresh.last_refresh l set last_checked_at = clock_timestamp()
+        where l.view_name = view
+        returning l.rows_refreshed into counted;
+    end if;
+    return counted;
+end
+$view_checked$;
+revoke execute on function analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint),
+    analytics_refresh.view_checked(text) from public;
 comment on function analytics_refresh.view_due(text) is
     'Version to refresh the view to, or null where its last refresh still holds everything.';
 comment on function analytics_refresh.view_refreshed(text, bigint) is 'Records up to which version a view was refreshed.';
@@ -102,6 +122,7 @@ begin
     end if;
 
     begin
+        {refuse_untrusted};
         if fold = 'on' then
             perform analytics_refresh.fold();
         elsif fold <> 'off' and view_name <> 'recent_failures' then
@@ -149,6 +170,7 @@ begin
     end;
     begin
         if to_regclass('analytics_refresh.last_refresh') is not null then
+            -- found sound above, before it was used
             lock_timeout_before := current_setting('lock_timeout');
             perform set_config('lock_timeout', '500ms', true);
             insert into analytics_refresh.last_refresh as l
@@ -183,6 +205,7 @@ declare
     fold_before constant text := coalesce(current_setting('analytics_refresh.fold', true), '');
 begin
     begin
+        {refuse_untrusted};
         perform analytics_refresh.fold();
         perform set_config('analytics_refresh.fold', 'off', true);
     exception when others or assert_failure then
@@ -198,27 +221,45 @@ end
 $refresh$;
 
 -- name: caller_grants
--- whoever could refresh without rights on our schema still can, and sees the state
+-- whoever could refresh without rights on our schema still can, and sees the state; whoever verified still can
 do $grants$
 declare
-    each_role text;
+    each record;
 begin
-    for each_role in
-        select distinct pg_get_userbyid(a.grantee)::text
+    for each in
+        select pg_get_userbyid(a.grantee) as role, bool_or(a.refreshes) as refreshes, bool_or(a.maintains) as maintains
         from (
-            select (aclexplode(p.proacl)).grantee from pg_proc p
+            select (aclexplode(p.proacl)).grantee, true as refreshes, false as maintains from pg_proc p
             where p.pronamespace = (select s.oid from pg_namespace s where s.nspname = {app_name})
               and p.proname in ('refresh_action_analytics', 'refresh_action_analytics_view')
             union all
-            select a.grantee from pg_class v, aclexplode(v.relacl) a
+            select a.grantee, true, a.grantee <> v.relowner from pg_class v, aclexplode(v.relacl) a
             where v.relnamespace = (select s.oid from pg_namespace s where s.nspname = {app_name}) and v.relkind = 'm' and a.privilege_type = 'MAINTAIN'
               and v.relname in ('action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
-                  'action_type_distribution')) a
+                  'action_type_distribution')
+            union all
+            select v.relowner, true, false from pg_class v
+            where v.relnamespace = (select s.oid from pg_namespace s where s.nspname = {app_name}) and v.relkind = 'm'
+              and v.relname in ('action_metrics_hourly', 'trigger_performance_summary', 'recent_failures',
+                  'action_type_distribution')
+            union all
+            select a.grantee, false, false from pg_class c, aclexplode(c.relacl) a
+            where c.oid = 'analytics_refresh.incremental'::regclass) a
         where a.grantee <> 0
+        group by a.grantee
     loop
-        execute format('grant usage on schema analytics_refresh to %I', each_role);
-        execute format('grant select on analytics_refresh.incremental, analytics_refresh.deltas, '
-            'analytics_refresh.rebuild_marks to %I', each_role);
+        if each.refreshes then
+            execute format('grant usage on schema analytics_refresh to %I', each.role);
+            execute format('grant select on analytics_refresh.incremental, analytics_refresh.deltas, '
+                'analytics_refresh.rebuild_marks to %I', each.role);
+            execute format('grant execute on function analytics_refresh.rebuild_step(integer), '
+                'analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint), '
+                'analytics_refresh.view_checked(text) to %I', each.role);
+        end if;
+        if each.maintains then
+            execute format('grant execute on function %I.refresh_action_analytics_view(text) to %I', {app_name}, each.role);
+        end if;
+        execute format('grant execute on function analytics_refresh.fold(), analytics_refresh.capture_now() to %I', each.role);
     end loop;
 end
 $grants$;

@@ -19,7 +19,9 @@ from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.names import STATUS_FUNCTION
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import Commands, block
+from analytics_refreshd.postgres.incremental.failure_index import drop_failure_index, index_failures
 from analytics_refreshd.postgres.incremental.preflight import (
+    Found,
     SourceTable,
     failures_named,
     installed_for,
@@ -28,9 +30,9 @@ from analytics_refreshd.postgres.incremental.preflight import (
     stray_tables,
 )
 from analytics_refreshd.postgres.incremental.state import IncrementalState, is_installed, state
-from analytics_refreshd.postgres.incremental.views import replace_views
+from analytics_refreshd.postgres.incremental.views import replace_functions, replace_views
 from analytics_refreshd.postgres.schema.commands import command
-from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions
+from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, set_role
 
 __all__ = ["IncrementalState", "InstallProgress", "install", "rebuild", "state", "uninstall_to_plain"]
 
@@ -63,10 +65,10 @@ def install(
     """
     report = progress or _ignore
     done: list[str] = []
-    with _alone(connection, app_schema) as mode:
+    with _alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
-        _briefly(connection, _refuse, app_schema, commands, mode)
-        with _transaction(connection):
+        _briefly(connection, _refuse, app_schema, commands, found)
+        with _transaction(connection, found.home):
             for each in commands.objects():
                 connection.execute(each)
         done += _release(connection, commands, report)
@@ -75,13 +77,15 @@ def install(
                 report(InstallProgress(f"capture changes of {table.schema}.{table.name}", 0.0))
                 _briefly(connection, _create_triggers, table)
                 done.append(f"capture changes of {table.schema}.{table.name}")
-            if table.holds_rows and _index_failures(connection, table, report):
+            if table.holds_rows and index_failures(
+                connection, table, lambda doing: report(InstallProgress(doing, 0.0))
+            ):
                 done.append(f"index the failures of {table.schema}.{table.name}")
-        if _build(connection, report):
+        if _build(connection, report, found.home):
             done.append("build the rollups")
-        if mode == "plain":
+        if found.mode == "plain":
             done.append("put the views over the rollups in place")
-        _briefly(connection, _to_rollups, app_schema, definitions, commands, mode, report)
+        _briefly(connection, _to_rollups, app_schema, definitions, commands, found, report)
     return tuple(done)
 
 
@@ -96,18 +100,18 @@ def uninstall_to_plain(
     """
     report = progress or _ignore
     done: list[str] = []
-    with _alone(connection, app_schema) as mode:
+    with _alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
-        if mode == "incremental":
-            _briefly(connection, _to_plain, app_schema, definitions, report)
+        if found.mode == "incremental":
+            _briefly(connection, _to_plain, app_schema, definitions, found, report)
             done.append("put the plain views in place")
         for table in source_tables(connection, commands):
             report(InstallProgress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
             _briefly(connection, _drop_triggers, table)
-            _drop_failure_index(connection, table)
+            drop_failure_index(connection, table)
         done += _release(connection, commands, report)
         if is_installed(connection):
-            with _transaction(connection):
+            with _transaction(connection, found.home):
                 for each in commands.dropped():
                     connection.execute(each)
             done.append("drop the rollups and the capture")
@@ -130,10 +134,11 @@ def rebuild(
     with failures_named():
         if not is_installed(connection):
             raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
+        home = installed_for(connection, app_schema, to_change=False).home
         if reason is not None:
-            with _transaction(connection):
+            with _transaction(connection, home):
                 connection.execute(block("install", "mark", reason=sql.Literal(reason)))
-        return _build(connection, report)
+        return _build(connection, report, home)
 
 
 def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, Commands]:
@@ -142,8 +147,8 @@ def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, 
 
 
 @contextmanager
-def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
-    """Hold the migration lock over several transactions; yield the mode found."""
+def _alone(connection: Connection, app_schema: str) -> Iterator[Found]:
+    """Hold the migration lock over several transactions; yield what was found."""
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
         raise ValueError("the incremental mode needs an idle connection in autocommit mode")
     with failures_named():
@@ -153,7 +158,7 @@ def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
         if not row or not row[0]:
             raise MigrationError("another migration is running here: wait for its end, then run this again")
         try:
-            yield installed_for(connection, app_schema).mode
+            yield installed_for(connection, app_schema)
         finally:
             if not connection.closed:
                 connection.execute(block("install", "unlock"))
@@ -161,9 +166,12 @@ def _alone(connection: Connection, app_schema: str) -> Iterator[str]:
 
 
 @contextmanager
-def _transaction(connection: Connection) -> Iterator[None]:
+def _transaction(connection: Connection, role: str | None = None) -> Iterator[None]:
+    """A transaction with our settings, as `role`: a superuser does as our schema's owner what that owner can do."""
     with connection.transaction():
         connection.execute(command("begin"))
+        if role is not None:
+            connection.execute(set_role(role))
         yield
 
 
@@ -184,10 +192,10 @@ def _briefly(connection: Connection, change: Callable[..., None], *arguments: An
         pause.wait(_LOCK_PAUSE_SECONDS)
 
 
-def _refuse(connection: Connection, app_schema: str, commands: Commands, mode: str) -> None:
+def _refuse(connection: Connection, app_schema: str, commands: Commands, found: Found) -> None:
     """Refuse within a time limit: reading a view waits for any change of its tables."""
     connection.execute(block("install", "brief_lock"))
-    refuse(connection, app_schema, commands, replaces_views=mode == "plain")
+    refuse(connection, app_schema, commands, found.home, replaces_views=found.mode == "plain")
 
 
 def _release(connection: Connection, commands: Commands, report: Callable[[InstallProgress], None]) -> list[str]:
@@ -197,7 +205,7 @@ def _release(connection: Connection, commands: Commands, report: Callable[[Insta
         name = f"{table.schema}.{table.name}"
         report(InstallProgress(f"stop capturing changes of {name}", 0.0))
         _briefly(connection, _drop_triggers, table)
-        _drop_failure_index(connection, table)
+        drop_failure_index(connection, table)
         done.append(f"stop capturing changes of {name}")
     return done
 
@@ -213,37 +221,12 @@ def _drop_triggers(connection: Connection, table: SourceTable) -> None:
     connection.execute(block("capture", "drop_triggers", table=table.identifier))
 
 
-def _failure_index(connection: Connection, table: SourceTable) -> tuple[str, bool | None]:
-    values = {"table": table.identifier.as_string()}
-    name = connection.execute(block("install", "failure_index_name"), values).fetchone()
-    valid = connection.execute(block("install", "has_failure_index"), values).fetchone()
-    return str(name[0]) if name else "", valid[0] if valid else None
-
-
-def _index_failures(connection: Connection, table: SourceTable, report: Callable[[InstallProgress], None]) -> bool:
-    """Index the failures, so that recent_failures need not read all rows of a day."""
-    name, valid = _failure_index(connection, table)
-    if valid:
-        return False
-    report(InstallProgress(f"index the failures of {table.schema}.{table.name}", 0.0))
-    if valid is not None:
-        _drop_failure_index(connection, table)
-    connection.execute(block("install", "create_failure_index", index=sql.Identifier(name), table=table.identifier))
-    return True
-
-
-def _drop_failure_index(connection: Connection, table: SourceTable) -> None:
-    name, valid = _failure_index(connection, table)
-    if valid is not None:
-        connection.execute(block("install", "drop_failure_index", index=sql.Identifier(table.schema, name)))
-
-
-def _build(connection: Connection, report: Callable[[InstallProgress], None]) -> bool:
+def _build(connection: Connection, report: Callable[[InstallProgress], None], home: str) -> bool:
     steps = 0
     share = 0.0
     while share < 1:
         report(InstallProgress("build the rollups", share))
-        with _transaction(connection):
+        with _transaction(connection, home):
             row = connection.execute(block("install", "rebuild_step")).fetchone()
             needed = bool(row and row[1])
             share = float(row[0]) if row else 1.0
@@ -259,15 +242,19 @@ def _to_rollups(
     app_schema: str,
     definitions: Definitions,
     commands: Commands,
-    mode: str,
+    found: Found,
     report: Callable[[InstallProgress], None],
 ) -> None:
     # the status function is the same in both modes; in this one, migrate leaves it to a renewed installation
-    for each in (*commands.refresh_functions(), definitions.create(STATUS_FUNCTION), commands.caller_grants()):
-        connection.execute(each)
-    if mode == "incremental":
+    replace_functions(
+        connection, app_schema, {**commands.refresh_functions(), STATUS_FUNCTION: definitions.create(STATUS_FUNCTION)}
+    )
+    connection.execute(set_role(found.home))
+    connection.execute(commands.caller_grants())
+    if found.mode == "incremental":
         return
     connection.execute(block("install", "fold"))
+    connection.execute(set_role(found.role))
     replace_views(
         connection,
         app_schema,
@@ -275,12 +262,17 @@ def _to_rollups(
         reads_rollups=True,
         progress=lambda name: report(InstallProgress(f"build view {app_schema}.{name} over the rollups", 0.0)),
     )
+    connection.execute(set_role(found.home))
     connection.execute(block("install", "all_current"))
     connection.execute(block("install", "set_mode", mode=sql.Literal("incremental")))
 
 
 def _to_plain(
-    connection: Connection, app_schema: str, definitions: Definitions, report: Callable[[InstallProgress], None]
+    connection: Connection,
+    app_schema: str,
+    definitions: Definitions,
+    found: Found,
+    report: Callable[[InstallProgress], None],
 ) -> None:
     replace_views(
         connection,
@@ -289,6 +281,6 @@ def _to_plain(
         reads_rollups=False,
         progress=lambda name: report(InstallProgress(f"build the plain view {app_schema}.{name}", 0.0)),
     )
-    for name in FUNCTIONS:
-        connection.execute(definitions.create(name))
+    replace_functions(connection, app_schema, {name: definitions.create(name) for name in FUNCTIONS})
+    connection.execute(set_role(found.home))
     connection.execute(block("install", "set_mode", mode=sql.Literal("plain")))

@@ -98,7 +98,7 @@ alter table analytics_refresh.duration_stats add column if not exists p50_at int
     add column if not exists p95_at integer, add column if not exists p99_at integer,
     add column if not exists p50_below bigint, add column if not exists p95_below bigint,
     add column if not exists p99_below bigint;
-drop function if exists analytics_refresh.recount(integer[]),
+drop function if exists analytics_refresh.is_part(oid), analytics_refresh.recount(integer[]),
     analytics_refresh.drop_empty(
         boolean, boolean, boolean, integer[], integer[], integer[], integer[], integer[], integer[]),
     analytics_refresh.drop_empty(boolean, boolean, boolean, integer[], integer[], integer[], integer[]);

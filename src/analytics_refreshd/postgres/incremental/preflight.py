@@ -12,8 +12,10 @@ from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental.commands import Commands, block
+from analytics_refreshd.postgres.schema.acting import strangers_obstacle
+from analytics_refreshd.postgres.schema.catalog import Catalog
+from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
-from analytics_refreshd.postgres.schema.installed import Catalog, Installation
 
 # what the rollups count exactly; text of any kind is read as text
 _TYPES = {
@@ -90,14 +92,27 @@ def failures_named() -> Iterator[None]:
         ) from None
 
 
-def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Installation:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `migrate` installed, who is connected, and who owns our schema and acts in it."""
+
+    mode: str
+    role: str
+    home: str
+
+
+def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Found:
     """Return what `migrate` installed.
 
-    Raises MigrationError where it has not run for this schema, and, with `to_change`, where the role does not own ours.
+    Raises MigrationError where it has not run for this schema, or where others run code in it; with `to_change`, also
+    where the role does not own our schema, or may not act as the owner of action_results.
     """
-    catalog = Catalog(connection, app_schema)
-    found = catalog.privileges()
-    installation = catalog.installation() if found.reads_version else None
+    with connection.transaction():
+        connection.execute(command("begin"))
+        installed = Catalog(connection, app_schema).read(compare=False, migrates=to_change)
+    found, installation = installed.privileges, installed.installation
+    if installed.strangers:
+        raise MigrationError(strangers_obstacle(installed, app_schema))
     if installation is None:
         raise MigrationError("the views are not installed yet: run migrate first, then migrate --incremental")
     if installation.app_schema != app_schema:
@@ -105,23 +120,40 @@ def installed_for(connection: Connection, app_schema: str, *, to_change: bool = 
             f"this database is installed for schema {installation.app_schema}, not {app_schema}: "
             f"set [database] schema to {installation.app_schema}"
         )
-    if to_change and not found.owns_ours:
+    owner = installed.actors[found.ours_owner or found.role]
+    if to_change and not found.owns_ours and not owner.may_become:
         raise MigrationError(
             f"role {found.role} does not own schema {OUR_SCHEMA}: run this as {found.ours_owner} or a superuser"
         )
-    return installation
+    if to_change and found.ours_owner != installed.home:
+        raise MigrationError(
+            f"schema {OUR_SCHEMA} belongs to {found.ours_owner}, and not to {installed.home}: run migrate first, as "
+            f"{found.ours_owner} or a superuser"
+        )
+    if to_change and installed.source is not None and installed.source.owner != installed.home:
+        raise MigrationError(
+            f"{app_schema}.action_results belongs to {installed.source.owner}, as which changes are to be captured and "
+            f"folded: run this as {installed.source.owner} or a superuser"
+        )
+    return Found(installation.mode, found.role, installed.home)
 
 
-def refuse(connection: Connection, app_schema: str, commands: Commands, *, replaces_views: bool) -> None:
-    """Raise MigrationError with every reason not to install."""
-    obstacles = list(_source_obstacles(connection, app_schema, commands))
+def refuse(connection: Connection, app_schema: str, commands: Commands, home: str, *, replaces_views: bool) -> None:
+    """Raise MigrationError with every reason not to install.
+
+    `home` is the role that folds: what it sees of the table is what is counted.
+    """
+    with Catalog(connection, app_schema).acting_as(home):
+        obstacles = list(_column_obstacles(connection, app_schema, commands))
+    for each in source_tables(connection, commands):
+        obstacles += _table_obstacles(each)
     if replaces_views:
         obstacles += view_obstacles(connection, app_schema)
     if obstacles:
         raise MigrationError("; ".join(obstacles))
 
 
-def _source_obstacles(connection: Connection, app_schema: str, commands: Commands) -> Iterator[str]:
+def _column_obstacles(connection: Connection, app_schema: str, commands: Commands) -> Iterator[str]:
     table = f"{app_schema}.action_results"
     row = connection.execute(block("install", "source", app_table=commands.names["app_table"])).fetchone()
     if row is None:
@@ -145,8 +177,6 @@ def _source_obstacles(connection: Connection, app_schema: str, commands: Command
             yield f"{table}.{column} may be null, and the rollups have no place for that: set it not null"
         if not deterministic:
             yield f"{table}.{column} has a collation that is not deterministic, and the rollups compare bytes"
-    for each in source_tables(connection, commands):
-        yield from _table_obstacles(each)
 
 
 def _table_obstacles(table: SourceTable) -> Iterator[str]:

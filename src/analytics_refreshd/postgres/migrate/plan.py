@@ -6,14 +6,16 @@ from typing import Literal
 
 from psycopg import sql
 
-from analytics_refreshd.postgres.migrate.functions import function_steps
+from analytics_refreshd.postgres.migrate.functions import closed_functions, function_steps, given_functions
 from analytics_refreshd.postgres.migrate.preflight import database_obstacles, privilege_obstacles
-from analytics_refreshd.postgres.migrate.steps import Draft, Step
-from analytics_refreshd.postgres.migrate.views import ViewSteps, view_steps
+from analytics_refreshd.postgres.migrate.steps import Draft
+from analytics_refreshd.postgres.migrate.views import ViewSteps, given_views, view_steps
 from analytics_refreshd.postgres.schema import definitions as wanted
+from analytics_refreshd.postgres.schema.acting import Step
+from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
-from analytics_refreshd.postgres.schema.installed import Catalog, Installed
+from analytics_refreshd.postgres.schema.installed import Installed
 
 Found = Literal["fresh", "older install", "ours", "newer"]
 
@@ -54,13 +56,15 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
     draft.refuse()
     # in incremental mode views and functions read rollups: their definitions are not the ones to compare with
     views = view_steps(draft, recreate=recreate_views) if mode == "plain" else ViewSteps()
-    functions = function_steps(draft) if mode == "plain" else ()
-    steps = [*_schema_steps(draft, version), *views.first, *functions]
+    functions = [*given_functions(draft), *(function_steps if mode == "plain" else closed_functions)(draft)]
+    views.touches[:0] = given_views(draft)
+    steps = [*_gifts(draft), *_schema_steps(draft, version), *_grant_steps(draft, version)]
+    steps += [*draft.lend_ours("lend_create"), *views.first, *functions]
     if views.touches or views.swaps:
         steps.append(Step("wait for a running refresh", (command("hold_refreshes"),)))
     if views.swaps:
         views.touches.append(Step("wait 5 s at most for readers", (command("bound_waiting"),)))
-    steps += [*views.touches, *views.swaps, *_grant_steps(draft, version)]
+    steps += [*views.touches, *views.swaps]
     if steps:
         draft.obstacles += privilege_obstacles(draft)
     if installed.expected is None:
@@ -68,13 +72,17 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
             f"role {draft.role} may create nothing here, so whether views and functions differ from ours was not seen"
         )
     draft.refuse()
-    return Plan(found, version, mode, tuple(steps), tuple(draft.warnings))
+    return Plan(found, version, mode, tuple(draft.carried_out(steps)) if steps else (), tuple(draft.warnings))
 
 
 def _schema_steps(draft: Draft, version: int) -> Iterator[Step]:
     """Our own schema and the migrations that it lacks, each with its version row first."""
+    has = draft.installed.privileges
+    if not has.ours_exists:
+        creator = draft.role if has.creates_schemas else draft.home
+        yield Step(f"create schema {OUR_SCHEMA}", (wanted.create_schema(draft.home),), role=creator)
     if version == 0:
-        yield Step(f"create schema {OUR_SCHEMA}", (command("schema"),))
+        yield Step(f"create table {OUR_SCHEMA}.schema_version", (command("schema"),))
     for number in range(version + 1, wanted.latest_version() + 1):
         name = wanted.migration_name(number)
         row = command("version", version=sql.Literal(number), name=sql.Literal(name))
@@ -82,8 +90,17 @@ def _schema_steps(draft: Draft, version: int) -> Iterator[Step]:
         yield Step(f"migration {name}", (row, script) if script else (row,))
 
 
+def _gifts(draft: Draft) -> Iterator[Step]:
+    """What a superuser installed before goes to the owner of action_results."""
+    if draft.installed.privileges.ours_exists and draft.gives:
+        gifts = draft.catalog.gifts(draft.home)
+        if gifts:
+            title = f"give schema {OUR_SCHEMA} and what is in it to {draft.home}"
+            yield Step(title, tuple(wanted.verbatim(each) for each in gifts), role=draft.role)
+
+
 def _grant_steps(draft: Draft, version: int) -> Iterator[Step]:
     """Whoever owns views or functions of an older install must be able to record its refreshes."""
-    for owner in sorted(draft.owners - {draft.role}):
+    for owner in sorted(draft.owners - {draft.home}):
         if version == 0 or not draft.catalog.may_record(owner):
             yield Step(f"let {owner} record refreshes", (command("allow_recording", role=sql.Identifier(owner)),))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from analytics_refreshd.postgres.migrate.steps import Draft
+from analytics_refreshd.postgres.schema.acting import strangers_obstacle
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
 from analytics_refreshd.postgres.schema.installed import Installed
 
@@ -35,6 +36,9 @@ def _application_obstacles(installed: Installed, app: str) -> Iterator[str]:
 
 def _schema_obstacles(installed: Installed, app: str) -> Iterator[str]:
     has, installation = installed.privileges, installed.installation
+    if installed.strangers:
+        yield strangers_obstacle(installed, app)
+        return
     if has.versioned and not has.reads_version:
         yield f"role {has.role} may not read schema {OUR_SCHEMA}: run migrate as {has.ours_owner} or a superuser"
     elif has.versioned and installation is None:
@@ -50,21 +54,27 @@ def _schema_obstacles(installed: Installed, app: str) -> Iterator[str]:
 
 def privilege_obstacles(draft: Draft) -> list[str]:
     """Which privileges the role lacks for what the draft does, and who has them."""
-    has, source = draft.installed.privileges, draft.installed.source
+    has, source, actors = draft.installed.privileges, draft.installed.source, draft.installed.actors
     found = []
-    if source is not None and not source.readable:
+    if source is not None and not source.readable and source.owner != draft.home:
         found.append(
             f"role {has.role} may not read {draft.app}.action_results: run migrate as {source.owner} or a superuser"
         )
-    if draft.creates_in_app and not has.creates_in_app:
+    if not actors[draft.home].uses_app:
         found.append(
-            f"role {has.role} may not create in schema {draft.app}: run migrate as {has.app_owner} or a superuser"
+            f"role {draft.home}, which owns {draft.app}.action_results and as which our functions act, may not use "
+            f"schema {draft.app}: grant usage on schema {draft.app} to {draft.home}, then run migrate again"
         )
-    if has.ours_exists and not has.owns_ours:
+    found += [
+        f"role {role} may not create in schema {draft.app}: run migrate as {has.app_owner} or a superuser"
+        for role in sorted(draft.creators)
+        if not actors[role].creates_in_app and not has.owns_app
+    ]
+    if has.ours_owner is not None and not has.owns_ours and not actors[has.ours_owner].may_become:
         found.append(
             f"role {has.role} does not own schema {OUR_SCHEMA}: run migrate as {has.ours_owner} or a superuser"
         )
-    if not has.ours_exists and not has.creates_schemas:
+    if not has.ours_exists and not has.creates_schemas and not actors[draft.home].creates_schemas:
         found.append(f"role {has.role} may not create schemas here: run migrate as the database's owner or a superuser")
     if draft.installed.expected is None and not found:
         found.append(f"role {has.role} may create nothing here, or the server is read-only: run migrate as a superuser")

@@ -16,11 +16,14 @@ from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental.state import is_installed
+from analytics_refreshd.postgres.migrate.functions import standalone_steps
 from analytics_refreshd.postgres.migrate.plan import Found, Plan, make_plan
-from analytics_refreshd.postgres.migrate.steps import Step
+from analytics_refreshd.postgres.migrate.steps import Draft
+from analytics_refreshd.postgres.schema.acting import Step, strangers_obstacle
+from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
-from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, OUR_TABLES, latest_version
-from analytics_refreshd.postgres.schema.installed import Catalog
+from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, OUR_TABLES, latest_version, set_role
+from analytics_refreshd.postgres.schema.installed import Installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,37 +107,57 @@ def dry_run(connection: Connection, app_schema: str = "public", *, recreate_view
     return "\n\n".join(["\n".join(notes), "\\set ON_ERROR_STOP on\nbegin;", *parts, "commit;\n"])
 
 
-def uninstall(connection: Connection) -> tuple[str, ...]:
+def uninstall(connection: Connection, app_schema: str = "public") -> tuple[str, ...]:
     """Drop our schema with its history; the views and their three functions stay and keep working.
 
-    Without our schema the functions record nothing: `last_refresh` is null. Returns what was dropped, in words,
-    nothing where there was nothing. Raises MigrationError, naming them, where others depend on our schema.
+    The functions come to name nothing of our schema, and record nothing: `last_refresh` is null. Returns what was
+    dropped, in words, nothing where there was nothing. Raises MigrationError, naming them, where others depend on our
+    schema or made what is in it.
     """
+    dropped: list[str] = []
     with _transaction(connection):
         connection.execute(command("lock"))
-        catalog = Catalog(connection, "public")
-        has = catalog.privileges()
-        if not has.versioned:
-            return ()
-        if not has.owns_ours:
-            raise MigrationError(
-                f"role {has.role} does not own schema {OUR_SCHEMA}: uninstall as {has.ours_owner} or a superuser"
-            )
-        installation = catalog.installation()
-        if installation is not None and installation.mode != "plain":
-            raise MigrationError("the views read our rollups: run migrate --plain first, then uninstall")
-        if is_installed(connection):
-            raise MigrationError(
-                "a switch to the incremental mode was begun and not finished: run migrate --plain first, then uninstall"
-            )
-        foreign = catalog.outside_dependents(OUR_TABLES)
-        if foreign:
-            raise MigrationError(
-                f"schema {OUR_SCHEMA} holds or carries what is not ours ({', '.join(foreign)}): "
-                "drop or move these, then uninstall again"
-            )
-        connection.execute(command("uninstall"))
-    return (f"schema {OUR_SCHEMA} with its history, alerts and pauses",)
+        catalog = Catalog(connection, app_schema)
+        installed = catalog.read()
+        if installed.strangers:
+            raise MigrationError(strangers_obstacle(installed, app_schema))
+        if installed.installation is not None and installed.installation.app_schema != app_schema:
+            catalog = Catalog(connection, installed.installation.app_schema)
+            installed = catalog.read()
+        draft = Draft(catalog, installed)
+        free = list(standalone_steps(draft))
+        if installed.privileges.versioned:
+            _refuse_uninstall(connection, catalog, installed)
+        draft.refuse()
+        for step in draft.carried_out(free):
+            _carry_out(connection, step, 0, 0, None)
+        connection.execute(set_role(draft.role))
+        if installed.privileges.versioned:
+            connection.execute(command("uninstall"))
+            dropped.append(f"schema {OUR_SCHEMA} with its history, alerts and pauses")
+        elif free:
+            dropped.append(f"what the functions in {draft.app} had to do with schema {OUR_SCHEMA}")
+    return tuple(dropped)
+
+
+def _refuse_uninstall(connection: Connection, catalog: Catalog, installed: Installed) -> None:
+    has = installed.privileges
+    if not has.owns_ours:
+        raise MigrationError(
+            f"role {has.role} does not own schema {OUR_SCHEMA}: uninstall as {has.ours_owner} or a superuser"
+        )
+    if installed.installation is not None and installed.installation.mode != "plain":
+        raise MigrationError("the views read our rollups: run migrate --plain first, then uninstall")
+    if is_installed(connection):
+        raise MigrationError(
+            "a switch to the incremental mode was begun and not finished: run migrate --plain first, then uninstall"
+        )
+    foreign = catalog.outside_dependents(OUR_TABLES)
+    if foreign:
+        raise MigrationError(
+            f"schema {OUR_SCHEMA} holds or carries what is not ours ({', '.join(foreign)}): "
+            "drop or move these, then uninstall again"
+        )
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres.migrate.steps import Draft, Step
+from analytics_refreshd.postgres.migrate.steps import Draft
+from analytics_refreshd.postgres.schema.acting import Step
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, index_names, verbatim
 from analytics_refreshd.postgres.schema.installed import Objects, View
@@ -29,11 +30,11 @@ def view_steps(draft: Draft, *, recreate: bool) -> ViewSteps:
     for name in VIEWS:
         view = draft.installed.found.views.get(name)
         if view is None:
-            draft.creates_in_app = True
+            draft.creators.add(draft.home)
             steps.first.append(Step(f"create view {draft.app}.{name}", tuple(draft.definitions.view(name))))
-            steps.first.append(_populate(draft, name, draft.app))
+            steps.first.append(_populate(draft, name, draft.app, draft.home))
             continue
-        draft.owners.add(view.owner)
+        draft.owners.add(draft.owner_of(view))
         expected = draft.installed.expected
         differences = differences_of(view, draft.installed.found, expected) if expected else []
         if differences and recreate:
@@ -73,34 +74,59 @@ def differences_of(view: View, found: Objects, expected: Objects) -> list[str]:
     return differences
 
 
-def _populate(draft: Draft, view: str, target: str) -> Step:
+def given_views(draft: Draft) -> list[Step]:
+    """Views of a superuser go to the owner of action_results: before PostgreSQL 17 the functions act as their owner."""
+    steps = []
+    for view in draft.installed.found.views.values():
+        owner = draft.owner_of(view)
+        if owner != view.owner:
+            own = command(
+                "own_view", app=sql.Identifier(draft.app), view=sql.Identifier(view.name), owner=sql.Identifier(owner)
+            )
+            commands = (command("bound_waiting"), own, command("unbound_waiting"))
+            draft.creators.add(owner)
+            steps.append(Step(f"give view {draft.app}.{view.name} to {owner}", commands, role=draft.role))
+    return steps
+
+
+def _populate(draft: Draft, view: str, target: str, role: str) -> Step:
     names = {"target": sql.Identifier(target), "view": sql.Identifier(view), "view_name": sql.Literal(view)}
-    return Step(f"populate {draft.app}.{view}", (command("populate", **names),), populates=view)
+    return Step(f"populate {draft.app}.{view}", (command("populate", **names),), populates=view, role=role)
 
 
 def _mend(draft: Draft, view: View, steps: ViewSteps, *, columns_fit: bool) -> None:
     """Add what an existing view lacks: indexes, comments, contents."""
     found, before = draft.installed.found.indexes, len(steps.touches)
+    role = draft.actor(draft.owner_of(view))
     for name in index_names(view.name) if columns_fit else ():
         create = draft.definitions.create(name)
         if name not in found:
-            steps.touches.append(Step(f"create index {draft.app}.{name}", (create,)))
+            draft.creators.add(role)
+            steps.touches.append(Step(f"create index {draft.app}.{name}", (create,), role=role))
         elif not found[name].valid:
             drop = command("drop_index", app=sql.Identifier(draft.app), index=sql.Identifier(name))
-            steps.touches.append(Step(f"create the invalid index {draft.app}.{name} anew", (drop, create)))
+            draft.creators.add(role)
+            steps.touches.append(Step(f"create the invalid index {draft.app}.{name} anew", (drop, create), role=role))
     if not view.commented and columns_fit:
         comments = draft.definitions.comments(view.name)
-        steps.touches.append(Step(f"comment on view {draft.app}.{view.name}", (comments,)))
+        steps.touches.append(Step(f"comment on view {draft.app}.{view.name}", (comments,), role=role))
     if not view.populated:
-        steps.touches.append(_populate(draft, view.name, draft.app))
+        steps.touches.append(_populate(draft, view.name, draft.app, role))
     if len(steps.touches) > before:
         draft.need(view)
 
 
 def _build_anew(draft: Draft, view: View, steps: ViewSteps) -> None:
-    """Build the view in our schema, where it disturbs nobody, and put it in place at the end."""
+    """Build the view in our schema, where it disturbs nobody, and put it in place at the end.
+
+    As its owner from the first command on: indexes of its owner's may call functions of its owner's.
+    """
     draft.need(view)
-    draft.creates_in_app = True
+    owner = draft.owner_of(view)
+    role = draft.actor(owner)
+    draft.builders.add(role)
+    # the swap creates there with its role's rights, and for the owner
+    draft.creators |= {draft.role, role}
     dependents = draft.catalog.view_dependents(view.name)
     if dependents:
         draft.obstacles.append(
@@ -113,11 +139,10 @@ def _build_anew(draft: Draft, view: View, steps: ViewSteps) -> None:
         if index.view_name == view.name and index.name not in index_names(view.name)
     ]
     build = (*draft.definitions.view(view.name, OUR_SCHEMA), *extra)
-    steps.first.append(Step(f"build view {draft.app}.{view.name} anew", build))
-    steps.first.append(_populate(draft, view.name, OUR_SCHEMA))
+    steps.first.append(Step(f"build view {draft.app}.{view.name} anew", build, role=role))
+    steps.first.append(_populate(draft, view.name, OUR_SCHEMA, role))
     names = {"app": sql.Identifier(draft.app), "view": sql.Identifier(view.name)}
-    own = [command("own_view", **names, owner=sql.Identifier(view.owner))] if view.owner != draft.role else []
+    own = [command("own_view", **names, owner=sql.Identifier(owner))] if owner != role else []
     grants = [verbatim(grant) for grant in draft.catalog.view_grants(view.name)]
-    steps.swaps.append(
-        Step(f"put the new view {draft.app}.{view.name} in place", (command("swap", **names), *own, *grants))
-    )
+    title = f"put the new view {draft.app}.{view.name} in place"
+    steps.swaps.append(Step(title, (command("swap", **names), *own, *grants), role=draft.role))

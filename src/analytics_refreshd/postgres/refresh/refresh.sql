@@ -15,7 +15,8 @@ pg_catalog.pg_backend_pid() as pid
 exists (
     select from pg_catalog.pg_namespace n
     join pg_catalog.pg_class c on c.relnamespace = n.oid
-    where n.nspname = 'analytics_refresh' and c.relname in ('installation', 'incremental', 'rebuild_marks')
+    where n.nspname = 'analytics_refresh' and {trusted}
+        and c.relname in ('installation', 'incremental', 'rebuild_marks')
         and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
     having pg_catalog.count(*) = 3) as incremental
 

@@ -227,6 +227,7 @@ class PostgresRefresher:
         return {
             "application_name": application_name(self._name, str(run_id)),
             "search_path": search_path(self._schema),
+            "app_schema": self._schema,
             "lock_timeout": milliseconds(settings.lock_timeout_seconds),
             "statement_timeout": milliseconds(statement_seconds),
         }

@@ -18,6 +18,7 @@ from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import translating
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import trusting
 
 _ROLLBACK_SECONDS = 5.0
 _MOST_NOTICES = 10
@@ -27,7 +28,9 @@ _MOST_NOTICES = 10
 def beginning(kind: str) -> str:
     """Return the first statement of a "cycle", "fold" or "view" transaction."""
     parts = blocks("refresh/refresh.sql")
-    return parts[f"begin_{kind}"].format(session=parts["session"], incremental=parts["incremental"])
+    return parts[f"begin_{kind}"].format(
+        session=parts["session"], incremental=trusting("refresh/refresh.sql", "incremental")
+    )
 
 
 class RunState:

@@ -16,12 +16,24 @@ select pg_try_advisory_xact_lock(2583, 3) as locked;
 -- the daemon's cycle holds this key while it refreshes, and skips a slot that finds it taken
 select pg_advisory_xact_lock(2583, 2);
 
+-- name: unbound_waiting
+set local lock_timeout = 0;
+
+-- name: lend_create
+-- for this transaction alone: nobody else sees it
+grant create on schema {schema} to {role};
+
+-- name: end_lending
+revoke create on schema {schema} from {role};
+
+-- name: allow_calling
+grant execute on function {app}.{function} to {role};
+
 -- name: bound_waiting
 -- a queued lock that excludes readers makes every later reader wait with it
 set local lock_timeout = '5s';
 
 -- name: schema
-create schema if not exists analytics_refresh;
 comment on schema analytics_refresh is 'State, history, alerts and pauses of analytics-refreshd.';
 create table analytics_refresh.schema_version (
     version integer primary key,

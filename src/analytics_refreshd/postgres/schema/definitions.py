@@ -8,6 +8,7 @@ from types import MappingProxyType
 from psycopg import sql
 
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 from analytics_refreshd.postgres.connection import sqlfiles
 
 # columns of action_results that the views read
@@ -23,10 +24,15 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "get_analytics_refresh_status": "",
     }
 )
+CONTRACT_FUNCTIONS = (REFRESH_FUNCTION, STATUS_FUNCTION)
 _MIGRATIONS = "schema/migrations/"
 OUR_SCHEMA = "analytics_refresh"
 OUR_TABLES = (
     "schema_version", "installation", "last_refresh", "runs", "view_results", "alerts", "deliveries", "pauses",
+)  # fmt: skip
+INCREMENTAL_TABLES = (
+    "incremental", "deltas", "rebuild_marks", "hour_cells", "trigger_cells", "type_cells", "duration_counts",
+    "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes", "view_refreshes",
 )  # fmt: skip
 
 
@@ -38,6 +44,19 @@ def compose(text: str, **names: sql.Composable) -> sql.Composed:
 def verbatim(text: str) -> sql.Composed:
     """`text`, a command that the server itself wrote out, with nothing filled in."""
     return sql.Composed([sql.SQL(text)])
+
+
+def set_role(role: str) -> sql.Composed:
+    """Return the command that acts as `role` until the transaction's end or the next such command."""
+    return compose("set local role {role}", role=sql.Identifier(role))
+
+
+def create_schema(owner: str) -> sql.Composed:
+    """Return the command that creates our schema for `owner`.
+
+    It fails where another has taken the name meanwhile.
+    """
+    return compose("create schema analytics_refresh authorization {owner}", owner=sql.Identifier(owner))
 
 
 @cache
@@ -83,16 +102,32 @@ class Definitions:
 
     app_schema: str
     server_version: int
+    # without our schema the functions name nothing of it: whoever created one of that name would be trusted
+    standalone: bool = False
+
+    def is_definer(self, function: str) -> bool:
+        """Whether `function`, one of FUNCTIONS, acts as its owner."""
+        if function == STATUS_FUNCTION:
+            return not self.standalone
+        # before 17 there is no MAINTAIN: only the views' owner can refresh, so the functions act as that owner
+        return self.server_version < 170000
 
     def _fill(self, text: str, target: str) -> sql.Composed:
-        # before 17 there is no MAINTAIN: only the views' owner can refresh, so the functions act as that owner
-        security = "security invoker" if self.server_version >= 170000 else "security definer"
+        def security(function: str) -> sql.SQL:
+            return sql.SQL("security definer" if self.is_definer(function) else "security invoker")
+
+        app_name = sql.Literal(self.app_schema)
         return compose(
             text,
             app=sql.Identifier(self.app_schema),
-            app_name=sql.Literal(self.app_schema),
+            app_name=app_name,
             target=sql.Identifier(target),
-            security=sql.SQL(security),
+            security=security("refresh_action_analytics"),
+            status_security=security(STATUS_FUNCTION),
+            record=sql.SQL("null;") if self.standalone else verbatim(_objects()["record"]),
+            recorded_status=sql.SQL("")
+            if self.standalone
+            else compose(_objects()["recorded_status"], app_name=app_name),
         )
 
     def migration(self, number: int) -> sql.Composed | None:

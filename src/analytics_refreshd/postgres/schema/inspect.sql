@@ -6,6 +6,7 @@ select
     app.oid is not null as app_exists,
     coalesce(has_schema_privilege(app.oid, 'USAGE'), false) as uses_app,
     coalesce(has_schema_privilege(app.oid, 'CREATE'), false) as creates_in_app,
+    coalesce(pg_has_role(app.nspowner, 'USAGE'), false) as owns_app,
     pg_get_userbyid(app.nspowner)::text as app_owner,
     ours.oid is not null as ours_exists,
     coalesce(pg_has_role(ours.nspowner, 'USAGE'), false) as owns_ours,
@@ -19,6 +20,111 @@ left join pg_namespace app on app.nspname = %(schema)s
 left join pg_namespace ours on ours.nspname = 'analytics_refresh'
 left join pg_class v on v.relnamespace = ours.oid and v.relname = 'schema_version'
 left join pg_class i on i.relnamespace = ours.oid and i.relname = 'installation';
+
+-- name: actors
+-- what this role may do as another, and what that one may do here; SET ROLE asks for the session's role
+select
+    r.rolname::text as name,
+    r.rolname = current_user
+        or pg_has_role(r.oid, m.privilege) and pg_has_role(session_user, r.oid, m.privilege) as may_become,
+    r.rolsuper as superuser,
+    has_database_privilege(r.oid, current_database(), 'CREATE') as creates_schemas,
+    coalesce(has_schema_privilege(r.oid, n.oid, 'USAGE'), false) as uses_app,
+    coalesce(has_schema_privilege(r.oid, n.oid, 'CREATE'), false) as creates_in_app
+from pg_roles r
+cross join (
+    select case when current_setting('server_version_num')::integer >= 160000 then 'SET' else 'MEMBER' end) m (privilege)
+left join pg_namespace n on n.nspname = %(schema)s
+where r.rolname = any(%(names)s);
+
+-- name: strangers
+-- What would run somebody else's code with the rights of whoever uses our schema: what belongs to another role, what is no
+-- table under a table's name, and what a role with less than a table's owner's rights hangs on it. Casts belong to nobody:
+-- they come with a type, and the types of our columns are looked at.
+with ours as (
+    select n.oid from pg_namespace n where n.nspname = 'analytics_refresh'),
+accepted as (
+    select r.oid from pg_roles r where r.rolname = any(%(accepted)s)),
+tables as (
+    select c.oid, c.relkind from pg_class c join ours o on o.oid = c.relnamespace where c.relname = any(%(tables)s)),
+owned (classid, objid, owner) as (
+    select 'pg_namespace'::regclass, n.oid, n.nspowner from pg_namespace n join ours o on o.oid = n.oid
+    union all
+    select 'pg_class'::regclass, c.oid, c.relowner from pg_class c join ours o on o.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    union all
+    select 'pg_type'::regclass, t.oid, t.typowner from pg_type t join ours o on o.oid = t.typnamespace
+    where t.typelem = 0 and not exists (select from pg_class c where c.oid = t.typrelid and c.relkind <> 'c')
+    union all
+    select 'pg_proc'::regclass, p.oid, p.proowner from pg_proc p join ours o on o.oid = p.pronamespace
+    union all
+    select 'pg_operator'::regclass, p.oid, p.oprowner from pg_operator p join ours o on o.oid = p.oprnamespace
+    union all
+    select 'pg_opclass'::regclass, p.oid, p.opcowner from pg_opclass p join ours o on o.oid = p.opcnamespace
+    union all
+    select 'pg_opfamily'::regclass, p.oid, p.opfowner from pg_opfamily p join ours o on o.oid = p.opfnamespace
+    union all
+    select 'pg_collation'::regclass, p.oid, p.collowner from pg_collation p join ours o on o.oid = p.collnamespace
+    union all
+    select 'pg_conversion'::regclass, p.oid, p.conowner from pg_conversion p join ours o on o.oid = p.connamespace),
+hung (classid, objid) as (
+    select 'pg_trigger'::regclass, g.oid
+    from pg_trigger g join tables t on t.oid = g.tgrelid join pg_proc p on p.oid = g.tgfoid
+    where not g.tgisinternal and p.proowner not in (select a.oid from accepted a)
+    union all
+    -- a foreign key onto one of ours brings the triggers of the table that has it
+    select 'pg_constraint'::regclass, k.oid
+    from pg_constraint k join tables t on t.oid = k.confrelid join pg_class c on c.oid = k.conrelid
+    where c.relowner not in (select a.oid from accepted a)),
+-- defaults, checks, rules, policies, index expressions, and columns that use another's function, operator or type
+parts (classid, objid) as (
+    select 'pg_rewrite'::regclass, w.oid from pg_rewrite w join tables t on t.oid = w.ev_class
+    union all
+    select 'pg_policy'::regclass, p.oid from pg_policy p join tables t on t.oid = p.polrelid
+    union all
+    select 'pg_attrdef'::regclass, d.oid from pg_attrdef d join tables t on t.oid = d.adrelid
+    union all
+    select 'pg_constraint'::regclass, k.oid from pg_constraint k join tables t on t.oid = k.conrelid
+    union all
+    select 'pg_class'::regclass, i.indexrelid from pg_index i join tables t on t.oid = i.indrelid
+    union all
+    select 'pg_class'::regclass, t.oid from tables t),
+uses as (
+    select d.classid, d.objid, d.objsubid
+    from parts a
+    join pg_depend d on d.classid = a.classid and d.objid = a.objid
+    left join pg_proc p on d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid
+    left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+    left join pg_type y on d.refclassid = 'pg_type'::regclass and y.oid = d.refobjid
+    where coalesce(p.proowner, o.oprowner, y.typowner) not in (select c.oid from accepted c))
+select pg_describe_object(o.classid, o.objid, 0) || ', which belongs to ' || pg_get_userbyid(o.owner) as stranger
+from owned o where o.owner not in (select a.oid from accepted a)
+union
+select pg_describe_object('pg_class'::regclass, t.oid, 0) || ', which is not a table' from tables t where t.relkind <> 'r'
+union
+select pg_describe_object(h.classid, h.objid, 0) || ', which runs code of another role' from hung h
+union
+select pg_describe_object(u.classid, u.objid, u.objsubid) || ', which uses what belongs to another role' from uses u
+order by stranger;
+
+-- name: gifts
+-- the commands that give our schema and what is in it to the role %(home)s; what belongs to a table goes with that
+select format('alter schema %%I owner to %%I', n.nspname, %(home)s::text) as command, 1 as place
+from pg_namespace n where n.nspname = 'analytics_refresh' and pg_get_userbyid(n.nspowner) <> %(home)s
+union all
+select format('alter %%s %%I.%%I owner to %%I', case c.relkind when 'v' then 'view' when 'm' then 'materialized view'
+    when 'S' then 'sequence' else 'table' end, n.nspname, c.relname, %(home)s::text), 2
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'analytics_refresh' and c.relkind in ('r', 'p', 'v', 'm', 'S') and pg_get_userbyid(c.relowner) <> %(home)s
+    and not exists (
+        select from pg_depend d
+        where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('a', 'i') and d.refobjsubid > 0)
+union all
+select format('alter routine %%I.%%I(%%s) owner to %%I', n.nspname, p.proname, oidvectortypes(p.proargtypes),
+    %(home)s::text), 3
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'analytics_refresh' and pg_get_userbyid(p.proowner) <> %(home)s
+order by place, command;
 
 -- name: installed
 select i.app_schema, i.mode, (select max(v.version) from analytics_refresh.schema_version v) as version
@@ -136,6 +242,23 @@ select format('grant execute on function %%I.%%I(%%s) to %%s%%s', n.nspname, p.p
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace, aclexplode(p.proacl) a
 where n.nspname = %(schema)s and p.proname = %(name)s and oidvectortypes(p.proargtypes) = %(arguments)s
     and a.grantee <> p.proowner
+order by command;
+
+-- name: callers
+-- the GRANT commands that let whoever could refresh go on where PUBLIC may not call a function any more
+select distinct format('grant execute on function %%I.%%I(%%s) to %%I', n.nspname, %(name)s::text, %(arguments)s::text,
+    pg_get_userbyid(g.grantee)) as command
+from pg_namespace n
+join lateral (
+    select a.grantee from pg_proc p, aclexplode(p.proacl) a
+    where p.pronamespace = n.oid and p.proname = 'refresh_action_analytics' and p.pronargs = 0
+    union all
+    select a.grantee from pg_class v, aclexplode(v.relacl) a
+    where v.relnamespace = n.oid and v.relname = any(%(views)s) and v.relkind = 'm' and a.privilege_type = 'MAINTAIN'
+    union all
+    select v.relowner from pg_class v where v.relnamespace = n.oid and v.relname = any(%(views)s) and v.relkind = 'm'
+) g on g.grantee <> 0
+where n.nspname = %(schema)s
 order by command;
 
 -- name: may_record

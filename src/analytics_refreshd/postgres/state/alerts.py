@@ -11,6 +11,7 @@ from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import trusting
 
 _SECONDS = 5.0
 _RETENTION = timedelta(days=30)
@@ -83,7 +84,7 @@ class PostgresDeliveryStore:
 
 def _with_schema(session: Session, work: Callable[[BoundedConnection], _Value], without: _Value) -> _Value:
     def guarded(connection: BoundedConnection) -> _Value:
-        row = connection.execute(blocks("state/alerts.sql")["present"]).fetchone()
+        row = connection.execute(trusting("state/alerts.sql"), {"app_schema": session.app_schema}).fetchone()
         return work(connection) if row and row[0] else without
 
     return session.run(guarded, seconds=_SECONDS, lock_seconds=_SECONDS)

@@ -2,7 +2,7 @@
 select exists (
     select from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'analytics_refresh' and c.relname = 'alerts');
+    where n.nspname = 'analytics_refresh' and {trusted} and c.relname = 'alerts');
 
 -- name: load
 select a.alert, a.view_name as view, a.state, a.severity, a.active_at, a.fired_at, a.resolved_at, a.summary, a.description,

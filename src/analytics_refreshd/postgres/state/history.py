@@ -15,6 +15,7 @@ from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.server import BIGGEST_BIGINT
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import trusting
 
 _SECONDS = 5.0
 _TURN_SECONDS = 1.0
@@ -36,7 +37,6 @@ class PostgresHistory:
         self._seconds = seconds
         self._statements = blocks("state/history.sql")
         self._present: bool | None = None
-        self._checked_generation = -1
 
     @property
     def available(self) -> bool:
@@ -95,10 +95,9 @@ class PostgresHistory:
         """Do `work`; without our schema, return `without`."""
 
         def guarded(connection: BoundedConnection) -> _Value:
-            if not self._present or self._checked_generation != self._session.generation:
-                row = connection.execute(self._statements["present"]).fetchone()
-                self._present = bool(row and row[0])
-                self._checked_generation = self._session.generation
+            # each time: it may be dropped under a running daemon, and be another role's after that
+            row = connection.execute(trusting("state/history.sql"), {"app_schema": self._session.app_schema}).fetchone()
+            self._present = bool(row and row[0])
             return work(connection) if self._present else without
 
         try:

@@ -1,6 +1,6 @@
 -- name: present
 -- the schema alone: a missing table is an error, and the record waits until it is back
-select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh');
+select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and {trusted});
 
 -- name: begin_run
 insert into analytics_refresh.runs (

@@ -1,22 +1,30 @@
 """Suspends refreshes by SQL functions that people may call, too."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import require_trusted
 
 
 def pause(session: Session, length: timedelta, reason: str) -> datetime:
     """Suspend refreshes for `length`; return when that ends. Raises DatabaseFault."""
-    values = {"length": length, "reason": reason}
-    ((ends_at,),) = session.run(
-        lambda connection: connection.execute(blocks("state/pauses.sql")["pause"], values).fetchall()
-    )
+    ((ends_at,),) = _call(session, "pause", {"length": length, "reason": reason})
     until: datetime = ends_at
     return until
 
 
 def resume(session: Session) -> int:
     """End every pause in force; return how many there were. Raises DatabaseFault."""
-    ((ended,),) = session.run(lambda connection: connection.execute(blocks("state/pauses.sql")["resume"]).fetchall())
+    ((ended,),) = _call(session, "resume", {})
     return int(ended)
+
+
+def _call(session: Session, name: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def work(connection: BoundedConnection) -> list[tuple[Any, ...]]:
+        require_trusted(connection, session.app_schema)
+        return connection.execute(blocks("state/pauses.sql")[name], values).fetchall()
+
+    return session.run(work)

@@ -28,6 +28,7 @@ from analytics_refreshd.postgres.connection.errors import fault_of
 from analytics_refreshd.postgres.connection.names import identifier
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import trusting
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
@@ -246,7 +247,8 @@ class PostgresStatusReader:
         )
 
     def _present(self, connection: BoundedConnection) -> set[str]:
-        return set(connection.cursor(row_factory=scalar_row).execute(self._statements["present"]))
+        parameters = {"app_schema": self._session.app_schema}
+        return set(connection.cursor(row_factory=scalar_row).execute(trusting("state/status.sql"), parameters))
 
 
 def _run_id(application: str | None) -> UUID | None:

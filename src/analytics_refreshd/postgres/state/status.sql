@@ -3,7 +3,7 @@
 select c.relname
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where n.nspname = 'analytics_refresh'
+where n.nspname = 'analytics_refresh' and {trusted}
     and c.relname in (
         'last_refresh', 'runs', 'view_results', 'pauses', 'installation', 'hour_cells', 'duration_counts')
     and pg_catalog.has_schema_privilege(n.oid, 'usage')

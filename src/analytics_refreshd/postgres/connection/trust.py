@@ -1,0 +1,23 @@
+"""Whether the schema that bears our name is ours: the statements of the program itself would run another's code."""
+
+from functools import cache
+from typing import LiteralString
+
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.errors import contract_fault
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
+
+
+@cache
+def trusting(file: str, name: str = "present") -> LiteralString:
+    """The block `name` of `file` with the condition on the owner of schema `n`; it takes `app_schema`."""
+    return blocks(file)[name].format(trusted=blocks("connection/trust.sql")["trusted"])
+
+
+def require_trusted(connection: BoundedConnection, app_schema: str) -> None:
+    """Raise DatabaseFault of class contract unless our schema is there, and ours."""
+    row = connection.execute(trusting("connection/trust.sql"), {"app_schema": app_schema}).fetchone()
+    if not row or not row[0]:
+        raise contract_fault(
+            "there is no schema analytics_refresh that belongs to the owner of action_results: run migrate, or check"
+        )

@@ -1,0 +1,16 @@
+-- Whose schema analytics_refresh the program's own statements use: another's tables may be views, and run their code as us.
+
+-- name: trusted
+-- of the schema n: the owner of the tables, the one whose function dates the views, this role, or who may do anything. A
+-- role that migrated without being the tables' owner owns that function; who else could own it is called by us anyway.
+n.nspowner in (
+    select c.relowner from pg_catalog.pg_class c join pg_catalog.pg_namespace a on a.oid = c.relnamespace
+    where a.nspname = %(app_schema)s and c.relname = 'action_results'
+    union all
+    select p.proowner from pg_catalog.pg_proc p join pg_catalog.pg_namespace a on a.oid = p.pronamespace
+    where a.nspname = %(app_schema)s and p.proname = 'get_analytics_refresh_status' and p.pronargs = 0
+    union all
+    select r.oid from pg_catalog.pg_roles r where r.rolsuper or r.rolname = current_user)
+
+-- name: present
+select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and {trusted}) as trusted
