@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.core.wording import rfc3339
 from analytics_refreshd.notify.settings import DeliverySettings
 
 _SUMMARY_BYTES = 300
@@ -109,7 +110,7 @@ def clean(text: str, most_bytes: int = _TEXT_BYTES) -> str:
 
 def timestamp(moment: datetime | None) -> str | None:
     """Format a moment as RFC 3339 in UTC with milliseconds. None stays None."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+    return rfc3339(moment) if moment else None
 
 
 def web_link(text: str) -> str | None:
