@@ -157,23 +157,21 @@ class PostgresStatusReader:
         by_view = {row["view_name"]: row for row in rows if row["view_name"] is not None}
         recorded = self._recorded(connection, views)
         parameters = {"schema": self._session.app_schema, "views": views}
-        vacuumed = {
-            view: tuple(at for at in times if at is not None)
-            for view, *times in connection.execute(self._statements["vacuumed"], parameters)
-        }
+        cursor = connection.cursor(row_factory=class_row(ViewStatus))
+        catalogued = {one.view: one for one in cursor.execute(self._statements["catalogued"], parameters)}
         (now,) = connection.execute(self._statements["server_now"]).fetchall()[0]
         statuses = []
         for view in views:
             row = by_view.get(view, {})
+            known = catalogued.get(view, ViewStatus(view, exists=view in by_view))
             statuses.append(
-                ViewStatus(
-                    view,
-                    row.get("row_count"),
-                    row.get("size_bytes"),
-                    row.get("last_refresh"),
-                    recorded.get(view),
-                    vacuumed.get(view, ()),
-                    view in by_view or view in vacuumed,
+                replace(
+                    known,
+                    rows=row.get("row_count"),
+                    size_bytes=row.get("size_bytes"),
+                    claimed_at=row.get("last_refresh"),
+                    recorded_at=recorded.get(view),
+                    vacuumed_at=tuple(known.vacuumed_at),
                 )
             )
         return DatabaseStatus(now, tuple(statuses), problem)

@@ -23,8 +23,11 @@ limit 1000;
 -- name: server_now
 select pg_catalog.clock_timestamp();
 
--- name: vacuumed
-select s.relname, s.last_vacuum, s.last_autovacuum, s.last_analyze, s.last_autoanalyze
+-- name: catalogued
+-- what the catalogue tells of each view, in columns named as core.model.ViewStatus names it
+select s.relname as view,
+    pg_catalog.array_remove(
+        array[s.last_vacuum, s.last_autovacuum, s.last_analyze, s.last_autoanalyze], null) as vacuumed_at
 from pg_catalog.pg_stat_all_tables s
 where s.schemaname = %(schema)s and s.relname = any (%(views)s);
 
