@@ -190,7 +190,8 @@ def test_the_surroundings_do_not_lead_it_elsewhere(demo: Callable[..., RunningDe
     }
     one = demo("--rows", "500", "--cycles", "1", "--interval", "1s", environment=surroundings)
     assert one.wait() == 0, "".join(one.errors)
-    assert [line["outcome"] for line in one.events("refresh.finished")] == ["ok"]
+    # on a busy machine a second refresh may begin before the stop, which cancels it
+    assert next(line["outcome"] for line in one.events("refresh.finished")) == "ok"
 
 
 def test_kept_data_are_gone_on_with(demo: Callable[..., RunningDemo], folder: Path) -> None:
