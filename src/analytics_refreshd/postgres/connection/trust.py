@@ -14,10 +14,10 @@ def trusting(file: str, name: str = "present") -> LiteralString:
     return blocks(file)[name].format(trusted=blocks("connection/trust.sql")["trusted"])
 
 
-def require_trusted(connection: BoundedConnection, app_schema: str) -> None:
-    """Raise DatabaseFault of class contract unless our schema is there, and ours."""
-    row = connection.execute(trusting("connection/trust.sql"), {"app_schema": app_schema}).fetchone()
-    if not row or not row[0]:
+def refuse_untrusted(connection: BoundedConnection, app_schema: str) -> None:
+    """Raise DatabaseFault of class contract if another role's schema bears our name."""
+    row = connection.execute(trusting("connection/trust.sql", "untrusted"), {"app_schema": app_schema}).fetchone()
+    if row and row[0]:
         raise contract_fault(
-            "there is no schema analytics_refresh that belongs to the owner of action_results: run migrate, or check"
+            "schema analytics_refresh belongs to a role that is not trusted: run `analytics-refreshd check`"
         )

@@ -12,5 +12,5 @@ n.nspowner in (
     union all
     select r.oid from pg_catalog.pg_roles r where r.rolsuper or r.rolname = current_user)
 
--- name: present
-select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and {trusted}) as trusted
+-- name: untrusted
+select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and not ({trusted}));

@@ -6,7 +6,7 @@ from typing import Any
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
-from analytics_refreshd.postgres.connection.trust import require_trusted
+from analytics_refreshd.postgres.connection.trust import refuse_untrusted
 
 
 def pause(session: Session, length: timedelta, reason: str) -> datetime:
@@ -24,7 +24,7 @@ def resume(session: Session) -> int:
 
 def _call(session: Session, name: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
     def work(connection: BoundedConnection) -> list[tuple[Any, ...]]:
-        require_trusted(connection, session.app_schema)
+        refuse_untrusted(connection, session.app_schema)
         return connection.execute(blocks("state/pauses.sql")[name], values).fetchall()
 
     return session.run(work)
