@@ -11,7 +11,7 @@ _CLOCK_SKEW_SECONDS = 5.0
 
 
 class Verdict(StrEnum):
-    """What to call a view of some age: `late` is over one interval and a half, `stale` over its limit."""
+    """The name of an age: `late` is over one and a half intervals, `stale` over the limit."""
 
     FRESH = "fresh"
     LATE = "late"
@@ -56,11 +56,12 @@ def _doubt(status: ViewStatus, server_now: datetime) -> str | None:
 
 
 def age_of(status: ViewStatus, server_now: datetime) -> Age:
-    """Decide a view's age from the status function's claim and our own record, on the server's clock.
+    """Decide a view's age by the status function's claim and our own record.
 
-    Both are evidence of a success, so the later believable one counts. A claim that is NULL, decades old, or equal
-    to a VACUUM time is not believed, nor is a claim or a record that lies more than five seconds in the future: after
-    the server's clock was set back it would look fresh until that moment comes. Less than that reads as zero.
+    Both are by the server's clock and evidence of a success, so the later believable one counts. A claim that is NULL,
+    decades old, or equal to a VACUUM time is not believed, nor is a claim or a record that lies more than five seconds
+    in the future: after the server's clock was set back it would look fresh until that moment comes. Less than that
+    reads as zero.
     """
     doubt = _doubt(status, server_now)
     candidates: list[tuple[datetime, str]] = []

@@ -31,7 +31,7 @@ _KEPT_RUNS = 1500
 
 
 class Source(StrEnum):
-    """Where a state comes from: a daemon's memory, or the database alone, which knows nothing of any process."""
+    """Where a state comes from: a daemon's memory, or the database alone."""
 
     MEMORY = "memory"
     DATABASE = "database"

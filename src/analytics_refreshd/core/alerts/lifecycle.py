@@ -73,7 +73,10 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class AlertRecord:
-    """One alert's memory; what a restart or a new leader takes over. The delivery key's `started_at` is `active_at`."""
+    """One alert's record, which survives restarts and changes of leader.
+
+    `active_at` is the `started_at` of the delivery key.
+    """
 
     alert: Alert
     view: str
@@ -96,10 +99,10 @@ class Step:
 
 
 def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Step:
-    """Advance one alert by one look at its condition.
+    """Advance one alert by one evaluation of its condition.
 
     A pending alert whose condition ends vanishes without a word; a firing one resolves. A resolved record stays until
-    the condition holds anew, so that the resolution can be delivered again; the new episode begins after the old one,
+    the condition holds again, so that the resolution can be delivered again; the new episode begins after the old one,
     since receivers tell episodes apart by `active_at`. While an alert fires its severity may rise and never falls: a
     receiver that groups by severity would see one alert end and another begin.
     """
@@ -138,7 +141,7 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
 
 
 def resolved(record: AlertRecord, now: datetime) -> AlertRecord:
-    """The record of an alert that is over; its text says so, since on a phone the status is easily overlooked."""
+    """Resolve an alert. Its text says so too, because a phone may hide the status."""
     lasted = seconds_in_words((now - record.active_at).total_seconds())
     return replace(
         record,
@@ -150,7 +153,7 @@ def resolved(record: AlertRecord, now: datetime) -> AlertRecord:
 
 
 def fires_in_seconds(record: AlertRecord | None, condition: Condition, now: datetime) -> float | None:
-    """How long until a pending alert fires if its condition goes on; None where it does not wait for that."""
+    """Return how long until a pending alert fires, if its condition goes on; else None."""
     if record is None or record.state is not AlertState.PENDING or not condition.holds:
         return None
     return (record.active_at - now).total_seconds() + condition.for_seconds
@@ -168,10 +171,10 @@ def _began(resolved: AlertRecord | None, condition: Condition, now: datetime) ->
 def unfinished(
     unsaved: Mapping[AlertKey, AlertRecord | None], stored: Mapping[AlertKey, AlertRecord]
 ) -> dict[AlertKey, AlertRecord | None]:
-    """What a replica has still to tell of once another one leads: the episodes that it raised and no store holds.
+    """Select what a replica must still tell of once another one leads: what no store holds.
 
     `unsaved` is what it could not store, None for a removal. A stored episode is the leader's to end; one that nobody
-    else knows would never be resolved where it was told. All other changes are void, since the leader judged anew.
+    else knows would never be resolved where it was told. All other changes are void, because the leader evaluates again.
     """
     return {
         key: record
