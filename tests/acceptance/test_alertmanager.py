@@ -26,7 +26,7 @@ BINARY = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
 pytestmark = [
     pytest.mark.fault,
-    pytest.mark.slow,
+    pytest.mark.quick,
     pytest.mark.skipif(BINARY is None, reason="no Alertmanager is installed (Debian: prometheus-alertmanager)"),
 ]
 

@@ -110,6 +110,7 @@ def test_first_run_waits_when_views_are_young(dsn: str) -> None:
         assert daemon.events("refresh.finished") == []
 
 
+@pytest.mark.quick
 def test_first_run_comes_at_once_when_views_are_old(dsn: str, aged: Connection) -> None:
     """Views older than the interval are refreshed at once, not at the next slot."""
     with Daemon(dsn, **LONG) as daemon:
@@ -303,6 +304,7 @@ def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: C
     assert value(aged, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
 
 
+@pytest.mark.quick
 @pytest.mark.fault
 def test_D18_a_schema_one_version_newer_serves(dsn: str, connection: Connection) -> None:
     """After a migration by a newer version, this one goes on: refreshes, writes history, reads alerts."""
@@ -369,7 +371,6 @@ def test_null_age_of_an_older_install_goes_stale_and_fires(older_dsn: str) -> No
             assert daemon.stop() == 0
 
 
-@pytest.mark.slow
 def test_sixty_five_seconds_are_reported_as_sixty_five(older_dsn: str) -> None:
     """An older install's function says 5 s for a view held 65 s; the daemon and `status` say 65."""
     with psycopg.connect(older_dsn, autocommit=True) as connection:
@@ -451,6 +452,7 @@ def test_firing_alert_survives_a_restart(dsn: str, stretchable: Connection) -> N
         assert daemon.stop() == 0
 
 
+@pytest.mark.quick
 @pytest.mark.fault
 def test_G01_port_in_use(dsn: str, free_listener: int) -> None:
     """Port in use: exit 70 and one sentence that names the key."""

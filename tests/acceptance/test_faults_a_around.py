@@ -255,6 +255,7 @@ def test_A25_status_function_slow(dsn: str, connection: Connection) -> None:
     assert value(connection, "select count(*) from analytics_refresh.runs where outcome = 'skipped'") == 0
 
 
+@pytest.mark.quick
 def test_A26_notice_flood(dsn: str, connection: Connection) -> None:
     """Ten thousand notices are one number and at most ten samples in the canonical line, and no lines of their own."""
     definition = value(connection, "select pg_get_functiondef('refresh_action_analytics'::regproc)")

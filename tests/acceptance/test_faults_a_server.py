@@ -172,6 +172,7 @@ def _starts(fault_server: FaultServer) -> bool:
     return False
 
 
+@pytest.mark.quick
 def test_A06_server_in_recovery(fault_server: FaultServer, tmp_path: Path) -> None:
     """While the server recovers the daemon lives, is not ready, and takes it for nothing but out of reach."""
     go = fault_server.server.folder / "go"

@@ -52,6 +52,7 @@ class SilentProxy(Proxy):
             client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
 
 
+@pytest.mark.quick
 def test_B01_half_open_connection(dsn: str, stretched: Connection) -> None:
     """Keepalives end the wait for a dead network, and the fence keeps the next run out while the old one goes on."""
     stretch(stretched, "recent_failures", 60)

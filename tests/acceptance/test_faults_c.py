@@ -107,6 +107,7 @@ def test_C07_scheduler_thread_dies(dsn: str) -> None:
         json.loads(line)
 
 
+@pytest.mark.quick
 def test_C07_election_thread_dies(dsn: str) -> None:
     """Without the thread that holds the lead a process could never refresh again: exit 70, and the lock is free."""
     broken = """

@@ -205,6 +205,7 @@ def test_D17_log_that_takes_nothing(dsn: str, connection: Connection, sink: str)
     assert value(connection, "select count(*) from analytics_refresh.runs where outcome is distinct from 'ok'") == 0
 
 
+@pytest.mark.quick
 def test_D19_nothing_forks() -> None:
     """No part of the program forks or uses processes of multiprocessing; a child is always another program."""
     for path in sorted(Path(analytics_refreshd.__file__).parent.rglob("*.py")):
@@ -221,6 +222,7 @@ def test_D19_nothing_forks() -> None:
             assert not any(name.startswith("multiprocessing") for name in names), path
 
 
+@pytest.mark.quick
 def test_D19_a_child_gets_no_connection(dsn: str, tmp_path: Path) -> None:
     """The password command, the one program that is started, inherits no socket; a fork leaves the session alone."""
     seen = tmp_path / "seen"

@@ -10,7 +10,7 @@ from tests.support.faults import FAST, Connection, FaultServer, fired, value
 from tests.support.receivers import Receiver, receiver
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow]
+pytestmark = pytest.mark.fault
 
 VIEW = "recent_failures"
 ALERT = "AnalyticsRefreshFailed"
@@ -67,6 +67,7 @@ def test_F06_a_daemon_killed_while_an_alert_fires_pages_once_and_resolves(dsn: s
         assert "55000" in str(first["description"])
 
 
+@pytest.mark.quick
 def test_F07_a_standby_that_takes_over_pages_nobody_again(dsn: str, connection: Connection) -> None:
     """The leader dies while an alert fires: the new leader says nothing until it is over, under the same key."""
     with receiver() as server:

@@ -80,7 +80,10 @@ def test_H01_secret_in_what_is_shown(dsn: str, connection: Connection, fault: st
         assert CANARY not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("words", [["--dsn"], ["run", "--dsn"], ["status", "--url"], ["--database-url"]])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(["--dsn"], marks=pytest.mark.quick), ["run", "--dsn"], ["status", "--url"], ["--database-url"]],
+)
 def test_H03_secret_on_the_command_line(words: list[str]) -> None:
     """No option takes a connection string; a try is refused without repeating it."""
     done = subprocess.run(

@@ -19,7 +19,7 @@ from tests.support.receivers import receiver
 from tests.support.waiting import eventually
 
 VIEWS = ["action_metrics_hourly", "action_type_distribution", "recent_failures", "trigger_performance_summary"]
-pytestmark = [pytest.mark.xdist_group("incident"), pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("incident"), pytest.mark.timeout(400)]
 POD = "analytics-refreshd-7c9f-x2x"
 
 
@@ -262,6 +262,7 @@ def test_file_window_and_compression(troubled: list[str], tmp_path: Path) -> Non
     assert locked["ended_at"] < missing["started_at"]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("words", [
     ("--since", "yesterday"),
     ("--since", "2026-03-01T02:00:00"),

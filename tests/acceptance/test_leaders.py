@@ -34,6 +34,7 @@ def running(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
+@pytest.mark.quick
 def test_one_leads_and_the_other_serves(dsn: str) -> None:
     """Exactly one refreshes; the standby is ready, shows the same alerts and pages, and exports no ages."""
     with Daemon(dsn, **FAST, service__replica="one") as one:

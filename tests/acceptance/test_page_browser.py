@@ -240,6 +240,7 @@ def violations(browser: Browser, axe: str) -> list[str]:
     return list(found)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", STATES)
 def test_the_page_is_true_in_every_state(shown: Shown, name: str) -> None:
     """The words that matter are there, nothing overflows, the browser has nothing to complain of."""

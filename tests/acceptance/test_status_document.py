@@ -61,6 +61,7 @@ def same(of_daemon: Any, of_database: Any, *names: str) -> None:
         assert of_daemon[name] == of_database[name], name
 
 
+@pytest.mark.quick
 def test_fresh(dsn: str, connection: Connection) -> None:
     """A leader on an ordinary day: nothing is unusual, and both tell the same runs."""
     age_views(connection)
