@@ -10,15 +10,15 @@ import psycopg
 import pytest
 
 from tests.support.adapters import holding_refresh
-from tests.support.daemon import Daemon, command
+from tests.support.daemon import Daemon, Settings, command
 from tests.support.faults import sleeper
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
 
 VIEWS = ["action_metrics_hourly", "trigger_performance_summary", "recent_failures", "action_type_distribution"]
-FAST = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
-LONG = {"schedule__interval": "5m"}
+FAST: Settings = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
+LONG: Settings = {"schedule__interval": "5m"}
 
 Connection = psycopg.Connection[Any]
 
@@ -110,6 +110,7 @@ def test_first_run_waits_when_views_are_young(dsn: str) -> None:
         assert daemon.events("refresh.finished") == []
 
 
+@pytest.mark.quick
 def test_first_run_comes_at_once_when_views_are_old(dsn: str, aged: Connection) -> None:
     """Views older than the interval are refreshed at once, not at the next slot."""
     with Daemon(dsn, **LONG) as daemon:
@@ -119,7 +120,7 @@ def test_first_run_comes_at_once_when_views_are_old(dsn: str, aged: Connection) 
 def test_an_alert_fires_when_its_time_has_come(dsn: str, aged: Connection, stretchable: Connection) -> None:
     """And not with the evaluation after that, which may be minutes later."""
     stretch(stretchable, "recent_failures", 60)
-    settings = {"schedule__interval": "10m", "alerts__evaluate_every": "5m", "alerts__stale_for": "2s"}
+    settings: Settings = {"schedule__interval": "10m", "alerts__evaluate_every": "5m", "alerts__stale_for": "2s"}
     with Daemon(dsn, **settings) as daemon:
         daemon.wait_for("alert.pending", lambda line: line["alert"] == "AnalyticsViewStale")
         daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsViewStale", within=15)
@@ -292,7 +293,7 @@ def test_a_timeout_rolls_back_every_view(dsn: str, stretchable: Connection) -> N
 
 def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: Connection) -> None:
     """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history."""
-    settings = {"schedule__interval": "5m", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
+    settings: Settings = {"schedule__interval": "5m", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
     with holding_refresh(dsn, VIEWS[2]) as holder, Daemon(dsn, **settings) as daemon:
         eventually(lambda: refreshing(aged))
         done = command(dsn, "refresh", "--format", "json")
@@ -303,6 +304,7 @@ def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: C
     assert value(aged, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
 
 
+@pytest.mark.quick
 @pytest.mark.fault
 def test_D18_a_schema_one_version_newer_serves(dsn: str, connection: Connection) -> None:
     """After a migration by a newer version, this one goes on: refreshes, writes history, reads alerts."""
@@ -369,7 +371,6 @@ def test_null_age_of_an_older_install_goes_stale_and_fires(older_dsn: str) -> No
             assert daemon.stop() == 0
 
 
-@pytest.mark.slow
 def test_sixty_five_seconds_are_reported_as_sixty_five(older_dsn: str) -> None:
     """An older install's function says 5 s for a view held 65 s; the daemon and `status` say 65."""
     with psycopg.connect(older_dsn, autocommit=True) as connection:
@@ -451,6 +452,7 @@ def test_firing_alert_survives_a_restart(dsn: str, stretchable: Connection) -> N
         assert daemon.stop() == 0
 
 
+@pytest.mark.quick
 @pytest.mark.fault
 def test_G01_port_in_use(dsn: str, free_listener: int) -> None:
     """Port in use: exit 70 and one sentence that names the key."""

@@ -15,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 def written(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The table as the collection of all tests writes it now."""
     path = tmp_path_factory.mktemp("table") / "README.md"
-    words = ["-m", "pytest", "tests", "--collect-only", "-q", "-p", "no:cacheprovider", "--fault-table", str(path)]
+    words = [
+        "-m",
+        "pytest",
+        "tests",
+        "--full",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--fault-table",
+        str(path),
+    ]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     return path.read_text()
@@ -35,12 +46,14 @@ def test_every_row_has_a_test_or_a_reason(written: str) -> None:
     assert len(fault_table.ROWS) - len(bare) >= 105
 
 
+@pytest.mark.quick
 def test_row_names_are_read() -> None:
     """A name may bear several rows, or none."""
     assert fault_table.rows_of("test_A18_A19_a_standby") == ["A18", "A19"]
     assert fault_table.rows_of("test_a_standby") == []
 
 
+@pytest.mark.quick
 def test_tests_named_by_a_row_are_marked(request: pytest.FixtureRequest) -> None:
     """Whoever runs `-m fault` runs every test that bears a row."""
     unmarked = [

@@ -93,6 +93,7 @@ def test_C02_C04_clock_forward(dsn: str, connection: Connection, clock: WallCloc
     )
 
 
+@pytest.mark.quick
 def test_C03_clock_back(dsn: str, clock: WallClock) -> None:
     """An hour back: noticed within a second or two, rescheduled, and refreshes go on without waiting for the hour."""
     with Daemon(dsn, **CALM, extra=clock.environment) as daemon:
@@ -128,7 +129,6 @@ def test_C05_summer_time(dsn: str, clock: WallClock, change: str) -> None:
         assert daemon.stop(within=10) == 0
 
 
-@pytest.mark.slow
 def test_C06_suspended_leader(dsn: str, connection: Connection) -> None:
     """A leader suspended beyond its trust is replaced, and on waking is a standby before it refreshes anything."""
     # on waking the election's thread comes last, so that nothing but the trust that ran out keeps a slot from running

@@ -33,6 +33,7 @@ def test_G05_view_removed_by_a_reload(dsn: str, tmp_path: Path) -> None:
         assert daemon.stop() == 0
 
 
+@pytest.mark.quick
 def test_G06_lost_lead_clears_the_ages(dsn: str) -> None:
     """A replica that loses the lead exports no age from that moment on, instead of one that stands still."""
     with Daemon(dsn, **CALM) as daemon, psycopg.connect(dsn, autocommit=True) as stranger:

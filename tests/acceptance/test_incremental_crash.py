@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -22,7 +23,7 @@ from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.fault]
 
 _POINTS = 8
 _seeds = itertools.count(2)
@@ -123,7 +124,7 @@ def test_killed_anywhere_is_exact_afterwards(own_server: Server, statement: str,
         else:
             kill_backend(backend)
         end(client)
-        with eventually(lambda pid=backend: connect_without(own_server, pid)) as connection:
+        with eventually(partial(connect_without, own_server, backend)) as connection:
             assert not refresh_and_compare(connection)
     with connect(own_server) as connection:
         assert verify(connection).ok
@@ -155,6 +156,7 @@ def gone(connection: Connection, backend: int) -> bool:
     return row == (0,)
 
 
+@pytest.mark.quick
 def test_interrupted_install_goes_on(own_server: Server) -> None:
     """An installation that is killed leaves the plain views at work; the same command again finishes it."""
     with own_server.connect() as admin:
@@ -182,7 +184,7 @@ def test_interrupted_install_goes_on(own_server: Server) -> None:
             seen += 1
             lines = [client.stdout.readline() for _ in range(seen)]
             end(client)
-            eventually(lambda pid=backend: gone(connection, pid))
+            eventually(partial(gone, connection, backend))
             changes.update()
             assert not refresh_and_compare(connection), lines
             if not all(lines):

@@ -252,6 +252,7 @@ def test_a_difference_alerts_until_it_is_mended(dsn: str, rolled_up: Connection)
     assert not differences(rolled_up)
 
 
+@pytest.mark.quick
 def test_plain_mode_shows_nothing_of_it(dsn: str) -> None:
     """In plain mode there are no incremental series, and no fold in a run's line."""
     with Daemon(dsn, **FAST) as daemon:
@@ -262,6 +263,7 @@ def test_plain_mode_shows_nothing_of_it(dsn: str) -> None:
         assert "plain mode" in daemon.get("/")[1]
 
 
+@pytest.mark.quick
 def test_migrate_renews_the_incremental_functions(dsn: str, rolled_up: Connection) -> None:
     """`migrate` in incremental mode brings this version's functions, and is harmless when repeated."""
     rolled_up.execute("comment on function analytics_refresh.fold() is 'of another version'")

@@ -19,7 +19,7 @@ def states(server: Receiver) -> list[str]:
     return [got.json["event_action"] for got in list(server.got) if f"Failed/{VIEW}/" in got.json["dedup_key"]]
 
 
-@pytest.mark.slow
+@pytest.mark.quick
 def test_chat_and_pager_hear_of_a_broken_view_and_of_its_repair(
     dsn: str, connection: psycopg.Connection[object], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -86,7 +87,8 @@ def test_a_wrong_command_line_ends_with_64_and_the_mistake(
 
 def test_examples_of_the_help_can_be_typed() -> None:
     """A command's example names that command, and its options and values are accepted."""
-    commands = typer.main.get_command(app).commands
+    group: Any = typer.main.get_command(app)
+    commands = group.commands
     examples = {name: command.epilog for name, command in commands.items() if command.epilog}
     assert len(examples) >= 9
     for name, epilog in examples.items():

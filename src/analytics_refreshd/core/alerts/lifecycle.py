@@ -173,8 +173,8 @@ def unfinished(
 ) -> dict[AlertKey, AlertRecord | None]:
     """Select what a replica must still tell of once another one leads: what no store holds.
 
-    `unsaved` is what it could not store, None for a removal. A stored episode is the leader's to end; one that nobody
-    else knows would never be resolved where it was told. All other changes are void, because the leader evaluates again.
+    `unsaved` is what it could not store, None for a removal. A stored episode is the leader's to end; one that no
+    other replica knows would never be resolved where it was told. Other changes are void: the leader evaluates again.
     """
     return {
         key: record

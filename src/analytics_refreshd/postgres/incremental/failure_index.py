@@ -1,4 +1,4 @@
-"""The index that lets recent_failures read a day of failures instead of a day of actions."""
+"""The partial index on failures that recent_failures reads."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,10 @@ def _failure_index(connection: Connection, table: SourceTable) -> tuple[str, boo
 
 
 def index_failures(connection: Connection, table: SourceTable, tell: Callable[[str], None]) -> bool:
-    """Index the failures, so that recent_failures need not read all rows of a day."""
+    """Index the failures by time.
+
+    Without the index recent_failures reads every row of a day.
+    """
     name, valid = _failure_index(connection, table)
     if valid:
         return False

@@ -94,7 +94,7 @@ def failures_named() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What `migrate` installed, who is connected, and who owns our schema and acts in it."""
+    """Tells what `migrate` installed, and which roles own it and act in it."""
 
     mode: str
     role: str
