@@ -174,7 +174,8 @@ def unfinished(
     """Select what a replica must still tell of once another one leads: what no store holds.
 
     `unsaved` is what it could not store, None for a removal. A stored episode is the leader's to end; one that nobody
-    else knows would never be resolved where it was told. All other changes are void, because the leader evaluates again.
+    else knows would never be resolved where it was told. All other changes are void, because the leader evaluates
+    again.
     """
     return {
         key: record
