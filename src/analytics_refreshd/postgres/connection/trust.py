@@ -10,7 +10,10 @@ from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 @cache
 def trusting(file: str, name: str = "present") -> LiteralString:
-    """The block `name` of `file` with the condition on the owner of schema `n`; it takes `app_schema`."""
+    """Return a named block with the condition on a schema's owner.
+
+    In the block, `n` is the schema; the statement takes `app_schema`.
+    """
     return blocks(file)[name].format(trusted=blocks("connection/trust.sql")["trusted"])
 
 

@@ -55,7 +55,7 @@ class Commands:
         ]
 
     def functions(self) -> list[sql.Composed]:
-        """The functions in our own schema, each with the look at what it uses."""
+        """Return our schema's functions, with their checks of what they use."""
         table = self.names["app_table"]
         away = block("capture", "look_away", app_table=table)
         marks = _refuse_unsound(_MARKS)

@@ -1,4 +1,7 @@
-"""The index that lets recent_failures read a day of failures instead of a day of actions."""
+"""Create and drop the index on failures.
+
+With it, recent_failures reads a day of failures instead of a day of actions.
+"""
 
 from collections.abc import Callable
 
@@ -17,7 +20,10 @@ def _failure_index(connection: Connection, table: SourceTable) -> tuple[str, boo
 
 
 def index_failures(connection: Connection, table: SourceTable, tell: Callable[[str], None]) -> bool:
-    """Index the failures, so that recent_failures need not read all rows of a day."""
+    """Create the index on failures unless it exists.
+
+    Without it, recent_failures reads all rows of a day.
+    """
     name, valid = _failure_index(connection, table)
     if valid:
         return False

@@ -94,7 +94,10 @@ def failures_named() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What `migrate` installed, who is connected, and who owns our schema and acts in it."""
+    """Hold what `migrate` installed, and the roles concerned.
+
+    They are who is connected, who owns our schema, and who acts in it.
+    """
 
     mode: str
     role: str

@@ -91,7 +91,10 @@ def _swap(acting: Acting, name: str) -> Step:
 
 
 def replace_functions(connection: Connection, app_schema: str, definitions: Mapping[str, sql.Composed]) -> None:
-    """Replace functions of the application's schema, each as its owner; create missing ones as our schema's owner."""
+    """Replace or create functions of the application's schema.
+
+    Existing ones are replaced as their owner, missing ones created as our schema's owner.
+    """
     catalog = Catalog(connection, app_schema)
     acting = Acting(catalog, catalog.read(compare=False))
     steps = []
