@@ -10,9 +10,9 @@ from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 @cache
 def trusting(file: str, name: str = "present") -> LiteralString:
-    """Return the block `name` of `file`, with the condition on the schema's owner.
+    """Return a named block with the condition on a schema's owner.
 
-    The schema is `n` in the block; the block takes the parameter `app_schema`.
+    In the block, `n` is the schema; the statement takes `app_schema`.
     """
     return blocks(file)[name].format(trusted=blocks("connection/trust.sql")["trusted"])
 

@@ -55,7 +55,7 @@ class Commands:
         ]
 
     def functions(self) -> list[sql.Composed]:
-        """Create the functions in our schema; each verifies what it uses."""
+        """Return our schema's functions, with their checks of what they use."""
         table = self.names["app_table"]
         away = block("capture", "look_away", app_table=table)
         marks = _refuse_unsound(_MARKS)

@@ -1,4 +1,7 @@
-"""The partial index on failures that recent_failures reads."""
+"""Create and drop the index on failures.
+
+With it, recent_failures reads a day of failures instead of a day of actions.
+"""
 
 from collections.abc import Callable
 
@@ -17,9 +20,9 @@ def _failure_index(connection: Connection, table: SourceTable) -> tuple[str, boo
 
 
 def index_failures(connection: Connection, table: SourceTable, tell: Callable[[str], None]) -> bool:
-    """Index the failures by time.
+    """Create the index on failures unless it exists.
 
-    Without the index recent_failures reads every row of a day.
+    Without it, recent_failures reads all rows of a day.
     """
     name, valid = _failure_index(connection, table)
     if valid:

@@ -94,7 +94,10 @@ def failures_named() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Tells what `migrate` installed, and which roles own it and act in it."""
+    """Hold what `migrate` installed, and the roles concerned.
+
+    They are who is connected, who owns our schema, and who acts in it.
+    """
 
     mode: str
     role: str

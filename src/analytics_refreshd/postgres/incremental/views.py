@@ -91,9 +91,9 @@ def _swap(acting: Acting, name: str) -> Step:
 
 
 def replace_functions(connection: Connection, app_schema: str, definitions: Mapping[str, sql.Composed]) -> None:
-    """Replace functions of the application's schema, each as its owner.
+    """Replace or create functions of the application's schema.
 
-    A missing one is created as the owner of our schema.
+    Existing ones are replaced as their owner, missing ones created as our schema's owner.
     """
     catalog = Catalog(connection, app_schema)
     acting = Acting(catalog, catalog.read(compare=False))
