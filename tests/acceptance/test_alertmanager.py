@@ -17,8 +17,9 @@ from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertSt
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
 from analytics_refreshd.notify.settings import DeliverySettings
+from tests.support.fakes import FakeDeliveryStore, RecordingLog, RecordingMetrics
 from tests.support.postgres import free_port
-from tests.support.receivers import Counts, Log, Receiver, Store, receiver
+from tests.support.receivers import Receiver, receiver
 from tests.support.waiting import eventually
 
 BINARY = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
@@ -94,16 +95,16 @@ def messages(pager: Receiver) -> list[tuple[str, set[tuple[str, str, str]]]]:
 
 def test_F11_a_real_alertmanager_receives_groups_keeps_and_resolves(alertmanager: str, pager: Receiver) -> None:
     """Two stale views are one message; they outlive their own end times while they fire; one resolution ends both."""
-    clock, counts = SystemClock(), Counts()
+    clock, counts = SystemClock(), RecordingMetrics()
     settings = DeliverySettings(
         "shop", "one", evaluate_every_seconds=0.2, resend_seconds=1.0, page_url="http://shop.example.com:9720/"
     )
     delivery = Delivery(
         [AlertmanagerSettings("am", url=alertmanager)],
         settings,
-        store=Store(),
-        log=Log(),
-        metrics=counts,  # type: ignore[arg-type]
+        store=FakeDeliveryStore(),
+        log=RecordingLog(),
+        metrics=counts,
         clock=clock,
     )
     began = clock.now()

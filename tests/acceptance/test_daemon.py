@@ -10,15 +10,15 @@ import psycopg
 import pytest
 
 from tests.support.adapters import holding_refresh
-from tests.support.daemon import Daemon, command
+from tests.support.daemon import Daemon, Settings, command
 from tests.support.faults import sleeper
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
 
 VIEWS = ["action_metrics_hourly", "trigger_performance_summary", "recent_failures", "action_type_distribution"]
-FAST = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
-LONG = {"schedule__interval": "5m"}
+FAST: Settings = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
+LONG: Settings = {"schedule__interval": "5m"}
 
 Connection = psycopg.Connection[Any]
 
@@ -119,7 +119,7 @@ def test_first_run_comes_at_once_when_views_are_old(dsn: str, aged: Connection) 
 def test_an_alert_fires_when_its_time_has_come(dsn: str, aged: Connection, stretchable: Connection) -> None:
     """And not with the evaluation after that, which may be minutes later."""
     stretch(stretchable, "recent_failures", 60)
-    settings = {"schedule__interval": "10m", "alerts__evaluate_every": "5m", "alerts__stale_for": "2s"}
+    settings: Settings = {"schedule__interval": "10m", "alerts__evaluate_every": "5m", "alerts__stale_for": "2s"}
     with Daemon(dsn, **settings) as daemon:
         daemon.wait_for("alert.pending", lambda line: line["alert"] == "AnalyticsViewStale")
         daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsViewStale", within=15)
@@ -292,7 +292,7 @@ def test_a_timeout_rolls_back_every_view(dsn: str, stretchable: Connection) -> N
 
 def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: Connection) -> None:
     """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history."""
-    settings = {"schedule__interval": "5m", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
+    settings: Settings = {"schedule__interval": "5m", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
     with holding_refresh(dsn, VIEWS[2]) as holder, Daemon(dsn, **settings) as daemon:
         eventually(lambda: refreshing(aged))
         done = command(dsn, "refresh", "--format", "json")

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -58,6 +59,10 @@ def _read(url: str) -> bytes:
     return content
 
 
+def _page(one: RunningDemo, label: str) -> bytes:
+    return _read(one.shown(label))
+
+
 def _fails(folder: Path, *options: str) -> tuple[int, str]:
     done = subprocess.run(
         [*COMMAND, *options],
@@ -89,7 +94,7 @@ def test_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningDemo]
     """Page and metrics answer, the psql line works as printed, live actions keep coming, Ctrl-C removes all."""
     one = demo("--interval", "1s", "--rows", "2000")
     for label, content in (("page", b"<html"), ("metrics", b"analytics_view_age_minutes")):
-        assert content in eventually(lambda label=label: _read(one.shown(label)))
+        assert content in eventually(partial(_page, one, label))
     count = f'{one.shown("psql")} -Atc "select count(*) from action_results"'
 
     def rows() -> int:
@@ -169,7 +174,7 @@ def test_two_run_at_once_and_beside_another_server(demo: Callable[..., RunningDe
         for one in (first, second):
             with psycopg.connect(one.dsn()) as connection:
                 assert connection.execute("select count(*) >= 1000 from action_results").fetchone() == (True,)
-            assert eventually(lambda one=one: _read(one.shown("metrics")))
+            assert eventually(partial(_page, one, "metrics"))
     finally:
         for listener in busy:
             listener.close()

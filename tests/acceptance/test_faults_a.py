@@ -3,13 +3,14 @@
 import socket
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.support.adapters import address, through
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Settings
 from tests.support.faults import (
     FAST,
     SLOT,
@@ -127,6 +128,11 @@ class LosingTheCommit(Proxy):
 REFRESHED = "select max(last_success_at) from analytics_refresh.last_refresh"
 
 
+def evaluated_after(daemon: Daemon, at: float) -> bool:
+    """Whether the daemon has evaluated since then."""
+    return evaluated_at(daemon) > at
+
+
 def evaluated_at(daemon: Daemon) -> float:
     return daemon.metric("analytics_last_evaluation_timestamp_seconds") or 0.0
 
@@ -144,7 +150,7 @@ def test_A07_outcome_unknown_is_settled(dsn: str, stretched: Connection) -> None
 
 def test_A07_outcome_unknown_stays_unknown(dsn: str, stretched: Connection) -> None:
     """Where it cannot be refreshed again the run is unknown, not failed, and the views are found fresh afterwards."""
-    settings = {
+    settings: Settings = {
         "schedule__interval": "6s",
         "database__connect_timeout": "2s",
         "refresh__deadline": "5s",
@@ -160,7 +166,7 @@ def test_A07_outcome_unknown_stays_unknown(dsn: str, stretched: Connection) -> N
         daemon.wait_for("database.restored")
         for _ in range(2):
             before = evaluated_at(daemon)
-            daemon.until(lambda before=before: evaluated_at(daemon) > before + 0.5)
+            daemon.until(partial(evaluated_after, daemon, before + 0.5))
         assert not alerts_of(daemon, "AnalyticsRefreshFailed")
         stretched.execute("select analytics_refresh.resume()")
         daemon.wait_for("refresh.finished", ok)

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Settings
 from tests.support.faults import (
     FAST,
     SLOT,
@@ -143,7 +143,7 @@ def test_A23_history_not_writable(
     dsn: str, connection: Connection, breakage: LiteralString, mending: LiteralString
 ) -> None:
     """Refreshes go on and stand; their results wait in a bounded buffer, are counted, alert, and are written later."""
-    settings = {"schedule__interval": "1s", "alerts__history_failing_for": "2s", "history__buffer": 3}
+    settings: Settings = {"schedule__interval": "1s", "alerts__history_failing_for": "2s", "history__buffer": 3}
     connection.execute(breakage)
     with Daemon(dsn, **settings) as daemon:
         daemon.wait_for("refresh.finished", ok, count=6)

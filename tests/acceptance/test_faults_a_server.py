@@ -18,7 +18,7 @@ from tests.support.faults import (
     FAST,
     SLOT,
     Connection,
-    Fragile,
+    FaultServer,
     refreshes_under_way,
     sleeper,
     value,
@@ -56,16 +56,16 @@ class Knocks:
         self._thread.join(5)
 
 
-def test_A03_fast_restart(fragile: Fragile) -> None:
+def test_A03_fast_restart(fault_server: FaultServer) -> None:
     """A restart: unready and not hammering meanwhile, then leader again, refreshing, with the slots accounted for."""
     # a listener that hangs up makes libpq try without TLS too, which would count twice
-    with Daemon(fragile.dsn + "?sslmode=disable", **FAST | {"schedule__interval": "5s"}) as daemon:
+    with Daemon(fault_server.dsn + "?sslmode=disable", **FAST | {"schedule__interval": "5s"}) as daemon:
         daemon.wait_for("refresh.finished", ok)
         assert daemon.metric("analytics_database_up") == 1
-        fragile.server.signal(signal.SIGINT)
-        eventually(lambda: not (fragile.server.data / "postmaster.pid").exists())
+        fault_server.server.signal(signal.SIGINT)
+        eventually(lambda: not (fault_server.server.data / "postmaster.pid").exists())
         daemon.wait_for("database.lost")
-        knocks = Knocks(fragile.server.port)
+        knocks = Knocks(fault_server.server.port)
         time.sleep(8)
         knocks.close()
         assert 1 <= knocks.count <= 8
@@ -73,7 +73,7 @@ def test_A03_fast_restart(fragile: Fragile) -> None:
         assert daemon.get("/livez")[0] == 200
         assert daemon.get("/readyz")[0] == 503
         leading = len(daemon.events("leader.acquired"))
-        fragile.server.start()
+        fault_server.server.start()
         restored = daemon.wait_for("database.restored")
         assert restored["missed_slots"] >= 1
         daemon.wait_for("leader.acquired", count=leading + 1)
@@ -81,20 +81,20 @@ def test_A03_fast_restart(fragile: Fragile) -> None:
         assert daemon.metric("analytics_database_up") == 1
         eventually(lambda: daemon.metric("analytics_history_pending") == 0)
         assert daemon.stop() == 0
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         assert value(connection, "select count(*) from analytics_refresh.runs where reason = 'connect'") >= 1
 
 
 @pytest.mark.parametrize("crash", ["immediate shutdown", "sibling killed"])
-def test_A04_server_crash(fragile: Fragile, crash: str) -> None:
+def test_A04_server_crash(fault_server: FaultServer, crash: str) -> None:
     """A crash without SQLSTATE is a lost connection; every run that began is in history afterwards."""
-    with fragile.connect() as connection, Daemon(fragile.dsn, **SLOT, log__level="debug") as daemon:
+    with fault_server.connect() as connection, Daemon(fault_server.dsn, **SLOT, log__level="debug") as daemon:
         stretch(connection, "recent_failures", 20)
         eventually(lambda: sleeper(connection))
         stretch(connection, "recent_failures")
         if crash == "immediate shutdown":
-            fragile.server.stop("immediate")
-            fragile.server.start()
+            fault_server.server.stop("immediate")
+            fault_server.server.start()
         else:
             _kill_sibling(connection)
         lost = daemon.wait_for("database.lost")
@@ -107,7 +107,7 @@ def test_A04_server_crash(fragile: Fragile, crash: str) -> None:
         assert daemon.stop() == 0
         begun = {(line["run_id"]) for line in daemon.events("refresh.started")}
         finished = {(line["run_id"], line["outcome"]) for line in daemon.events("refresh.finished")}
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         rows = connection.execute("select run_id::text, outcome from analytics_refresh.runs").fetchall()
     assert begun == {run_id for run_id, _ in finished}
     assert finished <= set(rows)
@@ -137,51 +137,53 @@ _BUSY_COMMITTING = (
     [(_BUSY_REFRESHING, "%refresh_action_analytics%"), (_BUSY_COMMITTING, "commit")],
     ids=["refreshing", "committing"],
 )
-def test_A05_postmaster_killed_under_a_busy_backend(fragile: Fragile, busy: LiteralString, statement: str) -> None:
+def test_A05_postmaster_killed_under_a_busy_backend(
+    fault_server: FaultServer, busy: LiteralString, statement: str
+) -> None:
     """What a backend without its postmaster says is not believed: no success is recorded, no view counts as fresh."""
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         connection.execute(busy)
-    with Daemon(fragile.dsn, **FAST | {"schedule__interval": "10s"}) as daemon:
-        with fragile.connect() as connection:
+    with Daemon(fault_server.dsn, **FAST | {"schedule__interval": "10s"}) as daemon:
+        with fault_server.connect() as connection:
             eventually(lambda: refreshes_under_way(connection, statement))
-        fragile.server.signal(signal.SIGKILL)
+        fault_server.server.signal(signal.SIGKILL)
         # the other sessions end with the postmaster; this one has its work to end, and says so
         daemon.wait_for("leader.lost")
-        (fragile.server.data / "go").touch()
+        (fault_server.server.data / "go").touch()
         daemon.wait_for("database.lost")
         line = daemon.wait_for("refresh.finished", within=40)
         assert line["outcome"] in ("unknown", "failed")
         assert not any(view["success"] for view in line["views"])
         assert daemon.metric("analytics_view_last_success_timestamp_seconds", view="recent_failures") is None
-        (fragile.server.data / "postmaster.pid").unlink()
-        eventually(lambda: _starts(fragile))
+        (fault_server.server.data / "postmaster.pid").unlink()
+        eventually(lambda: _starts(fault_server))
         daemon.wait_for("refresh.finished", ok, within=60)
         assert daemon.stop() == 0
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         recorded = "select outcome from analytics_refresh.runs where run_id::text = %s"
         assert value(connection, recorded, line["run_id"]) == line["outcome"]
 
 
-def _starts(fragile: Fragile) -> bool:
+def _starts(fault_server: FaultServer) -> bool:
     """The server starts once the orphans have let go of its shared memory."""
     with suppress(subprocess.CalledProcessError):
-        fragile.server.start()
+        fault_server.server.start()
         return True
     return False
 
 
-def test_A06_server_in_recovery(fragile: Fragile, tmp_path: Path) -> None:
+def test_A06_server_in_recovery(fault_server: FaultServer, tmp_path: Path) -> None:
     """While the server recovers the daemon lives, is not ready, and takes it for nothing but out of reach."""
-    go = fragile.server.folder / "go"
-    with Daemon(fragile.dsn, **FAST) as daemon:
+    go = fault_server.server.folder / "go"
+    with Daemon(fault_server.dsn, **FAST) as daemon:
         daemon.wait_for("refresh.finished", ok)
-        fragile.server.stop("immediate")
-        (fragile.server.data / "recovery.signal").touch(mode=0o666)
+        fault_server.server.stop("immediate")
+        (fault_server.server.data / "recovery.signal").touch(mode=0o666)
         restore = f"'while [ ! -e {go} ]; do sleep 0.1; done; false'"
-        with (fragile.server.data / "postgresql.conf").open("a") as settings:
+        with (fault_server.server.data / "postgresql.conf").open("a") as settings:
             settings.write(f"\nrestore_command = {restore}\n")
-        threading.Thread(target=fragile.server.start, daemon=True).start()
-        starting = eventually(lambda: _refusal(fragile))
+        threading.Thread(target=fault_server.server.start, daemon=True).start()
+        starting = eventually(lambda: _refusal(fault_server))
         assert "starting up" in starting or "not yet accepting" in starting or "recovery" in starting
         daemon.wait_for("database.lost")
         eventually(lambda: "starting up" in (why := daemon.get("/readyz")[1]) or "accepting" in why)
@@ -194,10 +196,10 @@ def test_A06_server_in_recovery(fragile: Fragile, tmp_path: Path) -> None:
         assert daemon.stop() == 0
 
 
-def _refusal(fragile: Fragile) -> str:
+def _refusal(fault_server: FaultServer) -> str:
     """What the server says to a connection while it does not serve."""
     try:
-        with fragile.connect():
+        with fault_server.connect():
             return ""
     except psycopg.OperationalError as error:
         return "" if "refused" in str(error) else str(error)

@@ -10,19 +10,19 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Settings
 from tests.support.faults import (
     FAST,
     SLOT,
     Connection,
-    Fragile,
+    FaultServer,
     fired,
     result_of,
 )
 
 pytestmark = pytest.mark.fault
 
-LATER = {"alerts__failed_after_runs": 100}
+LATER: Settings = {"alerts__failed_after_runs": 100}
 """Only what alerts at once does so during a test."""
 
 
@@ -35,9 +35,9 @@ def others(line: dict[str, Any], view: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def small_disk(fragile: Fragile, tmp_path: Path) -> Iterator[Path]:
+def small_disk(fault_server: FaultServer, tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MB that the server may use."""
-    folder = fragile.server.folder / "small"
+    folder = fault_server.server.folder / "small"
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", str(folder)], check=False, capture_output=True
@@ -46,18 +46,18 @@ def small_disk(fragile: Fragile, tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small file system takes root")
     space = folder / "space"
     space.mkdir()
-    if fragile.server.user:
-        shutil.chown(space, fragile.server.user)
+    if fault_server.server.user:
+        shutil.chown(space, fault_server.server.user)
     try:
         yield space
     finally:
-        fragile.server.stop("immediate")
+        fault_server.server.stop("immediate")
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-def test_A20_disk_full_in_tablespace(fragile: Fragile, small_disk: Path) -> None:
+def test_A20_disk_full_in_tablespace(fault_server: FaultServer, small_disk: Path) -> None:
     """A full disk fails one view, is critical at once, is not tried again before the next slot, and passes."""
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         connection.execute(sql.SQL("create tablespace small location {}").format(sql.Literal(str(small_disk))))
         connection.execute("alter materialized view recent_failures set tablespace small")
         connection.execute(
@@ -65,7 +65,7 @@ def test_A20_disk_full_in_tablespace(fragile: Fragile, small_disk: Path) -> None
             " select i::text, 'j', 'rest', 'failed', (select string_agg(md5(i || '-' || j), '')"
             " from generate_series(1, 50) j) from generate_series(1, 10000) i"
         )
-        with Daemon(fragile.dsn, **SLOT, **LATER) as daemon:
+        with Daemon(fault_server.dsn, **SLOT, **LATER) as daemon:
             line = daemon.wait_for("refresh.finished")
             failed = result_of(line, "recent_failures")
             assert (failed["sqlstate"], failed["reason"], line["attempts"]) == ("53100", "disk_full", 1)
@@ -73,7 +73,7 @@ def test_A20_disk_full_in_tablespace(fragile: Fragile, small_disk: Path) -> None
             assert fired(daemon, "AnalyticsDatabaseDiskFull")["severity"] == "critical"
             assert daemon.events("refresh.retry") == []
             assert daemon.stop() == 0
-        log = (fragile.server.folder / "log").read_text()
+        log = (fault_server.server.folder / "log").read_text()
         assert log.count("No space left on device") <= 4
 
 

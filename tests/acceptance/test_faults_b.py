@@ -17,7 +17,7 @@ from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
 from tests.support.adapters import Running, address, refresher, sleeping, through
 from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, SLOT, Connection, Fragile, fired, refreshes_under_way, sleeper, value
+from tests.support.faults import FAST, SLOT, Connection, FaultServer, fired, refreshes_under_way, sleeper, value
 from tests.support.installs import stretch
 from tests.support.pooler import pooler
 from tests.support.proxy import Proxy
@@ -32,7 +32,7 @@ def ok(line: dict[str, Any]) -> bool:
     return bool(line["outcome"] == "ok")
 
 
-class Deaf(Proxy):
+class SilentProxy(Proxy):
     """A relay that can stop hearing its clients: the kernel drops, and acknowledges, nothing of what they send."""
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -55,7 +55,7 @@ class Deaf(Proxy):
 def test_B01_half_open_connection(dsn: str, stretched: Connection) -> None:
     """Keepalives end the wait for a dead network, and the fence keeps the next run out while the old one goes on."""
     stretch(stretched, "recent_failures", 60)
-    with Deaf(address(dsn)) as proxy:
+    with SilentProxy(address(dsn)) as proxy:
         url = make_conninfo(
             through(dsn, proxy.port),
             keepalives_idle=1,
@@ -113,30 +113,30 @@ def test_B03_server_process_stopped(dsn: str, stretched: Connection) -> None:
         assert daemon.stop() == 0
 
 
-def test_B04_cancel_request_hangs(fragile: Fragile) -> None:
+def test_B04_cancel_request_hangs(fault_server: FaultServer) -> None:
     """Where nobody takes the cancel request either, the stop still ends in time, and says what it left behind."""
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         stretch(connection, "recent_failures", 60)
-        with Daemon(fragile.dsn, **SLOT) as daemon:
+        with Daemon(fault_server.dsn, **SLOT) as daemon:
             eventually(lambda: sleeper(connection))
-            fragile.server.signal(signal.SIGSTOP)
+            fault_server.server.signal(signal.SIGSTOP)
             # the statement goes on for a minute, and the stop has ten seconds
             assert daemon.stop(within=20) == 0
             forced = daemon.events("shutdown.forced")[-1]
             assert "cancel.timeout" in forced["still_running"]
             assert daemon.events("daemon.stopped")
-            fragile.server.signal(signal.SIGCONT)
+            fault_server.server.signal(signal.SIGCONT)
 
 
-def test_B05_connect_hangs(fragile: Fragile) -> None:
+def test_B05_connect_hangs(fault_server: FaultServer) -> None:
     """A server that accepts and never speaks is given up at connect_timeout; the daemon stays up and recovers."""
-    fragile.server.signal(signal.SIGSTOP)
-    with Daemon(fragile.dsn, **FAST, database__connect_timeout="2s") as daemon:
+    fault_server.server.signal(signal.SIGSTOP)
+    with Daemon(fault_server.dsn, **FAST, database__connect_timeout="2s") as daemon:
         lost = daemon.wait_for("database.lost", within=20)
         assert lost["reason"] == "connect"
         assert daemon.get("/livez")[0] == 200
         assert daemon.get("/readyz")[0] == 503
-        fragile.server.signal(signal.SIGCONT)
+        fault_server.server.signal(signal.SIGCONT)
         daemon.wait_for("refresh.finished", ok)
         assert daemon.stop() == 0
 
@@ -207,7 +207,12 @@ def test_B10_high_latency(dsn: str, stretched: Connection) -> None:
                 " and application_name like '%/leader' and query like '%pg_is_in_recovery%'"
             )
             beats: set[object] = set()
-            daemon.until(lambda: beats.add(value(stretched, asked)) or len(beats - {None}) >= 3)
+
+            def beaten() -> bool:
+                beats.add(value(stretched, asked))
+                return len(beats - {None}) >= 3
+
+            daemon.until(beaten)
             assert daemon.events("leader.lost") == []
             assert daemon.metric("analytics_leader") == 1
             assert daemon.stop() == 0

@@ -96,7 +96,7 @@ def test_C07_scheduler_thread_dies(dsn: str) -> None:
     with Daemon(dsn, broken=broken, **CALM) as daemon:
         daemon.until(lambda: daemon.get("/livez")[0] == 200)
         daemon.until(lambda: any("MemoryError" in line for line in daemon.raw))
-        said = eventually(lambda: (answer := daemon.get("/livez"))[0] == 503 and answer[1], within=15)
+        said = eventually(lambda: answer[1] if (answer := daemon.get("/livez"))[0] == 503 else None, within=15)
         assert "scheduler" in said
         daemon.wait_for("daemon.stopping", within=20)
         assert daemon.process.wait(15) == 70

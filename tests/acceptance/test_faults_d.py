@@ -17,7 +17,7 @@ import pytest
 
 import analytics_refreshd
 from tests.support.daemon import Daemon
-from tests.support.faults import FAST, SLOT, Connection, Fragile, Terminator, our_sessions, sleeper, value
+from tests.support.faults import FAST, SLOT, Connection, FaultServer, Terminator, our_sessions, sleeper, value
 from tests.support.installs import stretch
 from tests.support.machine import Supervisor
 from tests.support.postgres import free_port
@@ -28,9 +28,9 @@ CALM = FAST | {"staleness__max_age": "1h"}
 
 
 @contextmanager
-def silent(fragile: Fragile) -> Iterator[None]:
+def silent(fault_server: FaultServer) -> Iterator[None]:
     """The server and all its processes are stopped: it takes connections and bytes, and answers nothing."""
-    postmaster = psutil.Process(fragile.server.postmaster_pid)
+    postmaster = psutil.Process(fault_server.server.postmaster_pid)
     stopped = [postmaster, *postmaster.children()]
     for process in stopped:
         process.suspend()
@@ -55,13 +55,13 @@ def test_D01_sigterm_while_idle(dsn: str, connection: Connection, tmp_path: Path
     assert value(connection, "select pg_try_advisory_lock(2583, 1)") is True
 
 
-def test_D03_sigterm_while_the_server_is_silent(fragile: Fragile) -> None:
+def test_D03_sigterm_while_the_server_is_silent(fault_server: FaultServer) -> None:
     """With a refresh under way on a server that no longer answers, the stop is forced within its deadline, exit 0."""
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         stretch(connection, "recent_failures", 60)
-        with Daemon(fragile.dsn, **SLOT | {"schedule__interval": "5m"}) as daemon:
+        with Daemon(fault_server.dsn, **SLOT | {"schedule__interval": "5m"}) as daemon:
             eventually(lambda: sleeper(connection))
-            with silent(fragile):
+            with silent(fault_server):
                 # systemd's unit waits 20 s before it kills
                 assert daemon.stop(within=15) == 0
             forced = daemon.events("shutdown.forced")[0]
@@ -91,13 +91,13 @@ def test_D04_sigterm_during_backoff(dsn: str, stretched: Connection) -> None:
         assert daemon.events("daemon.stopped")[0]["seconds"] < 6
 
 
-def test_D05_second_sigterm(fragile: Fragile) -> None:
+def test_D05_second_sigterm(fault_server: FaultServer) -> None:
     """A second signal shortens the wait for what hangs; nothing deadlocks, and the exit is 0."""
-    with fragile.connect() as connection:
+    with fault_server.connect() as connection:
         stretch(connection, "recent_failures", 60)
-        with Daemon(fragile.dsn, **SLOT | {"schedule__interval": "5m"}) as daemon:
+        with Daemon(fault_server.dsn, **SLOT | {"schedule__interval": "5m"}) as daemon:
             eventually(lambda: sleeper(connection))
-            with silent(fragile):
+            with silent(fault_server):
                 daemon.process.send_signal(signal.SIGTERM)
                 daemon.wait_for("daemon.stopping")
                 assert daemon.stop(signal.SIGINT, within=15) == 0

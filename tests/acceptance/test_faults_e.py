@@ -11,8 +11,8 @@ from psycopg import sql
 
 from analytics_refreshd.core.model import VIEWS
 from tests.support.adapters import connector
-from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, Connection, Fragile, end_our_sessions, fired, result_of
+from tests.support.daemon import Daemon, Settings, command
+from tests.support.faults import FAST, Connection, FaultServer, end_our_sessions, fired, result_of
 
 pytestmark = pytest.mark.fault
 
@@ -51,9 +51,10 @@ def test_E01_missing_and_malformed_values() -> None:
     ],
     ids=["statement over interval", "lock at statement", "age under interval"],
 )
-def test_E02_contradictory_times(settings: dict[str, str], inequality: str) -> None:
+def test_E02_contradictory_times(settings: Settings, inequality: str) -> None:
     """Times that contradict each other are refused with the inequality. (The lease and its heartbeat are fixed.)"""
-    said = refused(NOWHERE, **{"refresh__statement_timeout": "240s"} | settings)
+    given: Settings = {"refresh__statement_timeout": "240s"} | settings
+    said = refused(NOWHERE, **given)
     assert inequality in said
 
 
@@ -110,20 +111,20 @@ def test_E05_password_file_for_everybody(tmp_path: Path) -> None:
         assert not [line for line in daemon.raw if CANARY in line]
 
 
-def test_E06_password_rotated_while_running(fragile: Fragile, tmp_path: Path) -> None:
+def test_E06_password_rotated_while_running(fault_server: FaultServer, tmp_path: Path) -> None:
     """A rotated password is read anew for each connection; a wrong one alerts, hammers nobody, and ends nothing."""
     path = tmp_path / "password"
     path.write_text("old-" + CANARY)
     path.chmod(0o600)
     rules = ["host all rotating 127.0.0.1/32 scram-sha-256", "host all all 127.0.0.1/32 trust", "local all all trust"]
-    (fragile.server.data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
-    with fragile.connect() as connection:
+    (fault_server.server.data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
+    with fault_server.connect() as connection:
         connection.execute("select pg_reload_conf()")
         connection.execute(
             sql.SQL("create role rotating superuser login password {}").format(sql.Literal("old-" + CANARY))
         )
         settings = FAST | {"alerts__database_unavailable_for": "1s", "database__password_file": path}
-        with Daemon(fragile.server.dsn(user="rotating"), **settings) as daemon:
+        with Daemon(fault_server.server.dsn(user="rotating"), **settings) as daemon:
             daemon.wait_for("refresh.finished", ok)
             connection.execute(sql.SQL("alter role rotating password {}").format(sql.Literal("new-" + CANARY)))
             end_our_sessions(connection)
@@ -133,7 +134,7 @@ def test_E06_password_rotated_while_running(fragile: Fragile, tmp_path: Path) ->
             daemon.wait_for("leader.lost")
 
             def refusals() -> int:
-                return (fragile.server.folder / "log").read_text().count("password authentication failed")
+                return (fault_server.server.folder / "log").read_text().count("password authentication failed")
 
             def missed() -> float:
                 return daemon.metric("analytics_runs_skipped_total", reason="connect") or 0

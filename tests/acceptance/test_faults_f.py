@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, Never
 from uuid import UUID
 
 import pytest
@@ -18,7 +20,7 @@ from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity, step
 from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.core.model import Outcome, Reason, Run
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
 from analytics_refreshd.notify.receivers.heartbeat import HeartbeatSettings
@@ -28,17 +30,23 @@ from analytics_refreshd.postgres.state.alerts import PostgresDeliveryStore
 from tests.support.adapters import session
 from tests.support.alert_rules import aged, ago, run, seen
 from tests.support.delivery import QUICK, alert, delivering, resolved
-from tests.support.receivers import Answer, Clock, Receiver, Store, raw_server, receiver
+from tests.support.fakes import FakeClock, FakeDeliveryStore
+from tests.support.receivers import Answer, Got, Receiver, raw_server, receiver
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.fault
 
 
-def webhook(url: str, name: str = "hook", **changes: object) -> ReceiverSettings:
-    return WebhookSettings(name, url=url, **changes)  # type: ignore[arg-type]
+def webhook(url: str, name: str = "hook", **changes: Any) -> ReceiverSettings:
+    return WebhookSettings(name, url=url, **changes)
 
 
-def told(server: Receiver) -> list[tuple[str, str]]:
+def arrived(server: Receiver, count: int) -> bool:
+    """Whether so many requests have come."""
+    return len(server.got) == count
+
+
+def told(server: Receiver) -> list[tuple[str, str | None]]:
     """What a webhook got: status and view."""
     return [(got.json["status"], got.json["view"]) for got in list(server.got)]
 
@@ -145,9 +153,9 @@ def test_F03_retry_after_is_honoured_up_to_the_cap(asked: str, cap: float, least
     times: list[float] = []
 
     class Timed(Receiver):
-        def _note(self, got: object) -> Answer:
+        def _note(self, got: Got) -> Answer:
             times.append(time.monotonic())
-            return super()._note(got)  # type: ignore[arg-type]
+            return super()._note(got)
 
     server = Timed(Answer(429, {"Retry-After": asked}), Answer(200))
     try:
@@ -181,9 +189,9 @@ def test_F04_a_refusal_is_not_tried_again(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_F05_a_redirect_is_not_followed(status: int, tmp_path: object) -> None:
+def test_F05_a_redirect_is_not_followed(status: int, tmp_path: Path) -> None:
     """Neither the alert nor the token reaches the host that a redirect names."""
-    token = tmp_path / "token"  # type: ignore[operator]
+    token = tmp_path / "token"
     token.write_text("CANARY-token\n")
     with receiver() as elsewhere, receiver(Answer(status, {"Location": f"{elsewhere.url}/x"})) as server:
         with delivering(webhook(server.url, bearer_token_file=token)) as tested:
@@ -199,7 +207,7 @@ def test_F05_a_redirect_is_not_followed(status: int, tmp_path: object) -> None:
 def test_F06_a_restart_while_an_alert_fires_tells_nobody_twice_and_resolves() -> None:
     """The new process knows what was told: no second page with the same key, and the resolution arrives."""
     with receiver() as server:
-        store, clock = Store(), Clock()
+        store, clock = FakeDeliveryStore(), FakeClock()
         with delivering(webhook(server.url), store=store, clock=clock) as first:
             first.evaluate(alert())
             eventually(lambda: first.counts.good == {"hook": 1})
@@ -222,7 +230,7 @@ def database(dsn: str) -> Iterator[PostgresDeliveryStore]:
 def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliveryStore) -> None:
     """Leadership moves there and back: one page, one resolution, one key."""
     with receiver() as server:
-        store, clock = database, Clock()
+        store, clock = database, FakeClock()
         clock.wall = SystemClock().now()
         with (
             delivering(webhook(server.url), store=store, clock=clock) as one,
@@ -246,7 +254,7 @@ def test_F07_a_new_leader_adopts_what_the_old_one_told(database: PostgresDeliver
 def test_F07_an_alert_that_ended_under_a_new_leader_is_resolved() -> None:
     """The new leader's first look already sees the resolution: it still tells those who were paged."""
     with receiver() as server:
-        store = Store()
+        store = FakeDeliveryStore()
         with delivering(webhook(server.url), store=store) as old:
             old.evaluate(alert())
             old.settle()
@@ -278,11 +286,12 @@ def test_F08_a_flapping_view_is_one_message_and_its_repeat() -> None:
 def test_F09_an_absent_database_is_one_message() -> None:
     """Half an hour without a database: DatabaseUnavailable alone; what fired is neither repeated nor resolved."""
     settings = replace(QUICK, repeat_every_seconds=600.0)
-    with receiver() as server, delivering(webhook(server.url), settings=settings) as tested:
+    store = FakeDeliveryStore()
+    with receiver() as server, delivering(webhook(server.url), settings=settings, store=store) as tested:
         stale = alert("a")
         tested.evaluate(stale)
         tested.settle()
-        tested.store.away = True
+        store.away = True
         records: dict[tuple[Alert, str], AlertRecord] = {(stale.alert, stale.view): stale}
         away_since = tested.clock.now()
         for _ in range(22):
@@ -306,7 +315,7 @@ def test_F09_an_absent_database_is_one_message() -> None:
             tested.evaluate(*cause, *([] if away else rest), inhibited=rest if away else [], after=0.0)
             tested.settle()
         assert [got.json["alert"] for got in server.got] == ["AnalyticsViewStale", "AnalyticsDatabaseUnavailable"]
-        tested.store.away = False
+        store.away = False
         tested.evaluate(resolved(stale, tested.clock.now()))
         tested.settle()
         assert told(server)[2:] == [("resolved", "a")]
@@ -315,7 +324,7 @@ def test_F09_an_absent_database_is_one_message() -> None:
 def test_F09_who_could_not_learn_what_was_told_tells_of_the_absent_database_alone() -> None:
     """A standby's cache was never read: it pages the database's absence, and the rest only where nobody else did."""
     with receiver() as server:
-        store, clock = Store(), Clock()
+        store, clock = FakeDeliveryStore(), FakeClock()
         with delivering(webhook(server.url), store=store, clock=clock) as leader:
             leader.evaluate(alert("a"))
             leader.settle()
@@ -423,22 +432,22 @@ def test_F13_a_broken_receiver_does_not_stop_the_other() -> None:
             eventually(lambda: len(connections) == 1 and len(good.got) == 1)
             for number in range(1, 13):
                 tested.evaluate(alert(f"v{number}"), after=1.0)
-                eventually(lambda wanted=number + 1: len(good.got) == wanted)
+                eventually(partial(arrived, good, number + 1))
             assert tested.counts.bad == {"bad": 7}
             assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"] == "the queue was full"
             assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["view"] == "v1"
             tested.delivery.stop(0.0)
 
 
-def heartbeat(url: str, name: str = "dead-man", **changes: object) -> ReceiverSettings:
-    return HeartbeatSettings(name, url=url, **changes)  # type: ignore[arg-type]
+def heartbeat(url: str, name: str = "dead-man", **changes: Any) -> ReceiverSettings:
+    return HeartbeatSettings(name, url=url, **changes)
 
 
 def test_F10_a_dead_man_service_hears_every_cycle() -> None:
     """Start, success and failure go to their addresses; a stop or a skipped slot is no failure."""
     with receiver() as server, delivering(heartbeat(f"{server.url}/ping/CANARY?a=b")) as tested:
         done = replace(run(a=None), duration_seconds=1.23456, run_id=UUID(int=7))
-        calls: list[tuple[str, object]] = [
+        calls: list[tuple[str, Run | None]] = [
             ("start", done),
             ("success", done),
             ("fail", run(Outcome.SKIPPED, Reason.OVERLAP)),
@@ -447,7 +456,7 @@ def test_F10_a_dead_man_service_hears_every_cycle() -> None:
             ("fail", None),
         ]
         for phase, subject in calls:
-            tested.delivery.cycle(phase, subject)  # type: ignore[arg-type]
+            tested.delivery.cycle(phase, subject)
             tested.settle()
         paths = [got.path for got in server.got]
         assert paths == [f"/ping/CANARY{tail}?a=b" for tail in ("/start", "", "/fail", "/fail")]
@@ -466,20 +475,17 @@ def test_F10_a_dead_man_service_hears_every_cycle() -> None:
 def test_F13_a_mistake_in_planning_costs_one_evaluation_and_not_the_thread() -> None:
     """A store that raises what nobody expects is counted and logged; the next evaluation delivers."""
 
-    class Broken(Store):
-        def load(self) -> list[Any]:
-            if self.away:
-                raise ZeroDivisionError
-            return super().load()
+    def fail() -> Never:
+        raise ZeroDivisionError
 
-    store = Broken()
-    store.away = True
+    store = FakeDeliveryStore()
+    store.on_load = fail
     with receiver() as server, delivering(webhook(server.url), store=store) as tested:
         tested.evaluate(alert())
         eventually(lambda: tested.log.of(Event.ALERT_DELIVERY_FAILED))
         assert tested.counts.bad == {"hook": 1}
         assert tested.log.of(Event.ALERT_DELIVERY_FAILED)[0]["error"] == "internal error: ZeroDivisionError"
-        store.away = False
+        store.on_load = lambda: None
         tested.evaluate(alert())
         tested.settle()
         assert len(server.got) == 1

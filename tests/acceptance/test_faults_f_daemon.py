@@ -1,10 +1,12 @@
 """Section F with real daemons: what fires outlives the process that told of it."""
 
+from functools import partial
+
 import psycopg
 import pytest
 
-from tests.support.daemon import Daemon
-from tests.support.faults import FAST, Connection, Fragile, fired, value
+from tests.support.daemon import Daemon, Settings
+from tests.support.faults import FAST, Connection, FaultServer, fired, value
 from tests.support.receivers import Receiver, receiver
 from tests.support.waiting import eventually
 
@@ -14,7 +16,7 @@ VIEW = "recent_failures"
 ALERT = "AnalyticsRefreshFailed"
 
 
-def paging(url: str, replica: str) -> dict[str, object]:
+def paging(url: str, replica: str) -> Settings:
     """The settings of a replica that pages a webhook."""
     return FAST | {"service__replica": replica, "receivers__pager__type": "webhook", "receivers__pager__url": url}
 
@@ -86,26 +88,30 @@ def test_F07_a_standby_that_takes_over_pages_nobody_again(dsn: str, connection: 
         assert first["replica"] != last["replica"]
 
 
-def test_F09_a_standby_pages_the_absent_database_alone_and_its_end(fragile: Fragile) -> None:
+def fires(daemon: Daemon) -> bool:
+    """Whether the daemon shows the alert as firing."""
+    return daemon.metric("analytics_alerts_firing", alert=ALERT, view=VIEW) == 1
+
+
+def test_F09_a_standby_pages_the_absent_database_alone_and_its_end(fault_server: FaultServer) -> None:
     """An outage while an alert fires: nothing is paged again, each replica pages the outage once, and resolves it."""
-    waiting = {"alerts__database_unavailable_for": "3s"}
+    waiting: Settings = {"alerts__database_unavailable_for": "3s"}
     with receiver() as server:
-        with fragile.connect() as connection:
+        with fault_server.connect() as connection:
             break_view(connection)
         with (
-            Daemon(fragile.dsn, **paging(server.url, "one"), **waiting) as one,
-            Daemon(fragile.dsn, **paging(server.url, "two"), **waiting) as two,
+            Daemon(fault_server.dsn, **paging(server.url, "one"), **waiting) as one,
+            Daemon(fault_server.dsn, **paging(server.url, "two"), **waiting) as two,
         ):
-            with fragile.connect() as connection:
+            with fault_server.connect() as connection:
                 eventually(lambda: delivered(connection) == 1, within=30)
-            shown = ("analytics_alerts_firing", {"alert": ALERT, "view": VIEW})
             for daemon in (one, two):
-                eventually(lambda daemon=daemon: daemon.metric(shown[0], **shown[1]) == 1)
-            fragile.server.stop("immediate")
+                eventually(partial(fires, daemon))
+            fault_server.server.stop("immediate")
             for daemon in (one, two):
                 fired(daemon, "AnalyticsDatabaseUnavailable", within=60)
             eventually(lambda: len(outages(server)) == 2, within=30)
-            fragile.server.start()
+            fault_server.server.start()
             eventually(lambda: len(outages(server)) == 4, within=60)
             assert {one.stop(), two.stop()} == {0}
         assert [page["status"] for page in pages(server)] == ["firing"]

@@ -36,8 +36,7 @@ def stored(connection: Connection) -> str:
     """Everything that our schema holds, and the names of our sessions."""
     tables = ("runs", "view_results", "alerts", "deliveries", "pauses", "last_refresh")
     parts = [
-        str(connection.execute(f"select json_agg(t) from analytics_refresh.{table} t").fetchone())  # type: ignore[arg-type]
-        for table in tables
+        str(connection.execute(f"select json_agg(t) from analytics_refresh.{table} t").fetchone()) for table in tables
     ]
     return "\n".join([*parts, str(connection.execute("select application_name from pg_stat_activity").fetchall())])
 
@@ -45,7 +44,7 @@ def stored(connection: Connection) -> str:
 def failing_with(connection: Connection, body: str) -> None:
     """Make each refresh of every view fail as the PL/pgSQL `body` does."""
     connection.execute(
-        f"create or replace function held(held_view text) returns boolean language plpgsql volatile as"  # type: ignore[arg-type]
+        f"create or replace function held(held_view text) returns boolean language plpgsql volatile as"
         f" $held$ begin {body} return true; end $held$"
     )
 
@@ -54,7 +53,7 @@ def returning(connection: Connection, query: str, first: str = "") -> None:
     """Put a function in place of the refresh function that does `first` and returns the rows of `query`."""
     connection.execute("drop function refresh_action_analytics()")
     connection.execute(
-        "create function refresh_action_analytics() returns table (view_name text, refresh_duration_ms integer,"  # type: ignore[arg-type]
+        "create function refresh_action_analytics() returns table (view_name text, refresh_duration_ms integer,"
         " rows_refreshed bigint, success boolean, error_message text) language plpgsql as"
         f" $body$ begin {first} return query {query}; end $body$"
     )
@@ -63,14 +62,14 @@ def returning(connection: Connection, query: str, first: str = "") -> None:
 @pytest.mark.parametrize("fault", ["none", "refused", "no such database", "no such host", "no TLS"])
 def test_H01_secret_in_what_is_shown(dsn: str, connection: Connection, fault: str) -> None:
     """A password in the URL is in no line, metric, page, alert, history row, process list or session name."""
-    changed = {
+    faults: dict[str, dict[str, str | int]] = {
         "none": {},
         "refused": {"port": free_port()},
         "no such database": {"dbname": "no_such_database"},
         "no such host": {"host": "no-such-host.invalid"},
         "no TLS": {"sslmode": "require"},
-    }[fault]
-    given = make_conninfo(dsn, password=CANARY, **changed)
+    }
+    given = make_conninfo(dsn, password=CANARY, **faults[fault])
     with Daemon(given, **FAST, alerts__database_unavailable_for="1s") as daemon:
         daemon.wait_for("refresh.finished" if fault == "none" else "alert.firing")
         assert CANARY not in shown(daemon) + stored(connection)
@@ -154,8 +153,8 @@ def test_H06_huge_error_text(dsn: str, stretched: Connection, of: str) -> None:
         assert all(len(daemon.get(path)[1]) < 1_000_000 for path in PATHS)
         assert daemon.stop() == 0
     longest = "select greatest(max(length(error)), 0) from analytics_refresh."
-    assert value(stretched, longest + "view_results") <= 1100  # type: ignore[arg-type]
-    assert value(stretched, longest + "runs") <= 1200  # type: ignore[arg-type]
+    assert value(stretched, longest + "view_results") <= 1100
+    assert value(stretched, longest + "runs") <= 1200
     assert value(stretched, "select max(length(description)) from analytics_refresh.alerts") <= 4000
 
 
@@ -188,7 +187,7 @@ def test_H13_security_definer_without_search_path(dsn: str, stretched: Connectio
     if definer:
         stretched.execute("alter function refresh_action_analytics() security definer")
     name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
-    stretched.execute(f'alter database "{name}" set search_path = attacker, public')  # type: ignore[arg-type]
+    stretched.execute(f'alter database "{name}" set search_path = attacker, public')
     with Daemon(dsn, **FAST) as daemon:
         daemon.wait_for("refresh.finished", lambda line: bool(line["outcome"] == "ok"), count=2)
         assert daemon.stop() == 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, Fragile
+from tests.support.faults import FAST, FaultServer
 from tests.support.receivers import receiver
 from tests.support.waiting import eventually
 
@@ -26,18 +26,18 @@ POD = "analytics-refreshd-7c9f-x2x"
 @pytest.fixture(scope="module")
 def troubled() -> Iterator[list[str]]:
     """The log of one daemon: a view's lock held, then the refresh function gone, then the server stopped."""
-    pristine = Fragile()
-    fragile = Fragile(pristine)
+    pristine = FaultServer()
+    fault_server = FaultServer(pristine)
     try:
-        fragile.server.start()
+        fault_server.server.start()
         with receiver(200) as pager:
-            yield _log_of_trouble(fragile, f"{pager.url}/pager")
+            yield _log_of_trouble(fault_server, f"{pager.url}/pager")
     finally:
-        fragile.destroy()
+        fault_server.destroy()
         pristine.destroy()
 
 
-def _log_of_trouble(fragile: Fragile, pager: str) -> list[str]:
+def _log_of_trouble(fault_server: FaultServer, pager: str) -> list[str]:
     settings = FAST | {
         "schedule__interval": "4s",
         "service__name": "shop",
@@ -51,7 +51,7 @@ def _log_of_trouble(fragile: Fragile, pager: str) -> list[str]:
         "receivers__pager__url": pager,
     }
 
-    with Daemon(fragile.dsn, **settings) as daemon:
+    with Daemon(fault_server.dsn, **settings) as daemon:
 
         def healthy_again(runs: int = 5) -> None:
             # three intervals of peace, so that the next trouble is an incident of its own
@@ -71,7 +71,7 @@ def _log_of_trouble(fragile: Fragile, pager: str) -> list[str]:
             return bool(line["alert"] == "AnalyticsViewStale" and line["status"] == "firing")
 
         healthy_again()
-        with fragile.connect() as holder:
+        with fault_server.connect() as holder:
             holder.execute("set application_name = 'nightly-etl'")
             begun = str(daemon.lines[-1]["timestamp"])
             with holder.transaction():
@@ -79,14 +79,14 @@ def _log_of_trouble(fragile: Fragile, pager: str) -> list[str]:
                 daemon.wait_for("view.blocked")
                 daemon.wait_for("alert.delivered", lambda line: line["timestamp"] > begun and stale(line), within=40)
         healthy_again()
-        with fragile.connect() as connection:
+        with fault_server.connect() as connection:
             connection.execute("alter function refresh_action_analytics() rename to hidden")
             daemon.wait_for("refresh.finished", lambda line: line["sqlstate"] == "42883")
             connection.execute("alter function hidden() rename to refresh_action_analytics")
         healthy_again()
-        fragile.server.stop("fast")
+        fault_server.server.stop("fast")
         daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable", within=40)
-        fragile.server.start()
+        fault_server.server.start()
         daemon.wait_for("database.restored")
         healthy_again(runs=1)
         assert daemon.stop() == 0
@@ -189,33 +189,33 @@ def test_markdown_and_table_tell_it(troubled: list[str]) -> None:
 
 def test_pause_and_kill_of_a_real_daemon() -> None:
     """A pause, a server lost within it and a kill -9 are told as they were, from the fields that a daemon writes."""
-    pristine = Fragile()
-    fragile = Fragile(pristine)
+    pristine = FaultServer()
+    fault_server = FaultServer(pristine)
     settings = FAST | {"service__name": "shop", "service__replica": "r1", "alerts__database_unavailable_for": "1s"}
     try:
-        fragile.server.start()
-        with Daemon(fragile.dsn, **settings) as daemon:
+        fault_server.server.start()
+        with Daemon(fault_server.dsn, **settings) as daemon:
             # three intervals of peace after the views were old at the start, so that the loss is an incident of its own
             daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", count=5)
             words = ("pause", "--for", "1h", "--reason", "nightly load")
-            assert command(fragile.dsn, *words, **settings).returncode == 0
+            assert command(fault_server.dsn, *words, **settings).returncode == 0
             daemon.wait_for("view.stale", lambda line: line["last_success_at"] > daemon.lines[0]["timestamp"])
-            fragile.server.stop("fast")
+            fault_server.server.stop("fast")
             daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable", within=40)
-            fragile.server.start()
+            fault_server.server.start()
             daemon.wait_for("database.restored")
-            assert command(fragile.dsn, "resume", **settings).returncode == 0
+            assert command(fault_server.dsn, "resume", **settings).returncode == 0
             daemon.wait_for("refresh.resumed")
             resumed = daemon.lines[-1]["timestamp"]
             daemon.wait_for("refresh.finished", lambda line: line["timestamp"] > resumed and line["outcome"] == "ok")
             pid = daemon.process.pid
             assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
-        with Daemon(fragile.dsn, **settings) as second:
+        with Daemon(fault_server.dsn, **settings) as second:
             second.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", within=60)
             assert second.stop() == 0
             log = [*daemon.raw, *second.raw]
     finally:
-        fragile.destroy()
+        fault_server.destroy()
         pristine.destroy()
     result = read_back(log)
     lost = next(json.loads(line) for line in log if '"database.lost"' in line)

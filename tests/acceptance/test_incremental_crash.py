@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -123,7 +124,7 @@ def test_killed_anywhere_is_exact_afterwards(own_server: Server, statement: str,
         else:
             kill_backend(backend)
         end(client)
-        with eventually(lambda pid=backend: connect_without(own_server, pid)) as connection:
+        with eventually(partial(connect_without, own_server, backend)) as connection:
             assert not refresh_and_compare(connection)
     with connect(own_server) as connection:
         assert verify(connection).ok
@@ -182,7 +183,7 @@ def test_interrupted_install_goes_on(own_server: Server) -> None:
             seen += 1
             lines = [client.stdout.readline() for _ in range(seen)]
             end(client)
-            eventually(lambda pid=backend: gone(connection, pid))
+            eventually(partial(gone, connection, backend))
             changes.update()
             assert not refresh_and_compare(connection), lines
             if not all(lines):

@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.daemon import Daemon, command
+from tests.support.daemon import Daemon, Settings, command
 from tests.support.faults import age_views, refreshes_under_way, sleeper
 from tests.support.installs import make_stretchable, stretch
 from tests.support.waiting import eventually
 
-FAST = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
+FAST: Settings = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
 Connection = psycopg.Connection[Any]
 
 pytestmark = pytest.mark.fault

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import ROLE
-from tests.support.daemon import Daemon, command
+from tests.support.daemon import Daemon, Settings, command
 from tests.support.faults import act
 from tests.support.postgres import Server
 
@@ -14,7 +14,7 @@ from tests.support.postgres import Server
 def test_H12_the_least_privileged_role_suffices(granted: Server, isolation: str) -> None:
     """Refresh, history, alerts, pauses, status and check all work; nothing else of the database is open to the role."""
     dsn = granted.dsn(user=ROLE)
-    fast = {"schedule__interval": "2s", "refresh__isolation": isolation}
+    fast: Settings = {"schedule__interval": "2s", "refresh__isolation": isolation}
     with granted.connect() as owner:
         act(owner, "a")
     with Daemon(dsn, **fast) as daemon:

@@ -20,7 +20,8 @@ from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from tests.support.browser import Browser, missing
-from tests.support.states import MONOTONIC, NOW, FixedHealth, a_day, healthy, run_at, view_state
+from tests.support.fakes import FakeHealth
+from tests.support.states import MONOTONIC, NOW, a_day, healthy, run_at, view_state
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
@@ -173,7 +174,7 @@ class Shown:
     def __init__(self, browser: Browser, folder: Path) -> None:
         self.browser = browser
         self.folder = folder
-        self.health = FixedHealth(healthy())
+        self.health = FakeHealth(healthy())
         metrics = PrometheusMetrics("orders", "0.1.0", VIEWS)
         self.server = HttpServer(HttpSettings(port=0), self.health, metrics)
         self.url = f"http://127.0.0.1:{self.server.start()}/"
@@ -376,9 +377,15 @@ def test_the_picture_for_the_readme(shown: Shown) -> None:
         NOW - timedelta(minutes=2),
         summary="orders: refreshing action_type_distribution fails (lock_timeout)",
     )
-    fault = {"error": "canceling statement due to lock timeout", "reason": Reason.LOCK_TIMEOUT}
     failing = [
-        run_at(5000 + n, NOW - timedelta(minutes=2 + 5 * n), failed=VIEWS[3:], outcome=Outcome.PARTIAL, **fault)
+        run_at(
+            5000 + n,
+            NOW - timedelta(minutes=2 + 5 * n),
+            failed=VIEWS[3:],
+            outcome=Outcome.PARTIAL,
+            error="canceling statement due to lock timeout",
+            reason=Reason.LOCK_TIMEOUT,
+        )
         for n in (0, 1)
     ]
     runs = (*failing, *a_day()[2:])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Settings
 from tests.support.faults import Connection, our_sessions, refreshes_under_way, value
 from tests.support.installs import stretch
 from tests.support.postgres import free_port
@@ -157,7 +157,11 @@ def test_log_budget_of_a_quiet_day_and_of_a_dead_database(dsn: str, connection: 
     Scaled: a slot a second, the limits that are counted in time scaled with it.
     """
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
-    scaled = {"schedule__interval": "1s", "staleness__max_age": "1h", "alerts__database_unavailable_for": "1s"}
+    scaled: Settings = {
+        "schedule__interval": "1s",
+        "staleness__max_age": "1h",
+        "alerts__database_unavailable_for": "1s",
+    }
     with Daemon(dsn, **scaled) as quiet, Daemon(nowhere, **scaled) as lonely:
         quiet.wait_for("refresh.finished", count=SLOTS, within=200)
         lonely.wait_for("alert.firing")

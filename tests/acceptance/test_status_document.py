@@ -13,12 +13,12 @@ import pytest
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.incremental import install as incremental
 from tests.support.adapters import holding_refresh
-from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, Connection, Fragile, act, age_views, fired
+from tests.support.daemon import Daemon, Settings, command
+from tests.support.faults import FAST, Connection, FaultServer, act, age_views, fired
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.status_schema import conforming
 
-LONG = {"schedule__interval": "5m", "alerts__evaluate_every": "1s"}
+LONG: Settings = {"schedule__interval": "5m", "alerts__evaluate_every": "1s"}
 MEMORY_ONLY = ("replica", "role", "next_run_at", "receivers")
 
 
@@ -42,7 +42,7 @@ def fresh(seen: Any) -> bool:
     return {view["verdict"] for view in seen["views"]} == {"fresh"}
 
 
-def printed(dsn: str, exit_code: int, **settings: object) -> Any:
+def printed(dsn: str, exit_code: int, **settings: Any) -> Any:
     """What the command prints, which knows nothing of any process."""
     done = command(dsn, "status", "--format", "json", **settings)
     assert done.returncode == exit_code, done.stderr
@@ -92,16 +92,16 @@ def test_stale(dsn: str, connection: Connection) -> None:
             assert daemon.stop() == 0
 
 
-def test_database_away(fragile: Fragile) -> None:
+def test_database_away(fault_server: FaultServer) -> None:
     """The daemon tells of it from memory, with the ages growing; the command says so and prints no document."""
-    with Daemon(fragile.dsn, **FAST) as daemon:
+    with Daemon(fault_server.dsn, **FAST) as daemon:
         daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
         served(daemon, lambda seen: seen["database_up"] and seen["views"][0]["age_seconds"] is not None)
-        fragile.server.stop()
+        fault_server.server.stop()
         of_daemon = served(daemon, lambda seen: not seen["database_up"])
         assert None not in (of_daemon["database_down_since"], of_daemon["database_error"])
         assert (of_daemon["healthy"], of_daemon["views"][0]["age_seconds"] > 0) == (False, True)
-        done = command(fragile.dsn, "status", "--format", "json")
+        done = command(fault_server.dsn, "status", "--format", "json")
         assert (done.returncode, done.stdout) == (75, "")
 
 
@@ -121,7 +121,7 @@ def test_paused(dsn: str, connection: Connection) -> None:
 def test_running_with_a_blocker(dsn: str, connection: Connection) -> None:
     """Both name the run, its view and the session that it waits for; only the leader knows since when it is there."""
     age_views(connection)
-    settings = LONG | {"refresh__lock_timeout": "2m"}
+    settings: Settings = LONG | {"refresh__lock_timeout": "2m"}
     with holding_refresh(dsn, VIEWS[0]) as holder, Daemon(dsn, **settings) as daemon:
         of_daemon = served(daemon, lambda seen: seen["progress"] and seen["progress"]["blocker"])
         of_database = printed(dsn, 1, **settings)

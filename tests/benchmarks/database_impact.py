@@ -163,7 +163,7 @@ def _measure(connection: Connection, primary: Server, standby: Server, statement
     with closing(primary.connect()) as worker:
         before = _totals(connection)
         stop = threading.Event()
-        (pid,) = worker.execute("select pg_backend_pid()").fetchone() or (0,)
+        pid = worker.info.backend_pid
         with (
             _beside(stop, lambda: _watch(primary, pid, impact, stop)),
             _beside(stop, lambda: _timed(primary, _READ, impact.reads_ms, stop)),
@@ -208,7 +208,7 @@ def _timed(primary: Server, statement: str, into: list[float], stop: threading.E
     with closing(primary.connect()) as connection:
         while not stop.is_set():
             started = time.monotonic()
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
             into.append(1000 * (time.monotonic() - started))
             stop.wait(0.02)
 
@@ -217,7 +217,7 @@ def _watch(primary: Server, pid: int, impact: Impact, stop: threading.Event) -> 
     with closing(primary.connect()) as connection:
         last = time.monotonic()
         while not stop.is_set():
-            rows = connection.execute(_LOCKS, [pid]).fetchall()
+            rows: list[tuple[Any, ...]] = connection.execute(_LOCKS, [pid]).fetchall()
             now = time.monotonic()
             for relation, mode, _, _ in rows:
                 if relation in (*VIEWS, "action_results"):
@@ -245,10 +245,10 @@ def _print_vacuum(connection: Connection, primary: Server) -> None:
     view = VIEWS[0]
     with closing(primary.connect()) as worker:
         worker.execute("begin")
-        worker.execute(f"refresh materialized view concurrently {view}")  # type: ignore[arg-type]
+        worker.execute(f"refresh materialized view concurrently {view}")
         notices: list[str] = []
         connection.add_notice_handler(lambda diagnostic: notices.append(diagnostic.message_primary or ""))
-        connection.execute(f"vacuum (skip_locked) {view}")  # type: ignore[arg-type]
+        connection.execute(f"vacuum (skip_locked) {view}")
         worker.execute("rollback")
     print(f"\nVACUUM (SKIP_LOCKED) of a view while its refresh is open: {notices}")
 
@@ -257,14 +257,14 @@ def _print_standby(connection: Connection, standby: Server) -> None:
     """A long transaction on the standby reads a view; the primary refreshes and vacuums that view meanwhile."""
     with closing(standby.connect()) as reader:
         reader.execute("begin isolation level repeatable read")
-        reader.execute(f"select count(*) from {VIEWS[0]}")  # type: ignore[arg-type]
+        reader.execute(f"select count(*) from {VIEWS[0]}")
         connection.execute(
             "insert into action_results (id, job_id, action_type, status) values ('s', 's', 'sms', 'failed')"
         )
         connection.execute("select refresh_action_analytics()")
         time.sleep(3)
         outcomes = [_outcome(reader)]
-        connection.execute(f"vacuum {VIEWS[0]}")  # type: ignore[arg-type]
+        connection.execute(f"vacuum {VIEWS[0]}")
         time.sleep(3)
         outcomes.append(_outcome(reader))
     print(f"A transaction on the standby: after a refresh {outcomes[0]}; after a VACUUM of the view {outcomes[1]}")
@@ -272,7 +272,7 @@ def _print_standby(connection: Connection, standby: Server) -> None:
 
 def _outcome(reader: Connection) -> str:
     try:
-        reader.execute(f"select count(*) from {VIEWS[0]}")  # type: ignore[arg-type]
+        reader.execute(f"select count(*) from {VIEWS[0]}")
     except psycopg.Error as error:
         return f"{error.sqlstate} {type(error).__name__}"
     return "reads on"

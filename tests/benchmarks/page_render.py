@@ -17,7 +17,8 @@ from prometheus_client import generate_latest
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.page.render import render_page
 from analytics_refreshd.observe.status.document import status_json
-from tests.support.states import FixedHealth, healthy
+from tests.support.fakes import FakeHealth
+from tests.support.states import healthy
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
     names = [f"analytics_of_department_{number:02}" for number in range(arguments.views)]
     state = healthy(names)
     metrics = PrometheusMetrics("orders", "0.1.0", names)
-    metrics.watch(FixedHealth(state))
+    metrics.watch(FakeHealth(state))
     makers: dict[str, Callable[[], bytes]] = {
         "page": lambda: render_page(state),
         "status.json": lambda: status_json(state).encode(),

@@ -53,7 +53,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.chmod(0o755)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     for lock in ("requirements.lock", "build.lock"):
-        target = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", folder]
+        target: list[str | Path] = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", folder]
         accepted(*pip, "download", "--require-hashes", "-r", DEPLOY / "container" / lock, *target)
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md"):

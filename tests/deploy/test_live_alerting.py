@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_a_held_lock_reaches_the_pager_and_its_release_too(filled_dsn: str, webh
 
         with held(filled_dsn):
             for name in TROUBLE:
-                fired = eventually(lambda name=name: webhook.seen(name, VIEW, "firing"), within=60)
+                fired = eventually(partial(webhook.seen, name, VIEW, "firing"), within=60)
                 assert fired["labels"]["database"] == "orders"
                 assert fired["annotations"]["summary"].startswith("orders: ")
                 assert fired["annotations"]["runbook_url"].endswith(f"/{name}.md")
@@ -113,7 +114,7 @@ def test_a_held_lock_reaches_the_pager_and_its_release_too(filled_dsn: str, webh
             assert views == {VIEW}, json.dumps(webhook.alerts, indent=1)
 
         for name in TROUBLE:
-            eventually(lambda name=name: webhook.seen(name, VIEW, "resolved"), within=60)
+            eventually(partial(webhook.seen, name, VIEW, "resolved"), within=60)
         eventually(lambda: not _firing(prometheus), within=30)
 
 

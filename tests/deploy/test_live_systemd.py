@@ -66,7 +66,15 @@ def installed(debian: Path, wheels: Path) -> Path:
     """The tree after the guide's steps: a virtual environment, the locked wheels, ours, and the units."""
     shutil.copytree(wheels, debian / "wheels")
     shutil.copy(DEPLOY / "container" / "requirements.lock", debian / "wheels")
-    pip = ["chroot", debian, "/opt/analytics-refreshd/bin/pip", "install", "--no-index", "--find-links", "/wheels"]
+    pip: list[str | Path] = [
+        "chroot",
+        debian,
+        "/opt/analytics-refreshd/bin/pip",
+        "install",
+        "--no-index",
+        "--find-links",
+        "/wheels",
+    ]
     accepted("chroot", debian, "python3", "-m", "venv", "/opt/analytics-refreshd")
     accepted(*pip, "--require-hashes", "-r", "/wheels/requirements.lock")
     (wheel,) = (debian / "wheels").glob("analytics_refreshd-*.whl")

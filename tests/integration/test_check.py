@@ -83,7 +83,7 @@ def test_H12_the_printed_grants_are_all_that_is_missing(dsn: str, connection: Co
             if finding.remedy and finding.remedy.startswith("GRANT ") and finding.remedy not in pasted
         ]
         for grant in grants:
-            connection.execute(grant)  # type: ignore[arg-type]
+            connection.execute(grant)
         pasted += grants
     assert [finding for finding in findings if finding.level is not Level.OK] == []
     with refresher(poor) as refresh:
@@ -204,7 +204,7 @@ def test_what_is_wrong_is_found(
     dsn: str, connection: Connection, statement: str, level: Level, name: str, text: str
 ) -> None:
     """Each thing that can be wrong with the database is one finding of its level, in words, with a remedy."""
-    connection.execute(statement)  # type: ignore[arg-type]
+    connection.execute(statement)
     findings = check(dsn)
     found = [finding for finding in findings if finding.name == name and text in finding.text]
     assert [finding.level for finding in found] == [level], findings
@@ -245,7 +245,7 @@ def test_remedies_for_indexes_work(dsn: str, connection: Connection) -> None:
     connection.execute("drop index idx_action_metrics_hourly_unique")
     (finding,) = [finding for finding in check(dsn) if finding.level is Level.ERROR]
     assert finding.remedy is not None
-    connection.execute(finding.remedy)  # type: ignore[arg-type]
+    connection.execute(finding.remedy)
     assert [finding for finding in check(dsn) if finding.level is Level.ERROR] == []
 
 

@@ -20,6 +20,7 @@ from analytics_refreshd.postgres.connection import connector as connections
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, application_name, default_sslmode
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from tests.support.adapters import address, connector, session, through
 from tests.support.postgres import Server, free_port
 from tests.support.proxy import Proxy, TlsProxy
@@ -286,7 +287,7 @@ def test_A22_too_many_connections(strict_server: Server) -> None:
     limited = refused(connector(strict_server.dsn(user="limited"))).message
     assert "too many connections" in limited
     assert "raise that limit" in limited
-    held = []
+    held: list[psycopg.Connection[Any]] = []
     try:
         with suppress(psycopg.OperationalError):
             while len(held) < 20:
@@ -318,7 +319,7 @@ def test_who_cannot_connect_is_told_what_to_do(strict_server: Server) -> None:
         assert remedy in message
         assert f"port {strict_server.port} failed" in message
     with strict_server.connect() as admin:
-        admin.execute(cases['a "b"', "of x"])  # type: ignore[call-overload]
+        admin.execute(cases['a "b"', "of x"])
     connector(psycopg.conninfo.make_conninfo(base, user='a "b"', dbname="of x")).connect("x", Profile()).close()
 
 
@@ -421,7 +422,7 @@ def test_stop_frees_whoever_connects(dsn: str) -> None:
 
 def test_settings_that_do_not_last_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When what was set is not what is read back, the connection is refused and the pooler named."""
-    real = connections.blocks("connection/connection.sql")
+    real = blocks("connection/connection.sql")
     asked = "pg_catalog.current_setting('TimeZone')"
     assert asked in real["read_back"]
     elsewhere = {**real, "read_back": real["read_back"].replace(asked, "'Asia/Kolkata'")}
@@ -499,7 +500,7 @@ def test_a_closed_session_frees_its_thread(dsn: str) -> None:
 def test_server_messages_are_redacted(dsn: str, statement: str) -> None:
     """What the server says of an error reaches nobody with data, control characters, DETAIL or megabytes in it."""
     with session(dsn) as shared, pytest.raises(DatabaseFault) as caught:
-        shared.run(lambda opened: opened.execute(statement))  # type: ignore[arg-type]
+        shared.run(lambda opened: opened.execute(statement))
     message = caught.value.message
     assert "secret" not in message
     assert message.isprintable()
@@ -550,14 +551,16 @@ def test_H09_H10_certificates_are_verified(
 ) -> None:
     """A certificate that does not fit is refused, and the refusal says what to do."""
     with TlsProxy(address(dsn), str(certificates / certificate), str(certificates / "server.key")) as proxy:
-        url = make_conninfo(dsn, host=host, port=proxy.port, sslmode="verify-full", sslrootcert=certificates / root)
+        url = make_conninfo(
+            dsn, host=host, port=proxy.port, sslmode="verify-full", sslrootcert=str(certificates / root)
+        )
         assert message in refused(connector(url)).message
 
 
 def test_a_verified_connection_works(dsn: str, certificates: Path) -> None:
     """With the right CA and name a verify-full connection is made, encrypted."""
     with TlsProxy(address(dsn), str(certificates / "server.crt"), str(certificates / "server.key")) as proxy:
-        root = certificates / "ca.crt"
+        root = str(certificates / "ca.crt")
         url = make_conninfo(dsn, host="localhost", port=proxy.port, sslmode="verify-full", sslrootcert=root)
         with connector(url).connect("status", Profile()) as opened:
             assert opened.pgconn.ssl_in_use

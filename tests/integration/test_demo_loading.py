@@ -14,6 +14,7 @@ from analytics_refreshd.demo.actions import Generator, make_bursts
 from analytics_refreshd.demo.csvlog import COLUMNS, read_log
 from analytics_refreshd.demo.live import Live
 from analytics_refreshd.demo.world import make_world
+from tests.support.faults import value
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 3, 18, 15, 20, 7, 123456, tzinfo=UTC)
@@ -38,7 +39,8 @@ def live(application_dsn: str) -> Iterator[Callable[..., Live]]:
 
 
 def _load(dsn: str, rows: int) -> list[int]:
-    world, seen = make_world(1), []
+    world = make_world(1)
+    seen: list[int] = []
     actions = Generator(world, Random(1), make_bursts(1, NOW)).history(rows, NOW)
     with psycopg.connect(dsn) as connection:
         loading.load_world(connection, world, NOW)
@@ -144,8 +146,8 @@ def test_live_actions_survive_a_lost_connection(application_dsn: str, live: Call
         first = eventually(session)
         connection.execute("select pg_terminate_backend(%s)", [first])
         assert eventually(lambda: session() not in (None, first))
-        before = connection.execute("select count(*) from action_results").fetchone()
-        eventually(lambda: connection.execute("select count(*) from action_results").fetchone() > before)
+        before = value(connection, "select count(*) from action_results")
+        eventually(lambda: value(connection, "select count(*) from action_results") > before)
 
 
 def test_stopping_is_prompt(application_dsn: str, live: Callable[..., Live]) -> None:

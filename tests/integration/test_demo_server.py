@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -322,7 +323,7 @@ def test_an_ordinary_user_needs_nothing_special(parent: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     parent.chmod(0o777)
     program = _OWNER.replace("signal.pause()", "server.stop()")
-    identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    identity: dict[str, Any] = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     try:
         probe = [sys.executable, "-c", "import analytics_refreshd"]
         subprocess.run(probe, cwd="/", capture_output=True, check=True, **identity)

@@ -186,7 +186,7 @@ def test_watch_names_the_blocker(dsn: str) -> None:
     with holding_refresh(dsn, VIEWS[1]) as holder, electing(dsn) as leader, refresher(dsn) as refresh:
         running = Running(refresh)
         assert running.started.wait(10)
-        sample = eventually(lambda: (seen := leader.watch(running.pids, VIEWS, 0.0)).blocker and seen)
+        sample = eventually(lambda: seen if (seen := leader.watch(running.pids, VIEWS, 0.0)).blocker else None)
         refresh.cancel()
         running.join()
         pid = holder.info.backend_pid
@@ -205,7 +205,7 @@ def test_watch_sees_a_wait_that_is_not_for_a_view(dsn: str, connection: Connecti
         other.execute("lock table action_results in access exclusive mode")
         running = Running(refresh)
         assert running.started.wait(10)
-        sample = eventually(lambda: (seen := leader.watch(running.pids[:1], VIEWS, 0.0)).blocker and seen)
+        sample = eventually(lambda: seen if (seen := leader.watch(running.pids[:1], VIEWS, 0.0)).blocker else None)
         refresh.cancel()
         running.join()
         assert sample.blocker is not None
@@ -228,7 +228,7 @@ def test_a_blocker_of_another_role_is_hidden(dsn: str, connection: Connection) -
         with holding_refresh(dsn, VIEWS[0]) as holder, electing(poor) as leader, refresher(poor) as refresh:
             running = Running(refresh)
             assert running.started.wait(10)
-            sample = eventually(lambda: (seen := leader.watch(running.pids[:1], VIEWS, 0.0)).blocker and seen)
+            sample = eventually(lambda: seen if (seen := leader.watch(running.pids[:1], VIEWS, 0.0)).blocker else None)
             refresh.cancel()
             running.join()
             assert sample.blocker is not None

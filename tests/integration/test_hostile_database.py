@@ -202,7 +202,7 @@ def test_a_schema_dropped_or_renamed_by_hand_leaves_nothing_to_take(world: World
             incremental.install(own)
         world.grant()
         own.execute("alter schema analytics_refresh rename to set_aside")
-    world.mallory.connection.execute(schema)  # type: ignore[arg-type]
+    world.mallory.connection.execute(schema)
     for role in (world.daemon, world.keeper, "postgres"):
         with psycopg.connect(world.dsn(role), autocommit=True) as caller:
             caller.execute("select * from public.refresh_action_analytics()")
@@ -284,7 +284,7 @@ def test_what_is_not_ours_is_refused_by_name(world: World, grant: str, planted: 
         migrate(own)
         world.grant()
         own.execute(grant.format(mallory=world.mallory.name))
-        world.mallory.connection.execute(planted)  # type: ignore[arg-type]
+        world.mallory.connection.execute(planted)
         own.execute("delete from analytics_refresh.schema_version where version = 5")
         for ask in (migrate, incremental.install, uninstall):
             with pytest.raises(MigrationError, match=named):
@@ -323,7 +323,7 @@ def test_a_superuser_acts_as_the_owner_of_the_tables(world: World, planted: str)
             # what is deleted from within a query may have no rule
             deltas = [] if "create rule" in planted else ["deltas"]
             for table in ("schema_version", "installation", "last_refresh", "incremental", "rebuild_marks", *deltas):
-                owner.execute(planted.format(table=table))  # type: ignore[arg-type]
+                owner.execute(planted.format(table=table))
             owner.execute(
                 "create function public.hour_of(timestamptz) returns timestamptz immutable"
                 " language plpgsql as $$ begin perform evil.record('index'); return $1; end $$"

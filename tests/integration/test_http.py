@@ -16,7 +16,8 @@ from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.http_request import Request
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
-from tests.support.states import FixedHealth, healthy
+from tests.support.fakes import FakeHealth
+from tests.support.states import healthy
 from tests.support.waiting import eventually
 
 
@@ -24,7 +25,7 @@ class Running:
     """A server on a free port, and what stands behind it."""
 
     def __init__(self, *, page: bool = True, request_seconds: float = 10.0) -> None:
-        self.health = FixedHealth(healthy())
+        self.health = FakeHealth(healthy())
         metrics = PrometheusMetrics("orders", "0.1.0", VIEWS)
         settings = HttpSettings(port=0, page=page)
         self.server = HttpServer(settings, self.health, metrics, request_seconds=request_seconds)
@@ -174,7 +175,7 @@ def test_G01_port_in_use(running: Running) -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "a..b"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     """A host that this machine does not have is one clear sentence."""
-    server = HttpServer(HttpSettings(host=host, port=0), FixedHealth(healthy()), PrometheusMetrics("d", "1", ()))
+    server = HttpServer(HttpSettings(host=host, port=0), FakeHealth(healthy()), PrometheusMetrics("d", "1", ()))
     with pytest.raises(RefreshdError, match="cannot listen on"):
         server.start()
 

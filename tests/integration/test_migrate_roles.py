@@ -124,7 +124,7 @@ def test_grants_create_the_role(dsn: str, connection: Connection, role: str) -> 
         own.execute("select error_message, response_data from public.recent_failures")
     quoted = psycopg.sql.Identifier(name)
     for text in ("drop owned by {}", "drop role {}"):
-        connection.execute(psycopg.sql.SQL(text).format(quoted))  # type: ignore[arg-type]
+        connection.execute(psycopg.sql.SQL(text).format(quoted))
 
 
 def test_grants_for_readers(dsn: str, role: str, connection: Connection) -> None:

@@ -149,7 +149,7 @@ def test_printed_sql_gives_the_same_rows(filled: Connection) -> None:
         limit = ["acme"] if query.organizations else None
         bound = bind(query, {}, limit, now, "public")
         rows = run(filled, bound, raw=True).rows
-        assert tuple(filled.execute(printed(bound)).fetchall()) == rows  # type: ignore[call-overload]
+        assert tuple(filled.execute(printed(bound)).fetchall()) == rows
 
 
 def test_explain_shows_a_plan(filled: Connection) -> None:
@@ -254,7 +254,7 @@ def test_the_dashboard_answers_the_reader_as_the_catalogue_does(filled: Connecti
         hour_changed = True
         while hour_changed:
             now = now_of(filled)
-            cursor = reader.execute(statements[query.name])  # type: ignore[call-overload]
+            cursor = reader.execute(statements[query.name])
             hour_changed = now_of(filled).hour != now.hour
         assert [column.name for column in cursor.description or ()] == [column.name for column in query.columns]
         shown = cursor.fetchall()
@@ -282,7 +282,7 @@ def test_the_dashboard_answers_the_reader_as_the_catalogue_does(filled: Connecti
 def test_the_reader_can_do_nothing_else(reader: Connection, statement: str) -> None:
     """Error text, answers, people and any change are refused by the server, whatever the dashboard asks."""
     with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
-        reader.execute(statement)  # type: ignore[call-overload]
+        reader.execute(statement)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from psycopg.conninfo import conninfo_to_dict
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
-from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
+from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from analytics_refreshd.postgres.state.leader import PostgresLeader
 from tests.support.adapters import connector
 

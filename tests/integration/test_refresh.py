@@ -12,7 +12,8 @@ from psycopg import sql
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
-from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
+from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from tests.support.adapters import Running, address, holding_refresh, refresher, sleeping, through
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server, free_port
@@ -284,7 +285,7 @@ def test_A13_duplicate_rows_do_not_leak(dsn: str, connection: Connection) -> Non
         # no pattern of a secret or an address covers it
         "insert into doubled values ('Person-Kim'), ('Person-Kim')",
     ):
-        connection.execute(statement)  # type: ignore[arg-type]
+        connection.execute(statement)
     with refresher(dsn) as refresh:
         report = by_view(run(refresh))["recent_failures"]
     assert (report.sqlstate, report.reason) == ("21000", Reason.DUPLICATE_ROWS)
@@ -309,7 +310,7 @@ def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None
     )
     database = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
     for setting in ("temp_file_limit = '64kB'", "work_mem = '64kB'", "maintenance_work_mem = '1MB'"):
-        connection.execute(f"alter database {database} set {setting}")  # type: ignore[arg-type]
+        connection.execute(f"alter database {database} set {setting}")
     with refresher(dsn) as refresh:
         report = by_view(run(refresh))["recent_failures"]
     assert (report.success, report.sqlstate, report.reason) == (False, "53400", Reason.DISK_FULL)
@@ -333,7 +334,7 @@ def test_A15_function_missing_or_of_another_shape(
 ) -> None:
     """A function that is missing or lacks a column is a permanent fault before anything is refreshed."""
     connection.execute("drop function public.refresh_action_analytics()")
-    connection.execute(statement)  # type: ignore[arg-type]
+    connection.execute(statement)
     with refresher(dsn) as refresh:
         fault = fault_of(refresh)
         again = fault_of(refresh)
@@ -397,8 +398,9 @@ def test_A18_read_only_session(dsn: str, connection: Connection) -> None:
         pids: list[int] = []
         refresh.refresh(uuid4(), pids.append)
         kept = refresh._connections[0]
-        assert kept._connection is not None
-        kept._connection.execute("set default_transaction_read_only = on")
+        opened = kept._connection
+        assert opened is not None
+        opened.execute("set default_transaction_read_only = on")
         with pytest.raises(DatabaseFault) as caught:
             refresh.refresh(uuid4(), pids.append)
         assert kept._connection is None

@@ -23,7 +23,7 @@ _ROW_TYPE = "view_name text, row_count bigint, size_bytes bigint, last_refresh t
 def _replace_status(connection: Connection, body: str, columns: str = _ROW_TYPE) -> None:
     connection.execute("drop function public.get_analytics_refresh_status()")
     connection.execute(
-        f"create function public.get_analytics_refresh_status() returns table ({columns})"  # type: ignore[arg-type]
+        f"create function public.get_analytics_refresh_status() returns table ({columns})"
         f" language plpgsql as $f$ #variable_conflict use_column\nbegin {body} end $f$"
     )
 
@@ -65,7 +65,7 @@ def test_an_older_install(application_dsn: str) -> None:
         admin.execute("refresh materialized view recent_failures")
         admin.execute("vacuum recent_failures")
         with status_reader(application_dsn) as reader:
-            found = eventually(lambda: (read := reader.read()).views[2].claimed_at and read)
+            found = eventually(lambda: read if (read := reader.read()).views[2].claimed_at else None)
             assert reader.rates() == Rates(0, None, None)
             assert reader.pause() is None
             assert reader.progress() is None
@@ -90,8 +90,9 @@ def test_history_is_a_record_too(dsn: str, connection: Connection) -> None:
         recorded = {view.view: view.recorded_at for view in reader.read().views}
     assert recorded[VIEWS[0]] == finished_at
     assert recorded[VIEWS[1]] is None
-    assert recorded[VIEWS[2]] is not None
-    assert recorded[VIEWS[2]] > finished_at
+    latest = recorded[VIEWS[2]]
+    assert latest is not None
+    assert latest > finished_at
 
 
 def _fields(run: Run) -> dict[str, Any]:
@@ -242,7 +243,7 @@ def test_progress_names_the_blocker(dsn: str) -> None:
     """A refresh that waits tells for which view, since when, and for whom."""
     with holding_refresh(dsn, VIEWS[2]) as holder, status_reader(dsn) as reader, refresher(dsn) as refresh:
         running = Running(refresh)
-        progress = eventually(lambda: (seen := reader.progress()) and seen.blocker and seen)
+        progress = eventually(lambda: seen if (seen := reader.progress()) and seen.blocker else None)
         refresh.cancel()
         running.join()
         pid = holder.info.backend_pid

@@ -15,7 +15,8 @@ from analytics_refreshd.core.ports import RefreshReply
 from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
-from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher, RefreshSettings
+from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
+from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from typing import Any
 
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
 HOUR = timedelta(hours=1)
 CENT = Decimal("0.01")
 
@@ -261,7 +262,7 @@ def slowest_triggers(data: Data, now: datetime, p: P) -> list[Row]:
             values = durations(found)
             figures = (percentile(values, 0.5), p95, percentile(values, 0.99), mean(values), max(values))
             rows.append((*who(data, key), len(found), *figures, last(found)))
-    return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]
 
 
 def latency(data: Data, now: datetime, p: P) -> list[Row]:
@@ -283,7 +284,7 @@ def sla_violations(data: Data, now: datetime, p: P) -> list[Row]:
             severity = "critical" if p95 > _int(p, "critical-ms") else "warning"
             over = p95 - _int(p, "above-ms")
             rows.append((*who(data, key), severity, len(found), p95, over, last(found)))
-    return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]
 
 
 def _failures(data: Data, now: datetime, p: P) -> list[Action]:
@@ -299,7 +300,7 @@ def failing_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         trigger = who(data, str(key) if key else None)
         share = percent(len(found), len(failures))
         rows.append((*trigger, len(found), share, len(messages), first(found), last(found)))
-    return sorted(rows, key=lambda r: (-r[3], r[0] is None, r[0] or ""))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda r: (-r[3], r[0] is None, r[0] or ""))[: _int(p, "limit")]
 
 
 def top_errors(data: Data, now: datetime, p: P) -> list[Row]:
@@ -309,7 +310,7 @@ def top_errors(data: Data, now: datetime, p: P) -> list[Row]:
         triggers = {row.trigger_id for row in found} - {None}
         share = percent(len(found), len(failures))
         rows.append((message, len(found), share, len(triggers), first(found), last(found)))
-    return sorted(rows, key=lambda r: (-r[1], r[0] is None, r[0] or ""))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda r: (-r[1], r[0] is None, r[0] or ""))[: _int(p, "limit")]
 
 
 def failures_by_type(data: Data, now: datetime, p: P) -> list[Row]:
@@ -319,7 +320,7 @@ def failures_by_type(data: Data, now: datetime, p: P) -> list[Row]:
         triggers = {row.trigger_id for row in found} - {None}
         share = percent(len(found), len(failures))
         rows.append((kind, len(found), share, len(triggers), mean([r.retry_count or 0 for r in found]), last(found)))
-    return sorted(rows, key=lambda row: (-row[1], row[0]))  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def recent_failures(data: Data, now: datetime, p: P) -> list[Row]:
@@ -351,14 +352,14 @@ def unhealthy_triggers(data: Data, now: datetime, p: P) -> list[Row]:
             severity = "critical" if rate < _number(p, "critical-percent") else "warning"
             figures = (severity, rate, executions, successes, failures, retrying)
             rows.append((*who(data, key), *figures, last(found)))
-    return sorted(rows, key=lambda r: (r[4], -r[5], r[0]))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda r: (r[4], -r[5], r[0]))[: _int(p, "limit")]
 
 
 def most_active(data: Data, now: datetime, p: P) -> list[Row]:
     found = data.between(*_back(now, 24 * _int(p, "days")))
     groups = {key: rows for key, rows in grouped(found, lambda row: row.trigger_id).items() if key}
     rows = [(*who(data, str(key)), *counts(group), last(group)) for key, group in groups.items()]
-    return sorted(rows, key=lambda row: (-row[3], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[3], row[0]))[: _int(p, "limit")]
 
 
 def idle_triggers(data: Data, now: datetime, p: P) -> list[Row]:
@@ -383,7 +384,7 @@ def retrying_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         if rate is not None and rate > _number(p, "above") and len(found) >= _int(p, "min-executions"):
             share = counts(found)[4]
             rows.append((*who(data, key), len(found), rate, max(known), sum(known), share, last(found)))
-    return sorted(rows, key=lambda r: (-r[4], -r[6], r[0]))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda r: (-r[4], -r[6], r[0]))[: _int(p, "limit")]
 
 
 def throughput(data: Data, now: datetime, p: P) -> list[Row]:
@@ -408,7 +409,7 @@ def distribution(data: Data, now: datetime, p: P) -> list[Row]:
         average_ms = mean(durations(group))
         figures = (executions, share, successes, failures, rate, average_ms, retries(group), last(group))
         rows.append((kind, *figures))
-    return sorted(rows, key=lambda row: (-row[1], row[0]))  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def peak_hours(data: Data, now: datetime, p: P) -> list[Row]:
@@ -419,7 +420,7 @@ def peak_hours(data: Data, now: datetime, p: P) -> list[Row]:
         group = groups.get(hour, [])
         per_day = rounded(Fraction(len(group), _int(p, "days")))
         rows.append((hour, len(group), per_day, percent(len(group), len(found)), counts(group)[4]))
-    return sorted(rows, key=lambda row: (-row[1], row[0]))  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def weekly_growth(data: Data, now: datetime, p: P) -> list[Row]:
@@ -452,7 +453,7 @@ def organization_usage(data: Data, now: datetime, p: P) -> list[Row]:
         triggers = {row.trigger_id for row in group} - {None}
         plan = _plan(data, str(key) if key else None)
         rows.append((*plan, *counts(group), len(triggers), retries(group), sum(durations(group))))
-    return sorted(rows, key=lambda row: (-row[3], row[0] is None, row[0] or ""))  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[3], row[0] is None, row[0] or ""))
 
 
 def top_organizations(data: Data, now: datetime, p: P) -> list[Row]:
@@ -464,7 +465,11 @@ def top_organizations(data: Data, now: datetime, p: P) -> list[Row]:
             estimate = average(group, lambda row: row.trigger_id)
             figures = (len(triggers), *counts(group), estimate, retries(group), last(group))
             rows.append((*_plan(data, str(key)), *figures))
-    return sorted(rows, key=lambda row: (-row[4], row[0]))[: _int(p, "limit")]  # type: ignore[operator]
+    return sorted(rows, key=lambda row: (-row[4], row[0]))[: _int(p, "limit")]
+
+
+def _decimal(value: int | None) -> Decimal | None:
+    return None if value is None else Decimal(value)
 
 
 def summary(data: Data, now: datetime, p: P) -> list[Row]:
@@ -473,8 +478,7 @@ def summary(data: Data, now: datetime, p: P) -> list[Row]:
     values = durations(found)
     low, high = min(values, default=None), max(values, default=None)
     cells = [(percentile(durations(group), 0.95), len(group)) for group in grouped(found, cell).values()]
-    bounds = (Decimal(low), Decimal(high)) if low is not None and high is not None else (None, None)
-    p95 = Estimate(percentile(values, 0.95), *bounds, False, weighted(cells))
+    p95 = Estimate(percentile(values, 0.95), _decimal(low), _decimal(high), False, weighted(cells))
     latest = [last(rows) for rows in by_trigger(data).values()]
     active = sum(at is not None and since <= at < until for at in latest)
     return [(*counts(found), average(found, cell), p95, low, high, retries(found), active)]

@@ -17,10 +17,12 @@ from typing import Any, Self
 from tests.support.waiting import eventually
 
 PREFIX = "ANALYTICS_REFRESHD_"
+Settings = dict[str, Any]
+"""Settings by environment name, as `schedule__interval`; the daemon itself is what checks their values."""
 _MAIN = "\nfrom analytics_refreshd.cli import main\nraise SystemExit(main())\n"
 
 
-def environment(dsn: str, **settings: object) -> dict[str, str]:
+def environment(dsn: str, **settings: Any) -> dict[str, str]:
     """The environment for a daemon or command on `dsn`; `schedule__interval="2s"` sets that key."""
     given = {
         name: value
@@ -33,7 +35,7 @@ def environment(dsn: str, **settings: object) -> dict[str, str]:
     return given
 
 
-def command(dsn: str, *words: str, timeout: float = 60.0, **settings: object) -> subprocess.CompletedProcess[str]:
+def command(dsn: str, *words: str, timeout: float = 60.0, **settings: Any) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "analytics_refreshd", *words],
@@ -58,7 +60,7 @@ class Daemon:
         config: Path | None = None,
         extra: Mapping[str, str] | None = None,
         broken: str | None = None,
-        **settings: object,
+        **settings: Any,
     ) -> None:
         self._environment = environment(dsn, **settings) | dict(extra or {})
         self._program = ["-m", "analytics_refreshd"] if broken is None else ["-c", textwrap.dedent(broken) + _MAIN]

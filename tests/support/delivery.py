@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
-from analytics_refreshd.notify.delivery import Delivery
+from analytics_refreshd.core.ports import DeliveryStore
+from analytics_refreshd.notify.delivery import Delivery, _Planner
 from analytics_refreshd.notify.queue import DeliveryQueue
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.state.alerts import PostgresDeliveryStore
-from tests.support.receivers import Clock, Counts, Log, Store
+from tests.support.fakes import FakeClock, FakeDeliveryStore, RecordingLog, RecordingMetrics
 from tests.support.waiting import eventually
 
 QUICK = DeliverySettings("shop", first_wait_seconds=0.01, longest_wait_seconds=0.02)
@@ -20,7 +21,9 @@ QUICK = DeliverySettings("shop", first_wait_seconds=0.01, longest_wait_seconds=0
 class Delivering:
     """A delivery with everything around it that a test looks at."""
 
-    def __init__(self, delivery: Delivery, clock: Clock, store: Any, log: Log, counts: Counts) -> None:
+    def __init__(
+        self, delivery: Delivery, clock: FakeClock, store: DeliveryStore, log: RecordingLog, counts: RecordingMetrics
+    ) -> None:
         self.delivery = delivery
         self.clock = clock
         self.store = store
@@ -38,9 +41,9 @@ class Delivering:
         eventually(lambda: all(self._idle(queue) for queue in self.delivery.queues))
 
     @staticmethod
-    def _planned(planner: object) -> bool:
-        with planner._lock:  # type: ignore[attr-defined]
-            return planner._snapshot is None  # type: ignore[attr-defined]
+    def _planned(planner: _Planner) -> bool:
+        with planner._lock:
+            return planner._snapshot is None
 
     @staticmethod
     def _idle(queue: DeliveryQueue) -> bool:
@@ -52,12 +55,12 @@ class Delivering:
 def delivering(
     *receivers: ReceiverSettings,
     settings: DeliverySettings = QUICK,
-    clock: Clock | None = None,
-    store: Store | PostgresDeliveryStore | None = None,
+    clock: FakeClock | None = None,
+    store: FakeDeliveryStore | PostgresDeliveryStore | None = None,
 ) -> Iterator[Delivering]:
     """A running delivery, stopped at the end; no thread of it may be left then."""
-    clock, store, log, counts = clock or Clock(), store or Store(), Log(), Counts()
-    delivery = Delivery(receivers, settings, store=store, log=log, metrics=counts, clock=clock)  # type: ignore[arg-type]
+    clock, store, log, counts = clock or FakeClock(), store or FakeDeliveryStore(), RecordingLog(), RecordingMetrics()
+    delivery = Delivery(receivers, settings, store=store, log=log, metrics=counts, clock=clock)
     try:
         yield Delivering(delivery, clock, store, log, counts)
     finally:
@@ -66,14 +69,14 @@ def delivering(
         eventually(lambda: not any(thread.is_alive() for thread in threads if thread))
 
 
-def alert(view: str = "v", state: AlertState = AlertState.FIRING, **changes: object) -> AlertRecord:
+def alert(view: str = "v", state: AlertState = AlertState.FIRING, **changes: Any) -> AlertRecord:
     """A stale view's record, firing since an hour ago."""
     began = datetime.fromisoformat("2026-05-04T11:00:00+00:00")
     over = began + timedelta(minutes=50) if state is AlertState.RESOLVED else None
     record = AlertRecord(
         Alert.VIEW_STALE, view, state, Severity.WARNING, began, began, over, f"shop: {view} is old", "It is old."
     )
-    return replace(record, **changes)  # type: ignore[arg-type]
+    return replace(record, **changes)
 
 
 def resolved(record: AlertRecord, at: datetime) -> AlertRecord:

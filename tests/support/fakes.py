@@ -1,61 +1,77 @@
-"""Plain stand-ins for the ports, for what the app decides between them; nothing here plays a database."""
+"""Plain stand-ins for the ports of `core.ports`, one a port; each declares its port, so that drift is a type error.
 
-from collections.abc import Callable, Sequence
+They answer from memory, as a test sets them; none plays a database.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from analytics_refreshd.app.attempts import Attempts, CycleSettings, Watching
-from analytics_refreshd.app.availability import DatabaseAvailability
-from analytics_refreshd.app.recorder import Recorder
-from analytics_refreshd.app.refresh_cycle import RefreshCycle
-from analytics_refreshd.app.run_logger import RunLogger
-from analytics_refreshd.app.runtime import Runtime
-from analytics_refreshd.app.state import StateHolder
+from analytics_refreshd.core.alerts.lifecycle import AlertRecord
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.leadership import Leadership
-from analytics_refreshd.core.model import Limits, Pause, Reason, Role, Run, ViewReport
-from analytics_refreshd.core.ports import Clock, RefreshReply
-from analytics_refreshd.core.state import State
+from analytics_refreshd.core.model import (
+    DatabaseStatus,
+    Delta,
+    LeaderInfo,
+    Outcome,
+    Pause,
+    Progress,
+    Rates,
+    Reason,
+    Run,
+    ViewStatus,
+)
+from analytics_refreshd.core.ports import (
+    Clock,
+    DeliveryRecord,
+    DeliveryStore,
+    EventLog,
+    Health,
+    History,
+    Metrics,
+    Notifier,
+    Refresher,
+    RefreshReply,
+    StatusReader,
+)
+from analytics_refreshd.core.snapshot import Snapshot
 
-VIEWS = ("hourly", "failures")
-BEGAN = datetime(2026, 3, 1, 14, 5, tzinfo=UTC)
-
-
-def holder(views: Sequence[str], clock: Clock, replica: str = "host-1") -> StateHolder:
-    """The state of a daemon that has read nothing yet."""
-    state = State("orders", tuple(views), Limits(), "cycle", "0", replica=replica, history_pending=0)
-    return StateHolder(state, clock)
+Step = Callable[[UUID, Callable[[int], None], Callable[[], bool]], RefreshReply]
+RebuildStep = Callable[[UUID, Callable[[], None], Callable[[], bool]], str | None]
 
 
 def fault(error_class: ErrorClass = ErrorClass.CONN_LOST, *, committing: bool = False) -> DatabaseFault:
     """A fault of that class."""
-    reason = {ErrorClass.CANCELLED: Reason.CANCELLED}.get(error_class, Reason.CONN_LOST)
+    reasons = {ErrorClass.CANCELLED: Reason.CANCELLED, ErrorClass.CONNECT: Reason.CONNECT}
+    reason = reasons.get(error_class, Reason.CONN_LOST)
     return DatabaseFault("gone", error_class=error_class, reason=reason, committing=committing)
 
 
-def reply(*views: str) -> RefreshReply:
-    """A refresh in which each of `views` succeeded."""
-    return RefreshReply(tuple(ViewReport(view, 0.1, 5, True) for view in views), 0.2)
+class FakeClock(Clock):
+    """A clock that moves only when told to."""
 
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
+    def __init__(self, began: datetime = datetime(2026, 5, 4, 12, tzinfo=UTC)) -> None:
+        self.wall = began
+        self.seconds = 1000.0
 
     def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.passed)
+        return self.wall
 
     def monotonic(self) -> float:
-        return 1000.0 + self.passed
+        return self.seconds
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wall += timedelta(seconds=seconds)
+        self.seconds += seconds
 
 
-class Lines:
-    """An event log in memory: `lines` are pairs of event and fields."""
+class RecordingLog(EventLog):
+    """Keeps what was logged: `lines` are pairs of event and fields."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[Event, dict[str, Any]]] = []
@@ -64,35 +80,78 @@ class Lines:
         self.lines.append((event, {"level": level, **fields}))
 
     def of(self, event: Event) -> list[dict[str, Any]]:
-        """The fields of each line of one event."""
-        return [fields for found, fields in self.lines if found is event]
+        """The fields of every line of one event."""
+        return [fields for found, fields in list(self.lines) if found is event]
 
 
-class Calls:
-    """Whatever port is asked only to be told: `names` are the methods called, in order."""
+class RecordingMetrics(Metrics):
+    """Keeps what was counted: the methods called in order, deliveries by receiver, and probes."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.calls: list[str] = []
+        self.good: Counter[str] = Counter()
+        self.bad: Counter[str] = Counter()
+        self.probes: list[tuple[str, float | None]] = []
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *given, **named: self.names.append(name)
+    def run_finished(self, run: Run) -> None:
+        self.calls.append("run_finished")
+
+    def slot_skipped(self, reason: Reason) -> None:
+        self.calls.append("slot_skipped")
+
+    def retried(self) -> None:
+        self.calls.append("retried")
+
+    def cycle_finished(self, seconds: float) -> None:
+        self.calls.append("cycle_finished")
+
+    def reconnected(self) -> None:
+        self.calls.append("reconnected")
+
+    def clock_stepped(self) -> None:
+        self.calls.append("clock_stepped")
+
+    def clock_skewed(self) -> None:
+        self.calls.append("clock_skewed")
+
+    def history_write_failed(self) -> None:
+        self.calls.append("history_write_failed")
+
+    def delivered(self, receiver: str) -> None:
+        self.calls.append("delivered")
+        self.good[receiver] += 1
+
+    def delivery_failed(self, receiver: str) -> None:
+        self.calls.append("delivery_failed")
+        self.bad[receiver] += 1
+
+    def probed(self, endpoint: str, seconds: float | None) -> None:
+        self.calls.append("probed")
+        self.probes.append((endpoint, seconds))
+
+    def guard_tripped(self, guard: str, view: str) -> None:
+        self.calls.append("guard_tripped")
+
+    def config_reloaded(self, success: bool) -> None:
+        self.calls.append("config_reloaded")
 
 
-class Scripted:
-    """A refresher that does one `step` a call, the last one for ever; a step gets what `refresh` gets."""
+class FakeRefresher(Refresher):
+    """Does one `step` a call, the last one for ever; a step gets what `refresh` gets."""
 
-    def __init__(self, *steps: Callable[..., RefreshReply]) -> None:
+    def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
         self.refreshed = 0
         self.cancels = 0
-        self.rebuilding: Callable[..., str | None] = lambda *given: None
+        self.rebuilding: RebuildStep = lambda run_id, on_started, cancelled: None
 
-    def refresh(self, *given: Any) -> RefreshReply:
+    def refresh(self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool]) -> RefreshReply:
         self.refreshed += 1
-        return (self.steps.pop(0) if len(self.steps) > 1 else self.steps[0])(*given)
+        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        return step(run_id, on_started, cancelled)
 
-    def rebuild(self, *given: Any) -> str | None:
-        return self.rebuilding(*given)
+    def rebuild(self, run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool]) -> str | None:
+        return self.rebuilding(run_id, on_started, cancelled)
 
     def cancel(self) -> None:
         self.cancels += 1
@@ -101,82 +160,141 @@ class Scripted:
         """Nothing is open."""
 
 
-class Status:
-    """A status reader of which only the pause is asked; `on_pause` is what happens meanwhile."""
+class FakeStatusReader(StatusReader):
+    """Answers with its attributes; `on_question` is what happens before each answer, and may raise."""
 
-    def __init__(self) -> None:
-        self.on_pause: Callable[[], object] = lambda: None
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.on_question: Callable[[], object] = lambda: None
+        self.views: tuple[ViewStatus, ...] = ()
+        self.success_rate = 100.0
+        self.holder: LeaderInfo | None = None
+
+    def read(self) -> DatabaseStatus:
+        self.on_question()
+        return DatabaseStatus(self.clock.now(), self.views)
+
+    def rates(self) -> Rates:
+        self.on_question()
+        return Rates(100, self.success_rate, 0.1)
 
     def pause(self, wait_seconds: float = 15.0) -> Pause | None:
-        self.on_pause()
+        self.on_question()
         return None
 
+    def leader(self) -> LeaderInfo | None:
+        self.on_question()
+        return self.holder
 
-class Shelf:
-    """A history in memory; `on_finish` is what happens before a finished run is written."""
+    def progress(self) -> Progress | None:
+        self.on_question()
+        return None
 
-    def __init__(self) -> None:
-        self.available = True
+    def delta(self) -> Delta:
+        self.on_question()
+        return Delta()
+
+
+class FakeHistory(History):
+    """Keeps finished runs; `on_begin`, `on_finish` and `on_recent` happen before each call's work, and may raise."""
+
+    def __init__(self, *, available: bool = True) -> None:
+        self._available = available
         self.finished: list[Run] = []
+        self.on_begin: Callable[[Run], object] = lambda run: None
         self.on_finish: Callable[[Run], object] = lambda run: None
+        self.on_recent: Callable[[], object] = lambda: None
+
+    @property
+    def available(self) -> bool:
+        return self._available
 
     def begin(self, run: Run) -> None:
-        """Nothing is kept of what only began."""
+        self.on_begin(run)
 
     def finish(self, run: Run) -> None:
         self.on_finish(run)
         self.finished.append(run)
 
+    def recent(
+        self, limit: int, *, since: datetime | None = None, view: str | None = None, outcomes: Sequence[Outcome] = ()
+    ) -> list[Run]:
+        self.on_recent()
+        return []
+
     def close_abandoned(self) -> int:
         return 0
 
-
-class Leading:
-    """A replica that leads, with everything a cycle needs around `refresher`."""
-
-    def __init__(self, refresher: Scripted, **settings: Any) -> None:
-        self.refresher = refresher
-        self.clock = Hands()
-        self.log = Lines()
-        self.metrics: Any = Calls()
-        self.status: Any = Status()
-        self.history: Any = Shelf()
-        self.settings = replace(
-            CycleSettings(VIEWS, timedelta(minutes=5), 30.0, 250.0, "cycle", 0.5, 10.0),
-            **settings,
-        )
-        self.state = holder(VIEWS, self.clock)
-        leads = Leadership(Role.LEADER, 1e9, 1)
-        self.state.change(lambda state: replace(state, leadership=leads, database_reached=True))
-        self.database = DatabaseAvailability(self.state, self.log)
-        runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock)
-        self.run_logger = RunLogger(self.log, self.metrics, self.database)
-        self.attempts = Attempts(
-            runtime,
-            self.settings,
-            refresher=refresher,
-            status=self.status,
-            run_logger=self.run_logger,
-            watching=Watching(lambda watch: None, lambda: None),
-        )
-        self.recorder = Recorder(runtime, self.history, 3)
-        self.cycle = RefreshCycle(
-            runtime,
-            attempts=self.attempts,
-            recorder=self.recorder,
-            status=self.status,
-            run_logger=self.run_logger,
-            notifier=Calls(),  # type: ignore[arg-type]
-            after_run=lambda run: None,
-        )
-
-    def lose(self) -> None:
-        """Another replica leads from now on, as the election's thread says it."""
-        self.state.change(lambda state: replace(state, leadership=Leadership(Role.STANDBY)))
-        self.attempts.abandon()
+    def prune(self, retention: timedelta, batch: int) -> int:
+        return 0
 
 
-def started(run_id: UUID, on_started: Callable[[int], None], *given: Any) -> RefreshReply:
-    """A step: a refresh by one backend in which both views succeed."""
-    on_started(4711)
-    return reply(*VIEWS)
+class FakeNotifier(Notifier):
+    """Keeps what it was handed."""
+
+    def __init__(self) -> None:
+        self.told: list[AlertRecord] = []
+        self.inhibited: list[AlertRecord] = []
+        self.handed_over = 0
+        self.invalidated = 0
+        self.state = "nothing was sent yet"
+
+    def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
+        self.told, self.inhibited = list(records), list(inhibited)
+        self.handed_over += 1
+
+    def invalidate(self) -> None:
+        self.invalidated += 1
+
+    def cycle(self, phase: str, run: Run | None) -> None:
+        """Heartbeats go nowhere."""
+
+    def status(self) -> Mapping[str, str]:
+        return {"pager": self.state}
+
+    def stop(self, deadline_seconds: float) -> None:
+        """Nothing waits."""
+
+
+class FakeDeliveryStore(DeliveryStore):
+    """Outlives the daemons of a test, and can be taken away; `on_load` is what happens before each reading."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str, str], datetime] = {}
+        self.away = False
+        self.loads = 0
+        self.on_load: Callable[[], object] = lambda: None
+
+    def load(self) -> list[DeliveryRecord]:
+        self.on_load()
+        self._answer()
+        self.loads += 1
+        return [DeliveryRecord(*key, sent_at) for key, sent_at in list(self.records.items())]
+
+    def save(self, sent: Sequence[DeliveryRecord]) -> None:
+        self._answer()
+        self.records |= {(item.receiver, item.alert_key, item.status): item.sent_at for item in sent}
+
+    def _answer(self) -> None:
+        if self.away:
+            raise fault(ErrorClass.CONNECT)
+
+
+class FakeHealth(Health):
+    """Answers what it was given, `passed` seconds later."""
+
+    def __init__(self, current: Snapshot) -> None:
+        self.current = current
+        self.passed = 0.0
+        self.live_answer: tuple[bool, str] = (True, "")
+        self.ready_answer: tuple[bool, str] = (True, "ready")
+
+    def snapshot(self) -> Snapshot:
+        now, monotonic = self.current.now + timedelta(seconds=self.passed), self.current.monotonic + self.passed
+        return replace(self.current, now=now, monotonic=monotonic)
+
+    def live(self) -> tuple[bool, str]:
+        return self.live_answer
+
+    def ready(self) -> tuple[bool, str]:
+        return self.ready_answer

@@ -13,14 +13,14 @@ from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support import installs
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Settings
 from tests.support.postgres import Server
 
 Connection = psycopg.Connection[Any]
 
-FAST = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
+FAST: Settings = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
 """A cycle every two seconds; every other limit follows from that."""
-SLOT = {"schedule__interval": "30s", "alerts__evaluate_every": "1s"}
+SLOT: Settings = {"schedule__interval": "30s", "alerts__evaluate_every": "1s"}
 """One long slot: a run at the start where the views are old, room for retries, and no second run during the test."""
 
 
@@ -170,13 +170,13 @@ class Terminator:
                     self.count += 1
 
 
-class Fragile:
+class FaultServer:
     """A server of the test's own to stop, kill and freeze, with one migrated database whose views can be stretched.
 
     Made from scratch, or as a copy of another one that is stopped.
     """
 
-    def __init__(self, original: "Fragile | None" = None) -> None:
+    def __init__(self, original: "FaultServer | None" = None) -> None:
         # a crash must not take back what the test has just arranged
         self.server = Server(settings={"synchronous_commit": "on"})
         if original is None:

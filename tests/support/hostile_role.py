@@ -193,7 +193,7 @@ class Author:
         )
         for attempt in attempts:
             with suppress(psycopg.Error):
-                self.connection.execute(attempt)  # type: ignore[arg-type]
+                self.connection.execute(attempt)
 
     def ran(self) -> list[tuple[Any, ...]]:
         """What ran as somebody else: what, as whom, asked by whom; once more what was rolled back with its record."""

@@ -16,7 +16,7 @@ Connection = psycopg.Connection[Any]
 def _run(connection: Connection, file: str, app: str) -> None:
     text = (_FOLDER / file).read_text()
     names = {"app": sql.Identifier(app), "app_name": sql.Literal(app)}
-    connection.execute(sql.SQL(text).format(**names))  # type: ignore[arg-type]
+    connection.execute(sql.SQL(text).format(**names))
 
 
 def install_older(connection: Connection, app: str = "public") -> None:
@@ -52,7 +52,7 @@ def temporary_role(connection: Connection, options: str = "login") -> Iterator[s
     """A role of a unique name that may connect; what it owns is dropped with it."""
     name = f"r_{uuid4().hex[:12]}"
     role = sql.Identifier(name)
-    connection.execute(sql.SQL("create role {} " + options).format(role))  # type: ignore[arg-type]
+    connection.execute(sql.SQL("create role {} " + options).format(role))
     yield name
     connection.execute(sql.SQL("reassign owned by {} to current_user").format(role))
     connection.execute(sql.SQL("drop owned by {}").format(role))

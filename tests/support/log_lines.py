@@ -77,7 +77,7 @@ def text(lines: Iterable[dict[str, Any]]) -> str:
 
 def lock_incident() -> list[dict[str, Any]]:
     """Half an hour: a view's lock held by nightly-etl for two slots, an alert, its delivery, and the recovery."""
-    held = {"success": (True, True, False, True), "sqlstate": "55P03", "view_reason": "lock_timeout",
+    held: dict[str, Any] = {"success": (True, True, False, True), "sqlstate": "55P03", "view_reason": "lock_timeout",
             "error": "canceling statement due to lock timeout"}  # fmt: skip
     alert = {"alert": "AnalyticsViewStale", "view": "recent_failures", "severity": "warning"}
     sent = {"receiver": "pager", "host": "hooks.example", "alert": "AnalyticsViewStale", "view": "recent_failures",

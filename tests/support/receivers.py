@@ -6,16 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from jsonschema import Draft202012Validator
-
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.model import Reason
-from analytics_refreshd.core.ports import DeliveryRecord
 
 
 @dataclass(frozen=True)
@@ -138,79 +132,3 @@ def raw_server(talk: Callable[[socket.socket, threading.Event], None]) -> Iterat
         listener.close()
         for thread in [accepting, *threads]:
             thread.join(10)
-
-
-class Log:
-    """Keeps what was logged."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[Event, dict[str, object]]] = []
-
-    def emit(self, event: Event, *, level: str = "info", **fields: object) -> None:
-        """As `core.ports.EventLog.emit`."""
-        self.lines.append((event, {"level": level, **fields}))
-
-    def of(self, event: Event) -> list[dict[str, object]]:
-        """The fields of every line of one event."""
-        return [fields for name, fields in list(self.lines) if name is event]
-
-
-class Counts:
-    """Counts deliveries and failures by receiver."""
-
-    def __init__(self) -> None:
-        self.good: dict[str, int] = {}
-        self.bad: dict[str, int] = {}
-
-    def delivered(self, name: str) -> None:
-        """As `core.ports.Metrics.delivered`."""
-        self.good[name] = self.good.get(name, 0) + 1
-
-    def delivery_failed(self, name: str) -> None:
-        """As `core.ports.Metrics.delivery_failed`."""
-        self.bad[name] = self.bad.get(name, 0) + 1
-
-
-class Clock:
-    """A clock that moves only when told to."""
-
-    def __init__(self) -> None:
-        self.wall = datetime(2026, 5, 4, 12, tzinfo=UTC)
-        self.seconds = 1000.0
-
-    def now(self) -> datetime:
-        """As `core.ports.Clock.now`."""
-        return self.wall
-
-    def monotonic(self) -> float:
-        """As `core.ports.Clock.monotonic`."""
-        return self.seconds
-
-    def pass_by(self, seconds: float) -> None:
-        """Let time pass."""
-        self.wall += timedelta(seconds=seconds)
-        self.seconds += seconds
-
-
-class Store:
-    """A delivery store that outlives the daemons of a test, and can be taken away."""
-
-    def __init__(self) -> None:
-        self.records: dict[tuple[str, str, str], datetime] = {}
-        self.away = False
-        self.loads = 0
-
-    def load(self) -> list[DeliveryRecord]:
-        """As `core.ports.DeliveryStore.load`."""
-        self._answer()
-        self.loads += 1
-        return [DeliveryRecord(*key, sent_at) for key, sent_at in list(self.records.items())]
-
-    def save(self, sent: list[DeliveryRecord]) -> None:
-        """As `core.ports.DeliveryStore.save`."""
-        self._answer()
-        self.records |= {(item.receiver, item.alert_key, item.status): item.sent_at for item in sent}
-
-    def _answer(self) -> None:
-        if self.away:
-            raise DatabaseFault("no", error_class=ErrorClass.CONNECT, reason=Reason.CONNECT)

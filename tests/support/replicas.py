@@ -3,9 +3,8 @@
 Everything that a database would answer is a plain fake of its port; what decides is the daemon's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from analytics_refreshd.app.alerts import AlertEvaluator
 from analytics_refreshd.app.availability import DatabaseAvailability
@@ -16,9 +15,17 @@ from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.leadership import LockReading
-from analytics_refreshd.core.model import DatabaseStatus, Delta, LeaderInfo, Rates, Reason, ViewStatus
-from tests.support.fakes import holder
-from tests.support.receivers import Clock, Log
+from analytics_refreshd.core.model import DatabaseStatus, LeaderInfo, LockSample, Reason, ViewStatus
+from analytics_refreshd.core.ports import AlertStore, Leader
+from tests.support.fakes import (
+    FakeClock,
+    FakeHistory,
+    FakeNotifier,
+    FakeStatusReader,
+    RecordingLog,
+    RecordingMetrics,
+)
+from tests.support.leading import holder
 
 AWAY = DatabaseFault("connection refused", error_class=ErrorClass.CONNECT, reason=Reason.CONNECT)
 LOCKED = DatabaseFault("lock timeout", error_class=ErrorClass.CONTENTION, reason=Reason.LOCK_TIMEOUT)
@@ -26,16 +33,15 @@ NO_GRANT = DatabaseFault("permission denied", error_class=ErrorClass.PERMANENT, 
 POOLER = DatabaseFault("use a direct connection", error_class=ErrorClass.PERMANENT, reason=Reason.CONTRACT)
 
 
-class Shared:
+class Shared(FakeStatusReader, AlertStore):
     """What replicas have in common, as ports show it: alert records, leader lock, figures, and whether it answers."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.on_question = self.answer
         self.away = False
         self.alerts_fault: DatabaseFault | None = None
         self.records: dict[AlertKey, AlertRecord] = {}
-        self.holder: LeaderInfo | None = None
-        self.success_rate = 100.0
         self.view_age_seconds = 1.0
 
     def answer(self) -> None:
@@ -43,38 +49,11 @@ class Shared:
         if self.away:
             raise AWAY
 
-    # -- core.ports.StatusReader -----------------------------------------------------------------------------
-
     def read(self) -> DatabaseStatus:
         """The one view, refreshed so long ago."""
-        self.answer()
         now = self.clock.now()
-        return DatabaseStatus(now, (ViewStatus("v", recorded_at=now - timedelta(seconds=self.view_age_seconds)),))
-
-    def rates(self) -> Rates:
-        """The figure to alert on."""
-        self.answer()
-        return Rates(100, self.success_rate, 0.1)
-
-    def pause(self, wait_seconds: float = 15.0) -> None:
-        """Never one."""
-        self.answer()
-
-    def progress(self) -> None:
-        """Nothing runs."""
-        self.answer()
-
-    def delta(self) -> Delta:
-        """Plain mode."""
-        self.answer()
-        return Delta()
-
-    def leader(self) -> LeaderInfo | None:
-        """Who holds the lock."""
-        self.answer()
-        return self.holder
-
-    # -- core.ports.AlertStore ---------------------------------------------------------------------------------
+        self.views = (ViewStatus("v", recorded_at=now - timedelta(seconds=self.view_age_seconds)),)
+        return super().read()
 
     def load(self) -> list[AlertRecord]:
         """Every record."""
@@ -94,26 +73,8 @@ class Shared:
             raise self.alerts_fault
 
 
-class _History:
-    """`core.ports.History` of a database without runs."""
-
-    def __init__(self, database: Shared) -> None:
-        self._database = database
-        self.available = True
-
-    def recent(self, limit: int, **_: object) -> list[Any]:
-        self._database.answer()
-        return []
-
-    def close_abandoned(self) -> int:
-        return 0
-
-    def prune(self, retention: timedelta, batch: int) -> int:
-        return 0
-
-
-class _Lock:
-    """`core.ports.Leader` of one replica."""
+class FakeLeader(Leader):
+    """The leader's session of one replica; `fault` is raised where the lock is asked for."""
 
     def __init__(self, database: Shared, name: str) -> None:
         self._database = database
@@ -134,36 +95,14 @@ class _Lock:
         held = holder is not None and holder.replica == self._name
         return LockReading(self._database.clock.monotonic(), held)
 
+    def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
+        return LockSample(at_seconds, frozenset())
+
     def other_holder(self) -> LeaderInfo | None:
         return self._database.holder
 
-
-class _Notifier:
-    """`core.ports.Notifier` that keeps what it was handed."""
-
-    def __init__(self) -> None:
-        self.told: list[AlertRecord] = []
-        self.inhibited: list[AlertRecord] = []
-        self.handed_over = 0
-        self.invalidated = 0
-        self.state = "nothing was sent yet"
-
-    def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
-        self.told, self.inhibited = list(records), list(inhibited)
-        self.handed_over += 1
-
-    def invalidate(self) -> None:
-        self.invalidated += 1
-
-    def status(self) -> Mapping[str, str]:
-        return {"pager": self.state}
-
-
-class _NoMetrics:
-    """`core.ports.Metrics` that counts nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
+    def release(self) -> None:
+        """The lock stays with its holder until a test moves it."""
 
 
 class Replica:
@@ -171,31 +110,32 @@ class Replica:
 
     def __init__(self, database: Shared, name: str) -> None:
         self._database = database
-        self.log = Log()
-        self.notifier = _Notifier()
-        self.lock = _Lock(database, name)
-        clock, metrics, self.history = database.clock, _NoMetrics(), _History(database)
+        self.log = RecordingLog()
+        self.notifier = FakeNotifier()
+        self.lock = FakeLeader(database, name)
+        clock, metrics, self.history = database.clock, RecordingMetrics(), FakeHistory()
+        self.history.on_recent = database.answer
         self.state = holder(("v",), clock, name)
         availability = DatabaseAvailability(self.state, self.log)
-        runtime = Runtime(self.state, availability, self.log, metrics, clock)  # type: ignore[arg-type]
-        recorder = Recorder(runtime, self.history, 10)  # type: ignore[arg-type]
+        runtime = Runtime(self.state, availability, self.log, metrics, clock)
+        recorder = Recorder(runtime, self.history, 10)
         self.alerts = AlertEvaluator(
             runtime,
             store=database,
-            history=self.history,  # type: ignore[arg-type]
-            notifier=self.notifier,  # type: ignore[arg-type]
+            history=self.history,
+            notifier=self.notifier,
         )
         self._evaluation = EvaluateCycle(
             runtime,
-            status=database,  # type: ignore[arg-type]
-            history=self.history,  # type: ignore[arg-type]
+            status=database,
+            history=self.history,
             recorder=recorder,
             alerts=self.alerts,
             retention=timedelta(days=1),
         )
         self._election = Election(
             runtime,
-            self.lock,  # type: ignore[arg-type]
+            self.lock,
             on_acquired=self.alerts.invalidate,
             on_lost=lambda: None,
         )
@@ -220,7 +160,7 @@ class Replica:
         return [record.alert for record in self.notifier.inhibited]
 
 
-def time_passes(clock: Clock, replicas: Sequence[Replica], *, seconds: float) -> None:
+def time_passes(clock: FakeClock, replicas: Sequence[Replica], *, seconds: float) -> None:
     """Every replica beats and evaluates in its turn, each half minute, a second after the other."""
     for _ in range(round(seconds / 30)):
         clock.pass_by(30.0 - len(replicas))

@@ -14,7 +14,7 @@ import psycopg
 
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, Settings
 from tests.support.postgres import Server
 from tests.support.receivers import Receiver
 from tests.support.waiting import eventually
@@ -109,7 +109,7 @@ class Replica:
     """One of the two daemons through all its processes: each restart is another one."""
 
     name: str
-    settings: dict[str, object]
+    settings: Settings
     dsn: str
     processes: list[Daemon] = field(default_factory=list)
 
@@ -139,7 +139,7 @@ class Soak:
     """The whole: what is broken at a given moment is up to `step`."""
 
     def __init__(self, cluster: Cluster, pager: Receiver, seed: int) -> None:
-        settings: dict[str, object] = {
+        settings: Settings = {
             "schedule__interval": "2s",
             "service__name": "soak",
             "staleness__max_age": "1h",

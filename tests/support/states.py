@@ -70,7 +70,8 @@ def a_day(views: Sequence[str] = VIEWS, now: datetime = NOW) -> tuple[Run, ...]:
         at = slot - timedelta(minutes=5 * number)
         if 100 <= number < 112:
             continue
-        outcome, failed, seconds = Outcome.OK, (), 0.3 + number % 13 / 20
+        failed: tuple[str, ...] = ()
+        outcome, seconds = Outcome.OK, 0.3 + number % 13 / 20
         if number % 41 == 5:
             seconds = 7.5
         elif number % 67 == 9:
@@ -154,22 +155,3 @@ def of_database(snapshot: Snapshot, **changes: object) -> Snapshot:
 def later(snapshot: Snapshot, seconds: float) -> Snapshot:
     """The same state, so many seconds later."""
     return replace(snapshot, now=snapshot.now + timedelta(seconds=seconds), monotonic=snapshot.monotonic + seconds)
-
-
-class FixedHealth:
-    """A `Health` that answers what it was given, `passed` seconds later."""
-
-    def __init__(self, current: Snapshot) -> None:
-        self.current = current
-        self.passed = 0.0
-        self.live_answer: tuple[bool, str] = (True, "")
-        self.ready_answer: tuple[bool, str] = (True, "ready")
-
-    def snapshot(self) -> Snapshot:
-        return later(self.current, self.passed)
-
-    def live(self) -> tuple[bool, str]:
-        return self.live_answer
-
-    def ready(self) -> tuple[bool, str]:
-        return self.ready_answer

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 Value = TypeVar("Value")
 
 
-def eventually(probe: Callable[[], Value], *, within: float = 20.0, every: float = 0.02) -> Value:
+def eventually(
+    probe: Callable[[], Value | Literal[False] | None], *, within: float = 20.0, every: float = 0.02
+) -> Value:
     """Call `probe` until it returns something truthy and hand that back, or fail after `within` seconds.
 
     An AssertionError or OSError inside the probe counts as "not yet" and is shown in the end.

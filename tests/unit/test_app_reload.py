@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
@@ -17,15 +18,17 @@ from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
 from analytics_refreshd.notify.settings import DeliverySettings
 from analytics_refreshd.observe.log.sink import JsonLog
-from tests.support.receivers import Clock, Counts, Log, Store, receiver
+from tests.support.fakes import FakeClock, FakeDeliveryStore, RecordingLog, RecordingMetrics
+from tests.support.receivers import receiver
 from tests.support.waiting import eventually
 
 OPS = {"type": "alertmanager", "url": "http://127.0.0.1:1"}
 
 
-def config(**sections: object) -> Config:
+def config(**sections: Any) -> Config:
     """A configuration for a database that is never asked."""
-    return Config(**{"database": {"url": "postgresql://u@localhost/orders"}, "receivers": {"ops": OPS}} | sections)
+    given = {"database": {"url": "postgresql://u@localhost/orders"}, "receivers": {"ops": OPS}} | sections
+    return Config.model_validate(given)
 
 
 @pytest.fixture
@@ -86,15 +89,15 @@ def test_the_splay_follows_the_name_in_force(service: Service) -> None:
 
 def test_delivery_goes_by_new_settings() -> None:
     """Links and lifetimes of what is sent next are the new ones: an alert must outlive slower evaluations."""
-    clock = Clock()
+    clock = FakeClock()
     firing = AlertRecord(Alert.VIEW_STALE, "v", AlertState.FIRING, Severity.WARNING, clock.now(), clock.now())
     with receiver() as server:
         delivery = Delivery(
             [AlertmanagerSettings("ops", url=server.url)],
             DeliverySettings("orders"),
-            store=Store(),
-            log=Log(),
-            metrics=Counts(),  # type: ignore[arg-type]
+            store=FakeDeliveryStore(),
+            log=RecordingLog(),
+            metrics=RecordingMetrics(),
             clock=clock,
         )
         delivery.configure(

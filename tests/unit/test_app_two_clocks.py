@@ -22,28 +22,17 @@ from analytics_refreshd.observe.page.words import words
 from analytics_refreshd.observe.status.document import status_document
 from analytics_refreshd.observe.status.notices import notices
 from analytics_refreshd.observe.status.timeline import timeline
-from tests.support.fakes import BEGAN, Leading, Scripted, holder, started
-from tests.support.receivers import Clock, Log
+from tests.support.fakes import FakeClock, FakeHistory, FakeRefresher, RecordingLog, RecordingMetrics
+from tests.support.leading import BEGAN, Leading, holder, started
 
 VIEW = "recent_failures"
 HALF_AN_HOUR = timedelta(minutes=30)
 
 
-class NoHistory:
-    """A database without our schema."""
-
-    available = False
-
-    def begin(self, run: Run) -> None:
-        """Nothing is stored."""
-
-    finish = begin
-
-
 @pytest.fixture(params=[2, -2], ids=["server-ahead", "server-behind"])
-def clock_and_state(request: pytest.FixtureRequest) -> tuple[Clock, StateHolder, datetime]:
+def clock_and_state(request: pytest.FixtureRequest) -> tuple[FakeClock, StateHolder, datetime]:
     """The daemon's clock, a state that has read the server's, and what the server's shows now."""
-    clock = Clock()
+    clock = FakeClock()
     state = holder((VIEW,), clock)
     server_now = clock.now() + timedelta(hours=request.param)
     status, read = DatabaseStatus(server_now, ()), clock.monotonic()
@@ -52,7 +41,7 @@ def clock_and_state(request: pytest.FixtureRequest) -> tuple[Clock, StateHolder,
     return clock, state, server_now + timedelta(seconds=10)
 
 
-def test_what_is_shown(clock_and_state: tuple[Clock, StateHolder, datetime]) -> None:
+def test_what_is_shown(clock_and_state: tuple[FakeClock, StateHolder, datetime]) -> None:
     """A pause in force counts as one; an outage and an alert have lasted as long as they have."""
     clock, state, server_now = clock_and_state
     began = server_now - timedelta(seconds=40)
@@ -71,17 +60,17 @@ def test_what_is_shown(clock_and_state: tuple[Clock, StateHolder, datetime]) -> 
     assert 'analytics_paused{database="orders"} 0.0' in _an_hour_later(metrics, clock)
 
 
-def _an_hour_later(metrics: PrometheusMetrics, clock: Clock) -> str:
+def _an_hour_later(metrics: PrometheusMetrics, clock: FakeClock) -> str:
     clock.pass_by(3600.0)
     return generate_latest(metrics.registry).decode()
 
 
-def test_a_run_that_only_this_process_knows(clock_and_state: tuple[Clock, StateHolder, datetime]) -> None:
+def test_a_run_that_only_this_process_knows(clock_and_state: tuple[FakeClock, StateHolder, datetime]) -> None:
     """It is dated as history would have: the excuse of a pause just over lasts two intervals, no longer, no shorter."""
     clock, state, server_now = clock_and_state
-    log = Log()
-    runtime = Runtime(state, DatabaseAvailability(state, log), log, object(), clock)  # type: ignore[arg-type]
-    recorder = Recorder(runtime, NoHistory(), 10)  # type: ignore[arg-type]
+    log = RecordingLog()
+    runtime = Runtime(state, DatabaseAvailability(state, log), log, RecordingMetrics(), clock)
+    recorder = Recorder(runtime, FakeHistory(available=False), 10)
     skipped = Run(UUID(int=1), Origin.SCHEDULE, clock.now(), finished_at=clock.now(), outcome=Outcome.SKIPPED)
     recorder.finish(replace(skipped, reason=Reason.PAUSED, duration_seconds=0.0))
     (known,) = state.current.runs
@@ -101,7 +90,7 @@ def _stale(snapshot: Snapshot) -> bool | None:
     return found[Alert.VIEW_STALE, VIEW]
 
 
-def test_a_finished_run_began_its_duration_ago(clock_and_state: tuple[Clock, StateHolder, datetime]) -> None:
+def test_a_finished_run_began_its_duration_ago(clock_and_state: tuple[FakeClock, StateHolder, datetime]) -> None:
     """By the server's clock, whatever the daemon's did meanwhile; under way, it begins now."""
     _, state, server_now = clock_and_state
     run = Run(UUID(int=1), Origin.COMMAND, datetime.max.replace(tzinfo=server_now.tzinfo))
@@ -112,7 +101,7 @@ def test_a_finished_run_began_its_duration_ago(clock_and_state: tuple[Clock, Sta
 
 
 def test_a_run_without_a_slot_is_shown_in_the_daemon_s_cells(
-    clock_and_state: tuple[Clock, StateHolder, datetime],
+    clock_and_state: tuple[FakeClock, StateHolder, datetime],
 ) -> None:
     """A person's refresh, dated by the server, lies among the slots that the daemon's clock makes."""
     _, state, server_now = clock_and_state
@@ -123,7 +112,7 @@ def test_a_run_without_a_slot_is_shown_in_the_daemon_s_cells(
 
 def test_a_refresh_under_way_is_dated_by_the_server() -> None:
     """As every time in the status document that is not said to be the daemon's own."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     server_now = replica.clock.now() + timedelta(hours=2)
     status, read = DatabaseStatus(server_now, ()), replica.clock.monotonic()
     replica.state.change(lambda state: replace(state, status=status, evaluated_monotonic=read))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,9 @@ from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Origin, Outcome, Reason
 from analytics_refreshd.core.ports import RefreshReply
-from tests.support.fakes import BEGAN, VIEWS, Leading, Scripted, fault, started
+from analytics_refreshd.core.state import State
+from tests.support.fakes import FakeRefresher, Step, fault
+from tests.support.leading import BEGAN, VIEWS, Leading, started
 
 
 def obeying(run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool]) -> RefreshReply:
@@ -25,8 +28,8 @@ def obeying(run_id: UUID, on_started: Callable[[int], None], cancelled: Callable
 
 def test_a_lead_lost_while_the_pause_is_read_cancels_the_run() -> None:
     """Between the question who leads and the first attempt the lead may go: nothing is refreshed then."""
-    replica = Leading(Scripted(started))
-    replica.status.on_pause = replica.lose
+    replica = Leading(FakeRefresher(started))
+    replica.status.on_question = replica.lose
     run = replica.cycle.run(BEGAN)
     assert run is not None
     assert (run.outcome, run.reason) == (Outcome.CANCELLED, Reason.NOT_LEADER)
@@ -35,7 +38,7 @@ def test_a_lead_lost_while_the_pause_is_read_cancels_the_run() -> None:
 
 def test_a_lead_lost_in_an_earlier_run_does_not_cancel_the_next() -> None:
     """Who leads again refreshes again."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     leads = replica.state.current.leadership
     replica.lose()
     assert replica.cycle.run(BEGAN) is None
@@ -47,7 +50,7 @@ def test_a_lead_lost_in_an_earlier_run_does_not_cancel_the_next() -> None:
 
 def test_a_cancel_between_rebuild_and_refresh_reaches_the_refresh() -> None:
     """It finds neither of the two under way, and the refresh is told by what it asks."""
-    replica = Leading(Scripted(obeying))
+    replica = Leading(FakeRefresher(obeying))
 
     def losing(*given: Any) -> None:
         replica.lose()
@@ -60,7 +63,7 @@ def test_a_cancel_between_rebuild_and_refresh_reaches_the_refresh() -> None:
 
 def test_a_cancel_before_the_rebuild_reaches_it() -> None:
     """A rebuild may take hours; it is told like the refresh."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     asked: list[bool] = []
 
     def rebuilding(run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool]) -> None:
@@ -77,7 +80,7 @@ def test_a_cancel_before_the_rebuild_reaches_it() -> None:
 
 def test_a_run_is_judged_by_the_settings_that_it_began_with() -> None:
     """A view that a reload adds during a run is not missing from it, and breaks no contract."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
 
     def reloading(*given: Any) -> RefreshReply:
         replica.attempts.settings = replace(replica.settings, views=(*VIEWS, "added"), isolation="view")
@@ -94,11 +97,11 @@ def test_a_run_is_judged_by_the_settings_that_it_began_with() -> None:
     assert (run.outcome, run.isolation) == (Outcome.PARTIAL, "view")
 
 
-def lost_after(replica: Leading, seconds: float, *, committing: bool = False) -> Callable[..., RefreshReply]:
+def lost_after(replica: Leading, seconds: float, *, committing: bool = False) -> Step:
     """A step: an attempt that loses its connection after so many seconds."""
 
     def step(*given: Any) -> RefreshReply:
-        replica.clock.passed += seconds
+        replica.clock.pass_by(seconds)
         raise fault(committing=committing)
 
     return step
@@ -110,20 +113,22 @@ def unwaiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry_policy, "sleep_using_event", lambda stop: lambda seconds: None)
 
 
+def alive(monotonic: float, state: State) -> State:
+    """The state after a sign of life of the main thread and of the scheduler."""
+    return replace(state, main_seen_monotonic=monotonic, scheduler_seen_monotonic=monotonic)
+
+
 @pytest.mark.usefixtures("unwaiting")
 def test_a_retry_late_in_its_slot_has_the_time_of_any_attempt() -> None:
     """It may end after its slot, by its own deadline; liveness must not take that for a hang."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     health = HealthChecks(replica.state, replica.clock)
     live: list[bool] = []
 
     def late(*given: Any) -> RefreshReply:
         for passed in (249.0, 32.0):
-            replica.clock.passed += passed
-            seen = replica.clock.monotonic()
-            replica.state.change(
-                lambda state, seen=seen: replace(state, main_seen_monotonic=seen, scheduler_seen_monotonic=seen)
-            )
+            replica.clock.pass_by(passed)
+            replica.state.change(partial(alive, replica.clock.monotonic()))
             live.append(health.live()[0])
         return started(*given)
 
@@ -138,7 +143,7 @@ def test_a_retry_late_in_its_slot_has_the_time_of_any_attempt() -> None:
 @pytest.mark.usefixtures("unwaiting")
 def test_a_rebuild_has_no_deadline_and_the_refresh_after_it_a_whole_one() -> None:
     """Building the rollups takes what the table takes; only then does the refresh's time begin."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     deadlines: list[float | None] = []
 
     def noted(*given: Any) -> RefreshReply:
@@ -149,7 +154,7 @@ def test_a_rebuild_has_no_deadline_and_the_refresh_after_it_a_whole_one() -> Non
         deadlines.append(replica.state.current.run_deadline_monotonic)
         on_started()
         deadlines.append(replica.state.current.run_deadline_monotonic)
-        replica.clock.passed += 3600.0
+        replica.clock.pass_by(3600.0)
         return "a test"
 
     replica.refresher.steps, replica.refresher.rebuilding = [noted], rebuilding
@@ -166,7 +171,7 @@ def test_a_rebuild_has_no_deadline_and_the_refresh_after_it_a_whole_one() -> Non
 )
 def test_a_lost_commit_is_settled_within_its_slot(seconds: float, tries: int, outcome: Outcome) -> None:
     """Another refresh settles it, where the slot has room for one; else the next slot's does, a moment later."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     replica.refresher.steps = [lost_after(replica, seconds, committing=True), started]
     run = replica.cycle.run(BEGAN)
     assert run is not None
@@ -176,7 +181,7 @@ def test_a_lost_commit_is_settled_within_its_slot(seconds: float, tries: int, ou
 @pytest.mark.usefixtures("unwaiting")
 def test_a_lost_commit_before_an_overlap_is_not_skipped() -> None:
     """The next attempt may meet the first one, still at work behind the fence: nobody knows what became of it."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
 
     def overlapping(*given: Any) -> RefreshReply:
         raise DatabaseFault("another session", error_class=ErrorClass.CONTENTION, reason=Reason.OVERLAP)
@@ -216,7 +221,7 @@ def waits(replica: Leading) -> list[float]:
 )
 def test_the_class_says_how_often_a_run_tries(error_class: ErrorClass, reason: Reason, tries: int) -> None:
     """Every further attempt is one line and one wait; another session's refresh is not waited for."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     replica.refresher.steps = [failing(replica, error_class, reason)]
     run = replica.cycle.run(BEGAN)
     assert run is not None
@@ -226,10 +231,10 @@ def test_the_class_says_how_often_a_run_tries(error_class: ErrorClass, reason: R
 
 def test_waits_double_up_to_eight_seconds_and_end_with_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stays away is asked all through the slot, at random within the upper half of each ceiling."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
 
     def slept(seconds: float) -> None:
-        replica.clock.passed += seconds
+        replica.clock.pass_by(seconds)
 
     monkeypatch.setattr(retry_policy, "sleep_using_event", lambda stop: slept)
     replica.refresher.steps = [failing(replica, ErrorClass.CONNECT, Reason.CONNECT)]
@@ -247,7 +252,7 @@ def test_waits_double_up_to_eight_seconds_and_end_with_the_slot(monkeypatch: pyt
 @pytest.mark.usefixtures("unwaiting")
 def test_a_command_tries_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """A person at a terminal is not kept for a slot."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
     replica.refresher.steps = [failing(replica, ErrorClass.CONNECT, Reason.CONNECT)]
     replica.cycle.run(None, Origin.COMMAND)
     assert replica.refresher.refreshed == 3
@@ -257,7 +262,7 @@ def test_a_command_tries_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("lost", [True, False], ids=["lead lost", "stopped"])
 def test_no_attempt_follows_a_cancel(lost: bool) -> None:
     """An attempt that fails while the run is cancelled is the last one, and no retry is told of."""
-    replica = Leading(Scripted(started))
+    replica = Leading(FakeRefresher(started))
 
     def cancelled(*given: Any) -> RefreshReply:
         (replica.lose if lost else replica.attempts.stop)()

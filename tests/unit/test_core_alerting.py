@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,8 +28,8 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def condition(holds: bool | None, for_seconds: float = 0.0, **changes: object) -> Condition:
-    return Condition(Alert.VIEW_STALE, "v", holds, for_seconds=for_seconds, **changes)  # type: ignore[arg-type]
+def condition(holds: bool | None, for_seconds: float = 0.0, **changes: Any) -> Condition:
+    return Condition(Alert.VIEW_STALE, "v", holds, for_seconds=for_seconds, **changes)
 
 
 def life(*looks: tuple[float, Condition]) -> list[Step]:

@@ -1,5 +1,7 @@
 """A call that returned is not yet a success, and one that raised says why for every view."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +11,9 @@ from analytics_refreshd.core.judging import contract_problems, judge_fault, judg
 from analytics_refreshd.core.model import VIEWS, LockSample, Outcome, Reason, ViewReport
 
 
-def row(view: str | None, **changes: object) -> ViewReport:
-    fields: dict[str, object] = {"reported_seconds": 0.5, "rows": 10, "success": True}
-    return ViewReport(view, **(fields | changes))  # type: ignore[arg-type]
+def row(view: str | None, **changes: Any) -> ViewReport:
+    fields: dict[str, Any] = {"reported_seconds": 0.5, "rows": 10, "success": True}
+    return ViewReport(view, **(fields | changes))
 
 
 def failed(view: str, reason: Reason | None = None, **changes: object) -> ViewReport:
@@ -147,7 +149,9 @@ def test_any_rows_give_one_result_per_view(reports: list[ViewReport], samples: l
         assert view.duration_seconds is None or 0 <= view.duration_seconds <= total + 0.301
 
 
-def fault(error_class: ErrorClass, reason: Reason, sqlstate: str | None = None, *, committing: bool = False):
+def fault(
+    error_class: ErrorClass, reason: Reason, sqlstate: str | None = None, *, committing: bool = False
+) -> DatabaseFault:
     return DatabaseFault("no", error_class=error_class, reason=reason, sqlstate=sqlstate, committing=committing)
 
 

@@ -1,6 +1,7 @@
 """The same words for the same things."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -66,9 +67,9 @@ def test_sizes(size: int | None, words: str) -> None:
     assert bytes_in_words(size) == words
 
 
-def blocker(**changes: object) -> Blocker:
+def blocker(**changes: Any) -> Blocker:
     began = datetime(2026, 5, 4, 2, 14, 33, tzinfo=UTC)
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "pid": 812,
         "user": "etl",
         "application": "nightly-etl",
@@ -77,7 +78,7 @@ def blocker(**changes: object) -> Blocker:
         "transaction_started_at": began,
         "wait_event": None,
     }
-    return Blocker(**(fields | changes))  # type: ignore[arg-type]
+    return Blocker(**(fields | changes))
 
 
 def test_a_blocker_is_named_with_how_long_and_since_when() -> None:

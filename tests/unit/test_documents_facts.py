@@ -19,8 +19,9 @@ from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.core.redaction import LIMIT_BYTES
 from analytics_refreshd.postgres.check import contract
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
+from tests.deploy.support import ROOT
 from tests.integration.test_views import VIEWS as TYPES
-from tests.unit.test_documents import DOCUMENTS, ROOT, identifier
+from tests.unit.test_documents import DOCUMENTS, identifier
 
 GUIDES = ROOT / "deploy" / "guides"
 _FIGURE = re.compile(r"([\d.,]+) ?(ms|s|min|h|days|%)?( of the interval)?")

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from analytics_refreshd.incident.document import FIELDS, as_document
 from analytics_refreshd.incident.review import review
@@ -21,5 +22,6 @@ def test_internals_of_the_fold_are_not_published(tmp_path: Path) -> None:
     """A database that was away is told without the fold's `open_since`."""
     path = tmp_path / "log"
     path.write_text(text([line(0, "database.lost", level="warning")]))
-    (incident,) = as_document(review([str(path)]))["incidents"]  # type: ignore[misc]
+    document: dict[str, Any] = as_document(review([str(path)]))
+    (incident,) = document["incidents"]
     assert set(incident["away"][0]) == {"replica", "from_at", "until_at", "seconds", "missed_slots", "times"}

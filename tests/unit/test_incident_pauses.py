@@ -22,7 +22,7 @@ def only(lines: list[dict[str, Any]]) -> Incident:
 def paused(minutes: float, until: float | None = 60, reason: str = "nightly load", by: str = "etl",
            **fields: Any) -> dict[str, Any]:  # fmt: skip
     """`refresh.paused`."""
-    given = {"until": None if until is None else stamp(until), "reason_text": reason, "created_by": by}
+    given: dict[str, Any] = {"until": None if until is None else stamp(until), "reason_text": reason, "created_by": by}
     return line(minutes, "refresh.paused", **given, **fields)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import jsonschema
 import pytest
@@ -55,12 +56,12 @@ def _names(keyword: ast.keyword, where: str) -> set[str]:
     found = {item.arg for item in ast.walk(keyword.value) if isinstance(item, ast.keyword) and item.arg}
     for item in ast.walk(keyword.value):
         if isinstance(item, ast.Dict):
-            found |= {key.value for key in item.keys if isinstance(key, ast.Constant)}
+            found |= {str(key.value) for key in item.keys if isinstance(key, ast.Constant)}
     assert found, f"{where}: which fields these are can be read nowhere"
     return found
 
 
-def _is_event(node: ast.AST) -> bool:
+def _is_event(node: ast.AST) -> TypeGuard[ast.Attribute]:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Event"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from analytics_refreshd.cli import main
 from analytics_refreshd.cli.main import app
@@ -86,8 +87,9 @@ def test_a_wrong_command_line_ends_with_64_and_the_mistake(
 
 def test_examples_of_the_help_can_be_typed() -> None:
     """A command's example names that command, and its options and values are accepted."""
-    commands = typer.main.get_command(app).commands
-    examples = {name: command.epilog for name, command in commands.items() if command.epilog}
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    examples = {name: command.epilog for name, command in group.commands.items() if command.epilog}
     assert len(examples) >= 9
     for name, epilog in examples.items():
         line = epilog.splitlines()[-1]

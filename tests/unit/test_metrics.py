@@ -30,7 +30,8 @@ from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.metrics.gauges import VIEW_ALERTS
 from analytics_refreshd.observe.metrics.names import METRICS
-from tests.support.states import NOW, FixedHealth, healthy, run_at, view_state
+from tests.support.fakes import FakeHealth
+from tests.support.states import NOW, healthy, run_at, view_state
 
 
 class Scraped(dict[tuple[str, frozenset[tuple[str, str]]], float]):
@@ -61,7 +62,7 @@ def make(state: Snapshot | None = None, **options: object) -> PrometheusMetrics:
     given = {"receivers": ("ops",), "endpoints": ("actions/hourly",)} | options
     metrics = PrometheusMetrics("orders", "0.1.0", VIEWS, **given)  # type: ignore[arg-type]
     if state is not None:
-        metrics.watch(FixedHealth(state))
+        metrics.watch(FakeHealth(state))
     return metrics
 
 
@@ -167,7 +168,7 @@ def test_G11_unknown_is_absent_not_zero() -> None:
 
 def test_the_age_climbs_while_the_loop_hangs() -> None:
     """Age at scrape is the age last evaluated plus the monotonic time since."""
-    health, metrics = FixedHealth(healthy()), make()
+    health, metrics = FakeHealth(healthy()), make()
     metrics.watch(health)
     assert scrape(metrics).value("analytics_view_age_minutes", view=VIEWS[0]) == pytest.approx((150 + 5) / 60)
     health.passed = 3600
@@ -236,8 +237,11 @@ def test_each_counting_method_moves_its_own_series() -> None:
     metrics.guard_tripped("rows_collapsed", VIEWS[0])
     metrics.config_reloaded(False)
     found = scrape(metrics)
-    moved = {(name, *sorted(dict(labels).items())): value for (name, labels), value in found.items() if value}
-    moved = {key: value for key, value in moved.items() if not key[0].endswith("_bucket")}
+    moved = {
+        (name, *sorted(dict(labels).items())): value
+        for (name, labels), value in found.items()
+        if value and not name.endswith("_bucket")
+    }
     assert moved == {
         ("analytics_runs_total", ("outcome", "skipped")): 1,
         ("analytics_runs_skipped_total", ("reason", "overlap")): 1,
@@ -313,7 +317,7 @@ def test_pause_delta_and_rates() -> None:
     """A pause counts while it lasts; the backlog and the 24 hours' figures are as read."""
     pause = Pause(NOW - timedelta(hours=1), NOW + timedelta(seconds=10), "upgrade")
     delta = Delta("incremental", 77, NOW, True, 0, 0.18)
-    health, metrics = FixedHealth(healthy(pause=pause, delta=delta)), make()
+    health, metrics = FakeHealth(healthy(pause=pause, delta=delta)), make()
     metrics.watch(health)
     found = scrape(metrics)
     assert found.value("analytics_paused") == 1

@@ -15,7 +15,8 @@ from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.notify.receivers.pagerduty import PagerdutySettings, dedup_key
 from tests.support.delivery import QUICK, alert, delivering, resolved
-from tests.support.receivers import Answer, Clock, Receiver, Store, receiver
+from tests.support.fakes import FakeClock, FakeDeliveryStore
+from tests.support.receivers import Answer, Receiver, receiver
 
 _LINK = {"type": "string", "format": "uri", "pattern": "^https?://"}
 _TIMESTAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$"
@@ -147,7 +148,7 @@ def test_several_alerts_are_several_incidents(pager: Make) -> None:
 
 def test_another_replica_resolves_the_same_incident(pager: Make) -> None:
     """The key is the same whoever sends it, so a new leader ends what the old one began."""
-    store, clock = Store(), Clock()
+    store, clock = FakeDeliveryStore(), FakeClock()
     with receiver(202, schema=SCHEMA) as server:
         for replica, record in (("one", alert()), ("two", alert()), ("two", resolved(alert(), clock.now()))):
             settings = replace(QUICK, replica=replica)

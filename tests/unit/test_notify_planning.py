@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Never
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Outcome, Reason
-from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.notify.deduplication import DeliveryCache
 from analytics_refreshd.notify.messages import Message, Notification, notification
 from analytics_refreshd.notify.planning import Delivered, PlanInput, one_message_per_alert
@@ -19,7 +19,7 @@ from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerReceive
 from analytics_refreshd.notify.receivers.heartbeat import HeartbeatReceiver, HeartbeatSettings
 from analytics_refreshd.notify.settings import DeliverySettings
 from tests.support.alert_rules import run
-from tests.support.receivers import Clock, Store
+from tests.support.fakes import FakeClock, FakeDeliveryStore
 from tests.support.replicas import LOCKED, NO_GRANT
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -54,7 +54,7 @@ def plan_input(
     return PlanInput(tuple(alerts), held, delivered or {}, way, frozenset(offered), NOW, since_delivery_seconds)
 
 
-MANAGER = AlertmanagerReceiver(AlertmanagerSettings("am", url="http://h"), SETTINGS, Clock())
+MANAGER = AlertmanagerReceiver(AlertmanagerSettings("am", url="http://h"), SETTINGS, FakeClock())
 FIRING, WORSE, OVER = alert(), alert(severity=Severity.CRITICAL), alert(firing=False)
 
 
@@ -180,7 +180,7 @@ def test_no_receiver_hears_of_an_end_without_a_beginning_nor_of_anything_twice(s
 
 def test_a_stop_or_a_skipped_slot_is_no_failure() -> None:
     """A dead-man service must not page for a deployment."""
-    heartbeat = HeartbeatReceiver(HeartbeatSettings("dead-man", url="http://h"), SETTINGS, Clock())
+    heartbeat = HeartbeatReceiver(HeartbeatSettings("dead-man", url="http://h"), SETTINGS, FakeClock())
     assert heartbeat.ping("fail", run(Outcome.CANCELLED, Reason.SHUTDOWN)) is None
     assert heartbeat.ping("fail", run(Outcome.SKIPPED, Reason.OVERLAP)) is None
     assert heartbeat.ping("fail", run(Outcome.UNKNOWN, Reason.CONN_LOST)) is None
@@ -192,20 +192,19 @@ def test_a_stop_or_a_skipped_slot_is_no_failure() -> None:
 
 def test_the_cache_survives_in_its_store() -> None:
     """What one process noted another one knows, once it has looked."""
-    store, clock = Store(), Clock()
+    store, clock = FakeDeliveryStore(), FakeClock()
     DeliveryCache(store, clock).record("r", [("k", "firing:warning")])
     other = DeliveryCache(store, clock)
-    assert not other.ready
     assert other.delivered("r") == {}
+    assert not other.ready
     other.load()
-    assert other.ready
     assert other.delivered("r") == {("k", "firing:warning"): clock.now()}
     assert other.delivered("s") == {}
 
 
 def test_the_cache_is_read_once_and_again_when_invalidated() -> None:
     """Several receivers' threads share one reading."""
-    store, clock = Store(), Clock()
+    store, clock = FakeDeliveryStore(), FakeClock()
     cache = DeliveryCache(store, clock)
     for _ in range(3):
         cache.load()
@@ -218,7 +217,7 @@ def test_the_cache_is_read_once_and_again_when_invalidated() -> None:
 
 def test_a_store_that_is_away_costs_nothing_but_time() -> None:
     """Notes are kept in memory and saved when the store is back, tried at most every half minute."""
-    store, clock = Store(), Clock()
+    store, clock = FakeDeliveryStore(), FakeClock()
     cache = DeliveryCache(store, clock)
     store.away = True
     cache.load()
@@ -239,12 +238,12 @@ def test_a_store_that_is_away_costs_nothing_but_time() -> None:
 def test_a_store_that_alone_cannot_be_read_is_not_waited_for(fault: DatabaseFault, patience: float) -> None:
     """Where the database answers and its deliveries cannot be read, for good or for a minute, the memory counts."""
 
-    class Broken(Store):
-        def load(self) -> list[DeliveryRecord]:
-            raise fault
+    def refuse() -> Never:
+        raise fault
 
-    clock = Clock()
-    cache = DeliveryCache(Broken(), clock)
+    store, clock = FakeDeliveryStore(), FakeClock()
+    store.on_load = refuse
+    cache = DeliveryCache(store, clock)
     cache.load()
     assert cache.ready is (patience == 0.0)
     clock.pass_by(patience)
@@ -254,7 +253,7 @@ def test_a_store_that_alone_cannot_be_read_is_not_waited_for(fault: DatabaseFaul
 
 def test_the_cache_forgets_what_is_long_over() -> None:
     """A month after the last message about it an episode is forgotten, so that memory stays bounded."""
-    store, clock = Store(), Clock()
+    store, clock = FakeDeliveryStore(), FakeClock()
     cache = DeliveryCache(store, clock)
     cache.record("r", [("old", "resolved")])
     clock.pass_by(31 * 86400.0)
@@ -264,7 +263,7 @@ def test_the_cache_forgets_what_is_long_over() -> None:
 
 def test_a_later_record_in_the_store_counts() -> None:
     """Of two replicas' records of one message the later counts for the repeat interval."""
-    store, clock = Store(), Clock()
+    store, clock = FakeDeliveryStore(), FakeClock()
     cache = DeliveryCache(store, clock)
     cache.record("r", [("k", "firing:warning")])
     store.records["r", "k", "firing:warning"] = NOW + timedelta(hours=1)

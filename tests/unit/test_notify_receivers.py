@@ -7,6 +7,7 @@ import textwrap
 import tomllib
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from analytics_refreshd.config.receivers import receiver_sections
 from analytics_refreshd.notify.receiver import AlertReceiver, CycleReceiver
 from analytics_refreshd.notify.receivers import build, receiver_types
 from analytics_refreshd.notify.settings import DeliverySettings, InvalidSettings, ReceiverSettings, UrlFileSettings
-from tests.support.receivers import Clock
+from tests.support.fakes import FakeClock
 
 ROOT = Path(__file__).parents[2]
 TOY = '''
@@ -95,11 +96,11 @@ def test_every_type_is_explained_and_shown() -> None:
 def test_every_type_is_built_from_its_own_settings(name: str, tmp_path: Path) -> None:
     """It takes alerts or cycles, and its settings hide what may be a secret."""
     kind = receiver_types()[name]
-    required = {
+    required: dict[str, Any] = {
         item.name: tmp_path for item in fields(kind.settings) if item.default is MISSING and item.name != "name"
     }
-    settings = kind.settings("x", url="https://h/CANARY", **required)  # type: ignore[arg-type]
-    built = build(settings, DeliverySettings("shop"), Clock())
+    settings = kind.settings("x", url="https://h/CANARY", **required)
+    built = build(settings, DeliverySettings("shop"), FakeClock())
     assert type(built) is kind.receiver
     assert isinstance(built, AlertReceiver) != isinstance(built, CycleReceiver)
     assert built.url() == "https://h/CANARY"
@@ -109,7 +110,7 @@ def test_every_type_is_built_from_its_own_settings(name: str, tmp_path: Path) ->
 def test_settings_of_no_type_build_nothing() -> None:
     """What no module registered is a mistake of ours, not a webhook."""
     with pytest.raises(LookupError, match="ReceiverSettings belongs to no type"):
-        build(ReceiverSettings("x", url="http://h"), DeliverySettings("shop"), Clock())
+        build(ReceiverSettings("x", url="http://h"), DeliverySettings("shop"), FakeClock())
 
 
 @pytest.mark.parametrize(

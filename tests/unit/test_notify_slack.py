@@ -21,7 +21,8 @@ from analytics_refreshd.notify.messages import Message, Notification, notificati
 from analytics_refreshd.notify.receivers.slack import SlackReceiver, SlackSettings, escaped
 from analytics_refreshd.notify.settings import DeliverySettings
 from tests.support.delivery import QUICK, alert, delivering, resolved
-from tests.support.receivers import Clock, Receiver, receiver
+from tests.support.fakes import FakeClock
+from tests.support.receivers import Receiver, receiver
 
 _TEXT = {"type": "string", "minLength": 1, "pattern": r"^(?:[^&<>]|&(?:amp|lt|gt);)*$"}
 SCHEMA: dict[str, Any] = {
@@ -83,7 +84,7 @@ def headlines(server: Receiver) -> list[str]:
 
 def made(*items: Notification, repeat: bool = False, delivery: DeliverySettings = QUICK) -> Any:
     """The request for these alerts, its body decoded."""
-    built = SlackReceiver(SlackSettings("chat", url="http://h"), delivery, Clock()).request(
+    built = SlackReceiver(SlackSettings("chat", url="http://h"), delivery, FakeClock()).request(
         Message(items, items, repeat=repeat), "http://h"
     )
     return json.loads(built.body)
@@ -135,7 +136,7 @@ def test_alerts_that_are_due_together_are_one_message(chat: Callable[[Receiver],
         assert server.violations == []
         assert headlines(server) == ["shop: 3 firing", "shop: 19 firing, 1 resolved", "shop: 2 firing"]
         assert [len(got.json["attachments"]) for got in server.got] == [3, 20, 2]
-        sent = [status for _, _, status in tested.store.records]
+        sent = [record.status for record in tested.store.load()]
         assert (sent.count("firing:warning"), sent.count("resolved")) == (24, 1)
 
 

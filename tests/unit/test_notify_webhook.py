@@ -12,10 +12,10 @@ from analytics_refreshd.notify.messages import Message, notification
 from analytics_refreshd.notify.receivers.webhook import WebhookReceiver, WebhookSettings
 from analytics_refreshd.notify.request import BadRequest
 from analytics_refreshd.notify.settings import DeliverySettings
-from tests.support.receivers import Clock
+from tests.support.fakes import FakeClock
 
 GUIDE = Path(__file__).parents[2] / "deploy" / "guides" / "webhook.md"
-CLOCK = Clock()
+CLOCK = FakeClock()
 ALERT = notification(
     AlertRecord(
         Alert.VIEW_STALE, "v", AlertState.FIRING, Severity.WARNING, CLOCK.now(), CLOCK.now(), None, "ä is old", "d"
@@ -24,11 +24,11 @@ ALERT = notification(
 )
 
 
-def request(folder: Path, **changes: object) -> Any:
+def request(folder: Path, **changes: Any) -> Any:
     secret = folder / "secret"
     if not secret.exists():
         secret.write_text("s3cret\n")
-    settings = WebhookSettings("hook", url="http://h/", secret_file=secret, **changes)  # type: ignore[arg-type]
+    settings = WebhookSettings("hook", url="http://h/", secret_file=secret, **changes)
     return WebhookReceiver(settings, DeliverySettings("shop"), CLOCK).request(Message((ALERT,)), "http://h/")
 
 

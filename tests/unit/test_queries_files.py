@@ -23,7 +23,7 @@ ENDPOINTS = """
     triggers/most-active triggers/idle triggers/high-retries throughput/hourly actions/distribution
     throughput/peak-hours growth/weekly organizations/usage organizations/top health/summary meta/refresh-status
 """.split()
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, object]] = {
     "success-rate": {"days": 7},
     "hourly-actions": {"hours": 24},
     "daily-trend": {"days": 30},
@@ -70,7 +70,7 @@ def test_the_catalogue_is_the_contracts() -> None:
     assert set(ENDPOINTS) <= set(endpoints)
     assert tuple(dict.fromkeys(query.section for query in CATALOGUE)) == SECTIONS
     for name, defaults in DEFAULTS.items():
-        found = {item.name: item.default for item in CATALOGUE.get(name).parameters}
+        found: dict[str, object] = {item.name: item.default for item in CATALOGUE.get(name).parameters}
         assert found | defaults == found, name
 
 

@@ -8,15 +8,16 @@ import pytest
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Run
-from tests.support.fakes import Leading, Scripted, fault, started
+from tests.support.fakes import FakeRefresher, fault
+from tests.support.leading import Leading, started
 from tests.support.states import NOW, run_at
 
 
-class Desk(Leading):
+class Recording(Leading):
     """A recorder that keeps three runs at most, over a history in memory."""
 
     def __init__(self) -> None:
-        super().__init__(Scripted(started))
+        super().__init__(FakeRefresher(started))
 
     @property
     def written(self) -> list[int]:
@@ -24,7 +25,7 @@ class Desk(Leading):
         return [run.run_id.int for run in self.history.finished]
 
     @property
-    def pending(self) -> int:
+    def pending(self) -> int | None:
         """What metrics and page show."""
         return self.state.current.history_pending
 
@@ -35,19 +36,19 @@ def numbered(number: int) -> Run:
 
 
 @pytest.fixture
-def desk() -> Desk:
+def replica() -> Recording:
     """One for each test."""
-    return Desk()
+    return Recording()
 
 
 class Held:
     """A history whose write of run 1 waits until `free`, and then ends as `failing` says."""
 
-    def __init__(self, desk: Desk, *, failing: bool = False) -> None:
+    def __init__(self, replica: Recording, *, failing: bool = False) -> None:
         self.free, self.reached = threading.Event(), threading.Event()
         self._failing = failing
-        desk.history.on_finish = self._hold
-        self.thread = threading.Thread(target=desk.recorder.finish, args=[numbered(1)], daemon=True)
+        replica.history.on_finish = self._hold
+        self.thread = threading.Thread(target=replica.recorder.finish, args=[numbered(1)], daemon=True)
         self.thread.start()
         assert self.reached.wait(10)
 
@@ -65,20 +66,20 @@ class Held:
         assert not self.thread.is_alive()
 
 
-def test_a_slow_write_holds_up_no_other_thread(desk: Desk) -> None:
+def test_a_slow_write_holds_up_no_other_thread(replica: Recording) -> None:
     """A run that ends meanwhile waits, is shown to wait, and is written by the thread that writes, in order."""
-    held = Held(desk)
-    desk.recorder.finish(numbered(2))
-    desk.recorder.finish(numbered(3), later=True)
-    desk.recorder.flush()
-    assert desk.written == []
-    assert desk.pending == 3
+    held = Held(replica)
+    replica.recorder.finish(numbered(2))
+    replica.recorder.finish(numbered(3), later=True)
+    replica.recorder.flush()
+    assert replica.written == []
+    assert replica.pending == 3
     held.end()
-    assert desk.written == [1, 2, 3]
-    assert desk.pending == 0
+    assert replica.written == [1, 2, 3]
+    assert replica.pending == 0
 
 
-def test_what_comes_while_the_writer_ends_is_written(desk: Desk) -> None:
+def test_what_comes_while_the_writer_ends_is_written(replica: Recording) -> None:
     """Between its last look and its end another thread may leave a run behind."""
 
     class Late:
@@ -90,69 +91,69 @@ def test_what_comes_while_the_writer_ends_is_written(desk: Desk) -> None:
         def release(self) -> None:
             if not self.told:
                 self.told = True
-                desk.recorder.finish(numbered(2))
+                replica.recorder.finish(numbered(2))
             self.lock.release()
 
-    desk.recorder._writing = Late()  # type: ignore[assignment]
-    desk.recorder.finish(numbered(1))
-    assert desk.written == [1, 2]
-    assert desk.pending == 0
+    replica.recorder._writing = Late()  # type: ignore[assignment]
+    replica.recorder.finish(numbered(1))
+    assert replica.written == [1, 2]
+    assert replica.pending == 0
 
 
-def test_a_writer_ends_after_a_while_and_the_next_call_goes_on(desk: Desk) -> None:
+def test_a_writer_ends_after_a_while_and_the_next_call_goes_on(replica: Recording) -> None:
     """A backlog over a slow history delays neither the refresh nor the evaluation by more than seconds."""
 
     def slow(run: Run) -> None:
-        desk.clock.passed += 3.0
+        replica.clock.pass_by(3.0)
 
     for number in (1, 2, 3):
-        desk.recorder.finish(numbered(number), later=True)
-    desk.history.on_finish = slow
-    desk.recorder.flush()
-    assert (desk.written, desk.pending) == ([1, 2], 1)
-    desk.recorder.flush()
-    assert (desk.written, desk.pending) == ([1, 2, 3], 0)
+        replica.recorder.finish(numbered(number), later=True)
+    replica.history.on_finish = slow
+    replica.recorder.flush()
+    assert (replica.written, replica.pending) == ([1, 2], 1)
+    replica.recorder.flush()
+    assert (replica.written, replica.pending) == ([1, 2, 3], 0)
 
 
-def test_too_many_waiting_are_given_up_and_counted(desk: Desk) -> None:
+def test_too_many_waiting_are_given_up_and_counted(replica: Recording) -> None:
     """The oldest go, once the run that is being written has failed; what was given up is in the log."""
-    held = Held(desk, failing=True)
+    held = Held(replica, failing=True)
     for number in range(2, 7):
-        desk.recorder.finish(numbered(number))
+        replica.recorder.finish(numbered(number))
     held.end()
-    assert (desk.written, desk.pending) == ([], 3)
-    desk.recorder.flush()
-    assert (desk.written, desk.pending) == ([4, 5, 6], 0)
-    first, last = desk.log.of(Event.HISTORY_PENDING)
+    assert (replica.written, replica.pending) == ([], 3)
+    replica.recorder.flush()
+    assert (replica.written, replica.pending) == ([4, 5, 6], 0)
+    first, last = replica.log.of(Event.HISTORY_PENDING)
     assert first["error"] == "gone"
     assert (last["pending"], last["lost"]) == (0, 3)
-    assert all(run.clock == "daemon" for run in desk.history.finished)
+    assert all(run.clock == "daemon" for run in replica.history.finished)
 
 
-def test_a_run_that_is_being_written_is_not_given_up(desk: Desk) -> None:
+def test_a_run_that_is_being_written_is_not_given_up(replica: Recording) -> None:
     """Otherwise it would be counted as lost, and another be dropped in its place."""
-    held = Held(desk)
+    held = Held(replica)
     for number in range(2, 7):
-        desk.recorder.finish(numbered(number), later=True)
+        replica.recorder.finish(numbered(number), later=True)
     held.end()
-    assert desk.written == [1, 2, 3, 4, 5, 6]
+    assert replica.written == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_crash_while_writing_lets_others_write(desk: Desk) -> None:
+def test_a_crash_while_writing_lets_others_write(replica: Recording) -> None:
     """The writer's place is free again, and the run still waits."""
 
     def crashing(run: Run) -> None:
         raise RuntimeError
 
-    desk.history.on_finish = crashing
+    replica.history.on_finish = crashing
     with pytest.raises(RuntimeError):
-        desk.recorder.finish(numbered(1))
-    desk.history.on_finish = lambda run: None
-    desk.recorder.flush()
-    assert desk.written == [1]
+        replica.recorder.finish(numbered(1))
+    replica.history.on_finish = lambda run: None
+    replica.recorder.flush()
+    assert replica.written == [1]
 
 
-def test_a_run_that_cannot_be_written_waits(desk: Desk) -> None:
+def test_a_run_that_cannot_be_written_waits(replica: Recording) -> None:
     """Each call tries once more, oldest first."""
     tried: list[int] = []
 
@@ -160,8 +161,8 @@ def test_a_run_that_cannot_be_written_waits(desk: Desk) -> None:
         tried.append(run.run_id.int)
         raise fault()
 
-    desk.history.on_finish = failing
-    desk.recorder.finish(numbered(1))
-    desk.recorder.finish(numbered(2))
+    replica.history.on_finish = failing
+    replica.recorder.finish(numbered(1))
+    replica.recorder.finish(numbered(2))
     assert tried == [1, 1]
-    assert desk.pending == 2
+    assert replica.pending == 2

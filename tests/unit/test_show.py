@@ -15,7 +15,7 @@ from analytics_refreshd.cli import common, main, show
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import UsageError
-from analytics_refreshd.core.model import VIEWS, Outcome, Reason, ViewResult
+from analytics_refreshd.core.model import VIEWS, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.observe.status.document import status_document
 from tests.support.states import NOW, healthy, of_database, run_at, view_state
 
@@ -138,7 +138,12 @@ def test_history_takes_what_incident_takes(
 ) -> None:
     """A duration or a time; the server's clock says from where a duration counts."""
     asked: list[object] = []
-    monkeypatch.setattr(status, "past_runs", lambda config, **how: asked.append(how["since"]) or [])
+
+    def noted(config: Config, **how: object) -> list[Run]:
+        asked.append(how["since"])
+        return []
+
+    monkeypatch.setattr(status, "past_runs", noted)
     monkeypatch.setenv("ANALYTICS_REFRESHD_DATABASE__URL", "postgresql://u@localhost/orders")
     monkeypatch.setattr(sys, "argv", ["analytics-refreshd", "history", "--since", given])
     assert main() == 0
@@ -152,4 +157,6 @@ def test_history_takes_what_incident_takes(
 def test_a_pause_of_no_length_is_told_from_one_that_is_too_long(length: timedelta, problem: str) -> None:
     """Each is refused by its own limit, before the database is asked."""
     with pytest.raises(UsageError, match=problem):
-        pause_refreshes(Config(database={"url": "postgresql://u@localhost/orders"}), length, "upgrade")
+        pause_refreshes(
+            Config.model_validate({"database": {"url": "postgresql://u@localhost/orders"}}), length, "upgrade"
+        )
