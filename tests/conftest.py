@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -10,16 +11,28 @@ import pytest
 from psycopg import sql
 
 from analytics_refreshd.demo import loading
-from tests.support import fault_table
+from tests.support import fault_table, selection
 from tests.support.postgres import Server
 
 _numbers = itertools.count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let another server than the embedded one be tested."""
+    """Let all tests be run, and another server than the embedded one be tested."""
+    parser.addoption("--full", action="store_true", help="run every test, not the quick ones of each area alone")
     parser.addoption("--dsn", help="URL of a superuser on a server to test against (default: an embedded one)")
     parser.addoption("--fault-table", help="write the table of fault tests to this file once they are collected")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all tests of an `xdist_group` to one process: they share a fixture that takes long to make."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the quick tests, unless the command line says which to run."""
+    selection.select(config, items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -56,25 +69,37 @@ def create_application(dsn: str, schema: str = "public") -> None:
         loading.create_application(connection, schema)
 
 
-@pytest.fixture(scope="session")
-def databases(request: pytest.FixtureRequest, admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
-    """`databases(template=None)` creates a database and returns its URL; all are gone at the end."""
-    created: list[str] = []
+@contextmanager
+def _creating(admin_dsn: str, prefix: str) -> Iterator[Callable[..., str]]:
+    """Yield what creates a database and returns its URL; drop all of them in the end."""
+    created: list[sql.Identifier] = []
 
     def create(template: str | None = None) -> str:
-        name = f"t{os.getpid()}_{worker_id}_{next(_numbers)}"
+        name = f"t{os.getpid()}_{prefix}_{next(_numbers)}"
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
             statement = sql.SQL("create database {} template {}")
             connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template or "template0")))
-        created.append(name)
+        created.append(sql.Identifier(name))
         return _with_database(admin_dsn, name)
 
     yield create
-    if not request.config.getoption("--dsn"):
-        return  # they go with the embedded server's folder
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
-        for name in created:
-            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        for name in reversed(created):
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+
+
+@pytest.fixture
+def databases(admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
+    """`databases(template=None)` creates a database and returns its URL; the test's end drops it."""
+    with _creating(admin_dsn, worker_id) as create:
+        yield create
+
+
+@pytest.fixture(scope="session")
+def templates(admin_dsn: str, worker_id: str) -> Iterator[Callable[..., str]]:
+    """As `databases`, for those that many tests copy: they stay until all tests are over."""
+    with _creating(admin_dsn, worker_id) as create:
+        yield create
 
 
 @pytest.fixture(scope="session")
@@ -85,19 +110,19 @@ def worker_id(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def application_template(databases: Callable[..., str]) -> str:
+def application_template(templates: Callable[..., str]) -> str:
     """Name of a database that holds the application's source tables and nothing of ours."""
-    dsn = databases()
+    dsn = templates()
     create_application(dsn)
     return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
 
 
 @pytest.fixture(scope="session")
-def migrated_template(databases: Callable[..., str], application_template: str) -> str:
+def migrated_template(templates: Callable[..., str], application_template: str) -> str:
     """Name of a database with the application's tables and our schema, views and functions."""
     from analytics_refreshd.postgres.migrate.run import migrate
 
-    dsn = databases(application_template)
+    dsn = templates(application_template)
     with psycopg.connect(dsn, autocommit=True) as connection:
         migrate(connection, app_schema="public")
     return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])

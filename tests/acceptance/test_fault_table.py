@@ -15,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 def written(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The table as the collection of all tests writes it now."""
     path = tmp_path_factory.mktemp("table") / "README.md"
-    words = ["-m", "pytest", "tests", "--collect-only", "-q", "-p", "no:cacheprovider", "--fault-table", str(path)]
+    words = [
+        "-m",
+        "pytest",
+        "tests",
+        "--full",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--fault-table",
+        str(path),
+    ]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     return path.read_text()

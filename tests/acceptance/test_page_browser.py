@@ -24,7 +24,11 @@ from tests.support.fakes import FakeHealth
 from tests.support.states import MONOTONIC, NOW, a_day, healthy, run_at, view_state
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+pytestmark = [
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.browser,
+    pytest.mark.skipif(missing() is not None, reason=str(missing())),
+]
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m &lt; "
 

@@ -22,7 +22,7 @@ SECONDS = float(os.environ.get("REFRESHD_TEST_SOAK_SECONDS", "120"))
 SEED = int(os.environ.get("REFRESHD_TEST_SOAK_SEED", "20261123"))
 SLOTS = 96
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.deploy.support import DEPLOY, ROOT, accepted, tool
 from tests.support.postgres import Server
 
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,procps,iproute2,ca-certificates"
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
 def _needs_root() -> None:
@@ -47,19 +48,26 @@ def debian() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, and those that both locks name, for the Python of Debian 12."""
-    folder = tmp_path_factory.mktemp("wheels")
-    folder.chmod(0o755)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    for lock in ("requirements.lock", "build.lock"):
-        target: list[str | Path] = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", folder]
-        accepted(*pip, "download", "--require-hashes", "-r", DEPLOY / "container" / lock, *target)
-    source = tmp_path_factory.mktemp("source")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from a copy of what it is made of."""
+    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source / name)
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    accepted(*pip, "wheel", "--no-deps", "--wheel-dir", folder, source)
+    accepted(*PIP, "wheel", "--no-deps", "--wheel-dir", folder, source)
+    (built,) = folder.glob("analytics_refreshd-*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def wheels(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, and those that both locks name, for the Python of Debian 12."""
+    folder = tmp_path_factory.mktemp("wheels")
+    folder.chmod(0o755)
+    shutil.copy(wheel, folder)
+    for lock in ("requirements.lock", "build.lock"):
+        target: list[str | Path] = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", folder]
+        accepted(*PIP, "download", "--require-hashes", "-r", DEPLOY / "container" / lock, *target)
     return folder
 
 

@@ -24,9 +24,9 @@ def connect(dsn: str) -> Connection:
 
 
 @pytest.fixture(scope="module")
-def incremental_template(databases: Callable[..., str], migrated_template: str) -> str:
+def incremental_template(templates: Callable[..., str], migrated_template: str) -> str:
     """Name of a migrated database in incremental mode."""
-    dsn = databases(migrated_template)
+    dsn = templates(migrated_template)
     with connect(dsn) as connection:
         incremental.install(connection)
     return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])

@@ -1,5 +1,6 @@
 """Hypothesis looks for a sequence of changes after which a view differs from its plain definition."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 from analytics_refreshd.postgres.incremental import install as incremental
+from tests.support.examples import examples
 from tests.support.incremental import refresh_and_compare
 
 Connection = psycopg.Connection[Any]
@@ -142,7 +144,8 @@ def test_no_sequence_of_changes_is_inexact(databases: Callable[..., str], migrat
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=25, stateful_step_count=30, deadline=None, derandomize=True, print_blob=True,
+                max_examples=examples(25), stateful_step_count=30, deadline=None, print_blob=True,
+                derandomize="REFRESHD_TEST_EXAMPLES" not in os.environ,
                 suppress_health_check=list(HealthCheck),
             ),
         )  # fmt: skip

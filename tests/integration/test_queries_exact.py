@@ -22,6 +22,7 @@ from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from analytics_refreshd.postgres.catalogue.run import bind, run
 from tests.support.brute_force import ANSWERS, Action, Data, Organization, Trigger
+from tests.support.examples import examples
 
 VIEWS = (
     "action_metrics_hourly",
@@ -174,7 +175,9 @@ parameters = st.fixed_dictionaries(
 
 @pytest.mark.timeout(600)  # a failure is shrunk first, for up to five minutes
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     rows=st.lists(actions, max_size=60),

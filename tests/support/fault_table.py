@@ -157,16 +157,13 @@ A8. It asserts what the daemon must do then, and what it must never do. They run
     python -m pytest -m fault -k A08
 
 What cannot be had on a machine (a mount without root, PgBouncer, a real Alertmanager) is skipped with its reason.
-Each of them was seen to fail: `tests/mutations` lists, for every test, a change of the source that breaks what the
-row is about. This makes those changes one by one, in a copy of the tree, and names each test that did not notice:
-
-    python -m tests.mutations --section A --jobs 2
+A plain run takes the tests marked `quick`; `-m fault` and `--full` take all of them.
 
 The other tests in this folder drive the daemon, the demo and the page as a whole.
 
 This file is written by the tests' own collection, and a test holds it to that; after a change of tests:
 
-    python -m pytest tests --collect-only -q --fault-table tests/acceptance/README.md
+    python -m pytest tests --full --collect-only -q --fault-table tests/acceptance/README.md
 
 """
 

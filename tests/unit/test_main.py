@@ -96,4 +96,4 @@ def test_examples_of_the_help_can_be_typed() -> None:
         words = shlex.split(re.sub(r"^.*\| (?=analytics)| \| (?!analytics).*$", "", line).strip())
         words = words[:1] + (words[3:] if words[1] == "--config" else words[1:])
         assert words[:2] == ["analytics-refreshd", name]
-        commands[name].make_context(name, words[2:])
+        group.commands[name].make_context(name, words[2:])

@@ -1,0 +1,51 @@
+"""The built wheel, installed as people install it: what it packs is all it needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analytics_refreshd import __version__
+from tests.deploy.support import accepted
+from tests.support.daemon import environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command, in a virtual environment outside of the source tree, with the extra that the demo needs."""
+    folder = tmp_path_factory.mktemp("installed")
+    accepted(sys.executable, "-m", "venv", folder)
+    accepted(folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[demo]")
+    return folder / "bin/analytics-refreshd"
+
+
+def says(program: Path, dsn: str, *words: str) -> str:
+    """What a command prints on stdout; it must succeed."""
+    given = {name: value for name, value in environment(dsn).items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [program, *words], cwd=program.parent, env=given, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_all_that_it_needs(installed: Path, application_dsn: str) -> None:
+    """Its SQL, its catalogue and its metadata are in it: it migrates, checks and lists queries away from the source."""
+    python = installed.with_name("python")
+    where = subprocess.run(
+        [python, "-c", "import analytics_refreshd as it; print(it.__file__)"],
+        cwd=installed.parent,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(where.stdout).is_relative_to(installed.parents[1])
+    assert __version__ in says(installed, application_dsn, "--version")
+    assert "weekly-growth" in says(installed, application_dsn, "query", "--list")
+    assert "create materialized view" in says(installed, application_dsn, "migrate", "--dry-run").lower()
+    says(installed, application_dsn, "migrate")
+    assert "refresh_action_analytics" in says(installed, application_dsn, "check")

@@ -1,0 +1,30 @@
+"""A plain `pytest` leaves no area out: of every file it runs a test, apart from those named here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+LEFT_OUT = {
+    "acceptance/test_alertmanager.py": "an Alertmanager, and what it sends after its own intervals",
+    "acceptance/test_incident.py": "a minute of outages, made for the log that it reads",
+    "acceptance/test_incremental_crash.py": "servers that crash, again and again",
+    "acceptance/test_faults_f_daemon.py": "alerts that two daemons hand over",
+    "acceptance/test_receivers.py": "every type of receiver, told by a daemon",
+    "acceptance/test_soak.py": "minutes of random faults",
+    "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
+    "deploy/test_live_image.py": "a container image",
+    "deploy/test_live_systemd.py": "a booted Debian",
+    "deploy/test_wheel.py": "a build, and an installation of all that the wheel depends on",
+}
+"""What a plain run tests nothing of, since the fastest test takes long, and what that needs."""
+
+
+def test_every_file_has_a_quick_test() -> None:
+    """Whoever runs the README's command hears of a defect in any area within minutes."""
+    words = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run([sys.executable, *words], cwd=TESTS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    collected = {line.partition("::")[0].removeprefix("tests/") for line in done.stdout.splitlines() if "::" in line}
+    present = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
+    assert present - collected == set(LEFT_OUT)
