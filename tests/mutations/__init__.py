@@ -1,1 +1,1 @@
-"""One broken feature per fault test: the proof that each of those tests can fail."""
+"""Breakages of seams between modules and of SQL: the proof that the tests of these can fail."""

@@ -1,6 +1,6 @@
-"""Breaks one feature after another in a copy of this tree, and tells which fault tests did not notice.
+"""Breaks one seam after another in a copy of this tree, and tells which tests did not notice.
 
-    python -m tests.mutations [--section A] [--match TEXT] [--jobs 2]
+    python -m tests.mutations [--match TEXT] [--jobs 2]
 
 Ends with exit code 1 where a test passed, was skipped, or broke down before its own assertions.
 """
@@ -13,21 +13,23 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.mutations.catalog import ROOT, Mutation, mutations
+from tests.support.postgres import Server
 
-_LIMIT_SECONDS = 900
+_LIMIT_SECONDS = 300
 
 
-def run(mutation: Mutation, root: Path) -> dict[str, str]:
+def run(mutation: Mutation, root: Path, dsn: str) -> dict[str, str]:
     """What became of each test under the mutation: failed, passed, skipped, error, or missing."""
     kept = (root / mutation.file).read_text()
     report = root / "report.xml"
     report.unlink(missing_ok=True)
     mutation.apply(root)
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--junitxml={report}"]
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--dsn={dsn}"]
     # the daemons that the tests start must be the broken ones too
     search_path = os.pathsep.join([str(root / "src"), str(root)])
     try:
@@ -70,22 +72,17 @@ def copy_of_the_tree(folder: Path) -> Path:
 def main() -> int:
     """Run the breakages asked for and print a line for each."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.partition("\n")[0])
-    parser.add_argument("--section", help="only this section's, a letter")
     parser.add_argument("--match", default="", help="only those whose text, file or tests hold this")
     parser.add_argument("--jobs", type=int, default=1, help="copies of the tree to work in at once")
     given = parser.parse_args()
     waiting: queue.SimpleQueue[Mutation] = queue.SimpleQueue()
-    chosen = [
-        item
-        for item in mutations()
-        if given.section in (None, item.section) and given.match in " ".join([item.breaks, item.file, *item.fails])
-    ]
+    chosen = [item for item in mutations() if given.match in " ".join([item.breaks, item.file, *item.fails])]
     for item in chosen:
         waiting.put(item)
     unnoticed: list[str] = []
     seen: set[str] = set()
 
-    def work() -> None:
+    def work(dsn: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             root = copy_of_the_tree(Path(folder))
             while True:
@@ -93,18 +90,25 @@ def main() -> int:
                     mutation = waiting.get_nowait()
                 except queue.Empty:
                     return
-                for test, outcome in run(mutation, root).items():
+                began = time.monotonic()
+                outcomes = run(mutation, root, dsn)
+                print(f"{time.monotonic() - began:5.1f} s  {mutation.breaks}", flush=True)
+                for test, outcome in outcomes.items():
                     seen.add(test)
                     if outcome != "failed":
                         unnoticed.append(f"{test} {outcome}: {mutation.breaks}")
-                    print(f"{outcome:8} {test}  | {mutation.breaks}", flush=True)
 
-    threads = [threading.Thread(target=work) for _ in range(given.jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    print(f"{len(chosen)} features broken, {len(seen)} tests, {len(unnoticed)} did not notice")
+    # one server for all of them: most of such a test's time is a server's start
+    server = Server().start()
+    try:
+        threads = [threading.Thread(target=work, args=[server.dsn()]) for _ in range(given.jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        server.destroy()
+    print(f"{len(chosen)} breakages, {len(seen)} tests, {len(unnoticed)} did not notice")
     for line in unnoticed:
         print(f"  {line}")
     return 1 if unnoticed else 0

@@ -1,6 +1,5 @@
-"""The list of breakages, read from the .toml files beside this module."""
+"""The list of breakages, read from seams.toml beside this module."""
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,14 +7,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-_TEST = re.compile(r"^def (test_[A-H]\d\d_\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """One change of one file, and the tests that must fail under it (`tests/…py::name`)."""
 
-    section: str
     breaks: str
     file: str
     old: str
@@ -31,17 +28,7 @@ class Mutation:
 
 
 def mutations() -> Iterator[Mutation]:
-    """Every breakage, section by section."""
-    for path in sorted(HERE.glob("*.toml")):
-        for entry in tomllib.loads(path.read_text())["mutation"]:
-            fails = tuple(f"tests/{test}" for test in entry.pop("fails"))
-            yield Mutation(section=path.stem.upper(), fails=fails, **entry)
-
-
-def fault_tests() -> set[str]:
-    """Every test that bears a row of the fault matrix, as `tests/…py::name`."""
-    return {
-        f"{path.relative_to(ROOT).as_posix()}::{name}"
-        for path in (ROOT / "tests").rglob("test_*.py")
-        for name in _TEST.findall(path.read_text())
-    }
+    """Every breakage, in the order of the file."""
+    for entry in tomllib.loads((HERE / "seams.toml").read_text())["mutation"]:
+        fails = tuple(f"tests/{test}" for test in entry.pop("fails"))
+        yield Mutation(fails=fails, **entry)
