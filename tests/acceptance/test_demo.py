@@ -90,6 +90,7 @@ def test_it_ends_by_itself_after_the_cycles_asked_for(demo: Callable[..., Runnin
     assert _servers_below(folder) == []
 
 
+@pytest.mark.quick
 def test_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """Page and metrics answer, the psql line works as printed, live actions keep coming, Ctrl-C removes all."""
     one = demo("--interval", "1s", "--rows", "2000")
@@ -262,6 +263,7 @@ def test_a_bad_log_is_refused_before_anything_starts(folder: Path, content: str,
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.quick
 def test_a_truncated_log_is_refused(folder: Path) -> None:
     """A gzip file that ends too early is named with the line it got to."""
     rows = [GOOD.replace("a1", f"a{number}") for number in range(500)]

@@ -46,12 +46,14 @@ def test_every_row_has_a_test_or_a_reason(written: str) -> None:
     assert len(fault_table.ROWS) - len(bare) >= 105
 
 
+@pytest.mark.quick
 def test_row_names_are_read() -> None:
     """A name may bear several rows, or none."""
     assert fault_table.rows_of("test_A18_A19_a_standby") == ["A18", "A19"]
     assert fault_table.rows_of("test_a_standby") == []
 
 
+@pytest.mark.quick
 def test_tests_named_by_a_row_are_marked(request: pytest.FixtureRequest) -> None:
     """Whoever runs `-m fault` runs every test that bears a row."""
     unmarked = [

@@ -137,6 +137,7 @@ def evaluated_at(daemon: Daemon) -> float:
     return daemon.metric("analytics_last_evaluation_timestamp_seconds") or 0.0
 
 
+@pytest.mark.quick
 def test_A07_outcome_unknown_is_settled(dsn: str, stretched: Connection) -> None:
     """A COMMIT whose answer was lost is refreshed again, which is harmless: no failure recorded, no alert."""
     with LosingTheCommit(dsn, for_good=False) as proxy, Daemon(through(dsn, proxy.port), **SLOT) as daemon:

@@ -55,6 +55,7 @@ def small_disk(fault_server: FaultServer, tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@pytest.mark.quick
 def test_A20_disk_full_in_tablespace(fault_server: FaultServer, small_disk: Path) -> None:
     """A full disk fails one view, is critical at once, is not tried again before the next slot, and passes."""
     with fault_server.connect() as connection:

@@ -37,6 +37,7 @@ def others(line: dict[str, Any], view: str) -> list[dict[str, Any]]:
     return [part for part in line["views"] if part["view"] != view]
 
 
+@pytest.mark.quick
 def test_A08_statement_timeout_in_view_3(dsn: str, stretched: Connection) -> None:
     """A timeout in one view rolls back all four and is not tried again before the next slot, which is normal."""
     act(stretched, "1")

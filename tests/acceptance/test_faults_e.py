@@ -207,6 +207,7 @@ def test_E09_a_returned_view_is_not_configured(dsn: str, connection: Connection)
         assert daemon.stop() == 0
 
 
+@pytest.mark.quick
 def test_E10_connect_timeout_under_two_seconds() -> None:
     """libpq raises a connect_timeout of 1 s to 2: as a key it is refused, in a URL ours stands in its place."""
     assert "database.connect_timeout" in refused(NOWHERE, database__connect_timeout="1s")

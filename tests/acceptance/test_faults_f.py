@@ -34,7 +34,7 @@ from tests.support.fakes import FakeClock, FakeDeliveryStore
 from tests.support.receivers import Answer, Got, Receiver, raw_server, receiver
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.quick]
 
 
 def webhook(url: str, name: str = "hook", **changes: Any) -> ReceiverSettings:

@@ -1,6 +1,6 @@
 """Hostile clients against the daemon's HTTP port: every scrape and probe is answered, in bounded memory.
 
-Seconds of attack each; ANALYTICS_REFRESHD_SOAK_SECONDS sets for how long. With `-s` the figures are shown.
+Seconds of attack each; REFRESHD_TEST_SOAK_SECONDS sets for how long. With `-s` the figures are shown.
 """
 
 import http.client
@@ -18,13 +18,13 @@ from tests.support.daemon import Daemon
 from tests.support.hostile import KINDS, attacked
 from tests.support.waiting import eventually
 
-SECONDS = float(os.environ.get("ANALYTICS_REFRESHD_SOAK_SECONDS", "5"))
+SECONDS = float(os.environ.get("REFRESHD_TEST_SOAK_SECONDS", "5"))
 ANSWERED_WITHIN_SECONDS = 8.0
 MEMORY_BYTES = 120_000_000
 KERNEL_BYTES = 400 * 64 * 1024
 """What the kernel holds counts in the memory of a container, too."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault, pytest.mark.timeout(int(SECONDS) + 110)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(int(SECONDS) + 110)]
 
 
 def peak_memory(daemon: Daemon) -> int:
@@ -105,6 +105,7 @@ def test_G02_four_clients_that_never_read_with_fifty_views(dsn: str) -> None:
         assert daemon.stop() == 0
 
 
+@pytest.mark.quick
 def test_G02_no_descriptor_is_left(daemon: Daemon) -> None:
     """Where the process may open no other file, clients that hold one give way to those that ask."""
     daemon.get("/livez")

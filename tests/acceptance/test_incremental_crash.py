@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
 
-pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.fault]
 
 _POINTS = 8
 _seeds = itertools.count(2)
@@ -156,6 +156,7 @@ def gone(connection: Connection, backend: int) -> bool:
     return row == (0,)
 
 
+@pytest.mark.quick
 def test_interrupted_install_goes_on(own_server: Server) -> None:
     """An installation that is killed leaves the plain views at work; the same command again finishes it."""
     with own_server.connect() as admin:

@@ -143,7 +143,7 @@ def test_sigterm_during_a_rebuild(dsn: str, rolled_up: Connection) -> None:
         with Daemon(dsn, **faults.SLOT) as daemon:
             eventually(lambda: waits_for(rolled_up, "duration_stats"))
             assert daemon.get("/livez")[0] == 200
-            assert daemon.stop(within=30) == 0
+            assert daemon.stop() == 0
             line = daemon.events("refresh.finished")[-1]
             assert (line["outcome"], line["reason"]) == ("cancelled", "shutdown")
     assert incremental.state(rolled_up).rebuild_reason is not None
@@ -252,6 +252,7 @@ def test_a_difference_alerts_until_it_is_mended(dsn: str, rolled_up: Connection)
     assert not differences(rolled_up)
 
 
+@pytest.mark.quick
 def test_plain_mode_shows_nothing_of_it(dsn: str) -> None:
     """In plain mode there are no incremental series, and no fold in a run's line."""
     with Daemon(dsn, **FAST) as daemon:
@@ -262,6 +263,7 @@ def test_plain_mode_shows_nothing_of_it(dsn: str) -> None:
         assert "plain mode" in daemon.get("/")[1]
 
 
+@pytest.mark.quick
 def test_migrate_renews_the_incremental_functions(dsn: str, rolled_up: Connection) -> None:
     """`migrate` in incremental mode brings this version's functions, and is harmless when repeated."""
     rolled_up.execute("comment on function analytics_refresh.fold() is 'of another version'")

@@ -10,7 +10,7 @@ from tests.support.postgres import Server
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("isolation", ["cycle", "view"])
+@pytest.mark.parametrize("isolation", [pytest.param("cycle", marks=pytest.mark.quick), "view"])
 def test_H12_the_least_privileged_role_suffices(granted: Server, isolation: str) -> None:
     """Refresh, history, alerts, pauses, status and check all work; nothing else of the database is open to the role."""
     dsn = granted.dsn(user=ROLE)

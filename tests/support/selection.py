@@ -30,6 +30,6 @@ def _by_day(item: pytest.Item) -> bool:
 
 
 def _quick(item: pytest.Item) -> bool:
-    if not _by_day(item) or item.get_closest_marker("slow") is not None:
-        return False
-    return PROCESSES not in item.path.parts or item.get_closest_marker("quick") is not None
+    if PROCESSES in item.path.parts:
+        return item.get_closest_marker("quick") is not None
+    return _by_day(item) and item.get_closest_marker("slow") is None

@@ -6,12 +6,9 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 LEFT_OUT = {
-    "acceptance/test_alertmanager.py": "an Alertmanager, and what it sends after its own intervals",
-    "acceptance/test_incident.py": "a minute of outages, made for the log that it reads",
-    "acceptance/test_incremental_crash.py": "servers that crash, again and again",
-    "acceptance/test_faults_f_daemon.py": "alerts that two daemons hand over",
-    "acceptance/test_receivers.py": "every type of receiver, told by a daemon",
+    "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
     "acceptance/test_soak.py": "minutes of random faults",
+    "integration/test_incremental_stateful.py": "hundreds of random changes to the log, each compared",
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
     "deploy/test_live_image.py": "a container image",
     "deploy/test_live_systemd.py": "a booted Debian",
