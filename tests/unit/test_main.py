@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from analytics_refreshd.cli import main
 from analytics_refreshd.cli.main import app
@@ -87,13 +87,13 @@ def test_a_wrong_command_line_ends_with_64_and_the_mistake(
 
 def test_examples_of_the_help_can_be_typed() -> None:
     """A command's example names that command, and its options and values are accepted."""
-    group: Any = typer.main.get_command(app)
-    commands = group.commands
-    examples = {name: command.epilog for name, command in commands.items() if command.epilog}
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    examples = {name: command.epilog for name, command in group.commands.items() if command.epilog}
     assert len(examples) >= 9
     for name, epilog in examples.items():
         line = epilog.splitlines()[-1]
         words = shlex.split(re.sub(r"^.*\| (?=analytics)| \| (?!analytics).*$", "", line).strip())
         words = words[:1] + (words[3:] if words[1] == "--config" else words[1:])
         assert words[:2] == ["analytics-refreshd", name]
-        commands[name].make_context(name, words[2:])
+        group.commands[name].make_context(name, words[2:])

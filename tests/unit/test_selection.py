@@ -8,7 +8,7 @@ TESTS = Path(__file__).parents[1]
 LEFT_OUT = {
     "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
     "acceptance/test_soak.py": "minutes of random faults",
-    "integration/test_incremental_stateful.py": "a search for a sequence of changes that makes a view inexact",
+    "integration/test_incremental_stateful.py": "hundreds of random changes to the log, each compared",
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
     "deploy/test_live_image.py": "a container image",
     "deploy/test_live_systemd.py": "a booted Debian",
