@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from analytics_refreshd.observe.metrics.names import LABELS
+from analytics_refreshd.core.metrics import METRICS
 from tests.deploy.support import DASHBOARD, accepted, tool
 from tests.deploy.test_prometheus_rules import exported, rules
+
+_LABELS = {metric.name: metric.labels for metric in METRICS}
 
 # Keys that Grafana reads and the published models do not know.
 _BEYOND_THE_MODELS = re.compile(r"annotations|spanNulls|tooltip\.(mode|showColorScale)")
@@ -51,7 +53,7 @@ def test_every_metric_shown_exists() -> None:
         assert metrics <= exported(), expression
         for name, matchers in re.findall(r"(?<![:\w])(analytics_[a-z0-9_]+)\{([^}]*)\}", expression):
             used = set(re.findall(r"(\w+)=", matchers))
-            assert used <= {"database", *LABELS[name.removesuffix("_bucket")]}, expression
+            assert used <= {"database", *_LABELS[name.removesuffix("_bucket")]}, expression
 
 
 def test_every_panel_follows_the_chosen_data_source() -> None:

@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
+from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.observe.metrics.gauges import thresholds
-from analytics_refreshd.observe.metrics.names import LABELS, METRICS
 from tests.deploy.support import DEPLOY, RULES, accepted, tool
+
+_LABELS = {metric.name: metric.labels for metric in METRICS}
 
 UNIT_TESTS = sorted(Path(__file__).parent.glob("analytics-refreshd.rules*.test.yaml"))
 PROMETHEUS_ALONE = {"AnalyticsRefreshdDown", "AnalyticsTwoLeaders", "AnalyticsVerificationOverdue"}
@@ -81,7 +83,7 @@ def test_every_label_in_a_rule_is_exported() -> None:
     for expression in expressions():
         for name, matchers in _SELECTOR.findall(expression):
             used = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'\\?"[^"]*"|%q', "", matchers)))
-            assert used <= {"database", *LABELS[name]}, f"{name}{{{matchers}}}"
+            assert used <= {"database", *_LABELS[name]}, f"{name}{{{matchers}}}"
 
 
 def test_every_threshold_in_a_rule_is_exported() -> None:

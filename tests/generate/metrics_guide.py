@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analytics_refreshd.observe.metrics.names import METRICS, Described
+from analytics_refreshd.core.metrics import METRICS, Metric
 
 
 def metrics_guide() -> str:
@@ -11,6 +11,6 @@ def metrics_guide() -> str:
     return "\n".join([head, "", "| name | type | meaning |", "|---|---|---|", *map(_row, METRICS)]) + "\n"
 
 
-def _row(metric: Described) -> str:
+def _row(metric: Metric) -> str:
     labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
     return f"| `{metric.name}`{labels} | {metric.kind} | {metric.help} |"

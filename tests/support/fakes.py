@@ -13,6 +13,7 @@ from uuid import UUID
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.metrics import ALERT_DELIVERIES, ALERT_DELIVERY_FAILURES, Metric
 from analytics_refreshd.core.model import (
     DatabaseStatus,
     Delta,
@@ -85,7 +86,7 @@ class RecordingLog(EventLog):
 
 
 class RecordingMetrics(Metrics):
-    """Keeps what was counted: the methods called in order, deliveries by receiver, and probes."""
+    """Keeps what was counted: methods called and counters counted, in order; deliveries by receiver; probes."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -99,38 +100,19 @@ class RecordingMetrics(Metrics):
     def slot_skipped(self, reason: Reason) -> None:
         self.calls.append("slot_skipped")
 
-    def retried(self) -> None:
-        self.calls.append("retried")
+    def count(self, metric: Metric, **labels: str) -> None:
+        self.calls.append(metric.name)
+        if metric is ALERT_DELIVERIES:
+            self.good[labels["receiver"]] += 1
+        elif metric is ALERT_DELIVERY_FAILURES:
+            self.bad[labels["receiver"]] += 1
 
     def cycle_finished(self, seconds: float) -> None:
         self.calls.append("cycle_finished")
 
-    def reconnected(self) -> None:
-        self.calls.append("reconnected")
-
-    def clock_stepped(self) -> None:
-        self.calls.append("clock_stepped")
-
-    def clock_skewed(self) -> None:
-        self.calls.append("clock_skewed")
-
-    def history_write_failed(self) -> None:
-        self.calls.append("history_write_failed")
-
-    def delivered(self, receiver: str) -> None:
-        self.calls.append("delivered")
-        self.good[receiver] += 1
-
-    def delivery_failed(self, receiver: str) -> None:
-        self.calls.append("delivery_failed")
-        self.bad[receiver] += 1
-
     def probed(self, endpoint: str, seconds: float | None) -> None:
         self.calls.append("probed")
         self.probes.append((endpoint, seconds))
-
-    def guard_tripped(self, guard: str, view: str) -> None:
-        self.calls.append("guard_tripped")
 
     def config_reloaded(self, success: bool) -> None:
         self.calls.append("config_reloaded")

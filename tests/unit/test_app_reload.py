@@ -13,6 +13,7 @@ from analytics_refreshd.app.service import Service
 from analytics_refreshd.app.timetable import Timetable
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.metrics import ALERT_DELIVERIES
 from analytics_refreshd.core.schedule import splay_offset
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.notify.receivers.alertmanager import AlertmanagerSettings
@@ -68,9 +69,9 @@ def test_lost_log_lines_reach_the_page(service: Service, monkeypatch: pytest.Mon
 
 def test_running_receivers_keep_their_series(service: Service) -> None:
     """Receivers stay until a restart, and so do their counts."""
-    service.metrics.delivered("ops")
+    service.metrics.count(ALERT_DELIVERIES, receiver="ops")
     service.apply(config(receivers={"pager": OPS}))
-    service.metrics.delivered("ops")
+    service.metrics.count(ALERT_DELIVERIES, receiver="ops")
     found = generate_latest(service.metrics.registry).decode()
     assert 'analytics_alert_deliveries_total{database="orders",receiver="ops"} 2.0' in found
     assert 'receiver="pager"' not in found

@@ -11,8 +11,10 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import (
     VIEWS,
     Delta,
@@ -29,7 +31,6 @@ from analytics_refreshd.core.ports import Metrics
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.metrics.gauges import VIEW_ALERTS
-from analytics_refreshd.observe.metrics.names import METRICS
 from tests.support.fakes import FakeHealth
 from tests.support.states import NOW, healthy, run_at, view_state
 
@@ -189,7 +190,7 @@ def test_G06_standbys_export_no_view(role: Role) -> None:
     found = scrape(metrics)
     assert found.value("analytics_leader") == 0
     for metric in METRICS:
-        if metric.leader_only:
+        if metric.labels == ("view",) and metric.read_at == "scrape":
             assert found.labels(metric.name) == [], metric.name
     assert scrape(make(healthy())).value("analytics_leader") == 1
 
@@ -225,16 +226,16 @@ def test_each_counting_method_moves_its_own_series() -> None:
     metrics = make()
     metrics.slot_skipped(Reason.OVERLAP)
     metrics.run_finished(run_at(1, NOW, outcome=Outcome.SKIPPED))
-    metrics.retried()
+    metrics.count(catalogue.RUN_RETRIES)
     metrics.cycle_finished(1.5)
-    metrics.reconnected()
-    metrics.clock_stepped()
-    metrics.clock_skewed()
-    metrics.history_write_failed()
-    metrics.delivered("ops")
-    metrics.delivery_failed("ops")
+    metrics.count(catalogue.DATABASE_RECONNECTS)
+    metrics.count(catalogue.CLOCK_STEPS)
+    metrics.count(catalogue.CLOCK_SKEW)
+    metrics.count(catalogue.HISTORY_WRITE_FAILURES)
+    metrics.count(catalogue.ALERT_DELIVERIES, receiver="ops")
+    metrics.count(catalogue.ALERT_DELIVERY_FAILURES, receiver="ops")
     metrics.probed("actions/hourly", 0.02)
-    metrics.guard_tripped("rows_collapsed", VIEWS[0])
+    metrics.count(catalogue.GUARD_TRIPS, guard="rows_collapsed", view=VIEWS[0])
     metrics.config_reloaded(False)
     found = scrape(metrics)
     moved = {
@@ -342,7 +343,7 @@ def test_G04_a_broken_state_does_not_hide_the_counters(caplog: pytest.LogCapture
 
     metrics = make()
     metrics.watch(Broken())
-    metrics.retried()
+    metrics.count(catalogue.RUN_RETRIES)
     for told in (1, 1, 2):
         found = scrape(metrics)
         assert found.value("analytics_run_retries_total") == 1
@@ -356,7 +357,7 @@ def test_G05_view_removed_from_the_configuration() -> None:
     metrics = make(healthy())
     metrics.run_finished(run_at(1, NOW))
     metrics.probed("actions/hourly", 1)
-    metrics.delivered("ops")
+    metrics.count(catalogue.ALERT_DELIVERIES, receiver="ops")
     metrics.configure(VIEWS[:2], ("triggers/idle",), ())
     found = scrape(metrics)
     for _, labels in found:
@@ -381,8 +382,8 @@ def test_H07_label_explosion() -> None:
     before = len(scrape(metrics))
     for number in range(10_000):
         metrics.probed(f"endpoint-{number}", 0.1)
-        metrics.delivered(f"receiver-{number}")
-        metrics.guard_tripped(f"guard-{number}", f"view-{number}")
+        metrics.count(catalogue.ALERT_DELIVERIES, receiver=f"receiver-{number}")
+        metrics.count(catalogue.GUARD_TRIPS, guard=f"guard-{number}", view=f"view-{number}")
     strange = tuple(ViewResult(f"view-{number}", False, Reason.OTHER) for number in range(10_000))
     metrics.run_finished(replace(run_at(1, NOW), views=strange))
     found = scrape(metrics)

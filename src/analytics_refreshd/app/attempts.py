@@ -13,6 +13,7 @@ from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
+from analytics_refreshd.core.metrics import RUN_RETRIES
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.ports import Refresher, RefreshReply, StatusReader
 
@@ -244,7 +245,7 @@ class Attempts:
     def _log_retry(self, run: Run, state: RetryCallState) -> None:
         fault = fault_of(state)
         self._database.failed(fault)
-        self._metrics.retried()
+        self._metrics.count(RUN_RETRIES)
         self._run_logger.retrying(run, fault, attempt=state.attempt_number, wait_seconds=state.upcoming_sleep)
 
     def _note_problems(self, judgement: Judgement) -> None:

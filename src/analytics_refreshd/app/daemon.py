@@ -13,6 +13,7 @@ from analytics_refreshd.app.timetable import Timetable
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.metrics import CLOCK_STEPS
 from analytics_refreshd.core.schedule import clock_step
 
 EXIT_STOPPED = 0
@@ -127,7 +128,7 @@ class Daemon:
         self._last_wall, self._last_monotonic = wall, monotonic
         if abs(step.total_seconds()) <= _STEP_SECONDS and not suspended:
             return
-        self._service.metrics.clock_stepped()
+        self._service.metrics.count(CLOCK_STEPS)
         self._service.log.emit(
             Event.CLOCK_STEP, level="warning", step_seconds=round(step.total_seconds(), 3), suspended=suspended
         )

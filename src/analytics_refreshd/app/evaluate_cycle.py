@@ -9,6 +9,7 @@ from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.metrics import CLOCK_SKEW
 from analytics_refreshd.core.model import DatabaseStatus, Pause, Role, ViewStatus
 from analytics_refreshd.core.ports import History, StatusReader
 from analytics_refreshd.core.staleness import age_of
@@ -96,7 +97,7 @@ class EvaluateCycle:
     def _note_status(self, status: DatabaseStatus, read_monotonic: float) -> None:
         # of the database's own evidence: what this process noted is dated by reckoning
         if any(age_of(view, status.server_now).skewed for view in status.views):
-            self._metrics.clock_skewed()
+            self._metrics.count(CLOCK_SKEW)
 
         def noted(state: State) -> State:
             misses = state.status_misses + 1 if status.problem else 0

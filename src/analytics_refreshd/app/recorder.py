@@ -7,6 +7,7 @@ from dataclasses import replace
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.metrics import HISTORY_WRITE_FAILURES
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.ports import History
 
@@ -44,7 +45,7 @@ class Recorder:
         try:
             self._history.begin(run)
         except DatabaseFault:
-            self._metrics.history_write_failed()
+            self._metrics.count(HISTORY_WRITE_FAILURES)
             return False
         return True
 
@@ -131,7 +132,7 @@ class Recorder:
         return len(self._waiting)
 
     def _failed(self, fault: DatabaseFault) -> None:
-        self._metrics.history_write_failed()
+        self._metrics.count(HISTORY_WRITE_FAILURES)
         if self._state.current.history_failing_since is None:
             now = self._state.server_now()
             self._state.change(lambda state: replace(state, history_failing_since=now))

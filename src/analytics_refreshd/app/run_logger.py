@@ -7,6 +7,7 @@ from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.core.errors import UNREACHABLE, DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.guards import guard
+from analytics_refreshd.core.metrics import GUARD_TRIPS
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.core.ports import EventLog, Metrics
 
@@ -136,7 +137,7 @@ class RunLogger:
         self, run: Run, result: ViewResult, earlier: Sequence[Run], rows_collapse_ratio: float, slow_factor: float
     ) -> None:
         for trip in guard(result, earlier, rows_collapse_ratio=rows_collapse_ratio, slow_factor=slow_factor):
-            self._metrics.guard_tripped(trip.guard, trip.view)
+            self._metrics.count(GUARD_TRIPS, guard=trip.guard, view=trip.view)
             self._log.emit(
                 Event.GUARD_TRIPPED,
                 level="warning",

@@ -26,6 +26,7 @@ from analytics_refreshd.config.adapters import (
     refresh_settings,
 )
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
+from analytics_refreshd.core.metrics import DATABASE_RECONNECTS
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
@@ -108,7 +109,9 @@ class Service:
         self.health = HealthChecks(self.state, self.clock)
         self.database = DatabaseAvailability(self.state, self.log)
         runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock)
-        self.connector = Connector(connection_settings(config), on_reconnect=self.metrics.reconnected)
+        self.connector = Connector(
+            connection_settings(config), on_reconnect=lambda: self.metrics.count(DATABASE_RECONNECTS)
+        )
         self._build_adapters(config)
         self._build_cycles(config, runtime, probed)
         self.http = HttpServer(

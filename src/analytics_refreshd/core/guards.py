@@ -9,6 +9,9 @@ from analytics_refreshd.core.model import Run, ViewResult
 _LEAST_HISTORY = 5
 _LEAST_ROWS = 20
 _LEAST_SECONDS = 1.0
+_COLLAPSED = "rows_collapsed"
+_SLOW = "slow_beside_itself"
+GUARDS = (_COLLAPSED, _SLOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,10 @@ def guard(result: ViewResult, earlier: Sequence[Run], *, rows_collapse_ratio: fl
         and rows >= _LEAST_ROWS
         and result.rows < rows * rows_collapse_ratio
     ):
-        trips.append(Trip("rows_collapsed", result.view, float(rows), float(result.rows)))
+        trips.append(Trip(_COLLAPSED, result.view, float(rows), float(result.rows)))
     times = [item.duration_seconds for item in past if item.duration_seconds is not None][:60]
     if slow_factor > 0 and len(times) >= _LEAST_HISTORY and result.duration_seconds is not None:
         usual = median(times)
         if result.duration_seconds > max(_LEAST_SECONDS, usual * slow_factor):
-            trips.append(Trip("slow_beside_itself", result.view, usual, result.duration_seconds))
+            trips.append(Trip(_SLOW, result.view, usual, result.duration_seconds))
     return trips

@@ -12,6 +12,7 @@ from uuid import UUID
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
+from analytics_refreshd.core.metrics import Metric
 from analytics_refreshd.core.model import (
     DatabaseStatus,
     Delta,
@@ -246,41 +247,20 @@ class Metrics(Protocol):
     Ages, next run, role, thresholds, alerts and the like are read from the `Snapshot` at scrape.
     """
 
+    def count(self, metric: Metric, **labels: str) -> None:
+        """Add one to a counter of `core.metrics`; `labels` has a value for each of its labels."""
+
     def run_finished(self, run: Run) -> None:
         """Count a run, observe its views' durations, set the last-duration, rows and success gauges."""
 
     def slot_skipped(self, reason: Reason) -> None:
         """Count a skipped slot."""
 
-    def retried(self) -> None:
-        """Count a retry within a run."""
-
     def cycle_finished(self, seconds: float) -> None:
         """Observe a whole cycle, bookkeeping included."""
 
-    def reconnected(self) -> None:
-        """Count a database reconnect."""
-
-    def clock_stepped(self) -> None:
-        """Count a clock step."""
-
-    def clock_skewed(self) -> None:
-        """Count an evaluation that met a time in the future."""
-
-    def history_write_failed(self) -> None:
-        """Count a failed history write."""
-
-    def delivered(self, receiver: str) -> None:
-        """Count a delivered alert."""
-
-    def delivery_failed(self, receiver: str) -> None:
-        """Count a failed delivery."""
-
     def probed(self, endpoint: str, seconds: float | None) -> None:
         """Observe a catalogue query's probe; None where it had no answer, which ends what the last one showed."""
-
-    def guard_tripped(self, guard: str, view: str) -> None:
-        """Count a guard."""
 
     def config_reloaded(self, success: bool) -> None:
         """Set whether the last reload succeeded."""

@@ -11,6 +11,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.nap import sleep_using_event
 
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.metrics import ALERT_DELIVERIES, ALERT_DELIVERY_FAILURES
 from analytics_refreshd.core.ports import Clock, EventLog, Metrics
 from analytics_refreshd.notify.exchange import Exchanger, Unreachable, address
 from analytics_refreshd.notify.messages import Message, timestamp
@@ -193,7 +194,7 @@ class DeliveryQueue:
             for item in message.notifications:
                 self._failed_before.pop((item.key, item.status), None)
         self.state = f"delivered {timestamp(self._clock.now())}"
-        self._metrics.delivered(self.name)
+        self._metrics.count(ALERT_DELIVERIES, receiver=self.name)
         for item in message.logged:
             self._log.emit(
                 Event.ALERT_DELIVERED,
@@ -212,7 +213,7 @@ class DeliveryQueue:
         """Count the failure and hold the message back. Log the first in a row, then ever more rarely."""
         failures = self._hold_back(message, rejected=rejected)
         self.state = f"failing, {failures} in a row, last {timestamp(self._clock.now())}: {problem}"
-        self._metrics.delivery_failed(self.name)
+        self._metrics.count(ALERT_DELIVERY_FAILURES, receiver=self.name)
         if failures & (failures - 1) == 0:
             first = message.notifications[0] if message.notifications else None
             self._log.emit(

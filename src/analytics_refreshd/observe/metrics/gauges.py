@@ -4,41 +4,18 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
+from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert
+from analytics_refreshd.core.metrics import METRICS, Metric
 from analytics_refreshd.core.model import Limits, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
 from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds
-from analytics_refreshd.observe.metrics.names import HELP, LABELS
 
 _logger = logging.getLogger(__name__)
 
 VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW)
-_GAUGES = (
-    "analytics_view_age_minutes",
-    "analytics_view_last_success_timestamp_seconds",
-    "analytics_refresh_duration_seconds",
-    "analytics_view_refresh_success",
-    "analytics_view_rows",
-    "analytics_view_size_bytes",
-    "analytics_success_rate_percent",
-    "analytics_latency_p95_seconds",
-    "analytics_executions",
-    "analytics_next_run_timestamp_seconds",
-    "analytics_last_evaluation_timestamp_seconds",
-    "analytics_threshold",
-    "analytics_alerts_firing",
-    "analytics_leader",
-    "analytics_database_up",
-    "analytics_database_connections",
-    "analytics_history_pending",
-    "analytics_paused",
-    "analytics_delta_rows",
-    "analytics_fold_seconds",
-    "analytics_verify_last_timestamp_seconds",
-    "analytics_verify_last_differences",
-)
 
 
 class StateSource(Protocol):
@@ -54,15 +31,17 @@ class Families:
     def __init__(self, database: str) -> None:
         self._database = database
         self._families = {
-            name: GaugeMetricFamily(name, HELP[name], labels=("database", *LABELS[name])) for name in _GAUGES
+            metric: GaugeMetricFamily(metric.name, metric.help, labels=("database", *metric.labels))
+            for metric in METRICS
+            if metric.read_at == "scrape" and metric.kind == "gauge"
         }
 
-    def add(self, name: str, value: float | None, *labels: str) -> None:
+    def add(self, metric: Metric, value: float | None, *labels: str) -> None:
         """Add a sample; an unknown value gives none, because a 0 would look fresh."""
         if value is not None:
-            self._families[name].add_metric((self._database, *labels), float(value))
+            self._families[metric].add_metric((self._database, *labels), float(value))
 
-    def __iter__(self) -> Iterator[Metric]:
+    def __iter__(self) -> Iterator[GaugeMetricFamily]:
         return iter(self._families.values())
 
 
@@ -86,14 +65,14 @@ class StateCollector:
         self._connections = connections
         self._told: set[type[Exception]] = set()
 
-    def describe(self) -> list[Metric]:
+    def describe(self) -> list[GaugeMetricFamily]:
         """Describe nothing, so that registering does not read the state."""
         return []
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         """Yield every family; those without a known value carry no sample."""
-        name = "analytics_log_lines_lost_total"
-        lost = CounterMetricFamily(name, HELP[name], labels=("database",))
+        lost_lines = catalogue.LOG_LINES_LOST
+        lost = CounterMetricFamily(lost_lines.name, lost_lines.help, labels=("database",))
         lost.add_metric((self._database,), self._log_lines_lost())
         yield lost
         families = Families(self._database)
@@ -114,54 +93,54 @@ class StateCollector:
             for view in snapshot.views:
                 if view.view in self._views():
                     self._read_view(view, families)
-        families.add("analytics_leader", snapshot.leads)
-        families.add("analytics_database_up", state.database_up)
-        families.add("analytics_database_connections", self._connections())
-        families.add("analytics_history_pending", state.history_pending)
-        families.add("analytics_paused", snapshot.pause is not None)
+        families.add(catalogue.LEADER, snapshot.leads)
+        families.add(catalogue.DATABASE_UP, state.database_up)
+        families.add(catalogue.DATABASE_CONNECTIONS, self._connections())
+        families.add(catalogue.HISTORY_PENDING, state.history_pending)
+        families.add(catalogue.PAUSED, snapshot.pause is not None)
         if state.delta is not None:
-            families.add("analytics_delta_rows", state.delta.pending_rows)
-            families.add("analytics_fold_seconds", state.delta.fold_seconds)
+            families.add(catalogue.DELTA_ROWS, state.delta.pending_rows)
+            families.add(catalogue.FOLD, state.delta.fold_seconds)
             if state.delta.verified_at is not None:
-                families.add("analytics_verify_last_timestamp_seconds", state.delta.verified_at.timestamp())
-            families.add("analytics_verify_last_differences", state.delta.verified_differences)
+                families.add(catalogue.VERIFY_LAST, state.delta.verified_at.timestamp())
+            families.add(catalogue.VERIFY_LAST_DIFFERENCES, state.delta.verified_differences)
         if state.rates is not None:
-            families.add("analytics_success_rate_percent", state.rates.success_rate_percent)
-            families.add("analytics_latency_p95_seconds", state.rates.latency_p95_seconds)
-            families.add("analytics_executions", state.rates.executions)
+            families.add(catalogue.SUCCESS_RATE, state.rates.success_rate_percent)
+            families.add(catalogue.LATENCY_P95, state.rates.latency_p95_seconds)
+            families.add(catalogue.EXECUTIONS, state.rates.executions)
         if state.next_run_at is not None:
-            families.add("analytics_next_run_timestamp_seconds", state.next_run_at.timestamp())
+            families.add(catalogue.NEXT_RUN, state.next_run_at.timestamp())
         since = snapshot.since_evaluation_seconds
         if since is not None:
             moment = snapshot.now.timestamp() - since
-            families.add("analytics_last_evaluation_timestamp_seconds", moment)
+            families.add(catalogue.LAST_EVALUATION, moment)
         self._read_alerts(snapshot, families)
         for (threshold, view_name), value in thresholds(state.limits, self._views()).items():
-            families.add("analytics_threshold", value, threshold, view_name)
+            families.add(catalogue.THRESHOLD, value, threshold, view_name)
 
     def _read_view(self, view: ViewSnapshot, families: Families) -> None:
         name = view.view
         if view.age is not None:
             age = view.age.seconds
-            families.add("analytics_view_age_minutes", None if age is None else age / 60, name)
+            families.add(catalogue.VIEW_AGE, None if age is None else age / 60, name)
             if view.age.last_success_at is not None:
                 moment = view.age.last_success_at.timestamp()
-                families.add("analytics_view_last_success_timestamp_seconds", moment, name)
-        families.add("analytics_view_rows", view.rows, name)
-        families.add("analytics_view_size_bytes", view.status.size_bytes, name)
+                families.add(catalogue.VIEW_LAST_SUCCESS, moment, name)
+        families.add(catalogue.VIEW_ROWS, view.rows, name)
+        families.add(catalogue.VIEW_SIZE, view.status.size_bytes, name)
         result = self._last(name)
         if result is None and view.last is not None:
             # after a restart history still knows the last run
             result = view.last[1]
         if result is not None:
-            families.add("analytics_refresh_duration_seconds", result.duration_seconds, name)
-            families.add("analytics_view_refresh_success", result.success, name)
+            families.add(catalogue.REFRESH_DURATION, result.duration_seconds, name)
+            families.add(catalogue.VIEW_REFRESH_SUCCESS, result.success, name)
 
     def _read_alerts(self, snapshot: Snapshot, families: Families) -> None:
         firing = snapshot.firing
         for alert in Alert:
             for view in self._views() if alert in VIEW_ALERTS else ("",):
-                families.add("analytics_alerts_firing", (alert, view) in firing, alert.value, view)
+                families.add(catalogue.ALERTS_FIRING, (alert, view) in firing, alert.value, view)
 
 
 def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], float]:
