@@ -76,7 +76,7 @@ class PrometheusMetrics:
         PlatformCollector(registry=self.registry)
 
     def watch(self, source: StateSource) -> None:
-        """Read gauges from `source` at each scrape from now on; before that they are absent."""
+        """Read gauges from `source` at each scrape from now on."""
         self._collector.source = source
 
     def _counter(self, name: str) -> Counter:
@@ -208,7 +208,7 @@ class PrometheusMetrics:
         self._undelivered.labels(self._database, self._receiver(receiver)).inc()
 
     def probed(self, endpoint: str, seconds: float | None) -> None:
-        """Observe a catalogue query's probe; where it had no answer the last one's figure would look like one."""
+        """Observe a catalogue query's probe. Without an answer the last figure is removed."""
         label = endpoint if endpoint in self._endpoints else OTHER
         if seconds is None:
             with suppress(KeyError):

@@ -1,4 +1,4 @@
-"""Every metric the daemon exports; the guide to the metrics is generated from it."""
+"""Every metric the daemon exports. The guide to the metrics is generated from it."""
 
 from dataclasses import dataclass
 from typing import Literal
