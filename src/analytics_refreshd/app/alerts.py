@@ -89,7 +89,7 @@ class AlertEvaluator:
         self._loaded = leads or led_last
 
     def evaluate(self) -> None:
-        """Evaluate every rule on what is known now; store, log and deliver what follows."""
+        """Evaluate every rule now. Store, log and deliver what follows."""
         delivery = self._notifier.status()
         # first, and whoever leads: without it a standby's page would say that there is no receiver
         self._state.change(lambda state: replace(state, delivery=delivery))

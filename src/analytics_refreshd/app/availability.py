@@ -9,7 +9,7 @@ from analytics_refreshd.core.ports import EventLog
 
 
 class DatabaseAvailability:
-    """Collects what every thread meets; logs the first failure and the first success after it."""
+    """Collects what every thread meets. Logs the first failure, and the first success after it."""
 
     def __init__(self, state: StateHolder, log: EventLog) -> None:
         self._state = state
@@ -52,7 +52,7 @@ class DatabaseAvailability:
                 self._log.emit(Event.DATABASE_RESTORED, seconds=seconds, missed_slots=missed)
 
     def slot_missed(self) -> int:
-        """Count a slot that passed while the database was away; return how many there were."""
+        """Count a slot missed while the database was away. Returns their number."""
         with self._lock:
             self._missed_slots += 1
             return self._missed_slots

@@ -27,7 +27,7 @@ _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 class Daemon:
-    """Runs a `Service` until a signal, a number of cycles, or an internal failure ends it.
+    """Runs a `Service` until a signal, its last cycle or a failure.
 
     Signals are blocked in every thread and taken by the main thread with sigtimedwait, so that no handler ever runs
     in the middle of something.
@@ -259,7 +259,7 @@ def serve(
     cycles: int | None = None,
     before_exit: Callable[[], None] = lambda: None,
 ) -> int:
-    """Build the service for `config` and run it on this, the main, thread. Returns the process's exit code.
+    """Build the service for `config` and run it on the main thread. Returns the process's exit code.
 
     `cycles` ends it after that many refreshes. `before_exit` is called where the process has to be ended from here,
     because something hangs. Without `reload` a SIGHUP ends it too: nobody is at the terminal any more. Raises

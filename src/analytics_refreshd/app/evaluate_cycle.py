@@ -21,7 +21,7 @@ _PRUNE_BATCH = 500
 
 
 class EvaluateCycle:
-    """Reads status and history, evaluates every alert, and hands over what this replica has to tell."""
+    """Reads status and history, evaluates every alert, and notifies."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class EvaluateCycle:
                 self._recorder.flush()
 
     def finish(self, within_seconds: float) -> None:
-        """Wait at a stop for an evaluation under way, so that what it changed is stored."""
+        """Wait for an evaluation under way. At a stop, what it changed is stored then."""
         if self._turn.acquire(timeout=within_seconds):
             self._turn.release()
 

@@ -22,7 +22,7 @@ class HealthChecks:
         return self._state.snapshot()
 
     def live(self) -> tuple[bool, str]:
-        """Check that main loop and scheduler were seen lately, and no run is past its deadline."""
+        """Check main loop, scheduler and the deadline of the run under way."""
         monotonic = self._clock.monotonic()
         state = self._state.current
         for name, seen in (("main loop", state.main_seen_monotonic), ("scheduler", state.scheduler_seen_monotonic)):
@@ -35,7 +35,7 @@ class HealthChecks:
         return True, "live"
 
     def ready(self) -> tuple[bool, str]:
-        """Check that the database answers, and that this replica leads or waits behind one that does."""
+        """Check that the database answers. This replica must lead, or wait behind a leader."""
         snapshot = self._state.snapshot()
         state, role = snapshot.state, snapshot.role
         since = state.database_down_since

@@ -7,7 +7,7 @@ from analytics_refreshd.core.ports import ProbeResult, Probes
 
 
 class Prober:
-    """Times queries of the catalogue, read-only and within a budget for all of them together."""
+    """Times queries of the catalogue, read-only and within a common budget."""
 
     def __init__(self, runtime: Runtime, probes: Probes, budget_seconds: float) -> None:
         self._probes = probes

@@ -9,7 +9,7 @@ from analytics_refreshd.core.ports import Clock, EventLog, Metrics
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The state, whether the database answers, the log, the metrics and the clock of one process."""
+    """The shared parts of one process. `database` tells whether the database answers."""
 
     state: StateHolder
     database: DatabaseAvailability

@@ -63,7 +63,7 @@ _TAKEN_OVER = ("alerts.", "http.public_url", "log.level", "refresh.", "schedule.
 
 
 def needs_restart(started: Config, config: Config) -> list[str]:
-    """Return the keys that differ from what the process started with and need a restart."""
+    """Return the changed keys that need a restart."""
     before, after = (
         {
             f"{section}.{key}": value
@@ -175,7 +175,7 @@ class Service:
         return f"{self.config.http.host}:{self.http.start()}"
 
     def apply(self, config: Config) -> list[str]:
-        """Take over what can change while running; return the keys whose change needs a restart."""
+        """Take over what can change while running. Returns the keys that need a restart."""
         self.refresher.settings = refresh_settings(config)
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)

@@ -12,7 +12,7 @@ from analytics_refreshd.core.state import State
 
 
 def initial_state(config: Config) -> State:
-    """Make the state of a process that has this configuration and has read nothing yet."""
+    """Make the state of a process that has read nothing yet."""
     return State(
         database=config.name,
         views=tuple(config.refresh.views),

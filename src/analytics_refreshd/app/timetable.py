@@ -1,4 +1,4 @@
-"""Runs the daemon's jobs on APScheduler, each kind on a thread of its own."""
+"""Runs the daemon's jobs on APScheduler. Each kind has its own thread."""
 
 import threading
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
 
 
 class SlotTrigger(BaseTrigger):  # type: ignore[misc]
-    """Fires at every slot; a clock that jumps by years costs one computation and one run."""
+    """Fires at every slot. A clock that jumps by years costs one computation and one run."""
 
     def __init__(self, interval: timedelta, offset: timedelta) -> None:
         self.interval = interval
@@ -37,7 +37,7 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]
 
 
 class Timetable:
-    """Refreshes at the slots, evaluates in between, and beats while the scheduler lives.
+    """Refreshes at the slots and evaluates in between. A beat shows that the scheduler lives.
 
     `idle` is set while no refresh runs. `on_cycle` is called on the refresh thread after each cycle that did something.
     """
@@ -82,7 +82,7 @@ class Timetable:
         self.scheduler.shutdown(wait=False)
 
     def hanging(self, within_seconds: float) -> list[str]:
-        """Return the executors whose thread has not ended by then; the interpreter would wait for it."""
+        """Return the executors whose thread has not ended. The interpreter would wait for it."""
         ends = self._service.clock.monotonic() + within_seconds
         names = []
         for thread in threading.enumerate():

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
-    """How fresh each view is, who leads, what runs and what fires; exit 1 where anything is stale or failing."""
+    """How fresh each view is, who leads, what runs and fires. Exit 1 where anything is stale or failing."""
     from analytics_refreshd.app.commands.status import database_snapshot
     from analytics_refreshd.observe.status.document import status_document, status_json
 

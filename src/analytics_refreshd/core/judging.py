@@ -150,7 +150,7 @@ def judge_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: boo
 
 
 def contract_problems(judgement: Judgement) -> tuple[str, ...]:
-    """What of a judged call breaks the contract, one sentence each, for the alert; what is true of every view once."""
+    """Return what breaks the contract, one sentence each. What is true of every view comes once."""
     if judgement.error is not None and all(result.error == judgement.error for result in judgement.views):
         gone = judgement.reason is Reason.CONTRACT or judgement.sqlstate in _NO_FUNCTION
         return (judgement.error,) if gone else ()

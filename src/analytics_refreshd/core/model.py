@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a run or a view did not end well, or why a slot was skipped. A closed list: it labels metrics."""
+    """Why a run or view failed, or why a slot was skipped. A closed list: it labels metrics."""
 
     ABANDONED = "abandoned"
     CANCELLED = "cancelled"
@@ -78,7 +78,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ViewReport:
-    """One row as the refresh function returned it; anything may be missing or absurd.
+    """One row as the refresh function returned it. Anything may be missing or absurd.
 
     `measured_seconds` is set where the daemon refreshed this view alone and timed it itself.
     """
@@ -110,7 +110,7 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class LockSample:
-    """What the lock watch saw of a refreshing backend at one moment, `at_seconds` after the run began."""
+    """What the lock watch saw at one moment. `at_seconds` counts from the run's begin."""
 
     at_seconds: float
     held: frozenset[str]
@@ -139,7 +139,7 @@ class ViewResult:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One call of the refresh function, or a slot in which none was made (`outcome` skipped).
+    """One call of the refresh function, or a slot that was skipped.
 
     `outcome` is None while the run is under way. `clock` says whose clock dated it: "server", or "daemon" for a
     run that could not be written when it happened: by the server's time as the daemon reckoned it.

@@ -54,21 +54,21 @@ class Refresher(Protocol):
     """
 
     def refresh(self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool]) -> "RefreshReply":
-        """Refresh every view in one fenced transaction (or one per view), within the time limits.
+        """Refresh every view within the time limits. One fenced transaction does it, or one per view.
 
         `on_started(pid)` is called with each backend's pid before its first view. Raises DatabaseFault, also with
         reason OVERLAP when another session holds the fence.
         """
 
     def rebuild(self, run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool]) -> str | None:
-        """Where the incremental mode's rollups need building, build them in committed steps; says why, else None.
+        """Build the incremental mode's rollups if necessary. Returns why, else None. Its steps are committed.
 
         Takes as long as the table is large, whatever the refresh's deadline; `cancel` and `close` end it, and what was
         built stays. `on_started()` is called before the first step. Raises DatabaseFault.
         """
 
     def cancel(self) -> None:
-        """Cancel the running statement on the server, within seconds; harmless when nothing runs."""
+        """Cancel the running statement on the server. Harmless when nothing runs."""
 
     def close(self) -> None:
         """Drop the connections, so that the next refresh connects anew."""
@@ -94,13 +94,13 @@ class Leader(Protocol):
     """The leader's session: lock, heartbeat, and a watch over the refreshing backend's locks. One thread uses it."""
 
     def acquire(self) -> LockReading:
-        """Connect if needed, refuse a standby or a transaction pooler, and try the leader lock once."""
+        """Connect if necessary and try the leader lock once. Refuses standbys and transaction poolers."""
 
     def heartbeat(self) -> LockReading:
-        """Read in pg_locks whether this session still holds the lock, and whether the server is in recovery."""
+        """Read in pg_locks whether this session still holds the lock. Tells of recovery too."""
 
     def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
-        """Which of `views` the backends hold or wait for an EXCLUSIVE lock on, and whom else they wait for."""
+        """Sample the EXCLUSIVE locks on `views` of the backends. Names who blocks them."""
 
     def other_holder(self) -> LeaderInfo | None:
         """Return who else holds the leader lock; None where nobody does."""
@@ -116,10 +116,10 @@ class StatusReader(Protocol):
         """Call the status function and read our own records beside it."""
 
     def rates(self) -> Rates:
-        """Success rate and p95 of the last 24 hours, from the hourly view."""
+        """Read success rate and p95 of the last 24 hours."""
 
     def pause(self, wait_seconds: float = 15.0) -> Pause | None:
-        """The pause in force, if any; gives up after `wait_seconds` where other work holds the connection."""
+        """Read the pause in force. Gives up after `wait_seconds` where other work holds the connection."""
 
     def leader(self) -> LeaderInfo | None:
         """Who holds the leader lock."""
@@ -132,7 +132,7 @@ class StatusReader(Protocol):
 
 
 class History(Protocol):
-    """Runs and their views, on the status connection; without our schema nothing is stored (`available` False)."""
+    """Stores runs and their views. Without our schema nothing is stored (`available` False)."""
 
     @property
     def available(self) -> bool:
@@ -142,7 +142,7 @@ class History(Protocol):
         """Write the running row."""
 
     def finish(self, run: Run) -> None:
-        """Write the finished run and its views; also for a run whose `begin` never arrived. Idempotent by run_id."""
+        """Write the finished run and its views. `begin` may never have arrived. Idempotent by run_id."""
 
     def recent(
         self,
@@ -155,25 +155,25 @@ class History(Protocol):
         """Runs, newest first, with their views; `view` keeps that view's results only."""
 
     def close_abandoned(self) -> int:
-        """Mark running rows whose writing session is gone as unknown, reason abandoned; says how many."""
+        """Mark running rows whose session is gone as unknown, reason abandoned. Returns how many."""
 
     def prune(self, retention: timedelta, batch: int) -> int:
         """Delete at most `batch` runs older than `retention`; says how many."""
 
 
 class AlertStore(Protocol):
-    """Alert records, so that what fires survives a restart and a change of leader."""
+    """Stores alert records. They survive restarts and changes of leader."""
 
     def load(self) -> list[AlertRecord]:
         """Every record."""
 
     def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertKey]) -> None:
-        """Write `changed` and delete the records of the keys `removed`, in one transaction."""
+        """Write `changed` and delete `removed`, in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """One message that a receiver accepted; `alert_key` and `status` as `notify.messages` makes them."""
+    """One message that a receiver accepted. `notify.messages` makes `alert_key` and `status`."""
 
     receiver: str
     alert_key: str
@@ -182,20 +182,20 @@ class DeliveryRecord:
 
 
 class DeliveryStore(Protocol):
-    """What was delivered to whom, so that a new leader tells nobody twice. Used by several threads."""
+    """Stores what was delivered to whom. A new leader then tells nobody twice. Used by several threads."""
 
     def load(self) -> list[DeliveryRecord]:
         """Every record; none where our schema is not there."""
 
     def save(self, sent: Sequence[DeliveryRecord]) -> None:
-        """Insert records, or move `sent_at` of known ones; those of alerts long over may be forgotten."""
+        """Insert records, or move `sent_at` of known ones. Those of alerts long over may be dropped."""
 
 
 class Notifier(Protocol):
     """Delivers alerts to the configured receivers; returns at once, never raises."""
 
     def alerts(self, records: Sequence[AlertRecord], *, inhibited: Sequence[AlertRecord]) -> None:
-        """The whole of what fires or was resolved lately; called every evaluation by whoever has something to tell."""
+        """Take all that fires or was resolved lately. Called at every evaluation."""
 
     def invalidate(self) -> None:
         """Read the deliveries again before the next one: another replica may have delivered."""
@@ -212,7 +212,7 @@ class Notifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """How long one query took, in seconds; None with `error`, one redacted sentence, where it gave no answer."""
+    """How long one query took, in seconds. None with `error`, a redacted sentence."""
 
     endpoint: str
     seconds: float | None
@@ -225,7 +225,7 @@ class Probes(Protocol):
     endpoints: tuple[str, ...]
 
     def run(self, budget_seconds: float, now: datetime) -> Sequence[ProbeResult]:
-        """Time each query once, read-only, within the budget for all of them together."""
+        """Time each query once, read-only, within the common budget."""
 
 
 class Health(Protocol):
@@ -235,23 +235,23 @@ class Health(Protocol):
         """The state at this moment."""
 
     def live(self) -> tuple[bool, str]:
-        """Whether the process can do its work at all, and if not why; never depends on the database."""
+        """Tell whether the process can work, and if not why. Independent of the database."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether this replica can serve now, and if not why."""
 
 
 class Metrics(Protocol):
-    """Counters and gauges as plain values; every method is cheap and never raises.
+    """Counters and gauges as plain values. Every method is cheap and never raises.
 
     Ages, next run, role, thresholds, alerts and the like are read from the `Snapshot` at scrape.
     """
 
     def count(self, metric: Metric, **labels: str) -> None:
-        """Add one to a counter of `core.metrics`; `labels` has a value for each of its labels."""
+        """Add one to a counter of `core.metrics`, with its labels' values."""
 
     def run_finished(self, run: Run) -> None:
-        """Count a run, observe its views' durations, set the last-duration, rows and success gauges."""
+        """Count a run, and observe its views' durations and outcomes."""
 
     def slot_skipped(self, reason: Reason) -> None:
         """Count a skipped slot."""
@@ -260,7 +260,7 @@ class Metrics(Protocol):
         """Observe a whole cycle, bookkeeping included."""
 
     def probed(self, endpoint: str, seconds: float | None) -> None:
-        """Observe a catalogue query's probe; None where it had no answer, which ends what the last one showed."""
+        """Observe a catalogue query's probe. None: it had no answer, and the last figure ends."""
 
     def config_reloaded(self, success: bool) -> None:
         """Set whether the last reload succeeded."""

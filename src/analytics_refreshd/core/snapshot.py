@@ -38,7 +38,7 @@ class Snapshot:
 
     @property
     def server_now(self) -> datetime:
-        """The server's time as last read, carried on by the monotonic clock; our own where none was read.
+        """The server's time, as last read and carried on. Our own where none was read.
 
         Everything that the server dated is compared with this: our own clock may be hours off, and may step.
         """
@@ -53,7 +53,7 @@ class Snapshot:
 
     @property
     def role(self) -> Role | None:
-        """This replica's role, where trust that ran out ends a lead; None in a state from the database alone."""
+        """This replica's role. Trust that ran out ends a lead. None where the database alone was read."""
         state = self.state
         if state.source is Source.DATABASE:
             return None
@@ -70,12 +70,12 @@ class Snapshot:
 
     @property
     def pause(self) -> Pause | None:
-        """The pause in force; one that was read while it held may be over."""
+        """The pause in force. One that was read earlier may be over."""
         pause = self.state.pause
         return pause if pause is not None and pause.ends_at > self.server_now else None
 
     def age(self, view: str) -> Age | None:
-        """Return a view's age as last read plus the time since, so that it grows while nobody evaluates.
+        """Return a view's age at this moment. It grows while nobody evaluates.
 
         None where the view's status was never read.
         """
@@ -115,14 +115,14 @@ class Snapshot:
 
     @property
     def healthy(self) -> bool:
-        """The database answers, views are fresh or late, last runs succeeded, rollups exact, and nothing fires."""
+        """Whether all is well. Views are fresh or late, last runs succeeded, rollups are exact, nothing fires."""
         state = self.state
         fine = all(not view.verdict.is_stale and (view.last is None or view.last[1].success) for view in self.views)
         exact = state.delta is None or not state.delta.problems
         return fine and exact and state.database_up and not self.firing
 
     def dated(self, run: Run) -> Run:
-        """Date a run that begins or ends at this moment by the server's clock, as history does.
+        """Date a run that begins or ends now by the server's clock.
 
         The alert rules compare runs that only this process knows with the server's time, too.
         """
@@ -166,7 +166,7 @@ class ViewSnapshot:
 
     @property
     def rows(self) -> int | None:
-        """Its rows by the status function, else as the last successful refresh counted them."""
+        """Its rows by the status function, else by the last success."""
         counted = (result.rows for _, result in self.recent[::-1] if result.success)
         return self.status.rows if self.status.rows is not None else next((n for n in counted if n is not None), None)
 
@@ -182,7 +182,7 @@ class ViewSnapshot:
 
     @property
     def last_failure(self) -> tuple[ViewRun, bool] | None:
-        """The last failure among its recent runs, and whether it is the last run."""
+        """Its last failure, and whether that is its last run."""
         failed = next((at for at, pair in enumerate(self._tried) if not pair[1].success), None)
         return None if failed is None else (self._tried[failed], failed == 0)
 

@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """A view's age at the server's time, in seconds; None where no success is known.
+    """A view's age in seconds. None where no success is known.
 
     `source` is "function" or "record", None where nothing is known. `doubt` says to a person which time was not
     believed and why. `skewed`: one of the times lies in the future.
@@ -56,7 +56,7 @@ def _doubt(status: ViewStatus, server_now: datetime) -> str | None:
 
 
 def age_of(status: ViewStatus, server_now: datetime) -> Age:
-    """Decide a view's age by the status function's claim and our own record.
+    """Decide a view's age from the function's claim and our record.
 
     Both are by the server's clock and evidence of a success, so the later believable one counts. A claim that is NULL,
     decades old, or equal to a VACUUM time is not believed, nor is a claim or a record that lies more than five seconds
@@ -90,7 +90,7 @@ def critical_age_seconds(limits: Limits, view: str) -> float:
 
 
 def verdict(age: Age | None, limits: Limits) -> Verdict:
-    """Judge a view's age by its limits; without an age the verdict is unknown."""
+    """Judge a view's age by its limits. Without an age the verdict is unknown."""
     if age is None or age.seconds is None:
         return Verdict.UNKNOWN
     if age.seconds > max_age_seconds(limits, age.view):

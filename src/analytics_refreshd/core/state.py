@@ -113,11 +113,11 @@ class State:
 
     @property
     def contract_problems(self) -> tuple[str, ...]:
-        """What the last run and the election found broken, a sentence each; each clears its own finding."""
+        """What the last run and the election found broken. Each clears its own finding."""
         return (*self.run_problems, *([self.election_problem] if self.election_problem else []))
 
     def with_runs(self, runs: Sequence[Run]) -> "State":
-        """Add runs, or replace older versions of them; forget the oldest beyond 1,500.
+        """Add runs, or replace older versions of them. The oldest beyond 1,500 are dropped.
 
         A run that is known to have ended never goes back to running, and keeps the blockers once seen.
         """
@@ -137,7 +137,7 @@ class State:
         return replace(self, own_success={**self.own_success, **{one.view: at for one in results if one.success}})
 
     def database_lost(self, at: datetime, error: str) -> "State":
-        """Note that the database does not answer; a second call updates the error only."""
+        """Note that the database does not answer. A second call updates the error only."""
         return replace(self, database_down_since=self.database_down_since or at, database_error=error)
 
     def database_answered(self, at: datetime) -> "State":

@@ -79,7 +79,9 @@ _REFUSALS: Mapping[HTTPStatus, Answer] = {
 
 
 class HttpServer:
-    """Serves on a thread of its own from `start` to `close`; from here on `metrics` reads its gauges from `health`.
+    """Serves on a thread of its own from `start` to `close`.
+
+    From here on `metrics` reads its gauges from `health`.
 
     A connection is answered once and then closed. It has `request_seconds` for its request and as many for taking
     the answer. At most 400 are open, and at most 16 MiB of answers wait: beyond that the oldest connections are reset,
@@ -120,7 +122,7 @@ class HttpServer:
         return port
 
     def close(self) -> None:
-        """Stop serving, free the port and end the thread; harmless when not started or twice."""
+        """Stop serving, free the port and end the thread. Harmless twice."""
         if self._loop is not None and self._thread is not None:
             self._loop.stop()
             self._thread.join(_CLOSE_SECONDS)

@@ -13,7 +13,7 @@ __all__ = ["Finding"]
 
 
 def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
-    """Return everything found, in the order in which to read it; changes nothing.
+    """Return everything found, in reading order. Changes nothing.
 
     `warnings` are the configuration's own, one sentence each.
     """

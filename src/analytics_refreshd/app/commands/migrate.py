@@ -52,7 +52,7 @@ def uninstall(config: Config) -> tuple[str, ...]:
 def migrate(
     config: Config, *, recreate_views: bool, populating: Callable[[Populating], None], told: _Told
 ) -> MigrationReport:
-    """Bring the database to this version; in incremental mode, its functions and triggers too."""
+    """Bring the database to this version. In incremental mode its functions and triggers follow."""
     schema = config.database.db_schema
     with _connected(config) as connection:
         report = run.migrate(connection, schema, progress=populating, recreate_views=recreate_views)

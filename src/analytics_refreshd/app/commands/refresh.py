@@ -59,7 +59,7 @@ class _Watcher:
 
 
 def refresh_once(config: Config) -> Run:
-    """One cycle now, recorded like the daemon's; a signal cancels it on the server. Waits for nobody."""
+    """Run one cycle now, recorded like the daemon's. A signal cancels it on the server. Waits for nobody."""
     service = Service(config, warnings=[])
     service.log.set_level("warning")
     watcher = _Watcher(service.leader)

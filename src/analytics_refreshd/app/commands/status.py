@@ -1,4 +1,4 @@
-"""Reads what `status` and `history` show from the database, never from another process."""
+"""Reads from the database what `status` and `history` show."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -70,7 +70,7 @@ def database_snapshot(config: Config) -> Snapshot:
 def past_runs(
     config: Config, *, since: timedelta | datetime, view: str | None, outcomes: Sequence[Outcome], limit: int
 ) -> list[Run]:
-    """Read runs from history, newest first, since a time or that far back by the server's clock.
+    """Read runs from history, newest first. `since` may count back from the server's now.
 
     Raises DatabaseFault without a database, UsageError without our tables.
     """

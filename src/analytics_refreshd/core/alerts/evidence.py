@@ -24,7 +24,7 @@ def streak(verdicts: Sequence[bool], *, firing: bool, fire_after: int, resolve_a
 
 
 def cause(run: Run, result: ViewResult) -> Reason | None:
-    """Return why a view failed; for a view that was rolled back, why its run failed."""
+    """Return why a view failed. For one that was rolled back, that is why its run failed."""
     return run.reason if result.reason is Reason.ROLLED_BACK else result.reason
 
 

@@ -54,7 +54,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a rule found for one alert on one view ("" for the whole database) at one moment.
+    """What a rule found for one alert on one view. "" stands for the whole database.
 
     `holds` None: cannot be judged now. `for_seconds`: how long it must hold before it fires, counted from
     `since` where the rule knows better than the moment of the first look.
@@ -153,7 +153,7 @@ def resolved(record: AlertRecord, now: datetime) -> AlertRecord:
 
 
 def fires_in_seconds(record: AlertRecord | None, condition: Condition, now: datetime) -> float | None:
-    """Return how long until a pending alert fires, if its condition goes on; else None."""
+    """Return how long until a pending alert fires. None where none will."""
     if record is None or record.state is not AlertState.PENDING or not condition.holds:
         return None
     return (record.active_at - now).total_seconds() + condition.for_seconds

@@ -15,7 +15,7 @@ _BETTER_SHARE = 0.9
 
 
 def conditions(snapshot: Snapshot) -> Iterator[Condition]:
-    """Yield a condition for every alert and view, also for those that do not hold, so that they can resolve."""
+    """Yield a condition for every alert and view. Those that do not hold resolve."""
     yield _database_unavailable(snapshot)
     yield _no_leader(snapshot)
     yield _history_failing(snapshot)

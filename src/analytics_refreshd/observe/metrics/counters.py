@@ -77,7 +77,7 @@ class PrometheusMetrics:
         PlatformCollector(registry=self.registry)
 
     def watch(self, source: StateSource) -> None:
-        """Read gauges from `source` at each scrape from now on; before that they are absent."""
+        """Read gauges from `source` at each scrape from now on."""
         self._collector.source = source
 
     def configure(self, views: Sequence[str], endpoints: Sequence[str], receivers: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class Families:
         }
 
     def add(self, metric: Metric, value: float | None, *labels: str) -> None:
-        """Add a sample; an unknown value gives none, because a 0 would look fresh."""
+        """Add a sample. An unknown value gives none, because a 0 would look fresh."""
         if value is not None:
             self._families[metric].add_metric((self._database, *labels), float(value))
 
@@ -144,7 +144,7 @@ class StateCollector:
 
 
 def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], float]:
-    """Return every limit by (name, view); view is "" where the limit is not a view's."""
+    """Return every limit by (name, view). View "" stands for the whole database."""
     found: dict[tuple[str, str], float] = {
         ("interval_seconds", ""): limits.interval_seconds,
         ("stale_for_seconds", ""): limits.stale_for_seconds,

@@ -1,4 +1,4 @@
-"""Draws sparklines and the timeline as SVG paths, with words for what they show. Pure."""
+"""Draws sparklines and the timeline as SVG paths. Words tell what they show. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def _steps(heights: Sequence[int]) -> str:
 
 
 def slots(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw the day in four parts, with the script's text for each cell and the legend."""
+    """Draw the day in four parts, with texts and legend."""
     cells = row["cells"]
     per = math.ceil(len(cells) / _CELL_PARTS)
     counts = {state: sum(cell["state"] == state for cell in cells) for state in STATES}

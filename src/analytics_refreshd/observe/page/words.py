@@ -1,4 +1,4 @@
-"""Puts the status document into the page's words and tones, with the drawings of `shapes`. Pure."""
+"""Puts the status document into the page's words, tones and drawings. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ def _room(total_bytes: int, among: Sequence[object]) -> int:
 
 
 def cut(text: str, limit: int) -> str:
-    """Cut `text` to `limit` bytes of the page, where `<` takes four; end it with an ellipsis where some is missing."""
+    """Cut `text` to `limit` bytes of the page. There `<` takes four; an ellipsis marks the cut."""
     if len(text) * 5 <= limit or _size(text) <= limit:
         return text
     kept, room = [], limit - len("…".encode())
@@ -80,7 +80,7 @@ def _size(text: str) -> int:
 
 
 def whole_seconds(seconds: float) -> str:
-    """Put an age into words, in whole seconds, as the page's script counts it."""
+    """Put an age into words of whole seconds, as the script does."""
     return seconds_in_words(float(math.floor(seconds))) if seconds >= 10 else f"{math.floor(seconds)} s"
 
 

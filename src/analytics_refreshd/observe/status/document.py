@@ -1,4 +1,4 @@
-"""Makes the status document of a snapshot, for the page, `/status.json` and `status`."""
+"""Makes the status document of a snapshot."""
 
 import json
 from typing import Any

@@ -15,7 +15,7 @@ Of = TypeVar("Of", contravariant=True)
 
 
 def bounded(text: str) -> str:
-    """Cut a text to a kilobyte, without control characters, and note its length where it was longer."""
+    """Cut a text to a kilobyte, without control characters. A longer one's length is noted."""
     return cut(printable(text[:_READ_CHARACTERS]), original_characters=len(text))
 
 
@@ -59,7 +59,7 @@ def choice(words: type[StrEnum]) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[Of]):
-    """One field of an object made from a value of type `Of`, which `value` reads it from.
+    """One field of an object. `value` reads it from a value of type `Of`.
 
     `fields` describe an OBJECT, or a LIST's items, read from what `value` gives; `most` bounds a list. `nullable`: None
     is written as null, which means unknown or nothing. `memory_only`: only a daemon knows it, so that it is null where
@@ -92,7 +92,7 @@ class Field(Generic[Of]):
 
 
 def as_document(source: Any, fields: tuple[Field[Any], ...]) -> dict[str, Any]:
-    """Read every field of `source` into a dictionary; optional ones only where they have a value."""
+    """Read every field of `source` into a dictionary. Optional ones need a value."""
     document = {}
     for field in fields:
         value = field.read(source)

@@ -16,7 +16,7 @@ _LONG_RUN_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One sentence; `bad` where somebody should act, `warn` where somebody should know, `info` otherwise."""
+    """One sentence. `bad`: somebody should act. `warn`: somebody should know."""
 
     level: Literal["bad", "warn", "info"]
     text: str
@@ -136,7 +136,7 @@ def _paused(pause: Pause) -> str:
 
 
 def headline(snapshot: Snapshot) -> Notice:
-    """Sum everything up in one sentence; a pause, which somebody wanted, comes before the ages that it makes."""
+    """Sum everything up in one sentence. A pause comes before the ages that it makes."""
     firing, pause = len(snapshot.firing), snapshot.pause
     found = _of_views(snapshot, firing)
     if pause is None:

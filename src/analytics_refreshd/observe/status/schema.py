@@ -18,7 +18,7 @@ def status_schema() -> dict[str, Any]:
 
 
 def meaning(field: Field[Any]) -> str:
-    """Return a field's meaning, and where it is null because only a daemon knows it."""
+    """Return a field's meaning. It says where only a daemon knows the value."""
     return f"{field.meaning}; {MEMORY_ONLY}" if field.memory_only else field.meaning
 
 

@@ -1,4 +1,4 @@
-"""Lays the last 24 hours out as a row of slots, each with its run."""
+"""Lays out the last 24 hours as a row of slots."""
 
 import math
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The cells, oldest first, each `cell_seconds` long; the last one is under way."""
+    """The cells, oldest first. Each is `cell_seconds` long; the last is under way."""
 
     cell_seconds: float
     cells: tuple[Cell, ...]
 
 
 def state_of(run: Run, limits: Limits) -> str:
-    """Return a run as one of `STATES`; slow where any view took longer than the limit."""
+    """Return a run as one of `STATES`. Slow: a view took longer than the limit."""
     state = _OF_OUTCOME[run.outcome]
     if state != "ok":
         return state
@@ -55,7 +55,7 @@ def state_of(run: Run, limits: Limits) -> str:
 
 
 def timeline(snapshot: Snapshot) -> Timeline:
-    """Lay the runs into the cells of the 24 hours that end with the cell of this moment.
+    """Lay the runs into the cells of the last 24 hours.
 
     Slots are by the process's own clock; a run without one was dated by the server's.
     """

@@ -1,4 +1,4 @@
-"""The fields of one view in the status document; a `heading` makes a field a column of `status` on a terminal."""
+"""The fields of one view in the status document. A `heading` makes a terminal's column of it."""
 
 import math
 from collections.abc import Iterable, Iterator
