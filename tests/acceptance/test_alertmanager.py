@@ -65,7 +65,7 @@ def alertmanager(pager: Receiver, tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: urllib.request.urlopen(f"{url}/-/ready", timeout=5).status == 200, within=30)
+        eventually(lambda: urllib.request.urlopen(f"{url}/-/ready", timeout=5).status == 200)
         yield url
     finally:
         process.kill()

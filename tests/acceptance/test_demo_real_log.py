@@ -192,7 +192,7 @@ def seen() -> tuple[dict[str, list[Row]], list[Row], tuple[datetime, datetime]]:
         demo = RunningDemo(Path(name), "--input", str(_FILE), "--interval", "2s")
         try:
             dsn = demo.dsn()
-            eventually(lambda: demo.events("refresh.finished"), within=60.0)
+            eventually(lambda: demo.events("refresh.finished"))
             with psycopg.connect(dsn, row_factory=dict_row, options="-c timezone=UTC") as connection:
                 connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                 views = {view: connection.execute(f"select * from {view}").fetchall() for view in _VIEWS}

@@ -87,7 +87,7 @@ def test_A03_fast_restart(fault_server: FaultServer) -> None:
 
 @pytest.mark.parametrize("crash", ["immediate shutdown", "sibling killed"])
 def test_A04_server_crash(fault_server: FaultServer, crash: str) -> None:
-    """A crash without SQLSTATE is a lost connection; every run that began is in history afterwards."""
+    """A crash is a lost connection, with SQLSTATE or without; every run that began is in history afterwards."""
     with fault_server.connect() as connection, Daemon(fault_server.dsn, **SLOT, log__level="debug") as daemon:
         stretch(connection, "recent_failures", 20)
         eventually(lambda: sleeper(connection))
@@ -98,11 +98,15 @@ def test_A04_server_crash(fault_server: FaultServer, crash: str) -> None:
         else:
             _kill_sibling(connection)
         lost = daemon.wait_for("database.lost")
-        assert (lost["reason"], lost["sqlstate"]) in (("conn_lost", None), ("connect", None))
+        # where the server's last words arrive before the connection ends, they say so
+        assert lost["reason"] in ("conn_lost", "connect")
+        assert lost["sqlstate"] in (None, "57P01", "57P02", "57P03")
         # the run is tried again, or left to the leader that is elected anew
         daemon.wait_for("refresh.finished", ok)
         daemon.wait_for("database.restored")
-        assert {line["outcome"] for line in daemon.events("refresh.finished")} <= {"ok", "cancelled"}
+        hit = [line for line in daemon.events("refresh.finished") if not ok(line)]
+        assert {line["outcome"] for line in hit} <= {"cancelled", "failed", "unknown", "skipped"}
+        assert {line["reason"] for line in hit} <= {"conn_lost", "connect", "not_leader", "overlap"}
         eventually(lambda: daemon.metric("analytics_history_pending") == 0)
         assert daemon.stop() == 0
         begun = {(line["run_id"]) for line in daemon.events("refresh.started")}
@@ -151,13 +155,13 @@ def test_A05_postmaster_killed_under_a_busy_backend(
         daemon.wait_for("leader.lost")
         (fault_server.server.data / "go").touch()
         daemon.wait_for("database.lost")
-        line = daemon.wait_for("refresh.finished", within=40)
+        line = daemon.wait_for("refresh.finished")
         assert line["outcome"] in ("unknown", "failed")
         assert not any(view["success"] for view in line["views"])
         assert daemon.metric("analytics_view_last_success_timestamp_seconds", view="recent_failures") is None
         (fault_server.server.data / "postmaster.pid").unlink()
         eventually(lambda: _starts(fault_server))
-        daemon.wait_for("refresh.finished", ok, within=60)
+        daemon.wait_for("refresh.finished", ok)
         assert daemon.stop() == 0
     with fault_server.connect() as connection:
         recorded = "select outcome from analytics_refresh.runs where run_id::text = %s"
@@ -192,8 +196,8 @@ def test_A06_server_in_recovery(fault_server: FaultServer, tmp_path: Path) -> No
         assert daemon.get("/livez")[0] == 200
         assert "check [database] user" not in daemon.get("/readyz")[1]
         go.touch()
-        daemon.wait_for("database.restored", within=60)
-        daemon.wait_for("refresh.finished", ok, count=len(daemon.events("refresh.finished")) + 1, within=60)
+        daemon.wait_for("database.restored")
+        daemon.wait_for("refresh.finished", ok, count=len(daemon.events("refresh.finished")) + 1)
         assert daemon.stop() == 0
 
 

@@ -48,7 +48,7 @@ def test_D01_sigterm_while_idle(dsn: str, connection: Connection, tmp_path: Path
         with Daemon(dsn, schedule__interval="1d", extra=supervisor.environment) as daemon:
             daemon.wait_for("leader.acquired")
             daemon.until(lambda: daemon.metric("analytics_view_age_minutes", view="recent_failures") is not None)
-            assert daemon.stop(within=10) == 0
+            assert daemon.stop() == 0
             assert daemon.events("daemon.stopped")[0]["seconds"] < 2
         eventually(lambda: supervisor.count("STOPPING=1") == 1)
     eventually(lambda: our_sessions(connection) == 0)
@@ -63,7 +63,7 @@ def test_D03_sigterm_while_the_server_is_silent(fault_server: FaultServer) -> No
             eventually(lambda: sleeper(connection))
             with silent(fault_server):
                 # systemd's unit waits 20 s before it kills
-                assert daemon.stop(within=15) == 0
+                assert daemon.stop() == 0
             forced = daemon.events("shutdown.forced")[0]
             assert "refresh" in forced["still_running"] or "cancel.timeout" in forced["still_running"]
             assert daemon.events("daemon.stopped")[0]["exit_code"] == 0
@@ -100,7 +100,7 @@ def test_D05_second_sigterm(fault_server: FaultServer) -> None:
             with silent(fault_server):
                 daemon.process.send_signal(signal.SIGTERM)
                 daemon.wait_for("daemon.stopping")
-                assert daemon.stop(signal.SIGINT, within=15) == 0
+                assert daemon.stop(signal.SIGINT) == 0
             # without the second signal the refresh alone is waited for six seconds
             assert daemon.events("daemon.stopped")[0]["seconds"] < 6
 
@@ -125,7 +125,7 @@ def test_D07_a_thread_that_never_ends(dsn: str, stretched: Connection, hanging: 
     with Daemon(dsn, broken=broken, **CALM) as daemon:
         daemon.wait_for("leader.acquired")
         daemon.until(lambda: "reached" in daemon.raw)
-        assert daemon.stop(within=15) == 0
+        assert daemon.stop() == 0
         assert daemon.events("shutdown.forced")
         assert daemon.events("daemon.stopped")
 
@@ -181,7 +181,7 @@ def test_D11_database_down_at_start(tmp_path: Path) -> None:
             assert daemon.metric("analytics_database_up") == 0
             supervisor.wait_for("WATCHDOG=1", count=3)
             eventually(lambda: any("database unavailable" in line for lines in supervisor.messages for line in lines))
-            assert daemon.stop(within=10) == 0
+            assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("sink", ["full device", "closed pipe"])
@@ -201,7 +201,7 @@ def test_D17_log_that_takes_nothing(dsn: str, connection: Connection, sink: str)
         daemon.lines.append({"event": "daemon.started", "http": f"127.0.0.1:{port}"})
         eventually(lambda: value(connection, "select count(*) from analytics_refresh.runs where outcome = 'ok'") >= 2)
         assert (daemon.metric("analytics_log_lines_lost_total") or 0) >= 2
-        assert daemon.stop(within=10) == 0
+        assert daemon.stop() == 0
     assert value(connection, "select count(*) from analytics_refresh.runs where outcome is distinct from 'ok'") == 0
 
 

@@ -63,7 +63,6 @@ def _log_of_trouble(fault_server: FaultServer, pager: str) -> list[str]:
                     )
                     >= 5
                 ),
-                within=60,
                 every=0.1,
             )
 
@@ -77,7 +76,7 @@ def _log_of_trouble(fault_server: FaultServer, pager: str) -> list[str]:
             with holder.transaction():
                 holder.execute("refresh materialized view concurrently recent_failures")
                 daemon.wait_for("view.blocked")
-                daemon.wait_for("alert.delivered", lambda line: line["timestamp"] > begun and stale(line), within=40)
+                daemon.wait_for("alert.delivered", lambda line: line["timestamp"] > begun and stale(line))
         healthy_again()
         with fault_server.connect() as connection:
             connection.execute("alter function refresh_action_analytics() rename to hidden")
@@ -85,7 +84,7 @@ def _log_of_trouble(fault_server: FaultServer, pager: str) -> list[str]:
             connection.execute("alter function hidden() rename to refresh_action_analytics")
         healthy_again()
         fault_server.server.stop("fast")
-        daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable", within=40)
+        daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable")
         fault_server.server.start()
         daemon.wait_for("database.restored")
         healthy_again(runs=1)
@@ -121,9 +120,12 @@ def moment(text: str) -> datetime:
 
 def parts(incidents: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The three troubles, in the order in which they were made; before them the views were old when the daemon came."""
-    start, locked, missing, stopped = incidents
-    assert start["began_with"] == "view.stale"
-    assert start["last_ok_before_at"] is None
+    assert incidents[0]["began_with"] == "view.stale"
+    assert incidents[0]["last_ok_before_at"] is None
+    locked = next(one for one in incidents if one["blockers"])
+    missing = next(one for one in incidents if (one["first_error"] or {}).get("sqlstate") == "42883")
+    stopped = next(one for one in incidents if "AnalyticsDatabaseUnavailable" in {it["alert"] for it in one["alerts"]})
+    assert locked["started_at"] < missing["started_at"] < stopped["started_at"]
     return locked, missing, stopped
 
 
@@ -159,10 +161,16 @@ def test_review_of_three_troubles(troubled: list[str]) -> None:
     assert "AnalyticsContractBroken" in {item["alert"] for item in missing["alerts"]}
 
     assert stopped["began_with"] in ("database.lost", "refresh.finished failed")
-    restored = next(line for line in lines if line["event"] == "database.restored")
+    restored = [
+        line
+        for line in lines
+        if line["event"] == "database.restored"
+        and moment(stopped["started_at"]) <= moment(line["timestamp"]) <= moment(stopped["ended_at"])
+    ]
     (away,) = stopped["away"]
-    assert (away["replica"], away["seconds"]) == ("r1", restored["seconds"])
-    assert stopped["missed_slots"] == restored["missed_slots"]
+    assert (away["replica"], away["times"]) == ("r1", len(restored))
+    assert away["seconds"] == sum(line["seconds"] for line in restored)
+    assert stopped["missed_slots"] == sum(line["missed_slots"] for line in restored)
     assert "AnalyticsDatabaseUnavailable" in {item["alert"] for item in stopped["alerts"]}
     assert "leader.acquired" in {item["event"] for item in stopped["leaders"]}
 
@@ -201,7 +209,7 @@ def test_pause_and_kill_of_a_real_daemon() -> None:
             assert command(fault_server.dsn, *words, **settings).returncode == 0
             daemon.wait_for("view.stale", lambda line: line["last_success_at"] > daemon.lines[0]["timestamp"])
             fault_server.server.stop("fast")
-            daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable", within=40)
+            daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable")
             fault_server.server.start()
             daemon.wait_for("database.restored")
             assert command(fault_server.dsn, "resume", **settings).returncode == 0
@@ -211,7 +219,7 @@ def test_pause_and_kill_of_a_real_daemon() -> None:
             pid = daemon.process.pid
             assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
         with Daemon(fault_server.dsn, **settings) as second:
-            second.wait_for("refresh.finished", lambda line: line["outcome"] == "ok", within=60)
+            second.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
             assert second.stop() == 0
             log = [*daemon.raw, *second.raw]
     finally:

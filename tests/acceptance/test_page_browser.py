@@ -318,7 +318,7 @@ def test_the_page_renews_itself_and_keeps_the_focus(shown: Shown) -> None:
     shown.browser.press("ArrowLeft")
     told = shown.browser.run("return document.getElementById('told').textContent")
     shown.health.current = healthy(next_run_at=NOW + timedelta(hours=3))
-    eventually(lambda: "3 h" in shown.text or "2 h 59 min" in shown.text, within=30)
+    eventually(lambda: "3 h" in shown.text or "2 h 59 min" in shown.text)
     assert shown.browser.run("return window.kept") is True
     assert shown.browser.run("return document.activeElement.id") == "slots"
     assert shown.browser.run("return document.getElementById('told').textContent") == told

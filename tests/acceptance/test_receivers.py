@@ -39,10 +39,10 @@ def test_chat_and_pager_hear_of_a_broken_view_and_of_its_repair(
         }
         connection.execute("drop index idx_recent_failures_unique")
         with Daemon(dsn, **settings) as daemon:
-            eventually(lambda: states(pagerduty) == ["trigger"], within=30)
+            eventually(lambda: states(pagerduty) == ["trigger"])
             connection.execute("create unique index idx_recent_failures_unique on recent_failures (id)")
-            eventually(lambda: states(pagerduty) == ["trigger", "resolve"], within=30)
-            eventually(lambda: any("Resolved" in got.body.decode() for got in list(slack.got)), within=30)
+            eventually(lambda: states(pagerduty) == ["trigger", "resolve"])
+            eventually(lambda: any("Resolved" in got.body.decode() for got in list(slack.got)))
             for name in ("chat", "pager"):
                 assert (daemon.metric("analytics_alert_deliveries_total", receiver=name) or 0) >= 2
             shown = "".join(daemon.get(path)[1] for path in ("/metrics", "/", "/status.json"))

@@ -38,8 +38,8 @@ def served(daemon: Daemon, until: Callable[[Any], object]) -> Any:
 
 
 def fresh(seen: Any) -> bool:
-    """Whether every view is fresh: an evaluation may have read their ages before the refresh, and the rest after it."""
-    return {view["verdict"] for view in seen["views"]} == {"fresh"}
+    """Whether every view is fresh and no alert is left: an evaluation may have read their ages before the refresh."""
+    return {view["verdict"] for view in seen["views"]} == {"fresh"} and seen["alerts"] == []
 
 
 def printed(dsn: str, exit_code: int, **settings: Any) -> Any:

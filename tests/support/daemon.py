@@ -35,7 +35,7 @@ def environment(dsn: str, **settings: Any) -> dict[str, str]:
     return given
 
 
-def command(dsn: str, *words: str, timeout: float = 60.0, **settings: Any) -> subprocess.CompletedProcess[str]:
+def command(dsn: str, *words: str, timeout: float = 120.0, **settings: Any) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "analytics_refreshd", *words],
@@ -113,7 +113,7 @@ class Daemon:
         where: Callable[[dict[str, Any]], bool] = lambda line: True,
         *,
         count: int = 1,
-        within: float = 30.0,
+        within: float = 90.0,
     ) -> dict[str, Any]:
         """Wait until `event` was logged `count` times with fields that `where` accepts; returns the last."""
 
@@ -152,13 +152,13 @@ class Daemon:
                 return float(value)
         return None
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = 15.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = 60.0) -> int:
         """Send a signal and wait for the end; returns the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(within)
         self._reader.join(10)
         return code
 
-    def until(self, probe: Callable[[], object], *, within: float = 30.0) -> None:
+    def until(self, probe: Callable[[], object], *, within: float = 90.0) -> None:
         """Wait until `probe` is true."""
         eventually(probe, within=within, every=0.05)

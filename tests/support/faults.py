@@ -85,7 +85,7 @@ def act(connection: Connection, identity: str, status: str = "failed") -> None:
     )
 
 
-def fired(daemon: Daemon, alert: str, view: str | None = None, *, within: float = 30.0) -> dict[str, Any]:
+def fired(daemon: Daemon, alert: str, view: str | None = None, *, within: float = 90.0) -> dict[str, Any]:
     """Wait until `alert` fires, for `view` if one is given; returns the log line."""
     return daemon.wait_for(
         "alert.firing",

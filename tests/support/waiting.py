@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 def eventually(
-    probe: Callable[[], Value | Literal[False] | None], *, within: float = 20.0, every: float = 0.02
+    probe: Callable[[], Value | Literal[False] | None], *, within: float = 60.0, every: float = 0.02
 ) -> Value:
     """Call `probe` until it returns something truthy and hand that back, or fail after `within` seconds.
 
