@@ -20,6 +20,7 @@ from tests.support.postgres import Server, free_port
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
 
+TERMINATE = b"X\x00\x00\x00\x04"
 Connection = psycopg.Connection[Any]
 _STUB = """
 create or replace function public.refresh_action_analytics() returns table (
@@ -407,6 +408,31 @@ def test_A18_read_only_session(dsn: str, connection: Connection) -> None:
         refresh.refresh(uuid4(), pids.append)
     assert (caught.value.error_class, caught.value.reason) == (ErrorClass.NOT_PRIMARY, Reason.NOT_PRIMARY)
     assert len(pids) == 2
+
+
+@pytest.mark.fault
+def test_A18_a_read_only_session_gives_back_the_fence_before_it_ends(dsn: str, connection: Connection) -> None:
+    """A server ends a session when it has heard of its end: until then the next attempt would meet the last one."""
+    with Proxy(address(dsn)) as proxy, refresher(through(dsn, proxy.port)) as refresh:
+        refresh.refresh(uuid4(), lambda pid: None)
+        opened = refresh._connections[0]._connection
+        assert opened is not None
+        opened.execute("set default_transaction_read_only = on")
+
+        def hold_goodbye(data: bytes) -> None:
+            if TERMINATE in data:
+                proxy.freeze()
+
+        proxy.on_request = hold_goodbye
+        with pytest.raises(DatabaseFault) as caught:
+            refresh.refresh(uuid4(), lambda pid: None)
+        assert caught.value.reason is Reason.NOT_PRIMARY
+        held = (
+            "select count(*) from pg_locks where locktype = 'advisory' and granted"
+            " and database = (select oid from pg_database where datname = current_database())"
+        )
+        assert connection.execute(held).fetchone() == (0,)
+        proxy.thaw()
 
 
 @pytest.mark.fault

@@ -167,13 +167,14 @@ class RefreshConnection:
             self._give_up_after(fault)
             raise
         if first["read_only"] != "off":
-            self._give_up()
-            raise DatabaseFault(
+            read_only = DatabaseFault(
                 "the server is read-only: it is not the primary, or no longer",
                 error_class=ErrorClass.NOT_PRIMARY,
                 reason=Reason.NOT_PRIMARY,
                 sqlstate="25006",
             )
+            self._give_up_after(read_only)
+            raise read_only
         return first
 
     @contextmanager
@@ -196,6 +197,9 @@ class RefreshConnection:
 
     def _give_up_after(self, fault: DatabaseFault) -> None:
         """Close the connection where the fault ends it."""
+        if fault.error_class is ErrorClass.NOT_PRIMARY:
+            # a server ends a session some time after its client: until then its fence would keep the next attempt out
+            self._rollback()
         closed = self._connection is None or self._connection.closed
         if closed or fault.error_class.ends_connection:
             self._give_up()
