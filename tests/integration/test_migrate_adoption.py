@@ -146,7 +146,7 @@ def test_recreating_a_view_that_others_use_is_refused(older: Connection) -> None
     )
     before = snapshot(older, "public", "analytics_refresh")
     with pytest.raises(
-        MigrationError, match=r"recent_failures cannot be created anew .*first_failure\(\), view .*top_errors"
+        MigrationError, match=r"recent_failures cannot be created again .*first_failure\(\), view .*top_errors"
     ):
         migrate(older, recreate_views=True)
     assert snapshot(older, "public", "analytics_refresh") == before
@@ -184,7 +184,7 @@ def test_missing_and_invalid_indexes_are_created(older: Connection) -> None:
     older.execute("update pg_index set indisvalid = false where indexrelid = 'idx_recent_failures_unique'::regclass")
     report = migrate(older)
     assert "create index public.idx_action_metrics_hourly_unique" in report.steps
-    assert "create the invalid index public.idx_recent_failures_unique anew" in report.steps
+    assert "create the invalid index public.idx_recent_failures_unique again" in report.steps
     assert [row[3] for row in older.execute(REFRESH).fetchall()] == [True] * 4
 
 

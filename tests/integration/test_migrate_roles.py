@@ -177,13 +177,13 @@ def test_an_owner_that_creates_no_roles_is_told_what_to_ask_for(
 def test_a_role_that_may_not_is_told_who_may(fresh: Connection, application_dsn: str, owner: str) -> None:
     """A role without the rights is refused before anything is changed, with every reason and the role that has them."""
     before = snapshot(fresh, "public", "analytics_refresh")
-    with temporary_role(fresh) as stranger, connect_as(application_dsn, stranger) as own:
+    with temporary_role(fresh) as described, connect_as(application_dsn, described) as own:
         with pytest.raises(
-            MigrationError, match=rf"role {stranger} may not read public\.action_results: .* as {owner} or"
+            MigrationError, match=rf"role {described} may not read public\.action_results: .* as {owner} or"
         ):
             migrate(own)
         assert snapshot(fresh, "public", "analytics_refresh") == before
-        fresh.execute(f"grant select on action_results to {stranger}")
+        fresh.execute(f"grant select on action_results to {described}")
         with pytest.raises(MigrationError, match=r"may not create in schema public.*may not create schemas here"):
             migrate(own)
 

@@ -420,7 +420,7 @@ def test_the_headline_is_the_whole_page_in_one_sentence(changes: dict[str, Any],
     [
         (Rates(1000, 95.0, 0.5), ("within limit", "within limit")),
         (Rates(1000, 80.0, 1.5), ("beyond limit", "beyond limit")),
-        (Rates(19, 10.0, 9.0), ("too few to judge", "too few to judge")),
+        (Rates(19, 10.0, 9.0), ("too few executions", "too few executions")),
         (Rates(0, None, None), ("nothing ran", "nothing ran")),
         (None, ("not known", "not known")),
     ],

@@ -12,7 +12,7 @@ from analytics_refreshd.app.retry_policy import fault_of, retrying
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.judging import Judgement, contract_problems, judge_fault, judge_reports
+from analytics_refreshd.core.evaluation import Evaluation, contract_problems, evaluate_fault, evaluate_reports
 from analytics_refreshd.core.metrics import RUN_RETRIES
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.ports import Refresher, RefreshReply, StatusReader
@@ -128,12 +128,12 @@ class Attempts:
         except DatabaseFault as fault:
             self._database.failed(fault)
             seconds = self._clock.monotonic() - began_monotonic
-            judgement = self._judge_fault(fault, settings, state)
+            evaluation = self._evaluate_fault(fault, settings, state)
         else:
             self._database.answered()
             seconds = self._clock.monotonic() - began_monotonic
-            judgement = judge_reports(settings.views, reply.reports, state.watch.samples, reply.duration_seconds)
-            views, now = judgement.views, self._state.server_now()
+            evaluation = evaluate_reports(settings.views, reply.reports, state.watch.samples, reply.duration_seconds)
+            views, now = evaluation.views, self._state.server_now()
             self._state.change(lambda known: known.with_successes(views, now))
             state.extras = replace(
                 state.extras,
@@ -142,17 +142,17 @@ class Attempts:
                 notices=reply.notice_count or None,
                 notice_samples=reply.notices or None,
             )
-        self._note_problems(judgement)
+        self._note_problems(evaluation)
         finished = replace(
             run,
             finished_at=run.started_at + timedelta(seconds=seconds),
-            outcome=judgement.outcome,
-            reason=judgement.reason,
-            sqlstate=judgement.sqlstate,
-            error=judgement.error,
+            outcome=evaluation.outcome,
+            reason=evaluation.reason,
+            sqlstate=evaluation.sqlstate,
+            error=evaluation.error,
             duration_seconds=seconds,
             attempts=state.count,
-            views=judgement.views,
+            views=evaluation.views,
             blockers=state.watch.blockers,
         )
         return finished, state.extras
@@ -184,16 +184,16 @@ class Attempts:
         finally:
             self.watching.end()
 
-    def _judge_fault(self, fault: DatabaseFault, settings: CycleSettings, state: "_AttemptState") -> Judgement:
+    def _evaluate_fault(self, fault: DatabaseFault, settings: CycleSettings, state: "_AttemptState") -> Evaluation:
         if fault.reason is Reason.OVERLAP and state.unsettled is None:
-            return Judgement(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
+            return Evaluation(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
         # Losing the lead cancels the run only if the fault says so: both may come of lost connections.
         cancelled = self._stop.is_set() or (self.cancelled and fault.error_class is ErrorClass.CANCELLED)
         # A COMMIT whose answer was lost may have refreshed every view, whatever became of later attempts.
-        judgement = judge_fault(settings.views, state.unsettled or fault, cancelled=cancelled)
-        if judgement.outcome is Outcome.CANCELLED and not self._stop.is_set():
-            return replace(judgement, reason=Reason.NOT_LEADER)
-        return judgement
+        evaluation = evaluate_fault(settings.views, state.unsettled or fault, cancelled=cancelled)
+        if evaluation.outcome is Outcome.CANCELLED and not self._stop.is_set():
+            return replace(evaluation, reason=Reason.NOT_LEADER)
+        return evaluation
 
     def _set_deadline(self, settings: CycleSettings) -> None:
         """Give the attempt a deadline of its own, which may lie after the slot's end."""
@@ -248,9 +248,9 @@ class Attempts:
         self._metrics.count(RUN_RETRIES)
         self._run_logger.retrying(run, fault, attempt=state.attempt_number, wait_seconds=state.upcoming_sleep)
 
-    def _note_problems(self, judgement: Judgement) -> None:
-        if judgement.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
-            problems = contract_problems(judgement)
+    def _note_problems(self, evaluation: Evaluation) -> None:
+        if evaluation.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
+            problems = contract_problems(evaluation)
             self._state.change(lambda known: replace(known, run_problems=problems))
 
 

@@ -10,8 +10,8 @@ from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.evaluation import evaluate_fault
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.judging import judge_fault
 from analytics_refreshd.core.model import Origin, Outcome, Pause, Progress, Reason, Run
 from analytics_refreshd.core.ports import Notifier, StatusReader
 
@@ -153,16 +153,16 @@ class RefreshCycle:
             exception=error,
         )
         fault = DatabaseFault(type(error).__name__, error_class=ErrorClass.PERMANENT, reason=Reason.INTERNAL)
-        judgement = judge_fault(views, fault, cancelled=self._attempts.cancelled)
+        evaluation = evaluate_fault(views, fault, cancelled=self._attempts.cancelled)
         seconds = self._clock.monotonic() - began_monotonic
         return replace(
             run,
             finished_at=run.started_at + timedelta(seconds=seconds),
-            outcome=judgement.outcome,
-            reason=judgement.reason,
-            error=judgement.error,
+            outcome=evaluation.outcome,
+            reason=evaluation.reason,
+            error=evaluation.error,
             duration_seconds=seconds,
-            views=judgement.views,
+            views=evaluation.views,
         )
 
     def new_run(self, scheduled_at: datetime | None, origin: Origin, began: datetime) -> Run:

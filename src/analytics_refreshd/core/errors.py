@@ -94,7 +94,7 @@ def classify(sqlstate: str | None, *, connected: bool, closed: bool) -> tuple[Er
 
 
 def is_permanent(reason: Reason | None, sqlstate: str | None = None) -> bool:
-    """Whether waiting cannot mend this: such a failure alerts at once.
+    """Whether waiting cannot fix this: such a failure alerts at once.
 
     The SQLSTATE decides where the reason says too little, as for what a function raised itself (P0001).
     """

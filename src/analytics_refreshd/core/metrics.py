@@ -207,7 +207,7 @@ DATABASE_CONNECTIONS = Metric(
 DATABASE_RECONNECTS = Metric(
     "analytics_database_reconnects_total",
     "counter",
-    "Connections to the database made anew.",
+    "Connections to the database made again after one was lost.",
 )
 HISTORY_WRITE_FAILURES = Metric(
     "analytics_history_write_failures_total",

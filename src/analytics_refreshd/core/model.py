@@ -120,7 +120,7 @@ class LockSample:
 
 @dataclass(frozen=True, slots=True)
 class ViewResult:
-    """What a run did to one view, as judged by the daemon.
+    """What a run did to one view, as the daemon evaluated it.
 
     `duration_seconds` is the true one; `reported_seconds` what the function said, `observed_seconds` what the
     lock watch saw. `rows` is None after a failure: a failed view is not an empty one.

@@ -71,7 +71,7 @@ class Refresher(Protocol):
         """Cancel the running statement on the server. Harmless when nothing runs."""
 
     def close(self) -> None:
-        """Drop the connections, so that the next refresh connects anew."""
+        """Drop the connections, so that the next refresh makes new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class History(Protocol):
 
     @property
     def available(self) -> bool:
-        """Whether our schema is there; looked up anew after each reconnect."""
+        """Whether our schema is there; looked up again after each reconnect."""
 
     def begin(self, run: Run) -> None:
         """Write the running row."""

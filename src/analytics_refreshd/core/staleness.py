@@ -90,7 +90,7 @@ def critical_age_seconds(limits: Limits, view: str) -> float:
 
 
 def verdict(age: Age | None, limits: Limits) -> Verdict:
-    """Judge a view's age by its limits. Without an age the verdict is unknown."""
+    """Compare a view's age with its limits. Without an age the verdict is unknown."""
     if age is None or age.seconds is None:
         return Verdict.UNKNOWN
     if age.seconds > max_age_seconds(limits, age.view):

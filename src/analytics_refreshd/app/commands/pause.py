@@ -20,7 +20,7 @@ def pause_refreshes(config: Config, length: timedelta, reason: str) -> datetime:
     if length > _LONGEST:
         raise UsageError("a pause lasts at most 7d: it always ends by itself, so that nobody can forget it")
     if not reason.strip():
-        raise UsageError("a pause needs a reason: whoever is paged reads it")
+        raise UsageError("a pause needs a reason, for the person who is paged")
     session = Session(Connector(connection_settings(config)))
     try:
         return pauses.pause(session, length, reason.strip())

@@ -14,7 +14,7 @@ NOT_A_VIEWS_FAULT = UNREACHABLE | {Reason.SHUTDOWN}
 def streak(verdicts: Sequence[bool], *, firing: bool, fire_after: int, resolve_after: int) -> bool | None:
     """Decide by the last runs, newest first, whether an alert holds.
 
-    It takes `fire_after` bad runs to fire and `resolve_after` good ones to resolve; None without a run to judge by.
+    It takes `fire_after` bad runs to fire and `resolve_after` good ones to resolve; None without a run to count.
     """
     if not verdicts:
         return None if firing else False

@@ -1,7 +1,7 @@
 """An alert's life as pure transitions: inactive, pending, firing, resolved.
 
 The rules (`rules`) say which conditions hold at a moment; this module says what follows from a condition
-for an alert's record. A condition that cannot be judged (`holds` None) changes nothing: without data an alert is
+for an alert's record. A condition that cannot be evaluated (`holds` None) changes nothing: without data an alert is
 neither fired nor resolved.
 """
 
@@ -56,7 +56,7 @@ class Severity(StrEnum):
 class Condition:
     """What a rule found for one alert on one view. "" stands for the whole database.
 
-    `holds` None: cannot be judged now. `for_seconds`: how long it must hold before it fires, counted from
+    `holds` None: it cannot be evaluated now. `for_seconds`: how long it must hold before it fires, counted from
     `since` where the rule knows better than the moment of the first look.
     """
 

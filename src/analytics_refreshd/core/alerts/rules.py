@@ -78,7 +78,7 @@ def _contract_broken(snapshot: Snapshot) -> Condition:
 def _rate(
     alert: Alert,
     snapshot: Snapshot,
-    judge: Callable[[Rates], bool | None],
+    holds: Callable[[Rates], bool | None],
     *,
     summary: Callable[[Rates], str],
     look: str,
@@ -87,7 +87,7 @@ def _rate(
     rates = state.rates
     if state.database_down or rates is None:
         return Condition(alert, "", None)
-    return Condition(alert, "", judge(rates), Severity.WARNING, summary(rates), f"{summary(rates)}. Next: {look}")
+    return Condition(alert, "", holds(rates), Severity.WARNING, summary(rates), f"{summary(rates)}. Next: {look}")
 
 
 def _low_success_rate(snapshot: Snapshot) -> Condition:
@@ -96,14 +96,14 @@ def _low_success_rate(snapshot: Snapshot) -> Condition:
     limit = state.limits.success_rate_min_percent
     limit = min(100.0, limit + _BETTER_BY_PERCENT) if firing else limit
 
-    def judge(rates: Rates) -> bool:
+    def holds(rates: Rates) -> bool:
         rate = rates.success_rate_percent
         return rate is not None and rates.executions >= state.limits.min_executions and rate < limit
 
     return _rate(
         Alert.LOW_SUCCESS_RATE,
         snapshot,
-        judge,
+        holds,
         summary=lambda rates: (
             f"{state.database}: {rates.success_rate_percent or 0.0:.1f} % of {rates.executions} actions succeeded "
             f"in the last 24 h; the limit is {state.limits.success_rate_min_percent:g} %"
@@ -117,7 +117,7 @@ def _high_latency(snapshot: Snapshot) -> Condition:
     firing = (Alert.HIGH_LATENCY, "") in snapshot.firing
     limit = state.limits.latency_p95_max_seconds * (_BETTER_SHARE if firing else 1.0)
 
-    def judge(rates: Rates) -> bool:
+    def holds(rates: Rates) -> bool:
         p95 = rates.latency_p95_seconds
         return (
             p95 is not None
@@ -128,7 +128,7 @@ def _high_latency(snapshot: Snapshot) -> Condition:
     return _rate(
         Alert.HIGH_LATENCY,
         snapshot,
-        judge,
+        holds,
         summary=lambda rates: (
             f"{state.database}: the p95 of the last 24 h is about {rates.latency_p95_seconds or 0.0:.2f} s; "
             f"the limit is {state.limits.latency_p95_max_seconds:g} s"

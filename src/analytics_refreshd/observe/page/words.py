@@ -141,11 +141,11 @@ def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
     enough = executions is not None and executions >= rates["min_executions"]
     ran = "of the last 24 h" if executions is None else f"of {executions:,} executions in 24 h"
 
-    def judged(value: float | None, *, good: bool) -> dict[str, str]:
+    def rated(value: float | None, *, good: bool) -> dict[str, str]:
         if value is None:
             return {"word": "not known" if executions is None else "nothing ran", "tone": "off"}
         if not enough:
-            return {"word": "too few to judge", "tone": "off"}
+            return {"word": "too few executions", "tone": "off"}
         return {"word": "within limit", "tone": "good"} if good else {"word": "beyond limit", "tone": "bad"}
 
     rate, p95 = rates["success_rate_percent"], rates["latency_p95_seconds"]
@@ -155,13 +155,13 @@ def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
             "name": "Success rate",
             "value": "unknown" if rate is None else f"{rate:.2f} %",
             "limit": f"{ran}, at least {least:g} %",
-            **judged(rate, good=rate is not None and rate >= least),
+            **rated(rate, good=rate is not None and rate >= least),
         },
         {
             "name": "95th percentile of latency",
             "value": "unknown" if p95 is None else seconds_in_words(p95),
             "limit": f"{ran}, at most {seconds_in_words(most)}",
-            **judged(p95, good=p95 is not None and p95 <= most),
+            **rated(p95, good=p95 is not None and p95 <= most),
         },
     ]
 

@@ -98,7 +98,7 @@ _RATES: tuple[Field[State], ...] = (
         nullable=True,
     ),
     Field("latency_p95_max_seconds", SECONDS, "its limit", lambda state: state.limits.latency_p95_max_seconds),
-    Field("min_executions", COUNT, "with fewer, neither is judged", lambda state: state.limits.min_executions),
+    Field("min_executions", COUNT, "with fewer, neither is evaluated", lambda state: state.limits.min_executions),
 )
 
 _ALERT: tuple[Field[AlertRecord], ...] = (

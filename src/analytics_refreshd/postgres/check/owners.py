@@ -21,30 +21,30 @@ _MIGRATE = "run `analytics-refreshd migrate` as a superuser"
 def owner_findings(connection: BoundedConnection, app_schema: str) -> tuple[list[Finding], bool]:
     """Findings on owners, kinds and PUBLIC, and whether our schema may be read: nobody else's code runs by that."""
     owners = _rows(connection, "owners", {"schema": app_schema, "views": list(VIEWS)})[0]
-    strangers = _strangers(connection, app_schema, owners)
-    accepted = {owners["tables"], *([] if strangers else [owners["ours"]]), *owners["views"]}
+    foreign = _foreign(connection, app_schema, owners)
+    accepted = {owners["tables"], *([] if foreign else [owners["ours"]]), *owners["views"]}
     superusers_table = _owned_by_superuser(connection, owners["tables"])
     findings = [
         error(
             "schema",
-            f"{printable(stranger)}: its code would run with the rights of whoever refreshes",
+            f"{printable(item)}: its code would run with the rights of whoever refreshes",
             f"find out who made it, drop it or give it to {owners['tables']}, then run `analytics-refreshd migrate`",
         )
-        for stranger in strangers
+        for item in foreign
     ]
     for function in _rows(connection, "our_functions", {"schema": app_schema}):
-        if function["schema"] == OUR_SCHEMA and strangers:
+        if function["schema"] == OUR_SCHEMA and foreign:
             continue
         findings += _function(function, owners, accepted, superuser_is_usual=superusers_table)
-    return findings, owners["ours"] is not None and not strangers
+    return findings, owners["ours"] is not None and not foreign
 
 
-def _strangers(connection: BoundedConnection, app_schema: str, owners: dict[str, Any]) -> tuple[str, ...]:
+def _foreign(connection: BoundedConnection, app_schema: str, owners: dict[str, Any]) -> tuple[str, ...]:
     if owners["ours"] is None:
         return ()
     # a role that may not act as the tables' owner owns what it migrated: the schema, and the function that trusts it
     migrated = [owners["ours"]] if owners["ours"] in owners["status"] else []
-    return Catalog(connection, app_schema).strangers([*([owners["tables"]] if owners["tables"] else []), *migrated])
+    return Catalog(connection, app_schema).foreign([*([owners["tables"]] if owners["tables"] else []), *migrated])
 
 
 def _function(

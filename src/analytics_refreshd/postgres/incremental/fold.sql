@@ -554,7 +554,7 @@ comment on function analytics_refresh.fold() is
     'Adds the captured changes to the rollups; rebuilds them where a rebuild mark asks for it. Harmless to call at any time.';
 comment on function analytics_refresh.rebuild_step(integer) is
     'Builds the next part of the rollups where they need building, and says what share is done.';
-comment on procedure analytics_refresh.rebuild(text) is 'Builds the rollups anew, with a commit after each step.';
+comment on procedure analytics_refresh.rebuild(text) is 'Builds the rollups again, with a commit after each step.';
 comment on function analytics_refresh.percentile(integer, double precision, bigint, integer, bigint) is
     'A percentile of a cell, found from where it stood.';
 comment on function analytics_refresh.recount(integer[], bigint[], integer[], bigint[]) is

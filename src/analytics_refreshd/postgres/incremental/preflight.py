@@ -12,7 +12,7 @@ from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental.commands import Commands, block
-from analytics_refreshd.postgres.schema.acting import strangers_obstacle
+from analytics_refreshd.postgres.schema.acting import foreign_obstacle
 from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
@@ -114,8 +114,8 @@ def installed_for(connection: Connection, app_schema: str, *, to_change: bool = 
         connection.execute(command("begin"))
         installed = Catalog(connection, app_schema).read(compare=False, migrates=to_change)
     found, installation = installed.privileges, installed.installation
-    if installed.strangers:
-        raise MigrationError(strangers_obstacle(installed, app_schema))
+    if installed.foreign:
+        raise MigrationError(foreign_obstacle(installed, app_schema))
     if installation is None:
         raise MigrationError("the views are not installed yet: run migrate first, then migrate --incremental")
     if installation.app_schema != app_schema:

@@ -120,7 +120,7 @@ def _replace(draft: Draft, found: Function, owner: str) -> Iterator[Step]:
         commands += [verbatim(grant) for grant in draft.catalog.callers(name, found.arguments)]
     if commands:
         draft.need(found)
-        verb = "replace" if found.body != ours.body else "mend"
+        verb = "replace" if found.body != ours.body else "fix"
         yield Step(f"{verb} function {draft.app}.{name}", tuple(commands), role=role)
 
 

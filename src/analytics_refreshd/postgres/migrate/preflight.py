@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from analytics_refreshd.postgres.migrate.steps import Draft
-from analytics_refreshd.postgres.schema.acting import strangers_obstacle
+from analytics_refreshd.postgres.schema.acting import foreign_obstacle
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
 from analytics_refreshd.postgres.schema.installed import Installed
 
@@ -36,8 +36,8 @@ def _application_obstacles(installed: Installed, app: str) -> Iterator[str]:
 
 def _schema_obstacles(installed: Installed, app: str) -> Iterator[str]:
     has, installation = installed.privileges, installed.installation
-    if installed.strangers:
-        yield strangers_obstacle(installed, app)
+    if installed.foreign:
+        yield foreign_obstacle(installed, app)
         return
     if has.versioned and not has.reads_version:
         yield f"role {has.role} may not read schema {OUR_SCHEMA}: run migrate as {has.ours_owner} or a superuser"

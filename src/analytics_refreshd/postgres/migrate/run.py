@@ -19,7 +19,7 @@ from analytics_refreshd.postgres.incremental.state import is_installed
 from analytics_refreshd.postgres.migrate.functions import standalone_steps
 from analytics_refreshd.postgres.migrate.plan import Found, Plan, make_plan
 from analytics_refreshd.postgres.migrate.steps import Draft
-from analytics_refreshd.postgres.schema.acting import Step, strangers_obstacle
+from analytics_refreshd.postgres.schema.acting import Step, foreign_obstacle
 from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, OUR_TABLES, latest_version, set_role
@@ -67,7 +67,7 @@ def migrate(
     """Bring the database to this version, waiting for another migration to end first.
 
     `connection` is in autocommit mode and idle. Existing views are kept, unless `recreate_views` asks for those
-    that differ from ours to be built anew; one that others depend on is refused. Raises MigrationError, after
+    that differ from ours to be built again; one that others depend on is refused. Raises MigrationError, after
     which nothing has changed.
     """
     with _transaction(connection):
@@ -119,8 +119,8 @@ def uninstall(connection: Connection, app_schema: str = "public") -> tuple[str, 
         connection.execute(command("lock"))
         catalog = Catalog(connection, app_schema)
         installed = catalog.read()
-        if installed.strangers:
-            raise MigrationError(strangers_obstacle(installed, app_schema))
+        if installed.foreign:
+            raise MigrationError(foreign_obstacle(installed, app_schema))
         if installed.installation is not None and installed.installation.app_schema != app_schema:
             catalog = Catalog(connection, installed.installation.app_schema)
             installed = catalog.read()

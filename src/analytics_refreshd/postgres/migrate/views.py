@@ -1,4 +1,4 @@
-"""What happens to the four views: create, keep, mend, or build anew."""
+"""What happens to the four views: create, keep, fix, or build again."""
 
 from dataclasses import dataclass, field
 
@@ -38,13 +38,13 @@ def view_steps(draft: Draft, *, recreate: bool) -> ViewSteps:
         expected = draft.installed.expected
         differences = differences_of(view, draft.installed.found, expected) if expected else []
         if differences and recreate:
-            _build_anew(draft, view, steps)
+            _rebuild(draft, view, steps)
         else:
             # our indexes and comments name columns that such a view may not have
             _mend(draft, view, steps, columns_fit=_OTHER_COLUMNS not in differences)
             kept += [f"{draft.app}.{name} is kept as it is: {found}" for found in differences]
     if kept:
-        draft.warnings += [*kept, "migrate --recreate-views builds the views that differ anew, from the contract"]
+        draft.warnings += [*kept, "migrate --recreate-views builds the views that differ again, from the contract"]
     return steps
 
 
@@ -106,7 +106,7 @@ def _mend(draft: Draft, view: View, steps: ViewSteps, *, columns_fit: bool) -> N
         elif not found[name].valid:
             drop = command("drop_index", app=sql.Identifier(draft.app), index=sql.Identifier(name))
             draft.creators.add(role)
-            steps.touches.append(Step(f"create the invalid index {draft.app}.{name} anew", (drop, create), role=role))
+            steps.touches.append(Step(f"create the invalid index {draft.app}.{name} again", (drop, create), role=role))
     if not view.commented and columns_fit:
         comments = draft.definitions.comments(view.name)
         steps.touches.append(Step(f"comment on view {draft.app}.{view.name}", (comments,), role=role))
@@ -116,7 +116,7 @@ def _mend(draft: Draft, view: View, steps: ViewSteps, *, columns_fit: bool) -> N
         draft.need(view)
 
 
-def _build_anew(draft: Draft, view: View, steps: ViewSteps) -> None:
+def _rebuild(draft: Draft, view: View, steps: ViewSteps) -> None:
     """Build the view in our schema, where it disturbs nobody, and put it in place at the end.
 
     As its owner from the first command on: indexes of its owner's may call functions of its owner's.
@@ -130,7 +130,7 @@ def _build_anew(draft: Draft, view: View, steps: ViewSteps) -> None:
     dependents = draft.catalog.view_dependents(view.name)
     if dependents:
         draft.obstacles.append(
-            f"{draft.app}.{view.name} cannot be created anew while others depend on it ({', '.join(dependents)}): "
+            f"{draft.app}.{view.name} cannot be created again while others depend on it ({', '.join(dependents)}): "
             "drop these, run migrate again, then create them again"
         )
     extra = [
@@ -139,7 +139,7 @@ def _build_anew(draft: Draft, view: View, steps: ViewSteps) -> None:
         if index.view_name == view.name and index.name not in index_names(view.name)
     ]
     build = (*draft.definitions.view(view.name, OUR_SCHEMA), *extra)
-    steps.first.append(Step(f"build view {draft.app}.{view.name} anew", build, role=role))
+    steps.first.append(Step(f"build view {draft.app}.{view.name} again", build, role=role))
     steps.first.append(_populate(draft, view.name, OUR_SCHEMA, role))
     names = {"app": sql.Identifier(draft.app), "view": sql.Identifier(view.name)}
     own = [command("own_view", **names, owner=sql.Identifier(owner))] if owner != role else []

@@ -10,7 +10,7 @@ from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, Definitions, set_role
 from analytics_refreshd.postgres.schema.installed import Installed, View
 
-_STRANGERS_NAMED = 5
+_FOREIGN_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,14 @@ class Acting:
             yield from self.lend_ours(name)
 
 
-def strangers_obstacle(installed: Installed, app: str) -> str:
+def foreign_obstacle(installed: Installed, app: str) -> str:
     """Return the sentence that refuses what others put in our schema's place or attached to it."""
     role = installed.privileges.role
     owner = installed.source.owner if installed.source else role
     # a schema of another role's comes with all that is in it
-    named = sorted(installed.strangers, key=lambda stranger: not stranger.startswith("schema "))[:_STRANGERS_NAMED]
-    if len(installed.strangers) > len(named):
-        named.append(f"and {len(installed.strangers) - len(named)} more")
+    named = sorted(installed.foreign, key=lambda described: not described.startswith("schema "))[:_FOREIGN_NAMED]
+    if len(installed.foreign) > len(named):
+        named.append(f"and {len(installed.foreign) - len(named)} more")
     return (
         f"schema {OUR_SCHEMA} would run code of others with your rights: {'; '.join(named)}; only "
         f"{owner}, who owns {app}.action_results, and {role}, who migrates, may own what is there: find out who made "

@@ -42,8 +42,8 @@ class _Name:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stranger:
-    stranger: str
+class _Foreign:
+    described: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ class Catalog:
         actor = self.actors([source.owner]).get(source.owner) if source else None
         return actor.name if actor and actor.may_become else role
 
-    def strangers(self, accepted: Iterable[str]) -> tuple[str, ...]:
+    def foreign(self, accepted: Iterable[str]) -> tuple[str, ...]:
         """What in our schema would run code of others than the roles `accepted`, described for a person.
 
         Its owner included. Roles are accepted by name: a member of one is another role.
         """
         tables = [*OUR_TABLES, *INCREMENTAL_TABLES]
-        return tuple(row.stranger for row in self._rows("strangers", _Stranger, accepted=list(accepted), tables=tables))
+        return tuple(row.described for row in self._rows("foreign", _Foreign, accepted=list(accepted), tables=tables))
 
     def gifts(self, home: str) -> list[str]:
         """The commands that give our schema and all that is in it to `home`, nothing where it has them."""
@@ -188,14 +188,14 @@ class Catalog:
         accepted = {privileges.role, *([source.owner] if source else [])}
         if not migrates:
             accepted |= {one.owner for one in found.functions.values() if one.name == STATUS_FUNCTION}
-        strangers = self.strangers(accepted)
+        foreign = self.foreign(accepted)
         owners = {view.owner for view in found.views.values()} | {one.owner for one in found.functions.values()}
         actors = self.actors(
             {home, privileges.role, *owners, *([privileges.ours_owner] if privileges.ours_owner else [])}
         )
         readable = source is not None and not source.missing and (source.readable or source.owner == home)
         installation = None
-        if privileges.reads_version and not strangers:
+        if privileges.reads_version and not foreign:
             owner = actors[privileges.ours_owner or home]
             with self.acting_as(owner.name if owner.may_become else privileges.role):
                 installation = self.installation()
@@ -204,9 +204,9 @@ class Catalog:
             privileges,
             home,
             actors,
-            strangers,
+            foreign,
             installation,
             source,
             found,
-            self.expected(definitions, home) if compare and readable and not strangers else None,
+            self.expected(definitions, home) if compare and readable and not foreign else None,
         )

@@ -37,7 +37,7 @@ cross join (
 left join pg_namespace n on n.nspname = %(schema)s
 where r.rolname = any(%(names)s);
 
--- name: strangers
+-- name: foreign
 -- What would run somebody else's code with the rights of whoever uses our schema: what belongs to another role, what is no
 -- table under a table's name, and what a role with less than a table's owner's rights hangs on it. Casts belong to nobody:
 -- they come with a type, and the types of our columns are looked at.
@@ -97,7 +97,7 @@ uses as (
     left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
     left join pg_type y on d.refclassid = 'pg_type'::regclass and y.oid = d.refobjid
     where coalesce(p.proowner, o.oprowner, y.typowner) not in (select c.oid from accepted c))
-select pg_describe_object(o.classid, o.objid, 0) || ', which belongs to ' || pg_get_userbyid(o.owner) as stranger
+select pg_describe_object(o.classid, o.objid, 0) || ', which belongs to ' || pg_get_userbyid(o.owner) as described
 from owned o where o.owner not in (select a.oid from accepted a)
 union
 select pg_describe_object('pg_class'::regclass, t.oid, 0) || ', which is not a table' from tables t where t.relkind <> 'r'
@@ -105,7 +105,7 @@ union
 select pg_describe_object(h.classid, h.objid, 0) || ', which runs code of another role' from hung h
 union
 select pg_describe_object(u.classid, u.objid, u.objsubid) || ', which uses what belongs to another role' from uses u
-order by stranger;
+order by described;
 
 -- name: gifts
 -- the commands that give our schema and what is in it to the role %(home)s; what belongs to a table goes with that

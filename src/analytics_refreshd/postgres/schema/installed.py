@@ -106,14 +106,14 @@ class Objects:
 class Installed:
     """Everything that a plan needs to know. `expected` is None where the role could not build it to compare.
 
-    `home` is the role that is to own our schema and functions. `strangers` describe what in our schema would run code
+    `home` is the role that is to own our schema and functions. `foreign` describe what in our schema would run code
     of a role that is neither the owner of action_results nor the one that migrates; with one, nothing of it was read.
     """
 
     privileges: Privileges
     home: str
     actors: Mapping[str, Actor]
-    strangers: tuple[str, ...]
+    foreign: tuple[str, ...]
     installation: Installation | None
     source: Source | None
     found: Objects

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.judging import contract_problems, judge_fault, judge_reports
+from analytics_refreshd.core.evaluation import contract_problems, evaluate_fault, evaluate_reports
 from analytics_refreshd.core.model import VIEWS, LockSample, Outcome, Reason, ViewReport
 
 
@@ -25,17 +25,17 @@ ALL = [row(view) for view in VIEWS]
 
 def test_four_successes_are_a_success() -> None:
     """Every expected view once, each with success true: ok, with rows and durations."""
-    judged = judge_reports(VIEWS, ALL, (), 2.1)
-    assert (judged.outcome, judged.reason, judged.error) == (Outcome.OK, None, None)
-    assert [(view.view, view.rows, view.duration_seconds) for view in judged.views] == [(v, 10, 0.5) for v in VIEWS]
+    found = evaluate_reports(VIEWS, ALL, (), 2.1)
+    assert (found.outcome, found.reason, found.error) == (Outcome.OK, None, None)
+    assert [(view.view, view.rows, view.duration_seconds) for view in found.views] == [(v, 10, 0.5) for v in VIEWS]
 
 
 def test_zero_rows_are_no_success() -> None:
     """A function that returns nothing has failed for every view, and so has one without views to expect."""
-    judged = judge_reports(VIEWS, [], (), 0.1)
-    assert judged.outcome is Outcome.FAILED
-    assert {view.reason for view in judged.views} == {Reason.MISSING}
-    assert judge_reports((), [], (), 0.1).outcome is Outcome.FAILED
+    found = evaluate_reports(VIEWS, [], (), 0.1)
+    assert found.outcome is Outcome.FAILED
+    assert {view.reason for view in found.views} == {Reason.MISSING}
+    assert evaluate_reports((), [], (), 0.1).outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize(
@@ -50,77 +50,79 @@ def test_zero_rows_are_no_success() -> None:
 )
 def test_one_bad_view_makes_a_partial_run(rows: list[ViewReport], reason: Reason) -> None:
     """The others stand; the bad one has a reason, an error and no rows, and the run names it."""
-    judged = judge_reports(VIEWS, [*ALL[:3], *rows], (), 3.0)
-    bad = judged.views[3]
-    assert (judged.outcome, judged.reason, judged.sqlstate) == (Outcome.PARTIAL, reason, bad.sqlstate)
+    found = evaluate_reports(VIEWS, [*ALL[:3], *rows], (), 3.0)
+    bad = found.views[3]
+    assert (found.outcome, found.reason, found.sqlstate) == (Outcome.PARTIAL, reason, bad.sqlstate)
     assert (bad.success, bad.reason, bad.rows) == (False, reason, None)
-    assert judged.error == f"{VIEWS[3]}: {bad.error}"
-    assert all(view.success for view in judged.views[:3])
+    assert found.error == f"{VIEWS[3]}: {bad.error}"
+    assert all(view.success for view in found.views[:3])
 
 
 def test_a_failure_without_a_text_says_so() -> None:
     """An empty error text does not leave an empty reason in front of a person."""
-    judged = judge_reports(["v"], [row("v", success=False, error="")], (), 1.0)
-    assert judged.views[0].error == "the function gave no error text"
+    found = evaluate_reports(["v"], [row("v", success=False, error="")], (), 1.0)
+    assert found.views[0].error == "the function gave no error text"
 
 
 def test_a_success_with_an_absurd_count_or_error_is_still_a_success() -> None:
     """NULL or negative rows are unknown rows; a text or SQLSTATE beside success true is not an error."""
-    judged = judge_reports(["a", "b"], [row("a", rows=None), row("b", rows=-1, error="x", sqlstate="00000")], (), 1.0)
-    assert judged.outcome is Outcome.OK
-    assert [(view.rows, view.error, view.sqlstate) for view in judged.views] == [(None, None, None)] * 2
+    found = evaluate_reports(["a", "b"], [row("a", rows=None), row("b", rows=-1, error="x", sqlstate="00000")], (), 1.0)
+    assert found.outcome is Outcome.OK
+    assert [(view.rows, view.error, view.sqlstate) for view in found.views] == [(None, None, None)] * 2
 
 
 def test_unknown_views_are_named_and_bounded() -> None:
     """Rows nobody expects change no outcome; at most five names come out, each cut to a name's length."""
     strange = [row(f"x{number:04}" + "y" * 1000) for number in range(1000)] + [row(None)]
-    judged = judge_reports(VIEWS, [*ALL, *strange], (), 2.1)
-    assert judged.outcome is Outcome.OK
-    assert len(judged.unknown_views) == 5
-    assert judged.unknown_views[0] == "(null)"
-    assert max(map(len, judged.unknown_views)) == 63
+    found = evaluate_reports(VIEWS, [*ALL, *strange], (), 2.1)
+    assert found.outcome is Outcome.OK
+    assert len(found.unknown_views) == 5
+    assert found.unknown_views[0] == "(null)"
+    assert max(map(len, found.unknown_views)) == 63
 
 
 def test_a_minute_the_function_forgot_is_found() -> None:
     """65 s reported as 5 s: the duration is the true one, and both figures are kept."""
     samples = tuple(LockSample(0.5 + second, frozenset({"a"})) for second in range(65))
-    judged = judge_reports(["a", "b"], [row("a", reported_seconds=5.0), row("b", reported_seconds=0.2)], samples, 65.2)
-    first, second = judged.views
+    found = evaluate_reports(
+        ["a", "b"], [row("a", reported_seconds=5.0), row("b", reported_seconds=0.2)], samples, 65.2
+    )
+    first, second = found.views
     assert (first.duration_seconds, first.reported_seconds) == (65.0, 5.0)
     assert first.observed_seconds == pytest.approx(64.7)
     assert (second.duration_seconds, second.observed_seconds) == (0.2, None)
 
 
 def test_a_view_without_a_row_is_not_credited_with_anothers_minutes() -> None:
-    """A view seen but missing from the rows is judged missing; the others' durations stay true."""
+    """A view seen but missing from the rows is found missing; the others' durations stay true."""
     samples = (LockSample(1.0, frozenset({"a", "b"})), LockSample(64.0, frozenset({"a", "b"})))
-    judged = judge_reports(["a", "b"], [row("a", reported_seconds=5.0)], samples, 65.1)
-    assert judged.views[0].duration_seconds == pytest.approx(65.0)
-    assert judged.views[1].reason is Reason.MISSING
+    found = evaluate_reports(["a", "b"], [row("a", reported_seconds=5.0)], samples, 65.1)
+    assert found.views[0].duration_seconds == pytest.approx(65.0)
+    assert found.views[1].reason is Reason.MISSING
 
 
 def test_what_the_daemon_measured_itself_counts() -> None:
     """With a transaction per view the daemon timed each: neither report nor locks matter."""
     reports = [row("a", measured_seconds=61.0, reported_seconds=1.0), row("b", measured_seconds=62.0)]
-    judged = judge_reports(["a", "b", "c"], reports, (), 62.5)
-    assert [view.duration_seconds for view in judged.views] == [61.0, 62.0, None]
-    assert judged.views[0].observed_seconds == 61.0
+    found = evaluate_reports(["a", "b", "c"], reports, (), 62.5)
+    assert [view.duration_seconds for view in found.views] == [61.0, 62.0, None]
+    assert found.views[0].observed_seconds == 61.0
 
 
 def test_a_run_in_which_every_view_timed_out_timed_out() -> None:
     """With a transaction per view, four timeouts are a timeout; three and a lost lock are a failure."""
     timeouts = [failed(view, Reason.TIMEOUT) for view in VIEWS]
-    assert judge_reports(VIEWS, timeouts, (), 9.0).outcome is Outcome.TIMEOUT
-    assert judge_reports(VIEWS, [*timeouts[:3], failed(VIEWS[3])], (), 9.0).outcome is Outcome.FAILED
-    assert judge_reports(VIEWS, [*timeouts[:3], ALL[3]], (), 9.0).outcome is Outcome.PARTIAL
+    assert evaluate_reports(VIEWS, timeouts, (), 9.0).outcome is Outcome.TIMEOUT
+    assert evaluate_reports(VIEWS, [*timeouts[:3], failed(VIEWS[3])], (), 9.0).outcome is Outcome.FAILED
+    assert evaluate_reports(VIEWS, [*timeouts[:3], ALL[3]], (), 9.0).outcome is Outcome.PARTIAL
 
 
 @pytest.mark.parametrize("reason", [Reason.SHUTDOWN, Reason.CANCELLED])
 def test_a_stop_between_two_views_is_a_cancelled_run(reason: Reason) -> None:
     """With a transaction per view, a stop is a cancelled run whatever else went well or badly before it."""
     reports = [ALL[0], failed(VIEWS[1], Reason.PERMISSION), failed(VIEWS[2], reason), failed(VIEWS[3], reason)]
-    judged = judge_reports(VIEWS, reports, (), 1.0)
-    assert (judged.outcome, judged.reason) == (Outcome.CANCELLED, reason)
+    found = evaluate_reports(VIEWS, reports, (), 1.0)
+    assert (found.outcome, found.reason) == (Outcome.CANCELLED, reason)
 
 
 @given(
@@ -139,11 +141,11 @@ def test_a_stop_between_two_views_is_a_cancelled_run(reason: Reason) -> None:
     st.floats(0, 500),
 )
 def test_any_rows_give_one_result_per_view(reports: list[ViewReport], samples: list[LockSample], total: float) -> None:
-    """Whatever the function returns, each expected view is judged once, in order, and ok means all succeeded."""
-    judged = judge_reports(VIEWS, reports, sorted(samples, key=lambda sample: sample.at_seconds), total)
-    assert tuple(view.view for view in judged.views) == VIEWS
-    assert (judged.outcome is Outcome.OK) == all(view.success for view in judged.views)
-    for view in judged.views:
+    """Whatever the function returns, each expected view is found once, in order, and ok means all succeeded."""
+    found = evaluate_reports(VIEWS, reports, sorted(samples, key=lambda sample: sample.at_seconds), total)
+    assert tuple(view.view for view in found.views) == VIEWS
+    assert (found.outcome is Outcome.OK) == all(view.success for view in found.views)
+    for view in found.views:
         assert view.success == (view.reason is None) == (view.error is None)
         assert view.success or view.rows is None
         assert view.duration_seconds is None or 0 <= view.duration_seconds <= total + 0.301
@@ -219,36 +221,36 @@ def test_a_call_that_raised(
     error: DatabaseFault, cancelled: bool, outcome: Outcome, reason: Reason, views: Reason
 ) -> None:
     """Nothing is visible: views say rolled back where the call had begun its work, else the run's own reason."""
-    judged = judge_fault(VIEWS, error, cancelled=cancelled)
-    assert (judged.outcome, judged.reason, judged.sqlstate) == (outcome, reason, error.sqlstate)
-    assert [(view.view, view.success, view.reason) for view in judged.views] == [(v, False, views) for v in VIEWS]
-    assert {view.rows for view in judged.views} == {None}
+    found = evaluate_fault(VIEWS, error, cancelled=cancelled)
+    assert (found.outcome, found.reason, found.sqlstate) == (outcome, reason, error.sqlstate)
+    assert [(view.view, view.success, view.reason) for view in found.views] == [(v, False, views) for v in VIEWS]
+    assert {view.rows for view in found.views} == {None}
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_a_connection_lost_in_commit_leaves_the_outcome_unknown(cancelled: bool) -> None:
     """Whether the work is there must be asked: neither failed nor cancelled nor rolled back."""
     error = fault(ErrorClass.CONN_LOST, Reason.CONN_LOST, committing=True)
-    judged = judge_fault(VIEWS, error, cancelled=cancelled)
-    assert judged.outcome is Outcome.UNKNOWN
-    assert {view.reason for view in judged.views} == {Reason.CONN_LOST}
+    found = evaluate_fault(VIEWS, error, cancelled=cancelled)
+    assert found.outcome is Outcome.UNKNOWN
+    assert {view.reason for view in found.views} == {Reason.CONN_LOST}
 
 
 def test_a_fence_held_by_another_is_a_skipped_run() -> None:
     """Nothing was attempted, so no view failed."""
-    judged = judge_fault(VIEWS, fault(ErrorClass.CONTENTION, Reason.OVERLAP), cancelled=False)
-    assert (judged.outcome, judged.reason, judged.views) == (Outcome.SKIPPED, Reason.OVERLAP, ())
+    found = evaluate_fault(VIEWS, fault(ErrorClass.CONTENTION, Reason.OVERLAP), cancelled=False)
+    assert (found.outcome, found.reason, found.views) == (Outcome.SKIPPED, Reason.OVERLAP, ())
 
 
 def test_contract_problems_are_said_once_each() -> None:
     """Unknown and unusable rows are named; a call that failed as a whole is one problem, and only where it is ours."""
     reports = [*(row(view) for view in VIEWS[1:]), row("stranger")]
-    found = contract_problems(judge_reports(VIEWS, reports, [], 1.0))
+    found = contract_problems(evaluate_reports(VIEWS, reports, [], 1.0))
     assert found == (
         "the refresh function returned a row for stranger, which is not configured",
         f"the refresh function returned no usable row for {VIEWS[0]}: the function returned no row for this view",
     )
     gone = DatabaseFault("no function", error_class=ErrorClass.PERMANENT, reason=Reason.UNDEFINED, sqlstate="42883")
-    assert contract_problems(judge_fault(VIEWS, gone, cancelled=False)) == ("no function",)
+    assert contract_problems(evaluate_fault(VIEWS, gone, cancelled=False)) == ("no function",)
     denied = DatabaseFault("denied", error_class=ErrorClass.PERMANENT, reason=Reason.PERMISSION, sqlstate="42501")
-    assert contract_problems(judge_fault(VIEWS, denied, cancelled=False)) == ()
+    assert contract_problems(evaluate_fault(VIEWS, denied, cancelled=False)) == ()

@@ -25,7 +25,7 @@ _STOPPED = frozenset({Reason.CANCELLED, Reason.SHUTDOWN})
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Evaluation:
     """A run's outcome with its views, one result for every expected view. `unknown_views`: rows nobody expects."""
 
     outcome: Outcome
@@ -36,13 +36,13 @@ class Judgement:
     unknown_views: tuple[str, ...] = ()
 
 
-def judge_reports(
+def evaluate_reports(
     expected: Sequence[str],
     reports: Sequence[ViewReport],
     samples: Sequence[LockSample],
     total_seconds: float,
-) -> Judgement:
-    """Judge a call that returned: every expected view exactly once, each with success true.
+) -> Evaluation:
+    """Evaluate a call that returned: every expected view exactly once, each with success true.
 
     A view without a row, with two rows, or without a success flag has failed. Rows of unknown views are named
     (at most five, cut at 63 characters) and change nothing else. A failed view does not change what happened to the
@@ -59,7 +59,7 @@ def judge_reports(
     results = [_judge_view(view, by_view.get(view, []), timings[view]) for view in expected]
     bad = [result for result in results if not result.success]
     first = next((result for result in bad if result.reason in _STOPPED), bad[0] if bad else None)
-    return Judgement(
+    return Evaluation(
         _outcome(results),
         first.reason if first else None,
         first.sqlstate if first else None,
@@ -124,15 +124,15 @@ def _judge_view(view: str, rows: Sequence[ViewReport], timing: Timing) -> ViewRe
     )
 
 
-def judge_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: bool) -> Judgement:
-    """Judge a call that raised: nothing it did is visible, so every view was rolled back.
+def evaluate_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: bool) -> Evaluation:
+    """Evaluate a call that raised: nothing it did is visible, so every view was rolled back.
 
     `cancelled` tells that this daemon was asked to stop; any other cancellation is a timeout. A connection
     lost during COMMIT leaves the outcome unknown until the status function has been asked, whoever caused it. Where
     another session holds the fence nothing was attempted: skipped.
     """
     if fault.reason is Reason.OVERLAP:
-        return Judgement(Outcome.SKIPPED, Reason.OVERLAP, fault.sqlstate, fault.message, ())
+        return Evaluation(Outcome.SKIPPED, Reason.OVERLAP, fault.sqlstate, fault.message, ())
     reason, view_reason = fault.reason, Reason.ROLLED_BACK
     if fault.committing:
         outcome, view_reason = Outcome.UNKNOWN, Reason.CONN_LOST
@@ -146,23 +146,23 @@ def judge_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: boo
     results = tuple(
         ViewResult(view, False, view_reason, sqlstate=fault.sqlstate, error=fault.message) for view in expected
     )
-    return Judgement(outcome, reason, fault.sqlstate, fault.message, results)
+    return Evaluation(outcome, reason, fault.sqlstate, fault.message, results)
 
 
-def contract_problems(judgement: Judgement) -> tuple[str, ...]:
+def contract_problems(evaluation: Evaluation) -> tuple[str, ...]:
     """Return what breaks the contract, one sentence each. What is true of every view comes once."""
-    if judgement.error is not None and all(result.error == judgement.error for result in judgement.views):
-        gone = judgement.reason is Reason.CONTRACT or judgement.sqlstate in _NO_FUNCTION
-        return (judgement.error,) if gone else ()
+    if evaluation.error is not None and all(result.error == evaluation.error for result in evaluation.views):
+        gone = evaluation.reason is Reason.CONTRACT or evaluation.sqlstate in _NO_FUNCTION
+        return (evaluation.error,) if gone else ()
     unusable = (Reason.MISSING, Reason.DUPLICATED, Reason.CONTRACT)
     return (
         *(
             f"the refresh function returned a row for {name}, which is not configured"
-            for name in judgement.unknown_views
+            for name in evaluation.unknown_views
         ),
         *(
             f"the refresh function returned no usable row for {result.view}: {result.error}"
-            for result in judgement.views
+            for result in evaluation.views
             if result.reason in unusable
         ),
     )
