@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.adapters import holding_refresh
 from tests.support.daemon import Daemon, Settings, command
-from tests.support.faults import sleeper
+from tests.support.faults import sleeper, value
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
@@ -37,12 +37,6 @@ def older_dsn(application_dsn: str) -> str:
         install_older(connection)
         make_stretchable(connection)
     return application_dsn
-
-
-def value(connection: Connection, statement: str, *values: object) -> Any:
-    """The first column of the first row."""
-    row = connection.execute(statement, values).fetchone()
-    return row[0] if row else None
 
 
 def refreshing(connection: Connection) -> bool:

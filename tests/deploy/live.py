@@ -2,12 +2,10 @@
 
 import json
 import subprocess
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +13,17 @@ import yaml
 
 from tests.deploy.support import DEPLOY, RULES, tool
 from tests.support.postgres import free_port
+from tests.support.receivers import Receiver
 from tests.support.waiting import eventually
 
 
-class Webhook:
-    """Receives what Alertmanager sends; `alerts` holds every alert of every message, in order."""
+class Webhook(Receiver):
+    """Receives what Alertmanager sends; `alerts` are those of every message, in order."""
 
-    def __init__(self) -> None:
-        received: list[dict[str, Any]] = []
-        self.alerts = received
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                received.extend(json.loads(body).get("alerts", []))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """Every alert so far."""
+        return [alert for got in list(self.got) for alert in got.json["alerts"]]
 
     def seen(self, name: str, view: str, status: str) -> dict[str, Any] | None:
         """The alert of that name and view in that status, once it has arrived."""

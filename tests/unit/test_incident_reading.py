@@ -209,7 +209,7 @@ def test_any_interleaving_of_replicas_is_one_review(tmp_path_factory: pytest.Tem
 
 
 @given(st.integers(0, 3), st.data())
-@settings(deadline=None, max_examples=examples(200))
+@settings(deadline=None, max_examples=examples(100))
 def test_truncation_never_crashes(tmp_path_factory: pytest.TempPathFactory, pieces: int, data: Any) -> None:
     """A log with pieces torn out anywhere still gives a review, and hardly more lines are lost than were torn."""
     whole = text(two_replicas()).encode()
@@ -253,7 +253,7 @@ FIELDS = [
         max_size=25,
     )
 )
-@settings(deadline=None, max_examples=examples(300))
+@settings(deadline=None, max_examples=examples(100))
 def test_no_field_can_crash_the_review(tmp_path_factory: pytest.TempPathFactory, given_lines: list[Any]) -> None:
     """Fields of any type and value, infinite, huge, nested or absent, give a review whose figures make sense."""
     lines = [line(n / 10, event) | ({"outcome": outcome} if outcome else {}) | fields

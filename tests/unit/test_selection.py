@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 LEFT_OUT = {
     "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
@@ -12,11 +14,13 @@ LEFT_OUT = {
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
     "deploy/test_live_image.py": "a container image",
     "deploy/test_live_systemd.py": "a booted Debian",
+    "unit/test_selection.py": "this one, which collects all of them",
     "deploy/test_wheel.py": "a build, and an installation of all that the wheel depends on",
 }
 """What a plain run tests nothing of, since the fastest test takes long, and what that needs."""
 
 
+@pytest.mark.slow
 def test_every_file_has_a_quick_test() -> None:
     """Whoever runs the README's command hears of a defect in any area within minutes."""
     words = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
