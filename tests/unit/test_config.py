@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from analytics_refreshd.config import Config, load, parse_duration
 from analytics_refreshd.config.receivers import receiver_sections
+from analytics_refreshd.config.sections import AlertsSection
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.postgres.connection.connector import milliseconds
 
@@ -318,3 +319,14 @@ def test_anything_else_is_no_duration(text: str) -> None:
 def test_a_limit_fits_into_the_server_s_integer(seconds: float) -> None:
     """However long a limit: never 0, which is none, nor more than the server can hold."""
     assert 1 <= int(milliseconds(seconds)) <= 2**31 - 1
+
+
+def test_every_alert_limit_follows_its_key() -> None:
+    """A key that is read and not handed on would change nothing."""
+    usual = Config().limits()
+    for key, info in AlertsSection.model_fields.items():
+        if key in ("evaluate_every", "repeat_every", "runbooks_url"):
+            continue
+        default = info.get_default(call_default_factory=True)
+        other = timedelta(seconds=77) if default is None or isinstance(default, timedelta) else default - 1
+        assert Config.model_validate({"alerts": {key: other}}).limits() != usual, key

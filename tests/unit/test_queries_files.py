@@ -113,7 +113,7 @@ def test_a_good_file_is_understood() -> None:
         ("integer default", "duration default", 5, "integer, number, boolean, text"),
         ("days integer", "limit integer", 10, "parameter of that name"),
         ("parameter: word", "parameter: now", 9, "of another name"),
-        ("days in hours", "days by hours", 10, "`days in hours`"),
+        ("days in hours", "days by hours", 10, "`PARAMETER in hours|days|weeks`"),
         ("organizations: yes", "organizations: maybe", 11, "yes or no"),
         ("actions count;", "actions apples;", 12, "of a unit among"),
         ("actions count;", "error_message text;", 12, "redacted"),

@@ -20,7 +20,7 @@ _SECONDS = "_seconds"
 
 
 class Receiver(Section):
-    """Hold one receiver's keys as written. The settings class checks them; this one reports by key."""
+    """One receiver's keys as written. The settings class checks them; this one reports by key."""
 
     type: str
 

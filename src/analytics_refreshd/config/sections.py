@@ -28,14 +28,14 @@ PREFIX = "ANALYTICS_REFRESHD_"
 
 
 class ServiceSection(Section):
-    """Hold who this daemon is."""
+    """Who this daemon is."""
 
     name: str | None = None
     replica: str | None = None
 
 
 class DatabaseSection(Section):
-    """Hold how to reach the database.
+    """How to reach the database.
 
     What is left out is up to libpq: environment, service file, PGPASSFILE.
     """
@@ -60,14 +60,14 @@ class DatabaseSection(Section):
 
 
 class ScheduleSection(Section):
-    """Hold when to refresh."""
+    """When to refresh."""
 
     interval: Annotated[Duration, between("1s", "1d")] = timedelta(minutes=5)
     splay: Duration = timedelta(0)
 
 
 class RefreshSection(Section):
-    """Hold what to call, and how long it may take."""
+    """What to call, and how long it may take."""
 
     function: Identifier = REFRESH_FUNCTION
     status_function: Identifier = STATUS_FUNCTION
@@ -82,7 +82,7 @@ class RefreshSection(Section):
 
 
 class StalenessSection(Section):
-    """Hold how old a view may be."""
+    """How old a view may be."""
 
     max_age: PositiveDuration | None = None
     critical_age: PositiveDuration | None = None
@@ -90,7 +90,7 @@ class StalenessSection(Section):
 
 
 class AlertsSection(Section):
-    """Hold when to raise an alert."""
+    """When to raise an alert."""
 
     evaluate_every: PositiveDuration | None = None
     stale_for: Duration | None = None
@@ -109,7 +109,7 @@ class AlertsSection(Section):
 
 
 class HistorySection(Section):
-    """Hold how long runs are kept.
+    """How long runs are kept.
 
     `buffer` is how many may wait in memory if they cannot be written.
     """
@@ -119,7 +119,7 @@ class HistorySection(Section):
 
 
 class QueriesSection(Section):
-    """Hold the user's own queries, and which to probe."""
+    """The user's own queries, and which to probe."""
 
     directory: Path | None = None
     probes: list[str] = Field(default_factory=list)
@@ -127,7 +127,7 @@ class QueriesSection(Section):
 
 
 class HttpSection(Section):
-    """Hold where metrics, probes and the page are served."""
+    """Where metrics, probes and the page are served."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9720
@@ -136,7 +136,7 @@ class HttpSection(Section):
 
 
 class LogSection(Section):
-    """Hold what is logged, and how."""
+    """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
@@ -162,7 +162,7 @@ class EnvironmentFirst(BaseSettings):
 
 
 class Config(EnvironmentFirst):
-    """Hold the whole configuration, validated.
+    """The whole configuration, validated.
 
     Sections are attributes; derived values are properties and methods.
     """

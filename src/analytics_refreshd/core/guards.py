@@ -16,7 +16,7 @@ GUARDS = (_COLLAPSED, _SLOW)
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """Hold a guard that tripped.
+    """A guard that tripped.
 
     `guard` is rows_collapsed or slow_beside_itself. `usual` and `now` are in rows or seconds.
     """

@@ -14,7 +14,7 @@ from analytics_refreshd.core.model import Role
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Hold for how long an answer is trusted; margin < ttl."""
+    """For how long an answer is trusted; margin < ttl."""
 
     ttl_seconds: float = 12.0
     margin_seconds: float = 2.0
@@ -22,7 +22,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class LockReading:
-    """Hold one answer of the database about the leader lock.
+    """One answer of the database about the leader lock.
 
     The question was sent at monotonic `asked_at`.
     """
@@ -35,7 +35,7 @@ class LockReading:
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """Hold this replica's role.
+    """This replica's role.
 
     `trusted_until` says until when, on the monotonic clock, it may act as leader.
     """

@@ -20,7 +20,7 @@ _LOST_SECONDS = _MINUTE - 1.0
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Hold bounds of a view's duration, in seconds.
+    """Bounds of a view's duration, in seconds.
 
     `observed` is the best single figure; None if no poll saw the view.
     """
@@ -32,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Hold a view's true duration and the observed one, in seconds.
+    """A view's true duration and the observed one, in seconds.
 
     None means unknown.
     """
@@ -43,7 +43,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Hold the views first seen in one sample. All but the last began and ended since the sample before."""
+    """The views first seen in one sample. All but the last began and ended since the sample before."""
 
     views: tuple[str, ...]
     waiting: frozenset[str]

@@ -27,7 +27,7 @@ _STUCK = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Hold a row of `action_results`.
+    """A row of `action_results`.
 
     `response_data` is JSON text. `executed_at` is an aware UTC datetime or None.
     """
@@ -47,7 +47,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class FailureBurst:
-    """Hold a time in which one action type fails more often.
+    """A time in which one action type fails more often.
 
     It fails with probability `severity`, for the reason `kind`.
     """

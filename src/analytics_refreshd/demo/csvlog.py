@@ -45,7 +45,7 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 @dataclass(frozen=True, slots=True)
 class ActionLog:
-    """Hold a log that was read and checked once.
+    """A log that was read and checked once.
 
     `organizations` maps each trigger's id to its organization's, or to None. `last_executed_at` is None if no row has a
     time.

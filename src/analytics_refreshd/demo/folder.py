@@ -22,7 +22,7 @@ _UNFINISHED_SECONDS = 60.0
 
 
 class RunFolder:
-    """Hold a locked folder; `server` in it belongs to the server's user."""
+    """A locked folder; `server` in it belongs to the server's user."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path

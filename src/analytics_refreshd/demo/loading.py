@@ -45,7 +45,7 @@ def create_application(connection: Connection, schema: str = "public") -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Hold what the database of an earlier demo contains."""
+    """What the database of an earlier demo contains."""
 
     actions: int
     are_generated: bool

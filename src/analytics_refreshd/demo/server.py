@@ -51,7 +51,7 @@ _THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """Hold the system user that runs the server of a root's demo."""
+    """The system user that runs the server of a root's demo."""
 
     name: str
     uid: int

@@ -34,7 +34,7 @@ _EXIT_ENDED = 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Hold what the user asked for; None means the default.
+    """What the user asked for; None means the default.
 
     `rows` and `log_file` exclude each other. `http_port` is where page and metrics are served.
     """

@@ -24,7 +24,7 @@ _UUID4 = 0x4 << 76 | 0x8 << 60
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """Hold a tenant."""
+    """A tenant."""
 
     id: str
     name: str
@@ -35,7 +35,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Hold a user, who owns triggers."""
+    """A user, who owns triggers."""
 
     id: str
     username: str
@@ -44,7 +44,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Hold a trigger and how it behaves.
+    """A trigger and how it behaves.
 
     `weight` is its share of the executions; `failure_rate` lies in 0..1.
     """
@@ -67,7 +67,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Hold everything that executions refer to."""
+    """Everything that executions refer to."""
 
     organizations: tuple[Organization, ...]
     users: tuple[User, ...]

@@ -14,7 +14,7 @@ LIMIT = 50
 
 @dataclass(slots=True)
 class ErrorSeen:
-    """Hold one error as a line has it."""
+    """One error as a line has it."""
 
     at: datetime
     event: str
@@ -27,7 +27,7 @@ class ErrorSeen:
 
 @dataclass(slots=True)
 class DistinctError:
-    """Hold a distinct SQLSTATE and text, with its views and count.
+    """A distinct SQLSTATE and text, with its views and count.
 
     `times` counts runs, and each line without a run.
     """
@@ -43,7 +43,7 @@ class DistinctError:
 
 @dataclass(slots=True)
 class BlockerSeen:
-    """Hold a session that blocked a refresh, by its pid.
+    """A session that blocked a refresh, by its pid.
 
     `waited_seconds` is the longest wait that was logged.
     """
@@ -63,7 +63,7 @@ class BlockerSeen:
 
 @dataclass(slots=True)
 class StaleSeen:
-    """Hold how long a view was stale within the incident.
+    """How long a view was stale within the incident.
 
     It can be stale several times; `stale_seconds` is their sum. `since_at` is its last success plus its limit, on the
     database server's clock; None if no success was known. `told_at` is the time of the first line about it. `until_at`
@@ -106,7 +106,7 @@ class StaleSeen:
 
 @dataclass(slots=True)
 class AwaySeen:
-    """Hold for how long the database was away for one replica.
+    """For how long the database was away for one replica.
 
     It can be away several times within an incident; the figures are sums. `missed_slots` is from `database.restored`,
     None if there is no such line. `seconds` is from there too, or the time until a successful run.
@@ -123,7 +123,7 @@ class AwaySeen:
 
 @dataclass(slots=True)
 class PauseSeen:
-    """Hold a pause of refreshes, from its first line on.
+    """A pause of refreshes, from its first line on.
 
     `until_at` is its planned end, `ended_at` its actual end. `ended_at` is None if it continues when the log ends.
     """
@@ -146,7 +146,7 @@ class PauseSeen:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """Hold a daemon's start although its predecessor had not stopped.
+    """A daemon's start although its predecessor had not stopped.
 
     The predecessor was killed or crashed after its last line, at `last_at`. `last_pid` is None if its start is not in
     the log, `stopping_at` if it had not begun to stop. The new daemon started at `started_at`.
@@ -162,7 +162,7 @@ class Crash:
 
 @dataclass(slots=True)
 class DeliverySeen:
-    """Hold a delivery that a receiver accepted."""
+    """A delivery that a receiver accepted."""
 
     receiver: str | None
     host: str | None
@@ -173,7 +173,7 @@ class DeliverySeen:
 
 @dataclass(slots=True)
 class DeliveryFailed:
-    """Hold a delivery that failed.
+    """A delivery that failed.
 
     `at` is the first failure; `failures` is how many in a row the last line counted.
     """
@@ -187,7 +187,7 @@ class DeliveryFailed:
 
 @dataclass(slots=True)
 class AlertSeen:
-    """Hold one alert from firing to resolved, with its deliveries."""
+    """One alert from firing to resolved, with its deliveries."""
 
     alert: str
     view: str | None
@@ -202,7 +202,7 @@ class AlertSeen:
 
 @dataclass(slots=True)
 class LeaderChange:
-    """Hold that a replica began or ceased to lead."""
+    """A replica began or ceased to lead."""
 
     at: datetime
     replica: str
@@ -213,7 +213,7 @@ class LeaderChange:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Hold one incident of one database.
+    """One incident of one database.
 
     `fold` says when it begins and ends. `ended_at` is None if it is not over when the log ends. `duration_seconds` then
     counts up to the log's last line. `runs` counts logged runs by outcome, including the one that recovered. `skipped`
@@ -259,7 +259,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLog:
-    """Hold what the log contains, and lacks, about one database.
+    """What the log contains, and lacks, about one database.
 
     `interval_source` is `daemon.started`, `slots` (the smallest distance between two slots) or `default`.
     """

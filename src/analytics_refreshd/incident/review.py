@@ -25,7 +25,7 @@ OnProgress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """Hold what the logs contain.
+    """What the logs contain.
 
     `incidents` are those that overlap the requested time, of all databases, oldest first.
     """

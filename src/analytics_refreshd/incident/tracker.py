@@ -19,7 +19,7 @@ INCIDENTS_KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class StaleReport:
-    """Hold the fields of one `view.stale` line.
+    """The fields of one `view.stale` line.
 
     The line was logged at `told_at`. The view is stale since `since_at`, if that is known.
     """

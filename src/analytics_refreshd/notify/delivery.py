@@ -21,7 +21,7 @@ _KEYS_REMEMBERED = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """Hold what one evaluation handed over. `inhibited` alerts fire too, as symptoms of another."""
+    """What one evaluation handed over. `inhibited` alerts fire too, as symptoms of another."""
 
     notifications: tuple[Notification, ...]
     inhibited: tuple[Notification, ...]

@@ -28,7 +28,7 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold an answer's status, and how long the server asks to wait."""
+    """An answer's status, and how long the server asks to wait."""
 
     status: int
     retry_after_seconds: float | None = None

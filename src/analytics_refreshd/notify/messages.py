@@ -52,7 +52,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Hold one thing to send: notifications or a ping. `repeat` marks what the receiver already accepted.
+    """One thing to send: notifications or a ping. `repeat` marks what the receiver already accepted.
 
     `logged` are the notifications whose delivery gets a log line. `superseded` are alerts that now fire with another
     severity. `replaces` marks a message that holds all that earlier ones of its kind do: those that wait are dropped.

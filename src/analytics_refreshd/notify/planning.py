@@ -12,7 +12,7 @@ Delivered = Mapping[tuple[str, str], datetime]
 
 @dataclass(frozen=True, slots=True)
 class PlanInput:
-    """Hold what one receiver's plan depends on.
+    """What one receiver's plan depends on.
 
     `notifications` are the alerts that fire or were resolved lately, `inhibited` those that fire and are another
     alert's symptom. `in_flight` are alert keys and statuses that wait, are being sent, or may not be tried again yet.

@@ -14,7 +14,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Hold one POST. `url`, `body` and `headers` may hold secrets, so they are not shown."""
+    """One POST. `url`, `body` and `headers` may hold secrets, so they are not shown."""
 
     url: str = field(repr=False)
     body: bytes = field(repr=False)

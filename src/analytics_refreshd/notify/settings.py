@@ -35,7 +35,7 @@ def url_problem(url: str) -> str | None:
 
 @dataclass(frozen=True)
 class ReceiverSettings:
-    """Hold what every type of receiver is told; each type extends it. Raises InvalidSettings.
+    """What every type of receiver is told; each type extends it. Raises InvalidSettings.
 
     The fields are the keys of `[receivers.NAME]`; one that ends with `_seconds` is a duration without that end there.
     A field with `repr=False` may hold a secret: it is in no log. Any other secret comes from a file, read again for
@@ -86,7 +86,7 @@ class UrlFileSettings(ReceiverSettings):
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """Hold what is the same for every receiver.
+    """What is the same for every receiver.
 
     `database` is the service's name. `evaluate_every_seconds` is how often alerts are handed over. `page_url` is the
     daemon's own page as people reach it, `runbooks_url` where the runbooks are published, both left out where empty.

@@ -10,7 +10,7 @@ from analytics_refreshd.core.wording import seconds_in_words
 
 
 def view_stale(snapshot: Snapshot, view: str) -> Condition:
-    """Hold while the view is too old. An unknown age counts after the limit."""
+    """True while the view is too old. An unknown age counts after the limit."""
     state = snapshot.state
     age, limits = snapshot.age(view), state.limits
     results = _results(snapshot, view)
@@ -44,7 +44,7 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
 
 
 def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
-    """Hold after `failed_after_runs` failures in a row. One is enough if waiting cannot fix it."""
+    """True after `failed_after_runs` failures in a row. One is enough if waiting cannot fix it."""
     state = snapshot.state
     results, limits = _results(snapshot, view), state.limits
     firing = (Alert.REFRESH_FAILED, view) in snapshot.firing
@@ -80,7 +80,7 @@ def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
 
 
 def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
-    """Hold after `slow_after_runs` slow runs in a row. Runs of unknown duration do not count."""
+    """True after `slow_after_runs` slow runs in a row. Runs of unknown duration do not count."""
     state = snapshot.state
     limits = state.limits
     results = [

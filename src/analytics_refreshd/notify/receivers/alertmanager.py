@@ -24,7 +24,7 @@ _FIRING = tuple(f"firing:{severity.value}" for severity in Severity)
 
 @dataclass(frozen=True, kw_only=True)
 class AlertmanagerSettings(UrlFileSettings):
-    """Hold one Alertmanager's settings. `url` is its base, as in a browser, or its alerts endpoint."""
+    """One Alertmanager's settings. `url` is its base, as in a browser, or its alerts endpoint."""
 
     bearer_token_file: Path | None = None
 

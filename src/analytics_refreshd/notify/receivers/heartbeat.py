@@ -18,7 +18,7 @@ _NO_FAILURE = frozenset({Outcome.SKIPPED, Outcome.CANCELLED, Outcome.UNKNOWN})
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatSettings(UrlFileSettings):
-    """Hold one dead-man service's settings."""
+    """One dead-man service's settings."""
 
     bearer_token_file: Path | None = None
 

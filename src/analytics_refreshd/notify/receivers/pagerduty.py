@@ -19,7 +19,7 @@ _SUMMARY_CHARACTERS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class PagerdutySettings(ReceiverSettings):
-    """Hold one PagerDuty service's settings.
+    """One PagerDuty service's settings.
 
     `routing_key_file` holds the integration key of a service's Events API v2 integration. `url` differs for accounts
     in PagerDuty's EU region.

@@ -26,7 +26,7 @@ _COLOURS = {"resolved": "#2eb886", "firing:warning": "#daa038", "firing:critical
 
 @dataclass(frozen=True, kw_only=True)
 class SlackSettings(UrlFileSettings):
-    """Hold one incoming webhook's settings. Its address is a secret: it belongs in `url_file`."""
+    """One incoming webhook's settings. Its address is a secret: it belongs in `url_file`."""
 
 
 class SlackReceiver(AlertReceiver[SlackSettings]):

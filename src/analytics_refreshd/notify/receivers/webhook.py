@@ -17,7 +17,7 @@ SIGNATURE_HEADER = "Analytics-Refreshd-Signature"
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookSettings(UrlFileSettings):
-    """Hold one webhook's settings. `secret_file` signs its messages."""
+    """One webhook's settings. `secret_file` signs its messages."""
 
     secret_file: Path | None = None
     bearer_token_file: Path | None = None

@@ -31,7 +31,7 @@ _PIPE_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """Hold `[log]`: the lowest level to write, and the format.
+    """`[log]`: the lowest level to write, and the format.
 
     `json` is for machines, `console` for a person.
     """

@@ -145,7 +145,7 @@ def _parameter(line: _Line, file: str) -> Parameter:
 
 def _window(line: _Line, parameters: tuple[Parameter, ...], file: str) -> Window:
     match = _WINDOW.fullmatch(line.value)
-    _need(match, file, line, "`days in hours`, `hours exactly` or the like")
+    _need(match, file, line, "`PARAMETER in hours|days|weeks`, with `, N before` if needed, or `PARAMETER exactly`")
     assert match is not None  # noqa: S101 - _need has raised otherwise
     declared = [parameter for parameter in parameters if parameter.name == match[1]]
     _need(declared and declared[0].type == "integer", file, line, "over an integer parameter of that name")

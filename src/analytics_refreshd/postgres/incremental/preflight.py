@@ -94,7 +94,7 @@ def failures_named() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Hold what `migrate` installed, and the roles concerned.
+    """What `migrate` installed, and the roles concerned.
 
     They are who is connected, who owns our schema, and who acts in it.
     """
