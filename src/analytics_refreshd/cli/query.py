@@ -1,7 +1,7 @@
 """The `query` command: run a named query of the catalogue."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
@@ -76,6 +76,8 @@ def query(
             typer.echo(question.printed(config))
         elif explaining:
             typer.echo("\n".join(question.explain(config, seconds)))
+        elif output is FormatWithCsv.CSV:
+            question.export(config, seconds, lambda rows: export(chosen, rows), raw=raw)
         else:
             show(question.answer(config, seconds, raw=raw), organization, output)
     except ParameterError as error:
@@ -116,19 +118,23 @@ def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]
 def show(result: "Result", organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
     """Print a result.
 
-    A table has units for people; JSON and csv have exact figures.
+    A table has units for people; JSON has exact figures.
     """
     columns = result.columns
     if output is FormatWithCsv.JSON:
         print_json(as_json(result, organizations))
-    elif output is FormatWithCsv.CSV:
-        names = [column.name for column in columns]
-        print_csv(names, ([_csv(value) for value in row] for row in result.rows))
     else:
         rows = [[cell(column, value) for column, value in zip(columns, row, strict=True)] for row in result.rows]
         print_table([column.name for column in columns], rows, title=_title(result))
         for column in result.query.approximated:
             note(f"{column.name} is an approximation: {column.approximated}")
+    if not result.complete:
+        note(f"only the first {len(result.rows):,} rows are shown; --format csv writes all of them")
+
+
+def export(chosen: "Query", rows: Iterable[Sequence[object]]) -> None:
+    """Write all rows as csv while they come, with exact figures."""
+    print_csv([column.name for column in chosen.columns], ([_csv(value) for value in row] for row in rows))
 
 
 def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, object]:
@@ -148,6 +154,7 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
             {"name": column.name, "unit": column.unit, "approximated": column.approximated or None}
             for column in result.columns
         ],
+        "complete": result.complete,
         "rows": [
             {column.name: _number(value) for column, value in zip(result.columns, row, strict=True)}
             for row in result.rows

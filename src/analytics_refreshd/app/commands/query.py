@@ -1,6 +1,6 @@
 """The catalogue's questions, answered over a session of their own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from analytics_refreshd.core.model import Reason
 from analytics_refreshd.postgres.catalogue import run
 from analytics_refreshd.postgres.catalogue.definition import Column, ParameterError, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from analytics_refreshd.postgres.catalogue.run import Result
+from analytics_refreshd.postgres.catalogue.run import Result, Row
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
@@ -55,8 +55,12 @@ class Question:
         return _with_session(config, seconds, lambda c, now, app: run.explain(c, self._bound(now, app)))
 
     def answer(self, config: Config, seconds: float, *, raw: bool) -> Result:
-        """Run it and return its rows, messages and JSON redacted unless `raw`."""
+        """Run it and return its rows up to the limits, messages and JSON redacted unless `raw`."""
         return _with_session(config, seconds, lambda c, now, app: run.run(c, self._bound(now, app), raw=raw))
+
+    def export(self, config: Config, seconds: float, take: Callable[[Iterable[Row]], None], *, raw: bool) -> None:
+        """Run it and hand all its rows to `take` as they come, messages and JSON redacted unless `raw`."""
+        _with_session(config, seconds, lambda c, now, app: run.export(c, self._bound(now, app), take, raw=raw))
 
     def _bound(self, now: datetime, app_schema: str) -> run.BoundQuery:
         return run.bind(self.query, self.parameters, self.organizations, now, app_schema)

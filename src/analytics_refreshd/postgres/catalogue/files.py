@@ -58,6 +58,9 @@ _RESERVED = frozenset(
     "now since until organizations organization help list format raw print-sql explain timeout guide dashboard".split()
 )
 _FILE_LIMIT_BYTES = 1 << 20
+_BEGINNING = re.compile(r"(?:\s|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/|\()*+(?:select|with|values|table)\b", re.I)
+"""Of a statement that only reads, after comments that hold none. The protocol refuses a second statement, and the
+read-only transaction a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +181,8 @@ def _columns(lines: list[_Line], file: str) -> tuple[Column, ...]:
 
 def _check_body(query: Query, body_line: int) -> None:
     where = f"{query.file}:{body_line}"
+    if not _BEGINNING.match(query.body):
+        raise QueryFileError(f"{where}: the SQL must be one SELECT; it begins with {query.body[:40]!r}")
     unknown = query.relations - frozenset(relations())
     if unknown or re.search(r"\{(?!\w+\})|(?<!\w)\}", query.body):
         names = ", ".join(sorted(relations()))

@@ -7,7 +7,7 @@ import psycopg
 
 from analytics_refreshd.core.ports import ProbeResult
 from analytics_refreshd.postgres.catalogue.definition import Query
-from analytics_refreshd.postgres.catalogue.run import bind, execute, read_only
+from analytics_refreshd.postgres.catalogue.run import bind, read_only, stream
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.connection.session import Session
@@ -51,6 +51,7 @@ def probe(
     A query that fails is a result with an error; psycopg.Error is raised only where the connection is lost. Each
     statement may take what is left of the budget, waiting for locks included. Queries that the budget does not reach
     are results with an error. The time is that of the statement and its rows, without the transaction's set-up.
+    Rows are read one by one and not kept.
     """
     deadline = monotonic() + budget_seconds
     results: list[ProbeResult] = []
@@ -63,8 +64,9 @@ def probe(
             bound = bind(query, {}, None, now, app_schema)
             with read_only(connection, left_ms), connection.cursor() as cursor:
                 started = monotonic()
-                execute(cursor, bound)
-                cursor.fetchall()
+                with stream(cursor, bound) as rows:
+                    for _ in rows:
+                        pass
                 seconds = monotonic() - started
             results.append(ProbeResult(query.endpoint, seconds, None))
         except psycopg.Error as error:

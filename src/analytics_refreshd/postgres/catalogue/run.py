@@ -1,20 +1,32 @@
 """Runs catalogue queries: read-only, in UTC, with every value bound."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from itertools import chain
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from analytics_refreshd.core.redaction import redact_json, redact_value
+from analytics_refreshd.core.redaction import LIMIT_BYTES, redact_json, redact_value
 from analytics_refreshd.postgres.catalogue.definition import Column, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
 from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.connection.errors import primary_text
+
+ROW_LIMIT = 10_000
+"""How many rows `run` keeps."""
+SIZE_LIMIT_BYTES = 16 << 20
+"""How much text `run` keeps, in bytes as the server sent them."""
+_CHUNK = 32
+"""Rows that come at a time where they are not kept."""
+Row = tuple[object, ...]
+_Value = TypeVar("_Value")
+_REDACTED = ("message", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +63,14 @@ class Result:
     """A query's rows, in the order of `columns`.
 
     Numbers are int, float or Decimal; times are aware datetimes. `parameters` holds every bound value, `since` and
-    `until` included where the query has a window.
+    `until` included where the query has a window. `complete` is False where a limit left rows out.
     """
 
     query: Query
     columns: tuple[Column, ...]
-    rows: tuple[tuple[object, ...], ...]
+    rows: tuple[Row, ...]
     parameters: Mapping[str, object]
+    complete: bool = True
 
 
 def statement(
@@ -85,36 +98,59 @@ def printed(bound: BoundQuery) -> str:
 
 
 def run(connection: Connection, bound: BoundQuery, *, raw: bool = False) -> Result:
-    """Answer a query in a read-only transaction of its own.
+    """Answer a query in a read-only transaction of its own, up to the limits.
 
     Unless `raw`, message and json columns are redacted. Raises psycopg.Error from the database, and QueryFileError
-    where the columns are not the declared ones.
+    where the SQL cannot be read or the columns are not the declared ones.
     """
-    query = bound.query
-    with read_only(connection), connection.cursor(row_factory=tuple_row) as cursor:
-        execute(cursor, bound)
-        names = [column.name for column in cursor.description or ()]
-        rows = cursor.fetchall() if cursor.description else []
-    declared = [column.name for column in query.columns]
-    if names != declared:
-        raise QueryFileError(
-            f"{query.file}:1: the columns returned are {', '.join(names) or 'none'}; declared are {', '.join(declared)}"
-        )
-    shown = tuple(tuple(row) if raw else _redacted(query.columns, row) for row in rows)
-    return Result(query, query.columns, shown, bound.values)
+    kept: list[Row] = []
+    columns = bound.query.columns
+    size = 0
+
+    def keep(cursor: psycopg.Cursor[Any], rows: Iterator[Row]) -> bool:
+        nonlocal size
+        for row in rows:
+            size += _size(cursor, columns, raw=raw)
+            if len(kept) == ROW_LIMIT or (kept and size > SIZE_LIMIT_BYTES):
+                return False
+            kept.append(row if raw else _redacted(columns, row))
+        return True
+
+    complete = _with_rows(connection, bound, keep, chunk=1)
+    return Result(bound.query, columns, tuple(kept), bound.values, complete)
+
+
+def export(
+    connection: Connection, bound: BoundQuery, take: Callable[[Iterable[Row]], None], *, raw: bool = False
+) -> None:
+    """Hand all rows to `take` as they come from the server, without a limit. Otherwise as `run`."""
+    columns = bound.query.columns
+    _with_rows(
+        connection,
+        bound,
+        lambda _, rows: take(row if raw else _redacted(columns, row) for row in rows),
+        chunk=_CHUNK,
+    )
 
 
 def explain(connection: Connection, bound: BoundQuery) -> list[str]:
     """Return the lines of EXPLAIN (ANALYZE, BUFFERS), which runs the query, read-only."""
-    with read_only(connection), connection.cursor(row_factory=tuple_row) as cursor:
-        execute(cursor, bound, prefix="explain (analyze, buffers) ")
-        return [str(row[0]) for row in cursor.fetchall()]
+    with (
+        _reading(bound.query),
+        read_only(connection),
+        connection.cursor(row_factory=tuple_row) as cursor,
+        stream(cursor, bound, prefix="explain (analyze, buffers) ") as rows,
+    ):
+        return [str(row[0]) for row in rows]
 
 
 @contextmanager
 def read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator[None]:
-    """Open a read-only transaction in UTC, with `timeout_ms` as its statement_timeout."""
-    with connection.transaction():
+    """Open a read-only transaction in UTC, with `timeout_ms` as its statement_timeout.
+
+    It is rolled back in the end: a query may also set parameters of the session.
+    """
+    with connection.transaction(force_rollback=True):
         connection.execute("set transaction read only")
         limit = "" if timeout_ms is None else str(timeout_ms)
         connection.execute(
@@ -126,15 +162,78 @@ def read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator
         yield
 
 
-def execute(cursor: psycopg.Cursor[Any], bound: BoundQuery, prefix: LiteralString = "") -> None:
-    """Execute a query unprepared.
+@contextmanager
+def stream(
+    cursor: psycopg.Cursor[Any], bound: BoundQuery, *, prefix: LiteralString = "", chunk: int = _CHUNK
+) -> Iterator[Iterator[Row]]:
+    """Read the rows of a query, `chunk` of them in memory at a time. What is not read is cancelled at the end.
 
-    Each window then gets a plan of its own, and poolers refuse prepared statements.
+    The extended protocol, which psycopg uses for this, takes one statement and no more: a file cannot end the
+    transaction. The statement is not prepared by name: each window gets a plan of its own, and poolers refuse names.
     """
-    cursor.execute(sql.SQL(prefix) + bound.statement(), bound.values, prepare=False)
+    size = chunk if psycopg.capabilities.has_stream_chunked() else 1
+    rows = cursor.stream(sql.SQL(prefix) + bound.statement(), bound.values, size=size)
+    # until it is closed it holds the connection's lock, which the end of the transaction needs
+    with closing(cast("Generator[Row]", rows)):
+        yield rows
 
 
-def _redacted(columns: tuple[Column, ...], row: Sequence[object]) -> tuple[object, ...]:
+def _with_rows(
+    connection: Connection,
+    bound: BoundQuery,
+    take: Callable[[psycopg.Cursor[Any], Iterator[Row]], _Value],
+    *,
+    chunk: int,
+) -> _Value:
+    """Return what `take` makes of the rows, for the columns that the query declares."""
+    with (
+        _reading(bound.query),
+        read_only(connection),
+        connection.cursor(row_factory=tuple_row) as cursor,
+        stream(cursor, bound, chunk=chunk) as rows,
+    ):
+        first = next(rows, None)
+        if first is None:
+            # a stream without rows does not tell its columns
+            cursor.execute(_without_rows(bound), bound.values, prepare=False, binary=True)
+        _check_columns(bound.query, [column.name for column in cursor.description or ()])
+        return take(cursor, chain(() if first is None else (first,), rows))
+
+
+def _size(cursor: psycopg.Cursor[Any], columns: Sequence[Column], *, raw: bool) -> int:
+    """Return the bytes of the row just read, as the server sent them; of a redacted value, at most what is left."""
+    assert cursor.pgresult is not None  # noqa: S101 - it holds the row
+    lengths = (len(cursor.pgresult.get_value(0, number) or b"") for number in range(len(columns)))
+    return sum(
+        length if raw or column.unit not in _REDACTED else min(length, LIMIT_BYTES)
+        for column, length in zip(columns, lengths, strict=True)
+    )
+
+
+def _without_rows(bound: BoundQuery) -> sql.Composed:
+    return sql.SQL("select * from (\n") + bound.statement() + sql.SQL("\n) as answer limit 0")
+
+
+def _check_columns(query: Query, names: Sequence[str]) -> None:
+    declared = [column.name for column in query.columns]
+    if list(names) != declared:
+        raise QueryFileError(
+            f"{query.file}:1: the columns returned are {', '.join(names) or 'none'}; declared are {', '.join(declared)}"
+        )
+
+
+@contextmanager
+def _reading(query: Query) -> Iterator[None]:
+    """Tell where the SQL is that the server cannot read."""
+    try:
+        yield
+    except psycopg.errors.SyntaxError as error:
+        raise QueryFileError(
+            f"{query.file}:1: the server cannot read its SQL, which must be one SELECT: {primary_text(error)}"
+        ) from None
+
+
+def _redacted(columns: tuple[Column, ...], row: Sequence[object]) -> Row:
     def clean(unit: str, value: object) -> object:
         if value is not None and unit == "message":
             return redact_value(str(value))
