@@ -41,6 +41,7 @@ def own(body: str) -> Any:
     return parse(OWN.replace("{body}", body), "own.sql")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("how", [run, explain])
 @pytest.mark.parametrize("body", LEAVING)
 def test_a_query_file_cannot_leave_the_transaction(connection: Connection, body: str, how: Any) -> None:

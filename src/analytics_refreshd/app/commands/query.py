@@ -55,11 +55,11 @@ class Question:
         return _with_session(config, seconds, lambda c, now, app: run.explain(c, self._bound(now, app)))
 
     def answer(self, config: Config, seconds: float, *, raw: bool) -> Result:
-        """Run it and return its rows up to the limits, messages and JSON redacted unless `raw`."""
+        """Run it and return its rows up to the limits. Redacts messages and JSON unless `raw`."""
         return _with_session(config, seconds, lambda c, now, app: run.run(c, self._bound(now, app), raw=raw))
 
     def export(self, config: Config, seconds: float, take: Callable[[Iterable[Row]], None], *, raw: bool) -> None:
-        """Run it and hand all its rows to `take` as they come, messages and JSON redacted unless `raw`."""
+        """Run it and hand all its rows to `take`. Redacts messages and JSON unless `raw`."""
         _with_session(config, seconds, lambda c, now, app: run.export(c, self._bound(now, app), take, raw=raw))
 
     def _bound(self, now: datetime, app_schema: str) -> run.BoundQuery:

@@ -98,7 +98,7 @@ def printed(bound: BoundQuery) -> str:
 
 
 def run(connection: Connection, bound: BoundQuery, *, raw: bool = False) -> Result:
-    """Answer a query in a read-only transaction of its own, up to the limits.
+    """Answer a query in a read-only transaction, up to the limits.
 
     Unless `raw`, message and json columns are redacted. Raises psycopg.Error from the database, and QueryFileError
     where the SQL cannot be read or the columns are not the declared ones.
@@ -123,7 +123,7 @@ def run(connection: Connection, bound: BoundQuery, *, raw: bool = False) -> Resu
 def export(
     connection: Connection, bound: BoundQuery, take: Callable[[Iterable[Row]], None], *, raw: bool = False
 ) -> None:
-    """Hand all rows to `take` as they come from the server, without a limit. Otherwise as `run`."""
+    """Hand all rows to `take` as they come from the server. Otherwise as `run`."""
     columns = bound.query.columns
     _with_rows(
         connection,
@@ -166,7 +166,7 @@ def read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator
 def stream(
     cursor: psycopg.Cursor[Any], bound: BoundQuery, *, prefix: LiteralString = "", chunk: int = _CHUNK
 ) -> Iterator[Iterator[Row]]:
-    """Read the rows of a query, `chunk` of them in memory at a time. What is not read is cancelled at the end.
+    """Read a query's rows, `chunk` of them at a time. What is not read is cancelled at the end.
 
     The extended protocol, which psycopg uses for this, takes one statement and no more: a file cannot end the
     transaction. The statement is not prepared by name: each window gets a plan of its own, and poolers refuse names.
