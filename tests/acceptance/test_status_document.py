@@ -5,6 +5,7 @@ Each pair is held against the published schema, and every field that both sides 
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -71,8 +72,11 @@ def test_fresh(dsn: str, connection: Connection) -> None:
         of_database = printed(dsn, 0, **LONG)
         same(of_daemon, of_database, "headline", "rates", "leader", "alerts", "delta", "pause", "progress")
         for one, other in zip(of_daemon["views"], of_database["views"], strict=True):
-            for name in ("view", "last_success_at", "rows", "size_bytes", "last_run", "recent", "max_age_seconds"):
+            for name in ("view", "rows", "size_bytes", "last_run", "recent", "max_age_seconds"):
                 assert one[name] == other[name], name
+            # until it reads the record again, the daemon dates its own success by the end of the run
+            successes = [datetime.fromisoformat(each["last_success_at"]) for each in (one, other)]
+            assert abs(successes[0] - successes[1]) < timedelta(seconds=30)
         assert of_daemon["notices"] == of_database["notices"] == []
         assert of_daemon["role"] == "leader"
         assert daemon.stop() == 0
@@ -196,6 +200,8 @@ def test_a_status_function_that_fails_is_a_problem_and_no_crash(
     dsn: str, connection: Connection, words: tuple[str, ...]
 ) -> None:
     """What the views are is still told by our own record."""
+    # the template's own refresh may be older than the limit by now
+    connection.execute("select * from public.refresh_action_analytics()")
     connection.execute("drop function public.get_analytics_refresh_status()")
     done = command(dsn, *words)
     assert done.returncode == 0
