@@ -67,8 +67,11 @@ as $redacted$
         regexp_replace(regexp_replace(left(message, 2000),
             '[[:cntrl:]\u200b-\u200f\u2028-\u202e\u2066-\u2069]+', ' ', 'g'),
             '([a-z][a-z0-9+.-]{1,30}://)[^\s/]*@', '\1***@', 'gi'),
-            '((?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|signature'
-                || '|session[_-]?id|cookie|pwd|authorization)[\w-]*["'']?\s*[:=]\s*)'
+            '((?:(?:passw|passphrase|passcode|secret|token|credential|signature|cookie|bearer|jwt|csrf|xsrf|session[_-]?id'
+                || '|(?:api|app|access|account|auth|aws|client|crypt|cryption|encryption|license|master|private|service'
+                || '|shared|signing|ssh|storage|webhook)[_-]?key|connection[_-]?string)[\w-]*'
+                || '|pass|pwd|(?:\m|[_-])(?:pw|auth|authorization|creds|cred|sig|otp|totp|pin|cvv|cvc|salt|session|sid))'
+                || '\\{0,3}["'']?\s*(?::=|=>|->|[:=]|%3[ad])\s*)'
                 || '(?:"[^"]*"?|''[^'']*''?|(?:bearer|basic)\s+\S+|\S+)', '\1***', 'gi'),
             '\m(bearer|basic)\s+\S+', '\1 ***', 'gi'),
             '[^\s<>"(),;:=@/*]+(?:@|%40)\[?[\w.-]+', '<email>', 'g'),

@@ -18,6 +18,7 @@ SECRETS = [
     ("cannot log in, password=hunter2;retry", "hunter2"),
     ('{"api_key": "hunter2 and more"}', "hunter2"),
     ("db_password: 'hunter2'", "hunter2"),
+    ("no login: user=app pw=hunter2", "hunter2"),
     ("Authorization: Bearer abc.def", "abc.def"),
     ("header bearer abcdef1", "abcdef1"),
     ("https://api.telegram.org/bot123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/send", "AAHdq"),
@@ -39,6 +40,52 @@ KEPT = [
     "took 100000 ms",
     "can't open relation's file /var/lib/postgresql/18/main/base/16384/2619_fsm",
 ]
+
+
+NAMES_OF_SECRETS = {
+    "Rails filter_parameters": "passw secret token _key:api_key crypt:crypt_key salt otp cvv cvc",
+    "Django SafeExceptionReporterFilter": "api_key auth token secret_key pass signature http_cookie",
+    "Sentry EventScrubber": (
+        "password passwd secret api_key apikey auth credentials mysql_pwd privatekey private_key token session "
+        " csrftoken sessionid x_csrftoken set_cookie cookie authorization proxy-authorization x_api_key connect.sid"
+        " csrf _csrf _xsrf xsrf-token"
+    ),
+    "gitleaks generic-api-key": "access_token api_key auth client_key credential creds passwd password secret token",
+    "OWASP Logging Cheat Sheet": "session_id access_token password connection_string encryption_key",
+    "libpq": "password sslpassword PGPASSWORD oauth_client_secret",
+    "cloud providers": "aws_secret_access_key AccountKey SharedAccessKey SharedAccessSignature sig client_secret",
+    "short forms": "pw pwd pass db_pw DB_PASS dbpass pin jwt",
+}
+"""What published tools hide by its name. A name after a colon stands for a part that is too short to be one alone."""
+NAMES = sorted({word.rpartition(":")[2] for words in NAMES_OF_SECRETS.values() for word in words.split()})
+FORMS = [
+    "{name}={value}",
+    "{name}: {value}",
+    "{name} = '{value}'",
+    '{{"{name}": "{value}"}}',
+    '{{\\"{name}\\":\\"{value}\\"}}',
+    '{{:{name} => "{value}"}}',
+    "{name}:={value}",
+    "https://h/?a=1&{name}={value}&b=2",
+    "{name}%3D{value}",
+    "run --{name}={value} --verbose",
+    "run --{name} {value} --verbose",
+    "<{name}>{value}</{name}>",
+    "Server=h;{name}={value};Database=d",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(
+    form=st.sampled_from(FORMS),
+    value=st.text(alphabet="abcXYZ!?#%+*~^.xyz", min_size=4, max_size=15),
+    upper=st.booleans(),
+)
+def test_a_value_under_a_secret_name_never_survives(name: str, form: str, value: str, upper: bool) -> None:
+    """In every form in which error texts give a name and its value."""
+    text = form.format(name=name.upper() if upper else name, value=value)
+    for result in (redact_value(f"cannot call: {text}"), redact_error(f"cannot call: {text}")):
+        assert value not in result, result
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS)

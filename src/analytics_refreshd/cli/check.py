@@ -15,6 +15,7 @@ from analytics_refreshd.cli.common import (
     load_config,
     print_json,
     print_table,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def _show(findings: "list[Finding]") -> None:
         if item.remedy:
             todo.setdefault(item.remedy, []).append(item.name)
     if todo:
-        typer.echo("\nWhat to do:")
+        say("\nWhat to do:")
     for remedy, names in todo.items():
-        typer.echo(f"  {', '.join(dict.fromkeys(names))}: {remedy}")
+        say(f"  {', '.join(dict.fromkeys(names))}: {remedy}")
     missing = {item.remedy for item in findings if item.level == "error" and (item.remedy or "").startswith("GRANT ")}
     if len(missing) > 1:
-        typer.echo("  or all that the daemon's role needs, as the owner of the views: deploy/sql/grants.sql")
+        say("  or all that the daemon's role needs, as the owner of the views: deploy/sql/grants.sql")

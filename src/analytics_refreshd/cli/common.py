@@ -8,9 +8,10 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analytics_refreshd.core.display import escaped_json, spreadsheet_cell, without_controls
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.wording import rfc3339, seconds_in_words, to_the_second
 
@@ -122,20 +124,38 @@ def console(piped_width: int = _PIPE_WIDTH) -> Console:
 
     It has colour on a terminal only. In a pipe, lines of up to `piped_width` are not folded.
     """
-    return Console(width=None if sys.stdout.isatty() else max(piped_width, _PIPE_WIDTH), highlight=False)
+    return _Terminal(width=None if sys.stdout.isatty() else max(piped_width, _PIPE_WIDTH), highlight=False)
+
+
+class _Terminal(Console):
+    """A console that no text can give commands to."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Make a text of a string, without control characters."""
+        return super().render_str(without_controls(text), **how)
+
+
+def say(text: str) -> None:
+    """Print lines for people on standard output, without control characters."""
+    typer.echo(without_controls(text))
 
 
 def note(text: str) -> None:
-    """Print a line for the user on standard error."""
-    typer.echo(text, err=True)
+    """Print a line for the user on standard error, without control characters."""
+    typer.echo(without_controls(text), err=True)
+
+
+def print_exact(text: str) -> None:
+    """Print what another program reads, to the byte; on a terminal, without control characters."""
+    typer.echo(without_controls(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
 
 
 def print_json(value: object) -> None:
-    """Print JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain, allow_nan=False))
+    """Print JSON on standard output; control characters and changes of direction are escaped."""
+    typer.echo(escaped_json(json.dumps(value, indent=2, ensure_ascii=False, default=_plain, allow_nan=False)))
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return rfc3339(value, "auto")
     return str(value)
@@ -186,8 +206,8 @@ def _width(text: Text) -> int:
 
 def _as_text(value: object) -> Text:
     if isinstance(value, Text):
-        return value
-    return Text(_cell(value), justify="right" if isinstance(value, int | float) else None)
+        return Text(without_controls(value.plain), style=value.style, justify=value.justify)
+    return Text(without_controls(_cell(value)), justify="right" if isinstance(value, int | float) else None)
 
 
 def _cell(value: object) -> str:
@@ -200,16 +220,27 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]], *, raw: bool = False) -> None:
     """Print CSV on standard output, with exact numbers.
 
-    An unknown value is empty.
+    An unknown value is empty. Text is without control characters, and begins no formula. With `raw` it is as stored,
+    but for control characters on a terminal.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    to_terminal = sys.stdout.isatty()
+
+    def cell(value: object) -> object:
+        if value is None:
+            return ""
+        if isinstance(value, int | float | Decimal):
+            return value
+        text = _plain(value)
+        shown = without_controls(text) if to_terminal or not raw else text
+        return shown if raw else spreadsheet_cell(shown)
+
+    writer.writerow([cell(column) for column in columns])
     for row in rows:
-        cells = ("" if value is None else _plain(value) if isinstance(value, datetime) else value for value in row)
-        writer.writerow(list(cells))
+        writer.writerow([cell(value) for value in row])
 
 
 def clock(at: datetime | None) -> str:

@@ -1,7 +1,5 @@
 """The `run` and `refresh` commands: the daemon, and one refresh."""
 
-import sys
-
 import typer
 
 from analytics_refreshd.cli.common import (
@@ -104,4 +102,4 @@ def _show(run: Run) -> None:
     line.append(f" in {took(run.duration_seconds)}")
     console().print(line)
     if not run.views and run.error:
-        print(run.error, file=sys.stderr)
+        note(run.error)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from analytics_refreshd.cli.common import duration, example, note
+from analytics_refreshd.cli.common import duration, example, note, say
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.demo import DEFAULT_ROWS
 
@@ -23,7 +23,7 @@ class TerminalOutput:
 
     def say(self, text: str) -> None:
         """Show a line on standard output."""
-        typer.echo(text)
+        say(text)
         sys.stdout.flush()
 
     def note(self, text: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from analytics_refreshd.cli.common import EXIT_OK, clock, example, print_json, print_table, span_or_moment
+from analytics_refreshd.cli.common import EXIT_OK, clock, example, print_json, print_table, say, span_or_moment
 from analytics_refreshd.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def incident(
     elif output is ReviewFormat.TABLE:
         _show(reviewed)
     else:
-        typer.echo("\n".join(markdown.document(reviewed)).rstrip())
+        say("\n".join(markdown.document(reviewed)).rstrip())
     return EXIT_OK
 
 
@@ -102,28 +102,28 @@ def _show(review: "Review") -> None:
         ["incident", "database", "start", "end", "duration", "views", "runs", "first error", "detected after"],
         [[number, *_row(item)] for number, item in enumerate(review.incidents, 1)],
     )
-    typer.echo(f"\nlog: {markdown.input_words(review)}")
+    say(f"\nlog: {markdown.input_words(review)}")
     for log in review.databases:
-        typer.echo(f"  {markdown.log_words(log)}")
+        say(f"  {markdown.log_words(log)}")
     if not review.incidents:
-        typer.echo("no incident in these lines" if review.databases else "nothing can be said")
+        say("no incident in these lines" if review.databases else "nothing can be said")
     for number, item in enumerate(review.incidents, 1):
-        typer.echo(f"\nincident {number}, {markdown.plain(item.database)}")
+        say(f"\nincident {number}, {markdown.plain(item.database)}")
         for heading, lines in markdown.facts(item):
-            typer.echo(f"  {heading.lower() + ':':<19} {lines[0]}")
+            say(f"  {heading.lower() + ':':<19} {lines[0]}")
             for line in lines[1:]:
-                typer.echo(f"  {'':<19} {line}")
+                say(f"  {'':<19} {line}")
         for text in item.missing:
-            typer.echo(f"  {'not in the log:':<19} {markdown.plain(text)}")
+            say(f"  {'not in the log:':<19} {markdown.plain(text)}")
     for log in review.databases:
         for alert in log.alerts_outside:
             name = markdown.plain(log.database)
-            typer.echo(f"\nalert outside of incidents, {name}: {markdown.alert_words(alert)}")
+            say(f"\nalert outside of incidents, {name}: {markdown.alert_words(alert)}")
         for crash in log.crashes_outside:
             name = markdown.plain(log.database)
-            typer.echo(f"\ndaemon killed or crashed outside of incidents, {name}: {markdown.crash_words(crash)}")
+            say(f"\ndaemon killed or crashed outside of incidents, {name}: {markdown.crash_words(crash)}")
     for text in review.missing:
-        typer.echo(f"missing: {markdown.plain(text)}")
+        say(f"missing: {markdown.plain(text)}")
 
 
 def _row(item: "Incident") -> list[object]:

@@ -21,6 +21,7 @@ from analytics_refreshd.cli.common import (
     EXIT_UNREACHABLE,
     EXIT_USAGE,
 )
+from analytics_refreshd.core.display import without_controls
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError, UsageError
 
 app = typer.Typer(
@@ -110,7 +111,8 @@ def main() -> int:
             _give_up_output()
             _say(f"cannot write the answer: {error.strerror}")
             return EXIT_OUTPUT
-        traceback.print_exc()
+        with suppress(OSError):
+            print(without_controls(traceback.format_exc()), end="", file=sys.stderr)
         _say("this is a defect of analytics-refreshd; please report it with the lines above")
         return EXIT_INTERNAL
     return result if isinstance(result, int) else 0
@@ -127,4 +129,4 @@ def _give_up_output() -> None:
 
 def _say(text: str) -> None:
     with suppress(OSError):  # the exit code still says it
-        print(f"analytics-refreshd: {text}", file=sys.stderr)
+        print(f"analytics-refreshd: {without_controls(text)}", file=sys.stderr)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from analytics_refreshd.cli.common import EXIT_OK, clock, duration, example, load_config, seconds_of
+from analytics_refreshd.cli.common import EXIT_OK, clock, duration, example, load_config, say, seconds_of
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ def pause(
     from analytics_refreshd.app.commands.pause import pause_refreshes
 
     ends_at = pause_refreshes(load_config(context), seconds_of(length), reason)
-    typer.echo(f"paused until {clock(ends_at)}; `analytics-refreshd resume` ends it earlier")
+    say(f"paused until {clock(ends_at)}; `analytics-refreshd resume` ends it earlier")
     return EXIT_OK
 
 
@@ -34,5 +34,5 @@ def resume(context: typer.Context) -> int:
     from analytics_refreshd.app.commands.pause import resume_refreshes
 
     ended = resume_refreshes(load_config(context))
-    typer.echo("resumed" if ended else "nothing was paused")
+    say("resumed" if ended else "nothing was paused")
     return EXIT_OK

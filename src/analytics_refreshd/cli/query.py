@@ -20,8 +20,10 @@ from analytics_refreshd.cli.common import (
     load_config,
     note,
     print_csv,
+    print_exact,
     print_json,
     print_table,
+    say,
     seconds_of,
 )
 from analytics_refreshd.core.errors import ConfigError, UsageError
@@ -54,7 +56,7 @@ def query(
         typer.Option(metavar="ID", help="Only this organization. Repeatable."),
     ] = None,
     output: CsvFormatOption = FormatWithCsv.TABLE,
-    raw: Annotated[bool, typer.Option("--raw", help="Show messages and answers without redaction.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Show messages and answers without redaction, and text in csv as stored.")] = False,
     print_sql: Annotated[bool, typer.Option("--print-sql", help="Print the SQL instead of running it.")] = False,
     explaining: Annotated[bool, typer.Option("--explain", help="Run it, and show its plan instead of rows.")] = False,
     timeout: Annotated[str, typer.Option(help="Stop the query after this time.", callback=duration)] = "30s",
@@ -73,11 +75,11 @@ def query(
         question = Question(chosen, parse_parameters(chosen, context.args), organization)
         seconds = seconds_of(timeout).total_seconds()
         if print_sql:
-            typer.echo(question.printed(config))
+            print_exact(question.printed(config))
         elif explaining:
-            typer.echo("\n".join(question.explain(config, seconds)))
+            say("\n".join(question.explain(config, seconds)))
         elif output is FormatWithCsv.CSV:
-            question.export(config, seconds, lambda rows: export(chosen, rows), raw=raw)
+            question.export(config, seconds, lambda rows: export(chosen, rows, raw=raw), raw=raw)
         else:
             show(question.answer(config, seconds, raw=raw), organization, output)
     except ParameterError as error:
@@ -132,9 +134,9 @@ def show(result: "Result", organizations: Sequence[str] | None, output: FormatWi
         note(f"only the first {len(result.rows):,} rows are shown; --format csv writes all of them")
 
 
-def export(chosen: "Query", rows: Iterable[Sequence[object]]) -> None:
+def export(chosen: "Query", rows: Iterable[Sequence[object]], *, raw: bool) -> None:
     """Write all rows as csv while they come, with exact figures."""
-    print_csv([column.name for column in chosen.columns], ([_csv(value) for value in row] for row in rows))
+    print_csv([column.name for column in chosen.columns], ([_csv(value) for value in row] for row in rows), raw=raw)
 
 
 def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, object]:
@@ -246,10 +248,11 @@ def _describe_one(chosen: "Query", output: FormatWithCsv) -> None:
         print_json(described)
     elif output is FormatWithCsv.CSV:
         rows = [*(["parameter", *row] for row in parameters), *(["column", *row] for row in columns)]
-        print_csv(["kind", "name", "values", "meaning"], rows)
+        # raw: the options begin with dashes, and the text is the catalogue's
+        print_csv(["kind", "name", "values", "meaning"], rows, raw=True)
     else:
         limit = "can be limited to organizations" if chosen.organizations else "cannot be limited to organizations"
-        typer.echo(f"{chosen.name} ({chosen.section}, {chosen.endpoint}): {chosen.purpose}\nIt {limit}.")
+        say(f"{chosen.name} ({chosen.section}, {chosen.endpoint}): {chosen.purpose}\nIt {limit}.")
         if parameters:
             print_table(["parameter", "values", "meaning"], parameters, prose=["values", "meaning"])
         print_table(["column", "unit", "meaning"], columns, prose=["meaning"])

@@ -14,8 +14,10 @@ from analytics_refreshd.cli.common import (
     example,
     load_config,
     note,
+    print_exact,
     print_json,
     print_table,
+    say,
     took,
 )
 from analytics_refreshd.core.errors import UsageError
@@ -63,11 +65,11 @@ def migrate(
     if status:
         return _report(command.planned(config), output, done=False)
     if dry_run:
-        typer.echo(command.as_sql(config, recreate_views=recreate_views), nl=False)
+        print_exact(command.as_sql(config, recreate_views=recreate_views))
         return EXIT_OK
     if uninstall:
         dropped = command.uninstall(config)
-        typer.echo(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
+        say(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
         return EXIT_OK
     if to_incremental or to_plain:
         return _switch(config, to_incremental=to_incremental)
@@ -115,7 +117,7 @@ def _switch(config: "Config", *, to_incremental: bool) -> int:
 
     done = command.switch(config, to_incremental=to_incremental, told=_share)
     for step in done or ("nothing to do",):
-        typer.echo(f"done: {step}" if done else step)
+        say(f"done: {step}" if done else step)
     return EXIT_OK
 
 
@@ -143,5 +145,5 @@ def _show_verification(report: "VerifyReport") -> None:
     )
     for view in report.views:
         for kind, row in view.first:
-            typer.echo(f"{view.view_name} {kind}: {row}")
-    typer.echo("exact" if report.ok else f"{report.differences} rows differ; --rebuild rebuilds the rollups")
+            say(f"{view.view_name} {kind}: {row}")
+    say("exact" if report.ok else f"{report.differences} rows differ; --rebuild rebuilds the rollups")

@@ -9,16 +9,19 @@ length of its input.
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
+
+from analytics_refreshd.core.display import without_controls
 
 LIMIT_BYTES = 1024
 _READ_CHARACTERS = 64 * LIMIT_BYTES
 _DEPTH = 32
 
 _CONFIDENTIAL = (
-    r"(?:(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential"
-    r"|signature|session[_-]?id|cookie)[\w-]{0,40}+|(?<![\w-])(?:pwd|pass|auth|authorization))"
+    r"(?:(?:passw|passphrase|passcode|secret|token|credential|signature|cookie|bearer|jwt|csrf|xsrf|session[_-]?id"
+    r"|(?:api|app|access|account|auth|aws|client|crypt|cryption|encryption|license|master|private|service|shared|signing"
+    r"|ssh|storage|webhook)[_-]?key|connection[_-]?string)[\w-]{0,40}+"
+    r"|pass|pwd|(?:(?<![\w-])|(?<=[_-]))(?:pw|auth|authorization|creds|cred|sig|otp|totp|pin|cvv|cvc|salt|session|sid))"
 )
 _CONTACT = r"(?:e[_-]?mail|phone|mobile|address|iban|ssn|birth)[\w-]{0,40}+"
 _KEY_IS_PRIVATE = re.compile(rf"(?:{_CONFIDENTIAL}|{_CONTACT})$", re.I)
@@ -33,17 +36,29 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]{1,30}+://)[^\s/?#]{0,512}@"), r"\1***@"),
     (re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]{1,30}+://)[^\s/@:]{0,256}:(?!\d{1,5}[/?#])[^\s@]{0,256}@"), r"\1***@"),
     (
-        re.compile(r"(?<!\w)(authorization\s{0,3}[:=]\s{0,3}|bearer\s|basic\s)(?:bearer\s|basic\s)?[^\s,;]++", re.I),
-        r"\1***",
-    ),
-    (
         re.compile(
-            rf"({_CONFIDENTIAL}[\"']?\s{{0,3}}[:=]\s{{0,3}})"
-            r"(?:\"[^\"]*+(?:\"|$)|'[^']*+(?:'|$)|[^\s,;&)}\]]++)",
+            r"(?<!\w)(authorization\s{0,3}(?:=>|[:=])\s{0,3}[\"']?|bearer\s|basic\s)(?:bearer\s|basic\s)?[^\s,;]++",
             re.I,
         ),
         r"\1***",
     ),
+    (
+        re.compile(
+            rf"({_CONFIDENTIAL}\\{{0,3}}[\"']?\s{{0,3}}(?::=|=>|->|[:=]|%3[ad])\s{{0,3}})"
+            r"(?:\\{1,3}\"[^\"]*+(?:\"|$)|\"[^\"]*+(?:\"|$)|'[^']*+(?:'|$)|[^\s,;&)}\]]++)",
+            re.I,
+        ),
+        r"\1***",
+    ),
+    # an option of a command, and an element of XML
+    (
+        re.compile(
+            rf"(?<![\w-])(--?[\w.-]{{0,30}}?{_CONFIDENTIAL}\s{{1,3}})(?:\"[^\"]*+(?:\"|$)|'[^']*+(?:'|$)|[^\s,;]++)",
+            re.I,
+        ),
+        r"\1***",
+    ),
+    (re.compile(rf"(<[\w:.-]{{0,30}}?{_CONFIDENTIAL}>)[^<]++", re.I), r"\1***"),
     (re.compile(rf"(?<!{_LOCAL_PART})(?!\*\*\*@){_LOCAL_PART}++@\[?[\w.-]++"), "<email>"),
     (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+%40[\w.-]++", re.I), "<email>"),
     (re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){0,4}"), "<token>"),
@@ -165,17 +180,7 @@ def _bounded(text: str) -> str:
 
 def _one_line(text: str) -> str:
     """Turn white space of any kind into one space; remove Cc, Cf, Cs, Co and line separators."""
-    if text.isascii() and text.isprintable():
-        return " ".join(text.split())
-    spaced = (
-        character
-        if character.isprintable()
-        else " "
-        if character.isspace() or unicodedata.category(character).startswith("Z")
-        else ""
-        for character in text
-    )
-    return " ".join("".join(spaced).split())
+    return " ".join(without_controls(text).split())
 
 
 def _mask_quoted(text: str) -> str:

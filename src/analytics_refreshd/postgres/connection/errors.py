@@ -15,6 +15,7 @@ from analytics_refreshd.postgres.connection.names import quoted
 _STATE_PREFIX = re.compile(r"^(?=[0-9A-Z]{0,4}[0-9])([0-9A-Z]{5}): ?")
 _MULTIPLE_ATTEMPTS = "Multiple connection attempts failed"
 _REMEDY_BYTES = 200
+_LONG_CHARACTERS = 64 * 1024
 
 # Patterns of libpq's texts, which its binary wheel never translates, and of the server's, which may be translated. They
 # choose a remedy only; the class comes from elsewhere. {role} and {database} are those of the attempt.
@@ -102,9 +103,16 @@ def fault_of(error: psycopg.Error, *, closed: bool, committing: bool = False) ->
 def primary_text(error: psycopg.Error) -> str:
     """Return the server's primary message, redacted.
 
-    DETAIL, HINT and CONTEXT are left out: they may hold row values.
+    DETAIL, HINT and CONTEXT are left out: they may hold row values. The error loses a text over 64 kB.
     """
-    return redact_error(error.diag.message_primary or str(error))
+    told = str(error)
+    if len(told) <= _LONG_CHARACTERS:
+        return redact_error(error.diag.message_primary or told)
+    # megabytes: libpq, psycopg and each further copy hold all of it, and whatever keeps a fault keeps its context
+    result, error.args = error.pgresult, (told[:_LONG_CHARACTERS],)
+    if result is not None:
+        result.clear()
+    return redact_error(told)
 
 
 def connect_fault(error: psycopg.Error, secrets: Sequence[str] = (), where: str = "") -> DatabaseFault:

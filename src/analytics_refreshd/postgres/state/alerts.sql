@@ -5,8 +5,8 @@ select exists (
     where n.nspname = 'analytics_refresh' and {trusted} and c.relname = 'alerts');
 
 -- name: load
-select a.alert, a.view_name as view, a.state, a.severity, a.active_at, a.fired_at, a.resolved_at, a.summary, a.description,
-    a.run_id
+select a.alert, a.view_name as view, a.state, a.severity, a.active_at, a.fired_at, a.resolved_at,
+    pg_catalog.left(a.summary, 4096) as summary, pg_catalog.left(a.description, 4096) as description, a.run_id
 from analytics_refresh.alerts a
 order by a.alert, a.view_name;
 

@@ -60,9 +60,9 @@ on conflict (run_id, view_name) do update set
     observed_seconds = excluded.observed_seconds;
 
 -- name: recent_runs
-select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate, r.error,
-    r.duration_seconds, r.lateness_seconds, r.attempts, r.replica, r.leader_epoch,
-    coalesce(r.isolation, 'cycle') as isolation, r.clock
+select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate,
+    pg_catalog.left(r.error, 4096) as error, r.duration_seconds, r.lateness_seconds, r.attempts,
+    pg_catalog.left(r.replica, 4096) as replica, r.leader_epoch, coalesce(r.isolation, 'cycle') as isolation, r.clock
 from analytics_refresh.runs r
 where (%(since)s::timestamptz is null or r.started_at >= %(since)s::timestamptz)
     and (pg_catalog.cardinality(%(outcomes)s::text[]) = 0 or r.outcome = any (%(outcomes)s::text[]))
@@ -72,8 +72,9 @@ order by r.started_at desc, r.run_id
 limit %(limit)s;
 
 -- name: recent_views
-select v.run_id, v.view_name as view, v.success, v.reason, v.sqlstate, v.error, v.row_count as rows, v.duration_seconds,
-    v.reported_seconds, v.observed_seconds
+select v.run_id, v.view_name as view, v.success, v.reason, v.sqlstate,
+    pg_catalog.left(v.error, 4096) as error, v.row_count as rows, v.duration_seconds, v.reported_seconds,
+    v.observed_seconds
 from analytics_refresh.view_results v
 where v.run_id = any (%(run_ids)s) and (%(view)s::text is null or v.view_name = %(view)s::text)
 order by v.view_name;

@@ -87,7 +87,7 @@ select ((below_ms + share * (above_ms - below_ms)) / 1000)::float8
 from around;
 
 -- name: pause
-select p.starts_at, max(p.ends_at) over () as ends_at, p.reason, p.created_by
+select p.starts_at, max(p.ends_at) over () as ends_at, pg_catalog.left(p.reason, 4096) as reason, p.created_by
 from analytics_refresh.pauses p
 where p.ended_at is null and p.starts_at <= pg_catalog.clock_timestamp() and p.ends_at > pg_catalog.clock_timestamp()
 order by p.ends_at desc

@@ -1,0 +1,48 @@
+"""Text of others, made safe for what shows it: a terminal, a JSON document, a spreadsheet."""
+
+import re
+import unicodedata
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a cell begins a formula. A cell also begins after a semicolon, a tab or a line break: where a locale has
+another separator than the comma, a spreadsheet splits there, quotes or not."""
+
+
+def without_controls(text: str) -> str:
+    """Keep lines and spaces, and drop what a terminal would act upon.
+
+    Cc, Cf, Cs and Co go, with C1 escapes and changes of direction; line feeds stay, and any other white space and
+    separator becomes a space.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character == "\n" or character.isprintable() else _in_place_of(character) for character in text
+    )
+
+
+def _in_place_of(character: str) -> str:
+    return " " if character.isspace() or unicodedata.category(character).startswith("Z") else ""
+
+
+def escaped_json(document: str) -> str:
+    """Write what a terminal would act upon in a JSON document as \\uXXXX.
+
+    The document must have been serialized: such characters then stand inside of strings only.
+    """
+    if document.isascii() and "\x7f" not in document:
+        return document
+    return "".join(
+        character if character in "\n " or character.isprintable() else _as_escape(character) for character in document
+    )
+
+
+def _as_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Put an apostrophe where a spreadsheet would begin a formula. A number stays a number."""
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", text)

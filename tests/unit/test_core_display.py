@@ -1,0 +1,99 @@
+"""Text of others on terminals, in JSON documents and in spreadsheets."""
+
+import csv
+import io
+import json
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_refreshd.core.display import escaped_json, spreadsheet_cell, without_controls
+
+HOSTILE = "\x1b[31m\x9b31m\x07\x00\x7f\u202e\u2066\u200f\U000e0041\ud800"
+NUMBER = re.compile(r"[+-]\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+TEXTS = st.text(st.characters() | st.sampled_from(HOSTILE + "=+-@\t\r\n; '\""), max_size=40)
+
+
+def acts_on_a_terminal(text: str) -> set[str]:
+    """Return its control and direction characters; a line feed is none."""
+    return {each for each in text if unicodedata.category(each) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")} - {"\n"}
+
+
+@given(TEXTS)
+def test_no_text_gives_a_terminal_commands(text: str) -> None:
+    """Escapes, C1 controls and changes of direction are gone; lines and what is printable stay."""
+    shown = without_controls(text)
+    assert not acts_on_a_terminal(shown)
+    assert shown.count("\n") == text.count("\n")
+    assert [each for each in shown if each.isprintable() and each != " "] == [
+        each for each in text if each.isprintable() and each != " "
+    ]
+
+
+def test_lines_and_indentation_stay() -> None:
+    """What separates words becomes a space, so that they do not run together."""
+    assert without_controls("a\n  b\tc\u2028d\r\n") == "a\n  b c d \n"
+    assert without_controls("plain é") == "plain é"
+
+
+@given(st.recursive(TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=5))
+def test_json_holds_the_same_and_no_control_character(value: object) -> None:
+    """The document reads back as it was, and a terminal that shows it does nothing."""
+    document = escaped_json(json.dumps(value, indent=2, ensure_ascii=False))
+    assert json.loads(document) == value
+    assert not acts_on_a_terminal(document)
+    document.encode()
+
+
+def test_only_what_must_be_is_escaped_in_json() -> None:
+    """People read it: letters of any language stay."""
+    assert escaped_json('"é \x9b\u202e\x7f"') == '"é \\u009b\\u202e\\u007f"'
+    assert escaped_json('"\U000e0041"') == '"\\udb40\\udc41"'
+    assert escaped_json('{\n "a": "b"}') == '{\n "a": "b"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=cmd|' /C calc'!A0",
+        "@SUM(1+1)*cmd|' /C calc'!A0",
+        "+cmd|' /C calc'!A0",
+        "-2+3+cmd|' /C calc'!A0",
+        "\t=1+1",
+        "\r=1+1",
+        "\n=1+1",
+        "  =1+1",
+        "\uff1d1+1",
+        "\tindented",
+        "a;=1+1",
+        "a\n=1+1",
+        "-",
+        "--help",
+    ],
+)
+def test_no_cell_begins_a_formula(text: str) -> None:
+    """An apostrophe, which spreadsheets do not show, comes before it; the text itself stays."""
+    cell = spreadsheet_cell(text)
+    assert "'" in cell
+    assert cell != text
+    assert cell.replace("'", "") == text.replace("'", "")
+
+
+@pytest.mark.parametrize("text", ["-5", "+49.5", "-1e-7", "1", "a=b", "a-b", "2026-01-01", "", "it's = 3"])
+def test_numbers_and_plain_text_stay(text: str) -> None:
+    """A number of either sign is no formula, and neither is a sign inside of a text."""
+    assert spreadsheet_cell(text) == text
+
+
+@given(TEXTS, st.sampled_from(",;\t"))
+def test_however_a_spreadsheet_splits_no_cell_begins_a_formula(text: str, delimiter: str) -> None:
+    """Some locales split at semicolons or tabs, and then do not heed quotes inside of a cell."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(["1", spreadsheet_cell(text)])
+    for row in csv.reader(io.StringIO(out.getvalue(), newline=""), delimiter=delimiter):
+        for cell in row:
+            formula = cell.lstrip()[:1] in tuple("=+-@")
+            assert not formula or NUMBER.fullmatch(cell), row
