@@ -74,6 +74,7 @@ def environment(dsn: str) -> dict[str, str]:
     return own | {"ANALYTICS_REFRESHD_DATABASE__URL": dsn, "COLUMNS": "200", "PYTHONUTF8": "1"}
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_no_command_prints_what_a_terminal_acts_upon(hostile: str, words: tuple[str, ...]) -> None:
     """Neither on standard output nor on standard error, whatever the format."""

@@ -146,12 +146,12 @@ def note(text: str) -> None:
 
 
 def print_exact(text: str) -> None:
-    """Print what another program reads, to the byte; on a terminal, without control characters."""
+    """Print what another program reads. On a terminal, control characters are left out."""
     typer.echo(without_controls(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
 
 
 def print_json(value: object) -> None:
-    """Print JSON on standard output; control characters and changes of direction are escaped."""
+    """Print JSON on standard output. Control characters and changes of direction are escaped."""
     typer.echo(escaped_json(json.dumps(value, indent=2, ensure_ascii=False, default=_plain, allow_nan=False)))
 
 

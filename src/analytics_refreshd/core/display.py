@@ -27,7 +27,7 @@ def _in_place_of(character: str) -> str:
 
 
 def escaped_json(document: str) -> str:
-    """Write what a terminal would act upon in a JSON document as \\uXXXX.
+    """Escape what a terminal would act upon in a JSON document.
 
     The document must have been serialized: such characters then stand inside of strings only.
     """
