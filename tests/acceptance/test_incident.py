@@ -19,7 +19,7 @@ from tests.support.receivers import receiver
 from tests.support.waiting import eventually
 
 VIEWS = ["action_metrics_hourly", "action_type_distribution", "recent_failures", "trigger_performance_summary"]
-pytestmark = [pytest.mark.xdist_group("incident"), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 POD = "analytics-refreshd-7c9f-x2x"
 
 

@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
 
-pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 _POINTS = 8
 _seeds = itertools.count(2)

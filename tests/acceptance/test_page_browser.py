@@ -25,7 +25,6 @@ from tests.support.states import MONOTONIC, NOW, a_day, healthy, run_at, view_st
 from tests.support.waiting import eventually
 
 pytestmark = [
-    pytest.mark.xdist_group("browser"),
     pytest.mark.browser,
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]

@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 UNIT = "analytics-refreshd"
 COMMAND = "/opt/analytics-refreshd/bin/analytics-refreshd"
-pytestmark = [pytest.mark.xdist_group("debian"), pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Machine:

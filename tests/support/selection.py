@@ -1,11 +1,22 @@
 """Which tests a plain `pytest` runs: those of every area that are quick. `--full` runs all but the nightly ones."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 PROCESSES = "acceptance"
 """The folder whose tests drive whole processes: of these a plain run takes what is marked `quick`."""
+TOGETHER = {
+    "tests/deploy/test_live_image.py": "debian",
+    "tests/deploy/test_live_systemd.py": "debian",
+    "tests/acceptance/test_demo_real_log.py": "real log",
+    "tests/acceptance/test_fault_table.py": "fault table",
+    "tests/acceptance/test_incident.py": "incident",
+    "tests/acceptance/test_incremental_crash.py": "crash",
+    "tests/acceptance/test_page_browser.py": "browser",
+}
+"""Files whose tests share what takes long to make: one process runs all of a name."""
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,3 +44,17 @@ def _quick(item: pytest.Item) -> bool:
     if PROCESSES in item.path.parts:
         return item.get_closest_marker("quick") is not None
     return _by_day(item) and item.get_closest_marker("slow") is None
+
+
+def scheduler(config: pytest.Config, log: Any) -> object | None:
+    """pytest-xdist's scheduler for `--numprocesses`: test by test, but for those that belong together."""
+    if config.getoption("dist") != "load":
+        return None
+    # its own loadgroup marks tests in their ids, which this pytest does not let it
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+    return Together(config, log)
