@@ -67,7 +67,7 @@ def delivery_settings(config: Config, database: str, replica: str) -> DeliverySe
 
 
 def http_names(config: Config) -> tuple[str, ...]:
-    """Return the names by which people and programs ask the HTTP port, besides addresses and localhost."""
+    """Return the names that requests to the HTTP port may use."""
     try:
         public = urlsplit(config.http.public_url).hostname
     except ValueError:

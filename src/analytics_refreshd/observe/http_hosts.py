@@ -1,7 +1,8 @@
-"""Decides which names of this daemon a request may use, so that a page elsewhere cannot read it through a browser.
+"""Decides which names a request may use for this daemon.
 
-A page can point a name of its own at this address (DNS rebinding). The browser then sends that name, which is none of
-ours. It cannot do so with an address, nor with a name that others control.
+Otherwise a web page could read it through a browser. A page can point a name of its own at this address (DNS
+rebinding). The browser then sends that name, which is none of ours. It cannot do so with an address, nor with a name
+that others control.
 """
 
 import ipaddress
@@ -12,10 +13,10 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+(?:%[\w.~-]+)?)\]|([^\[\]:]+))(?::[0-9]{0,
 
 
 def host_allowed(field: str | None, names: Collection[str]) -> bool:
-    """Return whether the Host field is an address, a loopback name or one of `names`.
+    """Return whether the Host field may be used.
 
-    A name that begins with a dot stands for every name that ends with it. Without the field, as in HTTP/1.0, no
-    browser asks.
+    It may be an address, a loopback name or one of `names`. A name that begins with a dot stands for every name that
+    ends with it. Without the field, as in HTTP/1.0, no browser asks.
     """
     if field is None:
         return True
