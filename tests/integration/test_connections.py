@@ -239,9 +239,22 @@ def test_E05_a_password_file_that_cannot_be_used(tmp_path: Path, content: str | 
     assert message in refused(connector(f"postgresql://u@127.0.0.1:{free_port()}/x", password_file=secret)).message
 
 
+@pytest.mark.fault
+@pytest.mark.timeout(20)
+def test_E05_a_password_file_that_is_no_file(tmp_path: Path) -> None:
+    """A FIFO that nobody writes to does not hang, and a device without an end does not fill the memory."""
+    fifo, link = tmp_path / "fifo", tmp_path / "link"
+    os.mkfifo(fifo)
+    link.symlink_to("/dev/zero")
+    for secret, kind in ((fifo, "a FIFO"), (link, "a device"), (tmp_path, "a directory")):
+        made = connector(f"postgresql://u@127.0.0.1:{free_port()}/x", password_file=secret)
+        assert refused(made).message == f"cannot read the password file {secret}: it is {kind}, not a regular file"
+
+
 @pytest.mark.parametrize(
     ("script", "message"),
     [
+        ("exec yes", "prints more than 64 KiB"),
         ("echo nothing >&2; exit 3", "failed with exit code 3"),
         ("true", "is empty"),
         ("sleep 60", "did not end within 0.3 s"),

@@ -47,7 +47,7 @@ def test_the_same_file_read_twice_is_told_twice(service: Service) -> None:
     """What needs a restart is compared with the start, key by key, not with the reload before."""
     changed = config(
         service={"name": "shop"},
-        http={"port": 9999, "public_url": "https://refreshd.example.net"},
+        http={"port": 9999, "public_url": "https://refreshd.example.net", "hosts": ["a"]},
         log={"format": "console", "level": "warning"},
         receivers={"pager": OPS},
         alerts={"repeat_every": "1h", "runbooks_url": "https://runbooks.example.net", "slow_after": "9s"},

@@ -1,11 +1,15 @@
 """A webhook's message can be verified, and its secrets stay where they are."""
 
+import hashlib
+import hmac
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.notify.messages import Message, notification
@@ -55,6 +59,29 @@ def test_the_guides_snippet_verifies_a_message(tmp_path: Path, monkeypatch: pyte
     assert not genuine(b"s3cret", sent_at, "v1=é", made.body)
     monkeypatch.setattr(names["time"], "time", lambda: now + 301)
     assert not genuine(b"s3cret", sent_at, signed, made.body)
+
+
+ANYTHING = st.none() | st.text(st.characters() | st.sampled_from("0123456789\u0663\u00b2-+.\ud800 _"), max_size=30)
+NUMBERS = st.from_regex(r"[+-]?[0-9_]{1,20}\Z") | st.just("9" * 5000) | st.just("1e400") | st.just("nan")
+
+
+@given(
+    timestamp=ANYTHING | NUMBERS, signature=ANYTHING | st.from_regex(r"v1=[0-9a-f]{64}\Z"), body=st.binary(max_size=50)
+)
+def test_no_header_makes_the_guides_snippet_raise(timestamp: str | None, signature: str | None, body: bytes) -> None:
+    """Whoever copies it is on the internet: whatever comes unsigned is refused, and no exception is a 500."""
+    assert verifier()["genuine"](b"s3cret", timestamp, signature, body) is False
+
+
+@given(body=st.binary(max_size=50), seconds=st.integers(-1000, 1000))
+def test_the_guides_snippet_takes_what_is_signed_and_new(body: bytes, seconds: int) -> None:
+    """Any body; five minutes to either side, for clocks differ."""
+    names = verifier()
+    sent_at = str(int(CLOCK.now().timestamp()))
+    signed = "v1=" + hmac.new(b"s3cret", f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names["time"], "time", lambda: int(sent_at) + seconds)
+        assert names["genuine"](b"s3cret", sent_at, signed, body) is (abs(seconds) <= 300)
 
 
 def test_the_guide_names_every_field_and_header(tmp_path: Path) -> None:

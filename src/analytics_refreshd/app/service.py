@@ -22,6 +22,7 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import (
     connection_settings,
     delivery_settings,
+    http_names,
     receiver_settings,
     refresh_settings,
 )
@@ -58,7 +59,7 @@ def cycle_settings(config: Config) -> CycleSettings:
     )
 
 
-_TAKEN_OVER = ("alerts.", "http.public_url", "log.level", "refresh.", "schedule.", "staleness.")
+_TAKEN_OVER = ("alerts.", "http.hosts", "http.public_url", "log.level", "refresh.", "schedule.", "staleness.")
 """The keys that `Service.apply` takes over; all others need a restart."""
 
 
@@ -115,7 +116,9 @@ class Service:
         self._build_adapters(config)
         self._build_cycles(config, runtime, probed)
         self.http = HttpServer(
-            HttpSettings(config.http.host, config.http.port, config.http.page), self.health, self.metrics
+            HttpSettings(config.http.host, config.http.port, config.http.page, http_names(config)),
+            self.health,
+            self.metrics,
         )
         self.on_leading: Callable[[], None] = lambda: None
         self.on_finished: Callable[[Run], None] = lambda run: None
@@ -180,6 +183,7 @@ class Service:
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
         self.log.set_level(config.log.level)
+        self.http.allow(http_names(config))
         self.notifier.configure(delivery_settings(config, self._started.name, self._started.replica))
         self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(self._started.receivers))
         views, limits, isolation = tuple(config.refresh.views), config.limits(), config.refresh.isolation

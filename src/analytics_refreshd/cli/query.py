@@ -56,9 +56,7 @@ def query(
         typer.Option(metavar="ID", help="Only this organization. Repeatable."),
     ] = None,
     output: CsvFormatOption = FormatWithCsv.TABLE,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Show messages and answers without redaction, and text in csv as stored.")
-    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Show text as stored, without redaction.")] = False,
     print_sql: Annotated[bool, typer.Option("--print-sql", help="Print the SQL instead of running it.")] = False,
     explaining: Annotated[bool, typer.Option("--explain", help="Run it, and show its plan instead of rows.")] = False,
     timeout: Annotated[str, typer.Option(help="Stop the query after this time.", callback=duration)] = "30s",

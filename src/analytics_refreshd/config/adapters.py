@@ -1,5 +1,7 @@
 """Translate the configuration into each adapter's settings, which check it."""
 
+from urllib.parse import urlsplit
+
 from analytics_refreshd.config.sections import Config, DatabaseSection
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
@@ -62,3 +64,12 @@ def delivery_settings(config: Config, database: str, replica: str) -> DeliverySe
         page_url=config.http.public_url,
         runbooks_url=config.alerts.runbooks_url,
     )
+
+
+def http_names(config: Config) -> tuple[str, ...]:
+    """Return the names that requests to the HTTP port may use."""
+    try:
+        public = urlsplit(config.http.public_url).hostname
+    except ValueError:
+        public = None
+    return (*config.http.hosts, config.http.host, *([public] if public else []))

@@ -22,10 +22,12 @@ from analytics_refreshd.config.adapters import connection_problems
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
+from analytics_refreshd.core.files import read_small
 
 _SECTIONS = {name.upper(): f"{name.upper()}__…" for name in Config.model_fields}
 _FILE = "CONFIG"
 """The variable that names the configuration file; no key."""
+_MOST_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -57,7 +59,7 @@ def load(source: Path | Mapping[str, Any] | None = None) -> Config:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes().decode()
+        text = read_small(path, _MOST_BYTES).decode()
     except FileNotFoundError:
         raise ConfigError([f"the configuration file {path} does not exist"]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -244,7 +246,7 @@ def _secret_problem(key: str, path: Path | None) -> Iterator[str]:
     if path is None:
         return
     try:
-        empty = not path.read_bytes().strip()
+        empty = not read_small(path).strip()
     except OSError as error:
         yield f"{key} cannot be read: {error.strerror}"
     else:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from analytics_refreshd.config.receivers import AnyReceiver
 from analytics_refreshd.config.values import (
     Duration,
+    HostName,
     Identifier,
     PositiveDuration,
     SchemaName,
@@ -133,6 +134,7 @@ class HttpSection(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 9720
     page: bool = True
     public_url: str = ""
+    hosts: Annotated[list[HostName], Field(max_length=100)] = Field(default_factory=list)
 
 
 class LogSection(Section):

@@ -14,6 +14,7 @@ from analytics_refreshd.core.names import split_name
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PIECE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
 _DURATION = re.compile(rf"\s*(?:{_PIECE.pattern})+")
+_HOST_NAME = re.compile(r"\.?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _LONGEST = timedelta(days=3650)
 """A longer one is a typing mistake, and a time that far away may be beyond the calendar."""
 
@@ -80,9 +81,16 @@ def _view_name(value: str) -> str:
     return value
 
 
+def _host_name(value: str) -> str:
+    if not _HOST_NAME.fullmatch(value):
+        raise ValueError("must be a name without scheme and port; with a dot before it, for all names below")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_over_zero)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 SchemaName = Annotated[str, AfterValidator(_schema_name)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 ViewName = Annotated[str, AfterValidator(_view_name)]
 """A name without its schema, as it is in the functions' rows, in locks and in every metric."""

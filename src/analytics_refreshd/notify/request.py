@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analytics_refreshd import __version__
+from analytics_refreshd.core.files import read_small
 
 
 class BadRequest(Exception):
@@ -46,9 +47,11 @@ def read_ascii_secret(path: Path, what: str) -> str:
 def read_secret(path: Path, what: str) -> str:
     """Read a secret's one line from its file. Raises BadRequest, which names `what` and not the secret."""
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the file with its {what} cannot be read") from error
+        text = read_small(path).decode().strip()
+    except OSError as error:
+        raise BadRequest(f"the file with its {what} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the file with its {what} is not UTF-8 text") from error
     if not text or not text.isprintable():
         raise BadRequest(f"the file with its {what} does not hold one line of text")
     return text

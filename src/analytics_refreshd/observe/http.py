@@ -13,6 +13,7 @@ from prometheus_client import make_wsgi_app
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import Role
 from analytics_refreshd.core.ports import Health
+from analytics_refreshd.observe.http_hosts import host_allowed
 from analytics_refreshd.observe.http_loop import Asked, HttpLimits, HttpLoop
 from analytics_refreshd.observe.http_request import HEAD_BYTES
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
@@ -35,11 +36,15 @@ _NOTHING_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """`[http]`: where to listen (port 0: any free one), and whether `/` and `/status.json` are served."""
+    """`[http]`: where to listen (port 0: any free one), and whether `/` and `/status.json` are served.
+
+    `names` are those that requests may use besides addresses and localhost, as `host_allowed` takes them.
+    """
 
     host: str = "127.0.0.1"
     port: int = 9720
     page: bool = True
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,9 @@ _REFUSALS: Mapping[HTTPStatus, Answer] = {
     HTTPStatus.METHOD_NOT_ALLOWED: replace(
         _text(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD"), headers=(("Allow", "GET, HEAD"),)
     ),
+    HTTPStatus.MISDIRECTED_REQUEST: _text(
+        HTTPStatus.MISDIRECTED_REQUEST, "this name is not known here: add it to [http] hosts, or ask by address"
+    ),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: _text(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {HEAD_BYTES} bytes of request line and headers"
     ),
@@ -97,6 +105,7 @@ class HttpServer:
         request_seconds: float = 10.0,
     ) -> None:
         self._settings = settings
+        self._names = settings.names
         self._limits = HttpLimits(seconds=request_seconds)
         self._health = health
         self._metrics_app = make_wsgi_app(metrics.registry)
@@ -111,6 +120,10 @@ class HttpServer:
         if settings.page:
             self._paths["/"] = self._page
             self._paths["/status.json"] = self._status
+
+    def allow(self, names: tuple[str, ...]) -> None:
+        """Replace the names that requests may use; from any thread."""
+        self._names = names
 
     def start(self) -> int:
         """Listen, and return the port. Raises RefreshdError where the address cannot be had."""
@@ -145,6 +158,8 @@ class HttpServer:
     def _question(self, request: Asked) -> _Question:
         if isinstance(request, HTTPStatus):
             return _Question(request)
+        if not host_allowed(request.fields.get("host"), self._names):
+            return _Question(HTTPStatus.MISDIRECTED_REQUEST)
         if request.path != "/metrics" and request.path not in self._paths:
             return _Question(HTTPStatus.NOT_FOUND)
         if request.method not in ("GET", "HEAD"):

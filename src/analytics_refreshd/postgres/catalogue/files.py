@@ -24,6 +24,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
+from analytics_refreshd.core.files import read_small
 from analytics_refreshd.postgres.catalogue.definition import (
     COLUMN_UNITS,
     PARAMETER_TYPES,
@@ -264,8 +265,8 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
         raise QueryFileError(f"{directory}: there is no such directory of queries")
     for path in sorted(directory.glob("*.sql")):
         try:
-            if path.stat().st_size > _FILE_LIMIT_BYTES:
-                raise QueryFileError(f"{path}:1: the file is over 1 MiB")
-            yield str(path), path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise QueryFileError(f"{path}:1: cannot be read: {error}") from error
+            yield str(path), read_small(path, _FILE_LIMIT_BYTES).decode()
+        except OSError as error:
+            raise QueryFileError(f"{path}:1: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise QueryFileError(f"{path}:1: cannot be read: it is not UTF-8") from error

@@ -1,15 +1,16 @@
 """Reads the password for each connection: secrets rotate, and tokens expire."""
 
 import os
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from analytics_refreshd.core.files import SMALL_BYTES, read_small
 from analytics_refreshd.postgres.connection.errors import cannot_connect
-
-_MOST_BYTES = 64 * 1024
 
 
 def password_from_file(path: Path) -> str:
@@ -18,8 +19,7 @@ def password_from_file(path: Path) -> str:
     Raises DatabaseFault where it is unreadable, empty, or no single line of UTF-8.
     """
     try:
-        with path.open("rb") as opened:
-            content = opened.read(_MOST_BYTES)
+        content = read_small(path)
     except OSError as error:
         raise cannot_connect(f"cannot read the password file {path}: {error.strerror}") from None
     return _decoded(content, f"the password file {path}")
@@ -44,14 +44,40 @@ def password_from_command(command: Sequence[str], timeout_seconds: float) -> str
         raise cannot_connect(f"{named} cannot be started: {error.strerror}") from None
     with process:
         try:
-            output, _ = process.communicate(timeout=timeout_seconds)
-        except subprocess.TimeoutExpired:
+            output = _output(process, timeout_seconds)
+        except BaseException as error:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            raise cannot_connect(f"{named} did not end within {timeout_seconds:g} s") from None
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise cannot_connect(f"{named} did not end within {timeout_seconds:g} s") from None
+            if isinstance(error, _TooMuch):
+                raise cannot_connect(f"{named} prints more than {SMALL_BYTES // 1024} KiB") from None
+            raise
     if process.returncode:
         raise cannot_connect(f"{named} failed with exit code {process.returncode}")
-    return _decoded(output[:_MOST_BYTES], f"the output of {named}")
+    return _decoded(output, f"the output of {named}")
+
+
+class _TooMuch(Exception):
+    """The output is no password."""
+
+
+def _output(process: subprocess.Popen[bytes], timeout_seconds: float) -> bytes:
+    """Return what the process prints until it ends. Raises subprocess.TimeoutExpired and _TooMuch."""
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    until = time.monotonic() + timeout_seconds
+    ready = select.poll()
+    ready.register(process.stdout, select.POLLIN)
+    output = b""
+    while ready.poll(1000 * max(0.0, until - time.monotonic())):
+        part = os.read(process.stdout.fileno(), SMALL_BYTES)
+        if not part:
+            process.wait(max(0.0, until - time.monotonic()))
+            return output
+        output += part
+        if len(output) > SMALL_BYTES:
+            raise _TooMuch
+    raise subprocess.TimeoutExpired(process.args, timeout_seconds)
 
 
 def _decoded(content: bytes, source: str) -> str:
