@@ -85,6 +85,13 @@ def _log_of_trouble(fault_server: FaultServer, pager: str) -> list[str]:
         healthy_again()
         fault_server.server.stop("fast")
         daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable")
+        # an outage between two slots is over when the server answers; this one is to cost a refresh
+        eventually(
+            lambda: any(
+                line["event"] in ("refresh.skipped", "refresh.finished") and line["reason"] == "connect"
+                for line in daemon.lines
+            )
+        )
         fault_server.server.start()
         daemon.wait_for("database.restored")
         healthy_again(runs=1)
