@@ -44,6 +44,8 @@ def test_an_interruption_while_importing_is_quiet() -> None:
     """Ctrl-C in the first second ends as at any other time: without a traceback, with 130."""
     interrupting = (
         "import os, signal, sys\n"
+        # a shell starts what it runs in the background with SIGINT ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Interrupting:\n"
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'typer':\n"
