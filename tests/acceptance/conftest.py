@@ -51,7 +51,10 @@ def fault_server(pristine: FaultServer) -> Iterator[FaultServer]:
         pytest.param(
             DEBIAN_15,
             id="15",
-            marks=pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is not installed"),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is not installed"),
+            ],
         ),
     ]
 )

@@ -123,6 +123,7 @@ def test_each_missing_right_names_its_grant(dsn: str, connection: Connection, ro
         assert all(view in maintain[0] for view in VIEWS)
 
 
+@pytest.mark.slow
 def test_who_may_not_pause_is_told_so_and_shown_the_grant(dsn: str, connection: Connection, role: str) -> None:
     """Without EXECUTE, pause and resume fail, each in its own word, as no wrong usage; check prints what is missing."""
     poor = make_conninfo(dsn, user=role)

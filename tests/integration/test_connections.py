@@ -337,6 +337,7 @@ def test_who_cannot_connect_is_told_what_to_do(strict_server: Server) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_B05_a_connect_that_hangs(dsn: str) -> None:
     """A server that accepts and never speaks is given up at the limit; the late connection is not kept."""
     with Proxy(address(dsn)) as proxy, ThreadPoolExecutor(1) as thread:
@@ -445,6 +446,7 @@ def test_settings_that_do_not_last_are_noticed(dsn: str, monkeypatch: pytest.Mon
     assert caught.value.reason is Reason.CONTRACT
 
 
+@pytest.mark.slow
 def test_a_shared_session_ends_a_silent_statement(dsn: str) -> None:
     """A statement that the server never answers costs the shared session its limit, and the connection."""
     with Proxy(address(dsn)) as proxy:

@@ -122,6 +122,7 @@ def test_it_leaves_nothing(start: Callable[..., Server], parent: Path) -> None:
     assert list(parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_run_at_once(start: Callable[..., Server]) -> None:
     """A second one starts beside the first, and neither disturbs the other."""
     first, second = start(), start()
@@ -130,6 +131,7 @@ def test_two_run_at_once(start: Callable[..., Server]) -> None:
     assert _version(first)
 
 
+@pytest.mark.slow
 def test_what_a_killed_demo_left_is_removed(
     start: Callable[..., Server], killed: Callable[..., Path], parent: Path
 ) -> None:
@@ -192,6 +194,7 @@ def test_a_folder_that_another_user_prepared_is_not_touched(parent: Path) -> Non
     assert planted.exists()
 
 
+@pytest.mark.slow
 def test_kept_data_are_found_again(start: Callable[..., Server], parent: Path) -> None:
     """With a data folder the database outlives the demo, and a second start goes on with it."""
     data = parent / "kept"
@@ -299,6 +302,7 @@ def test_characters_that_no_tool_can_quote_are_refused(parent: Path) -> None:
 
 
 @only_root
+@pytest.mark.slow
 def test_programs_below_a_private_folder_are_copied(
     start: Callable[..., Server], parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,6 +366,7 @@ def test_root_without_any_user_for_the_server_is_told_what_to_do(monkeypatch: py
     assert server_user(uid=1000) is None
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_says_why(start: Callable[..., Server], parent: Path) -> None:
     """Data of another major version: PostgreSQL's own reason is the message, and no folder stays."""
     data = parent / "kept"

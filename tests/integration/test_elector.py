@@ -135,6 +135,7 @@ def test_D15_a_stranger_holds_the_lock(dsn: str, connection: Connection) -> None
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_B03_heartbeat_does_not_wait_for_a_silent_server(dsn: str) -> None:
     """A server that acknowledges and never answers costs the heartbeat its own few seconds."""
     with Proxy(address(dsn)) as proxy, electing(through(dsn, proxy.port)) as leader, ThreadPoolExecutor(1) as thread:
@@ -241,6 +242,7 @@ def test_a_blocker_of_another_role_is_hidden(dsn: str, connection: Connection) -
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_A18_A19_a_standby_grants_nothing_until_it_is_promoted() -> None:
     """A hot standby is refused at connect; a session that was there before sees the promotion by its heartbeat."""
     primary = Server(settings={"wal_level": "replica", "max_wal_senders": "4"})

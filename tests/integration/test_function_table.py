@@ -13,7 +13,11 @@ _MISSING = pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is n
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(POSTGRES_BIN_PATH, id="18"), pytest.param(DEBIAN_15, id="15", marks=_MISSING)]
+    scope="module",
+    params=[
+        pytest.param(POSTGRES_BIN_PATH, id="18"),
+        pytest.param(DEBIAN_15, id="15", marks=[pytest.mark.slow, _MISSING]),
+    ],
 )
 def facts(request: pytest.FixtureRequest) -> tuple[Path, list[Fact]]:
     """The functions of an incremental installation on a server of each version."""
@@ -37,6 +41,7 @@ def test_the_guide_says_of_each_function_what_the_database_has(facts: tuple[Path
     assert {fact.name for fact in found} == set(WHY)
 
 
+@pytest.mark.slow
 def test_only_the_contracts_functions_may_be_open(facts: tuple[Path, list[Fact]]) -> None:
     """PUBLIC calls nothing that acts as another, and no helper."""
     _, found = facts

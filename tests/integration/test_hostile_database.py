@@ -44,7 +44,10 @@ _FUNCTIONS = (
         pytest.param(
             DEBIAN_15,
             id="15",
-            marks=pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is not installed"),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is not installed"),
+            ],
         ),
     ],
 )
@@ -143,6 +146,7 @@ def write(world: World, role: str) -> None:
 
 
 @pytest.mark.parametrize("who", ["superuser", "owner"])
+@pytest.mark.slow
 def test_nothing_hostile_runs_as_anyone_but_its_author(world: World, who: str) -> None:
     """Through a whole life: migrate, incremental, verify, refresh, check, status, back, uninstall, and what follows."""
     mallory = world.mallory
@@ -194,6 +198,7 @@ def test_nothing_hostile_runs_as_anyone_but_its_author(world: World, who: str) -
 
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
 @pytest.mark.parametrize("schema", [our_schema(), OUR_TABLES], ids=["views", "tables"])
+@pytest.mark.slow
 def test_a_schema_dropped_or_renamed_by_hand_leaves_nothing_to_take(world: World, mode: str, schema: str) -> None:
     """Without --uninstall the functions stay as they were: they see whose the schema is that came after ours."""
     with world.migrator("superuser") as own:
@@ -305,6 +310,7 @@ def test_what_is_not_ours_is_refused_by_name(world: World, grant: str, planted: 
         " create policy bad on analytics_refresh.{table} using (evil.record('policy'))",
     ],
 )
+@pytest.mark.slow
 def test_a_superuser_acts_as_the_owner_of_the_tables(world: World, planted: str) -> None:
     """What the tables' owner itself hangs on our tables runs as that owner, also where a superuser migrates."""
     with world.migrator("superuser") as own:
@@ -344,6 +350,7 @@ def test_a_superuser_acts_as_the_owner_of_the_tables(world: World, planted: str)
 
 
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.slow
 def test_what_a_superuser_installed_before_goes_to_the_owner_of_the_tables(world: World, mode: str) -> None:
     """An installation of a superuser's, as the version before this made it: the next migrate gives it away, working."""
     with world.migrator("superuser") as own:
@@ -382,6 +389,7 @@ def test_what_a_superuser_installed_before_goes_to_the_owner_of_the_tables(world
         assert migrate(own).steps == ()
 
 
+@pytest.mark.slow
 def test_an_owner_that_may_not_create_is_lent_that(world: World) -> None:
     """A superuser migrates for an owner without CREATE anywhere, who has no more rights afterwards than before."""
     rights = (
@@ -408,6 +416,7 @@ def test_an_owner_that_may_not_create_is_lent_that(world: World) -> None:
     assert owners == [(world.keeper,)]
 
 
+@pytest.mark.slow
 def test_views_of_a_third_role_stay_that_roles(world: World) -> None:
     """An older install whose views are another role's: refreshed as before, with nothing of that role run as others."""
     mallory = world.mallory

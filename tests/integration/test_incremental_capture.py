@@ -57,6 +57,7 @@ def insert(connection: Connection, table: str, name: str, executed_at: str = "20
     connection.execute(sql.SQL(_ROW).format(sql.Identifier(table)), [name, executed_at])
 
 
+@pytest.mark.slow
 def test_role_without_any_right_of_ours_can_write(connection: Connection) -> None:
     """An application role that knows nothing of our schema inserts, updates, deletes and truncates as before."""
     connection.execute("create role writer_of_results")
@@ -95,6 +96,7 @@ def test_truncate_leaves_a_mark_and_the_next_refresh_rebuilds(connection: Connec
     assert connection.execute("select sum(execution_count) from action_metrics_hourly").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_session_replication_role_is_captured(connection: Connection) -> None:
     """A session in session_replication_role = replica skips ordinary triggers, not the capture."""
     connection.execute("set session_replication_role = replica")
@@ -105,6 +107,7 @@ def test_session_replication_role_is_captured(connection: Connection) -> None:
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_disabled_capture_is_noticed_even_when_enabled_again(connection: Connection) -> None:
     """DISABLE TRIGGER ALL, changes, ENABLE TRIGGER ALL, as a restore does it: the next refresh rebuilds."""
     connection.execute("alter table action_results disable trigger all")
@@ -145,6 +148,7 @@ def test_missing_capture_is_named(connection: Connection, change: str) -> None:
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_rows_written_straight_into_a_partition_are_captured(partitioned: Connection) -> None:
     """Inserts, updates, deletes and moves through the parent and straight into partitions all count once."""
     insert(partitioned, "action_results", "through the parent")
@@ -160,6 +164,7 @@ def test_rows_written_straight_into_a_partition_are_captured(partitioned: Connec
     assert partitioned.execute("select sum(execution_count) from action_metrics_hourly").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_partitions_that_come_and_go_cause_a_rebuild(partitioned: Connection) -> None:
     """ATTACH, DETACH and DROP of a partition change rows that no trigger sees: the next refresh rebuilds."""
     insert(partitioned, "action_results", "kept")
@@ -183,6 +188,7 @@ def test_partitions_that_come_and_go_cause_a_rebuild(partitioned: Connection) ->
     assert verify(partitioned).ok
 
 
+@pytest.mark.slow
 def test_a_detached_partition_counts_no_more(partitioned: Connection) -> None:
     """It keeps its triggers, which then count nothing, and going back to plain takes them off."""
     insert(partitioned, "action_results", "old", "2010-01-01")
@@ -199,6 +205,7 @@ def test_a_detached_partition_counts_no_more(partitioned: Connection) -> None:
     insert(partitioned, "results_old", "free", "2010-01-01")
 
 
+@pytest.mark.slow
 def test_a_table_in_place_of_another_is_noticed(connection: Connection) -> None:
     """A table that takes over the name has no capture: that is told, not folded; installing again mends it."""
     insert(connection, "action_results", "kept")

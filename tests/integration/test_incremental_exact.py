@@ -46,6 +46,7 @@ def connection(dsn: str) -> Iterator[Connection]:
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.slow
 def test_fuzzed_changes_stay_exact(dsn: str, connection: Connection, seed: int) -> None:
     """Fifty cycles a seed of random changes, rolled back, committed late or not at all, leave no row different."""
     changes = Changes(connection, seed)
@@ -105,6 +106,7 @@ def _tolerating_locks(connection: Connection, change: Callable[[], None]) -> Non
         pass
 
 
+@pytest.mark.slow
 def test_concurrent_writers_lose_nothing(dsn: str, connection: Connection) -> None:
     """Four writers and two refreshing sessions at once: whatever they interleave, the end is exact."""
     Changes(connection, 0)
@@ -168,6 +170,7 @@ def test_verify_beside_writers(dsn: str, connection: Connection) -> None:
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_verify_names_what_differs(connection: Connection) -> None:
     """A rollup that was tampered with is found in both directions, recorded, and mended by a rebuild only."""
     changes = Changes(connection, 5)

@@ -311,6 +311,7 @@ def test_cancelled_refresh_loses_nothing(connection: Connection) -> None:
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_install_waits_for_writers_and_does_not_hold_them(dsn: str, connection: Connection) -> None:
     """With a writer's transaction open the triggers are tried again until it ends, and others write meanwhile."""
     failed: list[BaseException] = []

@@ -92,6 +92,7 @@ def test_a_half_finished_install_is_plain(dsn: str, connection: Connection) -> N
         assert reader.delta().mode == "plain"
 
 
+@pytest.mark.slow
 def test_a_rebuild_outlasts_every_time_limit(dsn: str, rolled_up: Connection) -> None:
     """A rebuild goes on past statement_timeout and deadline, step by step; the refresh after it has its own."""
     rolled_up.execute(_SLOW_STEPS)
@@ -104,6 +105,7 @@ def test_a_rebuild_outlasts_every_time_limit(dsn: str, rolled_up: Connection) ->
     assert verify(rolled_up).ok
 
 
+@pytest.mark.slow
 def test_a_rebuild_that_breaks_keeps_its_steps(dsn: str, rolled_up: Connection) -> None:
     """What was built before a failure is committed: the next rebuild goes on there, and knows why it rebuilds."""
     rolled_up.execute(_SLOW_STEPS)

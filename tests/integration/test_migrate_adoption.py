@@ -94,6 +94,7 @@ def test_adoption_is_idempotent(older: Connection) -> None:
     assert snapshot(older, "public", "analytics_refresh") == before
 
 
+@pytest.mark.slow
 def test_recreating_views(
     older: Connection, role: str, databases: Callable[..., str], application_template: str
 ) -> None:

@@ -161,6 +161,7 @@ def test_bookkeeping_with_a_broken_table(connection: Connection) -> None:
     assert len([notice for notice in notices if notice.startswith("cannot record the refresh of")]) == 4
 
 
+@pytest.mark.slow
 def test_bookkeeping_with_a_locked_table(connection: Connection, dsn: str) -> None:
     """A locked table is waited for half a second per view, the refresh stands, and the session's limit is kept."""
     connection.execute("set lock_timeout = '1min'")

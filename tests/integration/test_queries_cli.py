@@ -133,6 +133,7 @@ def test_a_bad_parameter_exits_2_with_one_line(words: list[str], sentence: str) 
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_wrong_usage_exits_64() -> None:
     """No query at all, or an unknown format, is wrong usage; an unreachable database is 75."""
     nowhere = "postgresql://127.0.0.1:1/none"
@@ -152,6 +153,7 @@ def test_who_may_not_read_failures_is_told_who_may(log: str, connection: psycopg
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_list_follows_the_format() -> None:
     """The catalogue, and what a query takes and gives, are printed as JSON or csv where that is asked for."""
     listed = json.loads(query("", "--list", "--format", "json").stdout)
@@ -165,6 +167,7 @@ def test_the_list_follows_the_format() -> None:
     assert [row["name"] for row in rows if row["kind"] == "column"] == [item["name"] for item in one["columns"]]
 
 
+@pytest.mark.slow
 def test_own_queries_are_listed_and_run(log: str, tmp_path: Path) -> None:
     """A file in [queries] directory is a query like the others; one with a mistake is a configuration error."""
     header = "-- name: mine\n-- section: our own\n-- endpoint: own/mine\n-- purpose: One?\n-- organizations: no\n"

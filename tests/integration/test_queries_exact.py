@@ -227,6 +227,7 @@ def stream(rows: int) -> Data:
     return Data(tuple(made), owned, ORGANIZATIONS)
 
 
+@pytest.mark.slow
 def test_equals_brute_force_on_a_stream(connection: psycopg.Connection[Any]) -> None:
     """On 20,000 actions of 60 days, every query equals the brute-force answer for everyone and each tenant."""
     check(connection, stream(20_000), {}, (None, ["acme"], ["blue", "unknown"], []))
@@ -258,6 +259,7 @@ def demo_actions(rows: int) -> Data:
     )
 
 
+@pytest.mark.slow
 def test_equals_brute_force_on_the_demos_data(connection: psycopg.Connection[Any]) -> None:
     """On 20,000 actions as the demo makes them every query equals the brute-force answer, for everyone and a tenant."""
     data = demo_actions(20_000)
@@ -306,6 +308,7 @@ def test_equals_brute_force_on_recorded_checks(connection: psycopg.Connection[An
     check(connection, data, {}, (None, *([key] for key in sorted(data.organizations))))
 
 
+@pytest.mark.slow
 def test_a_limit_equals_a_database_of_that_tenant_alone(connection: psycopg.Connection[Any]) -> None:
     """What a tenant is shown is what it would see if no other tenant had ever existed, approximations included."""
     data = stream(4_000)

@@ -128,6 +128,7 @@ def test_A02_idle_connection_terminated_between_runs(dsn: str, connection: Conne
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_A04_A06_a_server_crash() -> None:
     """A crash of the server is a lost connection without SQLSTATE; until it has recovered it is out of reach."""
     server = Server()
@@ -482,6 +483,7 @@ def test_cancel_ends_the_statement_on_the_server(dsn: str, connection: Connectio
 
 
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
+@pytest.mark.slow
 def test_a_cancel_that_came_too_early_is_asked_for(dsn: str, connection: Connection, isolation: str) -> None:
     """Who was cancelled before `cancel` found this run is heard all the same: no view is touched."""
     connection.execute("delete from analytics_refresh.last_refresh")
@@ -500,6 +502,7 @@ def test_a_cancel_that_came_too_early_is_asked_for(dsn: str, connection: Connect
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_B01_half_open_connection(dsn: str, connection: Connection) -> None:
     """When the network dies in mid-refresh, keepalives end the wait; the fence then keeps the next run out."""
     make_stretchable(connection)
@@ -520,6 +523,7 @@ def test_B01_half_open_connection(dsn: str, connection: Connection) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_B03_deadline_frees_the_thread_from_a_silent_server(dsn: str, connection: Connection) -> None:
     """When the server acknowledges but never answers, the run ends soon after its deadline, as a timeout."""
     make_stretchable(connection)

@@ -2,7 +2,8 @@
 
     python -m tests.mutations [--match TEXT] [--jobs 2]
 
-Ends with exit code 1 where a test passed, was skipped, or broke down before its own assertions.
+Ends with exit code 1 where a test passed, was skipped, or broke down before its own assertions, and where a breakage
+was not tried.
 """
 
 import argparse
@@ -59,14 +60,9 @@ def run(mutation: Mutation, root: Path, dsn: str) -> dict[str, str]:
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    """What git knows of this tree, with what is not yet committed."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    root = folder / "tree"
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
-    return root
+    """Copy what this tree holds to `folder`, committed or not; without environments, caches and history."""
+    left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", ".hypothesis", "build", "*.egg-info")
+    return Path(shutil.copytree(ROOT, folder / "tree", ignore=left_out))
 
 
 def main() -> int:
@@ -80,6 +76,7 @@ def main() -> int:
     for item in chosen:
         waiting.put(item)
     unnoticed: list[str] = []
+    tried: list[Mutation] = []
     seen: set[str] = set()
 
     def work(dsn: str) -> None:
@@ -92,6 +89,7 @@ def main() -> int:
                     return
                 began = time.monotonic()
                 outcomes = run(mutation, root, dsn)
+                tried.append(mutation)
                 print(f"{time.monotonic() - began:5.1f} s  {mutation.breaks}", flush=True)
                 for test, outcome in outcomes.items():
                     seen.add(test)
@@ -108,10 +106,11 @@ def main() -> int:
             thread.join()
     finally:
         server.destroy()
-    print(f"{len(chosen)} breakages, {len(seen)} tests, {len(unnoticed)} did not notice")
+    print(f"{len(tried)} of {len(chosen)} breakages, {len(seen)} tests, {len(unnoticed)} did not notice")
     for line in unnoticed:
         print(f"  {line}")
-    return 1 if unnoticed else 0
+    # a job that broke down leaves breakages that nobody tried
+    return 1 if unnoticed or len(tried) < len(chosen) or not chosen else 0
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def _by_day(item: pytest.Item) -> bool:
 
 
 def _quick(item: pytest.Item) -> bool:
-    if PROCESSES in item.path.parts:
-        return item.get_closest_marker("quick") is not None
+    if PROCESSES in item.path.parts and item.get_closest_marker("quick") is None:
+        return False
     return _by_day(item) and item.get_closest_marker("slow") is None
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Protocol
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
@@ -15,11 +16,22 @@ from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seco
 
 _logger = logging.getLogger(__name__)
 
+# A limit is exported under its own name. These had another before, which rules of other people compare with.
+_PUBLISHED = {
+    "slow_seconds": "refresh_slow_seconds",
+    "success_rate_min_percent": "success_rate_percent_min",
+    "latency_p95_max_seconds": "latency_p95_seconds_max",
+    "database_unavailable_for_seconds": "database_unavailable_seconds",
+    "history_failing_for_seconds": "history_failing_seconds",
+    "no_leader_for_seconds": "no_leader_seconds",
+}
+_OF_A_VIEW = ("max_age_seconds", "critical_age_seconds")
+
 VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW)
 
 
 class StateSource(Protocol):
-    """Whoever can give the daemon's status snapshot from memory; `core.ports.Health` does."""
+    """Gives the daemon's status snapshot from memory, as `core.ports.Health` does."""
 
     def snapshot(self) -> Snapshot:
         """The state at this moment."""
@@ -146,18 +158,9 @@ class StateCollector:
 def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], float]:
     """Return every limit by (name, view). View "" stands for the whole database."""
     found: dict[tuple[str, str], float] = {
-        ("interval_seconds", ""): limits.interval_seconds,
-        ("stale_for_seconds", ""): limits.stale_for_seconds,
-        ("refresh_slow_seconds", ""): limits.slow_seconds,
-        ("slow_after_runs", ""): limits.slow_after_runs,
-        ("failed_after_runs", ""): limits.failed_after_runs,
-        ("resolve_after_runs", ""): limits.resolve_after_runs,
-        ("success_rate_percent_min", ""): limits.success_rate_min_percent,
-        ("latency_p95_seconds_max", ""): limits.latency_p95_max_seconds,
-        ("min_executions", ""): limits.min_executions,
-        ("database_unavailable_seconds", ""): limits.database_unavailable_for_seconds,
-        ("history_failing_seconds", ""): limits.history_failing_for_seconds,
-        ("no_leader_seconds", ""): limits.no_leader_for_seconds,
+        (_PUBLISHED.get(limit.name, limit.name), ""): getattr(limits, limit.name)
+        for limit in fields(limits)
+        if limit.name not in _OF_A_VIEW
     }
     for view in views:
         found["view_age_seconds", view] = max_age_seconds(limits, view)

@@ -155,11 +155,11 @@ class Catalog:
         return [row.dependent for row in rows]
 
     def view_grants(self, view: str) -> list[str]:
-        """The GRANT commands that a view created anew needs."""
+        """The GRANT commands that a new view needs."""
         return [row.command for row in self._rows("view_grants", _Command, name=view)]
 
     def function_grants(self, name: str, arguments: str) -> list[str]:
-        """The GRANT commands that a function created anew needs."""
+        """The GRANT commands that a new function needs."""
         return [row.command for row in self._rows("function_grants", _Command, name=name, arguments=arguments)]
 
     def callers(self, name: str, arguments: str) -> list[str]:

@@ -220,7 +220,7 @@ where n.nspname = %(schema)s and p.proname = %(name)s and oidvectortypes(p.proar
 order by dependent;
 
 -- name: view_grants
--- the GRANT commands that give a view created anew what this one grants, columns included
+-- the GRANT commands that give a new view what this one grants, columns included
 select format('grant %%s on table %%I.%%I to %%s%%s', a.privilege_type, n.nspname, v.relname,
     case when a.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
     case when a.is_grantable then ' with grant option' else '' end) as command
