@@ -143,6 +143,18 @@ def test_the_console_is_short_and_uncoloured_in_a_file(console: Written) -> None
     assert line == 'info    leader.acquired epoch=3 reason="took over" city=Zürich empty=""\n'
 
 
+def test_the_console_says_only_what_is_known_and_views_in_brief(console: Written) -> None:
+    """A run without trouble shows no error, no reason and no braces."""
+    views = [{"view": "recent_failures", "success": True, "rows": 12, "error": None}, {"view": "b", "rows": 0}]
+    console.log.emit(
+        Event.REFRESH_FINISHED, outcome="ok", reason=None, error=None, attempts=0, views=views, blockers=[]
+    )
+    line = console.text[13:]
+    assert line == (
+        "info    refresh.finished outcome=ok attempts=0 views=[recent_failures success=true rows=12; b rows=0]\n"
+    )
+
+
 @pytest.mark.fault
 def test_H06_huge_text_is_cut_with_its_length_noted(written: Written) -> None:
     """Five megabytes of error text cost a kilobyte of log."""

@@ -63,7 +63,14 @@ class Daemon:
         hook, threading.excepthook = threading.excepthook, self._thread_ended
         try:
             address = service.start_http()
-            service.log.emit(Event.CONFIG_LOADED, config=service.config.public(), warnings=service.warnings)
+            # a person at a terminal would lose what stood there before, and has the file at hand
+            person = service.config.log.format == "console" and not service.warnings
+            service.log.emit(
+                Event.CONFIG_LOADED,
+                level="debug" if person else "info",
+                config=service.config.public(),
+                warnings=service.warnings,
+            )
             service.log.emit(
                 Event.DAEMON_STARTED,
                 version=service.state.current.version,

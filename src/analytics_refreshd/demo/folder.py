@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "analytics-refreshd-demo-"
+CONFIGURATION = "config.toml"
+"""The demo's configuration within its folder, for other commands."""
 _LOCK = "owner.lock"
 _DATA = "data.path"
 _UNFINISHED_SECONDS = 60.0
@@ -74,6 +76,20 @@ class RunFolder:
             (self.path / _LOCK).unlink()
             self.path.rmdir()
         os.close(self._lock)
+
+
+def running(parent: Path) -> list[Path]:
+    """Return the configurations of this user's demos that run now, oldest name first."""
+    found = []
+    for path in sorted(parent.glob(f"{PREFIX}*/{CONFIGURATION}")):
+        with suppress(OSError):
+            if _is_own_folder(path.parent):
+                lock = _take_lock(path.parent, create=False)
+                if lock is None:
+                    found.append(path)
+                else:
+                    os.close(lock)
+    return found
 
 
 def abandoned(parent: Path) -> Iterator[RunFolder]:

@@ -1,7 +1,10 @@
 """Run one demo: server, rows, views, live actions, the daemon, and clean-up."""
 
+import json
 import os
+import shlex
 import socket
+import sys
 import time
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager
@@ -18,6 +21,7 @@ from analytics_refreshd.app import daemon
 from analytics_refreshd.demo import DEFAULT_ROWS, DemoError, loading
 from analytics_refreshd.demo.actions import Generator, make_bursts
 from analytics_refreshd.demo.csvlog import ActionLog, read_log
+from analytics_refreshd.demo.folder import CONFIGURATION
 from analytics_refreshd.demo.interrupt import Interrupt
 from analytics_refreshd.demo.live import Live
 from analytics_refreshd.demo.postmaster import Watch
@@ -28,6 +32,7 @@ from analytics_refreshd.postgres.migrate.run import migrate
 DEFAULT_HTTP_PORT = 9720
 _HOST = "127.0.0.1"
 _SEED = 1
+_PACKAGE = "analytics_refreshd"
 _ENDED = "The demo's PostgreSQL has ended and will not come back: the demo ends with it."
 _EXIT_ENDED = 1
 
@@ -108,7 +113,8 @@ def run(options: Options, output: DemoOutput) -> int:
                 if has_generated:
                     live = Live(server.dsn, make_world(_SEED), _SEED)
                     live.start()
-                output.say(_where_to_look(server, options, port))
+                file = _write_configuration(server, options, port)
+                output.say(_where_to_look(server, options, port, file))
                 held.close()
                 watch.start()
                 code = daemon.serve(configuration, cycles=options.cycles, before_exit=leave)
@@ -130,6 +136,18 @@ def _settings(options: Options, dsn: str, port: int) -> dict[str, dict[str, obje
         "http": {"host": _HOST, "port": port},
         "log": {"format": options.log_format},
     }
+
+
+def _write_configuration(server: Server, options: Options, port: int) -> Path:
+    """Write the demo's configuration as a file, which other commands read. Returns its path."""
+    path = server.folder / CONFIGURATION
+    lines = []
+    for section, values in _settings(options, server.dsn, port).items():
+        # JSON's texts and whole numbers are TOML's, too
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    path.touch(0o600)
+    path.write_text("\n".join(lines))
+    return path
 
 
 def _fill(server: Server, options: Options, log: ActionLog | None, output: DemoOutput) -> bool:
@@ -174,16 +192,25 @@ def _load(connection: loading.Connection, options: Options, log: ActionLog | Non
     output.note(f"Loaded {rows:,} actions {source}, in {time.monotonic() - begun:.1f} s.")
 
 
-def _where_to_look(server: Server, options: Options, port: int) -> str:
+def _where_to_look(server: Server, options: Options, port: int, file: Path) -> str:
     end = "stops it; the database stays" if options.data else "stops it and removes everything"
+    program = shlex.join([*_program(), "--config", str(file)])
     return "\n".join(
         (
             f"page     http://{_HOST}:{port}/",
             f"metrics  http://{_HOST}:{port}/metrics",
+            f"status   {program} status",
+            f"query    {program} query success-rate",
             f"psql     {server.psql}",
             f"Ctrl-C   {end}",
         )
     )
+
+
+def _program() -> list[str]:
+    """Return how this program was called, so that another terminal can call it, too."""
+    called = Path(sys.argv[0])
+    return [str(called.absolute())] if called.name == "analytics-refreshd" else [sys.executable, "-m", _PACKAGE]
 
 
 def _held_port(wanted: int | None) -> socket.socket:
