@@ -79,7 +79,7 @@ class RunFolder:
 
 
 def running(parent: Path) -> list[Path]:
-    """Return the configurations of this user's demos that run now, oldest name first."""
+    """Return the configuration files of this user's running demos."""
     found = []
     for path in sorted(parent.glob(f"{PREFIX}*/{CONFIGURATION}")):
         with suppress(OSError):
