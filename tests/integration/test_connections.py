@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
-from analytics_refreshd.postgres.connection import connector as connections
+from analytics_refreshd.postgres.connection import session_settings
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, application_name, default_sslmode
@@ -437,11 +437,12 @@ def test_stop_frees_whoever_connects(dsn: str) -> None:
 def test_settings_that_do_not_last_are_noticed(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When what was set is not what is read back, the connection is refused and the pooler named."""
     real = blocks("connection/connection.sql")
-    asked = "pg_catalog.current_setting('TimeZone')"
+    asked = "pg_catalog.current_setting(s.name, true) as value"
     assert asked in real["read_back"]
-    elsewhere = {**real, "read_back": real["read_back"].replace(asked, "'Asia/Kolkata'")}
-    monkeypatch.setattr(connections, "blocks", lambda file: elsewhere)
-    with pytest.raises(DatabaseFault, match=r"\(timezone\).*direct connection") as caught:
+    other = f"case s.name when 'TimeZone' then 'Asia/Kolkata' else {asked.removesuffix(' as value')} end as value"
+    elsewhere = {**real, "read_back": real["read_back"].replace(asked, other)}
+    monkeypatch.setattr(session_settings, "blocks", lambda file: elsewhere)
+    with pytest.raises(DatabaseFault, match=r"\(TimeZone\).*direct connection") as caught:
         connector(dsn).connect("status", Profile())
     assert caught.value.reason is Reason.CONTRACT
 

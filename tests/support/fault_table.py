@@ -188,7 +188,6 @@ NOT_COVERED = dict.fromkeys(
             7,
             8,
             9,
-            10,
             11,
             12,
             13,

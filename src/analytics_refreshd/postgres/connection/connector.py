@@ -8,23 +8,14 @@ from dataclasses import dataclass
 from weakref import WeakSet
 
 import psycopg
-from psycopg.rows import dict_row
 
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
-from analytics_refreshd.postgres.connection.errors import cannot_connect, connect_fault, contract_fault, translating
+from analytics_refreshd.postgres.connection.errors import cannot_connect, connect_fault, translating
 from analytics_refreshd.postgres.connection.server import BIGGEST_INTEGER
+from analytics_refreshd.postgres.connection.session_settings import apply_settings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, addresses, application_name
-from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _MOST_HANGING = 4
-# these belong to the server's side; a platform or a Unix socket may not have all of them
-_OPTIONAL_SETTINGS = {
-    "client_connection_check_interval": "5s",
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "20s",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +127,7 @@ class Connector:
             raise connect_fault(error, secrets, addresses(parameters)) from None
         try:
             with translating(connection), connection.within(max(2.0, self.settings.connect_timeout_seconds)):
-                _apply(connection, profile)
+                apply_settings(connection, profile.parameters())
         except BaseException:
             connection.close()
             raise
@@ -182,19 +173,3 @@ class _Attempt:
         if isinstance(answer, BaseException):
             raise answer
         return answer
-
-
-def _apply(connection: BoundedConnection, profile: Profile) -> None:
-    statements = blocks("connection/connection.sql")
-    cursor = connection.cursor(row_factory=dict_row)
-    wanted = cursor.execute(statements["set_required"], profile.parameters()).fetchone() or {}
-    for name, value in _OPTIONAL_SETTINGS.items():
-        with suppress(psycopg.DatabaseError):
-            connection.execute(statements["set_optional"], {"name": name, "value": value})
-    found = cursor.execute(statements["read_back"]).fetchone() or {}
-    differing = [name for name, value in wanted.items() if found[name] != value]
-    if differing:
-        raise contract_fault(
-            f"session settings do not last ({', '.join(differing)}): a pooler in transaction mode stands between; "
-            "give the daemon a direct connection to PostgreSQL"
-        )

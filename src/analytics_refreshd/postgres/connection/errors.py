@@ -39,7 +39,10 @@ _CONNECT_REMEDIES = (
         'authentication method requirement "!password"',
         "the server asks for the password in clear text: use scram-sha-256 there, or TLS with sslmode verify-full",
     ),
-    ("session is read-only", "no host of [database] is a writable primary at the moment"),
+    (
+        "session is read-only",
+        "no host of [database] is a writable primary at the moment, or default_transaction_read_only is on there",
+    ),
     ("hot standby", "no host of [database] is a writable primary at the moment"),
     ("no password supplied", "set [database] password_file, or password_command, or use a PGPASSFILE"),
     ("password authentication failed", "check [database] user and the password in its file"),
@@ -80,6 +83,12 @@ def translating(connection: psycopg.Connection[Sequence[object]] | None, *, comm
         yield
     except psycopg.Error as error:
         raise fault_of(error, closed=connection is None or connection.closed, committing=committing) from None
+    except (UnicodeError, NotImplementedError) as error:  # what psycopg's adapters raise beside its own errors
+        raise DatabaseFault(
+            f"a value cannot be read or written in this session ({type(error).__name__})",
+            error_class=ErrorClass.PERMANENT,
+            reason=Reason.DATA,
+        ) from None
 
 
 def fault_of(error: psycopg.Error, *, closed: bool, committing: bool = False) -> DatabaseFault:

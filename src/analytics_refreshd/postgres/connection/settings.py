@@ -94,6 +94,7 @@ class ConnectionSettings:
             merged.setdefault("require_auth", os.environ.get("PGREQUIREAUTH") or "!password")
         if merged.get("target_session_attrs") != "primary":
             merged["target_session_attrs"] = "read-write"
+        merged["client_encoding"] = "UTF8"
         merged["connect_timeout"] = max(_LIBPQ_LEAST_SECONDS, round(self.connect_timeout_seconds))
         return merged
 

@@ -5,6 +5,25 @@ set local client_min_messages = warning;
 set local statement_timeout = 0;
 set local lock_timeout = 0;
 set local idle_in_transaction_session_timeout = 0;
+-- what the server prints of a definition, and how it reads ours, must not depend on the settings of whoever migrates
+set local datestyle = 'ISO, MDY';
+set local intervalstyle = 'postgres';
+set local timezone = 'UTC';
+set local extra_float_digits = 1;
+set local quote_all_identifiers = off;
+set local array_nulls = on;
+set local row_security = on;
+set local standard_conforming_strings = on;
+set local transform_null_equals = off;
+set local plpgsql.extra_errors = 'none';
+do $begin$
+begin
+    -- PostgreSQL 17 and newer
+    if current_setting('transaction_timeout', true) is not null then
+        perform set_config('transaction_timeout', '0', true);
+    end if;
+end
+$begin$;
 
 -- name: lock
 select pg_advisory_xact_lock(2583, 3);
