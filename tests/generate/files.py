@@ -10,6 +10,7 @@ from analytics_refreshd.observe.log.fields import schema
 from analytics_refreshd.observe.status.schema import status_schema
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.generate.log_events import log_events
+from tests.generate.man_page import man_page
 from tests.generate.metrics_guide import metrics_guide
 from tests.generate.prometheus_rule import prometheus_rule
 from tests.generate.queries_dashboard import dashboard_json
@@ -26,6 +27,7 @@ def generated() -> Mapping[Path, str]:
     catalogue = Catalogue.load()
     return MappingProxyType(
         {
+            _DEPLOY / "man" / "analytics-refreshd.1": man_page(),
             _DEPLOY / "guides" / "log-schema.json": json.dumps(schema(), indent=1) + "\n",
             _DEPLOY / "guides" / "log-events.md": log_events(),
             _DEPLOY / "guides" / "metrics.md": metrics_guide(),

@@ -205,7 +205,6 @@ NOT_COVERED = dict.fromkeys(
             25,
             26,
             28,
-            29,
             30,
         )
     ),

@@ -99,3 +99,27 @@ def test_examples_of_the_help_can_be_typed() -> None:
         words = words[:1] + (words[3:] if words[1] == "--config" else words[1:])
         assert words[:2] == ["analytics-refreshd", name]
         group.commands[name].make_context(name, words[2:])
+
+
+@pytest.mark.fault
+def test_L29_help_has_a_short_name_everywhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`-h` is what people type first."""
+    for words in ([], ["status"], ["query"]):
+        monkeypatch.setattr(sys, "argv", ["analytics-refreshd", *words, "-h"])
+        assert main() == 0
+        assert capsys.readouterr().out.startswith("Usage: analytics-refreshd")
+
+
+@pytest.mark.fault
+def test_L29_a_shell_completes_commands_and_options() -> None:
+    """What `--install-completion` installs asks the program, as bash does here."""
+    for typed, offered in (("analytics-refreshd hi", "history"), ("analytics-refreshd history --out", "--outcome")):
+        asked = {
+            "_ANALYTICS_REFRESHD_COMPLETE": "complete_bash",
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(typed.count(" ")),
+        }
+        done = subprocess.run([SCRIPT], env=os.environ | asked, capture_output=True, text=True, timeout=60, check=False)
+        assert offered in done.stdout.split(), done.stderr

@@ -28,7 +28,7 @@ app = typer.Typer(
     name="analytics-refreshd",
     help="Keeps the analytics views of an action log in PostgreSQL fresh, and tells the truth about it.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
