@@ -1,3 +1,3 @@
 """Keep the analytics views of an action log in PostgreSQL fresh."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -250,9 +250,9 @@ def test_remedies_for_indexes_work(dsn: str, connection: Connection) -> None:
     assert [finding for finding in check(dsn) if finding.level is Level.ERROR] == []
 
 
-def test_an_absent_application_schema(dsn: str) -> None:
+def test_an_absent_application_schema(application_dsn: str) -> None:
     """A wrong [database] schema is named as such."""
-    findings = run_checks(connector(dsn, app_schema="nowhere"), CheckSettings(), _now)
+    findings = run_checks(connector(application_dsn, app_schema="nowhere"), CheckSettings(), _now)
     assert any("there is no schema nowhere" in text for text in named(findings, "role", Level.ERROR))
 
 

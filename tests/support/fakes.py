@@ -150,6 +150,7 @@ class FakeStatusReader(StatusReader):
         self.on_question: Callable[[], object] = lambda: None
         self.views: tuple[ViewStatus, ...] = ()
         self.success_rate = 100.0
+        self.problems: tuple[str, ...] = ()
         self.holder: LeaderInfo | None = None
 
     def read(self) -> DatabaseStatus:
@@ -171,6 +172,10 @@ class FakeStatusReader(StatusReader):
     def progress(self) -> Progress | None:
         self.on_question()
         return None
+
+    def installation_problems(self) -> tuple[str, ...]:
+        self.on_question()
+        return self.problems
 
     def delta(self) -> Delta:
         self.on_question()

@@ -3,7 +3,7 @@
 import threading
 
 from analytics_refreshd.app.state import StateHolder
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, WrongSchemaFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.ports import EventLog
 
@@ -16,12 +16,16 @@ class DatabaseAvailability:
         self._log = log
         self._lock = threading.Lock()
         self._missed_slots = 0
+        self.wrong_schema: str | None = None
+        """Why this daemon must not serve this database; None as long as it may."""
 
     def failed(self, fault: DatabaseFault) -> None:
         """Note that a connection failed or was lost.
 
         Other faults say nothing about whether the database is there, and neither do connections that a stop ends.
         """
+        if isinstance(fault, WrongSchemaFault):
+            self.wrong_schema = fault.message
         if not fault.error_class.away or self._state.current.draining:
             return
         with self._lock:

@@ -18,6 +18,7 @@ from analytics_refreshd.core.schedule import clock_step
 
 EXIT_STOPPED = 0
 EXIT_INTERNAL = 70
+EXIT_CONFIG = 78
 SHUTDOWN_SECONDS = 10.0
 _TICK_SECONDS = 1.0
 _DEAD_AFTER_SECONDS = 30.0
@@ -105,9 +106,10 @@ class Daemon:
                 return signal.Signals(number)
             if number is not None:
                 self._reload_config()
-            failure = self._tick()
+            wrong_schema = self._service.database.wrong_schema
+            failure = wrong_schema or self._tick()
             if failure is not None:
-                self._exit = EXIT_INTERNAL
+                self._exit = EXIT_CONFIG if wrong_schema else EXIT_INTERNAL
                 return failure
 
     def _tick(self) -> str | None:

@@ -76,7 +76,7 @@ class EvaluateCycle:
         except DatabaseFault as fault:
             self._database.failed(fault)
         # what is broken in one place must not keep the rest from being read and evaluated
-        for read in (self._read_runs, self._read_rates, self._alerts.load, self._housekeep):
+        for read in (self._read_runs, self._read_rates, self._read_installation, self._alerts.load, self._housekeep):
             if self._database.down:
                 break
             try:
@@ -125,6 +125,10 @@ class EvaluateCycle:
             rates = self._status.rates()
             self._state.change(lambda state: replace(state, rates=rates))
             self._rates_for = moved
+
+    def _read_installation(self) -> None:
+        problems = self._status.installation_problems()
+        self._state.change(lambda state: replace(state, installation_problems=problems))
 
     def _housekeep(self) -> None:
         if not self._state.leads() or self._clock.monotonic() < self._next_prune_monotonic:

@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from analytics_refreshd.cli.common import (
+    EXIT_CONFIG,
     EXIT_FAILED,
     EXIT_OK,
     Format,
@@ -42,7 +43,10 @@ def check(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
         print_json([_as_json(finding) for finding in findings])
     else:
         _show(findings)
-    return EXIT_FAILED if any(finding.level == "error" for finding in findings) else EXIT_OK
+    errors = {finding.name for finding in findings if finding.level == "error"}
+    if "configuration" in errors:
+        return EXIT_CONFIG
+    return EXIT_FAILED if errors else EXIT_OK
 
 
 def _as_json(finding: "Finding") -> dict[str, str | None]:

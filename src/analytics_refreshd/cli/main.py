@@ -22,7 +22,7 @@ from analytics_refreshd.cli.common import (
     EXIT_USAGE,
 )
 from analytics_refreshd.core.display import without_controls
-from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError, UsageError
+from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError, UsageError, WrongSchemaFault
 
 app = typer.Typer(
     name="analytics-refreshd",
@@ -87,6 +87,9 @@ def main() -> int:
         _say("the configuration cannot be used:")
         for problem in error.problems:
             _say(f"  - {problem}")
+        return EXIT_CONFIG
+    except WrongSchemaFault as fault:
+        _say(fault.message)
         return EXIT_CONFIG
     except DatabaseFault as fault:
         state = f" (SQLSTATE {fault.sqlstate})" if fault.sqlstate else ""

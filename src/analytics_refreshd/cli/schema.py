@@ -1,5 +1,7 @@
 """The `migrate` command: create, change or remove our schema."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,7 @@ from analytics_refreshd.cli.common import (
     say,
     took,
 )
-from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.core.errors import PublicationError, UsageError
 
 if TYPE_CHECKING:
     from analytics_refreshd.app.commands.migrate import InstallProgress, MigrationReport, Populating, VerifyReport
@@ -48,15 +50,19 @@ def migrate(
     to_plain: Annotated[bool, typer.Option("--plain", help="Switch back to plain views.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the rollups with the plain definitions.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="With --verify: rebuild the rollups that differ.")] = False,
+    subscriber_sql: Annotated[
+        bool, typer.Option("--subscriber-sql", help="Print SQL for subscribers of a publication of all tables.")
+    ] = False,
+    accept_publication: Annotated[
+        bool, typer.Option("--accept-publication", help="Go on: every subscriber has run that SQL.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Create or upgrade views, functions and tables.
 
     It is safe to repeat, and safe to run twice at once.
     """
-    chosen = [status, dry_run, uninstall, to_incremental, to_plain, verify]
-    if sum(chosen) > 1:
-        raise UsageError("give one of --status, --dry-run, --uninstall, --incremental, --plain and --verify")
+    _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql])
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
     from analytics_refreshd.app.commands import migrate as command
@@ -65,18 +71,45 @@ def migrate(
     if status:
         return _report(command.planned(config), output, done=False)
     if dry_run:
-        print_exact(command.as_sql(config, recreate_views=recreate_views))
+        print_exact(command.as_sql(config, recreate_views=recreate_views, accept_publication=accept_publication))
+        return EXIT_OK
+    if subscriber_sql:
+        print_exact(command.subscriber_sql(config))
         return EXIT_OK
     if uninstall:
         dropped = command.uninstall(config)
         say(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
         return EXIT_OK
-    if to_incremental or to_plain:
-        return _switch(config, to_incremental=to_incremental)
     if verify:
         return _verify(config, output, rebuild=rebuild)
-    report = command.migrate(config, recreate_views=recreate_views, populating=_progress, told=_share)
+    with _subscribers_told():
+        if to_incremental or to_plain:
+            return _switch(config, to_incremental=to_incremental, accept_publication=accept_publication)
+        report = command.migrate(
+            config,
+            recreate_views=recreate_views,
+            accept_publication=accept_publication,
+            populating=_progress,
+            told=_share,
+        )
     return _report(report, output, done=True)
+
+
+def _refuse_more_than_one(chosen: list[bool]) -> None:
+    if sum(chosen) > 1:
+        raise UsageError(
+            "give one of --status, --dry-run, --uninstall, --incremental, --plain, --verify and --subscriber-sql"
+        )
+
+
+@contextmanager
+def _subscribers_told() -> Iterator[None]:
+    """Print on a refusal what subscribers need. Nothing else is on standard output then."""
+    try:
+        yield
+    except PublicationError as error:
+        print_exact(error.subscriber_sql)
+        raise
 
 
 def _progress(step: "Populating") -> None:
@@ -112,10 +145,10 @@ def _report(report: "MigrationReport", output: Format, *, done: bool) -> int:
     return EXIT_OK
 
 
-def _switch(config: "Config", *, to_incremental: bool) -> int:
+def _switch(config: "Config", *, to_incremental: bool, accept_publication: bool) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
-    done = command.switch(config, to_incremental=to_incremental, told=_share)
+    done = command.switch(config, to_incremental=to_incremental, accept_publication=accept_publication, told=_share)
     for step in done or ("nothing to do",):
         say(f"done: {step}" if done else step)
     return EXIT_OK

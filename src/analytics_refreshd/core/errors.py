@@ -153,7 +153,7 @@ class DatabaseFault(RefreshdError):
         self.committing = committing
 
     def reworded(self, text: str) -> "DatabaseFault":
-        """Return the same fault with another text."""
+        """Return a fault of the same class with another text."""
         return DatabaseFault(
             text,
             error_class=self.error_class,
@@ -163,5 +163,26 @@ class DatabaseFault(RefreshdError):
         )
 
 
+class WrongSchemaFault(DatabaseFault):
+    """The database serves another application schema than the configured one."""
+
+    def __init__(self, found: str, configured: str) -> None:
+        super().__init__(
+            f"this database is served for schema {found}, and [database] schema is {configured}: locks, history and "
+            f"records hold for one schema of a database; set [database] schema to {found}, or give {configured} a "
+            "database of its own",
+            error_class=ErrorClass.PERMANENT,
+            reason=Reason.CONTRACT,
+        )
+
+
 class MigrationError(RefreshdError):
     """The schema cannot be migrated; the text says what to do."""
+
+
+class PublicationError(MigrationError):
+    """Subscribers would stop receiving. `subscriber_sql` is what each of them has to run first."""
+
+    def __init__(self, text: str, *, subscriber_sql: str) -> None:
+        super().__init__(text)
+        self.subscriber_sql = subscriber_sql

@@ -127,6 +127,9 @@ class StatusReader(Protocol):
     def progress(self) -> Progress | None:
         """The refresh under way anywhere on this database, with its blocker."""
 
+    def installation_problems(self) -> tuple[str, ...]:
+        """What is wrong with what is installed, a sentence each."""
+
     def delta(self) -> Delta:
         """The incremental mode's state."""
 

@@ -118,7 +118,7 @@ class Snapshot:
         """Whether all is well. Views are fresh or late, last runs succeeded, rollups are exact, nothing fires."""
         state = self.state
         fine = all(not view.verdict.is_stale and (view.last is None or view.last[1].success) for view in self.views)
-        exact = state.delta is None or not state.delta.problems
+        exact = (state.delta is None or not state.delta.problems) and not state.installation_problems
         return fine and exact and state.database_up and not self.firing
 
     def dated(self, run: Run) -> Run:

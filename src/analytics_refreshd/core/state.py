@@ -87,6 +87,7 @@ class State:
     leaderless_reason: str | None = None
     election_problem: str | None = None
     run_problems: tuple[str, ...] = ()
+    installation_problems: tuple[str, ...] = ()
 
     next_run_at: datetime | None = None
     scheduler_seen_monotonic: float | None = None
@@ -113,8 +114,9 @@ class State:
 
     @property
     def contract_problems(self) -> tuple[str, ...]:
-        """What the last run and the election found broken. Each clears its own finding."""
-        return (*self.run_problems, *([self.election_problem] if self.election_problem else []))
+        """What run, election and the look at the installation found. Each clears its own finding."""
+        election = [self.election_problem] if self.election_problem else []
+        return (*self.run_problems, *election, *self.installation_problems)
 
     def with_runs(self, runs: Sequence[Run]) -> "State":
         """Add runs, or replace older versions of them. The oldest beyond 1,500 are dropped.

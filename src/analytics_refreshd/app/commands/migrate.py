@@ -21,10 +21,10 @@ _Told = Callable[[InstallProgress], None]
 
 
 @contextmanager
-def _connected(config: Config) -> Iterator[BoundedConnection]:
+def _connected(config: Config, *, any_schema: bool = False) -> Iterator[BoundedConnection]:
     """An idle autocommit connection without a time limit: building views takes as long as the log is large."""
     profile = Profile(statement_timeout_seconds=0.0, lock_timeout_seconds=0.0, idle_in_transaction_seconds=0.0)
-    connection = Connector(connection_settings(config)).connect("migrate", profile)
+    connection = Connector(connection_settings(config)).connect("migrate", profile, any_schema=any_schema)
     try:
         yield connection
     finally:
@@ -37,36 +37,60 @@ def planned(config: Config) -> MigrationReport:
         return run.status(connection, config.database.db_schema)
 
 
-def as_sql(config: Config, *, recreate_views: bool) -> str:
+def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool) -> str:
     """Print what `migrate` would execute, as psql takes it; changes nothing."""
     with _connected(config) as connection:
-        return run.dry_run(connection, config.database.db_schema, recreate_views=recreate_views)
+        return run.dry_run(
+            connection,
+            config.database.db_schema,
+            recreate_views=recreate_views,
+            accept_publication=accept_publication,
+        )
+
+
+def subscriber_sql(config: Config) -> str:
+    """Print what a subscriber needs to go on receiving; changes nothing."""
+    with _connected(config) as connection:
+        return run.subscriber_sql(connection, config.database.db_schema)
 
 
 def uninstall(config: Config) -> tuple[str, ...]:
-    """Drop our schema; returns what was dropped."""
-    with _connected(config) as connection:
+    """Drop our schema, whichever it serves; returns what was dropped."""
+    with _connected(config, any_schema=True) as connection:
         return run.uninstall(connection, config.database.db_schema)
 
 
 def migrate(
-    config: Config, *, recreate_views: bool, populating: Callable[[Populating], None], told: _Told
+    config: Config,
+    *,
+    recreate_views: bool,
+    accept_publication: bool,
+    populating: Callable[[Populating], None],
+    told: _Told,
 ) -> MigrationReport:
     """Bring the database to this version. In incremental mode its functions and triggers follow."""
     schema = config.database.db_schema
     with _connected(config) as connection:
-        report = run.migrate(connection, schema, progress=populating, recreate_views=recreate_views)
+        report = run.migrate(
+            connection,
+            schema,
+            progress=populating,
+            recreate_views=recreate_views,
+            accept_publication=accept_publication,
+        )
         if report.mode == "incremental" and report.found != "newer":
-            renewed = incremental.install(connection, schema, progress=told)
+            renewed = incremental.install(connection, schema, progress=told, accept_publication=accept_publication)
             report = replace(report, steps=(*report.steps, *renewed))
         return report
 
 
-def switch(config: Config, *, to_incremental: bool, told: _Told) -> tuple[str, ...]:
+def switch(config: Config, *, to_incremental: bool, accept_publication: bool, told: _Told) -> tuple[str, ...]:
     """Change between plain and incremental mode; returns the steps done."""
-    change = incremental.install if to_incremental else incremental.uninstall_to_plain
+    schema = config.database.db_schema
     with _connected(config) as connection:
-        return change(connection, config.database.db_schema, progress=told)
+        if to_incremental:
+            return incremental.install(connection, schema, progress=told, accept_publication=accept_publication)
+        return incremental.uninstall_to_plain(connection, schema, progress=told)
 
 
 def verify(config: Config) -> VerifyReport:

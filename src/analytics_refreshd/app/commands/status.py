@@ -58,6 +58,7 @@ def database_snapshot(config: Config) -> Snapshot:
             leader=reader.leader(),
             progress=reader.progress(),
             delta=reader.delta(),
+            installation_problems=reader.installation_problems(),
             runs=tuple(history.recent(_RUNS_READ)) if history.available else (),
             alerts={(record.alert, record.view): record for record in alerts},
             history_available=history.available,

@@ -9,19 +9,23 @@ from typing import Any
 
 import psycopg
 
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, WrongSchemaFault
 from analytics_refreshd.core.model import VIEWS, Reason
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.check.contract import Contract, contract_findings
 from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok, warning
+from analytics_refreshd.postgres.check.replication import replication_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import translating
 from analytics_refreshd.postgres.connection.names import quoted
+from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.settings import is_local
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.connection.trust import refuse_other_schema
 from analytics_refreshd.postgres.state.leader import PostgresLeader
+from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 __all__ = ["CheckSettings", "Finding", "Level", "run_checks"]
 
@@ -50,11 +54,14 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
     """
     began = time.monotonic()
     try:
-        connection = connector.connect("check", Profile(statement_timeout_seconds=_SECONDS))
+        connection = connector.connect("check", Profile(statement_timeout_seconds=_SECONDS), any_schema=True)
     except DatabaseFault as fault:
         return [error("connection", fault.message)]
     seconds = time.monotonic() - began
     with connection:
+        wrong = list(_safely(connection, "configuration", lambda: _schema(connection, connector.settings.app_schema)))
+        if wrong:
+            return [*_safely(connection, "connection", lambda: _connection(connection, seconds)), *wrong]
         parts: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (
             ("connection", lambda: _connection(connection, seconds)),
             ("tls", lambda: _tls(connection)),
@@ -62,6 +69,8 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("pooler", lambda: _pooler(connector)),
             ("contract", lambda: contract_findings(connection, _contract(connector, settings))),
             ("schema", lambda: our_schema_findings(connection, connector.settings.app_schema)),
+            ("installation", lambda: _installation(connector)),
+            ("replication", lambda: replication_findings(connection)),
             ("pg_cron", lambda: _cron(connection, settings)),
         )
         return [finding for name, part in parts for finding in _safely(connection, name, part)]
@@ -84,6 +93,14 @@ def _safely(connection: BoundedConnection, name: str, part: Callable[[], Iterato
             yield from part()
     except DatabaseFault as fault:
         yield error(name, f"could not be checked: {fault.message}")
+
+
+def _schema(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
+    try:
+        refuse_other_schema(connection, app_schema)
+    except WrongSchemaFault as fault:
+        text, _, remedy = fault.message.rpartition("; ")
+        yield error("configuration", text, remedy)
 
 
 def _connection(connection: BoundedConnection, seconds: float) -> Iterator[Finding]:
@@ -187,6 +204,16 @@ def _pooler(connector: Connector) -> Iterator[Finding]:
         yield ok("pooler", "a session keeps its server process: locks hold")
     finally:
         leader.release()
+
+
+def _installation(connector: Connector) -> Iterator[Finding]:
+    session = Session(connector)
+    try:
+        for problem in PostgresStatusReader(session, "get_analytics_refresh_status", VIEWS).installation_problems():
+            text, _, remedy = problem.partition(": ")
+            yield error("installation", text, remedy or None)
+    finally:
+        session.close()
 
 
 def _cron(connection: BoundedConnection, settings: CheckSettings) -> Iterator[Finding]:

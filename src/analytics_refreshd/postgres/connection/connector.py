@@ -14,6 +14,7 @@ from analytics_refreshd.postgres.connection.errors import cannot_connect, connec
 from analytics_refreshd.postgres.connection.server import BIGGEST_INTEGER
 from analytics_refreshd.postgres.connection.session_settings import apply_settings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, addresses, application_name
+from analytics_refreshd.postgres.connection.trust import refuse_other_schema
 
 _MOST_HANGING = 4
 
@@ -72,17 +73,20 @@ class Connector:
         self._made: WeakSet[BoundedConnection] = WeakSet()
         self._stopped = False
 
-    def connect(self, label: str, profile: Profile, *, instead_of_lost: bool = False) -> BoundedConnection:
+    def connect(
+        self, label: str, profile: Profile, *, instead_of_lost: bool = False, any_schema: bool = False
+    ) -> BoundedConnection:
         """Make an autocommit connection with `label` in its application_name.
 
-        Raises DatabaseFault of class connect. `instead_of_lost` counts it as a reconnect once it is made; replacing a
+        Raises DatabaseFault of class connect, and WrongSchemaFault for a database that is installed for another
+        application schema, unless `any_schema`. `instead_of_lost` counts it as a reconnect once it is made; replacing a
         connection that was closed on purpose is no reconnect.
 
         libpq resolves names by a blocking call that none of its timeouts covers. So a thread connects; at the deadline
         it is left behind, and closes the connection that it may still get. While four such threads hang, no further one
         is started.
         """
-        attempt = _Attempt(lambda: self._connect(label, profile))
+        attempt = _Attempt(lambda: self._connect(label, profile, any_schema=any_schema))
         with self._lock:
             self._attempts = {earlier for earlier in self._attempts if earlier.under_way}
             if self._stopped:
@@ -114,7 +118,7 @@ class Connector:
             for attempt in self._attempts:
                 attempt.give_up()
 
-    def _connect(self, label: str, profile: Profile) -> BoundedConnection:
+    def _connect(self, label: str, profile: Profile, *, any_schema: bool) -> BoundedConnection:
         parameters = self.settings.libpq()
         password = self.settings.password()
         if password is not None:
@@ -128,6 +132,8 @@ class Connector:
         try:
             with translating(connection), connection.within(max(2.0, self.settings.connect_timeout_seconds)):
                 apply_settings(connection, profile.parameters())
+                if not any_schema:
+                    refuse_other_schema(connection, self.settings.app_schema)
         except BaseException:
             connection.close()
             raise

@@ -5,15 +5,10 @@ interrupted installation goes on where it stopped: objects, triggers (from here 
 built in steps, views and functions replaced in one transaction. Until that last one, the views are the plain ones.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event
-from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.names import STATUS_FUNCTION
@@ -30,15 +25,12 @@ from analytics_refreshd.postgres.incremental.preflight import (
     stray_tables,
 )
 from analytics_refreshd.postgres.incremental.state import IncrementalState, is_installed, state
+from analytics_refreshd.postgres.incremental.transactions import alone, briefly, transaction
 from analytics_refreshd.postgres.incremental.views import replace_functions, replace_views
-from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, set_role
+from analytics_refreshd.postgres.schema.publications import identify, require_prepared, unidentified_tables
 
 __all__ = ["IncrementalState", "InstallProgress", "install", "rebuild", "state", "uninstall_to_plain"]
-
-# while CREATE TRIGGER waits, every later writer waits behind it: so it waits briefly, and tries again
-_LOCK_ATTEMPTS = 60
-_LOCK_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +46,34 @@ def _ignore(progress: InstallProgress) -> None:
 
 
 def install(
-    connection: Connection, app_schema: str = "public", *, progress: Callable[[InstallProgress], None] | None = None
+    connection: Connection,
+    app_schema: str = "public",
+    *,
+    progress: Callable[[InstallProgress], None] | None = None,
+    accept_publication: bool = False,
 ) -> tuple[str, ...]:
     """Install the incremental mode, or finish or renew it.
 
-    Returns what was done.
+    Returns what was done. `accept_publication` is as in `migrate`.
     `connection` is idle and in autocommit mode. Writers of `action_results` wait only while a trigger is created.
     Raises MigrationError, with nothing changed, where capture would miss rows or a view cannot be replaced, and where
     locks could not be had.
     """
     report = progress or _ignore
     done: list[str] = []
-    with _alone(connection, app_schema) as found:
+    with alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
-        _briefly(connection, _refuse, app_schema, commands, found)
-        with _transaction(connection, found.home):
-            for each in commands.objects():
-                connection.execute(each)
+        briefly(connection, _refuse, app_schema, commands, found)
+        with transaction(connection, found.home):
+            require_prepared(connection, lambda: _create_objects(connection, commands), accepted=accept_publication)
+            _create_objects(connection, commands)
+        for name in unidentified_tables(connection, only_published=False):
+            briefly(connection, _identify, name, found.home)
         done += _release(connection, commands, report)
         for table in source_tables(connection, commands):
             if not table.captured:
                 report(InstallProgress(f"capture changes of {table.schema}.{table.name}", 0.0))
-                _briefly(connection, _create_triggers, table)
+                briefly(connection, _create_triggers, table)
                 done.append(f"capture changes of {table.schema}.{table.name}")
             if table.holds_rows and index_failures(
                 connection, table, lambda doing: report(InstallProgress(doing, 0.0))
@@ -85,7 +83,7 @@ def install(
             done.append("build the rollups")
         if found.mode == "plain":
             done.append("put the views over the rollups in place")
-        _briefly(connection, _to_rollups, app_schema, definitions, commands, found, report)
+        briefly(connection, _to_rollups, app_schema, definitions, commands, found, report)
     return tuple(done)
 
 
@@ -100,18 +98,18 @@ def uninstall_to_plain(
     """
     report = progress or _ignore
     done: list[str] = []
-    with _alone(connection, app_schema) as found:
+    with alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
         if found.mode == "incremental":
-            _briefly(connection, _to_plain, app_schema, definitions, found, report)
+            briefly(connection, _to_plain, app_schema, definitions, found, report)
             done.append("put the plain views in place")
         for table in source_tables(connection, commands):
             report(InstallProgress(f"stop capturing changes of {table.schema}.{table.name}", 0.0))
-            _briefly(connection, _drop_triggers, table)
+            briefly(connection, _drop_triggers, table)
             drop_failure_index(connection, table)
         done += _release(connection, commands, report)
         if is_installed(connection):
-            with _transaction(connection, found.home):
+            with transaction(connection, found.home):
                 for each in commands.dropped():
                     connection.execute(each)
             done.append("drop the rollups and the capture")
@@ -136,7 +134,7 @@ def rebuild(
             raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
         home = installed_for(connection, app_schema, to_change=False).home
         if reason is not None:
-            with _transaction(connection, home):
+            with transaction(connection, home):
                 connection.execute(block("install", "mark", reason=sql.Literal(reason)))
         return _build(connection, report, home)
 
@@ -146,56 +144,22 @@ def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, 
     return definitions, Commands(definitions)
 
 
-@contextmanager
-def _alone(connection: Connection, app_schema: str) -> Iterator[Found]:
-    """Hold the migration lock over several transactions; yield what was found."""
-    if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
-        raise ValueError("the incremental mode needs an idle connection in autocommit mode")
-    with failures_named():
-        limit = connection.execute(block("install", "statement_timeout")).fetchone() or ("0",)
-        connection.execute(block("install", "set_statement_timeout"), ["0"])
-        row = connection.execute(block("install", "lock")).fetchone()
-        if not row or not row[0]:
-            raise MigrationError("another migration is running here: wait for its end, then run this again")
-        try:
-            yield installed_for(connection, app_schema)
-        finally:
-            if not connection.closed:
-                connection.execute(block("install", "unlock"))
-                connection.execute(block("install", "set_statement_timeout"), list(limit))
-
-
-@contextmanager
-def _transaction(connection: Connection, role: str | None = None) -> Iterator[None]:
-    """A transaction with our settings, as `role`: a superuser does as our schema's owner what that owner can do."""
-    with connection.transaction():
-        connection.execute(command("begin"))
-        if role is not None:
-            connection.execute(set_role(role))
-        yield
-
-
-def _briefly(connection: Connection, change: Callable[..., None], *arguments: Any) -> None:
-    """Run `change` in a transaction of its own, and again while its locks are busy."""
-    pause = Event()
-    for attempt in range(1, _LOCK_ATTEMPTS + 1):
-        try:
-            with _transaction(connection):
-                change(connection, *arguments)
-            return
-        except psycopg.errors.LockNotAvailable as error:
-            if attempt == _LOCK_ATTEMPTS:
-                raise MigrationError(
-                    f"a lock could not be had in {_LOCK_ATTEMPTS} attempts: end long transactions on "
-                    "action_results and its views, then run the same command again to go on"
-                ) from error
-        pause.wait(_LOCK_PAUSE_SECONDS)
-
-
 def _refuse(connection: Connection, app_schema: str, commands: Commands, found: Found) -> None:
     """Refuse within a time limit: reading a view waits for any change of its tables."""
     connection.execute(block("install", "brief_lock"))
     refuse(connection, app_schema, commands, found.home, replaces_views=found.mode == "plain")
+
+
+def _create_objects(connection: Connection, commands: Commands) -> None:
+    for each in commands.objects():
+        connection.execute(each)
+
+
+def _identify(connection: Connection, table: str, home: str) -> None:
+    """Let a publication of all tables send a table without a key: else every update and delete of it fails."""
+    connection.execute(block("install", "brief_lock"))
+    connection.execute(set_role(home))
+    connection.execute(identify(table))
 
 
 def _release(connection: Connection, commands: Commands, report: Callable[[InstallProgress], None]) -> list[str]:
@@ -204,7 +168,7 @@ def _release(connection: Connection, commands: Commands, report: Callable[[Insta
     for table in stray_tables(connection, commands):
         name = f"{table.schema}.{table.name}"
         report(InstallProgress(f"stop capturing changes of {name}", 0.0))
-        _briefly(connection, _drop_triggers, table)
+        briefly(connection, _drop_triggers, table)
         drop_failure_index(connection, table)
         done.append(f"stop capturing changes of {name}")
     return done
@@ -226,7 +190,7 @@ def _build(connection: Connection, report: Callable[[InstallProgress], None], ho
     share = 0.0
     while share < 1:
         report(InstallProgress("build the rollups", share))
-        with _transaction(connection, home):
+        with transaction(connection, home):
             row = connection.execute(block("install", "rebuild_step")).fetchone()
             needed = bool(row and row[1])
             share = float(row[0]) if row else 1.0

@@ -24,7 +24,8 @@ Found = Literal["fresh", "older install", "ours", "newer"]
 class Plan:
     """What was found and what to do about it, in an order in which locks are held for the shortest time.
 
-    `version` is the version found, 0 without our schema. `mode` is `plain` or `incremental`.
+    `version` is the version found, 0 without our schema. `mode` is `plain` or `incremental`. `tables` are the steps
+    that change the tables of our schema.
     """
 
     found: Found
@@ -32,6 +33,7 @@ class Plan:
     mode: str
     steps: tuple[Step, ...]
     warnings: tuple[str, ...]
+    tables: tuple[Step, ...] = ()
 
 
 def what_is_there(installed: Installed) -> Found:
@@ -58,7 +60,8 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
     views = view_steps(draft, recreate=recreate_views) if mode == "plain" else ViewSteps()
     functions = [*given_functions(draft), *(function_steps if mode == "plain" else closed_functions)(draft)]
     views.touches[:0] = given_views(draft)
-    steps = [*_gifts(draft), *_schema_steps(draft, version), *_grant_steps(draft, version)]
+    tables = [*_gifts(draft), *_schema_steps(draft, version)]
+    steps = [*tables, *_grant_steps(draft, version)]
     steps += [*draft.lend_ours("lend_create"), *views.first, *functions]
     if views.touches or views.swaps:
         steps.append(Step("wait for a running refresh", (command("hold_refreshes"),)))
@@ -72,7 +75,8 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
             f"role {draft.role} may create nothing here, so whether views and functions differ from ours was not seen"
         )
     draft.refuse()
-    return Plan(found, version, mode, tuple(draft.carried_out(steps)) if steps else (), tuple(draft.warnings))
+    carried_out, tables_only = (tuple(draft.carried_out(each)) if each else () for each in (steps, tables))
+    return Plan(found, version, mode, carried_out, tuple(draft.warnings), tables_only)
 
 
 def _schema_steps(draft: Draft, version: int) -> Iterator[Step]:

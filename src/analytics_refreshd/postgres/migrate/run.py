@@ -5,9 +5,9 @@ leaves nothing behind. What `dry_run` prints is what `migrate` executes.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
+from analytics_refreshd.postgres.incremental.commands import Commands
 from analytics_refreshd.postgres.incremental.state import is_installed
 from analytics_refreshd.postgres.migrate.functions import standalone_steps
 from analytics_refreshd.postgres.migrate.plan import Found, Plan, make_plan
@@ -22,8 +23,9 @@ from analytics_refreshd.postgres.migrate.steps import Draft
 from analytics_refreshd.postgres.schema.acting import Step, foreign_obstacle
 from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
-from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, OUR_TABLES, latest_version, set_role
+from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, OUR_TABLES, Definitions, latest_version, set_role
 from analytics_refreshd.postgres.schema.installed import Installed
+from analytics_refreshd.postgres.schema.publications import require_prepared, subscriber_sql_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,18 @@ def migrate(
     *,
     progress: Callable[[Populating], None] | None = None,
     recreate_views: bool = False,
+    accept_publication: bool = False,
 ) -> MigrationReport:
     """Bring the database to this version, waiting for another migration to end first.
 
     `connection` is in autocommit mode and idle. Existing views are kept, unless `recreate_views` asks for those
-    that differ from ours to be built again; one that others depend on is refused. Raises MigrationError, after
-    which nothing has changed.
+    that differ from ours to be built again; one that others depend on is refused. `accept_publication` says that every
+    subscriber of this database has the tables that are created or changed. Raises MigrationError, after which nothing
+    has changed.
     """
     with _transaction(connection):
         connection.execute(command("lock"))
-        plan = _plan(connection, app_schema, recreate_views=recreate_views)
+        plan = _plan(connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication)
         total = sum(step.populates is not None for step in plan.steps)
         populated = 0
         for step in plan.steps:
@@ -88,14 +92,38 @@ def status(connection: Connection, app_schema: str = "public") -> MigrationRepor
     Raises MigrationError where it could not be done, and where another migration is running.
     """
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(connection, app_schema, recreate_views=False)
+        plan = _plan_without_waiting(connection, app_schema)
     return _report(plan, app_schema, plan.version)
 
 
-def dry_run(connection: Connection, app_schema: str = "public", *, recreate_views: bool = False) -> str:
+def subscriber_sql(connection: Connection, app_schema: str = "public") -> str:
+    """The commands that give a subscriber of this database the tables that ours has in either mode."""
+    with _transaction(connection, keep=False):
+        plan = _plan_without_waiting(connection, app_schema, accept_publication=True)
+        catalog = Catalog(connection, app_schema)
+        definitions = Definitions(app_schema, catalog.privileges().server_version)
+
+        def change() -> None:
+            _execute(connection, plan.tables)
+            connection.execute(set_role(catalog.home()))
+            for each in Commands(definitions).objects():
+                connection.execute(each)
+
+        return subscriber_sql_after(connection, change)
+
+
+def dry_run(
+    connection: Connection,
+    app_schema: str = "public",
+    *,
+    recreate_views: bool = False,
+    accept_publication: bool = False,
+) -> str:
     """The script that does to this database what `migrate` would, for psql to run unchanged."""
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(connection, app_schema, recreate_views=recreate_views)
+        plan = _plan_without_waiting(
+            connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication
+        )
         steps = [Step("one transaction, one migration at a time", (command("begin"), command("lock"))), *plan.steps]
         parts = [
             "\n".join([f"-- {step.title}", *(_as_command(each.as_string(connection)) for each in step.commands)])
@@ -178,16 +206,26 @@ def _failure(error: psycopg.Error, what: str) -> MigrationError:
     return MigrationError(f"{what}: {primary_text(error)}{state}; nothing was changed: mend it, then run migrate again")
 
 
-def _plan(connection: Connection, app_schema: str, *, recreate_views: bool) -> Plan:
+def _plan(connection: Connection, app_schema: str, *, recreate_views: bool, accept_publication: bool) -> Plan:
     catalog = Catalog(connection, app_schema)
-    return make_plan(catalog, catalog.read(), recreate_views=recreate_views)
+    plan = make_plan(catalog, catalog.read(), recreate_views=recreate_views)
+    warnings = require_prepared(connection, lambda: _execute(connection, plan.tables), accepted=accept_publication)
+    return replace(plan, warnings=(*plan.warnings, *warnings))
 
 
-def _plan_without_waiting(connection: Connection, app_schema: str, *, recreate_views: bool) -> Plan:
+def _plan_without_waiting(
+    connection: Connection, app_schema: str, *, recreate_views: bool = False, accept_publication: bool = False
+) -> Plan:
     row = connection.execute(command("try_lock")).fetchone()
     if row is None or not row[0]:
         raise MigrationError("another migration is running here: wait for its end, then ask again")
-    return _plan(connection, app_schema, recreate_views=recreate_views)
+    return _plan(connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication)
+
+
+def _execute(connection: Connection, steps: Iterable[Step]) -> None:
+    for step in steps:
+        for each in step.commands:
+            connection.execute(each)
 
 
 def _carry_out(
@@ -201,8 +239,7 @@ def _carry_out(
         progress(Populating(step.populates, number, total, None))
     started = time.monotonic()
     try:
-        for each in step.commands:
-            connection.execute(each)
+        _execute(connection, (step,))
     except psycopg.Error as error:
         raise _failure(error, f"migrate failed to {step.title}") from None
     if progress is not None and step.populates is not None:

@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, WrongSchemaFault
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import LeaderInfo, LockSample, Reason
+from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import contract_fault, translating
@@ -53,14 +54,24 @@ class PostgresLeader:
         if self._connection is None:
             self._connect()
         reading, holder = self._read()
+        if holder is not None and not reading.held:
+            self._refuse_other_schema(holder)
         if reading.held or reading.in_recovery or holder is not None:
             return reading
         if self._monotonic() - self._connected_at > _YOUNG_SECONDS:
             self._drop()
             self._connect()
         self._ask("try_lock")
+        self._ask("mark_schema", {"schema": self._connector.settings.app_schema})
         # read it in another transaction, where a pooler would answer from another session
         return self._read()[0]
+
+    def _refuse_other_schema(self, holder: int) -> None:
+        """Raise WrongSchemaFault where the leader says that it refreshes another application schema."""
+        schema = self._connector.settings.app_schema
+        rows = self._ask("other_schema", {"holder": holder, "schema": schema})
+        if rows:
+            raise WrongSchemaFault(printable(rows[0]["other_schema"]), schema)
 
     def verify(self) -> None:
         """Connect without taking the lock. Raises DatabaseFault, with reason contract behind a transaction pooler."""

@@ -2,6 +2,21 @@
 -- only where `reading` showed no holder: a session lock that is taken twice must be released twice
 select pg_catalog.pg_try_advisory_lock(2583, 1);
 
+-- name: mark_schema
+-- which application schema the leader refreshes: the lock on leading knows the database alone, as programs before 0.3 take it
+select pg_catalog.pg_try_advisory_lock_shared(2584, pg_catalog.hashtext(%(schema)s));
+
+-- name: other_schema
+-- the schema that the leader refreshes, where it says so and it is another one
+select coalesce((
+    select n.nspname::text from pg_catalog.pg_namespace n
+    where (pg_catalog.hashtext(n.nspname::text)::bigint & 4294967295) = l.objid::bigint
+    order by 1 limit 1), 'that was dropped') as other_schema
+from pg_catalog.pg_locks l
+where l.pid = %(holder)s and l.locktype = 'advisory' and l.classid = 2584 and l.objsubid = 2 and l.granted
+    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+    and (pg_catalog.hashtext(%(schema)s)::bigint & 4294967295) <> l.objid::bigint;
+
 -- name: reading
 select
     pg_catalog.pg_backend_pid() as pid,

@@ -30,6 +30,7 @@ from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
 from analytics_refreshd.postgres.incremental.state import state
+from analytics_refreshd.postgres.state.installation import installation_problems
 from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
 _TIMEOUT_SECONDS = 10.0
@@ -148,6 +149,17 @@ class PostgresStatusReader:
                 tuple(printable(name) for name in found.uncaptured[:_MOST_UNKNOWN]),
                 found.built,
             )
+
+        return self._session.run(work)
+
+    def installation_problems(self) -> tuple[str, ...]:
+        """As `core.ports.StatusReader.installation_problems`."""
+
+        def work(connection: BoundedConnection) -> tuple[str, ...]:
+            row = None
+            if "installation" in self._present(connection):
+                row = connection.execute(self._statements["mode"]).fetchone()
+            return tuple(map(printable, installation_problems(connection, str(row[0]) if row else None)))
 
         return self._session.run(work)
 
