@@ -189,6 +189,65 @@ def test_rows_change_median_and_last_error() -> None:
     assert len(view["recent"]) == 4
 
 
+@pytest.mark.fault
+def test_L28_one_error_of_several_views_is_said_once() -> None:
+    """Four views that failed by one cause are one entry; another cause is another one, and what is over comes last."""
+    runs = (
+        run_at(5, NOW, failed=VIEWS[:2], outcome=Outcome.PARTIAL, error="lock timeout"),
+        run_at(2, NOW - timedelta(minutes=10), failed=VIEWS[2:], outcome=Outcome.PARTIAL, error="disk full"),
+    )
+    state = healthy(runs=runs)
+    first, second = shown(state)["errors"]
+    assert (first["title"], first["text"], first["views"]) == (
+        "Failed at 03-01 14:07 UTC:",
+        "lock timeout",
+        f"{VIEWS[0]}, {VIEWS[1]}",
+    )
+    assert (second["title"], second["text"]) == ("Failed at 03-01 13:57 UTC, not since:", "disk full")
+    assert page(state).count("lock timeout") == page(state).count("disk full") == 1
+
+
+@pytest.mark.fault
+def test_L28_each_view_has_a_lane_of_its_own() -> None:
+    """A view that failed beside three that did not is seen at once; many views share one lane."""
+    runs = (run_at(5, NOW, failed=[VIEWS[2]], outcome=Outcome.PARTIAL, error="lock timeout"),)
+    row = timeline(healthy(runs=runs))
+    assert [(lane.view, lane.spans[-1].state, lane.spans[-1].cells) for lane in row.lanes] == [
+        (VIEWS[0], "ok", 1),
+        (VIEWS[1], "ok", 1),
+        (VIEWS[2], "failed", 1),
+        (VIEWS[3], "ok", 1),
+    ]
+    drawn = shown(healthy(runs=runs))["slots"]
+    assert [lane["name"] for lane in drawn["lanes"]] == ["all", *VIEWS]
+    assert [hour for _, hour in drawn["hours"]] == [
+        "15:00",
+        "18:00",
+        "21:00",
+        "00:00",
+        "03:00",
+        "06:00",
+        "09:00",
+        "12:00",
+    ]
+    many = tuple(f"view_{number}" for number in range(9))
+    assert len(shown(healthy(many, views=tuple(view_state(view) for view in many)))["slots"]["lanes"]) == 1
+
+
+@pytest.mark.fault
+def test_L28_the_next_command_stands_apart() -> None:
+    """What an alert says to type is marked as a command, and only that."""
+    told = "it is old. Next: analytics-refreshd history --view b"
+    alert = AlertRecord(Alert.VIEW_STALE, VIEWS[1], AlertState.FIRING, Severity.WARNING, NOW, NOW, None, "old", told)
+    (shown_alert,) = shown(healthy(alerts=(alert,)))["alerts"]
+    assert (shown_alert["description"], shown_alert["command"]) == (
+        "it is old.",
+        "analytics-refreshd history --view b",
+    )
+    (hostile,) = shown(healthy(alerts=(replace(alert, description="x Next: rm -rf /"),)))["alerts"]
+    assert hostile["command"] == ""
+
+
 def test_a_view_without_runs_has_no_sparkline_and_no_figures() -> None:
     """Unknown is said, not drawn as zero."""
     view = shown(healthy(runs=(), views=(view_state(VIEWS[0], age_seconds=None, rows=None),)))["views"][0]
@@ -259,7 +318,7 @@ def test_the_legend_says_that_it_counts_slots() -> None:
     slots = shown(healthy(limits=Limits(interval_seconds=10)))["slots"]
     assert slots["label"].startswith("Timeline of the last 24 hours in slots of 5 min: ")
     assert sum(count for _, _, count in slots["legend"]) == 288
-    assert "Slots of 5 min, each as the worst of its runs" in page(healthy())
+    assert "Slots of 5 min, each with the worst of its runs" in page(healthy())
 
 
 def test_a_run_that_started_late_stays_in_its_slot() -> None:
@@ -317,20 +376,21 @@ def test_trouble_is_told_in_words(changes: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     ("delta", "text"),
     [
-        (None, "plain mode, isolation by cycle"),
-        (Delta(), "plain mode, isolation by cycle"),
-        (Delta("incremental"), "incremental mode, isolation by cycle"),
+        (None, "plain mode, one transaction for all views"),
+        (Delta(), "plain mode, one transaction for all views"),
+        (Delta("incremental"), "incremental mode, one transaction for all views"),
         (
             Delta("incremental", 1234, fold_seconds=0.18),
-            "incremental mode, isolation by cycle, 1,234 changes wait, the last fold took 180 ms, never verified",
+            "incremental mode, one transaction for all views, 1,234 changes wait, the last fold took 180 ms, "
+            "never verified",
         ),
         (
             Delta("incremental", 0, NOW, True),
-            "incremental mode, isolation by cycle, 0 changes wait, exact at 03-01 14:07 UTC",
+            "incremental mode, one transaction for all views, 0 changes wait, exact at 03-01 14:07 UTC",
         ),
         (
             Delta("incremental", 0, NOW, False),
-            "incremental mode, isolation by cycle, 0 changes wait, different at 03-01 14:07 UTC",
+            "incremental mode, one transaction for all views, 0 changes wait, different at 03-01 14:07 UTC",
         ),
     ],
 )

@@ -38,11 +38,10 @@ function tell(index) {
   document.getElementById("told").textContent = text;
   slots.setAttribute("aria-valuenow", cell);
   slots.setAttribute("aria-valuetext", text);
-  const svgs = slots.querySelectorAll("svg"), per = number(slots, "per");
   const mark = document.getElementById("mark");
-  mark.setAttribute("x", cell % per);
+  mark.setAttribute("x", cell);
   mark.removeAttribute("visibility");
-  svgs[Math.floor(cell / per)].append(mark);
+  mark.parentNode.append(mark);
 }
 function wire() {
   const slots = document.getElementById("slots");
@@ -63,11 +62,10 @@ function wire() {
     tell(to);
   });
   const point = (event) => {
-    const svg = event.target.closest("svg");
-    if (!svg) return;
-    const box = svg.getBoundingClientRect(), per = number(slots, "per");
-    const within = Math.floor((event.clientX - box.left) / box.width * per);
-    tell([...slots.querySelectorAll("svg")].indexOf(svg) * per + Math.max(0, Math.min(per - 1, within)));
+    const lane = event.target.closest(".lane");
+    if (!lane) return;
+    const box = lane.getBoundingClientRect();
+    tell(Math.floor((event.clientX - box.left) / box.width * count));
   };
   slots.addEventListener("pointermove", point);
   slots.addEventListener("pointerdown", point);

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -22,8 +22,10 @@ _CELL = {
     "partial": (5, 18),
     "failed": (1, 22),
 }
-_CELL_PARTS = 4
 _BAD_SLOTS = 40
+_MOST_LANES = 8
+"""More views than these share one lane: fifty would be a wall, and no page of 100 kB."""
+_HOUR_MARKS = 3
 
 
 def sparkline(view: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -75,44 +77,51 @@ def _steps(heights: Sequence[int]) -> str:
 
 
 def slots(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw the day in four parts, with texts and legend."""
+    """Draw the day: a lane for all, one for each of a few views, hour marks, texts and legend."""
     cells = row["cells"]
-    per = math.ceil(len(cells) / _CELL_PARTS)
     counts = {state: sum(cell["state"] == state for cell in cells) for state in STATES}
     order = ("ok", "slow", "partial", "failed", "skipped", "running", "none")
     length = seconds_in_words(row["cell_seconds"])
     told = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
     bad = [cell for cell in reversed(cells) if cell["state"] not in ("ok", "none", "running")]
+    whole = [(state, len(list(same))) for state, same in groupby(cell["state"] for cell in cells)]
+    lanes = row["lanes"] if 1 < len(row["lanes"]) <= _MOST_LANES else ()
     return {
         "label": f"Timeline of the last 24 hours in slots of {length}: {told}",
         "length": length,
         "start": int(cells[0]["starts_at"].timestamp()),
         "cell": row["cell_seconds"],
-        "per": per,
+        "count": len(cells),
         **_told(cells),
-        "parts": [
-            _part(cells[at : at + per], row["cell_seconds"], last=at + per >= len(cells))
-            for at in range(0, len(cells), per)
+        "lanes": [
+            {"name": "all" if lanes else "", "paths": _paths(whole)},
+            *(
+                {"name": lane["view"], "paths": _paths([(span["state"], span["cells"]) for span in lane["spans"]])}
+                for lane in lanes
+            ),
         ],
+        "hours": _hours(cells[0]["starts_at"], len(cells) * row["cell_seconds"]),
         "legend": [(state, _cell_path(state, 0, 1), counts[state]) for state in order],
         "bad": [(f"{cell['starts_at']:%m-%d %H:%M}", _cell_words(cell)) for cell in bad[:_BAD_SLOTS]],
         "bad_count": len(bad),
     }
 
 
-def _part(cells: Sequence[Mapping[str, Any]], cell_seconds: float, *, last: bool) -> dict[str, Any]:
+def _paths(spans: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
     paths: dict[str, str] = {}
     at = 0
-    while at < len(cells):
-        # Neighbours of one state are one rectangle.
-        state, end = cells[at]["state"], at + 1
-        while end < len(cells) and cells[end]["state"] == state:
-            end += 1
-        paths[state] = paths.get(state, "") + _cell_path(state, at, end - at)
-        at = end
-    until = cells[-1]["starts_at"] + timedelta(seconds=cell_seconds)
-    title = f"{cells[0]['starts_at']:%H:%M} to " + ("now" if last else f"{until:%H:%M}")
-    return {"paths": list(paths.items()), "title": title}
+    for state, count in spans:
+        paths[state] = paths.get(state, "") + _cell_path(state, at, count)
+        at += count
+    return list(paths.items())
+
+
+def _hours(start: datetime, seconds: float) -> list[tuple[str, str]]:
+    """Return marks at every third full hour: where, in percent of the width, and the time."""
+    first = start.replace(minute=0, second=0, microsecond=0)
+    marks = (first + timedelta(hours=hours) for hours in range(1, 26))
+    shown = [at for at in marks if at.hour % _HOUR_MARKS == 0 and at < start + timedelta(seconds=seconds)]
+    return [(f"{(at - start).total_seconds() / seconds * 100:.2f}", f"{at:%H:%M}") for at in shown]
 
 
 def _cell_path(state: str, at: int, count: int) -> str:

@@ -13,6 +13,8 @@ _TONE = {"fresh": "good", "late": "warn", "stale": "bad", "unknown": "bad"}
 _ORDER = ("stale", "unknown", "late", "fresh")
 _ALERTS = 20
 _NOTICES = 12
+_NEXT = " Next: "
+_COMMAND_MOST = 200
 _ERRORS_BYTES = 6000
 _TEXTS_BYTES = 4000
 """Shared by all views, notices or alerts, so that fifty failing views still fit into the page's 100 kB."""
@@ -47,7 +49,8 @@ def words(status: Mapping[str, Any]) -> dict[str, Any]:
             for receiver in (status["receivers"] or ())[:_NOTICES]
         ],
         "alerts_left_out": max(0, len(alerts) - _ALERTS),
-        "views": [_view(view, room) for view in views],
+        "views": [_view(view) for view in views],
+        "errors": _errors(views, room),
         "points": max((len(view["recent"]) for view in views), default=0),
         "slow": seconds_in_words(views[0]["slow_seconds"]) if views else "",
         "slots": slots(status["slots"]),
@@ -123,7 +126,8 @@ def _database(status: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _mode(status: Mapping[str, Any]) -> str:
-    words = f"{status['mode']} mode, isolation by {status['isolation']}"
+    one = "each view" if status["isolation"] == "view" else "all views"
+    words = f"{status['mode']} mode, one transaction for {one}"
     delta = status["delta"]
     if delta is None or delta["mode"] == "plain" or delta["pending_rows"] is None:
         return words
@@ -181,10 +185,19 @@ def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str
             "tone": "bad" if alert["state"] == "firing" else "warn",
             "since": _since(alert["fired_at"] or alert["active_at"], now),
             "summary": cut(alert["summary"] or "", shown_bytes),
-            "description": cut(alert["description"] or "", shown_bytes) if len(shown) <= _NOTICES else "",
+            **_described(alert["description"] if len(shown) <= _NOTICES else None, shown_bytes),
         }
         for alert in shown
     ]
+
+
+def _described(text: str | None, limit: int) -> dict[str, str]:
+    """Return a description, and apart from it the command to type next, if it ends with one."""
+    text = text or ""
+    description, mark, command = text.rpartition(_NEXT)
+    if not mark or not command.startswith("analytics-refreshd ") or len(command) > _COMMAND_MOST:
+        return {"description": cut(text, limit), "command": ""}
+    return {"description": cut(description, limit), "command": command}
 
 
 def _since(at: datetime, now: datetime) -> str:
@@ -192,7 +205,7 @@ def _since(at: datetime, now: datetime) -> str:
     return f"since {at:%m-%d %H:%M} UTC ({seconds_in_words(passed)})"
 
 
-def _view(view: Mapping[str, Any], room: int) -> dict[str, Any]:
+def _view(view: Mapping[str, Any]) -> dict[str, Any]:
     age, run, median = view["age_seconds"], view["last_run"], view["median_duration_seconds"]
     rows = "unknown" if view["rows"] is None else f"{view['rows']:,}"
     change = view["rows_change"]
@@ -211,7 +224,6 @@ def _view(view: Mapping[str, Any], room: int) -> dict[str, Any]:
         "median": "unknown" if median is None else seconds_in_words(median),
         "rows": rows,
         "size": bytes_in_words(view["size_bytes"]),
-        "error": _error(view["last_error"], room),
         "spark": sparkline(view),
     }
 
@@ -226,12 +238,22 @@ def _last_run(run: Mapping[str, Any] | None) -> str:
     return f"failed: {reason}" + (f", {took}" if took else "")
 
 
-def _error(error: Mapping[str, Any] | None, room: int) -> dict[str, Any] | None:
-    if error is None:
-        return None
-    at = f"{error['at']:%m-%d %H:%M} UTC"
-    return {
-        "current": error["current"],
-        "title": f"Failed at {at}:" if error["current"] else f"Failed at {at}, not since:",
-        "text": cut(error["text"] or "no text", room),
-    }
+def _errors(views: Sequence[Mapping[str, Any]], room: int) -> list[dict[str, Any]]:
+    """Return the views' last errors, one entry for views that failed alike: current ones first."""
+    alike: dict[tuple[bool, str, str], list[str]] = {}
+    for view in views:
+        error = view["last_error"]
+        if error is not None:
+            at = f"{error['at']:%m-%d %H:%M} UTC"
+            alike.setdefault((not error["current"], at, error["text"] or "no text"), []).append(view["view"])
+    return [
+        {
+            "current": not past,
+            "title": f"Failed at {at}" + (", not since:" if past else ":"),
+            "views": cut(
+                ", ".join(names) if len(names) < len(views) or len(views) == 1 else f"all {len(names)} views", 600
+            ),
+            "text": cut(text, room),
+        }
+        for (past, at, text), names in sorted(alike.items(), key=lambda item: item[0][0])
+    ]

@@ -22,7 +22,7 @@ from analytics_refreshd.observe.status.field import (
     one_of,
 )
 from analytics_refreshd.observe.status.notices import Notice, headline, notices
-from analytics_refreshd.observe.status.timeline import MOST_CELLS, STATES, Cell, Timeline, timeline
+from analytics_refreshd.observe.status.timeline import MOST_CELLS, STATES, Cell, Lane, Span, Timeline, timeline
 from analytics_refreshd.observe.status.view_fields import VIEW_FIELDS
 
 _NOTICE: tuple[Field[Notice], ...] = (
@@ -146,9 +146,20 @@ _CELL: tuple[Field[Cell], ...] = (
     ),
 )
 
+_SPAN: tuple[Field[Span], ...] = (
+    Field("state", one_of(*STATES), "the view's; `failed` where a run failed for all", lambda span: span.state),
+    Field("cells", COUNT, "how many cells beside each other", lambda span: span.cells),
+)
+
+_LANE: tuple[Field[Lane], ...] = (
+    Field("view", TEXT, "its name", lambda lane: lane.view),
+    Field("spans", LIST, "oldest first", lambda lane: lane.spans, fields=_SPAN, most=MOST_CELLS),
+)
+
 _SLOTS: tuple[Field[Timeline], ...] = (
     Field("cell_seconds", SECONDS, "a cell's length", lambda row: row.cell_seconds),
     Field("cells", LIST, "oldest first", lambda row: row.cells, fields=_CELL, most=MOST_CELLS),
+    Field("lanes", LIST, "the same cells for each view", lambda row: row.lanes, fields=_LANE),
 )
 
 _HISTORY: tuple[Field[State], ...] = (

@@ -1,8 +1,10 @@
 """Lays out the last 24 hours as a row of slots."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from analytics_refreshd.core.model import Limits, Outcome, Run
 from analytics_refreshd.core.snapshot import Snapshot
@@ -39,11 +41,28 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Cells of one state beside each other."""
+
+    state: str
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One view's cells, oldest first, as spans."""
+
+    view: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
-    """The cells, oldest first. Each is `cell_seconds` long; the last is under way."""
+    """The cells, oldest first. Each is `cell_seconds` long; the last is under way. A lane for each view."""
 
     cell_seconds: float
     cells: tuple[Cell, ...]
+    lanes: tuple[Lane, ...] = ()
 
 
 def state_of(run: Run, limits: Limits) -> str:
@@ -68,10 +87,30 @@ def timeline(snapshot: Snapshot) -> Timeline:
     for run in snapshot.state.runs:
         at = run.scheduled_at or now - (server_now - run.started_at)
         held.setdefault(math.floor(at.timestamp() / cell_seconds), []).append(run)
+    numbers = range(last - count + 1, last + 1)
     cells = []
-    for number in range(last - count + 1, last + 1):
+    for number in numbers:
         starts_at = datetime.fromtimestamp(0, UTC) + timedelta(seconds=number * cell_seconds)
         found = held.get(number, [])
         worst = max(found, key=lambda run: STATES.index(state_of(run, limits)), default=None)
         cells.append(Cell(starts_at, state_of(worst, limits) if worst else "none", worst, len(found)))
-    return Timeline(cell_seconds, tuple(cells))
+    lanes = tuple(_lane(view.view, [held.get(number, []) for number in numbers], limits) for view in snapshot.views)
+    return Timeline(cell_seconds, tuple(cells), lanes)
+
+
+def _lane(view: str, runs: Sequence[Sequence[Run]], limits: Limits) -> Lane:
+    states = (
+        max((_state_of_view(view, run, limits) for run in found), key=STATES.index, default="none") for found in runs
+    )
+    return Lane(view, tuple(Span(state, len(list(same))) for state, same in groupby(states)))
+
+
+def _state_of_view(view: str, run: Run, limits: Limits) -> str:
+    result = next((result for result in run.views if result.view == view), None)
+    if result is None:
+        state = state_of(run, limits)
+        # a run that ended without a word on this view tells of its other views
+        return "none" if state in ("ok", "slow", "partial") else state
+    if not result.success:
+        return "failed"
+    return "slow" if (result.duration_seconds or 0.0) > limits.slow_seconds else "ok"
