@@ -13,7 +13,7 @@ import pytest
 
 from analytics_refreshd.demo import loading
 from analytics_refreshd.postgres.migrate.run import migrate
-from tests.deploy.support import DEPLOY, ROOT, accepted, tool
+from tests.deploy.support import DEPLOY, accepted, copy_sources, tool
 from tests.support.postgres import Server
 
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,procps,iproute2,ca-certificates"
@@ -51,9 +51,7 @@ def debian() -> Iterator[Path]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's wheel, built from a copy of what it is made of."""
     folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source / name)
-    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(source)
     accepted(*PIP, "wheel", "--no-deps", "--wheel-dir", folder, source)
     (built,) = folder.glob("analytics_refreshd-*.whl")
     return built

@@ -12,7 +12,19 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SYSTEMD = ROOT / "systemd"
 RULES = DEPLOY / "prometheus" / "analytics-refreshd.rules.yaml"
+MADE_OF = ("pyproject.toml", "README.md", ".github/LICENSE", "deploy/man", "src")
+"""What a wheel is built from."""
 DASHBOARD = DEPLOY / "grafana" / "analytics-refreshd.json"
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy what a wheel is built from, as a builder that has nothing else gets it."""
+    for name in MADE_OF:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
 
 
 def tool(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.support import DEPLOY, ROOT, accepted, tool
+from tests.deploy.support import DEPLOY, accepted, copy_sources, tool
 from tests.support.postgres import Server, free_port
 from tests.support.waiting import eventually
 
@@ -51,9 +51,7 @@ def image(
     buildah("commit", "-q", "--rm", scratch, BASE)
     context = folder / "context"
     context.mkdir()
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, context)
-    shutil.copytree(ROOT / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_sources(context)
     shutil.copytree(DEPLOY / "container", context / "deploy" / "container")
     offline = folder / "pip.conf"
     offline.write_text("[global]\nno-index = true\nfind-links = /wheels\n")

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from analytics_refreshd.observe.log.fields import schema
 from analytics_refreshd.observe.status.schema import status_schema
 from analytics_refreshd.postgres.catalogue.files import Catalogue
+from tests.generate.licences import licences_guide
 from tests.generate.log_events import log_events
 from tests.generate.man_page import man_page
 from tests.generate.metrics_guide import metrics_guide
@@ -27,6 +28,7 @@ def generated() -> Mapping[Path, str]:
     catalogue = Catalogue.load()
     return MappingProxyType(
         {
+            _DEPLOY / "guides" / "licences.md": licences_guide(),
             _DEPLOY / "man" / "analytics-refreshd.1": man_page(),
             _DEPLOY / "guides" / "log-schema.json": json.dumps(schema(), indent=1) + "\n",
             _DEPLOY / "guides" / "log-events.md": log_events(),

@@ -1,0 +1,35 @@
+"""What a release carries along: licences, and a base image that cannot move."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.deploy.support import ROOT
+from tests.generate.licences import COMPATIBLE, licences
+
+
+def test_every_licence_is_known_and_compatible() -> None:
+    """A new dependency under other terms is noticed here, and one without any."""
+    found = list(licences())
+    assert len(found) > 20
+    assert [each for each in found if each[2] not in COMPATIBLE] == []
+
+
+@pytest.mark.parametrize(
+    "image", ["", "docker.io/library/python:3.13-slim-bookworm", "python@sha256:", "python@sha256:12"]
+)
+def test_a_release_demands_the_digest_of_its_base_image(image: str, tmp_path: os.PathLike[str]) -> None:
+    """A tag is another image tomorrow: the release refuses it before it makes anything."""
+    folder = os.path.join(tmp_path, "release")
+    done = subprocess.run(
+        [ROOT / ".ci/release", folder],
+        env={"PATH": os.environ["PATH"], "PYTHON_IMAGE": image},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 64
+    assert "set PYTHON_IMAGE to the base image with its digest" in done.stderr
+    assert not os.path.exists(folder)
