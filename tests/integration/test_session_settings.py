@@ -138,7 +138,6 @@ def set_everywhere(connection: Connection, target: sql.Composable, settings: dic
 
 
 @pytest.mark.fault
-@pytest.mark.quick
 def test_L10_settings_of_the_database_and_the_role_do_not_count(actions: str, connection: Connection) -> None:
     """What a session reads, and what cuts it, is the same whatever the database and the role set."""
     expected, settings = exercise(actions), lasting(actions)
@@ -197,6 +196,7 @@ def hostile_server() -> Iterator[Server]:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L10_settings_of_the_server_do_not_count(hostile_server: Server) -> None:
     """The same with all of them in postgresql.conf."""
     dsn = hostile_server.dsn()
@@ -233,6 +233,7 @@ def encodings() -> Iterator[Callable[[str], str]]:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "stored"),
     [("LATIN1", "caf\u00e9... ???"), ("SQL_ASCII", "caf\u00e9… \u65e5\u672c\u8a9e"), ("EUC_JP", None), ("KOI8R", None)],
@@ -253,6 +254,7 @@ def test_L10_databases_of_other_encodings(encodings: Callable[[str], str], encod
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L10_a_database_without_an_encoding_may_hold_anything(encodings: Callable[[str], str]) -> None:
     """In SQL_ASCII the bytes of another encoding, in data and in an error, are read instead of ending the refresh."""
     dsn = encodings("SQL_ASCII")
@@ -272,6 +274,7 @@ def test_L10_a_database_without_an_encoding_may_hold_anything(encodings: Callabl
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L10_every_character_can_be_sent_to_every_server(connection: Connection) -> None:
     """No text of ours is one that a server of any encoding refuses; the server's own conversions say so."""
     names = connection.execute("select pg_encoding_to_char(n) from generate_series(0, 34) n").fetchall()

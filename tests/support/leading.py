@@ -14,7 +14,7 @@ from analytics_refreshd.app.run_logger import RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.app.state import StateHolder
 from analytics_refreshd.core.leadership import Leadership
-from analytics_refreshd.core.model import Limits, Role, ViewReport
+from analytics_refreshd.core.model import Limits, Role, Run, ViewReport
 from analytics_refreshd.core.ports import Clock, RefreshReply
 from analytics_refreshd.core.state import State
 from tests.support.fakes import (
@@ -71,14 +71,16 @@ class Leading:
             watching=Watching(lambda watch: None, lambda: None),
         )
         self.recorder = Recorder(runtime, self.history, 3)
+        self.notifier = FakeNotifier()
+        self.after: list[Run] = []
         self.cycle = RefreshCycle(
             runtime,
             attempts=self.attempts,
             recorder=self.recorder,
             status=self.status,
             run_logger=self.run_logger,
-            notifier=FakeNotifier(),
-            after_run=lambda run: None,
+            notifier=self.notifier,
+            after_run=self.after.append,
         )
 
     def lose(self) -> None:

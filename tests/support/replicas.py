@@ -3,13 +3,16 @@
 Everything that a database would answer is a plain fake of its port; what decides is the daemon's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from analytics_refreshd.app.alerts import AlertEvaluator
 from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
+from analytics_refreshd.app.evaluation_watch import EvaluationWatch
+from analytics_refreshd.app.health import HealthChecks
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState
@@ -41,6 +44,7 @@ class Shared(FakeStatusReader, AlertStore):
         self.on_question = self.answer
         self.away = False
         self.alerts_fault: DatabaseFault | None = None
+        self.refuses: Callable[[AlertRecord], Exception | None] = lambda record: None
         self.records: dict[AlertKey, AlertRecord] = {}
         self.view_age_seconds = 1.0
 
@@ -63,6 +67,8 @@ class Shared(FakeStatusReader, AlertStore):
     def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertKey]) -> None:
         """Write and delete records."""
         self._answer_about_alerts()
+        for refused in filter(None, map(self.refuses, changed)):
+            raise refused
         for key in removed:
             self.records.pop(key, None)
         self.records |= {(record.alert, record.view): record for record in changed}
@@ -114,6 +120,7 @@ class Replica:
         self.notifier = FakeNotifier()
         self.lock = FakeLeader(database, name)
         clock, metrics, self.history = database.clock, RecordingMetrics(), FakeHistory()
+        self.metrics = metrics
         self.history.on_recent = database.answer
         self.state = holder(("v",), clock, name)
         availability = DatabaseAvailability(self.state, self.log)
@@ -133,6 +140,8 @@ class Replica:
             alerts=self.alerts,
             retention=timedelta(days=1),
         )
+        self.watch = EvaluationWatch(runtime, store=database, notifier=self.notifier)
+        self.health = HealthChecks(self.state, clock)
         self._election = Election(
             runtime,
             self.lock,
@@ -148,6 +157,17 @@ class Replica:
         """An evaluation, of which `told` and `inhibited` say what it handed over."""
         self.notifier.told, self.notifier.inhibited = [], []
         self._evaluation.run()
+
+    def tick(self) -> None:
+        """The turn of scheduler and main loop, and of the thread that tells of a stuck evaluation."""
+        monotonic = self._database.clock.monotonic()
+        self.state.change(
+            lambda state: replace(state.alive(monotonic, gap_seconds=5.0), scheduler_seen_monotonic=monotonic)
+        )
+        teller = self.watch.look()
+        if teller is not None:
+            teller.join(10)
+            assert not teller.is_alive()
 
     @property
     def told(self) -> list[tuple[Alert, AlertState]]:

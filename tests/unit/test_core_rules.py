@@ -41,6 +41,8 @@ def test_an_absent_database_is_one_alert() -> None:
     assert (down.holds, down.severity, down.since, down.for_seconds) == (True, Severity.CRITICAL, ago(1800), 120.0)
     assert "connection refused" in down.description
     assert "since 2026-05-04 11:30:00 UTC" in down.summary
+    # whether this process evaluates has nothing to do with the database
+    assert told.pop((Alert.EVALUATION_STUCK, "")).holds is False
     assert {condition.holds for condition in told.values()} == {None}
 
 

@@ -1,11 +1,13 @@
 """Runs on their way into history: nobody waits for another's writing, nothing is lost or counted wrongly."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from analytics_refreshd.core.errors import ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Run
 from tests.support.fakes import FakeRefresher, fault
@@ -140,14 +142,16 @@ def test_a_run_that_is_being_written_is_not_given_up(replica: Recording) -> None
 
 
 def test_a_crash_while_writing_lets_others_write(replica: Recording) -> None:
-    """The writer's place is free again, and the run still waits."""
+    """The writer's place is free again, the run still waits, and the failure is counted and named."""
 
     def crashing(run: Run) -> None:
         raise RuntimeError
 
     replica.history.on_finish = crashing
-    with pytest.raises(RuntimeError):
-        replica.recorder.finish(numbered(1))
+    replica.recorder.finish(numbered(1))
+    assert (replica.written, replica.pending) == ([], 1)
+    assert [line["part"] for line in replica.log.of(Event.PART_FAILED)] == ["history"]
+    assert "analytics_part_failures_total" in replica.metrics.calls
     replica.history.on_finish = lambda run: None
     replica.recorder.flush()
     assert replica.written == [1]
@@ -166,3 +170,43 @@ def test_a_run_that_cannot_be_written_waits(replica: Recording) -> None:
     replica.recorder.finish(numbered(2))
     assert tried == [1, 1]
     assert replica.pending == 2
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("error", [fault(ErrorClass.PERMANENT), UnicodeEncodeError("latin-1", "x", 0, 1, "no")])
+@pytest.mark.parametrize("texts", [True, False], ids=["its texts", "the run itself"])
+def test_L11_a_run_that_is_refused_keeps_no_other_out(replica: Recording, error: Exception, texts: bool) -> None:
+    """Younger runs are written; the refused one follows without its texts, or is given up and named."""
+
+    def refusing(run: Run) -> None:
+        if run.run_id == UUID(int=1) and (run.error is not None or not texts):
+            raise error
+
+    replica.history.on_finish = refusing
+    replica.recorder.finish(replace(numbered(1), error="caf\u00e9"))
+    assert (replica.written, replica.pending) == ([], 1)
+    replica.recorder.finish(numbered(2))
+    replica.recorder.finish(numbered(3))
+    assert replica.written == ([2, 1, 3] if texts else [2, 3])
+    assert replica.pending == 0
+    lines = replica.log.of(Event.HISTORY_PENDING)
+    (named,) = [line for line in lines if line.get("run_id") == UUID(int=1)]
+    assert named["error"].startswith("written without its texts" if texts else "given up")
+    assert lines[-1]["lost"] == (0 if texts else 1)
+
+
+@pytest.mark.fault
+def test_L11_what_every_run_meets_gives_none_up(replica: Recording) -> None:
+    """Where all are refused it is not the runs: they wait for the grant, or for the table."""
+    replica.history.on_finish = lambda run: _raise(fault(ErrorClass.PERMANENT))
+    for number in (1, 2, 3):
+        replica.recorder.finish(numbered(number))
+    assert (replica.written, replica.pending) == ([], 3)
+    replica.history.on_finish = lambda run: None
+    replica.recorder.flush()
+    assert replica.written == [1, 2, 3]
+    assert replica.log.of(Event.HISTORY_PENDING)[-1]["lost"] == 0
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -15,16 +15,10 @@ def crash(*given: Any) -> Never:
     raise RuntimeError("password=CANARY-7f3a")
 
 
-@pytest.mark.parametrize("part", ["pause", "begin", "refresh"])
-def test_a_defect_before_or_in_a_run_is_a_failed_run(part: str) -> None:
+def test_a_defect_in_a_run_is_a_failed_run() -> None:
     """Log, metrics and history have the slot's run, with one line each for the run and the defect."""
     replica = Leading(FakeRefresher(started))
-    if part == "pause":
-        replica.status.on_question = crash
-    elif part == "begin":
-        replica.history.on_begin = crash
-    else:
-        replica.refresher.steps = [crash]
+    replica.refresher.steps = [crash]
     run = replica.cycle.run(BEGAN)
     assert run is not None
     assert (run.outcome, run.reason, run.scheduled_at) == (Outcome.FAILED, Reason.INTERNAL, BEGAN)
@@ -43,3 +37,31 @@ def test_a_command_gets_the_exception_itself() -> None:
     replica.status.on_question = crash
     with pytest.raises(RuntimeError):
         replica.cycle.run(None, Origin.COMMAND)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("part", ["pause", "history", "history, finished", "metrics", "run_log", "delivery"])
+def test_L11_what_fails_around_a_run_does_not_fail_it(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The views are refreshed, and whatever else can be done about it is done; the part is counted and named."""
+    replica = Leading(FakeRefresher(started))
+    if part == "pause":
+        replica.status.on_question = crash
+    elif part == "history":
+        replica.history.on_begin = crash
+    elif part == "history, finished":
+        replica.history.on_finish = crash
+    elif part == "metrics":
+        monkeypatch.setattr(replica.metrics, "run_finished", crash)
+    elif part == "run_log":
+        monkeypatch.setattr(replica.run_logger, "finished", crash)
+    else:
+        monkeypatch.setattr(replica.notifier, "cycle", lambda phase, run: None if phase == "start" else crash())
+    run = replica.cycle.run(BEGAN)
+    assert run is not None
+    assert run.outcome is Outcome.OK
+    assert [line["part"] for line in replica.log.of(Event.PART_FAILED)] == [part.partition(",")[0]]
+    assert "analytics_part_failures_total" in replica.metrics.calls
+    assert len(replica.log.of(Event.REFRESH_FINISHED)) == (part != "run_log")
+    assert replica.metrics.calls.count("run_finished") == (part != "metrics")
+    assert len(replica.history.finished) == (part != "history, finished")
+    assert replica.after == [run]

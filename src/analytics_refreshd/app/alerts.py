@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.alerts.lifecycle import (
     WITHOUT_LEAD,
@@ -24,8 +25,9 @@ from analytics_refreshd.core.alerts.lifecycle import (
 from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.ports import AlertStore, History, Notifier
-from analytics_refreshd.core.retry import worth_waiting
+from analytics_refreshd.core.parts import Part
+from analytics_refreshd.core.ports import AlertStore, EventLog, History, Notifier
+from analytics_refreshd.core.retry import refuses_one_record, worth_waiting
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.staleness import max_age_seconds, verdict
 
@@ -43,6 +45,7 @@ class AlertEvaluator:
         self._database = runtime.database
         self._log = runtime.log
         self._clock = runtime.clock
+        self._parts = Parts(runtime)
         self._loaded = False
         self._unread_since: float | None = None
         self._unsaved: dict[AlertKey, AlertRecord | None] = {}
@@ -68,12 +71,10 @@ class AlertEvaluator:
         stored: dict[AlertKey, AlertRecord] = {}
         try:
             stored = {(record.alert, record.view): record for record in self._store.load()}
-        except DatabaseFault as fault:
-            now = self._clock.monotonic()
-            if self._unread_since is None or fault.error_class.away:
-                self._unread_since = now
-            if worth_waiting(fault.error_class, waited_seconds=now - self._unread_since):
+        except Exception as error:
+            if isinstance(error, DatabaseFault) and self._wait_for_store(error):
                 raise
+            self._parts.failed(Part.ALERT_STORE, error)
             records = dict(self._state.current.alerts)  # what this process knows is all there is
         else:
             self._unread_since = None
@@ -88,6 +89,12 @@ class AlertEvaluator:
         self._state.change(lambda state: replace(state, alerts=records))
         self._loaded = leads or led_last
 
+    def _wait_for_store(self, fault: DatabaseFault) -> bool:
+        now = self._clock.monotonic()
+        if self._unread_since is None or fault.error_class.away:
+            self._unread_since = now
+        return worth_waiting(fault.error_class, waited_seconds=now - self._unread_since)
+
     def evaluate(self) -> None:
         """Evaluate every rule now. Store, log and deliver what follows."""
         delivery = self._notifier.status()
@@ -97,21 +104,26 @@ class AlertEvaluator:
         if snapshot.leads and not self._loaded and not self._database.down:
             return  # what fires already is not known yet: evaluating now would raise it a second time
         before, after, changed = snapshot.state.alerts, *self._steps(snapshot)
-        self._state.change(lambda state: replace(state, alerts=after))
+        # beside them, what was raised from outside meanwhile
+        self._state.change(
+            lambda state: replace(state, alerts={k: r for k, r in state.alerts.items() if k not in before} | after)
+        )
         in_charge = self._in_charge()
         self._keep(before, after, in_charge=in_charge)
         mine = frozenset(after if in_charge else self._unsaved)
-        # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet
+        # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet. What
+        # cannot be stored is told all the same
         self._save()
         for record in changed:
             if (record.alert, record.view) in mine:
-                self._log_change(record)
+                log_change(self._log, record)
         told = [record for key, record in after.items() if key in mine and record.state is not AlertState.PENDING]
         # without a leader this replica re-sends the leader's alerts too; otherwise an Alertmanager would expire them
         leaderless = snapshot.state.leaderless_since is not None and not self._database.down
         rest = [record for key, record in after.items() if key not in mine] if leaderless else []
         if in_charge or told or rest:
-            self._deliver(told, rest)
+            away, held = with_inhibited(told, rest)
+            self._parts.run(Part.DELIVERY, lambda: self._notifier.alerts(away, inhibited=held))
 
     def _steps(self, snapshot: Snapshot) -> tuple[dict[AlertKey, AlertRecord], list[AlertRecord]]:
         """Advance every alert by one step; return the records after it, and those that changed their state."""
@@ -119,7 +131,7 @@ class AlertEvaluator:
         after: dict[AlertKey, AlertRecord] = {}
         changed: list[AlertRecord] = []
         waits: list[float] = []
-        for condition in conditions(snapshot):
+        for condition in conditions(snapshot, lambda error: self._parts.failed(Part.ALERTS, error)):
             key = (condition.alert, condition.view)
             taken = step(before.get(key), condition, now)
             if taken.record is not None:
@@ -176,41 +188,27 @@ class AlertEvaluator:
     def _save(self) -> None:
         if not self._unsaved or self._database.down or not self._state.leads():
             return
-        changed = [record for record in self._unsaved.values() if record is not None]
-        removed = [key for key, record in self._unsaved.items() if record is None]
+        error = self._store_all(dict(self._unsaved))
+        # one record that the store refuses must not keep the others out of it
+        for key, record in list(self._unsaved.items()):
+            if error is not None and not refuses_one_record(error):
+                return
+            error = self._store_all({key: record}) or error
+        if error is None:
+            self._parts.succeeded(Part.ALERT_STORE)
+
+    def _store_all(self, records: Mapping[AlertKey, AlertRecord | None]) -> Exception | None:
+        """Write or delete the records in one transaction. Returns why that failed."""
+        changed = [record for record in records.values() if record is not None]
+        removed = [key for key, record in records.items() if record is None]
         try:
             self._store.save(changed, removed)
-        except DatabaseFault as fault:
-            self._database.failed(fault)
-        else:
-            self._unsaved.clear()
-
-    def _deliver(self, told: Sequence[AlertRecord], rest: Sequence[AlertRecord]) -> None:
-        """Hand over what to tell; while the database's absence fires, everything else is held back."""
-        away = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
-        if any(record.state is AlertState.FIRING for record in away):
-            told, rest = away, [*rest, *(record for record in told if record not in away)]
-        self._notifier.alerts(told, inhibited=rest)
-
-    def _log_change(self, record: AlertRecord) -> None:
-        event = {
-            AlertState.PENDING: Event.ALERT_PENDING,
-            AlertState.FIRING: Event.ALERT_FIRING,
-            AlertState.RESOLVED: Event.ALERT_RESOLVED,
-        }[record.state]
-        self._log.emit(
-            event,
-            level="warning" if record.state is AlertState.FIRING else "info",
-            alert=record.alert.value,
-            view=record.view or None,
-            severity=record.severity.value,
-            active_at=record.active_at,
-            fired_at=record.fired_at,
-            resolved_at=record.resolved_at,
-            summary=record.summary,
-            description=record.description,
-            run_id=record.run_id,
-        )
+        except Exception as error:
+            self._parts.failed(Part.ALERT_STORE, error)
+            return error
+        for key in records:
+            self._unsaved.pop(key, None)
+        return None
 
     def log_stale_views(self) -> None:
         """Log each view that went stale since the last call."""
@@ -231,3 +229,35 @@ class AlertEvaluator:
                     doubt=age.doubt,
                 )
         self._stale = stale
+
+
+def with_inhibited(
+    told: Sequence[AlertRecord], rest: Sequence[AlertRecord]
+) -> tuple[Sequence[AlertRecord], Sequence[AlertRecord]]:
+    """Hold everything else back while the database's absence fires."""
+    away = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
+    if any(record.state is AlertState.FIRING for record in away):
+        return away, [*rest, *(record for record in told if record not in away)]
+    return told, rest
+
+
+def log_change(log: EventLog, record: AlertRecord) -> None:
+    """Log that an alert changed its state."""
+    event = {
+        AlertState.PENDING: Event.ALERT_PENDING,
+        AlertState.FIRING: Event.ALERT_FIRING,
+        AlertState.RESOLVED: Event.ALERT_RESOLVED,
+    }[record.state]
+    log.emit(
+        event,
+        level="warning" if record.state is AlertState.FIRING else "info",
+        alert=record.alert.value,
+        view=record.view or None,
+        severity=record.severity.value,
+        active_at=record.active_at,
+        fired_at=record.fired_at,
+        resolved_at=record.resolved_at,
+        summary=record.summary,
+        description=record.description,
+        run_id=record.run_id,
+    )

@@ -23,6 +23,7 @@ SHUTDOWN_SECONDS = 10.0
 _TICK_SECONDS = 1.0
 _DEAD_AFTER_SECONDS = 30.0
 _STEP_SECONDS = 30.0
+_GAP_SECONDS = 5.0
 _HURRY_SECONDS = 1.0
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
@@ -117,8 +118,11 @@ class Daemon:
         service = self._service
         monotonic = service.clock.monotonic()
         lost = service.log.lost
-        service.state.change(lambda state: replace(state, main_seen_monotonic=monotonic, log_lines_lost=lost))
+        service.state.change(
+            lambda state: replace(state.alive(monotonic, gap_seconds=_GAP_SECONDS), log_lines_lost=lost)
+        )
         self._look_at_clock(monotonic)
+        service.evaluation_watch.look()
         live, why = service.health.live()
         if not service.election.is_alive():
             return "the election's thread has ended"

@@ -5,12 +5,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from analytics_refreshd.app.alerts import AlertEvaluator
+from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
-from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.metrics import CLOCK_SKEW
 from analytics_refreshd.core.model import DatabaseStatus, Pause, Role, ViewStatus
+from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import History, StatusReader
 from analytics_refreshd.core.staleness import age_of
 from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED, State
@@ -18,6 +19,7 @@ from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED, State
 _RUNS_READ = 12
 _PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_BATCH = 500
+_RATES_EVERY_SECONDS = 300.0
 
 
 class EvaluateCycle:
@@ -43,8 +45,10 @@ class EvaluateCycle:
         self._metrics = runtime.metrics
         self._clock = runtime.clock
         self._retention = retention
+        self._parts = Parts(runtime)
         self._turn = threading.Lock()
         self._rates_for: tuple[object, ...] = ()
+        self._next_rates_monotonic = 0.0
         self._pause_logged: Pause | None = None
         self._next_prune_monotonic = runtime.clock.monotonic()
         self._loaded_runs = False
@@ -52,11 +56,15 @@ class EvaluateCycle:
     def run(self) -> None:
         """Evaluate once, after any evaluation under way: alerts move one step at a time."""
         with self._turn:
-            self._read()
-            self._alerts.log_stale_views()
-            self._alerts.evaluate()
-            if self._recorder.pending and not self._database.down:
-                self._recorder.flush()
+            self._state.change(lambda state: state.evaluation_began(self._clock.monotonic()))
+            try:
+                self._read()
+                self._parts.run(Part.VIEWS, self._alerts.log_stale_views)
+                self._parts.run(Part.ALERTS, self._alerts.evaluate)
+                if self._recorder.pending and not self._database.down:
+                    self._parts.run(Part.HISTORY, self._recorder.flush)
+            finally:
+                self._state.change(lambda state: state.evaluation_ended(self._clock.monotonic()))
 
     def finish(self, within_seconds: float) -> None:
         """Wait for an evaluation under way. At a stop, what it changed is stored then."""
@@ -66,33 +74,50 @@ class EvaluateCycle:
     # -- reading ---------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        try:
-            asked = self._clock.monotonic()
-            status = self._status.read()
-            answered = self._clock.monotonic()
-            self._database.answered()
-            self._note_status(status, (asked + answered) / 2)
-            self._read_beside_status()
-        except DatabaseFault as fault:
-            self._database.failed(fault)
-        # what is broken in one place must not keep the rest from being read and evaluated
-        for read in (self._read_runs, self._read_rates, self._read_installation, self._alerts.load, self._housekeep):
+        """Read all that the rules need. What is broken in one place keeps nothing else from being read."""
+        reads = (
+            (Part.STATUS, self._read_status),
+            (Part.PAUSE, self._read_pause),
+            (Part.LEADER, self._read_leader),
+            (Part.PROGRESS, self._read_progress),
+            (Part.DELTA, self._read_delta),
+            (Part.RUNS, self._read_runs),
+            (Part.RATES, self._read_rates),
+            (Part.INSTALLATION, self._read_installation),
+            (Part.ALERT_STORE, self._alerts.load),
+            (Part.HOUSEKEEPING, self._housekeep),
+        )
+        for part, read in reads:
+            self._parts.run(part, read)
             if self._database.down:
                 break
-            try:
-                read()
-            except DatabaseFault as fault:
-                self._database.failed(fault)
-        self._note_leaderless()
-        self._log_pause()
+        self._parts.run(Part.LEADERLESS, self._note_leaderless)
+        self._parts.run(Part.PAUSE_LOG, self._log_pause)
 
-    def _read_beside_status(self) -> None:
-        pause, leader = self._status.pause(), self._status.leader()
-        progress = self._status.progress() if not self._state.leads() else self._state.current.progress
-        delta = self._status.delta()
-        self._state.change(lambda state: replace(state, pause=pause, delta=delta, progress=progress))
+    def _read_status(self) -> None:
+        asked = self._clock.monotonic()
+        status = self._status.read()
+        answered = self._clock.monotonic()
+        self._database.answered()
+        self._note_status(status, (asked + answered) / 2)
+
+    def _read_pause(self) -> None:
+        pause = self._status.pause()
+        self._state.change(lambda state: replace(state, pause=pause))
+
+    def _read_leader(self) -> None:
+        leader = self._status.leader()
         if self._state.leads() or (leader is not None and leader.ours):
             self._state.change(lambda state: replace(state, leader=leader))
+
+    def _read_progress(self) -> None:
+        if not self._state.leads():
+            progress = self._status.progress()
+            self._state.change(lambda state: replace(state, progress=progress))
+
+    def _read_delta(self) -> None:
+        delta = self._status.delta()
+        self._state.change(lambda state: replace(state, delta=delta))
 
     def _note_status(self, status: DatabaseStatus, read_monotonic: float) -> None:
         # of the database's own evidence: what this process noted is dated by reckoning
@@ -117,11 +142,13 @@ class EvaluateCycle:
         self._loaded_runs = True
 
     def _read_rates(self) -> None:
-        """Read the 24 hours' figures where they may have moved: when the views did."""
+        """Read the 24 hours' figures where they may have moved: when the views did, and when the hours have."""
         snapshot = self._state.snapshot()
         ages = [age for view in snapshot.state.views if (age := snapshot.age(view)) is not None]
         moved = tuple((age.view, age.last_success_at) for age in ages if age.last_success_at)
-        if moved != self._rates_for or snapshot.state.rates is None:
+        now = self._clock.monotonic()
+        if moved != self._rates_for or snapshot.state.rates is None or now >= self._next_rates_monotonic:
+            self._next_rates_monotonic = now + _RATES_EVERY_SECONDS
             rates = self._status.rates()
             self._state.change(lambda state: replace(state, rates=rates))
             self._rates_for = moved

@@ -1,6 +1,7 @@
 """The health checks: whether this process lives and whether it can serve, from memory alone."""
 
 from analytics_refreshd.app.state import StateHolder
+from analytics_refreshd.core.evaluating import hung_seconds
 from analytics_refreshd.core.model import Role
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.core.snapshot import Snapshot
@@ -22,7 +23,10 @@ class HealthChecks:
         return self._state.snapshot()
 
     def live(self) -> tuple[bool, str]:
-        """Check main loop, scheduler and the deadline of the run under way."""
+        """Check main loop, scheduler, and the deadlines of what is under way.
+
+        Nothing here depends on the database: a restart would lose what waits in memory, and mend no server.
+        """
         monotonic = self._clock.monotonic()
         state = self._state.current
         for name, seen in (("main loop", state.main_seen_monotonic), ("scheduler", state.scheduler_seen_monotonic)):
@@ -32,6 +36,9 @@ class HealthChecks:
         deadline = state.run_deadline_monotonic
         if deadline is not None and monotonic > deadline + _OVERDUE_SECONDS:
             return False, f"the refresh is {monotonic - deadline:.0f} s past its deadline"
+        running = self._state.snapshot().evaluation_running_seconds
+        if running is not None and running > hung_seconds(state.limits.evaluate_seconds):
+            return False, f"an evaluation has been running for {running:.0f} s"
         return True, "live"
 
     def ready(self) -> tuple[bool, str]:

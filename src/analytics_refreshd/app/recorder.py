@@ -4,15 +4,20 @@ import threading
 from collections import deque
 from dataclasses import replace
 
+from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.runtime import Runtime
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.metrics import HISTORY_WRITE_FAILURES
-from analytics_refreshd.core.model import Run
+from analytics_refreshd.core.model import Reason, Run
+from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import History
+from analytics_refreshd.core.retry import refuses_one_record
 
 _LONGEST_SECONDS = 5.0
 """After this time a call begins no further write, because its thread has other work."""
+_MOST_REFUSED = 3
+"""After so many refusals in a row it is not the runs that are refused."""
 
 
 class Recorder:
@@ -35,6 +40,7 @@ class Recorder:
         self._writing = threading.Lock()
         """Only its holder takes runs out of `_waiting`; no thread waits for it."""
         self._lost = 0
+        self._parts = Parts(runtime)
 
     def begin(self, run: Run) -> bool:
         """Write the running row; False where that failed.
@@ -44,8 +50,10 @@ class Recorder:
         run = self._note(run)
         try:
             self._history.begin(run)
-        except DatabaseFault:
+        except Exception as error:
             self._metrics.count(HISTORY_WRITE_FAILURES)
+            if not isinstance(error, DatabaseFault):
+                self._parts.failed(Part.HISTORY, error)
             return False
         return True
 
@@ -91,27 +99,76 @@ class Recorder:
             self._state.change(lambda state: replace(state, history_pending=waiting, history_available=available))
 
     def _write(self) -> bool:
-        """Write what waits; return whether everything was written."""
+        """Write what waits; return whether everything was written.
+
+        A run that the database refuses waits aside while the younger ones are tried. Once one of those is written, the
+        run itself is the reason: it is written without its texts, or given up.
+        """
         until = self._clock.monotonic() + _LONGEST_SECONDS
-        while (run := self._oldest()) is not None:
+        refused: list[tuple[Run, DatabaseFault]] = []
+        while (run := self._oldest_but(refused)) is not None:
             if self._clock.monotonic() >= until:
                 return False
-            try:
-                self._history.finish(run)
-            except DatabaseFault as fault:
-                with self._lock:
-                    # written later, a run must keep its own time, not the server's time of that moment
-                    self._waiting = deque(replace(each, clock="daemon") for each in self._waiting)
-                self._failed(fault)
+            fault = self._finish(run)
+            if fault is None:
+                self._done_with(run)
+                self._settle(refused)
+                continue
+            self._late()
+            self._failed(fault)
+            refused.append((run, fault))
+            if not refuses_one_record(fault) or len(refused) >= _MOST_REFUSED:
                 return False
-            with self._lock:
-                self._waiting.popleft()
+        if refused:
+            return False
         self._restored()
         return True
 
-    def _oldest(self) -> Run | None:
+    def _finish(self, run: Run) -> DatabaseFault | None:
+        try:
+            self._history.finish(run)
+        except DatabaseFault as fault:
+            return fault
+        except Exception as error:
+            self._parts.failed(Part.HISTORY, error)
+            text = f"internal error: {type(error).__name__}"
+            return DatabaseFault(text, error_class=ErrorClass.PERMANENT, reason=Reason.INTERNAL)
+        return None
+
+    def _settle(self, refused: list[tuple[Run, DatabaseFault]]) -> None:
+        """Write the refused runs without their texts, or give them up: others can be written."""
+        for run, fault in refused:
+            written = self._finish(replace(run, clock="daemon")) is None
+            end = "written without its texts"
+            if not written and self._finish(_without_texts(run)) is not None:
+                end = "given up"
+                self._lost += 1
+            self._done_with(run)
+            if not written:
+                self._log.emit(
+                    Event.HISTORY_PENDING,
+                    level="warning",
+                    run_id=run.run_id,
+                    pending=self.pending,
+                    lost=self._lost,
+                    error=f"{end}: {fault.message}",
+                    sqlstate=fault.sqlstate,
+                )
+        refused.clear()
+
+    def _oldest_but(self, refused: list[tuple[Run, DatabaseFault]]) -> Run | None:
+        aside = {run.run_id for run, _ in refused}
         with self._lock:
-            return self._waiting[0] if self._waiting else None
+            return next((run for run in self._waiting if run.run_id not in aside), None)
+
+    def _done_with(self, run: Run) -> None:
+        with self._lock:
+            self._waiting = deque(each for each in self._waiting if each.run_id != run.run_id)
+
+    def _late(self) -> None:
+        """Date what waits by this process: written later, a run must keep its own time."""
+        with self._lock:
+            self._waiting = deque(replace(each, clock="daemon") for each in self._waiting)
 
     def _trim(self) -> None:
         with self._lock:
@@ -125,6 +182,8 @@ class Recorder:
             self._history.close_abandoned()
         except DatabaseFault as fault:
             self._failed(fault)
+        except Exception as error:
+            self._parts.failed(Part.HISTORY, error)
 
     @property
     def pending(self) -> int:
@@ -155,3 +214,9 @@ class Recorder:
             )
             self._state.change(lambda state: replace(state, history_failing_since=None))
             self._lost = 0
+
+
+def _without_texts(run: Run) -> Run:
+    """Keep what happened, and drop what was said about it."""
+    views = tuple(replace(view, error=None, sqlstate=None) for view in run.views)
+    return replace(run, clock="daemon", error=None, sqlstate=None, views=views)

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from analytics_refreshd.app.attempts import Attempts
+from analytics_refreshd.app.attempts import Attempts, CycleSettings
+from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
@@ -13,6 +14,7 @@ from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.evaluation import evaluate_fault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Origin, Outcome, Pause, Progress, Reason, Run
+from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import Notifier, StatusReader
 
 _PATIENCE_SECONDS = 0.5
@@ -43,6 +45,7 @@ class RefreshCycle:
         self._notifier = notifier
         self._clock = runtime.clock
         self._after_run = after_run
+        self._parts = Parts(runtime)
 
     def stop(self) -> None:
         """Cancel the run under way and start no other; from any thread."""
@@ -60,11 +63,15 @@ class RefreshCycle:
             attempts=0,
             clock="daemon",
         )
-        self._metrics.slot_skipped(reason)
-        self._metrics.run_finished(run)
-        self._run_logger.skipped(run)
-        self._record(run)
+        self._parts.run(Part.METRICS, lambda: self._count(run))
+        self._parts.run(Part.RUN_LOG, lambda: self._run_logger.skipped(run))
+        self._parts.run(Part.HISTORY, lambda: self._record(run))
         return run
+
+    def _count(self, run: Run) -> None:
+        if run.outcome is Outcome.SKIPPED:
+            self._metrics.slot_skipped(run.reason or Reason.OVERLAP)
+        self._metrics.run_finished(run)
 
     def _record(self, run: Run) -> None:
         """Write `run` to history, later if the database is away.
@@ -90,13 +97,17 @@ class RefreshCycle:
             return None
         return self._refresh(scheduled_at, origin)
 
-    def _pause(self) -> Pause | None:
+    def _pause(self, origin: Origin) -> Pause | None:
+        """Read the pause in force; the one last known where it cannot be read."""
         try:
             # a status function that hangs must not delay the refresh
             pause = self._status.pause(wait_seconds=_PATIENCE_SECONDS)
-        except DatabaseFault as fault:
-            self._database.failed(fault)
+        except Exception as error:
+            if origin is not Origin.SCHEDULE and not isinstance(error, DatabaseFault):
+                raise
+            self._parts.failed(Part.PAUSE, error)
             return self._state.snapshot().pause
+        self._parts.succeeded(Part.PAUSE)
         self._state.change(lambda state: replace(state, pause=pause))
         return pause
 
@@ -107,7 +118,7 @@ class RefreshCycle:
         run = self.new_run(scheduled_at, origin, began)
         extras = RunExtras()
         try:
-            if self._pause() is not None:
+            if self._pause(origin) is not None:
                 return self.skip(Reason.PAUSED, scheduled_at, origin)
             self._announce(run)
             finished, extras = self._attempts.carry_out(run, began_monotonic, settings)
@@ -118,22 +129,25 @@ class RefreshCycle:
             finished = self._crashed(run, error, began_monotonic, settings.views)
         finally:
             self._state.change(lambda state: replace(state, progress=None, run_deadline_monotonic=None))
-        if finished.outcome is Outcome.SKIPPED:
-            self._metrics.slot_skipped(finished.reason or Reason.OVERLAP)
         # before the log line: its reader may scrape at once
-        self._metrics.run_finished(finished)
+        self._parts.run(Part.METRICS, lambda: self._count(finished))
+        self._parts.run(Part.RUN_LOG, lambda: self._log_finished(finished, settings, extras))
+        self._parts.run(Part.HISTORY, lambda: self._record(finished))
+        self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
+        outcome = "success" if finished.outcome is Outcome.OK else "fail"
+        self._parts.run(Part.DELIVERY, lambda: self._notifier.cycle(outcome, finished))
+        self._after_run(finished)
+        return finished
+
+    def _log_finished(self, run: Run, settings: CycleSettings, extras: RunExtras) -> None:
+        known = [item for item in self._state.current.runs if item.run_id != run.run_id and item.outcome is not None]
         self._run_logger.finished(
-            finished,
-            [item for item in self._state.current.runs if item.run_id != finished.run_id and item.outcome is not None],
+            run,
+            known,
             rows_collapse_ratio=settings.rows_collapse_ratio,
             slow_factor=settings.slow_factor,
             extras=extras,
         )
-        self._record(finished)
-        self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
-        self._notifier.cycle("success" if finished.outcome is Outcome.OK else "fail", finished)
-        self._after_run(finished)
-        return finished
 
     def _announce(self, run: Run) -> None:
         progress = Progress(run.run_id, self._state.server_now(), 0.0)

@@ -11,6 +11,7 @@ from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
+from analytics_refreshd.app.evaluation_watch import EvaluationWatch
 from analytics_refreshd.app.health import HealthChecks
 from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.app.recorder import Recorder
@@ -161,9 +162,9 @@ class Service:
             notifier=self.notifier,
             after_run=lambda run: self.on_finished(run),
         )
-        self.alerts = AlertEvaluator(
-            runtime, store=PostgresAlertStore(self.session), history=self.history, notifier=self.notifier
-        )
+        store = PostgresAlertStore(self.session)
+        self.alerts = AlertEvaluator(runtime, store=store, history=self.history, notifier=self.notifier)
+        self.evaluation_watch = EvaluationWatch(runtime, store=store, notifier=self.notifier)
         self.evaluate = EvaluateCycle(
             runtime,
             status=self.status,

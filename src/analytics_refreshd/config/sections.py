@@ -260,6 +260,7 @@ class Config(EnvironmentFirst):
             database_unavailable_for_seconds=self.alerts.database_unavailable_for.total_seconds(),
             history_failing_for_seconds=self.alerts.history_failing_for.total_seconds(),
             no_leader_for_seconds=self.alerts.no_leader_for.total_seconds(),
+            evaluate_seconds=self.evaluate_seconds,
         )
 
     def warnings(self, path: Path | None = None) -> list[str]:

@@ -29,6 +29,7 @@ class Event(StrEnum):
     LEADER_ACQUIRED = "leader.acquired"
     LEADER_LOST = "leader.lost"
     LIBRARY_MESSAGE = "library.message"
+    PART_FAILED = "part.failed"
     REFRESH_FINISHED = "refresh.finished"
     REFRESH_PAUSED = "refresh.paused"
     REFRESH_RESUMED = "refresh.resumed"
@@ -62,6 +63,7 @@ MEANING: dict[Event, str] = {
     Event.LEADER_ACQUIRED: "this replica refreshes from now on",
     Event.LEADER_LOST: "this replica no longer refreshes",
     Event.LIBRARY_MESSAGE: "an error that a library logged (its warnings: level debug), or one of the daemon itself",
+    Event.PART_FAILED: "a part of an evaluation or of a run's end failed, the others went on; repeats are only counted",
     Event.REFRESH_FINISHED: "the canonical line of a cycle: outcome, durations, rows and errors of every view",
     Event.REFRESH_PAUSED: "refreshes are suspended until the time given",
     Event.REFRESH_RESUMED: "refreshes are no longer suspended",

@@ -10,6 +10,7 @@ from typing import Literal
 
 from analytics_refreshd.core.guards import GUARDS
 from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.core.parts import Part
 
 OTHER = "other"
 """The label value for a name that nobody configured."""
@@ -166,6 +167,12 @@ LAST_EVALUATION = Metric(
     "Unix time at which ages and alerts were last evaluated.",
     read_at="scrape",
 )
+EVALUATION_SILENT = Metric(
+    "analytics_evaluation_silent_seconds",
+    "gauge",
+    "Seconds since an evaluation last ended, whether or not the database answered.",
+    read_at="scrape",
+)
 THRESHOLD = Metric(
     "analytics_threshold",
     "gauge",
@@ -268,6 +275,13 @@ GUARD_TRIPS = Metric(
     "Successful refreshes that look wrong: rows collapsed, or time exploded.",
     labels=("guard", "view"),
     known={"guard": GUARDS},
+)
+PART_FAILURES = Metric(
+    "analytics_part_failures_total",
+    "counter",
+    "Failures of a part of an evaluation, or of a run's end, while the database answered; the other parts went on.",
+    labels=("part",),
+    known={"part": tuple(Part)},
 )
 LOG_LINES_LOST = Metric(
     "analytics_log_lines_lost_total", "counter", "Log lines that could not be written.", read_at="scrape"

@@ -291,3 +291,4 @@ class Limits:
     database_unavailable_for_seconds: float = 120.0
     history_failing_for_seconds: float = 900.0
     no_leader_for_seconds: float = 600.0
+    evaluate_seconds: float = 30.0

@@ -1,6 +1,6 @@
 """How often and how long to try again, by error class."""
 
-from analytics_refreshd.core.errors import ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 
 UNLIMITED_ATTEMPTS = 1_000_000
 """More than any slot has room for."""
@@ -23,6 +23,14 @@ def most_attempts(error_class: ErrorClass) -> int:
     Connecting is tried for as long as the slot lasts.
     """
     return _MOST_ATTEMPTS[error_class]
+
+
+def refuses_one_record(error: Exception) -> bool:
+    """Tell whether a store may have refused one record alone.
+
+    Waiting for a lock, or for the server, would be the same for each.
+    """
+    return not isinstance(error, DatabaseFault) or error.error_class is ErrorClass.PERMANENT
 
 
 def worth_waiting(error_class: ErrorClass, *, waited_seconds: float) -> bool:

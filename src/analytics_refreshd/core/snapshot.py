@@ -52,6 +52,21 @@ class Snapshot:
         return None if read is None else max(0.0, self.monotonic - read)
 
     @property
+    def evaluation_silent_seconds(self) -> float | None:
+        """Seconds since an evaluation last ended, or this process began.
+
+        None where none is expected.
+        """
+        awake, ended = self.state.awake_since_monotonic, self.state.evaluation_ended_monotonic
+        return None if awake is None else max(0.0, self.monotonic - max(awake, awake if ended is None else ended))
+
+    @property
+    def evaluation_running_seconds(self) -> float | None:
+        """Seconds that the evaluation under way has taken; None between two."""
+        began, awake = self.state.evaluation_began_monotonic, self.state.awake_since_monotonic
+        return None if began is None else max(0.0, self.monotonic - max(began, began if awake is None else awake))
+
+    @property
     def role(self) -> Role | None:
         """This replica's role. Trust that ran out ends a lead. None where the database alone was read."""
         state = self.state

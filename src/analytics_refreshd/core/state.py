@@ -45,11 +45,12 @@ class State:
     process's own clock, all other times by the database server's, which may be hours away.
 
     `status` was read at `evaluated_monotonic`; `status_misses` counts the readings in a row in which the status
-    function failed. `runs` is newest first. `own_success` has when this process last refreshed each view.
-    `last_outage` is when the database was last lost and when it came back. `delivery` has each receiver's last
-    delivery or failure in words, by name. `owns_missed_slots`: the slots missed while the database is away are this
-    replica's to record, because it led last, or nobody did. A state from the database alone has no `replica`, no
-    `delivery` and no `history_pending`.
+    function failed. `runs` is newest first. `own_success` has when this process last refreshed each view. `last_outage`
+    is when the database was last lost and when it came back. `delivery` has each receiver's last delivery or failure in
+    words, by name. `owns_missed_slots`: the slots missed while the database is away are this replica's to record,
+    because it led last, or nobody did. `evaluation_began_monotonic` is None between two evaluations;
+    `awake_since_monotonic` is when this process started, or went on after it was suspended. A state from the database
+    alone has no `replica`, no `delivery` and no `history_pending`.
     """
 
     database: str
@@ -93,6 +94,9 @@ class State:
     scheduler_seen_monotonic: float | None = None
     main_seen_monotonic: float | None = None
     run_deadline_monotonic: float | None = None
+    evaluation_began_monotonic: float | None = None
+    evaluation_ended_monotonic: float | None = None
+    awake_since_monotonic: float | None = None
     delivery: Mapping[str, str] | None = None
     config_refused_at: datetime | None = None
     log_lines_lost: int = 0
@@ -137,6 +141,24 @@ class State:
     def with_successes(self, results: Sequence[ViewResult], at: datetime) -> "State":
         """Note our own successes at the server's time: the only record where nothing can be stored."""
         return replace(self, own_success={**self.own_success, **{one.view: at for one in results if one.success}})
+
+    def evaluation_began(self, monotonic: float) -> "State":
+        """Note that an evaluation is under way."""
+        return replace(self, evaluation_began_monotonic=monotonic)
+
+    def evaluation_ended(self, monotonic: float) -> "State":
+        """Note that it has ended."""
+        return replace(self, evaluation_began_monotonic=None, evaluation_ended_monotonic=monotonic)
+
+    def alive(self, monotonic: float, *, gap_seconds: float) -> "State":
+        """Note a sign of life of the main loop.
+
+        After a gap this process was suspended, or has just started: whatever ran meanwhile counts from now.
+        """
+        seen = self.main_seen_monotonic
+        slept = seen is None or monotonic - seen > gap_seconds
+        awake_since = monotonic if slept else self.awake_since_monotonic
+        return replace(self, main_seen_monotonic=monotonic, awake_since_monotonic=awake_since)
 
     def database_lost(self, at: datetime, error: str) -> "State":
         """Note that the database does not answer. A second call updates the error only."""

@@ -46,8 +46,8 @@ class DeliveryCache:
             wanted = self._wanted
             try:
                 records = self._store.load()
-            except DatabaseFault as fault:
-                if not self._give_up(fault):
+            except Exception as error:
+                if isinstance(error, DatabaseFault) and not self._give_up(error):
                     return
                 records = []
             else:
@@ -91,7 +91,7 @@ class DeliveryCache:
                 return
             try:
                 self._store.save(list(unsaved.values()))
-            except DatabaseFault:
+            except Exception:  # what cannot be stored was delivered all the same
                 self._save_from = self._clock.monotonic() + _SAVE_AGAIN_SECONDS
                 return
             with self._lock:

@@ -165,7 +165,8 @@ class DeliveryQueue:
         except Exception as error:  # an unexpected error must not end the thread
             self._failed(message, f"internal error: {type(error).__name__}", tries=1)
         else:
-            self._accepted(message, int(retrying.statistics.get("attempt_number", 1)))
+            tries = int(retrying.statistics.get("attempt_number", 1))
+            self.guarded(lambda: self._accepted(message, tries))
 
     def _wait_seconds(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -27,6 +27,7 @@ class Alert(StrEnum):
     CONTRACT_BROKEN = "AnalyticsContractBroken"
     HISTORY_FAILING = "AnalyticsHistoryFailing"
     NO_LEADER = "AnalyticsNoLeader"
+    EVALUATION_STUCK = "AnalyticsEvaluationStuck"
 
 
 AlertKey = tuple[Alert, str]

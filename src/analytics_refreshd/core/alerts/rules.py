@@ -1,32 +1,45 @@
 """The alert rules: which conditions hold in a status snapshot."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, attempts, cause, describe, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
+from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.core.model import Rates, Reason
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED
+from analytics_refreshd.core.wording import seconds_in_words
 
 # a figure that moves around its limit would fire and resolve at every refresh: one that fires must get clearly better
 _BETTER_BY_PERCENT = 1.0
 _BETTER_SHARE = 0.9
 
 
-def conditions(snapshot: Snapshot) -> Iterator[Condition]:
-    """Yield a condition for every alert and view. Those that do not hold resolve."""
-    yield _database_unavailable(snapshot)
-    yield _no_leader(snapshot)
-    yield _history_failing(snapshot)
-    yield _contract_broken(snapshot)
-    yield _disk_full(snapshot)
-    yield _low_success_rate(snapshot)
-    yield _high_latency(snapshot)
+def conditions(snapshot: Snapshot, failed: Callable[[Exception], None] | None = None) -> Iterator[Condition]:
+    """Yield a condition for every alert and view. Those that do not hold resolve.
+
+    A rule that raises is handed to `failed`, and its condition cannot be evaluated: it must not silence the others.
+    Without `failed` it raises.
+    """
+    for alert, rule in _RULES.items():
+        yield _evaluated(alert, "", partial(rule, snapshot), failed)
     for view in snapshot.state.views:
-        yield view_stale(snapshot, view)
-        yield refresh_failed(snapshot, view)
-        yield refresh_slow(snapshot, view)
+        for alert, view_rule in _VIEW_RULES.items():
+            yield _evaluated(alert, view, partial(view_rule, snapshot, view), failed)
+
+
+def _evaluated(
+    alert: Alert, view: str, rule: Callable[[], Condition], failed: Callable[[Exception], None] | None
+) -> Condition:
+    try:
+        return rule()
+    except Exception as error:
+        if failed is None:
+            raise
+        failed(error)
+        return Condition(alert, view, None)
 
 
 def _disk_full(snapshot: Snapshot) -> Condition:
@@ -185,3 +198,36 @@ def _no_leader(snapshot: Snapshot) -> Condition:
         for_seconds=state.limits.no_leader_for_seconds,
         since=since,
     )
+
+
+def evaluation_stuck(snapshot: Snapshot) -> Condition:
+    """True while no evaluation has ended for three periods. `app.evaluation_watch` asks for it from outside."""
+    state = snapshot.state
+    silent = snapshot.evaluation_silent_seconds
+    lasted = seconds_in_words(silent)
+    return Condition(
+        Alert.EVALUATION_STUCK,
+        "",
+        silent is not None and silent > stuck_seconds(state.limits.evaluate_seconds),
+        Severity.CRITICAL,
+        f"{state.database}: nothing has been evaluated for {lasted}",
+        f"Replica {state.replica} has ended no evaluation for {lasted}: ages and alerts are as they were then. "
+        "Next: journalctl -u analytics-refreshd -n 50, or kubectl logs",
+    )
+
+
+_RULES: Mapping[Alert, Callable[[Snapshot], Condition]] = {
+    Alert.DATABASE_UNAVAILABLE: _database_unavailable,
+    Alert.NO_LEADER: _no_leader,
+    Alert.HISTORY_FAILING: _history_failing,
+    Alert.CONTRACT_BROKEN: _contract_broken,
+    Alert.DATABASE_DISK_FULL: _disk_full,
+    Alert.LOW_SUCCESS_RATE: _low_success_rate,
+    Alert.HIGH_LATENCY: _high_latency,
+    Alert.EVALUATION_STUCK: evaluation_stuck,
+}
+_VIEW_RULES: Mapping[Alert, Callable[[Snapshot, str], Condition]] = {
+    Alert.VIEW_STALE: view_stale,
+    Alert.REFRESH_FAILED: refresh_failed,
+    Alert.REFRESH_SLOW: refresh_slow,
+}

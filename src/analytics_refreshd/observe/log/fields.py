@@ -149,7 +149,8 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
     ),
     Event.HISTORY_PENDING: (
         Field("pending", "count", "runs waiting in memory; 0 when all have been written"),
-        Field("lost", "count", "runs dropped because too many waited"),
+        Field("run_id", "uuid", "the run that the database refused alone; absent where all wait"),
+        Field("lost", "count", "runs dropped because too many waited, or the database refused them"),
         Field("seconds", "number", "that history could not be written"),
         SQLSTATE,
         ERROR,
@@ -159,6 +160,12 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
     Event.LIBRARY_MESSAGE: (
         Field("library", "text", "the library's logger"),
         Field("message", "text", "what it said, redacted"),
+        EXCEPTION,
+    ),
+    Event.PART_FAILED: (
+        Field("part", "text", "which, from a closed list"),
+        SQLSTATE,
+        ERROR,
         EXCEPTION,
     ),
     Event.REFRESH_FINISHED: (

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert
+from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.core.metrics import METRICS, Metric
 from analytics_refreshd.core.model import Limits, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
@@ -126,6 +127,7 @@ class StateCollector:
         if since is not None:
             moment = snapshot.now.timestamp() - since
             families.add(catalogue.LAST_EVALUATION, moment)
+        families.add(catalogue.EVALUATION_SILENT, snapshot.evaluation_silent_seconds)
         self._read_alerts(snapshot, families)
         for (threshold, view_name), value in thresholds(state.limits, self._views()).items():
             families.add(catalogue.THRESHOLD, value, threshold, view_name)
@@ -162,6 +164,7 @@ def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], 
         for limit in fields(limits)
         if limit.name not in _OF_A_VIEW
     }
+    found["evaluation_stuck_seconds", ""] = stuck_seconds(limits.evaluate_seconds)
     for view in views:
         found["view_age_seconds", view] = max_age_seconds(limits, view)
         found["view_age_critical_seconds", view] = critical_age_seconds(limits, view)

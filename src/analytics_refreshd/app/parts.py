@@ -1,0 +1,57 @@
+"""Runs parts of an evaluation or cycle, each whatever happens to others."""
+
+from collections.abc import Callable
+
+from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.metrics import PART_FAILURES
+from analytics_refreshd.core.parts import Part
+
+
+class Parts:
+    """Catches, counts and names what a part raises.
+
+    The log has the first failure of each part, and its next one after a success.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._database = runtime.database
+        self._log = runtime.log
+        self._metrics = runtime.metrics
+        self._failing: set[Part] = set()
+
+    def run(self, part: Part, work: Callable[[], object]) -> bool:
+        """Do `work`; return whether it succeeded. Raises nothing but what ends the process."""
+        try:
+            work()
+        except Exception as error:
+            self.failed(part, error)
+            return False
+        self.succeeded(part)
+        return True
+
+    def succeeded(self, part: Part) -> None:
+        """Let the next failure of `part` be logged again."""
+        self._failing.discard(part)
+
+    def failed(self, part: Part, error: Exception) -> None:
+        """Count the failure, and log it unless the part failed before.
+
+        A database that is away has a line of its own.
+        """
+        if isinstance(error, DatabaseFault):
+            self._database.failed(error)
+            if error.error_class.away:
+                return
+        self._metrics.count(PART_FAILURES, part=part.value)
+        if part in self._failing:
+            return
+        self._failing.add(part)
+        if isinstance(error, DatabaseFault):
+            self._log.emit(
+                Event.PART_FAILED, level="warning", part=part.value, error=error.message, sqlstate=error.sqlstate
+            )
+        else:
+            text = f"internal error: {type(error).__name__}"
+            self._log.emit(Event.PART_FAILED, level="error", part=part.value, error=text, exception=error)

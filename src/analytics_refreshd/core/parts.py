@@ -1,0 +1,26 @@
+"""The parts of an evaluation or cycle that fail each for itself."""
+
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """Name the part in metrics and log. A closed list."""
+
+    ALERTS = "alerts"
+    ALERT_STORE = "alert_store"
+    DELIVERY = "delivery"
+    DELTA = "delta"
+    HISTORY = "history"
+    HOUSEKEEPING = "housekeeping"
+    INSTALLATION = "installation"
+    LEADER = "leader"
+    LEADERLESS = "leaderless"
+    METRICS = "metrics"
+    PAUSE = "pause"
+    PAUSE_LOG = "pause_log"
+    PROGRESS = "progress"
+    RATES = "rates"
+    RUN_LOG = "run_log"
+    RUNS = "runs"
+    STATUS = "status"
+    VIEWS = "views"
