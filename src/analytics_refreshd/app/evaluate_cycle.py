@@ -9,6 +9,7 @@ from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.evidence import overdue_since
 from analytics_refreshd.core.metrics import CLOCK_SKEW
 from analytics_refreshd.core.model import DatabaseStatus, Pause, Role, ViewStatus
 from analytics_refreshd.core.ports import History, StatusReader
@@ -89,8 +90,11 @@ class EvaluateCycle:
     def _read_beside_status(self) -> None:
         pause, leader = self._status.pause(), self._status.leader()
         progress = self._status.progress() if not self._state.leads() else self._state.current.progress
-        delta = self._status.delta()
+        known = self._state.current.delta
+        delta = self._status.delta(known.waiting if known is not None else None)
         self._state.change(lambda state: replace(state, pause=pause, delta=delta, progress=progress))
+        overdue = replace(delta, overdue_since=overdue_since(self._state.snapshot()))
+        self._state.change(lambda state: replace(state, delta=overdue))
         if self._state.leads() or (leader is not None and leader.ours):
             self._state.change(lambda state: replace(state, leader=leader))
 
