@@ -8,6 +8,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.verify import verify
 from tests.acceptance.conftest import ROLE
@@ -15,6 +16,7 @@ from tests.support import faults
 from tests.support.daemon import Daemon, command
 from tests.support.faults import age_views, our_sessions, value
 from tests.support.incremental import differences
+from tests.support.installs import put_older_function_back
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
 
@@ -250,6 +252,42 @@ def test_a_difference_alerts_until_it_is_mended(dsn: str, rolled_up: Connection)
         refreshed(daemon)  # the rollups are right again, and with the next run the views
         assert daemon.stop() == 0
     assert not differences(rolled_up)
+
+
+@pytest.mark.fault
+def test_L01_an_older_function_put_back_is_no_green_light(dsn: str, rolled_up: Connection) -> None:
+    """The views get no younger by it, somebody is told what was left out, and `migrate` ends it."""
+    with Daemon(dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+        put_older_function_back(rolled_up)
+        write(rolled_up, "left out ")
+        line = daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "partial")
+        assert {view["view"] for view in line["views"] if not view["success"]} == set(VIEWS) - {"recent_failures"}
+        alert = daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsContractBroken")
+        assert "changed rows out: run analytics-refreshd migrate" in alert["description"]
+        assert command(dsn, "status").returncode == 1
+        assert command(dsn, "check").returncode == 1
+        assert command(dsn, "migrate").returncode == 0
+        daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsContractBroken")
+        refreshed(daemon)
+        assert daemon.stop() == 0
+    assert differences(rolled_up) == {}
+
+
+@pytest.mark.fault
+def test_L01_another_program_that_folds_nothing_is_no_green_light(dsn: str, rolled_up: Connection) -> None:
+    """Changes that wait for longer than a view may be old, behind views recorded as refreshed, break the contract."""
+    rolled_up.execute("select refresh_action_analytics()")
+    write(rolled_up, "left out ")
+    rolled_up.execute("update analytics_refresh.incremental set folded_at = now() - interval '1 day'")
+    rolled_up.execute("update analytics_refresh.last_refresh set last_success_at = now(), last_checked_at = now()")
+    broken = command(dsn, "status")
+    assert broken.returncode == 1
+    assert "changes wait to be folded since" in " ".join(broken.stdout.split())
+    with Daemon(dsn, schedule__interval="1h", alerts__evaluate_every="1s") as daemon:
+        alert = daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsContractBroken")
+        assert "changes wait to be folded since" in alert["description"]
+        assert daemon.stop() == 0
 
 
 @pytest.mark.quick

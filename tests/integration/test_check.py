@@ -17,7 +17,7 @@ from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.verify import verify
 from tests.support.adapters import connector, refresher, status_reader
 from tests.support.daemon import command
-from tests.support.installs import install_older
+from tests.support.installs import install_older, put_older_function_back
 from tests.support.postgres import free_port
 
 Connection = psycopg.Connection[Any]
@@ -280,3 +280,39 @@ def test_dead_rows_are_a_warning() -> None:
     findings = list(view_findings("mine", row, "public", "x"))
     assert [finding.level for finding in findings] == [Level.WARNING, Level.OK]
     assert "50000 dead rows" in findings[0].text
+
+
+@pytest.mark.fault
+def test_L01_a_function_that_was_replaced_is_an_error(dsn: str, connection: Connection) -> None:
+    """In incremental mode `check` names what was put in the place of a function of ours, and what puts ours back."""
+    incremental.install(connection)
+    assert named(check(dsn), "incremental", Level.ERROR) == []
+    put_older_function_back(connection)
+    connection.execute("create or replace function analytics_refresh.view_checked(view text) returns bigint"
+                       " language sql as 'select 1::bigint'")  # fmt: skip
+    found = named(check(dsn), "incremental", Level.ERROR)
+    assert [text.split(" is not the function")[0] for text in found] == [
+        "analytics_refresh.view_checked(text)",
+        "public.refresh_action_analytics()",
+    ]
+    # an installation before functions were recorded: what folds nothing is seen all the same
+    connection.execute("alter table analytics_refresh.incremental drop column functions")
+    assert [text.split(" ")[0] for text in named(check(dsn), "incremental", Level.ERROR)] == [
+        "public.refresh_action_analytics()"
+    ]
+    assert command(dsn, "migrate").returncode == 0
+    assert named(check(dsn), "incremental", Level.ERROR) == []
+
+
+@pytest.mark.fault
+def test_L01_changes_that_nobody_folds_are_an_error(dsn: str, connection: Connection) -> None:
+    """Where changes wait and the last fold is longer ago than a view may be old, `check` says since when."""
+    incremental.install(connection)
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status) values ('1', 'j', 'rest', 'success')"
+    )
+    assert named(check(dsn), "incremental", Level.ERROR) == []
+    connection.execute("update analytics_refresh.incremental set folded_at = now() - interval '20 minutes'")
+    (text,) = named(check(dsn), "incremental", Level.ERROR)
+    assert text.startswith("1 changed rows wait, and none was folded since")
+    assert named(check(dsn, max_age_seconds=3600), "incremental", Level.ERROR) == []

@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord
+from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.metrics import ALERT_DELIVERIES, ALERT_DELIVERY_FAILURES, Metric
 from analytics_refreshd.core.model import (
     DatabaseStatus,
-    Delta,
     LeaderInfo,
     Outcome,
     Pause,
@@ -177,7 +177,7 @@ class FakeStatusReader(StatusReader):
         self.on_question()
         return self.problems
 
-    def delta(self) -> Delta:
+    def delta(self, waiting: Waiting | None = None) -> Delta:
         self.on_question()
         return Delta()
 

@@ -57,3 +57,13 @@ def temporary_role(connection: Connection, options: str = "login") -> Iterator[s
     connection.execute(sql.SQL("reassign owned by {} to current_user").format(role))
     connection.execute(sql.SQL("drop owned by {}").format(role))
     connection.execute(sql.SQL("drop role {}").format(role))
+
+
+def put_older_function_back(connection: Connection, app: str = "public") -> None:
+    """Replace our refresh function by an older install's, as a migration of the application's own would."""
+    text = (_FOLDER / "older_install.sql").read_text()
+    start = text.index("create function {app}.refresh_action_analytics()")
+    function = text[start : text.index("create function {app}.get_analytics_refresh_status()")]
+    schema = sql.Identifier(app)
+    connection.execute(sql.SQL("drop function {}.refresh_action_analytics()").format(schema))
+    connection.execute(sql.SQL(function).format(app=schema, app_name=sql.Literal(app)))

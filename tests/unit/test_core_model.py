@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from analytics_refreshd.core import model, ports, snapshot, state
-from analytics_refreshd.core.model import VIEWS, Delta, Limits, Outcome, Reason
+from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Reason
 
 
 def test_the_contracts_views_and_outcomes() -> None:

@@ -7,8 +7,9 @@ from uuid import UUID
 import pytest
 
 from analytics_refreshd.core.alerts.lifecycle import Alert
+from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.leadership import Leadership
-from analytics_refreshd.core.model import Blocker, DatabaseStatus, Delta, Outcome, Pause, Role, ViewResult, ViewStatus
+from analytics_refreshd.core.model import Blocker, DatabaseStatus, Outcome, Pause, Role, ViewResult, ViewStatus
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.staleness import Verdict
 from analytics_refreshd.core.state import Source, State

@@ -13,20 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.metrics import METRICS
-from analytics_refreshd.core.model import (
-    VIEWS,
-    Delta,
-    Limits,
-    Outcome,
-    Pause,
-    Rates,
-    Reason,
-    Role,
-    ViewResult,
-    ViewStatus,
-)
+from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult, ViewStatus
 from analytics_refreshd.core.ports import Metrics
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics

@@ -14,9 +14,9 @@ from uuid import UUID
 import pytest
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.model import (
     VIEWS,
-    Delta,
     LeaderInfo,
     Limits,
     Outcome,

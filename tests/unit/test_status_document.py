@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
-from analytics_refreshd.core.model import VIEWS, Blocker, Delta, Outcome, Pause, Progress
+from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.model import VIEWS, Blocker, Outcome, Pause, Progress
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.status.document import status_json
 from analytics_refreshd.observe.status.field import LIST, Field

@@ -9,6 +9,7 @@ from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.evidence import overdue_since
 from analytics_refreshd.core.metrics import CLOCK_SKEW
 from analytics_refreshd.core.model import DatabaseStatus, Pause, Role, ViewStatus
 from analytics_refreshd.core.parts import Part
@@ -116,8 +117,11 @@ class EvaluateCycle:
             self._state.change(lambda state: replace(state, progress=progress))
 
     def _read_delta(self) -> None:
-        delta = self._status.delta()
+        known = self._state.current.delta
+        delta = self._status.delta(known.waiting if known is not None else None)
         self._state.change(lambda state: replace(state, delta=delta))
+        overdue = replace(delta, overdue_since=overdue_since(self._state.snapshot()))
+        self._state.change(lambda state: replace(state, delta=overdue))
 
     def _note_status(self, status: DatabaseStatus, read_monotonic: float) -> None:
         # of the database's own evidence: what this process noted is dated by reckoning

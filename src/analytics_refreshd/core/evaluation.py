@@ -155,14 +155,17 @@ def contract_problems(evaluation: Evaluation) -> tuple[str, ...]:
         gone = evaluation.reason is Reason.CONTRACT or evaluation.sqlstate in _NO_FUNCTION
         return (evaluation.error,) if gone else ()
     unusable = (Reason.MISSING, Reason.DUPLICATED, Reason.CONTRACT)
+    views_by_error: dict[str | None, list[str]] = {}
+    for result in evaluation.views:
+        if result.reason in unusable:
+            views_by_error.setdefault(result.error, []).append(result.view)
     return (
         *(
             f"the refresh function returned a row for {name}, which is not configured"
             for name in evaluation.unknown_views
         ),
         *(
-            f"the refresh function returned no usable row for {result.view}: {result.error}"
-            for result in evaluation.views
-            if result.reason in unusable
+            f"the refresh function returned no usable row for {', '.join(views)}: {error}"
+            for error, views in views_by_error.items()
         ),
     )

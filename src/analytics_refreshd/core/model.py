@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from analytics_refreshd.core.delta import Delta as Delta
+
 VIEWS = (
     "action_metrics_hourly",
     "trigger_performance_summary",
@@ -210,43 +212,6 @@ class Pause:
     ends_at: datetime
     reason: str
     created_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """The incremental mode's state: rows captured and not yet folded, the last verification, fold and build.
-
-    `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables not all
-    of whose changes are captured. Everything but `mode` is unknown where this role may not read it.
-    """
-
-    mode: str = "plain"
-    pending_rows: int | None = None
-    verified_at: datetime | None = None
-    verified_ok: bool | None = None
-    verified_differences: int | None = None
-    fold_seconds: float | None = None
-    rebuild_reason: str | None = None
-    uncaptured: tuple[str, ...] = ()
-    built: bool | None = None
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What breaks the incremental mode's promise, a sentence with its remedy each."""
-        if self.mode != "incremental":
-            return ()
-        found = []
-        if self.uncaptured:
-            found.append(
-                f"not all changes of {', '.join(self.uncaptured)} are captured: "
-                "run analytics-refreshd migrate --incremental"
-            )
-        if self.verified_ok is False:
-            found.append(
-                f"the last verification found {self.verified_differences or 0:,} rows that differ from the plain views:"
-                " run analytics-refreshd migrate --verify --rebuild"
-            )
-        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

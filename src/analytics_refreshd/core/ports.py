@@ -10,12 +10,12 @@ from typing import Protocol
 from uuid import UUID
 
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
+from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.metrics import Metric
 from analytics_refreshd.core.model import (
     DatabaseStatus,
-    Delta,
     LeaderInfo,
     LockSample,
     Outcome,
@@ -130,8 +130,8 @@ class StatusReader(Protocol):
     def installation_problems(self) -> tuple[str, ...]:
         """What is wrong with what is installed, a sentence each."""
 
-    def delta(self) -> Delta:
-        """The incremental mode's state."""
+    def delta(self, waiting: Waiting | None = None) -> Delta:
+        """The incremental mode's state. `waiting` is that of the last reading."""
 
 
 class History(Protocol):

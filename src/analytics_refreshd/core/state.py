@@ -10,10 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
+from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     DatabaseStatus,
-    Delta,
     LeaderInfo,
     Limits,
     Outcome,

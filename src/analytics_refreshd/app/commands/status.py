@@ -9,6 +9,7 @@ from analytics_refreshd.app.state import initial_state
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.errors import DatabaseFault, UsageError
+from analytics_refreshd.core.evidence import overdue_since
 from analytics_refreshd.core.model import Outcome, Rates, Run
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import Source
@@ -63,7 +64,11 @@ def database_snapshot(config: Config) -> Snapshot:
             alerts={(record.alert, record.view): record for record in alerts},
             history_available=history.available,
         )
-        return Snapshot(state, clock.now(), clock.monotonic())
+        snapshot = Snapshot(state, clock.now(), clock.monotonic())
+        if state.delta is None:
+            return snapshot
+        overdue = replace(state.delta, overdue_since=overdue_since(snapshot))
+        return replace(snapshot, state=replace(state, delta=overdue))
     finally:
         session.close()
 

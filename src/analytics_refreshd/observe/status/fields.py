@@ -1,7 +1,8 @@
 """Every field of the status document: the one source of the document, its JSON Schema and its guide."""
 
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState, Severity
-from analytics_refreshd.core.model import Blocker, Delta, LeaderInfo, Outcome, Pause, Progress, Role
+from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.model import Blocker, LeaderInfo, Outcome, Pause, Progress, Role
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import Source, State
 from analytics_refreshd.core.wording import blocked_by

@@ -140,6 +140,10 @@ limit 1;
 select i.verified_at, i.verified_at is null or i.verified_at < pg_catalog.clock_timestamp() - interval '3 days'
 from analytics_refresh.incremental i;
 
+-- name: fold_idle
+select i.folded_at from analytics_refresh.incremental i
+where i.folded_at < pg_catalog.clock_timestamp() - %(seconds)s * interval '1 second';
+
 -- name: cron_readable
 select exists (
     select from pg_catalog.pg_class c

@@ -36,7 +36,10 @@ _CLOCK_WARNING_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CheckSettings:
-    """What the daemon would use; function names have one part (in the application's schema) or two."""
+    """What the daemon would use; function names have one part (in the application's schema) or two.
+
+    For longer than `max_age_seconds` no change may wait for a fold.
+    """
 
     function: str = "refresh_action_analytics"
     status_function: str = "get_analytics_refresh_status"
@@ -44,6 +47,7 @@ class CheckSettings:
     views: tuple[str, ...] = VIEWS
     isolation: str = "cycle"
     parallel: int = 2
+    max_age_seconds: float = 900.0
 
 
 def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], datetime]) -> list[Finding]:
@@ -58,17 +62,18 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
     except DatabaseFault as fault:
         return [error("connection", fault.message)]
     seconds = time.monotonic() - began
+    schema = connector.settings.app_schema
     with connection:
-        wrong = list(_safely(connection, "configuration", lambda: _schema(connection, connector.settings.app_schema)))
+        wrong = list(_safely(connection, "configuration", lambda: _schema(connection, schema)))
         if wrong:
             return [*_safely(connection, "connection", lambda: _connection(connection, seconds)), *wrong]
         parts: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (
             ("connection", lambda: _connection(connection, seconds)),
             ("tls", lambda: _tls(connection)),
-            ("server", lambda: _server(connection, connector.settings.app_schema, settings, now)),
+            ("server", lambda: _server(connection, schema, settings, now)),
             ("pooler", lambda: _pooler(connector)),
             ("contract", lambda: contract_findings(connection, _contract(connector, settings))),
-            ("schema", lambda: our_schema_findings(connection, connector.settings.app_schema)),
+            ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
             ("pg_cron", lambda: _cron(connection, settings)),

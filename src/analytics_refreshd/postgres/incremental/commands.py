@@ -48,11 +48,7 @@ class Commands:
 
     def objects(self) -> list[sql.Composed]:
         """Return the commands that create its tables and functions."""
-        return [
-            block("objects", "tables"),
-            block("objects", "tables_comments"),
-            *self.functions(),
-        ]
+        return [block("objects", "tables"), block("objects", "tables_comments"), *self.functions()]
 
     def functions(self) -> list[sql.Composed]:
         """Return our schema's functions, with their checks of what they use."""
@@ -112,6 +108,18 @@ class Commands:
             for name in FUNCTIONS
             if name in sqlfiles.blocks("incremental/functions.sql")
         }
+
+    def record_functions(self) -> sql.Composed:
+        """Return the command that notes the functions as they are now."""
+        return self._with_hashes("record_functions")
+
+    def foreign_functions(self) -> sql.Composed:
+        """Return the query for functions that are not as they were installed."""
+        return self._with_hashes("foreign_functions", app_name=self.names["app_name"])
+
+    def _with_hashes(self, name: str, **names: sql.Composable) -> sql.Composed:
+        hashes = block("functions", "hashes", app_name=self.names["app_name"])
+        return block("functions", name, hashes=hashes, **names)
 
     def caller_grants(self) -> sql.Composed:
         """Return the command that lets every refreshing role call our functions."""

@@ -264,6 +264,33 @@ begin
 end
 $grants$;
 
+-- name: hashes
+-- what decides what a function does, and survives a dump
+select n.nspname || '.' || p.proname || '(' || oidvectortypes(p.proargtypes) || ')' as name,
+    md5(concat_ws(' ', p.prosecdef, array_to_string(p.proconfig, ','), p.prosrc)) as hash
+from pg_proc p
+join pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'analytics_refresh' or n.nspname = {app_name} and (
+    (p.proname, p.pronargs) in (('refresh_action_analytics', 0), ('refresh_action_analytics_view', 1)))
+
+-- name: record_functions
+update analytics_refresh.incremental set functions = (select jsonb_object_agg(h.name, h.hash) from ({hashes}) h);
+
+-- name: foreign_functions
+-- installed functions that are gone or others now; before they were recorded, those that fold nothing
+select r.name
+from analytics_refresh.incremental i
+cross join lateral jsonb_each_text(to_jsonb(i) -> 'functions') r (name, hash)
+left join ({hashes}) h on h.name = r.name
+where h.hash is distinct from r.hash
+union
+select n.nspname || '.' || p.proname || '(' || oidvectortypes(p.proargtypes) || ')'
+from pg_proc p
+join pg_namespace n on n.oid = p.pronamespace
+where n.nspname = {app_name} and position('analytics_refresh.fold(' in p.prosrc) = 0
+    and (p.proname, p.pronargs) in (('refresh_action_analytics', 0), ('refresh_action_analytics_view', 1))
+order by 1;
+
 -- name: drop
 drop function if exists analytics_refresh.view_checked(text), analytics_refresh.view_refreshed(text, bigint),
     analytics_refresh.view_due(text);

@@ -64,6 +64,7 @@ def install(
     with alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
         briefly(connection, _refuse, app_schema, commands, found)
+        briefly(connection, _add_columns, found.home)
         with transaction(connection, found.home):
             require_prepared(connection, lambda: _create_objects(connection, commands), accepted=accept_publication)
             _create_objects(connection, commands)
@@ -174,6 +175,15 @@ def _release(connection: Connection, commands: Commands, report: Callable[[Insta
     return done
 
 
+def _add_columns(connection: Connection, home: str) -> None:
+    """Add the columns that older tables lack. Writers wait for that lock, so it is taken briefly, if at all."""
+    row = connection.execute(block("objects", "lacks_columns")).fetchone()
+    if row and row[0]:
+        connection.execute(set_role(home))
+        connection.execute(block("install", "brief_lock"))
+        connection.execute(block("objects", "add_columns"))
+
+
 def _create_triggers(connection: Connection, table: SourceTable) -> None:
     connection.execute(block("install", "brief_lock"))
     connection.execute(block("capture", "drop_triggers", table=table.identifier))
@@ -215,6 +225,7 @@ def _to_rollups(
     )
     connection.execute(set_role(found.home))
     connection.execute(commands.caller_grants())
+    connection.execute(commands.record_functions())
     if found.mode == "incremental":
         return
     connection.execute(block("install", "fold"))

@@ -105,7 +105,7 @@ vacuum (analyze) analytics_refresh.hour_cells, analytics_refresh.trigger_cells, 
     analytics_refresh.retry_counts, analytics_refresh.duration_stats;
 
 -- name: state
-select i.built, (i.fold_ms / 1000.0)::float8 as fold_seconds, i.verified_at, i.verified_ok, i.verified_differences,
+select i.built, i.folded_at, (i.fold_ms / 1000.0)::float8 as fold_seconds, i.verified_at, i.verified_ok, i.verified_differences,
     coalesce((select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
         case when not i.built then i.build_reason
             when i.capture <> analytics_refresh.capture_now()
@@ -124,6 +124,22 @@ from analytics_refresh.incremental i;
 -- name: pending
 -- counted up to a limit: beyond it the exact size of a backlog tells no more
 select count(*) from (select from analytics_refresh.deltas limit {limit}) d;
+
+-- name: changes_dated
+-- an installation that was not renewed does not say which transaction a change belongs to
+select count(*) = 2 from pg_attribute a
+where a.attrelid in (to_regclass('analytics_refresh.deltas'), to_regclass('analytics_refresh.rebuild_marks'))
+    and a.attname = 'xid' and not a.attisdropped;
+
+-- name: waiting
+-- what waits now, and whether something waits that was seen before
+select pg_current_snapshot()::text, clock_timestamp(),
+    exists (select from analytics_refresh.deltas d) or exists (select from analytics_refresh.rebuild_marks m),
+    exists (select from analytics_refresh.deltas d where {delta_seen})
+        or exists (select from analytics_refresh.rebuild_marks m where {mark_seen});
+
+-- name: seen
+{row}.xid is null or pg_visible_in_snapshot({row}.xid, {snapshot}::pg_snapshot)
 
 -- name: mode
 select i.mode from analytics_refresh.installation i;

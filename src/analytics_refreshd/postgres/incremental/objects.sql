@@ -14,7 +14,8 @@ create table if not exists analytics_refresh.incremental (
     rows_folded bigint,
     verified_at timestamptz,
     verified_ok boolean,
-    verified_differences bigint) with (fillfactor = 50);
+    verified_differences bigint,
+    functions jsonb) with (fillfactor = 50);
 insert into analytics_refresh.incremental default values on conflict do nothing;
 
 -- append only: a row per changed row that is shared by nobody, so that no writer waits for another
@@ -25,14 +26,16 @@ create table if not exists analytics_refresh.deltas (
     sign smallint not null,
     trigger_id text,
     action_type text,
-    status text)
+    status text,
+    xid xid8 default pg_current_xact_id())
     with (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0,
         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000);
 
 create table if not exists analytics_refresh.rebuild_marks (
     mark_id bigint generated always as identity primary key,
     reason text not null,
-    marked_at timestamptz not null default clock_timestamp());
+    marked_at timestamptz not null default clock_timestamp(),
+    xid xid8 default pg_current_xact_id());
 
 create sequence if not exists analytics_refresh.cells as integer;
 
@@ -136,6 +139,23 @@ insert into analytics_refresh.view_refreshes (view_name)
 select unnest(array['action_metrics_hourly', 'trigger_performance_summary', 'recent_failures', 'action_type_distribution'])
 on conflict do nothing;
 
+-- name: lacks_columns
+-- whether these tables are older ones
+select exists (
+    select from (values ('deltas', 'xid'), ('rebuild_marks', 'xid'), ('incremental', 'functions')) t (name, column_name)
+    where to_regclass('analytics_refresh.' || t.name) is not null and not exists (
+        select from pg_attribute a
+        where a.attrelid = to_regclass('analytics_refresh.' || t.name) and a.attname = t.column_name
+            and not a.attisdropped));
+
+-- name: add_columns
+-- in two steps each: a default that is not constant would make ADD COLUMN write the table again, and keep writers waiting
+alter table analytics_refresh.deltas add column if not exists xid xid8;
+alter table analytics_refresh.deltas alter column xid set default pg_current_xact_id();
+alter table analytics_refresh.rebuild_marks add column if not exists xid xid8;
+alter table analytics_refresh.rebuild_marks alter column xid set default pg_current_xact_id();
+alter table analytics_refresh.incremental add column if not exists functions jsonb;
+
 -- name: tables_comments
 comment on table analytics_refresh.incremental is 'The one row that says how far the rollups are built, folded and verified; its lock lets one fold run at a time.';
 comment on column analytics_refresh.incremental.singleton is 'Always true: there is one row.';
@@ -151,6 +171,7 @@ comment on column analytics_refresh.incremental.rows_folded is 'Deltas that fold
 comment on column analytics_refresh.incremental.verified_at is 'When the rollups were last compared with the plain definitions.';
 comment on column analytics_refresh.incremental.verified_ok is 'Whether they agreed.';
 comment on column analytics_refresh.incremental.verified_differences is 'Rows that differed then, both directions together.';
+comment on column analytics_refresh.incremental.functions is 'The functions as they were installed, each with a hash of its body.';
 comment on table analytics_refresh.deltas is 'Changes of action_results not folded yet, one row per old or new row, in no order.';
 comment on column analytics_refresh.deltas.executed_at is 'executed_at of the row.';
 comment on column analytics_refresh.deltas.duration_ms is 'duration_ms of the row.';
@@ -159,10 +180,12 @@ comment on column analytics_refresh.deltas.sign is '1: the row came; -1: it went
 comment on column analytics_refresh.deltas.trigger_id is 'trigger_id of the row.';
 comment on column analytics_refresh.deltas.action_type is 'action_type of the row.';
 comment on column analytics_refresh.deltas.status is 'status of the row.';
+comment on column analytics_refresh.deltas.xid is 'The transaction that changed the row; null before this column was added.';
 comment on table analytics_refresh.rebuild_marks is 'Events that deltas cannot express; any row makes the next refresh rebuild the rollups.';
 comment on column analytics_refresh.rebuild_marks.mark_id is 'Its number.';
 comment on column analytics_refresh.rebuild_marks.reason is 'What happened.';
 comment on column analytics_refresh.rebuild_marks.marked_at is 'When.';
+comment on column analytics_refresh.rebuild_marks.xid is 'The transaction that left it; null before this column was added.';
 comment on sequence analytics_refresh.cells is 'Numbers the hours and triggers whose durations are counted.';
 comment on table analytics_refresh.hour_cells is 'Rollup per hour (UTC), action type and status.';
 comment on table analytics_refresh.trigger_cells is 'Rollup per trigger.';

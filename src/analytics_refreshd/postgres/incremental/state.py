@@ -6,6 +6,7 @@ from datetime import datetime
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from analytics_refreshd.core.delta import Waiting
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import block
 
@@ -18,7 +19,7 @@ class IncrementalState:
 
     `delta_rows` counts to 1,000,000 at most. `rebuild_reason` is None unless the next refresh rebuilds the rollups.
     `uncaptured` names tables whose capture triggers are missing or do not fire for every session: changes are missed
-    until `install` has run again.
+    until `install` has run again. `waiting` has what was seen waiting first, and waits still.
     """
 
     mode: str
@@ -30,12 +31,15 @@ class IncrementalState:
     verified_ok: bool | None = None
     verified_differences: int | None = None
     uncaptured: tuple[str, ...] = ()
+    folded_at: datetime | None = None
+    waiting: Waiting | None = None
 
 
-def state(connection: Connection) -> IncrementalState:
+def state(connection: Connection, waiting: Waiting | None = None) -> IncrementalState:
     """Read mode, backlog, builds and last verification.
 
-    Costs a few index and catalogue look-ups. The mode is `plain` where nothing is installed.
+    `waiting` is what an earlier call found waiting. Costs a few index and catalogue look-ups. The mode is `plain` where
+    nothing is installed.
     """
     ours, incremental = connection.execute(block("install", "exists")).fetchone() or (False, False)
     row = connection.execute(block("install", "mode")).fetchone() if ours else None
@@ -46,7 +50,30 @@ def state(connection: Connection) -> IncrementalState:
     found = connection.cursor(row_factory=dict_row).execute(block("install", "state")).fetchone()
     if found is None or pending is None:
         return IncrementalState(mode)
-    return IncrementalState(mode=mode, delta_rows=int(pending[0]), **found | {"uncaptured": tuple(found["uncaptured"])})
+    return IncrementalState(
+        mode=mode,
+        delta_rows=int(pending[0]),
+        waiting=_waiting(connection, waiting),
+        **found | {"uncaptured": tuple(found["uncaptured"])},
+    )
+
+
+def _waiting(connection: Connection, known: Waiting | None) -> Waiting | None:
+    """Return `known` while something of it waits, else what waits now."""
+    dated = connection.execute(block("install", "changes_dated")).fetchone()
+    if dated != (True,):
+        return None
+
+    def seen(row: str) -> sql.Composable:
+        if known is None:
+            return sql.SQL("false")
+        return block("install", "seen", row=sql.Identifier(row), snapshot=sql.Literal(known.snapshot))
+
+    query = block("install", "waiting", delta_seen=seen("d"), mark_seen=seen("m"))
+    snapshot, now, waits, still = connection.execute(query).fetchall()[0]
+    if still:
+        return known
+    return Waiting(snapshot, now) if waits else None
 
 
 def is_installed(connection: Connection) -> bool:

@@ -5,18 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from psycopg import sql
-
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.redaction import printable
-from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
+from analytics_refreshd.postgres.refresh.verification import Before, rollups_before, statement
 
 _MOST_ERROR_CHARACTERS = 1000
 
 
 def _ask(transaction: Transaction, name: str) -> list[tuple[Any, ...]]:
-    return transaction.fetch(sql.SQL(blocks("refresh/refresh.sql")[name]).format())
+    return transaction.fetch(statement(name))
 
 
 def _usable(transaction: Transaction) -> bool:
@@ -63,37 +61,52 @@ class Folded:
     rebuild_reason: str | None = None
 
 
-def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[str, Any]) -> tuple[str, Folded]:
+@dataclass(frozen=True, slots=True)
+class ViewFold:
+    """A fold made before all views, as their transactions see it.
+
+    `setting` is that of `analytics_refresh.fold`; `before` has the rollups before the fold.
+    """
+
+    setting: str
+    before: Before
+
+
+def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[str, Any]) -> tuple[ViewFold, Folded]:
     """Fold in a transaction of its own.
 
-    Returns the setting for the views' functions, and the fold.
+    Returns what the views' transactions need, and the fold.
 
     The setting `analytics_refresh.fold` is "off" after a fold, empty where none was made, and else the error of a fold
     that the server refused: by it the functions fail the views that need the fold, and refresh the others. Raises
     DatabaseFault where the server is away or the run is over.
     """
+    before: Before = None
     try:
         with connection.transaction(run, beginning("fold"), parameters) as transaction:
-            if not _usable(transaction) or _ask(transaction, "mode") != [("incremental",)]:
-                return "", Folded()
+            before = rollups_before(transaction)
+            if not _usable(transaction) or before is None:
+                return ViewFold("", before), Folded()
             begun = time.monotonic()
             _ask(transaction, "fold")
             folded = folded_here(transaction)
-        return "off", replace(folded, seconds=time.monotonic() - begun)
+        return ViewFold("off", before), replace(folded, seconds=time.monotonic() - begun)
     except DatabaseFault as fault:
         over = run.cancelled.is_set() or run.remaining_seconds() <= 0
         if fault.sqlstate is None or fault.error_class.away or over:
             fault.committing = False
             raise
-        return f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS], Folded()
+        # what cannot be folded cannot be read either: without a fold no view over rollups is refreshed
+        setting = f"{fault.sqlstate}: {fault.message}"[:_MOST_ERROR_CHARACTERS]
+        return ViewFold(setting, before if before is not None else fault), Folded()
 
 
 def folded_here(transaction: Transaction) -> Folded:
     """Read how long this transaction's fold took, by the database's clock."""
     if not transaction.first["incremental"]:
         return Folded()
-    found = transaction.attempt(sql.SQL(blocks("refresh/refresh.sql")["folded"]).format())
-    if not found:
+    found = transaction.attempt(statement("folded"))
+    if isinstance(found, DatabaseFault) or not found:
         return Folded()
     milliseconds, reason = found[0]
     return Folded(milliseconds / 1000, printable(reason) if reason else None)

@@ -18,7 +18,21 @@ exists (
     where n.nspname = 'analytics_refresh' and {trusted}
         and c.relname in ('installation', 'incremental', 'rebuild_marks')
         and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
-    having pg_catalog.count(*) = 3) as incremental
+    having pg_catalog.count(*) = 3) as incremental,
+-- without these rights nobody knows the mode, and in incremental mode nothing can be verified
+exists (
+    select from pg_catalog.pg_namespace n
+    join pg_catalog.pg_class c on c.relnamespace = n.oid
+    where n.nspname = 'analytics_refresh' and {trusted} and c.relname = 'installation'
+        and pg_catalog.has_schema_privilege(n.oid, 'usage')
+        and pg_catalog.has_table_privilege(c.oid, 'select')) as mode_known,
+-- an installation that was not renewed does not say which transaction a change belongs to
+2 = (
+    select pg_catalog.count(*) from pg_catalog.pg_namespace n
+    join pg_catalog.pg_class c on c.relnamespace = n.oid
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid
+    where n.nspname = 'analytics_refresh' and c.relname in ('deltas', 'rebuild_marks') and a.attname = 'xid'
+        and not a.attisdropped) as changes_dated
 
 -- name: begin_cycle
 select {session},
@@ -72,10 +86,29 @@ where l.pid = pg_catalog.pg_backend_pid() and l.granted and l.mode in ('Exclusiv
     and c.relname::text = any ({views});
 
 -- name: nothing_due
-select v.name from pg_catalog.unnest({views}) as v (name) where analytics_refresh.view_due(v.name) is null;
+select v.name from pg_catalog.unnest({views}::pg_catalog.text[]) as v (name) where analytics_refresh.view_due(v.name) is null;
 
 -- name: mode
 select i.mode from analytics_refresh.installation i;
+
+-- name: rollups_before
+select pg_catalog.pg_current_snapshot()::text, analytics_refresh.capture_now(), i.folded_at::text
+from analytics_refresh.incremental i;
+
+-- name: rollups_after
+-- the changes and marks of before that wait still; the tables and triggers may have changed after the fold
+select
+    (select pg_catalog.count(*)::integer from (
+        select from analytics_refresh.deltas d where {delta_seen} limit 100000) l),
+    exists (select from analytics_refresh.rebuild_marks m where {mark_seen}),
+    i.built,
+    i.capture in ({capture}, analytics_refresh.capture_now()),
+    i.folded_at is distinct from {folded_at}::timestamptz
+from analytics_refresh.incremental i;
+
+-- name: seen
+-- rows without a transaction were there before the column was
+{row}.xid is null or pg_catalog.pg_visible_in_snapshot({row}.xid, {snapshot}::pg_catalog.pg_snapshot)
 
 -- name: fold
 select f.rows_folded from analytics_refresh.fold() f;

@@ -21,12 +21,12 @@ from analytics_refreshd.postgres.connection.connector import Connector, millisec
 from analytics_refreshd.postgres.connection.errors import contract_fault
 from analytics_refreshd.postgres.connection.names import identifier, split_name
 from analytics_refreshd.postgres.connection.settings import application_name
-from analytics_refreshd.postgres.connection.sqlfiles import blocks
-from analytics_refreshd.postgres.refresh.fold import Folded, fold_once, folded_here, rebuild
+from analytics_refreshd.postgres.refresh.fold import Folded, ViewFold, fold_once, folded_here, rebuild
 from analytics_refreshd.postgres.refresh.parallel import ParallelRun, StartedOnce
-from analytics_refreshd.postgres.refresh.reports import measured, report_of, verify_refreshed
+from analytics_refreshd.postgres.refresh.reports import measured, report_of
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
+from analytics_refreshd.postgres.refresh.verification import rollups_before, statement, verify_refreshed
 
 _CANCEL_EVERY_SECONDS = 0.5
 _FIRST_VIEW_KEY = 100
@@ -145,9 +145,7 @@ class PostgresRefresher:
     def _refresh_cycle(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, on_started: Callable[[int], None]
     ) -> tuple[tuple[ViewReport, ...], Folded]:
-        call = sql.SQL(blocks("refresh/refresh.sql")["call_function"]).format(
-            function=identifier(settings.function, self._schema)
-        )
+        call = statement("call_function", function=identifier(settings.function, self._schema))
         with self._connections[0].transaction(
             run,
             beginning("cycle"),
@@ -156,13 +154,14 @@ class PostgresRefresher:
             if not transaction.first["unfenced"]:
                 raise _overlap("another session is refreshing this database")
             on_started(transaction.first["pid"])
+            before = rollups_before(transaction)
             rows = self._call(transaction, call, {}, settings.function)
-            reports = verify_refreshed(transaction, [report_of(row) for row in rows], settings.views)
+            reports = verify_refreshed(transaction, [report_of(row) for row in rows], settings.views, before)
             folded = folded_here(transaction)
         return reports, folded
 
     def _refresh_by_view(
-        self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: str, on_started: Callable[[int], None]
+        self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: ViewFold, on_started: Callable[[int], None]
     ) -> tuple[ViewReport, ...]:
         started = StartedOnce(on_started)
 
@@ -178,15 +177,14 @@ class PostgresRefresher:
         run: RunState,
         run_id: UUID,
         view: str,
-        fold: str,
+        fold: ViewFold,
         on_started: Callable[[int], None],
     ) -> list[ViewReport]:
-        statements = blocks("refresh/refresh.sql")
         relation = identifier(view, self._schema)
         schema, name = split_name(settings.view_function, self._schema)
         parameters = self._parameters(settings, run, run_id) | {
             "view_key": view_key(view),
-            "fold": fold,
+            "fold": fold.setting,
             "function_schema": schema,
             "function_name": name,
         }
@@ -199,13 +197,15 @@ class PostgresRefresher:
             on_started(transaction.first["pid"])
             begun = time.monotonic()
             if transaction.first["function_exists"]:
-                call = sql.SQL(statements["call_view_function"]).format(function=sql.Identifier(schema, name))
+                call = statement("call_view_function", function=sql.Identifier(schema, name))
                 rows = self._call(transaction, call, {"view": view}, settings.view_function)
-                reports = verify_refreshed(transaction, [report_of(row) for row in rows], [view])
+                found = [report_of(row) for row in rows]
             else:
-                transaction.execute(sql.SQL(statements["refresh_view"]).format(view=relation))
-                counted = transaction.attempt(sql.SQL(statements["count_rows"]).format(view=relation))
-                reports = (ViewReport(view, None, counted[0][0] if counted else None, True),)
+                transaction.execute(statement("refresh_view", view=relation))
+                counted = transaction.attempt(statement("count_rows", view=relation))
+                count = None if isinstance(counted, DatabaseFault) else counted[0][0]
+                found = [ViewReport(view, None, count, True)]
+            reports = verify_refreshed(transaction, found, [view], fold.before)
         seconds = time.monotonic() - begun
         return [measured(report, view, seconds) for report in reports]
 

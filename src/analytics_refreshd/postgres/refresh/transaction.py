@@ -16,7 +16,7 @@ from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
-from analytics_refreshd.postgres.connection.errors import translating
+from analytics_refreshd.postgres.connection.errors import fault_of, translating
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
 
@@ -226,17 +226,17 @@ class Transaction:
         with translating(self._connection):
             self._connection.execute(statement)
 
-    def attempt(self, statement: sql.Composed) -> list[tuple[Any, ...]] | None:
-        """Return the rows of a query that may fail.
+    def attempt(self, statement: sql.Composed) -> list[tuple[Any, ...]] | DatabaseFault:
+        """Return the rows of a query that may fail, or its fault.
 
-        It runs in a savepoint: after a failure this returns None, and the transaction goes on. Raises DatabaseFault
-        where the connection was lost.
+        It runs in a savepoint: after a failure the transaction goes on. Raises DatabaseFault where the connection was
+        lost.
         """
         with translating(self._connection):
             try:
                 with self._connection.transaction():
                     return self._connection.execute(statement).fetchall()
-            except psycopg.Error:
+            except psycopg.Error as error:
                 if self._connection.closed:
                     raise
-                return None
+                return fault_of(error, closed=False)

@@ -10,17 +10,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row, scalar_row
 
+from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.errors import DatabaseFault
-from analytics_refreshd.core.model import (
-    DatabaseStatus,
-    Delta,
-    LeaderInfo,
-    Pause,
-    Progress,
-    Rates,
-    Reason,
-    ViewStatus,
-)
+from analytics_refreshd.core.model import DatabaseStatus, LeaderInfo, Pause, Progress, Rates, Reason, ViewStatus
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import search_path
@@ -124,7 +116,7 @@ class PostgresStatusReader:
         """
         return self._session.run(self._progress)
 
-    def delta(self) -> Delta:
+    def delta(self, waiting: Waiting | None = None) -> Delta:
         """As `core.ports.StatusReader.delta`."""
 
         def work(connection: BoundedConnection) -> Delta:
@@ -132,7 +124,7 @@ class PostgresStatusReader:
                 return Delta()
             try:
                 with connection.transaction():
-                    found = state(connection)
+                    found = state(connection, waiting)
             except psycopg.errors.InsufficientPrivilege:
                 row = connection.execute(self._statements["mode"]).fetchone()
                 return Delta(str(row[0])) if row else Delta()
@@ -148,6 +140,8 @@ class PostgresStatusReader:
                 printable(found.rebuild_reason) if found.rebuild_reason else None,
                 tuple(printable(name) for name in found.uncaptured[:_MOST_UNKNOWN]),
                 found.built,
+                found.folded_at,
+                found.waiting,
             )
 
         return self._session.run(work)
