@@ -96,6 +96,15 @@ def test_limits_follow_the_interval(write: Write) -> None:
     assert load(write(LEAST)).limits().critical_age_seconds["recent_failures"] == 1200.0
 
 
+@pytest.mark.fault
+def test_L25_brackets_without_end_are_refused_in_one_sentence(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a file nor a variable that is nested beyond reason ends in a traceback."""
+    (told,) = problems(write("a = " + "[" * 5000))
+    assert told.endswith("is not TOML that anybody wrote: brackets are nested too deeply")
+    monkeypatch.setenv("ANALYTICS_REFRESHD_REFRESH__VIEWS", "[" * 50_000)
+    assert "an environment variable cannot be read: brackets are nested too deeply" in problems(write(LEAST))
+
+
 def test_every_problem_is_reported_at_once(write: Write) -> None:
     """A file with five faults, and no database, gets six sentences."""
     found = problems(

@@ -135,6 +135,17 @@ def test_a_mistake_is_told_with_file_and_line(old: str, new: str, line: int, wor
     assert words in str(raised.value)
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("breaks", ["\r\n", "\n\n", "\n -- a\x0bb\u2028c\n"])
+def test_L25_lines_may_end_as_on_other_systems(breaks: str) -> None:
+    """A file written on Windows, or with a rare sign in a comment, is the same query; a mistake is at its true line."""
+    header, _, body = GOOD.partition("\nselect")
+    text = header + "\nselect" + breaks.join(body.split("\n"))
+    assert parse(text, "mine.sql").columns == parse(GOOD, "mine.sql").columns
+    windows = GOOD.replace("\n", "\r\n")
+    assert parse(windows, "mine.sql").body == parse(GOOD, "mine.sql").body
+
+
 def test_a_users_own_files_join_the_catalogue(tmp_path: Path) -> None:
     """Adding a query is adding a file; a name or endpoint that is taken, or no directory, is refused."""
     (tmp_path / "own.sql").write_text(GOOD)

@@ -48,6 +48,10 @@ def load(source: Path | Mapping[str, Any] | None = None) -> Config:
             with suppress(Exception):
                 found.extend(_database_problems(_DatabaseAlone(database=data.get("database", {})).database))
         raise ConfigError(problems + found) from None
+    except RecursionError:
+        raise ConfigError(
+            [*problems, "an environment variable cannot be read: brackets are nested too deeply"]
+        ) from None
     except SettingsError as error:  # a list or a table in the environment that is not JSON
         where = _not_json(error, os.environ)
         raise ConfigError([*problems, f"{where} cannot be read: give lists and tables as JSON"]) from None
@@ -67,6 +71,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"the configuration file {path} cannot be read: {why}"]) from None
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError([f"{path} is not TOML that anybody wrote: brackets are nested too deeply"]) from None
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
         raise ConfigError([f"{path} is not TOML: look at {place[1] if place else 'its syntax'}"]) from None

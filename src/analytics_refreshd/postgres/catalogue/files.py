@@ -76,7 +76,7 @@ def parse(text: str, file: str) -> Query:
 
     Raises QueryFileError, which names the file, the line and what is wrong.
     """
-    lines, body = _split(text, file)
+    lines, body, body_line = _split(text, file)
     values: dict[str, _Line] = {}
     for line in lines:
         if line.key in _ONCE and line.key in values:
@@ -105,13 +105,15 @@ def parse(text: str, file: str) -> Query:
         body=body,
         file=file,
     )
-    _check_body(query, body_line=text[: text.index(body)].count("\n") + 1)
+    _check_body(query, body_line)
     return query
 
 
-def _split(text: str, file: str) -> tuple[list[_Line], str]:
+def _split(text: str, file: str) -> tuple[list[_Line], str, int]:
+    """Return the header's lines, the SQL, and the number of its first line."""
     lines: list[_Line] = []
-    rows = text.splitlines()
+    # not splitlines, which also ends a line at characters that an editor shows within one
+    rows = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     for index, row in enumerate(rows):
         if row.startswith("--   ") and lines:
             lines[-1] = replace(lines[-1], value=f"{lines[-1].value} {row[5:].strip()}")
@@ -121,7 +123,7 @@ def _split(text: str, file: str) -> tuple[list[_Line], str]:
                 raise QueryFileError(f"{file}:{index + 1}: expected `-- key: value`, found {row[:60]!r}")
             lines.append(_Line(entry[1], entry[2].strip(), index + 1))
         elif row.strip():
-            return lines, "\n".join(rows[index:]).strip().removesuffix(";").rstrip()
+            return lines, "\n".join(rows[index:]).strip().removesuffix(";").rstrip(), index + 1
     raise QueryFileError(f"{file}:{max(len(rows), 1)}: there is no SQL after the header")
 
 
