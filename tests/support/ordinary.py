@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _NOBODY = 65534
-_PROGRAM = f"""
-import contextlib, importlib, io, json, os, pkgutil, sys
+_PROGRAM = """
+import contextlib, importlib, importlib.readers, io, json, os, pkgutil, sys
 from pathlib import Path
 import analytics_refreshd
 # all of it before the change of user: the interpreter's own folder may be root's
@@ -23,8 +23,8 @@ from analytics_refreshd.cli import common
 from analytics_refreshd.__main__ import main
 if os.getuid() == 0:
     os.setgroups([])
-    os.setgid({_NOBODY})
-    os.setuid({_NOBODY})
+    os.setgid(int(sys.argv[1]))
+    os.setuid(int(sys.argv[1]))
 unchanged, default, results = dict(os.environ), common.DEFAULT_CONFIG, []
 for call in json.loads(sys.stdin.read()):
     os.environ.clear()
@@ -57,12 +57,12 @@ class Done:
     stderr: str
 
 
-def commands(*calls: Call) -> list[Done]:
-    """Run commands one after the other, as nobody, or as who runs the tests where that is not root."""
+def commands(*calls: Call, user: int = _NOBODY) -> list[Done]:
+    """Run commands one after the other, as `user`, or as who runs the tests where that is not root."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "ANALYTICS_REFRESHD_"))}
     given = [{"words": list(call.words), "environment": call.environment, "default": call.default} for call in calls]
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
+        [sys.executable, "-c", _PROGRAM, str(user)],
         env=kept,
         input=json.dumps(given),
         capture_output=True,

@@ -165,6 +165,14 @@ cross join lateral (
     limit 1) as found
 where not found.success;
 
+-- name: executed_at_readable
+select exists (
+    select from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = %(schema)s and c.relname = 'action_results' and a.attname = 'executed_at'
+        and pg_catalog.has_schema_privilege(n.oid, 'usage')
+        and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select'));
+
 -- name: cron_readable
 select exists (
     select from pg_catalog.pg_class c

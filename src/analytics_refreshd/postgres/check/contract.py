@@ -109,14 +109,18 @@ def view_findings(view: str, row: Row | None, schema: str, role: str) -> Iterato
     missing = [column for column in COLUMNS.get(view, ()) if column not in row["columns"]]
     if missing:
         before = False
-        yield error("views", f"{schema}.{view} lacks the columns {', '.join(missing)}", f"{_MIGRATE} --recreate-views")
+        yield error(
+            "views",
+            f"{schema}.{view} lacks the columns {', '.join(missing)}",
+            "run `analytics-refreshd migrate --recreate-views`",
+        )
     if row["narrow_columns"]:
         before = False
         yield warning(
             "views",
             f"{schema}.{view} has columns too narrow for every duration, {', '.join(row['narrow_columns'])}: a refresh "
             "fails with SQLSTATE 22003 once a value does not fit",
-            f"{_MIGRATE} --recreate-views",
+            "run `analytics-refreshd migrate --recreate-views`",
         )
     if not row["usable_index"]:
         before = False

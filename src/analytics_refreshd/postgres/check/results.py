@@ -3,16 +3,42 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from psycopg import sql
+
 from analytics_refreshd.core.errors import is_permanent
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.check.findings import Finding, error, warning
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.names import quoted
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
 
+_INFINITE = sql.SQL(
+    "select count(*) from (select from {table} where executed_at in ('infinity', '-infinity') limit 1000) as found"
+)
 _NEEDED = {"runs", "view_results"}
 _REMEDY = "see deploy/runbooks/AnalyticsRefreshFailed.md; `analytics-refreshd refresh` tries again now"
+
+
+def infinite_findings(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
+    """Yield an error where the log holds infinite times: differences of them stop the triggers' view.
+
+    None where this role may not read the times.
+    """
+    readable = connection.execute(blocks("check/check.sql")["executed_at_readable"], {"schema": app_schema}).fetchone()
+    if not readable or not readable[0]:
+        return
+    table = sql.Identifier(app_schema, "action_results")
+    row = connection.execute(_INFINITE.format(table=table)).fetchone()
+    if row is not None and row[0]:
+        name = quoted(app_schema, "action_results")
+        yield error(
+            "times",
+            f"{row[0]} rows of {app_schema}.action_results are dated infinity or -infinity: a refresh of "
+            "trigger_performance_summary fails with SQLSTATE 22008",
+            f"UPDATE {name} SET executed_at = … WHERE executed_at IN ('infinity', '-infinity');",  # noqa: S608 - printed for a person
+        )
 
 
 def result_findings(connection: BoundedConnection, app_schema: str, views: Sequence[str]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.check.contract import Contract, contract_findings
 from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok, warning
 from analytics_refreshd.postgres.check.replication import replication_findings
-from analytics_refreshd.postgres.check.results import result_findings
+from analytics_refreshd.postgres.check.results import infinite_findings, result_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
@@ -77,6 +77,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
+            ("times", lambda: infinite_findings(connection, connector.settings.app_schema)),
             (
                 "last refresh",
                 lambda: result_findings(connection, connector.settings.app_schema, settings.views),
