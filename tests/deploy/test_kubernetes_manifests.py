@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from analytics_refreshd import __version__
 from tests.deploy.support import DEPLOY, accepted, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
@@ -160,7 +162,8 @@ def test_a_deployment_can_lose_a_pod() -> None:
 
 
 def test_selectors_find_their_own_pods_only(manifests: list[Manifest]) -> None:
-    """Budget, policy, Service and Deployment of one database select that database's pods, and no others."""
+    """Budget, Service and Deployment of one database select its daemon's pods; its policy selects its Jobs' too."""
+    all_pods = list(pods(manifests))
     for kind, path in (
         ("Deployment", ("selector", "matchLabels")),
         ("PodDisruptionBudget", ("selector", "matchLabels")),
@@ -171,8 +174,83 @@ def test_selectors_find_their_own_pods_only(manifests: list[Manifest]) -> None:
             selector: Any = manifest["spec"]
             for step in path:
                 selector = selector[step]
-            found = [pod for pod in pods(manifests) if selector.items() <= pod["metadata"]["labels"].items()]
+            found = [pod for pod in all_pods if selector.items() <= pod["metadata"]["labels"].items()]
             assert len(found) == 1, f"{kind} {manifest['metadata']['name']} selects {len(found)} pods"
+
+
+DATABASES = ["orders", "billing", "support"]
+OVERLAYS = ["base", "overlays/cronjob", *(f"overlays/three-databases/{name}" for name in DATABASES)]
+CHOICES = [[], *([name] for name in COMPONENTS), COMPONENTS]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_L24_every_overlay_goes_with_every_component(overlay: str, tmp_path: Path) -> None:
+    """Around an overlay, and within its folder: each pod's image can be pulled, and what it mounts is there."""
+    for number, chosen in enumerate(CHOICES):
+        around, within = tmp_path / f"around{number}", tmp_path / f"within{number}"
+        around.mkdir()
+        up = os.path.relpath(KUBERNETES, around.resolve())
+        components = [f"{up}/components/{name}" for name in chosen]
+        wrapper = {"resources": [f"{up}/{overlay}"], "components": components}
+        (around / "kustomization.yaml").write_text(json.dumps(wrapper))
+        _judge(build(around), chosen)
+        shutil.copytree(KUBERNETES, within)
+        path = within / overlay / "kustomization.yaml"
+        own = yaml.safe_load(path.read_text())
+        back = os.path.relpath(within, path.parent)
+        own["components"] = [*own.get("components", []), *(f"{back}/components/{name}" for name in chosen)]
+        path.write_text(yaml.safe_dump(own))
+        _judge(build(within / overlay), chosen)
+
+
+def _judge(manifests: list[Manifest], chosen: list[str]) -> None:
+    """Judge images, mounted configuration and secrets, selectors."""
+    all_pods = list(pods(manifests))
+    assert {container["image"] for pod in all_pods for container in pod["spec"]["containers"]} == {
+        f"registry.example.com/analytics-refreshd:{__version__}"
+    }
+    maps = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "ConfigMap")}
+    accounts = {manifest["metadata"]["name"] for manifest in of_kind(manifests, "ServiceAccount")}
+    secrets = set()
+    for pod in all_pods:
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        assert {volumes[name]["configMap"]["name"] for name in ("config", "ca")} <= maps
+        assert pod["spec"]["serviceAccountName"] in accounts
+        secrets.add(volumes["password"]["secret"]["secretName"])
+    (account,) = of_kind(manifests, "ServiceAccount")
+    assert secrets == {account["metadata"]["annotations"]["analytics-refreshd/password-secret"]}
+    jobs = [next(pods([manifest])) for manifest in of_kind(manifests, "CronJob")]
+    assert any("--verify" in pod["spec"]["containers"][0]["args"] for pod in jobs) == ("verify" in chosen)
+    for manifest in manifests:
+        selector = _selector(manifest)
+        selected = [pod for pod in all_pods if selector is not None and selector.items() <= _labels(pod)]
+        assert not [pod for pod in selected if pod in jobs], f"{manifest['kind']} selects the pods of a Job"
+    for manifest in of_kind(manifests, "ServiceMonitor"):
+        labels = manifest["spec"]["selector"]["matchLabels"].items()
+        services = of_kind(manifests, "Service")
+        assert [one for one in services if labels <= one["metadata"]["labels"].items()] == services
+
+
+def _labels(pod: Manifest) -> Any:
+    return pod["metadata"]["labels"].items()
+
+
+def _selector(manifest: Manifest) -> Any:
+    if manifest["kind"] in ("Deployment", "PodDisruptionBudget"):
+        return manifest["spec"]["selector"]["matchLabels"]
+    return manifest["spec"]["selector"] if manifest["kind"] == "Service" else None
+
+
+@pytest.mark.fault
+def test_L24_three_databases_are_not_verified_by_one_job(tmp_path: Path) -> None:
+    """Around all three nobody could tell whose Secret the Job takes: kustomize refuses that."""
+    up = os.path.relpath(KUBERNETES, tmp_path.resolve())
+    wrapper = {"resources": [f"{up}/overlays/three-databases"], "components": [f"{up}/components/verify"]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(wrapper))
+    built = subprocess.run([*kustomize(), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert built.returncode != 0
+    assert "multiple matches" in built.stderr
 
 
 def test_the_network_policy_leaves_name_resolution_alone(manifests: list[Manifest]) -> None:

@@ -45,12 +45,12 @@ class Machine:
 
     def journal(self) -> list[dict[str, str]]:
         """What the unit logged, as journald keeps it."""
-        output = self.run("journalctl", "-u", UNIT, "-o", "json", "--no-pager").stdout
+        output = self.run("journalctl", "-u", UNIT, "-o", "json", "--all", "--no-pager").stdout
         return [json.loads(line) for line in output.splitlines()]
 
     def events(self, name: str) -> list[dict[str, object]]:
         """The daemon's log lines of one event."""
-        messages = [entry["MESSAGE"] for entry in self.journal() if entry["MESSAGE"].startswith("{")]
+        messages = [entry["MESSAGE"] for entry in self.journal() if (entry["MESSAGE"] or "").startswith("{")]
         return [line for line in map(json.loads, messages) if line["event"] == name]
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
@@ -183,6 +183,38 @@ def test_a_reload_applies_and_a_broken_one_changes_nothing(service: Machine) -> 
     eventually(lambda: service.events("config.reload_failed"), within=30)
     path.write_text(good)
     assert service.show()["MainPID"] == pid
+
+
+@pytest.mark.fault
+def test_L19_a_rotated_password_is_used(service: Machine, reachable: Server) -> None:
+    """The role's password changes, then its file: the daemon restarts with it and leads again. An empty file waits."""
+    hba = reachable.data / "pg_hba.conf"
+    rules = hba.read_text()
+    config = service.tree / "etc/analytics-refreshd/config.toml"
+    with psycopg.connect(reachable.dsn(), autocommit=True) as admin:
+        try:
+            admin.execute("create role rotated superuser login password 'first'")
+            hba.write_text("local all rotated scram-sha-256\n" + rules)
+            admin.execute("select pg_reload_conf()")
+            config.write_text(config.read_text().replace('user = "postgres"', 'user = "rotated"'))
+            service.write("/etc/analytics-refreshd/config.password", "first\n", 0o600)
+            eventually(service.is_up, within=60)
+            service.run("systemctl", "restart", UNIT)
+            eventually(service.is_up, within=60)
+            first = service.show()["MainPID"]
+            service.write("/etc/analytics-refreshd/config.password", "", 0o600)
+            admin.execute("alter role rotated password 'second'")
+            admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'rotated'")
+            eventually(lambda: service.events("database.lost"), within=60)
+            assert service.show()["MainPID"] == first
+            service.write("/etc/analytics-refreshd/new", "second\n", 0o600)
+            service.run("mv", "/etc/analytics-refreshd/new", "/etc/analytics-refreshd/config.password")
+            eventually(lambda: service.show()["MainPID"] not in (first, "0") and service.is_up(), within=90)
+            eventually(lambda: service.show()["StatusText"].startswith("leader, database up"), within=60)
+        finally:
+            hba.write_text(rules)
+            admin.execute("select pg_reload_conf()")
+            admin.execute("drop role rotated")
 
 
 def test_a_broken_configuration_stops_it_for_good(service: Machine) -> None:

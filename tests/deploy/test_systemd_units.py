@@ -9,7 +9,8 @@ import pytest
 from tests.deploy.support import SYSTEMD, accepted, tool
 
 UNITS = sorted(path.name for path in SYSTEMD.iterdir())
-SERVICES = [name for name in UNITS if name.endswith(".service")]
+PASSWORD = "analytics-refreshd-password"
+SERVICES = [name for name in UNITS if name.endswith(".service") and not name.startswith(PASSWORD)]
 DAEMONS = ["analytics-refreshd.service", "analytics-refreshd@.service"]
 COMMAND = "/opt/analytics-refreshd/bin/analytics-refreshd"
 
@@ -45,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("root")
     shutil.copytree("/usr/lib/systemd/system", tree / "usr/lib/systemd/system", symlinks=True)
     shutil.copytree(SYSTEMD, tree / "etc/systemd/system")
-    for command in (COMMAND, "/bin/kill"):
+    for command in (COMMAND, "/bin/kill", "/bin/systemctl"):
         path = tree / command.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/sh\n")
@@ -89,6 +90,7 @@ def test_the_template_is_the_single_service_with_a_name() -> None:
         line.replace("analytics-refreshd-%i", "analytics-refreshd")
         .replace("%i.toml", "config.toml")
         .replace("%i.password", "config.password")
+        .replace(f"{PASSWORD}@%i", PASSWORD)
         for line in template
     ]
     assert named == single
@@ -123,3 +125,19 @@ def test_a_secret_comes_as_a_credential(unit: str) -> None:
     assert "ANALYTICS_REFRESHD_DATABASE__PASSWORD_FILE=%d/password" in given["Environment"]
     assert given["ExecStart"][0].startswith(COMMAND)
     assert os.path.basename(COMMAND) == "analytics-refreshd"
+
+
+@pytest.mark.fault
+def test_L19_the_password_that_a_daemon_gets_is_watched() -> None:
+    """Each daemon wants the path unit of its own credential's file, and that one restarts this daemon."""
+    for daemon, path, service, file in (
+        ("analytics-refreshd.service", f"{PASSWORD}.path", f"{PASSWORD}.service", "config.password"),
+        ("analytics-refreshd@.service", f"{PASSWORD}@.path", f"{PASSWORD}@.service", "%i.password"),
+    ):
+        given = settings(daemon)
+        assert path.replace("@", "@%i") in given["Wants"][0].split()
+        watched = f"/etc/analytics-refreshd/{file}"
+        assert given["LoadCredential"] == [f"password:{watched}"]
+        assert settings(path)["PathChanged"] == [watched]
+        assert settings(service)["ConditionFileNotEmpty"] == [watched]
+        assert settings(service)["ExecStart"][0].endswith(f" try-restart {daemon.replace('@', '@%i')}")

@@ -275,7 +275,7 @@ def test_dead_rows_are_a_warning() -> None:
     """A view of which most is dead rows says that autovacuum lags."""
     row = {
         "kind": "m", "columns": ["id"], "usable_index": True, "invalid_indexes": [], "partial_indexes": [],
-        "populated": True, "may_select": True, "dead_rows": 50_000, "live_rows": 400,
+        "narrow_columns": [], "populated": True, "may_select": True, "dead_rows": 50_000, "live_rows": 400,
     }  # fmt: skip
     findings = list(view_findings("mine", row, "public", "x"))
     assert [finding.level for finding in findings] == [Level.WARNING, Level.OK]

@@ -580,3 +580,24 @@ def test_a_verified_connection_works(dsn: str, certificates: Path) -> None:
         url = make_conninfo(dsn, host="localhost", port=proxy.port, sslmode="verify-full", sslrootcert=root)
         with connector(url).connect("status", Profile()) as opened:
             assert opened.pgconn.ssl_in_use
+
+
+@pytest.mark.fault
+def test_L18_a_service_is_connected_to_as_it_says(
+    dsn: str, certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service's verify-full is kept on this machine too, and its host is connected to, whatever PGHOST says."""
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGHOST", "no-such-host.invalid")
+    database = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    with TlsProxy(address(dsn), str(certificates / "server.crt"), str(certificates / "server.key")) as proxy:
+        for root, verified in (("stranger.crt", False), ("ca.crt", True)):
+            (tmp_path / "services").write_text(
+                f"[app]\nhost=localhost\nport={proxy.port}\ndbname={database}\nuser=postgres\nsslmode=verify-full\n"
+                f"sslrootcert={certificates / root}\n"
+            )
+            if verified:
+                with connector("service=app").connect("status", Profile()) as opened:
+                    assert opened.pgconn.ssl_in_use
+            else:
+                assert "sslrootcert" in refused(connector("service=app")).message

@@ -135,7 +135,7 @@ def test_every_problem_is_reported_at_once(write: Write) -> None:
         ('[service]\nname = "a b"', "service.name must be"),
         ('[receivers.ops]\ntype = "webhook"', "receivers.ops needs exactly one of url and url_file"),
         ('[receivers.ops]\ntype = "webhook"\nurl = "ftp://x"', "receivers.ops.url must begin with http"),
-        ('[queries]\ndirectory = "/nowhere"', "queries.directory is not a directory"),
+        ('[queries]\ndirectory = "/nowhere"', "queries.directory cannot be read: No such file or directory"),
         ("[refresh]\nviews = []", "refresh.views must have at least 1 entry"),
         ('[refresh]\nviews = "a"', 'refresh.views must be a list like ["a", "b"]'),
         ("[refresh]\nparallel = 9", "refresh.parallel must be at most 8"),

@@ -10,7 +10,7 @@ import pytest
 
 from analytics_refreshd.config import load
 from analytics_refreshd.core.errors import ConfigError
-from analytics_refreshd.core.files import SMALL_BYTES, read_small
+from analytics_refreshd.core.files import SMALL_BYTES, decode_text, list_files, read_small
 from analytics_refreshd.notify.request import BadRequest, read_secret
 from analytics_refreshd.postgres.catalogue.definition import QueryFileError
 from analytics_refreshd.postgres.catalogue.files import Catalogue
@@ -112,3 +112,23 @@ def test_secrets_and_queries_are_read_from_files_only(tmp_path: Path, fifo: Path
         read_secret(fifo, "token")
     with pytest.raises(QueryFileError, match=r"fifo\.sql:1: cannot be read: it is a FIFO, not a regular file"):
         Catalogue.load(tmp_path)
+
+
+@pytest.mark.fault
+def test_L21_a_name_that_no_file_can_have_is_told() -> None:
+    """TOML can hold a NUL; the system's calls would refuse it with an error that names nothing."""
+    with pytest.raises(OSError, match="its name holds a NUL"):
+        read_small(Path("a\0b"))
+    with pytest.raises(OSError, match="its name holds a NUL"):
+        list_files(Path("a\0b"), ".sql")
+
+
+@pytest.mark.fault
+def test_L21_a_folder_is_listed_or_refused(tmp_path: Path) -> None:
+    """What Path.glob leaves out without a word is an error here; hidden files, as editors leave them, are left out."""
+    for name in ("b.sql", "a.sql", ".a.sql", "a.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_files(tmp_path, ".sql")] == ["a.sql", "b.sql"]
+    with pytest.raises(NotADirectoryError):
+        list_files(tmp_path / "a.sql", ".sql")
+    assert decode_text(b"\xef\xbb\xbfa") == decode_text(b"a") == "a"

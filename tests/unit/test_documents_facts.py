@@ -156,8 +156,8 @@ def test_the_newest_change_is_this_version() -> None:
     assert versions[0] == __version__
     numbers = [tuple(map(int, version.split("."))) for version in versions]
     assert numbers == sorted(set(numbers), reverse=True)
-    base = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "base" / "kustomization.yaml").read_text())
-    assert [image["newTag"] for image in base["images"]] == [__version__]
+    image = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "components" / "image" / "kustomization.yaml").read_text())
+    assert [item["newTag"] for item in image["images"]] == [__version__]
 
 
 def columns(heading: str) -> list[tuple[str, str]]:

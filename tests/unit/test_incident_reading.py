@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from analytics_refreshd.core.errors import RefreshdError, UsageError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.incident import review as incidents
-from analytics_refreshd.incident.parse import Tally, entries_of, lines_of
+from analytics_refreshd.incident.lines import lines_of
+from analytics_refreshd.incident.parse import Tally, entries_of
 from analytics_refreshd.incident.review import Review, review
 from analytics_refreshd.incident.sort import Sorter
 from tests.support.examples import examples
@@ -143,8 +144,8 @@ def test_foreign_and_cut_lines_are_counted(tmp_path: Path) -> None:
     ]
     result = reviewed("\n".join(mixed).encode("utf-8", "surrogateescape"), tmp_path)
     assert found(result) == found(reviewed("\n".join(whole), tmp_path))
-    assert (result.cut_lines, result.foreign_lines, result.unknown_events) == (4, 6, 1)
-    assert "4 lines that were cut" in result.missing
+    assert (result.cut_lines, result.foreign_lines, result.unknown_events) == (3, 6, 1)
+    assert "3 lines that were cut" in result.missing
 
 
 def test_lines_given_twice_count_once(tmp_path: Path) -> None:
@@ -160,7 +161,8 @@ def test_nothing_of_ours_is_said(tmp_path: Path) -> None:
     result = reviewed("12:00:00.000 info refresh.finished outcome=ok\n", tmp_path)
     assert (result.incidents, result.databases) == ((), ())
     assert result.missing == (
-        'everything: no line of the daemon\'s JSON log was found (is [log] format = "console" set?)',
+        "everything: no line of the daemon's JSON log was found among 1 lines, neither as it was written nor within"
+        ' what a log tool wraps around it ([log] format = "console" cannot be read)',
     )
 
 

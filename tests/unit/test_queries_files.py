@@ -161,7 +161,7 @@ def test_a_users_own_files_join_the_catalogue(tmp_path: Path) -> None:
     (tmp_path / "own.sql").write_bytes(b"\xff\xfe")
     with pytest.raises(QueryFileError, match="cannot be read"):
         Catalogue.load(tmp_path)
-    with pytest.raises(QueryFileError, match="no such directory"):
+    with pytest.raises(QueryFileError, match="cannot be read: No such file or directory"):
         Catalogue.load(tmp_path / "none")
 
 

@@ -31,6 +31,9 @@ SECRETS = [
     ("call +49 170 123-4567", "170"),
 ]
 KEPT = [
+    'could not extend file "pg_tblspc/16385/PG_15_202209061/16384/1639012": No space left on device',
+    'could not write to file "base/pgsql_tmp/pgsql_tmp1234567.0": No space left on device',
+    'could not open directory "pg_wal/archive_status": Permission denied',
     "HTTP 502",
     "57014: canceling statement due to statement timeout",
     "no answer since 2026-11-23 20:42:09 from 192.168.100.200:5432",

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from analytics_refreshd.app.commands import status
 from analytics_refreshd.app.commands.pause import pause_refreshes
-from analytics_refreshd.cli import common, main, show
+from analytics_refreshd.cli import common, main, runs, show
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import UsageError
@@ -78,7 +78,7 @@ def test_history_keeps_a_duration_with_its_unit(screen: Screen, width: int) -> N
     """Each view of a run is one line, on any terminal that can hold it."""
     screen.console.width = width
     failed = replace(run_at(2, NOW, seconds=0.103), outcome=Outcome.FAILED, reason=Reason.LOCK_TIMEOUT)
-    show._show_history([run_at(1, NOW, seconds=0.103), failed])
+    runs.show_runs_table([run_at(1, NOW, seconds=0.103), failed])
     for view in VIEWS:
         assert sum(line.endswith(f"{view} 103 ms") for line in screen.lines) == 2
     assert any(line.endswith("lock_timeout") for line in screen.lines)

@@ -25,6 +25,8 @@ _DEAD_AFTER_SECONDS = 30.0
 _STEP_SECONDS = 30.0
 _GAP_SECONDS = 5.0
 _HURRY_SECONDS = 1.0
+_IGNORED = frozenset({signal.SIGUSR1, signal.SIGUSR2})
+"""What log rotation and the like may send to every daemon. By default they would end the process."""
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
@@ -280,6 +282,7 @@ def serve(
     """
     # before building the service, so that a SIGTERM during start-up is a clean stop
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED}
     try:
         service = Service(config, warnings=warnings or [])
         try:
@@ -289,3 +292,5 @@ def serve(
             raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -3,10 +3,12 @@
 Commands import their parts when they run. So `--help` and `--version` load neither the database driver nor the daemon.
 """
 
+import codecs
 import csv
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -26,6 +28,7 @@ from analytics_refreshd.core.wording import rfc3339, seconds_in_words, to_the_se
 if TYPE_CHECKING:
     from analytics_refreshd.config import Config
 
+DEFAULT_CONFIG = Path("/etc/analytics-refreshd/config.toml")
 _PIPE_WIDTH = 400
 _LEAST_PROSE = 24
 """The least width of a column of prose; a narrower one would have one word a line."""
@@ -64,9 +67,20 @@ def example(*lines: str) -> str:
 
 
 def config_path(context: typer.Context) -> Path | None:
-    """Return the file given with --config, if any."""
+    """Return the file given with --config, else the default one.
+
+    None where neither is there. One that this user may not read is there: `load_config` says so then.
+    """
     path: Path | None = context.find_root().params.get("config")
-    return path
+    if path is not None:
+        return path
+    with suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            DEFAULT_CONFIG.stat()
+        except PermissionError:
+            pass
+        return DEFAULT_CONFIG
+    return None
 
 
 def load_config(context: typer.Context) -> "Config":
@@ -151,8 +165,12 @@ def print_exact(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print JSON on standard output. Control characters and changes of direction are escaped."""
-    typer.echo(escaped_json(json.dumps(value, indent=2, ensure_ascii=False, default=_plain, allow_nan=False)))
+    """Print JSON on standard output. Control characters and changes of direction are escaped.
+
+    So is all but ASCII where standard output takes no UTF-8.
+    """
+    ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    typer.echo(escaped_json(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=_plain, allow_nan=False)))
 
 
 def _plain(value: object) -> str:

@@ -21,7 +21,7 @@ from analytics_refreshd.cli.common import (
     print_table,
     took,
 )
-from analytics_refreshd.cli.show import run_as_json
+from analytics_refreshd.cli.runs import run_as_json
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.model import Outcome, Reason, Run
 

@@ -29,7 +29,7 @@ class ReviewFormat(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=example("journalctl -o json -u analytics-refreshd | analytics-refreshd incident --log -"))(
+    app.command(epilog=example("journalctl --all -o json -u analytics-refreshd | analytics-refreshd incident --log -"))(
         incident
     )
 

@@ -1,6 +1,7 @@
 """The entry point: commands, exit codes, and one sentence for each error."""
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -13,6 +14,7 @@ import typer
 from analytics_refreshd import __version__
 from analytics_refreshd.cli import check, daemon, demo, incident, pausing, query, schema, show
 from analytics_refreshd.cli.common import (
+    DEFAULT_CONFIG,
     EXIT_CONFIG,
     EXIT_FAILED,
     EXIT_INTERNAL,
@@ -44,7 +46,12 @@ def _version(wanted: bool) -> None:
 def _root(
     config: Annotated[
         Path | None,
-        typer.Option(help="Configuration file (TOML).", envvar="ANALYTICS_REFRESHD_CONFIG", metavar="FILE"),
+        typer.Option(
+            help=f"Configuration file (TOML). Default: {DEFAULT_CONFIG}, where it exists.",
+            envvar="ANALYTICS_REFRESHD_CONFIG",
+            metavar="FILE",
+            readable=False,  # a file that cannot be read is a broken configuration, and no wrong command line
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -78,6 +85,7 @@ def main() -> int:
 
     This is the console script's entry point.
     """
+    _never_fail_to_encode()
     try:
         result = app(standalone_mode=False, prog_name="analytics-refreshd")
         print(end="", flush=True)  # if this fails at the interpreter's end, it cannot be reported
@@ -121,8 +129,15 @@ def main() -> int:
     return result if isinstance(result, int) else 0
 
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""Errors of a write without room. Without a file name, the write was to standard output."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""Errors of a write without room, or to a stream that is closed. Without a file name, it was standard output."""
+
+
+def _never_fail_to_encode() -> None:
+    """Write an escape for each character that the streams' encoding lacks, as in a latin-1 locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _give_up_output() -> None:

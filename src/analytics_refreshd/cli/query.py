@@ -1,6 +1,7 @@
 """The `query` command: run a named query of the catalogue."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -176,6 +177,8 @@ def cell(column: "Column", value: object) -> Text:
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, int | float | Decimal):
+        if not math.isfinite(value):
+            return Text(str(value), justify="right")
         return Text(_figure(column.unit, value), justify="right")
     if column.unit == "json":
         return Text(printable(json.dumps(value, ensure_ascii=False, default=str)))
@@ -191,7 +194,12 @@ def _figure(unit: str, value: float | Decimal) -> str:
 
 
 def _number(value: object) -> object:
-    """Return a Decimal as an int if it is whole, else as the float with the same digits."""
+    """Return a Decimal as an int if it is whole, else as the float with the same digits.
+
+    JSON has no infinity and no NaN: those are text.
+    """
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import reduce
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,13 +25,19 @@ from analytics_refreshd.cli.common import (
     print_csv,
     print_json,
     print_table,
+    say,
     span_or_moment,
     took,
 )
-from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.cli.runs import RUN_COLUMNS, run_as_json, run_rows, show_runs_table, wrong_report
+from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Outcome, Run
 from analytics_refreshd.core.staleness import Verdict
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
+
+if TYPE_CHECKING:
+    from analytics_refreshd.app.commands.local_daemon import LocalStatus
+    from analytics_refreshd.config import Config
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +51,41 @@ def status(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
     from analytics_refreshd.app.commands.status import database_snapshot
     from analytics_refreshd.observe.status.document import status_document, status_json
 
-    snapshot = database_snapshot(load_config(context))
+    config = load_config(context)
+    try:
+        snapshot = database_snapshot(config)
+    except DatabaseFault as fault:
+        _status_of_daemon(config, fault, output)
+        raise
     if output is Format.JSON:
         print_json(json.loads(status_json(snapshot)))
     else:
         show_status(status_document(snapshot))
     return EXIT_OK if snapshot.healthy else EXIT_FAILED
+
+
+def _status_of_daemon(config: "Config", fault: DatabaseFault, output: Format) -> None:
+    """Print what the daemon on this machine knows, if one answers."""
+    local = _asked_instead(config, fault)
+    if local is None:
+        return
+    if output is Format.JSON:
+        print_json(local.document)
+        return
+    document = local.values()
+    show_status(document)
+    for notice in document["notices"]:
+        say(f"{notice['level']}: {notice['text']}")
+
+
+def _asked_instead(config: "Config", fault: Exception) -> "LocalStatus | None":
+    """Ask the daemon on this machine, and say on standard error that what follows is its word."""
+    from analytics_refreshd.app.commands.local_daemon import local_status
+
+    local = local_status(config)
+    if local is not None:
+        note(f"analytics-refreshd: not from the database ({fault}), but from {local.told_by}:")
+    return local
 
 
 def show_status(document: Mapping[str, Any]) -> None:
@@ -113,7 +150,7 @@ def _about_views(views: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if not run["success"]:
             yield f"{view}: the last run failed: {error_words(run['sqlstate'], run['error'])}"
     for view, run in ran:
-        wrong = _wrong_report(run["duration_seconds"], run["reported_seconds"])
+        wrong = wrong_report(run["duration_seconds"], run["reported_seconds"])
         if wrong:
             yield f"{view}: {wrong}"
     yield from (f"{view['view']}: {view['doubt']}" for view in views if view["doubt"])
@@ -131,18 +168,6 @@ def _about_alerts(document: Mapping[str, Any]) -> Iterator[str]:
         yield "history and alerts are not stored here; `analytics-refreshd migrate` adds the tables for them"
 
 
-def _wrong_report(seconds: float | None, reported: float | None) -> str | None:
-    """What to say where the function's own figure cannot be right."""
-    if seconds is None or reported is None or abs(reported - seconds) <= 1.0:
-        return None
-    return f"function says {reported:.1f} s, measured {seconds:.1f} s"
-
-
-def _duration(seconds: float | None, reported: float | None) -> str:
-    wrong = _wrong_report(seconds, reported)
-    return f"{took(seconds)} ({wrong})" if wrong else took(seconds)
-
-
 def history(
     context: typer.Context,
     since: Annotated[str, typer.Option(help="How far back, or since which time (RFC 3339).")] = "24h",
@@ -154,102 +179,41 @@ def history(
     output: CsvFormatOption = FormatWithCsv.TABLE,
 ) -> int:
     """Past runs and what became of each view, newest first."""
-    from analytics_refreshd.app.commands.status import past_runs
+    from analytics_refreshd.app.commands.status import NoHistory, past_runs
 
     config = load_config(context)
     if view is not None and view not in config.refresh.views:
         raise UsageError(f"{view} is not one of the configured views: {', '.join(config.refresh.views)}")
-    runs = past_runs(config, since=span_or_moment(since), view=view, outcomes=outcome or [], limit=limit)
-    if output is FormatWithCsv.JSON:
-        print_json([run_as_json(run) for run in runs])
-    elif output is FormatWithCsv.CSV:
-        print_csv(_HISTORY_COLUMNS, (row for run in runs for row in _history_rows(run)))
-    elif runs:
-        _show_history(runs)
-    else:
-        note(f"no run matches within --since {since}; there may be one further back")
+    begin = span_or_moment(since)
+    try:
+        runs = past_runs(config, since=begin, view=view, outcomes=outcome or [], limit=limit)
+    except (DatabaseFault, NoHistory) as error:
+        local = _asked_instead(config, error)
+        if local is None:
+            raise
+        moment = begin if isinstance(begin, datetime) else local.values()["server_now"] - begin
+        remembered = [run for run in local.runs() if run.started_at >= moment]
+        _show_runs(_matching(remembered, view, outcome or [])[:limit], since, output)
+        if isinstance(error, NoHistory):
+            return EXIT_OK
+        raise
+    _show_runs(runs, since, output)
     return EXIT_OK
 
 
-def _show_history(runs: Sequence[Run]) -> None:
-    print_table(["started", "outcome", "took", "late", "tries", "views"], [_history_line(run) for run in runs])
+def _matching(runs: Sequence[Run], view: str | None, outcomes: Sequence[Outcome]) -> list[Run]:
+    """Return the runs of these outcomes, with the one view's result where one is asked for."""
+    if view is not None:
+        runs = [replace(run, views=tuple(item for item in run.views if item.view == view)) for run in runs]
+    return [run for run in runs if run.views and (not outcomes or run.outcome in outcomes)]
 
 
-_HISTORY_COLUMNS = [
-    "run_id", "origin", "scheduled_at", "started_at", "finished_at", "outcome", "reason", "sqlstate", "run_seconds",
-    "lateness_seconds", "attempts", "replica", "view", "success", "view_reason", "view_sqlstate", "error", "rows",
-    "duration_seconds", "reported_seconds", "observed_seconds",
-]  # fmt: skip
-
-
-def _history_rows(run: Run) -> list[list[object]]:
-    head: list[object] = [
-        run.run_id, run.origin.value, run.scheduled_at, run.started_at, run.finished_at,
-        run.outcome.value if run.outcome else "running", run.reason, run.sqlstate, run.duration_seconds,
-        run.lateness_seconds, run.attempts, run.replica,
-    ]  # fmt: skip
-    if not run.views:
-        return [[*head, None, None, None, None, run.error, None, None, None, None]]
-    return [
-        [
-            *head, item.view, item.success, item.reason, item.sqlstate, item.error, item.rows,
-            item.duration_seconds, item.reported_seconds, item.observed_seconds,
-        ]
-        for item in run.views
-    ]  # fmt: skip
-
-
-def _history_line(run: Run) -> list[object]:
-    views = [
-        f"{item.view} {_duration(item.duration_seconds, item.reported_seconds)}"
-        if item.success
-        else f"{item.view} FAILED {item.reason or ''} {item.sqlstate or ''}".rstrip()
-        for item in run.views
-    ]
-    text = "\n".join(views)
-    if run.reason is not None and (not run.views or run.outcome is not Outcome.PARTIAL):
-        why = f"{run.reason.value}: {run.error}" if run.error else run.reason.value
-        text = f"{why}\n{text}" if text else why
-    return [
-        clock(run.started_at),
-        coloured(run.outcome.value if run.outcome else "running"),
-        took(run.duration_seconds),
-        took(run.lateness_seconds),
-        run.attempts,
-        text or "-",
-    ]
-
-
-def run_as_json(run: Run) -> dict[str, Any]:
-    """A run with its views, for scripts; absent figures are null."""
-    return {
-        "run_id": str(run.run_id),
-        "origin": run.origin.value,
-        "scheduled_at": run.scheduled_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "outcome": run.outcome.value if run.outcome else None,
-        "reason": run.reason.value if run.reason else None,
-        "sqlstate": run.sqlstate,
-        "error": run.error,
-        "duration_seconds": run.duration_seconds,
-        "lateness_seconds": run.lateness_seconds,
-        "attempts": run.attempts,
-        "replica": run.replica,
-        "isolation": run.isolation,
-        "clock": run.clock,
-        "views": [
-            {
-                "view": item.view,
-                "success": item.success,
-                "reason": item.reason.value if item.reason else None,
-                "sqlstate": item.sqlstate,
-                "error": item.error,
-                "rows": item.rows,
-                "duration_seconds": item.duration_seconds,
-                "reported_seconds": item.reported_seconds,
-                "observed_seconds": item.observed_seconds,
-            }
-            for item in run.views
-        ],
-    }
+def _show_runs(runs: Sequence[Run], since: str, output: FormatWithCsv) -> None:
+    if output is FormatWithCsv.JSON:
+        print_json([run_as_json(run) for run in runs])
+    elif output is FormatWithCsv.CSV:
+        print_csv(RUN_COLUMNS, (row for run in runs for row in run_rows(run)))
+    elif runs:
+        show_runs_table(runs)
+    else:
+        note(f"no run matches within --since {since}; there may be one further back")

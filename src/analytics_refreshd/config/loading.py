@@ -4,7 +4,6 @@ All problems are reported at once, and without any value.
 """
 
 import difflib
-import json
 import math
 import os
 import re
@@ -19,15 +18,15 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
 
 from analytics_refreshd.config.adapters import connection_problems
+from analytics_refreshd.config.environment import not_json, unknown_variables
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.core.errors import ConfigError
-from analytics_refreshd.core.files import read_small
+from analytics_refreshd.core.files import decode_text, list_files, read_small
+from analytics_refreshd.postgres.connection.libpq import used_by_libpq
 
-_SECTIONS = {name.upper(): f"{name.upper()}__…" for name in Config.model_fields}
-_FILE = "CONFIG"
-"""The variable that names the configuration file; no key."""
 _MOST_BYTES = 1 << 20
+_LIBPQ_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
@@ -38,7 +37,7 @@ def load(source: Path | Mapping[str, Any] | None = None) -> Config:
     problems. Each is one sentence with the key and its place, without its value.
     """
     path, data = (source, _read_toml(source)) if isinstance(source, Path) else (None, dict(source or {}))
-    problems = list(_unknown_environment(os.environ))
+    problems = list(unknown_variables(os.environ))
     try:
         config = Config(**data)
     except ValidationError as error:
@@ -53,7 +52,7 @@ def load(source: Path | Mapping[str, Any] | None = None) -> Config:
             [*problems, "an environment variable cannot be read: brackets are nested too deeply"]
         ) from None
     except SettingsError as error:  # a list or a table in the environment that is not JSON
-        where = _not_json(error, os.environ)
+        where = not_json(error, os.environ)
         raise ConfigError([*problems, f"{where} cannot be read: give lists and tables as JSON"]) from None
     problems.extend(_contradictions(config))
     if problems:
@@ -63,7 +62,7 @@ def load(source: Path | Mapping[str, Any] | None = None) -> Config:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = read_small(path, _MOST_BYTES).decode()
+        text = decode_text(read_small(path, _MOST_BYTES))
     except FileNotFoundError:
         raise ConfigError([f"the configuration file {path} does not exist"]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -76,26 +75,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
         raise ConfigError([f"{path} is not TOML: look at {place[1] if place else 'its syntax'}"]) from None
-
-
-def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield variables with our prefix that set nothing; pydantic-settings ignores them."""
-    for variable in environment:
-        name = variable.upper().removeprefix(PREFIX)
-        if name == variable.upper() or name == _FILE or name.split("__")[0] in _SECTIONS:
-            continue
-        known = _SECTIONS | {_FILE: _FILE}
-        nearest = difflib.get_close_matches(name.split("__")[0], known, 1)
-        hint = f"; did you mean {PREFIX}{known[nearest[0]]}?" if nearest else ""
-        yield f"the environment variable {variable} sets nothing that exists{hint}"
-
-
-def _not_json(error: SettingsError, environment: Mapping[str, str]) -> str:
-    """Return the variable that is not JSON. The library names its section only, but its cause holds the text."""
-    cause = error.__cause__
-    text = cause.doc if isinstance(cause, json.JSONDecodeError) else None
-    found = [name for name, value in environment.items() if name.upper().startswith(PREFIX) and value == text]
-    return " or ".join(found) or "an environment variable"
 
 
 def _explain(error: ValidationError, path: Path | None) -> list[str]:
@@ -189,9 +168,11 @@ def _contradictions(config: Config) -> Iterator[str]:
     for name, receiver in config.receivers.items():
         for key, path in receiver.files():
             yield from _secret_problem(f"receivers.{name}.{key}", path)
-    directory = config.queries.directory
-    if directory is not None and not directory.is_dir():
-        yield "queries.directory is not a directory"
+    if config.queries.directory is not None:
+        try:
+            list_files(config.queries.directory, ".sql")
+        except OSError as error:
+            yield f"queries.directory cannot be read: {error.strerror}"
 
 
 def _time_contradictions(config: Config) -> Iterator[str]:
@@ -246,15 +227,39 @@ def _database_problems(database: DatabaseSection) -> Iterator[str]:
     if database.password_command is not None and not database.password_command:
         yield "database.password_command names no program"
     yield from _secret_problem("database.password_file", database.password_file)
+    yield from _certificate_problems(database, given)
+    yield from _service_problems(given)
 
 
 def _secret_problem(key: str, path: Path | None) -> Iterator[str]:
     if path is None:
         return
     try:
-        empty = not read_small(path).strip()
+        empty = not decode_text(read_small(path)).strip()
     except OSError as error:
         yield f"{key} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        yield f"{key} is not UTF-8 text"
     else:
         if empty:
             yield f"{key} is empty"
+
+
+def _certificate_problems(database: DatabaseSection, given: Mapping[str, str]) -> Iterator[str]:
+    """Yield what libpq could not read of the files that the configuration itself names."""
+    for keyword in _LIBPQ_FILES:
+        path = given.get(keyword)
+        if not path or path == "system":
+            continue
+        try:
+            read_small(Path(path), _MOST_BYTES)
+        except OSError as error:
+            key = keyword if getattr(database, keyword, None) else f"url names {keyword}, which"
+            yield f"database.{key} cannot be read: {error.strerror}"
+
+
+def _service_problems(given: Mapping[str, str]) -> Iterator[str]:
+    service = given.get("service") or os.environ.get("PGSERVICE")
+    if service and used_by_libpq(given) is None:
+        where = "database.service" if "service" in given else "the environment variable PGSERVICE"
+        yield f"{where} names a service that no file defines, or none that can be read: see PGSERVICEFILE"

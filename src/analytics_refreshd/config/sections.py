@@ -24,6 +24,7 @@ from analytics_refreshd.config.values import (
 )
 from analytics_refreshd.core.model import VIEWS, Limits
 from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
+from analytics_refreshd.postgres.connection.libpq import used_by_libpq
 
 PREFIX = "ANALYTICS_REFRESHD_"
 
@@ -228,10 +229,8 @@ class Config(EnvironmentFirst):
         if self.service.name:
             return self.service.name
         given = self.conninfo
-        for candidate in (given.get("dbname"), os.environ.get("PGDATABASE"), given.get("service"), given.get("user")):
-            if candidate:
-                return candidate
-        return "postgres"
+        # without a service that can be read libpq does not say
+        return (used_by_libpq(given) or given).get("dbname") or given.get("service") or "postgres"
 
     @property
     def replica(self) -> str:

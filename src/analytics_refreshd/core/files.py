@@ -1,5 +1,6 @@
 """Reads the small files that the configuration names, whatever stands there instead."""
 
+import codecs
 import errno
 import os
 import stat
@@ -12,9 +13,11 @@ SMALL_BYTES = 64 * 1024
 def read_small(path: Path, most_bytes: int = SMALL_BYTES) -> bytes:
     """Return the content of a regular file, symbolic links followed.
 
-    Raises OSError, whose strerror says why: also for a FIFO or a device, which might never end or never begin, and for
-    a file over `most_bytes`.
+    Raises OSError, whose strerror says why: also for a FIFO or a device, which might never end or never begin, for a
+    file over `most_bytes`, and for a name that no file can have.
     """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "its name holds a NUL")
     _check_regular(path.stat())  # before it is opened: opening a device may do something
     # without waiting, because a FIFO may have come in its place
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -24,6 +27,25 @@ def read_small(path: Path, most_bytes: int = SMALL_BYTES) -> bytes:
     if len(content) > most_bytes:
         raise OSError(errno.EINVAL, f"it is over {most_bytes // 1024:,} KiB")
     return content
+
+
+def decode_text(content: bytes) -> str:
+    """Decode UTF-8, with or without a byte order mark.
+
+    Some editors put one first. Raises UnicodeDecodeError.
+    """
+    return content.removeprefix(codecs.BOM_UTF8).decode()
+
+
+def list_files(directory: Path, suffix: str) -> list[Path]:
+    """Return the files of a directory with this suffix, sorted.
+
+    Hidden ones are left out. Raises OSError, whose strerror says why, where the directory cannot be listed.
+    """
+    if "\0" in str(directory):
+        raise OSError(errno.EINVAL, "its name holds a NUL")
+    names = os.listdir(directory)
+    return [directory / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
 
 
 def _check_regular(found: os.stat_result) -> None:

@@ -71,8 +71,12 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         "<token>",
     ),
 )
-_WORD = re.compile(rf"({_UUID}|{_DATE})|[A-Za-z0-9_+/=-]{{16,}}+")
-_DIGITS = re.compile(rf"({_UUID}|{_DATE}|{_ADDRESS})|\+?\d{{7,}}+|\+?\(?\d{{1,6}}\)?(?:[ ().-]{{1,2}}\d{{2,6}}){{2,}}+")
+_DATA_PATH = r"(?<=\")(?:base|global|pg_[a-z_]{2,20})/[\w./-]{1,128}(?=\")"
+"""A file below the server's data folder: it tells which tablespace is full."""
+_WORD = re.compile(rf"({_UUID}|{_DATE}|{_DATA_PATH})|[A-Za-z0-9_+/=-]{{16,}}+")
+_DIGITS = re.compile(
+    rf"({_UUID}|{_DATE}|{_ADDRESS}|{_DATA_PATH})|\+?\d{{7,}}+|\+?\(?\d{{1,6}}\)?(?:[ ().-]{{1,2}}\d{{2,6}}){{2,}}+"
+)
 _SECOND_PART = re.compile(r"^\s*([^\W\d_][^\W_]*(?: \d+)?)\s?:(?:\s|$)")
 
 _NOUNS = (
@@ -80,7 +84,9 @@ _NOUNS = (
     "|sequence|trigger|domain|language|tablespace|collation|procedure|routine|publication|subscription|server"
     "|operator|rule|policy|option|statement|cursor|savepoint|setting|group|partition|server at|host name|socket"
 )
-_NAMED = re.compile(rf"(?<![\w])(?:{_NOUNS})\s\"[\w.$:/-]{{1,128}}\"(?=[\s,.;:)]|$)", re.I)
+_NAMED = re.compile(
+    rf"(?<![\w])(?:(?:{_NOUNS})\s\"[\w.$:/-]{{1,128}}\"|(?:file|directory)\s\"{_DATA_PATH}\")(?=[\s,.;:)]|$)", re.I
+)
 _QUOTES = (
     ('"', '"'),
     ("`", "`"),

@@ -1,5 +1,6 @@
 """Run one demo: server, rows, views, live actions, the daemon, and clean-up."""
 
+import errno
 import json
 import os
 import shlex
@@ -225,8 +226,13 @@ def _held_port(wanted: int | None) -> socket.socket:
         try:
             holder.bind((_HOST, port))
             holder.listen()
-        except OSError:
+        except OSError as error:
             holder.close()
+            if error.errno == errno.EACCES:
+                raise DemoError(
+                    f"Port {port} on {_HOST} may not be used by this user: choose one from 1024 on with --port, or "
+                    "leave it out"
+                ) from error
             continue
         return holder
     raise DemoError(f"Port {wanted} on {_HOST} is taken: choose another with --port, or leave it out")

@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import datetime
 
 from analytics_refreshd.core.errors import UNREACHABLE
+from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.incident.errors import Errors
 from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
@@ -128,6 +129,15 @@ class IncidentBuilder(PendingObservations):
     def run(self, outcome: str) -> None:
         """Count a run. One after the end counts only if the incident continues."""
         (self.runs if self.ended_at is None else self.runs_since)[outcome] += 1
+
+    def begun_by(self, run_at: datetime | None, began_with: str) -> None:
+        """Let the incident begin with a run's own line.
+
+        Nothing changes if it began with anything but the run's `view.failed`.
+        """
+        if self.began_with == Event.VIEW_FAILED.value and not self.runs:
+            self.began_with = began_with
+            self.started_at = min(self.started_at, run_at or self.started_at)
 
     def go_on(self) -> None:
         """Continue the incident: the outage returned soon."""

@@ -59,6 +59,7 @@ class DatabaseFold:
         self._last_slot: datetime | None = None
         self._info_seen = False
         self._lost_lines = 0
+        self._unfinished: dict[str, None] = {}
         self._streaks: dict[tuple[str, str], int] = {}
         self._tracker = OutageTracker(lambda: self._interval_seconds, lambda: self._alerts.take_firing())
         self._daemons = Daemons()
@@ -118,6 +119,10 @@ class DatabaseFold:
         missing = [] if self._info_seen else ["lines of level info: without them no recovery can be seen"]
         if self._lost_lines:
             missing.append(f"{self._lost_lines} lines that the daemon could not write")
+        if self._unfinished:
+            missing.append(
+                f"the refresh.finished of {len(self._unfinished)} runs that failed: only their view.failed is there"
+            )
         if self._tracker.left_out:
             missing.append(f"{self._tracker.left_out} earlier incidents: only the last {INCIDENTS_KEPT} are kept")
         if self._alerts.outside_beyond:
@@ -193,6 +198,8 @@ class DatabaseFold:
         began = moment_of(fields, "started_at")
         builder = self._tracker.begin(min(at, began) if began else at, f"{Event.REFRESH_FINISHED.value} {outcome}")
         self._tracker.failing = True
+        self._unfinished.pop(text_of(fields, "run_id") or "", None)
+        builder.begun_by(began, f"{Event.REFRESH_FINISHED.value} {outcome}")
         builder.run(outcome)
         if reason in _REASONS:
             builder.reasons[str(reason)] += 1
@@ -243,7 +250,15 @@ class DatabaseFold:
         self._tracker.observations.errors.add(at, Event.REFRESH_RETRY.value, fields)
 
     def _view_failed(self, at: datetime, replica: str, fields: Fields) -> None:
-        self._tracker.observations.errors.add(at, Event.VIEW_FAILED.value, fields)
+        """Begin an incident: the run's own line comes next, but may be lost."""
+        run_id, view = text_of(fields, "run_id"), text_of(fields, "view")
+        builder = self._tracker.begin(at, Event.VIEW_FAILED.value)
+        self._tracker.failing = True
+        if view is not None:
+            builder.touch(view)
+        builder.errors.add(at, Event.VIEW_FAILED.value, fields, view)
+        if run_id is not None and len(self._unfinished) < LIMIT:
+            self._unfinished[run_id] = None
 
     def _delivery_failed(self, at: datetime, replica: str, fields: Fields) -> None:
         if not self._alerts.delivery_failed(at, fields) and self._tracker.active is not None:

@@ -1,27 +1,27 @@
 """Find the daemon's lines in what a log tool printed.
 
-Three forms are read. The JSON lines themselves. `journalctl -o json`, whose MESSAGE is a text, or an array of bytes if
-journald takes it for binary. Lines of any tool that puts a prefix before the JSON: `kubectl logs` with `--prefix` and
-`--timestamps`, files of container runtimes, `journalctl -o short`. Nothing in a log can make reading fail.
+Read are the JSON lines themselves, and any line with a prefix before the JSON: `kubectl logs` with `--prefix` and
+`--timestamps`, files of container runtimes, `journalctl -o short`. So are objects that hold our lines as texts or as
+objects: `journalctl -o json`, whose MESSAGE is a text, or an array of bytes if journald takes it for binary; Docker's
+files; what Loki, Elasticsearch and the clouds' log stores export. Nothing in a log can make reading fail.
 """
 
-import gzip
-import io
 import json
 import re
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.incident.fold import EVENTS, slim
 
 LINE_BYTES = 1_000_000
 """A longer line is read in pieces, which count as cut, so that one line cannot use up the memory."""
-_GZIP = b"\x1f\x8b"
 _LATEST = 253402300000.0
+_DEPTH = 12
+_STAMPS = ("timestamp", "@timestamp", "time")
+_TOO_LONG = "null"
+"""What stands for a MESSAGE over 4 KiB, which `journalctl -o json` leaves out unless it is given --all."""
 _SIGNS = ('"timestamp":', '"event":', '"success":', '"MESSAGE":')
 _GOOD_RUN = re.compile(
     rb'(?:[^{"]*)\{"timestamp":"([^"\\]{20,32})","level":"info","event":"refresh\.finished","database":"([^"\\]+)",'
@@ -30,6 +30,8 @@ _GOOD_RUN = re.compile(
 )
 """A successful run as the daemon writes it. Nearly every line of a long log is one, and the parser takes five times as
 long. A line that differs in any way, even by an escape or `lost_lines`, goes to the parser."""
+_LITERAL = '"{\\"timestamp\\":'
+"""How one of our lines begins within an object that wraps it."""
 _decode = json.JSONDecoder().raw_decode
 
 Entry = tuple[float, str, str, dict[str, Any]]
@@ -41,7 +43,8 @@ class Tally:
     """Count the lines read, by kind.
 
     `cut` lines begin or end in the middle. `foreign` lines are not the daemon's. `unknown_events` are of a newer
-    version. `duplicates` were given twice. `unreadable` counts compressed files that end early or are damaged.
+    version. `left_out` lines were too long for what printed them. `duplicates` were given twice. `unreadable` counts
+    compressed files that end early or are damaged.
     """
 
     lines: int = 0
@@ -49,21 +52,9 @@ class Tally:
     cut: int = 0
     foreign: int = 0
     unknown_events: int = 0
+    left_out: int = 0
     duplicates: int = 0
     unreadable: int = 0
-
-
-def lines_of(file: BinaryIO, tally: Tally) -> Iterator[bytes]:
-    """Yield the lines of a file, decompressed if it is gzip."""
-    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
-    plain: Any = buffered
-    if buffered.peek(2)[:2] == _GZIP:
-        plain = gzip.GzipFile(fileobj=buffered)
-    try:
-        while line := plain.readline(LINE_BYTES):
-            yield line
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        tally.unreadable += 1
 
 
 def entries_of(line: bytes, tally: Tally) -> list[Entry]:
@@ -99,6 +90,12 @@ def _scan(text: str, found: list[Entry], tally: Tally, *, nested: bool) -> tuple
         try:
             value, end = _decode(text, start)
         except (ValueError, RecursionError):
+            if text[start + 1 : start + 2].isalpha():  # labels, as in {app="x"}
+                foreign, start = True, text.find("{", start + 1)
+                continue
+            if not nested and (ended := _literals(text, start, found, tally)):
+                broken, start = True, text.find("{", ended)
+                continue
             again = text.find('{"timestamp"', start + 1)
             if again < 0:
                 return broken or any(sign in text[start:] for sign in _SIGNS), True
@@ -108,12 +105,17 @@ def _scan(text: str, found: list[Entry], tally: Tally, *, nested: bool) -> tuple
         if entry is not None:
             found.append(entry)
         elif not nested and (inner := _message(value)) is not None:
+            if inner is _TOO_LONG:
+                tally.left_out += 1
+                return False, False
             good = _good_run(inner.encode("utf-8", "replace"))
             if good is not None:
                 found.append(good)
             else:
                 in_broken, in_foreign = _scan(inner, found, tally, nested=True)
                 broken, foreign = broken or in_broken, foreign or in_foreign
+        elif not nested and _wraps(value, found, tally):
+            pass
         elif _is_unknown_event(value):
             tally.unknown_events += 1
         else:
@@ -124,17 +126,69 @@ def _scan(text: str, found: list[Entry], tally: Tally, *, nested: bool) -> tuple
     return broken, foreign
 
 
-def _entry(value: Any) -> Entry | None:
+def _wraps(value: Any, found: list[Entry], tally: Tally) -> bool:
+    """Collect what an object of a log store holds. Returns False if that is nothing."""
+    before, unknown = len(found), tally.unknown_events
+    if _within(value, found, tally):
+        tally.cut += 1
+    return len(found) > before or tally.unknown_events > unknown
+
+
+def _literals(text: str, start: int, found: list[Entry], tally: Tally) -> int:
+    """Collect our lines from the texts within an object that is cut off. Returns where the last one ends, or 0."""
+    ended, at = 0, text.find(_LITERAL, start)
+    while at >= 0:
+        try:
+            inner, end = _decode(text, at)
+        except ValueError:
+            break
+        _scan(inner, found, tally, nested=True)
+        ended, at = end, text.find(_LITERAL, end)
+    return ended
+
+
+def _entry(value: Any, stamp: str | None = None) -> Entry | None:
+    """Return the entry that an object is. `stamp` is its time where a log store keeps that outside of the object."""
     if not isinstance(value, dict):
         return None
-    event, database, stamp = value.get("event"), value.get("database"), value.get("timestamp")
+    event, database = value.get("event"), value.get("database")
+    stamp = value.get("timestamp", stamp)
     if not (isinstance(event, str) and isinstance(database, str) and isinstance(stamp, str)) or event not in EVENTS:
         return None
     at = _seconds(stamp)
     if at is None:
         return None
     replica = value.get("replica")
-    return at, database, replica if isinstance(replica, str) else "", slim(value)
+    return at, database, replica if isinstance(replica, str) else "", slim({**value, "timestamp": stamp})
+
+
+def _within(value: Any, found: list[Entry], tally: Tally, stamp: str | None = None, depth: int = _DEPTH) -> bool:
+    """Collect the daemon's lines from what a log store wraps around them.
+
+    They are objects, or texts, at any place of the object: Loki, Elasticsearch, Google Cloud, CloudWatch and others
+    differ in nothing else. Returns whether one was broken.
+    """
+    broken = False
+    if isinstance(value, dict):
+        entry = _entry(value, stamp)
+        if entry is not None:
+            found.append(entry)
+            return False
+        own = next((value[name] for name in _STAMPS if isinstance(value.get(name), str)), stamp)
+        items, stamp = list(value.values()), own
+    elif isinstance(value, list):
+        items = value
+    elif isinstance(value, str) and "{" in value and any(sign in value for sign in _SIGNS):
+        good = _good_run(value.encode("utf-8", "replace"))
+        if good is not None:
+            found.append(good)
+            return False
+        return _scan(value, found, tally, nested=True)[0]
+    else:
+        return False
+    for item in items if depth else ():
+        broken = _within(item, found, tally, stamp, depth - 1) or broken
+    return broken
 
 
 def _seconds(stamp: str) -> float | None:
@@ -183,7 +237,7 @@ def _message(value: Any) -> str | None:
     if "MESSAGE" in value:
         message = value["MESSAGE"]
         if message is None:
-            return '"MESSAGE":'  # journald writes null for a line that is too large; count it as cut
+            return _TOO_LONG
         if isinstance(message, list) and message:
             if all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < 256 for item in message):
                 return bytes(message).decode("utf-8", "replace")

@@ -11,8 +11,9 @@ from typing import BinaryIO
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.wording import to_the_second
 from analytics_refreshd.incident.fold import DatabaseFold
+from analytics_refreshd.incident.lines import lines_of
 from analytics_refreshd.incident.model import DatabaseLog, Incident
-from analytics_refreshd.incident.parse import Tally, entries_of, lines_of
+from analytics_refreshd.incident.parse import Tally, entries_of
 from analytics_refreshd.incident.sort import Record, Sorter
 
 DATABASES = 1000
@@ -147,14 +148,25 @@ def _touches(incident: Incident, last_at: datetime, since: datetime | None, unti
     return (since is None or ended >= since) and (until is None or incident.started_at <= until)
 
 
+def _hint(tally: Tally) -> str:
+    if not tally.lines or tally.left_out:
+        return ""
+    return (
+        f" among {tally.lines:,} lines, neither as it was written nor within what a log tool wraps around it"
+        ' ([log] format = "console" cannot be read)'
+    )
+
+
 def _missing(
     tally: Tally, logs: Sequence[DatabaseLog], since: datetime | None, until: datetime | None, beyond: int
 ) -> Iterator[str]:
     """Name what the log as a whole lacks."""
     if not logs:
+        yield "everything: no line of the daemon's JSON log was found" + _hint(tally)
+    if tally.left_out:
         yield (
-            "everything: no line of the daemon's JSON log was found"
-            + (' (is [log] format = "console" set?)' if tally.lines else "")
+            f"{tally.left_out} lines that `journalctl -o json` left out because they are over 4 KiB, failed runs among "
+            "them: print them with `journalctl -o json --all`"
         )
     if tally.cut:
         yield f"{tally.cut} lines that were cut"

@@ -72,9 +72,17 @@ def alert_key(database: str, record: AlertRecord) -> str:
     return f"{database}/{record.alert.value}/{record.view or '-'}/{started}Z"
 
 
+def _below(url: str, name: str) -> str:
+    """Return the address of `name` below a URL or a folder. A query string stays at the end.
+
+    Below a fragment, as in `https://wiki.example.com/#/runbooks`, the name follows that.
+    """
+    path, mark, query = (url, "", "") if "#" in url else url.partition("?")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
+
+
 def notification(record: AlertRecord, settings: DeliverySettings) -> Notification:
     """Describe a firing or resolved record."""
-    runbooks = settings.runbooks_url.rstrip("/")
     return Notification(
         key=alert_key(settings.database, record),
         database=settings.database,
@@ -87,7 +95,7 @@ def notification(record: AlertRecord, settings: DeliverySettings) -> Notificatio
         resolved_at=record.resolved_at,
         summary=clean(record.summary, _SUMMARY_BYTES),
         description=clean(record.description, _TEXT_BYTES),
-        runbook=f"{runbooks}/{record.alert.value}.md" if runbooks else "",
+        runbook=_below(settings.runbooks_url, f"{record.alert.value}.md") if settings.runbooks_url else "",
         page=settings.page_url,
         run_id=str(record.run_id) if record.run_id else None,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analytics_refreshd import __version__
-from analytics_refreshd.core.files import read_small
+from analytics_refreshd.core.files import decode_text, read_small
 
 
 class BadRequest(Exception):
@@ -47,7 +47,7 @@ def read_ascii_secret(path: Path, what: str) -> str:
 def read_secret(path: Path, what: str) -> str:
     """Read a secret's one line from its file. Raises BadRequest, which names `what` and not the secret."""
     try:
-        text = read_small(path).decode().strip()
+        text = decode_text(read_small(path)).strip()
     except OSError as error:
         raise BadRequest(f"the file with its {what} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,8 +1,9 @@
 """What `check` looks at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from analytics_refreshd.app.clock import SystemClock
+from analytics_refreshd.app.commands.local_daemon import local_status
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.staleness import max_age_seconds
@@ -28,4 +29,22 @@ def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
         parallel=config.refresh.parallel,
         max_age_seconds=max(max_age_seconds(limits, view) for view in config.refresh.views) + limits.interval_seconds,
     )
-    return findings + run_checks(Connector(connection_settings(config)), settings, SystemClock().now)
+    findings += run_checks(Connector(connection_settings(config)), settings, SystemClock().now)
+    if any(finding.name == "connection" and finding.level == "error" for finding in findings):
+        findings += _of_daemon(config)
+    return findings
+
+
+def _of_daemon(config: Config) -> Iterator[Finding]:
+    """Yield what the daemon on this machine knows, where the database itself cannot be asked."""
+    local = local_status(config)
+    if local is None:
+        return
+    yield ok("daemon", f"from {local.told_by}, since the database cannot be asked")
+    for notice in local.document["notices"]:
+        yield (ok if notice["level"] == "info" else warning)("daemon", notice["text"])
+    for view in local.document["views"]:
+        last = view["last_run"]
+        if last is not None and not last["success"]:
+            why = " ".join(filter(None, (last["sqlstate"], last["error"])))
+            yield warning("daemon", f"the last refresh of {view['view']} failed: {why or 'no text'}")

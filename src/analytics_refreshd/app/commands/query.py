@@ -10,10 +10,13 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Reason
+from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.catalogue import run
 from analytics_refreshd.postgres.catalogue.definition import Column, ParameterError, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.organizations import unknown_organizations
 from analytics_refreshd.postgres.catalogue.run import Result, Row
+from analytics_refreshd.postgres.catalogue.times import read_every_time
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
@@ -52,15 +55,26 @@ class Question:
 
     def explain(self, config: Config, seconds: float) -> list[str]:
         """Run it and return the plan's lines."""
-        return _with_session(config, seconds, lambda c, now, app: run.explain(c, self._bound(now, app)))
+        return self._asked(config, seconds, lambda c, bound: run.explain(c, bound))
 
     def answer(self, config: Config, seconds: float, *, raw: bool) -> Result:
         """Run it and return its rows up to the limits. Redacts messages and JSON unless `raw`."""
-        return _with_session(config, seconds, lambda c, now, app: run.run(c, self._bound(now, app), raw=raw))
+        return self._asked(config, seconds, lambda c, bound: run.run(c, bound, raw=raw))
 
     def export(self, config: Config, seconds: float, take: Callable[[Iterable[Row]], None], *, raw: bool) -> None:
         """Run it and hand all its rows to `take`. Redacts messages and JSON unless `raw`."""
-        _with_session(config, seconds, lambda c, now, app: run.export(c, self._bound(now, app), take, raw=raw))
+        self._asked(config, seconds, lambda c, bound: run.export(c, bound, take, raw=raw))
+
+    def _asked(self, config: Config, seconds: float, work: Callable[[Connection, run.BoundQuery], _Value]) -> _Value:
+        """Do `work`. Raises ParameterError for organizations that do not exist: no row would be read as no action."""
+
+        def answer(connection: Connection, now: datetime, app_schema: str) -> _Value:
+            unknown = unknown_organizations(connection, app_schema, self.organizations or ())
+            if unknown:
+                raise ParameterError(f"there is no organization {printable(', '.join(unknown))[:200]}")
+            return work(connection, self._bound(now, app_schema))
+
+        return _with_session(config, seconds, answer)
 
     def _bound(self, now: datetime, app_schema: str) -> run.BoundQuery:
         return run.bind(self.query, self.parameters, self.organizations, now, app_schema)
@@ -73,6 +87,7 @@ def _with_session(config: Config, seconds: float, work: Callable[[Connection, da
     )
 
     def answer(connection: Connection) -> _Value:
+        read_every_time(connection)
         row = connection.execute("select clock_timestamp()").fetchone()
         assert row is not None  # noqa: S101 - a SELECT without FROM has one row
         return work(connection, row[0], session.app_schema)

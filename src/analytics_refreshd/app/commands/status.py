@@ -8,7 +8,7 @@ from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.state import initial_state
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
-from analytics_refreshd.core.errors import DatabaseFault, UsageError
+from analytics_refreshd.core.errors import DatabaseFault, RefreshdError
 from analytics_refreshd.core.evidence import overdue_since
 from analytics_refreshd.core.model import Outcome, Rates, Run
 from analytics_refreshd.core.snapshot import Snapshot
@@ -20,6 +20,10 @@ from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 _RUNS_READ = 400
+
+
+class NoHistory(RefreshdError):
+    """The database keeps no history."""
 
 
 def _reading(config: Config) -> tuple[Session, PostgresStatusReader, PostgresHistory]:
@@ -78,14 +82,14 @@ def past_runs(
 ) -> list[Run]:
     """Read runs from history, newest first. `since` may count back from the server's now.
 
-    Raises DatabaseFault without a database, UsageError without our tables.
+    Raises DatabaseFault without a database, NoHistory without our tables.
     """
     session, reader, history = _reading(config)
     try:
         begin = since if isinstance(since, datetime) else reader.read().server_now - since
         runs = history.recent(limit, since=begin, view=view, outcomes=outcomes)
         if not history.available:
-            raise UsageError("no history is kept here: `analytics-refreshd migrate` installs the tables for it")
+            raise NoHistory("no history is kept here: `analytics-refreshd migrate` installs the tables for it")
         return runs
     finally:
         session.close()

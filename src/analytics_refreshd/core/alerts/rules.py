@@ -61,7 +61,7 @@ def _disk_full(snapshot: Snapshot) -> Condition:
             "A run ran out of disk or temporary space; it is not retried before the next slot.",
             run,
             result,
-            "df -h on the server's data and temporary tablespaces",
+            "analytics-refreshd check",
         ),
         run_id=run.run_id if run else None,
     )
@@ -121,7 +121,7 @@ def _low_success_rate(snapshot: Snapshot) -> Condition:
             f"{state.database}: {rates.success_rate_percent or 0.0:.1f} % of {rates.executions} actions succeeded "
             f"in the last 24 h; the limit is {state.limits.success_rate_min_percent:g} %"
         ),
-        look="analytics-refreshd query top-errors",
+        look="analytics-refreshd query success-rate",
     )
 
 
@@ -146,7 +146,7 @@ def _high_latency(snapshot: Snapshot) -> Condition:
             f"{state.database}: the p95 of the last 24 h is about {rates.latency_p95_seconds or 0.0:.2f} s; "
             f"the limit is {state.limits.latency_p95_max_seconds:g} s"
         ),
-        look="analytics-refreshd query slowest-triggers",
+        look="analytics-refreshd query distribution",
     )
 
 

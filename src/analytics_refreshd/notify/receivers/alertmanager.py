@@ -7,6 +7,7 @@ https://prometheus.io/docs/alerting/latest/alerts_api/.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from analytics_refreshd.core.alerts.lifecycle import Severity
 from analytics_refreshd.notify.messages import Message, Notification, timestamp
@@ -27,6 +28,16 @@ class AlertmanagerSettings(UrlFileSettings):
     """One Alertmanager's settings. `url` is its base, as in a browser, or its alerts endpoint."""
 
     bearer_token_file: Path | None = None
+
+
+def endpoint(url: str) -> str:
+    """Return where alerts are posted. A query string stays behind the path, and a fragment is left out."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # refused when it is posted to
+    path = parts.path.rstrip("/")
+    return urlunsplit(parts._replace(path=path if path.endswith(_PATH) else path + _PATH, fragment=""))
 
 
 def resend_seconds(settings: DeliverySettings) -> float:
@@ -50,10 +61,7 @@ class AlertmanagerReceiver(AlertReceiver[AlertmanagerSettings]):
         now = self.clock.now()
         alerts = [self._alert(item, now) for item in message.notifications]
         alerts += [self._alert(replace(item, firing=False, resolved_at=now), now) for item in message.superseded]
-        base = url.rstrip("/")
-        return json_request(
-            base if base.endswith(_PATH) else base + _PATH, alerts, bearer(self.settings.bearer_token_file)
-        )
+        return json_request(endpoint(url), alerts, bearer(self.settings.bearer_token_file))
 
     def _alert(self, item: Notification, now: datetime) -> dict[str, object]:
         lives_for = timedelta(seconds=_RESENDS_UNTIL_EXPIRY * resend_seconds(self.delivery))

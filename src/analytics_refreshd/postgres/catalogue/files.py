@@ -24,7 +24,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from analytics_refreshd.core.files import read_small
+from analytics_refreshd.core.files import decode_text, list_files, read_small
 from analytics_refreshd.postgres.catalogue.definition import (
     COLUMN_UNITS,
     PARAMETER_TYPES,
@@ -263,11 +263,13 @@ def _built_in() -> Iterator[tuple[str, str]]:
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:
-    if not directory.is_dir():
-        raise QueryFileError(f"{directory}: there is no such directory of queries")
-    for path in sorted(directory.glob("*.sql")):
+    try:
+        paths = list_files(directory, ".sql")
+    except OSError as error:
+        raise QueryFileError(f"the directory of queries {directory} cannot be read: {error.strerror}") from error
+    for path in paths:
         try:
-            yield str(path), read_small(path, _FILE_LIMIT_BYTES).decode()
+            yield str(path), decode_text(read_small(path, _FILE_LIMIT_BYTES))
         except OSError as error:
             raise QueryFileError(f"{path}:1: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:

@@ -13,11 +13,12 @@
 -- column: enabled boolean; Whether it is enabled
 -- column: executions count; Executions over all history
 -- column: last_execution_at timestamp; Last execution; empty where it never ran
--- column: idle_days days; Days since then, or since it was created
+-- column: idle_days days; Days since then, or since it was created; empty where that is -infinity
 select t.id as trigger_id, t.name as trigger_name, t.organization_id, t.enabled,
        coalesce(s.total_executions, 0) as executions, s.last_execution_at,
-       round(extract(epoch from %(now)s::timestamptz - coalesce(s.last_execution_at, t.created_at)) / 86400, 2)
-           as idle_days
+       case when isfinite(coalesce(s.last_execution_at, t.created_at))
+           then round(extract(epoch from %(now)s::timestamptz - coalesce(s.last_execution_at, t.created_at)) / 86400, 2)
+       end as idle_days
   from {triggers} as t
   left join {trigger_summary} as s on s.trigger_id = t.id
  where coalesce(s.last_execution_at, t.created_at) < %(since)s::timestamptz

@@ -62,7 +62,7 @@ def probe(
             continue
         try:
             bound = bind(query, {}, None, now, app_schema)
-            with read_only(connection, left_ms), connection.cursor() as cursor:
+            with read_only(connection, bound, left_ms), connection.cursor() as cursor:
                 started = monotonic()
                 with stream(cursor, bound) as rows:
                     for _ in rows:

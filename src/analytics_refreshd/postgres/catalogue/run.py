@@ -16,12 +16,14 @@ from analytics_refreshd.core.redaction import LIMIT_BYTES, redact_json, redact_v
 from analytics_refreshd.postgres.catalogue.definition import Column, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
 from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.connection.errors import primary_text
 
 ROW_LIMIT = 10_000
 """How many rows `run` keeps."""
 SIZE_LIMIT_BYTES = 16 << 20
 """How much text `run` keeps, in bytes as the server sent them."""
+_CALLS = re.compile(r"\{app\}\.\w+\s*\(")
 _CHUNK = 32
 """Rows that come at a time where they are not kept."""
 Row = tuple[object, ...]
@@ -41,6 +43,14 @@ class BoundQuery:
     def limited(self) -> bool:
         """Whether it is limited to organizations."""
         return "organizations" in self.values
+
+    @property
+    def search_path(self) -> str:
+        """Return where names without a schema are found: in the application's too where its functions are called.
+
+        An older install's functions name their views without one.
+        """
+        return search_path(*([self.app_schema] if _CALLS.search(self.query.body) else []))
 
     def statement(self) -> sql.Composed:
         """Return the SQL with placeholders left in it."""
@@ -137,7 +147,7 @@ def explain(connection: Connection, bound: BoundQuery) -> list[str]:
     """Return the lines of EXPLAIN (ANALYZE, BUFFERS), which runs the query, read-only."""
     with (
         _reading(bound.query),
-        read_only(connection),
+        read_only(connection, bound),
         connection.cursor(row_factory=tuple_row) as cursor,
         stream(cursor, bound, prefix="explain (analyze, buffers) ") as rows,
     ):
@@ -145,18 +155,18 @@ def explain(connection: Connection, bound: BoundQuery) -> list[str]:
 
 
 @contextmanager
-def read_only(connection: Connection, timeout_ms: int | None = None) -> Iterator[None]:
-    """Open a read-only transaction in UTC, with `timeout_ms` as its statement_timeout.
+def read_only(connection: Connection, bound: BoundQuery, timeout_ms: int | None = None) -> Iterator[None]:
+    """Open a read-only transaction in UTC for `bound`.
 
-    It is rolled back in the end: a query may also set parameters of the session.
+    `timeout_ms` is its statement_timeout. It is rolled back in the end: a query may also set parameters of the session.
     """
     with connection.transaction(force_rollback=True):
         connection.execute("set transaction read only")
         limit = "" if timeout_ms is None else str(timeout_ms)
         connection.execute(
-            "select set_config('timezone', 'UTC', true),"
+            "select set_config('timezone', 'UTC', true), set_config('search_path', %(search_path)s, true),"
             " case when %(limit)s <> '' then set_config('statement_timeout', %(limit)s, true) end",
-            {"limit": limit},
+            {"limit": limit, "search_path": bound.search_path},
             prepare=False,
         )
         yield
@@ -188,7 +198,7 @@ def _with_rows(
     """Return what `take` makes of the rows, for the columns that the query declares."""
     with (
         _reading(bound.query),
-        read_only(connection),
+        read_only(connection, bound),
         connection.cursor(row_factory=tuple_row) as cursor,
         stream(cursor, bound, chunk=chunk) as rows,
     ):

@@ -22,6 +22,14 @@ select c.relname::text as name, c.relkind::text as kind, c.relispopulated as pop
     array(
         select a.attname::text from pg_catalog.pg_attribute a
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum) as columns,
+    -- an integer has ten digits; shares are of a hundred
+    array(
+        select a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute a
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.atttypmod > 4
+            and a.atttypid = 'pg_catalog.numeric'::regtype
+            and a.attname not in ('success_rate', 'percentage')
+            and ((a.atttypmod - 4) >> 16 & 65535) - ((a.atttypmod - 4) & 2047) < 10
+        order by a.attnum) as narrow_columns,
     coalesce((
         select bool_or(i.indisvalid and i.indisready and i.indimmediate and i.indpred is null and i.indexprs is null)
         from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisunique), false) as usable_index,
@@ -41,7 +49,8 @@ where n.nspname = %(schema)s and c.relname = any (%(views)s) and c.relkind in ('
 select n.nspname::text as schema, p.proname::text as name, p.pronargs as arguments, p.prokind::text as kind,
     p.prosecdef as definer,
     position('search_path=' in coalesce(array_to_string(p.proconfig, ' '), '')) > 0 as path_fixed,
-    coalesce(p.prosrc, '') as source, p.proowner as owner_oid,
+    -- a standard SQL body is no text
+    coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc, '') as source, p.proowner as owner_oid,
     pg_catalog.has_function_privilege(p.oid, 'execute') as may_execute,
     array(
         select out_names.name from unnest(p.proargnames, p.proargmodes) as out_names (name, mode)
@@ -143,6 +152,26 @@ from analytics_refresh.incremental i;
 -- name: fold_idle
 select i.folded_at from analytics_refresh.incremental i
 where i.folded_at < pg_catalog.clock_timestamp() - %(seconds)s * interval '1 second';
+
+-- name: last_results
+-- each view's last result that is known, where it failed
+select wanted.view_name, found.*
+from unnest(%(views)s::text[]) as wanted (view_name)
+cross join lateral (
+    select r.finished_at, v.success, v.reason, v.sqlstate, v.error
+    from analytics_refresh.runs r join analytics_refresh.view_results v on v.run_id = r.run_id
+    where r.finished_at is not null and v.view_name = wanted.view_name
+    order by r.started_at desc
+    limit 1) as found
+where not found.success;
+
+-- name: executed_at_readable
+select exists (
+    select from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = %(schema)s and c.relname = 'action_results' and a.attname = 'executed_at'
+        and pg_catalog.has_schema_privilege(n.oid, 'usage')
+        and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select'));
 
 -- name: cron_readable
 select exists (

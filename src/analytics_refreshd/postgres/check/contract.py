@@ -39,7 +39,8 @@ _KEYS = {
 _REPORT = ("view_name", "refresh_duration_ms", "rows_refreshed", "success", "error_message")
 _STATUS = ("view_name", "row_count", "size_bytes", "last_refresh", "age_minutes")
 _SECONDS_PART = re.compile(r"(extract|date_part)\s*\(\s*'?milliseconds?\b", re.I)
-_VACUUM_TIME = re.compile(r"\blast_(auto)?(vacuum|analyze)\b", re.I)
+# as a column of pg_stat_user_tables, and as pg_stat_get_last_vacuum_time(oid)
+_VACUUM_TIME = re.compile(r"last_(auto)?(vacuum|analyze)(?![a-z0-9])", re.I)
 _DEAD_ROWS = 10_000
 _MIGRATE = "run `analytics-refreshd migrate`"
 _MAINTAIN_SINCE = 170_000
@@ -108,7 +109,19 @@ def view_findings(view: str, row: Row | None, schema: str, role: str) -> Iterato
     missing = [column for column in COLUMNS.get(view, ()) if column not in row["columns"]]
     if missing:
         before = False
-        yield error("views", f"{schema}.{view} lacks the columns {', '.join(missing)}", f"{_MIGRATE} --recreate-views")
+        yield error(
+            "views",
+            f"{schema}.{view} lacks the columns {', '.join(missing)}",
+            "run `analytics-refreshd migrate --recreate-views`",
+        )
+    if row["narrow_columns"]:
+        before = False
+        yield warning(
+            "views",
+            f"{schema}.{view} has columns too narrow for every duration, {', '.join(row['narrow_columns'])}: a refresh "
+            "fails with SQLSTATE 22003 once a value does not fit",
+            "run `analytics-refreshd migrate --recreate-views`",
+        )
     if not row["usable_index"]:
         before = False
         yield _no_usable_index(view, row, schema)

@@ -15,6 +15,7 @@ from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.check.contract import Contract, contract_findings
 from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok, warning
 from analytics_refreshd.postgres.check.replication import replication_findings
+from analytics_refreshd.postgres.check.results import infinite_findings, result_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
@@ -76,6 +77,11 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
+            ("times", lambda: infinite_findings(connection, connector.settings.app_schema)),
+            (
+                "last refresh",
+                lambda: result_findings(connection, connector.settings.app_schema, settings.views),
+            ),
             ("pg_cron", lambda: _cron(connection, settings)),
         )
         return [finding for name, part in parts for finding in _safely(connection, name, part)]
@@ -115,10 +121,13 @@ def _connection(connection: BoundedConnection, seconds: float) -> Iterator[Findi
 
 
 def _tls(connection: BoundedConnection) -> Iterator[Finding]:
-    host = connection.info.host
+    info = connection.info
+    # with a hostaddr the host is a mere name
+    host = f"{info.host} ({info.hostaddr})" if is_local(info.host) else info.host
+    local = is_local(info.host) and is_local(info.hostaddr)
     mode = connection.info.get_parameters().get("sslmode", "prefer")
     if connection.pgconn.ssl_in_use:
-        if is_local(host) or mode == "verify-full":
+        if local or mode == "verify-full":
             yield ok("tls", f"encrypted, sslmode {mode}")
         else:
             yield warning(
@@ -126,7 +135,7 @@ def _tls(connection: BoundedConnection) -> Iterator[Finding]:
                 f"encrypted, but sslmode {mode} does not make sure whose server this is",
                 'set [database] sslmode = "verify-full" and sslrootcert',
             )
-    elif is_local(host):
+    elif local:
         yield ok("tls", "not encrypted, and not leaving this machine")
     else:
         yield warning(

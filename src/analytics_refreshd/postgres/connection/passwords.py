@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from analytics_refreshd.core.files import SMALL_BYTES, read_small
+from analytics_refreshd.core.files import SMALL_BYTES, decode_text, read_small
 from analytics_refreshd.postgres.connection.errors import cannot_connect
 
 
@@ -82,7 +82,7 @@ def _output(process: subprocess.Popen[bytes], timeout_seconds: float) -> bytes:
 
 def _decoded(content: bytes, source: str) -> str:
     try:
-        password = content.decode().rstrip("\r\n")
+        password = decode_text(content).rstrip("\r\n")
     except UnicodeDecodeError:
         raise cannot_connect(f"{source} is not UTF-8 text") from None
     if not password:

@@ -1,7 +1,6 @@
 """libpq's parameters from the configuration, with safe defaults for timeouts and TLS."""
 
 import ipaddress
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import psycopg
 from psycopg import conninfo, pq
 
 from analytics_refreshd.core.errors import ConfigError
+from analytics_refreshd.postgres.connection.libpq import asks_for_sslmode, used_by_libpq
 from analytics_refreshd.postgres.connection.passwords import password_from_command, password_from_file
 
 _HEAD = "analytics-refreshd"
@@ -22,6 +22,7 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+_SPLIT_BY_PSYCOPG = ("host", "hostaddr", "port", "load_balance_hosts")
 _CERTAIN_TLS = ("require", "verify-ca", "verify-full")
 _SSL_MODES = ("disable", "allow", "prefer", *_CERTAIN_TLS)
 
@@ -30,8 +31,9 @@ _SSL_MODES = ("disable", "allow", "prefer", *_CERTAIN_TLS)
 class ConnectionSettings:
     """How to reach the database. Times are in seconds.
 
-    `url` and `parameters` are libpq's; the latter win. Without an sslmode given anywhere it is `prefer` for local hosts
-    and `verify-full` for all others. The password is that of `password_file`, or what `password_command` (a program and
+    `url` and `parameters` are libpq's; the latter win. What they leave out is libpq's to find: in the service file, in
+    the environment. Without an sslmode given anywhere it is `prefer` where libpq would connect to this machine, and
+    `verify-full` for all others. The password is that of `password_file`, or what `password_command` (a program and
     its arguments) prints, read for each connection; else libpq's own (PGPASSFILE, service file, the URL).
     `connect_timeout_seconds` counts per host, and libpq raises it to 2.
     """
@@ -88,11 +90,19 @@ class ConnectionSettings:
         """
         if problems := self.problems():
             raise ConfigError([f"[database] {problem}" for problem in problems])
-        merged: dict[str, str | int] = {**_KEEPALIVES, **self._given()}
-        merged.setdefault("sslmode", os.environ.get("PGSSLMODE") or default_sslmode(merged))
+        given = self._given()
+        used = used_by_libpq(given) or given
+        # psycopg splits hosts and looks names up itself, but reads no service file: it is told what is in there
+        merged = given | {key: used[key] for key in _SPLIT_BY_PSYCOPG if key in used}
+        for key, value in _KEEPALIVES.items():
+            # a service file may tune keepalives, but not turn them off: tcp_user_timeout would go with them
+            if key not in (given if key == "keepalives" else used):
+                merged[key] = value
+        merged["sslmode"] = (given | used)["sslmode"] if asks_for_sslmode(given) else default_sslmode(given)
         if merged["sslmode"] not in _CERTAIN_TLS and pq.version() >= 160_000:
-            merged.setdefault("require_auth", os.environ.get("PGREQUIREAUTH") or "!password")
-        if merged.get("target_session_attrs") != "primary":
+            merged["require_auth"] = used.get("require_auth") or "!password"
+        merged["target_session_attrs"] = "primary"
+        if used.get("target_session_attrs") != "primary":
             merged["target_session_attrs"] = "read-write"
         merged["client_encoding"] = "UTF8"
         merged["connect_timeout"] = max(_LIBPQ_LEAST_SECONDS, round(self.connect_timeout_seconds))
@@ -112,7 +122,7 @@ class ConnectionSettings:
 
         It covers all hosts, name resolution, and the password command.
         """
-        hosts = len(str(self.libpq().get("host", "")).split(","))
+        hosts = len(hosts_used(self.libpq()))
         command = self.password_command_timeout_seconds if self.password_command else 0.0
         return max(float(_LIBPQ_LEAST_SECONDS), self.connect_timeout_seconds) * hosts + 1.0 + command
 
@@ -121,12 +131,13 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and 0 < int(text) < 65536
 
 
-def default_sslmode(parameters: Mapping[str, str | int]) -> str:
-    """Choose `prefer` where every host is this machine, else `verify-full`."""
-    hosts = str(parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST") or "")
-    if not hosts and "service" in parameters:
+def default_sslmode(given: Mapping[str, str | int]) -> str:
+    """Choose `prefer` where libpq would connect to this machine only, else `verify-full`."""
+    used = used_by_libpq(given)
+    if used is None:  # the hosts are unknown: a service file that cannot be read now may be there later
         return "verify-full"
-    return "prefer" if all(is_local(host) for host in hosts.split(",")) else "verify-full"
+    places = f"{used.get('host', '')},{used.get('hostaddr', '')}"
+    return "prefer" if all(is_local(place) for place in places.split(",")) else "verify-full"
 
 
 def is_local(host: str) -> bool:
@@ -149,11 +160,23 @@ def application_name(name: str, label: str) -> str:
     return f"{_HEAD}/{plain[: max(0, room)]}/{label}"
 
 
-def addresses(parameters: Mapping[str, str | int]) -> str:
-    """Return `host:port` of each host among libpq's parameters.
+def hosts_used(given: Mapping[str, str | int]) -> list[str]:
+    """Return the hosts that libpq would try, in order. An address counts before the name beside it, as for libpq.
 
-    Empty where libpq finds the host elsewhere, as in PGHOST.
+    An empty one is the default socket.
     """
-    ports = str(parameters.get("port") or "5432").split(",")
-    hosts = enumerate(str(parameters.get("host") or "").split(","))
-    return ", ".join(f"{host}:{ports[min(at, len(ports) - 1)]}" for at, host in hosts if host)
+    used = used_by_libpq(given) or {key: str(value) for key, value in given.items()}
+    names, numbers = used.get("host", "").split(","), used.get("hostaddr", "").split(",")
+    longer = max(len(names), len(numbers))
+    padded = ([*found, *[""] * (longer - len(found))] for found in (names, numbers))
+    return [number or name for name, number in zip(*padded, strict=True)]
+
+
+def addresses(given: Mapping[str, str | int]) -> str:
+    """Return `host:port` of each host that libpq would try.
+
+    Empty where it is the default socket.
+    """
+    used = used_by_libpq(given) or given
+    ports = str(used.get("port") or "5432").split(",")
+    return ", ".join(f"{host}:{ports[min(at, len(ports) - 1)]}" for at, host in enumerate(hosts_used(given)) if host)
