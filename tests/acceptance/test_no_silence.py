@@ -1,18 +1,20 @@
 """The daemon where it could fall silent: other encodings, parts that fail, an evaluation that does not end."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.postgres.connection.connector import Profile
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.adapters import connector
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, command
 from tests.support.faults import FAST, fired, value
 from tests.support.installs import make_stretchable, stretch
 from tests.support.postgres import Server
@@ -119,3 +121,74 @@ def test_L11_an_evaluation_whose_parts_raise_goes_on(dsn: str, connection: psyco
         assert {line["part"] for line in daemon.events("part.failed")} == {"alert_store", "delta", "pause"}
         assert (daemon.metric("analytics_part_failures_total", part="delta") or 0) >= 1
         assert daemon.stop() == 0
+
+
+def stale(daemon: Daemon) -> list[dict[str, Any]]:
+    """The lines that say a view was stale."""
+    return [line for line in daemon.events("alert.firing") if line["alert"] == "AnalyticsViewStale"]
+
+
+@pytest.mark.parametrize("table", ["runs", "last_refresh", "alerts", "installation"])
+def test_L12_a_lock_on_our_own_tables_makes_no_view_stale(
+    dsn: str, connection: psycopg.Connection[Any], table: str
+) -> None:
+    """While a table of ours is locked the views are refreshed, and all know it; nobody is paged but for history."""
+    with Daemon(dsn, **(FAST | {"schedule__interval": "5s", "staleness__max_age": "15s"})) as daemon:
+        daemon.wait_for("refresh.finished", ok, count=2)
+        known = len(stale(daemon))  # of views that were old at the start
+        with psycopg.connect(dsn) as holder:
+            holder.execute(f"lock table analytics_refresh.{table} in access exclusive mode")
+            before = len([*filter(ok, daemon.events("refresh.finished"))])
+            daemon.wait_for("refresh.finished", ok, count=before + 4)
+            shown = json.loads(daemon.get("/status.json")[1])
+            assert {view["verdict"] for view in shown["views"]} <= {"fresh", "late"}
+            assert shown["database_up"] is True
+            holder.rollback()
+        assert len(stale(daemon)) == known
+        fired_here = {line["alert"] for line in daemon.events("alert.firing")}
+        assert fired_here <= {"AnalyticsViewStale", "AnalyticsHistoryFailing"}
+        daemon.until(lambda: daemon.metric("analytics_history_pending") == 0)
+        assert daemon.stop() == 0
+    assert value(connection, "select count(*) from analytics_refresh.runs where outcome = 'ok'") >= 5
+
+
+def test_L13_a_lock_on_a_view_is_told_as_a_lock(dsn: str, connection: psycopg.Connection[Any]) -> None:
+    """Who waits for it says so, and for whom; the contract is not broken, and `check` finds the same."""
+    with Daemon(dsn, **FAST) as daemon:
+        daemon.wait_for("refresh.finished", ok)
+        with psycopg.connect(make_conninfo(dsn, application_name="nightly-etl")) as holder:
+            holder.execute("refresh materialized view recent_failures")
+            line = daemon.wait_for("part.failed", lambda line: line["part"] == "status_function")
+            assert "waits for a lock on recent_failures: it waits on pid" in line["error"]
+            assert "nightly-etl" in line["error"]
+            shown = json.loads(daemon.get("/status.json")[1])
+            assert "nightly-etl" in shown["problem"]
+            # more readings than a broken function may have
+            misses = daemon.metric("analytics_part_failures_total", part="status_function") or 0
+            daemon.until(
+                lambda: (daemon.metric("analytics_part_failures_total", part="status_function") or 0) >= misses + 4,
+                within=150.0,
+            )
+            found = command(dsn, "check", "--format", "json")
+            told_of = [each for each in json.loads(found.stdout) if each["name"] == "status"]
+            assert [each["level"] for each in told_of] == ["warning"]
+            assert "nightly-etl" in told_of[0]["text"]
+            status = json.loads(command(dsn, "status", "--format", "json").stdout)
+            assert "nightly-etl" in status["problem"]
+            holder.rollback()
+        daemon.until(lambda: json.loads(daemon.get("/status.json")[1])["problem"] is None)
+        assert not [line for line in daemon.events("alert.firing") if line["alert"] == "AnalyticsContractBroken"]
+        assert daemon.stop() == 0
+
+
+def test_L13_check_calls_the_status_function(dsn: str, connection: psycopg.Connection[Any]) -> None:
+    """One that looks right and fails when called is an error, with what it said."""
+    connection.execute(
+        "create or replace function get_analytics_refresh_status() returns table (view_name text, row_count bigint,"
+        " size_bytes bigint, last_refresh timestamptz, age_minutes integer) language plpgsql as"
+        " $$ begin raise exception 'no such number' using errcode = '22003'; end $$"
+    )
+    found = command(dsn, "check", "--format", "json")
+    assert found.returncode == 1
+    told_of = [each for each in json.loads(found.stdout) if each["name"] == "status"]
+    assert [(each["level"], "no such number" in each["text"]) for each in told_of] == [("error", True)]

@@ -52,7 +52,8 @@ def test_a_fresh_install_is_fine(dsn: str) -> None:
     assert [finding for finding in findings if finding.level is Level.ERROR] == []
     assert {finding.name for finding in findings if finding.level is Level.WARNING} == {"role"}
     assert {finding.name for finding in findings} == {
-        "connection", "tls", "server", "clock", "role", "pooler", "views", "functions", "rights", "schema",
+        "connection", "tls", "server", "clock", "role", "pooler", "views", "functions", "rights", "status",
+        "schema",
     }  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from analytics_refreshd.app.alerts import AlertEvaluator
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.evidence import overdue_since
 from analytics_refreshd.core.metrics import CLOCK_SKEW
-from analytics_refreshd.core.model import DatabaseStatus, Pause, Role, ViewStatus
+from analytics_refreshd.core.model import DatabaseStatus, Pause, Reason, Role, ViewStatus
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import History, StatusReader
 from analytics_refreshd.core.staleness import age_of
@@ -92,6 +93,7 @@ class EvaluateCycle:
             self._parts.run(part, read)
             if self._database.down:
                 break
+        self._state.change(lambda state: replace(state, unread=self._parts.failing))
         self._parts.run(Part.LEADERLESS, self._note_leaderless)
         self._parts.run(Part.PAUSE_LOG, self._log_pause)
 
@@ -129,13 +131,21 @@ class EvaluateCycle:
             self._metrics.count(CLOCK_SKEW)
 
         def noted(state: State) -> State:
-            misses = state.status_misses + 1 if status.problem else 0
+            misses = state.status_misses + 1 if status.problem or status.blocked else 0
             sizes = state.status if 0 < misses <= STATUS_MISSES_TOLERATED else None
-            views = tuple(_with_success(_with_sizes(view, sizes), state) for view in status.views)
+            known = state.status if misses or status.unread else None
+            views = tuple(
+                _with_success(_with_successes(_with_sizes(view, sizes), known), state) for view in status.views
+            )
             read = replace(status, views=views)
             return replace(state, status=read, status_misses=misses, evaluated_monotonic=read_monotonic)
 
         self._state.change(noted)
+        for part, text in ((Part.STATUS_FUNCTION, status.problem or status.blocked), (Part.RECORDS, status.unread)):
+            if text is None:
+                self._parts.succeeded(part)
+            else:
+                self._parts.failed(part, DatabaseFault(text, error_class=ErrorClass.PERMANENT, reason=Reason.OTHER))
 
     def _read_runs(self) -> None:
         if not self._history.available:
@@ -200,6 +210,15 @@ def _with_sizes(view: ViewStatus, known: DatabaseStatus | None) -> ViewStatus:
     """Keep the rows and size known before, where the status function failed just now."""
     before = next((one for one in known.views if one.view == view.view), None) if known is not None else None
     return view if before is None else replace(view, rows=before.rows, size_bytes=before.size_bytes)
+
+
+def _with_successes(view: ViewStatus, known: DatabaseStatus | None) -> ViewStatus:
+    """Keep the successes known before, where they could not be read just now: what happened stays true."""
+    before = next((one for one in known.views if one.view == view.view), None) if known is not None else None
+    if before is None:
+        return view
+    recorded = max(filter(None, (view.recorded_at, before.recorded_at)), default=None)
+    return replace(view, recorded_at=recorded, claimed_at=view.claimed_at or before.claimed_at)
 
 
 def _with_success(view: ViewStatus, state: State) -> ViewStatus:

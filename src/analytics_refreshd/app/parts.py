@@ -19,7 +19,7 @@ class Parts:
         self._database = runtime.database
         self._log = runtime.log
         self._metrics = runtime.metrics
-        self._failing: set[Part] = set()
+        self._failing: dict[Part, str] = {}
 
     def run(self, part: Part, work: Callable[[], object]) -> bool:
         """Do `work`; return whether it succeeded. Raises nothing but what ends the process."""
@@ -33,7 +33,12 @@ class Parts:
 
     def succeeded(self, part: Part) -> None:
         """Let the next failure of `part` be logged again."""
-        self._failing.discard(part)
+        self._failing.pop(part, None)
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """What failed and has not succeeded since, with the reason."""
+        return tuple(f"{part.value}: {text}" for part, text in sorted(self._failing.items()))
 
     def failed(self, part: Part, error: Exception) -> None:
         """Count the failure, and log it unless the part failed before.
@@ -45,13 +50,12 @@ class Parts:
             if error.error_class.away:
                 return
         self._metrics.count(PART_FAILURES, part=part.value)
-        if part in self._failing:
+        known = part in self._failing
+        text = error.message if isinstance(error, DatabaseFault) else f"internal error: {type(error).__name__}"
+        self._failing[part] = text
+        if known:
             return
-        self._failing.add(part)
         if isinstance(error, DatabaseFault):
-            self._log.emit(
-                Event.PART_FAILED, level="warning", part=part.value, error=error.message, sqlstate=error.sqlstate
-            )
+            self._log.emit(Event.PART_FAILED, level="warning", part=part.value, error=text, sqlstate=error.sqlstate)
         else:
-            text = f"internal error: {type(error).__name__}"
             self._log.emit(Event.PART_FAILED, level="error", part=part.value, error=text, exception=error)

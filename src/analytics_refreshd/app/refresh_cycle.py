@@ -74,11 +74,12 @@ class RefreshCycle:
         self._metrics.run_finished(run)
 
     def _record(self, run: Run) -> None:
-        """Write `run` to history, later if the database is away.
+        """Write `run` to history, later if that is known to fail: a locked table must not delay the next slot.
 
         The evaluation writes it then. A command ends first, so it tries at once.
         """
-        self._recorder.finish(run, later=self._database.down and run.origin is Origin.SCHEDULE)
+        later = self._database.down or self._state.current.history_failing_since is not None
+        self._recorder.finish(run, later=later and run.origin is Origin.SCHEDULE)
 
     def run(self, scheduled_at: datetime | None, origin: Origin = Origin.SCHEDULE) -> Run | None:
         """Refresh once, or skip.
@@ -154,7 +155,7 @@ class RefreshCycle:
         self._state.change(lambda state: replace(state, progress=progress))
         self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=run.scheduled_at)
         self._notifier.cycle("start", run)
-        if not self._database.down:
+        if not self._database.down and self._state.current.history_failing_since is None:
             self._recorder.begin(run)
 
     def _crashed(self, run: Run, error: BaseException, began_monotonic: float, views: tuple[str, ...]) -> Run:

@@ -187,11 +187,16 @@ class ViewStatus:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseStatus:
-    """One reading of the status function, at the server's time. `problem` says why it could not be called."""
+    """One reading of the status function, at the server's time. `problem` says why it could not be called.
+
+    `blocked` says for which lock it waited instead. `unread` says why our own records could not be read beside it.
+    """
 
     server_now: datetime
     views: tuple[ViewStatus, ...]
     problem: str | None = None
+    blocked: str | None = None
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

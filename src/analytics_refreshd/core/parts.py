@@ -21,6 +21,8 @@ class Part(StrEnum):
     PROGRESS = "progress"
     RATES = "rates"
     RUN_LOG = "run_log"
+    RECORDS = "records"
     RUNS = "runs"
     STATUS = "status"
+    STATUS_FUNCTION = "status_function"
     VIEWS = "views"

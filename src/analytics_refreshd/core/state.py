@@ -44,13 +44,14 @@ class State:
     Times ending in `_monotonic` are seconds of the monotonic clock; `next_run_at` and `config_refused_at` are by the
     process's own clock, all other times by the database server's, which may be hours away.
 
-    `status` was read at `evaluated_monotonic`; `status_misses` counts the readings in a row in which the status
-    function failed. `runs` is newest first. `own_success` has when this process last refreshed each view. `last_outage`
-    is when the database was last lost and when it came back. `delivery` has each receiver's last delivery or failure in
-    words, by name. `owns_missed_slots`: the slots missed while the database is away are this replica's to record,
-    because it led last, or nobody did. `evaluation_began_monotonic` is None between two evaluations;
-    `awake_since_monotonic` is when this process started, or went on after it was suspended. A state from the database
-    alone has no `replica`, no `delivery` and no `history_pending`.
+    `status` was read at `evaluated_monotonic`; `unread` names what could not be read then, and why; `status_misses`
+    counts the readings in a row in which the status function failed. `runs` is newest first. `own_success` has when
+    this process last refreshed each view. `last_outage` is when the database was last lost and when it came back.
+    `delivery` has each receiver's last delivery or failure in words, by name. `owns_missed_slots`: the slots missed
+    while the database is away are this replica's to record, because it led last, or nobody did.
+    `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
+    or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
+    `history_pending`.
     """
 
     database: str
@@ -64,6 +65,7 @@ class State:
     status: DatabaseStatus | None = None
     status_misses: int = 0
     evaluated_monotonic: float | None = None
+    unread: tuple[str, ...] = ()
     rates: Rates | None = None
     pause: Pause | None = None
     leader: LeaderInfo | None = None

@@ -1,8 +1,9 @@
 """Reads from the database what `status` and `history` show."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.state import initial_state
@@ -10,7 +11,7 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.errors import DatabaseFault, RefreshdError
 from analytics_refreshd.core.evidence import overdue_since
-from analytics_refreshd.core.model import Outcome, Rates, Run
+from analytics_refreshd.core.model import Outcome, Run
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import Source
 from analytics_refreshd.postgres.connection.connector import Connector
@@ -20,6 +21,7 @@ from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 _RUNS_READ = 400
+_Value = TypeVar("_Value")
 
 
 class NoHistory(RefreshdError):
@@ -32,14 +34,21 @@ def _reading(config: Config) -> tuple[Session, PostgresStatusReader, PostgresHis
     return session, reader, PostgresHistory(session)
 
 
-def _rates(reader: PostgresStatusReader) -> Rates | None:
-    """Read the 24 hours' figures; None where the views that they come from cannot be read."""
-    try:
-        return reader.rates()
-    except DatabaseFault as fault:
-        if fault.error_class.away:
-            raise
-        return None
+class _Parts:
+    """Reads part by part. What cannot be read, such as a locked table, keeps nothing else from being shown."""
+
+    def __init__(self) -> None:
+        self.unread: list[str] = []
+
+    def read(self, what: str, read: Callable[[], _Value]) -> _Value | None:
+        """Return what `read` does; None, and a sentence in `unread`, where it cannot be read."""
+        try:
+            return read()
+        except DatabaseFault as fault:
+            if fault.error_class.away:
+                raise
+            self.unread.append(f"{what}: {fault.message}")
+            return None
 
 
 def database_snapshot(config: Config) -> Snapshot:
@@ -49,7 +58,11 @@ def database_snapshot(config: Config) -> Snapshot:
     try:
         status = reader.read()
         read_monotonic = clock.monotonic()
-        alerts = PostgresAlertStore(session).load() if history.available else []
+        parts = _Parts()
+        parts.unread += [f"status_function: {text}" for text in (status.problem, status.blocked) if text]
+        parts.unread += [f"records: {status.unread}"] if status.unread else []
+        runs = parts.read("runs", lambda: history.recent(_RUNS_READ)) or []
+        alerts = parts.read("alerts", PostgresAlertStore(session).load) or []
         state = replace(
             initial_state(config),
             source=Source.DATABASE,
@@ -58,16 +71,17 @@ def database_snapshot(config: Config) -> Snapshot:
             database_reached=True,
             status=status,
             evaluated_monotonic=read_monotonic,
-            rates=_rates(reader),
-            pause=reader.pause(),
-            leader=reader.leader(),
-            progress=reader.progress(),
-            delta=reader.delta(),
-            installation_problems=reader.installation_problems(),
-            runs=tuple(history.recent(_RUNS_READ)) if history.available else (),
+            rates=parts.read("rates", reader.rates),
+            pause=parts.read("pause", reader.pause),
+            leader=parts.read("leader", reader.leader),
+            progress=parts.read("progress", reader.progress),
+            delta=parts.read("delta", reader.delta),
+            installation_problems=parts.read("installation", reader.installation_problems) or (),
+            runs=tuple(runs),
             alerts={(record.alert, record.view): record for record in alerts},
             history_available=history.available,
         )
+        state = replace(state, unread=tuple(parts.unread))
         snapshot = Snapshot(state, clock.now(), clock.monotonic())
         if state.delta is None:
             return snapshot

@@ -209,7 +209,7 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
         "problem",
         TEXT,
         "why the status function cannot be used",
-        lambda now: now.state.status and now.state.status.problem,
+        lambda now: now.state.status and (now.state.status.problem or now.state.status.blocked),
         nullable=True,
     ),
     Field("interval_seconds", SECONDS, "the schedule's", lambda now: now.state.limits.interval_seconds),

@@ -17,6 +17,7 @@ from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok
 from analytics_refreshd.postgres.check.replication import replication_findings
 from analytics_refreshd.postgres.check.results import infinite_findings, result_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
+from analytics_refreshd.postgres.check.status import status_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import translating
@@ -73,7 +74,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("tls", lambda: _tls(connection)),
             ("server", lambda: _server(connection, schema, settings, now)),
             ("pooler", lambda: _pooler(connector)),
-            ("contract", lambda: contract_findings(connection, _contract(connector, settings))),
+            ("contract", lambda: _contract_and_status(connection, connector, settings)),
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
@@ -85,6 +86,16 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("pg_cron", lambda: _cron(connection, settings)),
         )
         return [finding for name, part in parts for finding in _safely(connection, name, part)]
+
+
+def _contract_and_status(
+    connection: BoundedConnection, connector: Connector, settings: CheckSettings
+) -> Iterator[Finding]:
+    """Look at views and functions, then call the status function where nothing else explains its failure."""
+    found = list(contract_findings(connection, _contract(connector, settings)))
+    yield from found
+    if not any(finding.level is Level.ERROR for finding in found):
+        yield from status_findings(connector, settings.status_function, settings.views)
 
 
 def _contract(connector: Connector, settings: CheckSettings) -> Contract:

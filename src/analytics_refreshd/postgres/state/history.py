@@ -20,6 +20,8 @@ from analytics_refreshd.postgres.connection.trust import trusting
 _SECONDS = 5.0
 _TURN_SECONDS = 1.0
 """How long a starting refresh waits for the shared connection; after that its row is written later."""
+_LOCK_SECONDS = 1.0
+"""How long to wait for a lock on our tables: others wait for the connection, and the next call comes soon."""
 _GONE = frozenset({"42P01", "3F000"})
 _Value = TypeVar("_Value")
 _Member = TypeVar("_Member", bound=Enum)
@@ -28,8 +30,8 @@ _Member = TypeVar("_Member", bound=Enum)
 class PostgresHistory:
     """`core.ports.History` on the shared session.
 
-    Columns are always listed, so that a schema one version newer works as well. Statements and locks have 5 s: a locked
-    table delays a row, and no refresh.
+    Columns are always listed, so that a schema one version newer works as well. Statements have 5 s, and a
+    lock has one: a locked table delays a row, and no refresh.
     """
 
     def __init__(self, session: Session, *, seconds: float = _SECONDS) -> None:
@@ -104,7 +106,7 @@ class PostgresHistory:
             return self._session.run(
                 guarded,
                 seconds=self._seconds,
-                lock_seconds=self._seconds,
+                lock_seconds=min(_LOCK_SECONDS, self._seconds),
                 wait_seconds=self._seconds if wait_seconds is None else wait_seconds,
             )
         except DatabaseFault as fault:

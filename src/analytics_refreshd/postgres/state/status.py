@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row, scalar_row
 
 from analytics_refreshd.core.delta import Delta, Waiting
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import DatabaseStatus, LeaderInfo, Pause, Progress, Rates, Reason, ViewStatus
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
@@ -22,10 +22,13 @@ from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
 from analytics_refreshd.postgres.incremental.state import state
+from analytics_refreshd.postgres.state.aside import aside, waiting_for
 from analytics_refreshd.postgres.state.installation import installation_problems
 from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
 _TIMEOUT_SECONDS = 10.0
+_LOCK_SECONDS = 1.0
+"""How long a reading waits for a lock: a run that begins or ends meanwhile needs the connection."""
 _NOT_POPULATED = "55000"
 _NO_RATES = Rates(0, None, None)
 _MOST_UNKNOWN = 5
@@ -51,7 +54,7 @@ class PostgresStatusReader:
 
     def read(self) -> DatabaseStatus:
         """As `core.ports.StatusReader.read`; a failing status function is a `problem`."""
-        return self._session.run(self._read, seconds=_TIMEOUT_SECONDS)
+        return self._session.run(self._read, seconds=_TIMEOUT_SECONDS, lock_seconds=_LOCK_SECONDS)
 
     def rates(self) -> Rates:
         """As `core.ports.StatusReader.rates`.
@@ -101,8 +104,8 @@ class PostgresStatusReader:
                 return None
             replica = None
             if row["epoch"] is not None and "runs" in self._present(connection):
-                found = cursor.execute(self._statements["leader_replica"], {"epoch": row["epoch"]}).fetchone()
-                replica = printable(found["replica"]) if found else None
+                found, _ = aside(connection, "leader_replica", {"epoch": row["epoch"]})
+                replica = printable(found[0]["replica"]) if found else None
             return leader_of(row, replica)
 
         return self._session.run(work)
@@ -159,9 +162,11 @@ class PostgresStatusReader:
 
     def _read(self, connection: BoundedConnection) -> DatabaseStatus:
         views = list(self._views)
-        rows, problem = self._call(connection)
+        rows, problem, blocked = self._call(connection)
+        # at once, while the lock is still held
+        waits = waiting_for(connection, self._function_name, self._session.app_schema, views) if blocked else None
         by_view = {row["view_name"]: row for row in rows if row["view_name"] is not None}
-        recorded = self._recorded(connection, views)
+        recorded, unread = self._recorded(connection, views)
         parameters = {"schema": self._session.app_schema, "views": views}
         cursor = connection.cursor(row_factory=class_row(ViewStatus))
         catalogued = {one.view: one for one in cursor.execute(self._statements["catalogued"], parameters)}
@@ -180,9 +185,10 @@ class PostgresStatusReader:
                     vacuumed_at=tuple(known.vacuumed_at),
                 )
             )
-        return DatabaseStatus(now, tuple(statuses), problem)
+        return DatabaseStatus(now, tuple(statuses), problem, waits, unread)
 
-    def _call(self, connection: BoundedConnection) -> tuple[list[dict[str, Any]], str | None]:
+    def _call(self, connection: BoundedConnection) -> tuple[list[dict[str, Any]], str | None, bool]:
+        """Return the status function's rows, why it failed, and whether that was a lock."""
         try:
             with connection.transaction():
                 # an older install's function names its views without a schema
@@ -190,27 +196,35 @@ class PostgresStatusReader:
                 query = sql.SQL(self._statements["call_status"]).format(function=self._function)
                 rows = connection.cursor(row_factory=dict_row).execute(query).fetchall()
                 self._find_in(connection, search_path())
-                return rows, None
+                return rows, None, False
         except psycopg.Error as error:
             if connection.closed:
                 raise
             fault = fault_of(error, closed=False)
+        if fault.error_class is ErrorClass.CONTENTION:
+            return [], None, True
         if fault.reason is Reason.TIMEOUT:
-            return [], f"{self._function_name}() did not answer within {_TIMEOUT_SECONDS:g} s"
-        return [], f"{self._function_name}() failed: {fault.message}"
+            return [], f"{self._function_name}() did not answer within {_TIMEOUT_SECONDS:g} s", False
+        return [], f"{self._function_name}() failed: {fault.message}", False
 
     def _find_in(self, connection: BoundedConnection, path: str) -> None:
         connection.execute(self._statements["search_path"], {"search_path": path})
 
-    def _recorded(self, connection: BoundedConnection, views: list[str]) -> dict[str, datetime]:
-        """Return each view's last success, by the functions' own table or history."""
+    def _recorded(self, connection: BoundedConnection, views: list[str]) -> tuple[dict[str, datetime], str | None]:
+        """Return each view's last success, by the functions' own table or history, and why one could not be read."""
         present = self._present(connection)
         recorded: dict[str, datetime] = {}
+        unread = None
         for table, statement in (("last_refresh", "last_refresh"), ("view_results", "last_success")):
-            if table in present:
-                for view, at in connection.execute(self._statements[statement], {"views": views}):
-                    recorded[view] = max(at, recorded.get(view, at))
-        return recorded
+            if table not in present:
+                continue
+            rows, problem = aside(connection, statement, {"views": views})
+            if problem is not None:
+                unread = f"analytics_refresh.{table}: {problem}"
+            for row in rows:
+                view, at = row["view_name"], row["at"]
+                recorded[view] = max(at, recorded.get(view, at))
+        return recorded, unread
 
     def _progress(self, connection: BoundedConnection) -> Progress | None:
         cursor = connection.cursor(row_factory=dict_row)
@@ -224,10 +238,10 @@ class PostgresStatusReader:
         pids = [row["pid"] for row in holders]
         now = first["now"]
         began = first["xact_start"] or now
-        started = None
+        started: list[dict[str, Any]] = []
         if "runs" in self._present(connection):
-            started = cursor.execute(self._statements["run_started"], {"run_id": run_id}).fetchone()
-        started_at = started["started_at"] if started else began
+            started, _ = aside(connection, "run_started", {"run_id": run_id})
+        started_at = started[0]["started_at"] if started else began
         views = list(self._views)
         parameters = {"pids": pids, "views": views, "schema": self._session.app_schema}
         locks = cursor.execute(self._statements["refresh_locks"], parameters).fetchall()

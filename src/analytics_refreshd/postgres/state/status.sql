@@ -20,6 +20,26 @@ select f.view_name::text, f.row_count::bigint, f.size_bytes::bigint,
 from {function}() as f
 limit 1000;
 
+-- name: brief_lock
+-- for what may be missing from a reading: a lock on it must not keep the rest from being read
+select pg_catalog.set_config('lock_timeout', '500', true);
+
+-- name: status_blocker
+-- who holds, or waits for, a lock that keeps readers out of a view, of our tables, or of what else lies there; pid 0
+-- stands for a prepared transaction
+select c.relname, coalesce(l.pid, 0) as pid, a.usename, a.application_name, a.state, a.query_start, a.xact_start,
+    case when a.wait_event is not null then a.wait_event_type || ': ' || a.wait_event end as wait_event,
+    a.backend_type
+from pg_catalog.pg_locks l
+join pg_catalog.pg_class c on c.oid = l.relation
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+where l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_catalog.pg_backend_pid()
+    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+    and n.nspname in (%(schema)s, 'analytics_refresh')
+order by l.granted desc, (c.relname = any (%(views)s)) desc, a.xact_start nulls last
+limit 1;
+
 -- name: server_now
 select pg_catalog.clock_timestamp();
 
@@ -32,13 +52,13 @@ from pg_catalog.pg_stat_all_tables s
 where s.schemaname = %(schema)s and s.relname = any (%(views)s);
 
 -- name: last_refresh
-select r.view_name, greatest(r.last_success_at, r.last_checked_at)
+select r.view_name, greatest(r.last_success_at, r.last_checked_at) as at
 from analytics_refresh.last_refresh r
 where r.view_name = any (%(views)s);
 
 -- name: last_success
 -- one look-up a view, newest first along the index: the cost does not grow with the history
-select wanted.view_name, found.finished_at
+select wanted.view_name, found.finished_at as at
 from unnest(%(views)s::text[]) as wanted (view_name)
 cross join lateral (
     select r.finished_at
