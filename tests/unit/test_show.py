@@ -11,7 +11,7 @@ from rich.console import Console
 
 from analytics_refreshd.app.commands import status
 from analytics_refreshd.app.commands.pause import pause_refreshes
-from analytics_refreshd.cli import common, main, runs, show
+from analytics_refreshd.cli import common, main, runs, show, tables
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.errors import UsageError
@@ -36,7 +36,7 @@ class Screen:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     """Print there instead of on standard output."""
     made = Screen()
-    for module in (common, show):
+    for module in (common, show, tables):
         monkeypatch.setattr(module, "console", lambda *width: made.console)
     return made
 
@@ -53,7 +53,8 @@ def document(*last: ViewResult, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_narrow_terminal_cuts_no_name_and_no_value_apart(screen: Screen) -> None:
-    """What does not fit into 80 columns is a block per view, one value a line."""
+    """What does not fit is a block per view, one value a line."""
+    screen.console.width = 50
     show.show_status(document())
     assert screen.lines[1:4] == [
         "view           action_metrics_hourly",
@@ -62,6 +63,16 @@ def test_a_narrow_terminal_cuts_no_name_and_no_value_apart(screen: Screen) -> No
     ]
     assert "view           trigger_performance_summary" in screen.lines
     assert "last duration  283 ms" in screen.lines
+
+
+@pytest.mark.fault
+def test_L29_the_usual_terminal_shows_the_status_in_twelve_lines(screen: Screen) -> None:
+    """80 columns have a line a view, without size and time of the last success; nothing is folded."""
+    show.show_status(document())
+    assert screen.lines[0].split() == ["view", "verdict", "age", "rows", "last", "duration"]
+    assert [line.split()[0] for line in screen.lines[1:5]] == list(VIEWS)
+    assert len(screen.lines) <= 12
+    assert all(len(line) <= 80 for line in screen.lines[:5])
 
 
 def test_a_wide_terminal_has_a_line_per_view(screen: Screen) -> None:
@@ -87,12 +98,12 @@ def test_history_keeps_a_duration_with_its_unit(screen: Screen, width: int) -> N
 def test_running_text_is_folded_between_words_where_the_rest_fits(screen: Screen) -> None:
     """A sentence in the last column does not turn a table into blocks, unless hardly anything is left for it."""
     rows = [["latency", "how long actions took, " * 5]]
-    common.print_table(["query", "purpose"], rows, prose=["purpose"])
+    tables.print_table(["query", "purpose"], rows, prose=["purpose"])
     assert screen.lines[0].split() == ["query", "purpose"]
     assert screen.lines[1].startswith("latency  how long actions took,")
     assert all(len(line) <= 80 for line in screen.lines)
     screen.console.width = 24
-    common.print_table(["query", "purpose"], rows, prose=["purpose"])
+    tables.print_table(["query", "purpose"], rows, prose=["purpose"])
     assert "query    latency" in screen.lines
 
 

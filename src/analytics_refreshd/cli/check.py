@@ -15,9 +15,9 @@ from analytics_refreshd.cli.common import (
     example,
     load_config,
     print_json,
-    print_table,
     say,
 )
+from analytics_refreshd.cli.tables import print_table
 
 if TYPE_CHECKING:
     from analytics_refreshd.app.commands.check import Finding

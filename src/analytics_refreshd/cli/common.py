@@ -7,7 +7,7 @@ import codecs
 import csv
 import json
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from analytics_refreshd.core.display import escaped_json, spreadsheet_cell, without_controls
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("/etc/analytics-refreshd/config.toml")
 _PIPE_WIDTH = 400
-_LEAST_PROSE = 24
-"""The least width of a column of prose; a narrower one would have one word a line."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
@@ -176,65 +172,6 @@ def print_json(value: object) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return rfc3339(value, "auto")
-    return str(value)
-
-
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, prose: Collection[str] = ()
-) -> None:
-    """Print a line per row, or a block if too wide.
-
-    A block has one value a line, so that no name or value is split. Only the columns of `prose` are folded, between
-    words, if they stay wide enough. In a pipe nothing is folded. Numbers are right-aligned. Text from the database is
-    never read as markup.
-    """
-    cells = [[_as_text(value) for value in row] for row in rows]
-    widths = [max([len(name), *(_width(row[at]) for row in cells)]) for at, name in enumerate(columns)]
-    needed = sum(widths) + 2 * len(widths)
-    out = console(max(needed, len(title or "")))
-    if title is not None:
-        out.print(title, markup=False, style="bold")
-    spare = sum(max(0, width - _LEAST_PROSE) for name, width in zip(columns, widths, strict=True) if name in prose)
-    if needed - spare > out.width:
-        _print_blocks(out, columns, cells)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(columns):
-        right = bool(cells) and all(row[at].justify == "right" or row[at].plain == "-" for row in cells)
-        table.add_column(name, justify="right" if right else "left", no_wrap=name not in prose, overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    out.print(table)
-
-
-def _print_blocks(out: Console, columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> None:
-    for row in cells:
-        block = Table.grid(padding=(0, 2), pad_edge=False)
-        block.add_column(style="bold", no_wrap=True)
-        block.add_column(overflow="fold")
-        for name, value in zip(columns, row, strict=True):
-            block.add_row(name, Text(value.plain, style=value.style))
-        out.print()
-        out.print(block)
-
-
-def _width(text: Text) -> int:
-    return max((cell_len(line) for line in text.plain.splitlines()), default=0)
-
-
-def _as_text(value: object) -> Text:
-    if isinstance(value, Text):
-        return Text(without_controls(value.plain), style=value.style, justify=value.justify)
-    return Text(without_controls(_cell(value)), justify="right" if isinstance(value, int | float) else None)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
     return str(value)
 
 

@@ -18,10 +18,10 @@ from analytics_refreshd.cli.common import (
     load_config,
     note,
     print_json,
-    print_table,
     took,
 )
 from analytics_refreshd.cli.runs import run_as_json
+from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.model import Outcome, Reason, Run
 

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from analytics_refreshd.cli.common import EXIT_OK, clock, example, print_json, print_table, say, span_or_moment
+from analytics_refreshd.cli.common import EXIT_OK, clock, example, print_json, say, span_or_moment
+from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import UsageError
 
 if TYPE_CHECKING:

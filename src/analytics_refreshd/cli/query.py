@@ -23,10 +23,10 @@ from analytics_refreshd.cli.common import (
     print_csv,
     print_exact,
     print_json,
-    print_table,
     say,
     seconds_of,
 )
+from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import ConfigError, UsageError
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from analytics_refreshd.cli.common import clock, coloured, print_table, took
+from analytics_refreshd.cli.common import clock, coloured, took
+from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.model import Outcome, Run
 
 

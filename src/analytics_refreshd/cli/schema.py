@@ -18,10 +18,10 @@ from analytics_refreshd.cli.common import (
     note,
     print_exact,
     print_json,
-    print_table,
     say,
     took,
 )
+from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import PublicationError, UsageError
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ from analytics_refreshd.cli.common import (
     note,
     print_csv,
     print_json,
-    print_table,
     say,
     span_or_moment,
     took,
 )
 from analytics_refreshd.cli.runs import RUN_COLUMNS, run_as_json, run_rows, show_runs_table, wrong_report
+from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Outcome, Run
 from analytics_refreshd.core.staleness import Verdict
@@ -96,6 +96,7 @@ def show_status(document: Mapping[str, Any]) -> None:
     print_table(
         [heading for heading, _, _ in columns],
         [[cell(reduce(_within, path, view)) for _, cell, path in columns] for view in document["views"]],
+        spare=("size", "last success"),
     )
     out = console()
     out.print()
