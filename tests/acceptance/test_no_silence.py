@@ -1,7 +1,11 @@
 """The daemon where it could fall silent: other encodings, parts that fail, an evaluation that does not end."""
 
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,12 @@ from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.postgres.connection.connector import Profile
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
-from tests.support.adapters import connector
+from tests.support.adapters import address, connector, through
 from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, fired, value
+from tests.support.faults import FAST, FaultServer, fired, value
 from tests.support.installs import make_stretchable, stretch
 from tests.support.postgres import Server
+from tests.support.proxy import Proxy
 from tests.support.receivers import Receiver, receiver
 
 pytestmark = pytest.mark.fault
@@ -192,3 +197,65 @@ def test_L13_check_calls_the_status_function(dsn: str, connection: psycopg.Conne
     assert found.returncode == 1
     told_of = [each for each in json.loads(found.stdout) if each["name"] == "status"]
     assert [(each["level"], "no such number" in each["text"]) for each in told_of] == [("error", True)]
+
+
+def processes(pid: int) -> list[int]:
+    """A postmaster and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+@contextmanager
+def hung(server: Server) -> Iterator[None]:
+    """Every process of the server is stopped: it accepts packets and answers nothing."""
+    stopped = processes(server.postmaster_pid)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def down(server: Server) -> Iterator[None]:
+    """The server is not there."""
+    server.stop("immediate")
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(45.0, id="45 s"), pytest.param(600.0, id="10 min", marks=pytest.mark.nightly)]
+)
+@pytest.mark.parametrize("trouble", ["hung", "down", "blackholed"])
+def test_L11_L16_no_server_restarts_the_daemon(fault_server: FaultServer, trouble: str, seconds: float) -> None:
+    """Evaluations go on within their period, so nothing is stuck, and a probe finds the process alive throughout."""
+    server = fault_server.server
+    settings: dict[str, Any] = {"schedule__interval": "10s", "alerts__database_unavailable_for": "10s"}
+    with Proxy(address(fault_server.dsn)) as proxy:
+        with Daemon(through(fault_server.dsn, proxy.port), **settings) as daemon:
+            daemon.wait_for("refresh.finished", ok)
+            longest = 0.0
+            with ExitStack() as stack:
+                if trouble == "blackholed":
+                    proxy.freeze()
+                    stack.callback(proxy.thaw)
+                else:
+                    stack.enter_context(hung(server) if trouble == "hung" else down(server))
+                until = time.monotonic() + seconds
+                while time.monotonic() < until:
+                    assert daemon.get("/livez")[0] == 200
+                    longest = max(longest, daemon.metric("analytics_evaluation_silent_seconds") or 0.0)
+                    time.sleep(0.5)
+                fired(daemon, "AnalyticsDatabaseUnavailable")
+            # a period of 10 s and an evaluation of at most as long; three periods would be stuck
+            assert longest < stuck_seconds(10.0)
+            daemon.wait_for("database.restored")
+            daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable")
+            assert not [line for line in daemon.events("alert.firing") if line["alert"] == "AnalyticsEvaluationStuck"]
+            assert daemon.stop() == 0

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -460,6 +461,31 @@ def test_a_shared_session_ends_a_silent_statement(dsn: str) -> None:
         proxy.thaw()
         shared.run(lambda opened: opened.execute("select 1"))
         assert shared.generation == 2
+        shared.close()
+
+
+@pytest.mark.fault
+def test_L16_all_that_a_thread_asks_ends_within_its_limit(dsn: str) -> None:
+    """A server that hangs costs an evaluation its limit once, and not each reading its own; others are not limited."""
+    with Proxy(address(dsn)) as proxy:
+        shared = Session(connector(through(dsn, proxy.port)))
+        shared.run(lambda opened: opened.execute("select 1"))
+        proxy.freeze()
+        began, faults = time.monotonic(), []
+        with shared.within(1.0):
+            for _ in range(5):
+                with pytest.raises(DatabaseFault) as caught:
+                    shared.run(lambda opened: opened.execute("select 1"))
+                faults.append(caught.value)
+        # five times 22 s without the limit
+        assert time.monotonic() - began < 20.0
+        assert {fault.reason for fault in faults} == {Reason.TIMEOUT}
+        assert not any(fault.error_class.away for fault in faults)
+        proxy.thaw()
+        shared.run(lambda opened: opened.execute("select pg_sleep(1.2)"))
+        with shared.within(1.0), shared.within(60.0), pytest.raises(DatabaseFault) as caught:
+            shared.run(lambda opened: opened.execute("select pg_sleep(50)"), seconds=50.0)
+        assert caught.value.reason is Reason.TIMEOUT
         shared.close()
 
 

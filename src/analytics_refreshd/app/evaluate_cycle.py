@@ -1,6 +1,8 @@
 """Reads status and history every half minute, and evaluates the alerts. Never waits for a refresh."""
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.evaluating import deadline_seconds
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.evidence import overdue_since
 from analytics_refreshd.core.metrics import CLOCK_SKEW
@@ -25,7 +28,11 @@ _RATES_EVERY_SECONDS = 300.0
 
 
 class EvaluateCycle:
-    """Reads status and history, evaluates every alert, and notifies."""
+    """Reads status and history, evaluates every alert, and notifies.
+
+    `within` limits what the thread does on the database inside it to so many seconds: a server that hangs must not
+    hold up the next evaluation.
+    """
 
     def __init__(
         self,
@@ -36,6 +43,7 @@ class EvaluateCycle:
         recorder: Recorder,
         alerts: AlertEvaluator,
         retention: timedelta,
+        within: Callable[[float], AbstractContextManager[None]],
     ) -> None:
         self._status = status
         self._history = history
@@ -47,6 +55,7 @@ class EvaluateCycle:
         self._metrics = runtime.metrics
         self._clock = runtime.clock
         self._retention = retention
+        self._within = within
         self._parts = Parts(runtime)
         self._turn = threading.Lock()
         self._rates_for: tuple[object, ...] = ()
@@ -60,11 +69,12 @@ class EvaluateCycle:
         with self._turn:
             self._state.change(lambda state: state.evaluation_began(self._clock.monotonic()))
             try:
-                self._read()
-                self._parts.run(Part.VIEWS, self._alerts.log_stale_views)
-                self._parts.run(Part.ALERTS, self._alerts.evaluate)
-                if self._recorder.pending and not self._database.down:
-                    self._parts.run(Part.HISTORY, self._recorder.flush)
+                with self._within(deadline_seconds(self._state.current.limits.evaluate_seconds)):
+                    self._read()
+                    self._parts.run(Part.VIEWS, self._alerts.log_stale_views)
+                    self._parts.run(Part.ALERTS, self._alerts.evaluate)
+                    if self._recorder.pending and not self._database.down:
+                        self._parts.run(Part.HISTORY, self._recorder.flush)
             finally:
                 self._state.change(lambda state: state.evaluation_ended(self._clock.monotonic()))
 

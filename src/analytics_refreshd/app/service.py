@@ -172,6 +172,7 @@ class Service:
             recorder=self.recorder,
             alerts=self.alerts,
             retention=config.history.retention,
+            within=self.session.within,
         )
 
     def start_http(self) -> str:

@@ -8,8 +8,11 @@ _HUNG_SECONDS = 300.0
 
 
 def deadline_seconds(evaluate_seconds: float) -> float:
-    """Return how long one evaluation may wait for the database altogether."""
-    return 0.8 * max(evaluate_seconds, _LEAST_PERIOD_SECONDS)
+    """Return how long one evaluation may wait for the database altogether.
+
+    That leaves two seconds of the period to give up a statement, and some to evaluate and tell.
+    """
+    return 0.8 * max(evaluate_seconds, _LEAST_PERIOD_SECONDS) - 1.0
 
 
 def stuck_seconds(evaluate_seconds: float) -> float:

@@ -1,5 +1,6 @@
 """Makes connections: one time limit over everything that can hang, then the session's settings."""
 
+import math
 import queue
 import threading
 from collections.abc import Callable
@@ -74,7 +75,13 @@ class Connector:
         self._stopped = False
 
     def connect(
-        self, label: str, profile: Profile, *, instead_of_lost: bool = False, any_schema: bool = False
+        self,
+        label: str,
+        profile: Profile,
+        *,
+        instead_of_lost: bool = False,
+        any_schema: bool = False,
+        within_seconds: float = math.inf,
     ) -> BoundedConnection:
         """Make an autocommit connection with `label` in its application_name.
 
@@ -83,8 +90,8 @@ class Connector:
         connection that was closed on purpose is no reconnect.
 
         libpq resolves names by a blocking call that none of its timeouts covers. So a thread connects; at the deadline
-        it is left behind, and closes the connection that it may still get. While four such threads hang, no further one
-        is started.
+        it is left behind, and closes the connection that it may still get. `within_seconds` ends the wait earlier.
+        While four such threads hang, no further one is started.
         """
         attempt = _Attempt(lambda: self._connect(label, profile, any_schema=any_schema))
         with self._lock:
@@ -95,7 +102,7 @@ class Connector:
                 raise cannot_connect("earlier attempts to connect still hang: check this machine's name resolution")
             self._attempts.add(attempt)
         threading.Thread(target=attempt.work, name="connect", daemon=True).start()
-        connection = attempt.result(self.settings.longest_connect_seconds())
+        connection = attempt.result(min(within_seconds, self.settings.longest_connect_seconds()))
         with self._lock:
             self._made.add(connection)
         if instead_of_lost and self._on_reconnect:
@@ -169,7 +176,9 @@ class _Attempt:
         try:
             answer = self._answers.get(timeout=seconds)
         except queue.Empty:
-            answer = cannot_connect(f"no connection within {seconds:g} s: the host, or the look-up of its name, hangs")
+            answer = cannot_connect(
+                f"no connection within {seconds:.3g} s: the host, or the look-up of its name, hangs"
+            )
         with self._lock:
             self.wanted = False
         with suppress(queue.Empty):

@@ -1,8 +1,10 @@
 """One connection that several threads share."""
 
+import math
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import psycopg
@@ -15,6 +17,9 @@ from analytics_refreshd.postgres.connection.errors import translating
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _Value = TypeVar("_Value")
+_LEAST_SECONDS = 0.05
+_LEAST_CONNECT_SECONDS = 2.0
+"""With less, a server that is slow could not be told from one that is away."""
 
 
 class Session:
@@ -31,6 +36,7 @@ class Session:
         self._connection: BoundedConnection | None = None
         self.generation = 0
         """Counts the connections made."""
+        self._mine = threading.local()
 
     @property
     def name(self) -> str:
@@ -41,6 +47,35 @@ class Session:
     def app_schema(self) -> str:
         """Return the application's schema."""
         return self._connector.settings.app_schema
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Limit all that this thread does inside to `seconds` together.
+
+        Connecting and waiting for other threads count. What begins later raises DatabaseFault. A statement under way
+        is given up within two seconds after that.
+        """
+        outer = self._until()
+        self._mine.until = min(outer, time.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._mine.until = outer
+
+    def _until(self) -> float:
+        until: float = getattr(self._mine, "until", math.inf)
+        return until
+
+    def _left(self, least_seconds: float = _LEAST_SECONDS) -> float:
+        """Return the seconds left to this thread. Raises DatabaseFault where they are too few to begin anything."""
+        left = self._until() - time.monotonic()
+        if left < least_seconds:
+            raise DatabaseFault(
+                "the database took all the time that there was",
+                error_class=ErrorClass.CANCELLED,
+                reason=Reason.TIMEOUT,
+            )
+        return left
 
     def run(
         self,
@@ -55,7 +90,7 @@ class Session:
         Waits up to `lock_seconds` for each lock, and before that up to `wait_seconds` for other threads' work. Raises
         DatabaseFault.
         """
-        if not self._turn.acquire(timeout=wait_seconds):
+        if not self._turn.acquire(timeout=min(wait_seconds, self._left())):
             raise DatabaseFault(
                 "the connection is busy with other work of this daemon",
                 error_class=ErrorClass.CONTENTION,
@@ -87,7 +122,12 @@ class Session:
         if self._connection is not None and not self._connection.closed:
             return self._connection, False
         # only a loss, or the daemon's end, closes an earlier one
-        self._connection = self._connector.connect(self._label, self._profile, instead_of_lost=self.generation > 0)
+        self._connection = self._connector.connect(
+            self._label,
+            self._profile,
+            instead_of_lost=self.generation > 0,
+            within_seconds=self._left(_LEAST_CONNECT_SECONDS),
+        )
         self.generation += 1
         return self._connection, True
 
@@ -98,11 +138,13 @@ class Session:
         seconds: float,
         lock_seconds: float,
     ) -> _Value:
+        left = self._left()
+        seconds, lock_seconds = min(seconds, left), min(lock_seconds, left)
         limits = {"statement_timeout": milliseconds(seconds), "lock_timeout": milliseconds(lock_seconds)}
         try:
             with (
                 translating(connection),
-                connection.within(2 * seconds + 2.0, cancel_seconds=1.0),
+                connection.within(min(2 * seconds + 2.0, left), cancel_seconds=1.0),
                 connection.transaction(),
             ):
                 connection.execute(blocks("connection/connection.sql")["limit_transaction"], limits)
