@@ -116,6 +116,31 @@ def test_L27_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningD
     assert _servers_below(folder) == []
 
 
+@pytest.mark.fault
+def test_L27_a_second_terminal_finds_the_demo(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """`status` alone is of the demo that runs, and says so; of two it asks which; `migrate` never is."""
+
+    def type_in(*words: str) -> "subprocess.CompletedProcess[str]":
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "ANALYTICS_"))}
+        return subprocess.run(
+            [*COMMAND[:-1], *words], env=clean | {"TMPDIR": str(folder)}, capture_output=True, text=True, check=False
+        )
+
+    one = demo("--rows", "2000")
+    one.shown("page")
+    found = type_in("status", "--format", "json")
+    assert found.returncode in (0, 1), found.stderr
+    assert '"action_metrics_hourly"' in found.stdout
+    assert "so this is the demo in " + str(folder) in found.stderr
+    refused = type_in("migrate", "--status")
+    assert refused.returncode == 78
+    assert "database.url is missing" in refused.stderr
+    demo("--rows", "2000").shown("page")
+    both = type_in("status")
+    assert both.returncode == 64
+    assert both.stderr.count(f"--config {folder}/analytics-refreshd-demo-") == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["making", "starting", "loading", "building", "serving"])
 def test_a_signal_at_any_moment_leaves_nothing(

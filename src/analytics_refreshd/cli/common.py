@@ -6,6 +6,7 @@ Commands import their parts when they run. So `--help` and `--version` load neit
 import codecs
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("/etc/analytics-refreshd/config.toml")
 _PIPE_WIDTH = 400
+_NEVER_A_DEMO = ("run", "migrate")
+_NAMES_A_DATABASE = ("PG", "ANALYTICS_REFRESHD_")
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
@@ -86,7 +89,26 @@ def load_config(context: typer.Context) -> "Config":
     """
     from analytics_refreshd import config
 
-    return config.load(config_path(context))
+    return config.load(config_path(context) or _running_demo(context))
+
+
+def _running_demo(context: typer.Context) -> Path | None:
+    """Return the configuration of this user's running demo where nothing else says which database.
+
+    A demo is only looked at: what runs a daemon or changes a schema names its database. Raises UsageError if several
+    demos run.
+    """
+    if context.info_name in _NEVER_A_DEMO or any(name.startswith(_NAMES_A_DATABASE) for name in os.environ):
+        return None
+    from analytics_refreshd.demo.folder import running
+
+    found = running()
+    if len(found) > 1:
+        told = "\n".join(f"  --config {path}" for path in found)
+        raise UsageError(f"several demos run here, and no configuration says which database; choose one:\n{told}")
+    if found:
+        note(f"analytics-refreshd: no configuration says which database, so this is the demo in {found[0].parent}")
+    return found[0] if found else None
 
 
 def seconds_of(text: str) -> timedelta:

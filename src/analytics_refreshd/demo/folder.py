@@ -78,12 +78,14 @@ class RunFolder:
         os.close(self._lock)
 
 
-def running(parent: Path) -> list[Path]:
+def running() -> list[Path]:
     """Return the configuration files of this user's running demos."""
     found = []
-    for path in sorted(parent.glob(f"{PREFIX}*/{CONFIGURATION}")):
-        with suppress(OSError):
-            if _is_own_folder(path.parent):
+    for parent in dict.fromkeys((Path(tempfile.gettempdir()).resolve(), Path("/tmp"))):  # noqa: S108
+        for path in sorted(parent.glob(f"{PREFIX}*/{CONFIGURATION}")):
+            with suppress(OSError):
+                if not _is_own_folder(path.parent):
+                    continue
                 lock = _take_lock(path.parent, create=False)
                 if lock is None:
                     found.append(path)
