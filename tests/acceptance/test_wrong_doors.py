@@ -71,7 +71,7 @@ def test_L20_check_finds_what_stops_an_older_install(application_dsn: str) -> No
     checked = command(application_dsn, "check").stdout
     assert "avg_duration_ms numeric(10,2)" in checked
     assert "SQLSTATE 22003" in checked
-    assert "migrate --recreate-views" in checked
+    assert "migrate --replace" in checked
     assert "passes off the time of a VACUUM" in checked
     asked = command(application_dsn, "query", "refresh-status", "--format", "json")
     assert asked.returncode == 0, asked.stderr

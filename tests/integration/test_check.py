@@ -211,7 +211,8 @@ def test_what_is_wrong_is_found(
     found = [finding for finding in findings if finding.name == name and text in finding.text]
     assert [finding.level for finding in found] == [level], findings
     assert level is Level.OK or found[0].remedy
-    others = [finding for finding in findings if finding.level is Level.ERROR and finding not in found]
+    # a view created by hand is one finding more
+    others = [each for each in findings if each.level is Level.ERROR and each.name not in (name, "installation")]
     assert others == []
 
 

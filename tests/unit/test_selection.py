@@ -16,6 +16,7 @@ LEFT_OUT = {
     "deploy/test_live_image.py": "a container image",
     "deploy/test_live_systemd.py": "a booted Debian",
     "unit/test_selection.py": "this one, which collects all of them",
+    "deploy/test_upgrade_guide.py": "two builds, and the installation of each",
     "deploy/test_wheel.py": "a build, and an installation of all that the wheel depends on",
 }
 """What a plain run tests nothing of, since the fastest test takes long, and what that needs."""

@@ -39,7 +39,8 @@ def migrate(
     status: Annotated[bool, typer.Option("--status", help="Show what would be done, and change nothing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print SQL for psql instead of running it.")] = False,
     recreate_views: Annotated[
-        bool, typer.Option("--recreate-views", help="Rebuild existing views that differ from ours.")
+        bool,
+        typer.Option("--replace", "--recreate-views", help="Rebuild views that differ, and keep what depends on them."),
     ] = False,
     uninstall: Annotated[
         bool, typer.Option("--uninstall", help="Drop our schema. The views and your data stay.")
@@ -84,7 +85,7 @@ def migrate(
         return _verify(config, output, rebuild=rebuild)
     with _subscribers_told():
         if to_incremental or to_plain:
-            return _switch(config, to_incremental=to_incremental, accept_publication=accept_publication)
+            return _switch(config, to_incremental, replace=recreate_views, accept_publication=accept_publication)
         report = command.migrate(
             config,
             recreate_views=recreate_views,
@@ -145,12 +146,16 @@ def _report(report: "MigrationReport", output: Format, *, done: bool) -> int:
     return EXIT_OK
 
 
-def _switch(config: "Config", *, to_incremental: bool, accept_publication: bool) -> int:
+def _switch(config: "Config", to_incremental: bool, *, replace: bool, accept_publication: bool) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
-    done = command.switch(config, to_incremental=to_incremental, accept_publication=accept_publication, told=_share)
+    done, warnings = command.switch(
+        config, to_incremental=to_incremental, replace=replace, accept_publication=accept_publication, told=_share
+    )
     for step in done or ("nothing to do",):
         say(f"done: {step}" if done else step)
+    for warning in warnings:
+        note(f"note: {warning}")
     return EXIT_OK
 
 
@@ -159,10 +164,12 @@ def _verify(config: "Config", output: Format, *, rebuild: bool) -> int:
 
     report = command.verify(config)
     if output is Format.JSON:
-        print_json({"exact": report.ok, "differences": report.differences, "views": [asdict(v) for v in report.views]})
+        views = [asdict(view) for view in report.views]
+        found = {"exact": report.ok, "differences": report.differences, "problems": report.problems, "views": views}
+        print_json(found)
     else:
         _show_verification(report)
-    if report.ok or not rebuild:
+    if report.ok or not rebuild or not report.differences:
         return EXIT_OK if report.ok else EXIT_FAILED
     return EXIT_OK if command.rebuild(config, told=_share).ok else EXIT_FAILED
 
@@ -172,11 +179,17 @@ def _share(step: "InstallProgress") -> None:
 
 
 def _show_verification(report: "VerifyReport") -> None:
-    print_table(
-        ["view", "rows", "missing", "too many"],
-        [[view.view_name, view.rows, view.missing, view.extra] for view in report.views],
-    )
+    if report.views:
+        print_table(
+            ["view", "rows", "missing", "too many"],
+            [[view.view_name, view.rows, view.missing, view.extra] for view in report.views],
+        )
     for view in report.views:
         for kind, row in view.first:
             say(f"{view.view_name} {kind}: {row}")
-    say("exact" if report.ok else f"{report.differences} rows differ; --rebuild rebuilds the rollups")
+    for problem in report.problems:
+        say(f"{problem}: `analytics-refreshd migrate --replace` builds it again")
+    if report.differences:
+        say(f"{report.differences} rows differ; --rebuild rebuilds the rollups")
+    elif report.ok:
+        say("exact" if report.views else "the views are plain, and by our definitions")

@@ -84,13 +84,23 @@ def migrate(
         return report
 
 
-def switch(config: Config, *, to_incremental: bool, accept_publication: bool, told: _Told) -> tuple[str, ...]:
-    """Change between plain and incremental mode; returns the steps done."""
+def switch(
+    config: Config, *, to_incremental: bool, replace: bool, accept_publication: bool, told: _Told
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Change the mode; returns the steps done, and warnings.
+
+    With `replace` also views that differ from ours, or that others depend on, are built again.
+    """
     schema = config.database.db_schema
     with _connected(config) as connection:
-        if to_incremental:
-            return incremental.install(connection, schema, progress=told, accept_publication=accept_publication)
-        return incremental.uninstall_to_plain(connection, schema, progress=told)
+        if not to_incremental:
+            return incremental.uninstall_to_plain(connection, schema, progress=told, replace=replace), ()
+        done = incremental.install(
+            connection, schema, progress=told, replace=replace, accept_publication=accept_publication
+        )
+        # in this mode already, views are kept by the switch
+        report = run.migrate(connection, schema, recreate_views=replace, accept_publication=accept_publication)
+        return (*done, *report.steps), report.warnings
 
 
 def verify(config: Config) -> VerifyReport:

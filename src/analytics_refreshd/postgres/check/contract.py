@@ -112,7 +112,7 @@ def view_findings(view: str, row: Row | None, schema: str, role: str) -> Iterato
         yield error(
             "views",
             f"{schema}.{view} lacks the columns {', '.join(missing)}",
-            "run `analytics-refreshd migrate --recreate-views`",
+            "run `analytics-refreshd migrate --replace`",
         )
     if row["narrow_columns"]:
         before = False
@@ -120,7 +120,7 @@ def view_findings(view: str, row: Row | None, schema: str, role: str) -> Iterato
             "views",
             f"{schema}.{view} has columns too narrow for every duration, {', '.join(row['narrow_columns'])}: a refresh "
             "fails with SQLSTATE 22003 once a value does not fit",
-            "run `analytics-refreshd migrate --recreate-views`",
+            "run `analytics-refreshd migrate --replace`",
         )
     if not row["usable_index"]:
         before = False

@@ -234,9 +234,16 @@ def _pooler(connector: Connector) -> Iterator[Finding]:
 def _installation(connector: Connector) -> Iterator[Finding]:
     session = Session(connector)
     try:
-        for problem in PostgresStatusReader(session, "get_analytics_refresh_status", VIEWS).installation_problems():
+        reader = PostgresStatusReader(session, "get_analytics_refresh_status", VIEWS)
+        for problem in reader.installation_problems():
             text, _, remedy = problem.partition(": ")
             yield error("installation", text, remedy or None)
+        for name in reader.views_of_others():
+            yield warning(
+                "installation",
+                f"{connector.settings.app_schema}.{name} is kept by another query than ours",
+                "`analytics-refreshd migrate --status` shows the difference, `migrate --replace` builds it again",
+            )
     finally:
         session.close()
 

@@ -12,30 +12,36 @@ from analytics_refreshd.postgres.incremental.commands import block
 from analytics_refreshd.postgres.incremental.preflight import SourceTable
 
 
-def _failure_index(connection: Connection, table: SourceTable) -> tuple[str, bool | None]:
+def _failure_indexes(connection: Connection, table: SourceTable) -> list[tuple[str, bool]]:
+    """Name the table's indexes of failures, valid ones first; a restored one bears another number than a new one."""
     values = {"table": table.identifier.as_string()}
-    name = connection.execute(block("install", "failure_index_name"), values).fetchone()
-    valid = connection.execute(block("install", "has_failure_index"), values).fetchone()
-    return str(name[0]) if name else "", valid[0] if valid else None
+    return [(str(name), bool(valid)) for name, valid in connection.execute(block("install", "failure_indexes"), values)]
 
 
 def index_failures(connection: Connection, table: SourceTable, tell: Callable[[str], None]) -> bool:
-    """Create the index on failures unless it exists.
+    """Create the index on failures unless it exists; drop any other.
 
     Without it, recent_failures reads all rows of a day.
     """
-    name, valid = _failure_index(connection, table)
-    if valid:
+    found = _failure_indexes(connection, table)
+    kept = found[:1] if found and found[0][1] else []
+    for name, _ in found[len(kept) :]:
+        _drop(connection, table, name)
+    if kept:
         return False
     tell(f"index the failures of {table.schema}.{table.name}")
-    if valid is not None:
-        drop_failure_index(connection, table)
-    connection.execute(block("install", "create_failure_index", index=sql.Identifier(name), table=table.identifier))
+    values = {"table": table.identifier.as_string()}
+    row = connection.execute(block("install", "failure_index_name"), values).fetchone()
+    index = sql.Identifier(str(row[0]) if row else "")
+    connection.execute(block("install", "create_failure_index", index=index, table=table.identifier))
     return True
 
 
 def drop_failure_index(connection: Connection, table: SourceTable) -> None:
-    """Drop the index of failures of one table, valid or not."""
-    name, valid = _failure_index(connection, table)
-    if valid is not None:
-        connection.execute(block("install", "drop_failure_index", index=sql.Identifier(table.schema, name)))
+    """Drop the indexes of failures of one table, valid or not."""
+    for name, _ in _failure_indexes(connection, table):
+        _drop(connection, table, name)
+
+
+def _drop(connection: Connection, table: SourceTable, name: str) -> None:
+    connection.execute(block("install", "drop_failure_index", index=sql.Identifier(table.schema, name)))

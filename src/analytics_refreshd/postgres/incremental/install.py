@@ -26,8 +26,9 @@ from analytics_refreshd.postgres.incremental.preflight import (
 )
 from analytics_refreshd.postgres.incremental.state import IncrementalState, is_installed, state
 from analytics_refreshd.postgres.incremental.transactions import alone, briefly, transaction
-from analytics_refreshd.postgres.incremental.views import replace_functions, replace_views
+from analytics_refreshd.postgres.incremental.views import refuse_replacing, replace_functions, replace_views
 from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, set_role
+from analytics_refreshd.postgres.schema.installation import record_views
 from analytics_refreshd.postgres.schema.publications import identify, require_prepared, unidentified_tables
 
 __all__ = ["IncrementalState", "InstallProgress", "install", "rebuild", "state", "uninstall_to_plain"]
@@ -50,11 +51,13 @@ def install(
     app_schema: str = "public",
     *,
     progress: Callable[[InstallProgress], None] | None = None,
+    replace: bool = False,
     accept_publication: bool = False,
 ) -> tuple[str, ...]:
     """Install the incremental mode, or finish or renew it.
 
-    Returns what was done. `accept_publication` is as in `migrate`.
+    Returns what was done. Without `replace` no view is replaced that differs from ours or that something depends on.
+    `accept_publication` is as in `migrate`.
     `connection` is idle and in autocommit mode. Writers of `action_results` wait only while a trigger is created.
     Raises MigrationError, with nothing changed, where capture would miss rows or a view cannot be replaced, and where
     locks could not be had.
@@ -64,9 +67,11 @@ def install(
     with alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
         briefly(connection, _refuse, app_schema, commands, found)
+        if found.mode == "plain" and not replace:
+            briefly(connection, refuse_replacing, definitions, found)
+        briefly(connection, _refuse_unprepared, commands, found.home, accept_publication)
         briefly(connection, _add_columns, found.home)
         with transaction(connection, found.home):
-            require_prepared(connection, lambda: _create_objects(connection, commands), accepted=accept_publication)
             _create_objects(connection, commands)
         for name in unidentified_tables(connection, only_published=False):
             briefly(connection, _identify, name, found.home)
@@ -89,19 +94,25 @@ def install(
 
 
 def uninstall_to_plain(
-    connection: Connection, app_schema: str = "public", *, progress: Callable[[InstallProgress], None] | None = None
+    connection: Connection,
+    app_schema: str = "public",
+    *,
+    progress: Callable[[InstallProgress], None] | None = None,
+    replace: bool = False,
 ) -> tuple[str, ...]:
     """Go back to the plain views, and drop the incremental mode.
 
     Returns what was done.
-    Can be repeated where it was interrupted. Raises MigrationError where others depend on a view, or locks could not
-    be had.
+    Can be repeated where it was interrupted. `replace` is as in `install`. Raises MigrationError where a view must not
+    be replaced, or locks could not be had.
     """
     report = progress or _ignore
     done: list[str] = []
     with alone(connection, app_schema) as found:
         definitions, commands = _definitions(connection, app_schema)
         if found.mode == "incremental":
+            if not replace:
+                briefly(connection, refuse_replacing, definitions, found)
             briefly(connection, _to_plain, app_schema, definitions, found, report)
             done.append("put the plain views in place")
         for table in source_tables(connection, commands):
@@ -149,6 +160,18 @@ def _refuse(connection: Connection, app_schema: str, commands: Commands, found: 
     """Refuse within a time limit: reading a view waits for any change of its tables."""
     connection.execute(block("install", "brief_lock"))
     refuse(connection, app_schema, commands, found.home, replaces_views=found.mode == "plain")
+
+
+def _refuse_unprepared(connection: Connection, commands: Commands, home: str, accepted: bool) -> None:
+    """Refuse what subscribers would not survive, before any of our tables is changed."""
+
+    def change() -> None:
+        _add_columns(connection, home)
+        connection.execute(set_role(home))
+        _create_objects(connection, commands)
+
+    connection.execute(set_role(home))
+    require_prepared(connection, change, accepted=accepted)
 
 
 def _create_objects(connection: Connection, commands: Commands) -> None:
@@ -240,6 +263,7 @@ def _to_rollups(
     connection.execute(set_role(found.home))
     connection.execute(block("install", "all_current"))
     connection.execute(block("install", "set_mode", mode=sql.Literal("incremental")))
+    connection.execute(record_views(app_schema))
 
 
 def _to_plain(
@@ -259,3 +283,4 @@ def _to_plain(
     replace_functions(connection, app_schema, {name: definitions.create(name) for name in FUNCTIONS})
     connection.execute(set_role(found.home))
     connection.execute(block("install", "set_mode", mode=sql.Literal("plain")))
+    connection.execute(record_views(app_schema))

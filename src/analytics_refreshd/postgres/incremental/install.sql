@@ -46,45 +46,15 @@ join pg_proc p on p.oid = t.tgfoid and p.pronamespace = to_regnamespace('analyti
 where not t.tgisinternal and not exists (select from tree where tree.relation = c.oid)
 group by n.nspname, c.oid;
 
--- name: view_comments
--- the commands that copy the comments of this view, its columns and its indexes to the new one
-select format('comment on materialized view %%I.%%I is %%L', %(target)s::text, v.relname, d.description)
-from pg_class v
-join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = v.oid and d.objsubid = 0
-where v.oid = to_regclass(%(view)s)
-union all
-select format('comment on column %%I.%%I.%%I is %%L', %(target)s::text, v.relname, a.attname, d.description)
-from pg_class v
-join pg_attribute a on a.attrelid = v.oid and a.attnum > 0
-join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = v.oid and d.objsubid = a.attnum
-where v.oid = to_regclass(%(view)s)
-union all
-select format('comment on index %%I.%%I is %%L', %(target)s::text, i.relname, d.description)
-from pg_index x
-join pg_class i on i.oid = x.indexrelid
-join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = i.oid and d.objsubid = 0
-where x.indrelid = to_regclass(%(view)s);
-
--- name: view_storage
--- the commands that give the new view this one's storage, before it is filled
-select format('alter materialized view %%I.%%I set (%%s)', %(target)s::text, v.relname, array_to_string(v.reloptions, ', '))
-from pg_class v where v.oid = to_regclass(%(view)s) and v.reloptions is not null
-union all
-select format('alter materialized view %%I.%%I set tablespace %%I', %(target)s::text, v.relname, t.spcname)
-from pg_class v join pg_tablespace t on t.oid = v.reltablespace where v.oid = to_regclass(%(view)s)
-union all
-select format('alter materialized view %%I.%%I alter column %%I set statistics %%s', %(target)s::text, v.relname,
-    a.attname, a.attstattarget)
-from pg_class v join pg_attribute a on a.attrelid = v.oid and a.attnum > 0
-where v.oid = to_regclass(%(view)s) and coalesce(a.attstattarget, -1) >= 0;
-
 -- name: failure_index_name
 select 'analytics_refresh_failures_' || %(table)s::regclass::oid;
 
--- name: has_failure_index
--- null where there is none, false for one that a failed attempt left behind
-select bool_or(i.indisvalid) from pg_index i join pg_class c on c.oid = i.indexrelid
-where i.indrelid = %(table)s::regclass and c.relname = 'analytics_refresh_failures_' || i.indrelid::oid;
+-- name: failure_indexes
+-- one that a failed attempt left behind is not valid; a restore keeps the name, and gives the table another number
+select c.relname, i.indisvalid
+from pg_index i join pg_class c on c.oid = i.indexrelid
+where i.indrelid = %(table)s::regclass and c.relname ~ '^analytics_refresh_failures_[0-9]+$'
+order by i.indisvalid desc, c.relname;
 
 -- name: create_failure_index
 create index concurrently {index} on {table} (executed_at) where status = 'failed';

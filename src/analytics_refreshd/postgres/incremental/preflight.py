@@ -205,9 +205,3 @@ def view_obstacles(connection: Connection, app_schema: str) -> Iterator[str]:
             continue
         if not view.owned:
             yield f"the role does not own {app_schema}.{name}: run this as {view.owner} or a superuser"
-        dependents = catalog.view_dependents(name)
-        if dependents:
-            yield (
-                f"{app_schema}.{name} cannot be replaced while others depend on it ({', '.join(dependents)}): "
-                "drop these, run this again, then create them again"
-            )

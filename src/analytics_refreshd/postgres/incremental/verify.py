@@ -1,6 +1,6 @@
 """Compares the rollups with the plain definitions, row by row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
@@ -15,6 +15,7 @@ from analytics_refreshd.postgres.incremental.commands import Commands, block, pl
 from analytics_refreshd.postgres.incremental.preflight import failures_named, installed_for
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.definitions import Definitions, set_role
+from analytics_refreshd.postgres.schema.differences import query_difference
 
 # this view reads no rollup; its rows may be wide, so they are compared on the server
 _WITHOUT_ROLLUP = "recent_failures"
@@ -38,9 +39,13 @@ class ViewDifference:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What a verification found; `ok` where no row differs."""
+    """What a verification found; `ok` where neither rows nor definitions differ.
+
+    `problems` tell how installed views are not, a sentence each. `views` is empty in plain mode.
+    """
 
     views: tuple[ViewDifference, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def differences(self) -> int:
@@ -49,14 +54,15 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the rollups are exact."""
-        return self.differences == 0
+        """Whether rollups are exact, and the views read them as ours."""
+        return self.differences == 0 and not self.problems
 
 
 def verify(connection: Connection, app_schema: str = "public", *, first: int = 5) -> VerifyReport:
     """Compare the views with their plain definitions, and record the result.
 
-    Both are read at one snapshot: what the views would hold now, and what the plain definitions give.
+    The installed definitions are compared first: what readers read, and not only what it should be. In plain mode that
+    is all. Both are read at one snapshot: what the views would hold now, and what the plain definitions give.
     Takes as long as a plain refresh, and keeps nobody waiting but for the fold at its start. Where a rebuild is due,
     it includes that rebuild. Rows named in `first` may hold personal data. Raises MigrationError outside the
     incremental mode, where rights are missing, and where others fold so often that no snapshot can be had.
@@ -73,9 +79,12 @@ def verify(connection: Connection, app_schema: str = "public", *, first: int = 5
 
 def _verify(connection: Connection, app_schema: str, first: int) -> VerifyReport:
     found = installed_for(connection, app_schema, to_change=False)
-    if found.mode != "incremental" or not state(connection).built:
-        raise MigrationError("the views are plain, or their rollups are not built: there is nothing to verify")
     definitions = Definitions(app_schema, connection.info.server_version)
+    problems = _definition_problems(connection, definitions, found.mode)
+    if found.mode != "incremental":
+        return VerifyReport((), problems)
+    if not state(connection).built:
+        raise MigrationError("the rollups are not built: there is nothing to verify")
     pause = Event()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -87,12 +96,31 @@ def _verify(connection: Connection, app_schema: str, first: int) -> VerifyReport
                     f"other sessions folded at the same moment {_ATTEMPTS} times: verify again later"
                 ) from error
         pause.wait(_PAUSE_SECONDS)
-    values = {"ok": sql.Literal(report.ok), "differences": sql.Literal(report.differences)}
+    values = {"ok": sql.Literal(report.differences == 0), "differences": sql.Literal(report.differences)}
     with connection.transaction():
         # a superuser writes it as the table's owner, whose triggers are that owner's
         connection.execute(set_role(found.home))
         connection.execute(block("verify", "record", **values))
-    return report
+    return replace(report, problems=problems)
+
+
+def _definition_problems(connection: Connection, definitions: Definitions, mode: str) -> tuple[str, ...]:
+    """Say how the installed views differ from ours, by what the server makes of both."""
+    app, problems = definitions.app_schema, []
+    with connection.transaction(force_rollback=True):
+        connection.execute(block("verify", "begin"))
+        for name in VIEWS:
+            query = plain_query(definitions, name) if mode == "plain" else Commands(definitions).query(name)
+            connection.execute(
+                block("verify", "hold_view", holder=sql.Identifier("pg_temp", f"ours_{name}"), query=query)
+            )
+            values = {"ours": f"pg_temp.ours_{name}", "installed": sql.Identifier(app, name).as_string()}
+            ours, installed = connection.execute(block("verify", "definitions"), values).fetchall()[0]
+            if installed is None:
+                problems.append(f"there is no materialized view {app}.{name}")
+            elif ours != installed:
+                problems.append(f"{app}.{name} is not ours: {query_difference(installed, ours)}")
+    return tuple(problems)
 
 
 def _compare(connection: Connection, definitions: Definitions, first: int) -> VerifyReport:

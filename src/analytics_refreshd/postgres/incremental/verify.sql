@@ -8,6 +8,14 @@ set local idle_in_transaction_session_timeout = 0;
 set local timezone = 'UTC';
 set local jit = off;
 
+-- name: hold_view
+create temporary view {holder} as {query};
+
+-- name: definitions
+-- as the server writes them out: relations by what they are called now, whatever they were called then
+select pg_get_viewdef(to_regclass(%(ours)s)),
+    (select pg_get_viewdef(c.oid) from pg_class c where c.oid = to_regclass(%(installed)s) and c.relkind = 'm');
+
 -- name: copy_out
 copy ({query}) to stdout (format binary);
 

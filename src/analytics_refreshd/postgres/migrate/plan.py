@@ -9,7 +9,7 @@ from psycopg import sql
 from analytics_refreshd.postgres.migrate.functions import closed_functions, function_steps, given_functions
 from analytics_refreshd.postgres.migrate.preflight import database_obstacles, privilege_obstacles
 from analytics_refreshd.postgres.migrate.steps import Draft
-from analytics_refreshd.postgres.migrate.views import ViewSteps, given_views, view_steps
+from analytics_refreshd.postgres.migrate.views import given_views, record_steps, view_steps, wanted_views
 from analytics_refreshd.postgres.schema import definitions as wanted
 from analytics_refreshd.postgres.schema.acting import Step
 from analytics_refreshd.postgres.schema.catalog import Catalog
@@ -56,8 +56,8 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
         return Plan(found, version, mode, (), (warning,))
     draft.obstacles += database_obstacles(installed, draft.app)
     draft.refuse()
-    # in incremental mode views and functions read rollups: their definitions are not the ones to compare with
-    views = view_steps(draft, recreate=recreate_views) if mode == "plain" else ViewSteps()
+    views = view_steps(draft, wanted_views(draft, mode), recreate=recreate_views)
+    # in incremental mode an installation renews the functions, which read rollups
     functions = [*given_functions(draft), *(function_steps if mode == "plain" else closed_functions)(draft)]
     views.touches[:0] = given_views(draft)
     tables = [*_gifts(draft), *_schema_steps(draft, version)]
@@ -65,9 +65,8 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
     steps += [*draft.lend_ours("lend_create"), *views.first, *functions]
     if views.touches or views.swaps:
         steps.append(Step("wait for a running refresh", (command("hold_refreshes"),)))
-    if views.swaps:
-        views.touches.append(Step("wait 5 s at most for readers", (command("bound_waiting"),)))
     steps += [*views.touches, *views.swaps]
+    steps += record_steps(draft, views, mode, anyway=bool(views.first or views.swaps))
     if steps:
         draft.obstacles += privilege_obstacles(draft)
     if installed.expected is None:

@@ -1,77 +1,161 @@
 """What happens to the four views: create, keep, fix, or build again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from psycopg import sql
 
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.incremental.commands import Commands, block
 from analytics_refreshd.postgres.migrate.steps import Draft
 from analytics_refreshd.postgres.schema.acting import Step
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, index_names, verbatim
+from analytics_refreshd.postgres.schema.dependents import dependents, in_words, obstacles
+from analytics_refreshd.postgres.schema.differences import OTHER_COLUMNS, differences_of
+from analytics_refreshd.postgres.schema.installation import record_views
 from analytics_refreshd.postgres.schema.installed import Objects, View
-
-_OTHER_COLUMNS = "its columns are not those of the contract"
+from analytics_refreshd.postgres.schema.replacing import Replacement, build, put_in_place
 
 
 @dataclass(slots=True)
 class ViewSteps:
-    """`first` disturbs nobody; `touches` locks existing views against refreshes; `swaps` against readers."""
+    """`first` disturbs nobody; `touches` locks existing views against refreshes; `swaps` against readers.
+
+    `ours` names the views that are by our definition in the end, `others` those that are kept by another.
+    """
 
     first: list[Step] = field(default_factory=list)
     touches: list[Step] = field(default_factory=list)
     swaps: list[Step] = field(default_factory=list)
+    ours: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
-def view_steps(draft: Draft, *, recreate: bool) -> ViewSteps:
-    """The steps for the four views of a plain installation."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How the four views are to be in this database's mode, and what the server makes of that.
+
+    `create(name, target)` is the command that creates a view. `expected` is None where the role could not build it.
+    """
+
+    create: Callable[[str, str], sql.Composed]
+    expected: Objects | None
+    reads_rollups: bool = False
+
+
+def wanted_views(draft: Draft, mode: str) -> Wanted:
+    """Return the definitions of the views in `mode`."""
+    definitions = draft.definitions
+    if mode == "plain":
+        return Wanted(definitions.create, draft.installed.expected)
+    rollups = Commands(definitions).view
+    commands = [
+        each
+        for name in VIEWS
+        for each in (
+            rollups(name, OUR_SCHEMA),
+            *(definitions.create(index, OUR_SCHEMA) for index in index_names(name)),
+        )
+    ]
+    comparable = draft.installed.expected is not None
+    return Wanted(rollups, draft.catalog.expected(commands, draft.home) if comparable else None, reads_rollups=True)
+
+
+def view_steps(draft: Draft, wanted: Wanted, *, recreate: bool) -> ViewSteps:
+    """The steps for the four views."""
     steps = ViewSteps()
     kept: list[str] = []
+    replaced: list[str] = []
     for name in VIEWS:
         view = draft.installed.found.views.get(name)
         if view is None:
             draft.creators.add(draft.home)
-            steps.first.append(Step(f"create view {draft.app}.{name}", tuple(draft.definitions.view(name))))
+            create = (wanted.create(name, draft.app), *_parts(draft, name, draft.app), *_regrants(draft, name))
+            steps.first.append(Step(f"create view {draft.app}.{name}", create))
             steps.first.append(_populate(draft, name, draft.app, draft.home))
+            steps.ours.append(name)
             continue
         draft.owners.add(draft.owner_of(view))
-        expected = draft.installed.expected
-        differences = differences_of(view, draft.installed.found, expected) if expected else []
+        differences = differences_of(view, draft.installed.found, wanted.expected) if wanted.expected else []
         if differences and recreate:
-            _rebuild(draft, view, steps)
+            draft.need(view)
+            steps.first.append(build(draft.catalog.connection, draft, _replacement(draft, wanted, name)))
+            replaced.append(name)
         else:
             # our indexes and comments name columns that such a view may not have
-            _mend(draft, view, steps, columns_fit=_OTHER_COLUMNS not in differences)
-            kept += [f"{draft.app}.{name} is kept as it is: {found}" for found in differences]
+            _mend(draft, view, steps, columns_fit=OTHER_COLUMNS not in differences)
+            if differences:
+                kept.append(f"{draft.app}.{name} is kept as it is: {'; '.join(differences)}{_hanging(draft, name)}")
+        same = wanted.expected is not None and view.definition == wanted.expected.views[name].definition
+        (steps.ours if name in replaced or same else steps.others).append(name)
+    if replaced:
+        draft.obstacles += obstacles(draft, dependents(draft.catalog.connection, draft.app, replaced))
+        steps.swaps += put_in_place(draft.catalog.connection, draft, replaced)
     if kept:
-        draft.warnings += [*kept, "migrate --recreate-views builds the views that differ again, from the contract"]
+        draft.warnings += [*kept, "migrate --replace builds the views that differ again, from the contract"]
     return steps
 
 
-def differences_of(view: View, found: Objects, expected: Objects) -> list[str]:
-    """How an existing view and its indexes differ from ours, in words."""
-    ours = expected.views[view.name]
-    differences = []
-    has, wants = ([column.split(" ", 1) for column in side.columns] for side in (view, ours))
-    if [name for name, _ in has] != [name for name, _ in wants]:
-        differences.append(_OTHER_COLUMNS)
-    else:
-        types = [
-            f"{name} is {kind} instead of {other}"
-            for (name, kind), (_, other) in zip(has, wants, strict=True)
-            if kind != other
-        ]
-        if types:
-            differences.append(", ".join(types))
-        if any("numeric(10,2)" in one for one in types):
-            differences.append("a duration of 100,000,000 ms fails its refresh")
-    if view.definition != ours.definition:
-        differences.append("its query differs")
-    for name in index_names(view.name):
-        index = found.indexes.get(name)
-        if index is not None and index.definition != expected.indexes[name].definition:
-            differences.append(f"index {name} differs")
-    return differences
+def record_steps(draft: Draft, views: ViewSteps, mode: str, *, anyway: bool) -> list[Step]:
+    """Note the definitions that the views have in the end, so that a later change by others shows.
+
+    What was ours once stays noted as such, however it is now; over rollups no other definition ever was. Nothing is
+    noted where nothing could be compared.
+    """
+    if draft.installed.expected is None:
+        return []
+    recorded = draft.installed.recorded
+    lost = [name for name in views.others if mode == "incremental" or recorded.get(name, {}).get("ours")]
+    found = draft.installed.found.views
+    wanted = {
+        name: {"fingerprint": None if name in lost else found[name].fingerprint, "ours": name not in others}
+        for others in [set(views.others) - set(lost)]
+        for name in (*views.ours, *views.others)
+        if name in found
+    }
+    if not anyway and wanted == recorded:
+        return []
+    others = [name for name in views.others if name not in lost]
+    return [Step("note the definitions of the views", (record_views(draft.app, others=others, lost=lost),))]
+
+
+def _parts(draft: Draft, name: str, target: str) -> list[sql.Composed]:
+    """The commands for a view's indexes and comments."""
+    definitions = draft.definitions
+    indexes = [definitions.create(index, target) for index in index_names(name)]
+    return [*indexes, definitions.comments(name, target)]
+
+
+def _regrants(draft: Draft, name: str) -> list[sql.Composed]:
+    """The grants of a view that was dropped, as far as the others tell. What cannot be known is said."""
+    if not draft.installed.found.views:
+        return []
+    grants = draft.catalog.sibling_grants(name)
+    draft.warnings.append(
+        f"{draft.app}.{name} was missing, and its grants with it: granted again as on the other views: "
+        f"{'; '.join(grants) or 'nothing'}; run deploy/sql/grants.sql again, and deploy/sql/reader.sql where it is used"
+    )
+    return [verbatim(grant) for grant in grants]
+
+
+def _hanging(draft: Draft, name: str) -> str:
+    found = dependents(draft.catalog.connection, draft.app, [name])
+    return f"; on it depend, and are kept by --replace: {in_words(found)}" if found else ""
+
+
+def _replacement(draft: Draft, wanted: Wanted, name: str) -> Replacement:
+    owner = draft.owner_of(draft.installed.found.views[name])
+    role = sql.Identifier(draft.actor(owner))
+    grants = (block("install", "grant_owner", owner=role),) if wanted.reads_rollups else ()
+    columns = wanted.expected.views[name].columns if wanted.expected else []
+    return Replacement(
+        name,
+        tuple(column.split(" ", 1)[0] for column in columns),
+        (wanted.create(name, OUR_SCHEMA), *_parts(draft, name, OUR_SCHEMA)),
+        index_names(name),
+        grants,
+    )
 
 
 def given_views(draft: Draft) -> list[Step]:
@@ -114,35 +198,3 @@ def _mend(draft: Draft, view: View, steps: ViewSteps, *, columns_fit: bool) -> N
         steps.touches.append(_populate(draft, view.name, draft.app, role))
     if len(steps.touches) > before:
         draft.need(view)
-
-
-def _rebuild(draft: Draft, view: View, steps: ViewSteps) -> None:
-    """Build the view in our schema, where it disturbs nobody, and put it in place at the end.
-
-    As its owner from the first command on: indexes of its owner's may call functions of its owner's.
-    """
-    draft.need(view)
-    owner = draft.owner_of(view)
-    role = draft.actor(owner)
-    draft.builders.add(role)
-    # the swap creates there with its role's rights, and for the owner
-    draft.creators |= {draft.role, role}
-    dependents = draft.catalog.view_dependents(view.name)
-    if dependents:
-        draft.obstacles.append(
-            f"{draft.app}.{view.name} cannot be created again while others depend on it ({', '.join(dependents)}): "
-            "drop these, run migrate again, then create them again"
-        )
-    extra = [
-        verbatim(index.definition)
-        for index in draft.installed.found.indexes.values()
-        if index.view_name == view.name and index.name not in index_names(view.name)
-    ]
-    build = (*draft.definitions.view(view.name, OUR_SCHEMA), *extra)
-    steps.first.append(Step(f"build view {draft.app}.{view.name} again", build, role=role))
-    steps.first.append(_populate(draft, view.name, OUR_SCHEMA, role))
-    names = {"app": sql.Identifier(draft.app), "view": sql.Identifier(view.name)}
-    own = [command("own_view", **names, owner=sql.Identifier(owner))] if owner != role else []
-    grants = [verbatim(grant) for grant in draft.catalog.view_grants(view.name)]
-    title = f"put the new view {draft.app}.{view.name} in place"
-    steps.swaps.append(Step(title, (command("swap", **names), *own, *grants), role=draft.role))

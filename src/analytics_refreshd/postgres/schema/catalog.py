@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.sql import Composed
 
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.core.names import STATUS_FUNCTION
@@ -21,6 +22,7 @@ from analytics_refreshd.postgres.schema.definitions import (
     create_schema,
     set_role,
 )
+from analytics_refreshd.postgres.schema.installation import recorded_views
 from analytics_refreshd.postgres.schema.installed import (
     Actor,
     Function,
@@ -126,8 +128,8 @@ class Catalog:
             {(function.name, function.arguments): function for function in functions},
         )
 
-    def expected(self, definitions: Definitions, home: str) -> Objects | None:
-        """What the server makes of our definitions: created in our schema, read, and rolled back.
+    def expected(self, commands: Iterable[Composed], home: str) -> Objects | None:
+        """What the server makes of definitions that `commands` create in our schema: read, and rolled back.
 
         None where the role may not do that, or the server is read-only.
         """
@@ -139,15 +141,11 @@ class Catalog:
                     self.connection.execute(create_schema(home))
                 if has.ours_owner in (None, home):
                     self.connection.execute(set_role(home))
-                for command in definitions.everything(OUR_SCHEMA):
+                for command in commands:
                     self.connection.execute(command)
                 found = self.objects(OUR_SCHEMA)
                 raise psycopg.Rollback
         return found
-
-    def view_dependents(self, view: str) -> list[str]:
-        """What would be dropped with `view`, described for a person."""
-        return [row.dependent for row in self._rows("view_dependents", _Name, name=view)]
 
     def function_dependents(self, name: str, arguments: str) -> list[str]:
         """What would be dropped with a function, described for a person."""
@@ -157,6 +155,10 @@ class Catalog:
     def view_grants(self, view: str) -> list[str]:
         """The GRANT commands that a new view needs."""
         return [row.command for row in self._rows("view_grants", _Command, name=view)]
+
+    def sibling_grants(self, view: str) -> list[str]:
+        """The GRANT commands that give a view that was dropped what all the others grant."""
+        return [row.command for row in self._rows("sibling_grants", _Command, name=view, views=list(VIEWS))]
 
     def function_grants(self, name: str, arguments: str) -> list[str]:
         """The GRANT commands that a new function needs."""
@@ -194,12 +196,12 @@ class Catalog:
             {home, privileges.role, *owners, *([privileges.ours_owner] if privileges.ours_owner else [])}
         )
         readable = source is not None and not source.missing and (source.readable or source.owner == home)
-        installation = None
+        installation, recorded = None, {}
         if privileges.reads_version and not foreign:
             owner = actors[privileges.ours_owner or home]
             with self.acting_as(owner.name if owner.may_become else privileges.role):
-                installation = self.installation()
-        definitions = Definitions(self.app_schema, privileges.server_version)
+                installation, recorded = self.installation(), recorded_views(self.connection)
+        ours = Definitions(self.app_schema, privileges.server_version).everything(OUR_SCHEMA)
         return Installed(
             privileges,
             home,
@@ -208,5 +210,6 @@ class Catalog:
             installation,
             source,
             found,
-            self.expected(definitions, home) if compare and readable and not foreign else None,
+            self.expected(ours, home) if compare and readable and not foreign else None,
+            recorded,
         )

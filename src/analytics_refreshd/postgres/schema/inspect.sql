@@ -151,6 +151,7 @@ select
     c.relispopulated as populated,
     obj_description(c.oid, 'pg_class') is not null as commented,
     case when c.relkind = 'm' then pg_get_viewdef(c.oid) else '' end as definition,
+    (select md5(w.ev_action::text) from pg_rewrite w where w.ev_class = c.oid limit 1) as fingerprint,
     array(
         select format('%%s %%s', a.attname, format_type(a.atttypid, a.atttypmod))
         from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -194,20 +195,6 @@ join pg_namespace n on n.oid = p.pronamespace
 join pg_language l on l.oid = p.prolang
 where n.nspname = %(schema)s and p.proname = any(%(names)s);
 
--- name: view_dependents
-select distinct
-    case when w.oid is null then pg_describe_object(d.classid, d.objid, d.objsubid)
-    else pg_describe_object('pg_class'::regclass, w.ev_class, 0) end as dependent
-from pg_class v
-join pg_namespace n on n.oid = v.relnamespace
-join pg_type t on t.oid = v.reltype
-join pg_depend d on d.deptype = 'n' and (
-    d.refclassid = 'pg_class'::regclass and d.refobjid = v.oid
-    or d.refclassid = 'pg_type'::regclass and d.refobjid in (t.oid, t.typarray))
-left join pg_rewrite w on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
-where n.nspname = %(schema)s and v.relname = %(name)s and w.ev_class is distinct from v.oid
-order by dependent;
-
 -- name: function_dependents
 select distinct
     case when w.oid is null then pg_describe_object(d.classid, d.objid, d.objsubid)
@@ -233,6 +220,33 @@ select format('grant %%s (%%I) on table %%I.%%I to %%s%%s', a.privilege_type, c.
 from pg_class v join pg_namespace n on n.oid = v.relnamespace
 join pg_attribute c on c.attrelid = v.oid, aclexplode(c.attacl) a
 where n.nspname = %(schema)s and v.relname = %(name)s and a.grantee <> v.relowner
+order by command;
+
+-- name: sibling_grants
+-- the GRANT commands that give a view, which was dropped with its grants, what every other of the views that there are grants;
+-- of recent_failures, whose rows hold people's data, whoever refreshes counts the rows, and no more
+with siblings as (
+    select v.oid, v.relacl, v.relowner
+    from pg_class v join pg_namespace n on n.oid = v.relnamespace
+    where n.nspname = %(schema)s and v.relkind = 'm' and v.relname = any(%(views)s) and v.relname <> %(name)s
+        and v.relname <> 'recent_failures'),
+shared as (
+    select a.grantee, a.privilege_type
+    from siblings s, aclexplode(s.relacl) a
+    where a.grantee <> s.relowner
+    group by a.grantee, a.privilege_type
+    having count(distinct s.oid) = (select count(*) from siblings)),
+refreshers as (
+    select a.grantee
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace, aclexplode(p.proacl) a
+    where n.nspname = %(schema)s and p.proname = 'refresh_action_analytics' and p.pronargs = 0 and a.grantee <> 0)
+select format('grant %%s on table %%I.%%I to %%s',
+    case when %(name)s = 'recent_failures' and s.privilege_type = 'SELECT' then 'select (id)' else lower(s.privilege_type) end,
+    %(schema)s::text, %(name)s::text,
+    case when s.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(s.grantee)) end) as command
+from shared s
+where %(name)s <> 'recent_failures' or s.privilege_type = 'MAINTAIN'
+    or s.privilege_type = 'SELECT' and s.grantee in (select r.grantee from refreshers r)
 order by command;
 
 -- name: function_grants

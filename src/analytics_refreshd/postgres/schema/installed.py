@@ -1,7 +1,8 @@
 """What a database has of our views, functions and schema."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class View:
     commented: bool
     definition: str
     columns: list[str]
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Installed:
 
     `home` is the role that is to own our schema and functions. `foreign` describe what in our schema would run code
     of a role that is neither the owner of action_results nor the one that migrates; with one, nothing of it was read.
+    `recorded` is what `migrate` noted of the views.
     """
 
     privileges: Privileges
@@ -118,3 +121,4 @@ class Installed:
     source: Source | None
     found: Objects
     expected: Objects | None
+    recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from psycopg.rows import class_row, dict_row, scalar_row
 
 from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.model import DatabaseStatus, LeaderInfo, Pause, Progress, Rates, Reason, ViewStatus
+from analytics_refreshd.core.model import VIEWS, DatabaseStatus, LeaderInfo, Pause, Progress, Rates, Reason, ViewStatus
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import search_path
@@ -22,8 +22,8 @@ from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
 from analytics_refreshd.postgres.incremental.state import state
+from analytics_refreshd.postgres.schema.installation import installation_problems, recorded_views
 from analytics_refreshd.postgres.state.aside import aside, waiting_for
-from analytics_refreshd.postgres.state.installation import installation_problems
 from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
 _TIMEOUT_SECONDS = 10.0
@@ -156,7 +156,19 @@ class PostgresStatusReader:
             row = None
             if "installation" in self._present(connection):
                 row = connection.execute(self._statements["mode"]).fetchone()
-            return tuple(map(printable, installation_problems(connection, str(row[0]) if row else None)))
+            mode = str(row[0]) if row else None
+            # of a view of the user's own nothing is known that it should read
+            views = [view for view in self._views if view in VIEWS]
+            return installation_problems(connection, self._session.app_schema, views, mode)
+
+        return self._session.run(work)
+
+    def views_of_others(self) -> list[str]:
+        """Name the views that `migrate` kept by another definition."""
+
+        def work(connection: BoundedConnection) -> list[str]:
+            recorded = recorded_views(connection) if "installation" in self._present(connection) else {}
+            return [name for name, noted in recorded.items() if not noted["ours"]]
 
         return self._session.run(work)
 
