@@ -100,6 +100,9 @@ grant execute on function
     analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint),
     analytics_refresh.view_checked(text)
 to :"role";
+select format('grant execute on function %s to %I', p.oid::regprocedure, :'role')
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'analytics_refresh' and p.proname in ('obstacles', 'note_obstacles') and p.pronargs = 0 \gexec
 \endif
 
 \if :stats

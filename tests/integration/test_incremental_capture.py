@@ -269,8 +269,8 @@ def test_inheritance_children_are_captured(connection: Connection) -> None:
         ("drop materialized view recent_failures", "no materialized view public.recent_failures"),
         (
             "drop materialized view recent_failures, trigger_performance_summary, action_metrics_hourly,"
-            " action_type_distribution; alter table action_results alter duration_ms type bigint",
-            "duration_ms is bigint",
+            " action_type_distribution; alter table action_results alter duration_ms type numeric",
+            "duration_ms is numeric",
         ),
     ],
 )

@@ -45,6 +45,8 @@ WHY = {
     "capture_truncate": _CAPTURE,
     "capture_now": "reads catalogs that everyone reads",
     "require_capture": _INSIDE,
+    "obstacles": "reads catalogs that everyone reads",
+    "note_obstacles": "who refreshes may ask for a rebuild only where rows may be missed",
     "percentile": _INSIDE,
     "recount": _INSIDE,
     "drop_empty_counts": _INSIDE,

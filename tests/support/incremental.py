@@ -1,7 +1,7 @@
 """The incremental mode under test: an installation, random changes, and the comparison with the plain definitions."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import psycopg
@@ -36,11 +36,13 @@ where (p.at, p.below) is distinct from (c.duration_ms, c.upto - c.n)
 """
 
 
-def differences(connection: Connection, app_schema: str = "public") -> dict[str, tuple[int, int]]:
+def differences(
+    connection: Connection, app_schema: str = "public", views: Collection[str] = VIEWS
+) -> dict[str, tuple[int, int]]:
     """Per view that differs from its plain definition: rows missing and rows too many."""
     definitions = Definitions(app_schema, connection.info.server_version)
     found = {}
-    for name in VIEWS:
+    for name in views:
         query = sql.SQL(_COMPARE).format(plain=plain_query(definitions, name), view=sql.Identifier(app_schema, name))
         missing, extra = connection.execute(query).fetchone() or (-1, -1)
         if missing or extra:

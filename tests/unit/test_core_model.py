@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from analytics_refreshd.core import model, ports, snapshot, state
-from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.delta import Delta, unheld_words
 from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Reason
 
 
@@ -61,3 +61,12 @@ def test_problems_of_the_incremental_mode() -> None:
     ).problems
     assert captured.endswith("run analytics-refreshd migrate --incremental")
     assert differs.endswith("run analytics-refreshd migrate --verify --rebuild")
+
+
+def test_L04_values_that_the_views_cannot_hold_are_said_by_kind() -> None:
+    """A sentence for each kind that there is; they and the obstacles are problems of the incremental mode alone."""
+    assert unheld_words(0, 0, 0) == ()
+    words = unheld_words(1200, 2, 3)
+    assert [text.partition(" rows")[0] for text in words] == ["1,200", "2", "3"]
+    assert Delta("incremental", obstacles=("hidden",), unheld=words).problems == ("hidden", *words)
+    assert Delta("plain", obstacles=("hidden",), unheld=words).problems == ()

@@ -18,7 +18,8 @@ class Delta:
 
     `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables not all
     of whose changes are captured. `waiting` has the changes that were read before and still wait; `overdue_since` is
-    None unless they wait too long. Everything but `mode` is unknown where this role may not read it.
+    None unless they wait too long. `obstacles` says why changes cannot be counted exactly, `unheld` how many rows
+    have a value that the views cannot hold. Everything but `mode` is unknown where this role may not read it.
     """
 
     mode: str = "plain"
@@ -33,13 +34,15 @@ class Delta:
     folded_at: datetime | None = None
     waiting: Waiting | None = None
     overdue_since: datetime | None = None
+    obstacles: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What breaks the incremental mode's promise, a sentence with its remedy each."""
         if self.mode != "incremental":
             return ()
-        found = []
+        found = [*self.obstacles, *self.unheld]
         if self.uncaptured:
             found.append(
                 f"not all changes of {', '.join(self.uncaptured)} are captured: "
@@ -56,3 +59,15 @@ class Delta:
                 "reported as refreshed: run analytics-refreshd check"
             )
         return tuple(found)
+
+
+def unheld_words(durations: int, retries: int, keys: int) -> tuple[str, ...]:
+    """Say for each kind how many rows the views cannot hold."""
+    found = [
+        f"{rows:,} rows of action_results have a {column} that is too large for the views: they are counted without it"
+        for column, rows in (("duration_ms", durations), ("retry_count", retries))
+        if rows
+    ]
+    if keys:
+        found.append(f"{keys:,} rows of action_results have no action_type or no status: they are not counted")
+    return tuple(found)

@@ -13,8 +13,10 @@ from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.definitions import Definitions
 
 _RIGHTS = {"incremental": ("SELECT",), "deltas": ("SELECT",), "rebuild_marks": ("SELECT",)}
-_STATE_CALLS = "analytics_refresh.capture_now("
-_DAEMON_CALLS = "analytics_refresh.fold( analytics_refresh.rebuild_step( analytics_refresh.view_due("
+_STATE_CALLS = "analytics_refresh.capture_now( analytics_refresh.obstacles("
+_DAEMON_CALLS = " ".join(
+    f"analytics_refresh.{name}(" for name in ("fold", "note_obstacles", "rebuild_step", "view_due")
+)
 _MIGRATE = "run `analytics-refreshd migrate`, which puts its functions in place"
 
 
@@ -34,6 +36,10 @@ def incremental_findings(connection: BoundedConnection, app_schema: str, max_age
         return
     yield from _foreign(connection, app_schema)
     found = state(connection)
+    for text in found.obstacles:
+        yield error("incremental", printable(text), "undo that, or go back with `analytics-refreshd migrate --plain`")
+    for text in found.unheld:
+        yield error("incremental", text, "correct these rows, and keep such values out by a constraint")
     for table in found.uncaptured:
         yield error(
             "incremental",
@@ -58,7 +64,8 @@ def incremental_findings(connection: BoundedConnection, app_schema: str, max_age
         yield warning("incremental", f"the next refresh rebuilds the rollups: {printable(found.rebuild_reason)}")
     idle = list(_idle(connection, found.delta_rows, max_age_seconds))
     yield from idle
-    if not found.uncaptured and found.verified_ok is not False and not idle:
+    wrong = (*found.obstacles, *found.unheld, *found.uncaptured, *idle)
+    if not wrong and found.verified_ok is not False:
         yield ok("incremental", f"{found.delta_rows} changed rows wait for the next refresh")
 
 

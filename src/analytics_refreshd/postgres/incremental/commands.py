@@ -4,11 +4,25 @@ from psycopg import sql
 
 from analytics_refreshd.postgres.connection import sqlfiles
 from analytics_refreshd.postgres.connection.server import has_maintain
-from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, compose, verbatim
+from analytics_refreshd.postgres.schema.definitions import (
+    FUNCTIONS,
+    INCREMENTAL_TABLES,
+    OUR_SCHEMA,
+    SOURCE_COLUMNS,
+    Definitions,
+    compose,
+    verbatim,
+)
+
+VIEW_WITHOUT_ROLLUP = "recent_failures"
+"""This view reads the table."""
+
+_COUNTED = frozenset({"executed_at", "trigger_id", "action_type", "status", "duration_ms", "retry_count"})
 
 # what a function uses by name, and so looks at before: relations, functions
 _DELTAS = (("deltas",), ())
 _MARKS = (("rebuild_marks",), ())
+_NOTE = (("rebuild_marks",), ("obstacles",))
 _DUE = (("incremental", "view_changes", "view_refreshes", "last_refresh"), ("view_due",))
 _REFRESHED = (("view_changes", "view_refreshes"), ())
 _FOLD = (
@@ -17,8 +31,8 @@ _FOLD = (
         "duration_counts", "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes",
     ),
     (
-        "capture_now", "require_capture", "rebuild_step", "rebuild_start", "recount", "percentile", "drop_empty_counts",
-        "drop_empty_cells", "type_window_now",
+        "capture_now", "require_capture", "obstacles", "rebuild_step", "rebuild_start", "recount", "percentile",
+        "drop_empty_counts", "drop_empty_cells", "type_window_now",
     ),
 )  # fmt: skip
 
@@ -60,11 +74,22 @@ class Commands:
             "look",
             app_table=table,
             look_away=away,
+            countable=block("capture", "countable"),
             refuse_unsound_deltas=_refuse_unsound(_DELTAS),
             refuse_unsound_marks=marks,
         )
         return [
-            block("capture", "functions", app_table=table, look=look, look_away=away, refuse_unsound_marks=marks),
+            block(
+                "capture",
+                "functions",
+                app_table=table,
+                look=look,
+                look_away=away,
+                columns=block("capture", "columns", row=sql.SQL("")),
+                obstacles=self.obstacles(),
+                refuse_unsound_marks=marks,
+                refuse_unsound_note=_refuse_unsound(_NOTE),
+            ),
             self._fold_functions(),
             block(
                 "functions",
@@ -76,14 +101,26 @@ class Commands:
             ),
         ]
 
+    def obstacles(self) -> sql.Composed:
+        """Return the query for why changes cannot be captured and counted exactly.
+
+        Its rows: in words, whether it stops the fold, whether rows may be missed.
+        """
+        ours = sql.SQL(", ").join(sql.Literal(name) for name in INCREMENTAL_TABLES)
+        countable = block("capture", "countable")
+        return block("capture", "obstacles", app_table=self.names["app_table"], countable=countable, ours=ours)
+
     def _fold_functions(self) -> sql.Composed:
         app = self.names["app"]
 
         def rows_in(condition: str) -> sql.Composed:
-            changes = block("fold", "changes_from_rows", app=app, range=sql.SQL(condition))
+            columns = block("capture", "columns", row=sql.SQL("d."))
+            changes = block("fold", "changes_from_rows", app=app, range=sql.SQL(condition), columns=columns)
             return block("fold", "add_up", app=app, changes=changes)
 
-        deltas = block("fold", "add_up", app=app, changes=block("fold", "changes_from_deltas", app=app))
+        columns = block("capture", "columns", row=sql.SQL("r."))
+        changes = block("fold", "changes_from_deltas", app=app, columns=columns)
+        deltas = block("fold", "add_up", app=app, changes=changes)
         return block(
             "fold",
             "functions",
@@ -91,6 +128,7 @@ class Commands:
             app_table=self.names["app_table"],
             refuse_unsound=_refuse_unsound(_FOLD),
             add_up_deltas=deltas,
+            add_unheld=block("fold", "add_unheld"),
             # "-infinity" is also how a build that has not begun says so
             add_up_timeless=rows_in("d.executed_at is null or d.executed_at = '-infinity'"),
             add_up_range=rows_in(
@@ -102,9 +140,9 @@ class Commands:
     def refresh_functions(self) -> dict[str, sql.Composed]:
         """Return, by name, the commands that replace the plain refresh functions."""
         names = {"app_name": self.names["app_name"], "app_table": self.names["app_table"]}
-        untrusted = block("guard", "refuse_untrusted", **names)
+        guards = {name: block("guard", name, **names) for name in ("refuse_untrusted", "refuse_hidden")}
         return {
-            name: block("functions", name, target=self.names["app"], refuse_untrusted=untrusted, **self.names)
+            name: block("functions", name, target=self.names["app"], **guards, **self.names)
             for name in FUNCTIONS
             if name in sqlfiles.blocks("incremental/functions.sql")
         }
@@ -154,8 +192,23 @@ def _refuse_unsound(used: tuple[tuple[str, ...], tuple[str, ...]]) -> sql.Compos
 
 
 def plain_query(definitions: Definitions, name: str) -> sql.Composed:
-    """Return the SELECT of the plain view `name`."""
-    return _select(definitions.create(name))
+    """Return the SELECT of the plain view `name`.
+
+    It reads what the views can hold of the rows.
+    """
+    held = block(
+        "verify",
+        "held",
+        app=sql.Identifier(definitions.app_schema),
+        columns=block("capture", "columns", row=sql.SQL("a.")),
+        others=sql.SQL(", ").join(sql.Identifier("a", column) for column in SOURCE_COLUMNS if column not in _COUNTED),
+        least=sql.Literal(8 if name == VIEW_WITHOUT_ROLLUP else 4),
+    )
+    table = sql.SQL("from {}.action_results r").format(sql.Identifier(definitions.app_schema)).as_string()
+    before, found, after = _select(definitions.create(name)).as_string().partition(table)
+    if not found:
+        raise ValueError(f"{name} does not read action_results as r")
+    return verbatim(f"{before}from {held.as_string()} r{after}")
 
 
 def _select(create_view: sql.Composed) -> sql.Composed:

@@ -12,8 +12,13 @@ net as materialized (
     select date_trunc('hour', executed_at, 'UTC') as hour, executed_at, trigger_id, action_type, status, duration_ms,
         retry_count, sum(sign)::integer as n
     from gone
+    where unheld < 4
     group by executed_at, trigger_id, action_type, status, duration_ms, retry_count
     having sum(sign) <> 0),
+unheld as (
+    select sum(sign) filter (where unheld & 1 > 0) as durations, sum(sign) filter (where unheld & 2 > 0) as retries,
+        sum(sign) filter (where unheld >= 4) as keys
+    from gone),
 -- where a first or last execution may have gone, the next one is looked up in action_results
 trigger_losses as (
     select trigger_id, min(executed_at) as first_lost, max(executed_at) as last_lost
@@ -29,12 +34,15 @@ type_losses as (
     group by action_type),
 edge as (
     insert into analytics_refresh.window_edge
-    select r.action_type, count(*), count(*) filter (where r.status = 'success'),
-        count(*) filter (where r.status = 'failed'), count(r.duration_ms), coalesce(sum(r.duration_ms), 0),
-        coalesce(sum(r.retry_count), 0)
-    from {app}.action_results r
-    where r.executed_at >= window_from and r.executed_at < whole_hours_from
-    group by r.action_type)
+    select e.action_type, count(*), count(*) filter (where e.status = 'success'),
+        count(*) filter (where e.status = 'failed'), count(e.duration_ms), coalesce(sum(e.duration_ms), 0),
+        coalesce(sum(e.retry_count), 0)
+    from (
+        select {columns}
+        from {app}.action_results r
+        where r.executed_at >= window_from and r.executed_at < whole_hours_from) e
+    where e.unheld < 4
+    group by e.action_type)
 
 -- name: changes_from_rows
 -- deltas of rows that are read here are part of what is read
@@ -42,13 +50,25 @@ gone as (
     delete from analytics_refresh.deltas d
     where ({range}) and not exists (select from analytics_refresh.rebuild_marks)
     returning d.*),
-net as materialized (
-    select date_trunc('hour', d.executed_at, 'UTC') as hour, d.executed_at, d.trigger_id, d.action_type, d.status,
-        d.duration_ms, d.retry_count, 1 as n
+found as materialized (
+    select {columns}
     from {app}.action_results d
     where {range}),
+net as (
+    select date_trunc('hour', executed_at, 'UTC') as hour, executed_at, trigger_id, action_type, status, duration_ms,
+        retry_count, 1 as n
+    from found
+    where unheld < 4),
+unheld as (
+    select count(*) filter (where unheld & 1 > 0) as durations, count(*) filter (where unheld & 2 > 0) as retries,
+        count(*) filter (where unheld >= 4) as keys
+    from found),
 trigger_losses as (select ''::text as trigger_id, now() as first_lost, now() as last_lost where false),
 type_losses as (select ''::text as action_type, now() as last_lost where false)
+
+-- name: add_unheld
+unheld_durations = unheld_durations + result.unheld_durations, unheld_retries = unheld_retries + result.unheld_retries,
+            unheld_keys = unheld_keys + result.unheld_keys
 
 -- name: add_up
 with {changes},
@@ -207,6 +227,8 @@ retry_rows as (
     returning c.cell, c.retry_count, c.n)
 select
     (select count(*) from gone) as taken,
+    coalesce(u.durations, 0) as unheld_durations, coalesce(u.retries, 0) as unheld_retries,
+    coalesce(u.keys, 0) as unheld_keys,
     (select count(*) from net) as changed,
     exists (select from gone where status = 'failed') as failures,
     t.cells as timed_cells, t.totals as timed_totals, t.durations as timed_durations, t.counts as timed_counts,
@@ -218,7 +240,7 @@ select
     exists (select from duration_rows where n < 0) or exists (select from retry_rows where n < 0)
         or exists (select from hours where n < 0) or exists (select from triggers where n < 0) as broken
 into result
-from
+from unheld u,
     (select array_agg(cell) as cells, array_agg(timed) as totals, array_agg(duration_ms) as durations,
         array_agg(n) as counts from durations) t,
     (select array_agg(cell) as cells, array_agg(duration_ms) as durations from duration_rows where n = 0) d,
@@ -395,7 +417,8 @@ begin
     -- a mark that is not visible yet stays, and makes the rollups be built once more
     delete from analytics_refresh.rebuild_marks;
     update analytics_refresh.incremental set built = false, build_from = '-infinity', rows_built = 0,
-        build_reason = rebuild_start.reason, capture = analytics_refresh.capture_now();
+        build_reason = rebuild_start.reason, capture = analytics_refresh.capture_now(),
+        unheld_durations = 0, unheld_retries = 0, unheld_keys = 0;
 end
 $rebuild_start$;
 
@@ -431,7 +454,8 @@ begin
 
     if chunk_from = '-infinity' then
         {add_up_timeless};
-        update analytics_refresh.incremental set rows_built = rows_built + result.changed;
+        update analytics_refresh.incremental set rows_built = rows_built + result.changed,
+            {add_unheld};
     end if;
 
     select date_trunc('hour', r.executed_at, 'UTC') + interval '1 hour' into chunk_until
@@ -446,7 +470,8 @@ begin
     end if;
     if chunk_until < 'infinity' then
         update analytics_refresh.incremental i
-        set rows_built = i.rows_built + result.changed, build_from = chunk_until
+        set rows_built = i.rows_built + result.changed, build_from = chunk_until,
+            {add_unheld}
         returning i.rows_built into strict state.rows_built;
         select sum(c.reltuples) into estimate
         from pg_partition_tree({app_table}::regclass) p join pg_class c on c.oid = p.relid where p.isleaf;
@@ -464,7 +489,8 @@ begin
             select cell, timed from analytics_refresh.trigger_cells) a) p
     group by p.portion;
     update analytics_refresh.incremental i
-    set rows_built = i.rows_built + result.changed, build_from = 'infinity', built = true, built_at = clock_timestamp();
+    set rows_built = i.rows_built + result.changed, build_from = 'infinity', built = true, built_at = clock_timestamp(),
+        {add_unheld};
     update analytics_refresh.view_changes set version = version + 1;
     return 1;
 end
@@ -495,6 +521,9 @@ begin
         delete from analytics_refresh.window_edge;
         {add_up_deltas};
         rows_folded := rows_folded + result.taken;
+        if result.unheld_durations <> 0 or result.unheld_retries <> 0 or result.unheld_keys <> 0 then
+            update analytics_refresh.incremental set {add_unheld};
+        end if;
         if result.changed > 0 then
             perform analytics_refresh.drop_empty_counts(
                 result.empty_duration_cells, result.empty_durations, result.empty_retry_cells, result.empty_retries);

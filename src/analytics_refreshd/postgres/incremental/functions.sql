@@ -123,6 +123,7 @@ begin
 
     begin
         {refuse_untrusted};
+        {refuse_hidden};
         if fold = 'on' then
             perform analytics_refresh.fold();
         elsif fold <> 'off' and view_name <> 'recent_failures' then
@@ -148,6 +149,12 @@ begin
     refresh_duration_ms := least(greatest(
         round(extract(epoch from refreshed_at - started) * 1000), 0), 2147483647)::integer;
     if not success then
+        begin
+            {refuse_untrusted};
+            perform analytics_refresh.note_obstacles();
+        exception when others then
+            raise warning 'cannot note why changes may be missed: %', sqlerrm;
+        end;
         return;
     end if;
 
@@ -254,20 +261,21 @@ begin
                 'analytics_refresh.rebuild_marks to %I', each.role);
             execute format('grant execute on function analytics_refresh.rebuild_step(integer), '
                 'analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint), '
-                'analytics_refresh.view_checked(text) to %I', each.role);
+                'analytics_refresh.view_checked(text), analytics_refresh.note_obstacles() to %I', each.role);
         end if;
         if each.maintains then
             execute format('grant execute on function %I.refresh_action_analytics_view(text) to %I', {app_name}, each.role);
         end if;
-        execute format('grant execute on function analytics_refresh.fold(), analytics_refresh.capture_now() to %I', each.role);
+        execute format('grant execute on function analytics_refresh.fold(), analytics_refresh.capture_now(), '
+            'analytics_refresh.obstacles() to %I', each.role);
     end loop;
 end
 $grants$;
 
 -- name: hashes
 -- what decides what a function does, and survives a dump
-select n.nspname || '.' || p.proname || '(' || oidvectortypes(p.proargtypes) || ')' as name,
-    md5(concat_ws(' ', p.prosecdef, array_to_string(p.proconfig, ','), p.prosrc)) as hash
+select n.nspname || '.' || p.proname || '(' || pg_catalog.oidvectortypes(p.proargtypes) || ')' as name,
+    pg_catalog.md5(pg_catalog.concat_ws(' ', p.prosecdef, pg_catalog.array_to_string(p.proconfig, ','), p.prosrc)) as hash
 from pg_proc p
 join pg_namespace n on n.oid = p.pronamespace
 where n.nspname = 'analytics_refresh' or n.nspname = {app_name} and (

@@ -42,8 +42,20 @@ if not exists (
         and not exists (
             select from pg_proc f
             where f.pronamespace = n.oid and f.proowner <> n.nspowner
-                and f.proname in ('fold', 'view_due', 'view_refreshed', 'view_checked')))
+                and f.proname in ('fold', 'view_due', 'view_refreshed', 'view_checked', 'note_obstacles')))
 then
     raise exception using errcode = '42501', message =
         'schema analytics_refresh or something in it belongs to a role that is not trusted here: run analytics-refreshd check';
+end if
+
+-- name: refuse_hidden
+-- a view that reads the table shows what its owner sees of it
+if view_name = 'recent_failures' and exists (
+    select from pg_class t, pg_class v join pg_roles o on o.oid = v.relowner
+    where t.oid = to_regclass({app_table}) and v.oid = to_regclass(format('%I.%I', {app_name}, 'recent_failures'))
+        and t.relrowsecurity and not o.rolsuper and not o.rolbypassrls
+        and (t.relforcerowsecurity or not pg_has_role(v.relowner, t.relowner, 'usage')))
+then
+    raise exception using errcode = '55000', message =
+        'row security hides rows of action_results from the owner of recent_failures: run analytics-refreshd check';
 end if

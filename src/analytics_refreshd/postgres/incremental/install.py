@@ -21,6 +21,7 @@ from analytics_refreshd.postgres.incremental.preflight import (
     failures_named,
     installed_for,
     refuse,
+    refuse_inexact,
     source_tables,
     stray_tables,
 )
@@ -145,6 +146,7 @@ def rebuild(
         if not is_installed(connection):
             raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
         home = installed_for(connection, app_schema, to_change=False).home
+        refuse_inexact(connection)
         if reason is not None:
             with transaction(connection, home):
                 connection.execute(block("install", "mark", reason=sql.Literal(reason)))

@@ -7,23 +7,15 @@ select pg_try_advisory_lock(2583, 3);
 select pg_advisory_unlock(2583, 3);
 
 -- name: source
-select c.relkind::text, has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
+select has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
 from pg_class c where c.oid = to_regclass({app_table});
-
--- name: columns
-select a.attname::text, format_type(a.atttypid, null), a.attnotnull, coalesce(l.collisdeterministic, true)
-from pg_attribute a
-left join pg_collation l on l.oid = a.attcollation
-where a.attrelid = {app_table}::regclass and a.attnum > 0 and not a.attisdropped;
 
 -- name: tree
 with recursive tree as (
     select {app_table}::regclass::oid as relation
     union
     select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.relation)
-select n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text,
-    exists (select from pg_subscription_rel s where s.srrelid = c.oid),
-    pg_has_role(c.relowner, 'USAGE'),
+select n.nspname::text, c.relname::text, c.relkind::text, pg_has_role(c.relowner, 'USAGE'),
     (select count(*) from pg_trigger t
         where t.tgrelid = c.oid and t.tgname like 'analytics\_refresh\_%' and t.tgenabled = 'A')
 from tree
@@ -37,8 +29,7 @@ with recursive tree as (
     select {app_table}::regclass::oid as relation
     union
     select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.relation)
-select n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, false, pg_has_role(c.relowner, 'USAGE'),
-    count(*)
+select n.nspname::text, c.relname::text, c.relkind::text, pg_has_role(c.relowner, 'USAGE'), count(*)
 from pg_trigger t
 join pg_class c on c.oid = t.tgrelid
 join pg_namespace n on n.oid = c.relnamespace
@@ -75,7 +66,12 @@ vacuum (analyze) analytics_refresh.hour_cells, analytics_refresh.trigger_cells, 
     analytics_refresh.retry_counts, analytics_refresh.duration_stats;
 
 -- name: state
-select i.built, i.folded_at, (i.fold_ms / 1000.0)::float8 as fold_seconds, i.verified_at, i.verified_ok, i.verified_differences,
+select i.built, i.folded_at,
+    -- columns that an installation lacks until it is renewed
+    coalesce((to_jsonb(i) ->> 'unheld_durations')::bigint, 0) as unheld_durations,
+    coalesce((to_jsonb(i) ->> 'unheld_retries')::bigint, 0) as unheld_retries,
+    coalesce((to_jsonb(i) ->> 'unheld_keys')::bigint, 0) as unheld_keys,
+    (i.fold_ms / 1000.0)::float8 as fold_seconds, i.verified_at, i.verified_ok, i.verified_differences,
     coalesce((select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
         case when not i.built then i.build_reason
             when i.capture <> analytics_refresh.capture_now()
@@ -90,6 +86,14 @@ select i.built, i.folded_at, (i.fold_ms / 1000.0)::float8 as fold_seconds, i.ver
         -- enabled always: a session in session_replication_role = replica skips other triggers
         where e.triggers !~ 'deleteA.*insertA.*truncateA.*updateA')) as uncaptured
 from analytics_refresh.incremental i;
+
+-- name: knows_obstacles
+-- an installation that was not renewed does not, and whoever may not ask learns of them from the fold
+select coalesce(has_function_privilege(to_regprocedure('analytics_refresh.obstacles()'), 'execute'), false);
+
+-- name: obstacles
+-- by the function, which finds names by its own search_path
+select o.obstacle, o.stops from analytics_refresh.obstacles() o;
 
 -- name: pending
 -- counted up to a limit: beyond it the exact size of a backlog tells no more

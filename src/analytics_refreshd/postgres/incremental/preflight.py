@@ -12,22 +12,12 @@ from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental.commands import Commands, block
+from analytics_refreshd.postgres.incremental.state import obstacles
 from analytics_refreshd.postgres.schema.acting import foreign_obstacle
 from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
 
-# what the rollups count exactly; text of any kind is read as text
-_TYPES = {
-    "executed_at": ("timestamp with time zone",),
-    "duration_ms": ("integer", "smallint"),
-    "retry_count": ("integer", "smallint"),
-    "trigger_id": ("text", "character varying"),
-    "action_type": ("text", "character varying"),
-    "status": ("text", "character varying"),
-}
-# a rollup's key: NULL equals nothing, and the rollups would separate two texts that a collation takes for one
-_KEYS = ("action_type", "status")
 _TRIGGERS_PER_TABLE = 4
 
 
@@ -38,8 +28,6 @@ class SourceTable:
     schema: str
     name: str
     kind: str
-    persistence: str
-    subscribed: bool
     owned: bool
     triggers: int
 
@@ -147,51 +135,41 @@ def refuse(connection: Connection, app_schema: str, commands: Commands, home: st
     `home` is the role that folds: what it sees of the table is what is counted.
     """
     with Catalog(connection, app_schema).acting_as(home):
-        obstacles = list(_column_obstacles(connection, app_schema, commands))
-    for each in source_tables(connection, commands):
-        obstacles += _table_obstacles(each)
+        found = list(_source_obstacles(connection, app_schema, commands))
+    found += [
+        f"the role does not own {each.schema}.{each.name}, and only its owner can add capture triggers: "
+        "run this as its owner"
+        for each in source_tables(connection, commands)
+        if not each.owned
+    ]
     if replaces_views:
-        obstacles += view_obstacles(connection, app_schema)
-    if obstacles:
-        raise MigrationError("; ".join(obstacles))
+        found += view_obstacles(connection, app_schema)
+    if found:
+        raise MigrationError("; ".join(found))
 
 
-def _column_obstacles(connection: Connection, app_schema: str, commands: Commands) -> Iterator[str]:
+def refuse_inexact(connection: Connection) -> None:
+    """Raise MigrationError where rollups built now would not be exact."""
+    found = [text for text, stops in obstacles(connection) if stops]
+    if found:
+        raise MigrationError("; ".join(found))
+
+
+def _source_obstacles(connection: Connection, app_schema: str, commands: Commands) -> Iterator[str]:
     table = f"{app_schema}.action_results"
     row = connection.execute(block("install", "source", app_table=commands.names["app_table"])).fetchone()
     if row is None:
         yield f"there is no table {table}: set [database] schema to the application's schema"
         return
-    kind, reads, filtered = row
-    if kind not in ("r", "p"):
-        yield f"{table} is not a table: changes of what lies behind it cannot be captured"
-        return
+    reads, filtered = row
     if not reads:
         yield f"the role may not read {table}: run this as its owner or a superuser"
     if filtered:
         yield f"row security hides rows of {table} from this role: run this as a role with BYPASSRLS"
-    rows = connection.execute(block("install", "columns", app_table=commands.names["app_table"])).fetchall()
-    columns = {name: (kind, not_null, deterministic) for name, kind, not_null, deterministic in rows}
-    for column, types in _TYPES.items():
-        kind, not_null, deterministic = columns.get(column, ("missing", True, True))
-        if kind not in types:
-            yield f"{table}.{column} is {kind}, and the rollups count only {types[0]} exactly"
-        if column in _KEYS and not not_null:
-            yield f"{table}.{column} may be null, and the rollups have no place for that: set it not null"
-        if not deterministic:
-            yield f"{table}.{column} has a collation that is not deterministic, and the rollups compare bytes"
-
-
-def _table_obstacles(table: SourceTable) -> Iterator[str]:
-    name = f"{table.schema}.{table.name}"
-    if table.kind not in ("r", "p"):
-        yield f"{name} is not a local table: rows written behind it would be missed"
-    if table.persistence != "p":
-        yield f"{name} is not logged: it is emptied after a crash, unseen by any trigger"
-    if table.subscribed:
-        yield f"{name} receives rows by logical replication, which fires no statement triggers: rows would be missed"
-    if not table.owned:
-        yield f"the role does not own {name}, and only its owner can add capture triggers: run this as its owner"
+    for text, _, _ in connection.execute(commands.obstacles()).fetchall():
+        # said above, with what helps here
+        if not filtered or not text.startswith("row security"):
+            yield text
 
 
 def view_obstacles(connection: Connection, app_schema: str) -> Iterator[str]:

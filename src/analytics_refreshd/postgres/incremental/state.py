@@ -6,7 +6,7 @@ from datetime import datetime
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from analytics_refreshd.core.delta import Waiting
+from analytics_refreshd.core.delta import Waiting, unheld_words
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.commands import block
 
@@ -19,7 +19,8 @@ class IncrementalState:
 
     `delta_rows` counts to 1,000,000 at most. `rebuild_reason` is None unless the next refresh rebuilds the rollups.
     `uncaptured` names tables whose capture triggers are missing or do not fire for every session: changes are missed
-    until `install` has run again. `waiting` has what was seen waiting first, and waits still.
+    until `install` has run again. `waiting` has what was seen waiting first, and waits still. `obstacles` says in words
+    why changes cannot be captured and counted exactly, `unheld` how many rows have a value that the views cannot hold.
     """
 
     mode: str
@@ -33,6 +34,8 @@ class IncrementalState:
     uncaptured: tuple[str, ...] = ()
     folded_at: datetime | None = None
     waiting: Waiting | None = None
+    obstacles: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
 
 
 def state(connection: Connection, waiting: Waiting | None = None) -> IncrementalState:
@@ -54,8 +57,20 @@ def state(connection: Connection, waiting: Waiting | None = None) -> Incremental
         mode=mode,
         delta_rows=int(pending[0]),
         waiting=_waiting(connection, waiting),
+        obstacles=tuple(text for text, _ in obstacles(connection)),
+        unheld=unheld_words(*(found.pop(f"unheld_{kind}") for kind in ("durations", "retries", "keys"))),
         **found | {"uncaptured": tuple(found["uncaptured"])},
     )
+
+
+def obstacles(connection: Connection) -> tuple[tuple[str, bool], ...]:
+    """Return what keeps rollups from being exact.
+
+    Each is a sentence, and whether it stops the fold.
+    """
+    if connection.execute(block("install", "knows_obstacles")).fetchone() != (True,):
+        return ()
+    return tuple(sorted((text, stops) for text, stops in connection.execute(block("install", "obstacles")).fetchall()))
 
 
 def _waiting(connection: Connection, known: Waiting | None) -> Waiting | None:

@@ -11,14 +11,12 @@ from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
-from analytics_refreshd.postgres.incremental.commands import Commands, block, plain_query
-from analytics_refreshd.postgres.incremental.preflight import failures_named, installed_for
+from analytics_refreshd.postgres.incremental.commands import VIEW_WITHOUT_ROLLUP, Commands, block, plain_query
+from analytics_refreshd.postgres.incremental.preflight import failures_named, installed_for, refuse_inexact
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.definitions import Definitions, set_role
 from analytics_refreshd.postgres.schema.differences import query_difference
 
-# this view reads no rollup; its rows may be wide, so they are compared on the server
-_WITHOUT_ROLLUP = "recent_failures"
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 0.5
 
@@ -85,6 +83,7 @@ def _verify(connection: Connection, app_schema: str, first: int) -> VerifyReport
         return VerifyReport((), problems)
     if not state(connection).built:
         raise MigrationError("the rollups are not built: there is nothing to verify")
+    refuse_inexact(connection)
     pause = Event()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -144,7 +143,8 @@ def _rollup_rows(connection: Connection, commands: Commands) -> dict[str, bytes]
     with connection.transaction(force_rollback=True):
         connection.execute(block("install", "fold"))
         for name in VIEWS:
-            if name == _WITHOUT_ROLLUP:
+            # its rows may be wide, so they are compared on the server
+            if name == VIEW_WITHOUT_ROLLUP:
                 continue
             with connection.cursor().copy(block("verify", "copy_out", query=commands.query(name))) as copy:
                 held[name] = b"".join(bytes(part) for part in copy)

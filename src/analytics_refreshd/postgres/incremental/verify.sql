@@ -28,6 +28,10 @@ create temporary table {holder} on commit drop as {query} with no data;
 -- name: copy_in
 copy {holder} from stdin (format binary);
 
+-- name: held
+-- action_results with the values that the views can hold, and the rows that they can show
+(select h.* from (select {others}, {columns} from {app}.action_results a) h where h.unheld < {least})
+
 -- name: compare
 -- rows of the one that the other lacks, the first of each side: side, how many there are, row
 select r.side, r.rows, r.row

@@ -11,6 +11,8 @@ from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, R
 from analytics_refreshd.postgres.refresh.verification import Before, rollups_before, statement
 
 _MOST_ERROR_CHARACTERS = 1000
+_NOT_COUNTABLE = "55000"
+"""What the fold raises where its tables, triggers or columns are not as they must be."""
 
 
 def _ask(transaction: Transaction, name: str) -> list[tuple[Any, ...]]:
@@ -30,8 +32,8 @@ def rebuild(
 ) -> str | None:
     """Build the rollups in committed steps until they are whole; return why.
 
-    None where nothing was due. `on_started()` is called before the first step. Raises DatabaseFault; the steps before
-    it stay.
+    None where nothing was due, and where the table is not one to count: the refresh says why, for its views alone.
+    `on_started()` is called before the first step. Raises DatabaseFault; the steps before it stay.
     """
     reason: str | None = None
     try:
@@ -45,6 +47,8 @@ def rebuild(
                     on_started()
                 _ask(transaction, "rebuild_step")
     except DatabaseFault as fault:
+        if fault.sqlstate == _NOT_COUNTABLE:
+            return None
         # no view was touched, so a lost COMMIT leaves no doubt about them
         fault.committing = False
         raise

@@ -16,9 +16,10 @@ exists (
     select from pg_catalog.pg_namespace n
     join pg_catalog.pg_class c on c.relnamespace = n.oid
     where n.nspname = 'analytics_refresh' and {trusted}
-        and c.relname in ('installation', 'incremental', 'rebuild_marks')
+        and c.relname in ('installation', 'incremental', 'deltas', 'rebuild_marks')
         and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
-    having pg_catalog.count(*) = 3) as incremental,
+        and not pg_catalog.row_security_active(c.oid)
+    having pg_catalog.count(*) = 4) as incremental,
 -- without these rights nobody knows the mode, and in incremental mode nothing can be verified
 exists (
     select from pg_catalog.pg_namespace n
@@ -34,9 +35,31 @@ exists (
     where n.nspname = 'analytics_refresh' and c.relname in ('deltas', 'rebuild_marks') and a.attname = 'xid'
         and not a.attisdropped) as changes_dated
 
+-- name: hidden
+-- Why a refresh would empty views: row security without a policy for their owner hides every row of a table that they read.
+-- What the policies of others let through, nobody but those can say.
+(select pg_catalog.string_agg(distinct 'row security hides all rows of ' || t.oid::pg_catalog.regclass || ' from '
+        || o.rolname || ', as whom ' || v.relname || ' is refreshed', '; ')
+    from pg_catalog.pg_class v
+    join pg_catalog.pg_namespace n on n.oid = v.relnamespace
+    join pg_catalog.pg_roles o on o.oid = v.relowner
+    join pg_catalog.pg_rewrite w on w.ev_class = v.oid
+    join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = w.oid
+        and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    join pg_catalog.pg_class t on t.oid = d.refobjid and t.relrowsecurity
+    where n.nspname = %(app_schema)s and v.relname = any (%(views)s) and v.relkind = 'm'
+        and not o.rolsuper and not o.rolbypassrls
+        and (t.relforcerowsecurity or not pg_catalog.pg_has_role(v.relowner, t.relowner, 'usage'))
+        and not exists (
+            select from pg_catalog.pg_policy y
+            where y.polrelid = t.oid and y.polpermissive and y.polcmd in ('r', '*') and exists (
+                select from pg_catalog.unnest(y.polroles) g (role)
+                where g.role = 0 or pg_catalog.pg_has_role(v.relowner, g.role, 'usage')))) as hidden
+
 -- name: begin_cycle
 select {session},
     pg_catalog.pg_try_advisory_xact_lock(2583, 2) as unfenced,
+    {hidden},
     {incremental};
 
 -- name: begin_fold
@@ -46,6 +69,7 @@ select {session},
 
 -- name: begin_view
 select {session},
+    {hidden},
     pg_catalog.set_config('analytics_refresh.fold', %(fold)s, true),
     pg_catalog.pg_try_advisory_xact_lock_shared(2583, 2) as unfenced,
     pg_catalog.pg_try_advisory_xact_lock(2583, %(view_key)s) as view_free,

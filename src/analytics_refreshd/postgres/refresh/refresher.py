@@ -26,7 +26,12 @@ from analytics_refreshd.postgres.refresh.parallel import ParallelRun, StartedOnc
 from analytics_refreshd.postgres.refresh.reports import measured, report_of
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
-from analytics_refreshd.postgres.refresh.verification import rollups_before, statement, verify_refreshed
+from analytics_refreshd.postgres.refresh.verification import (
+    refuse_hidden,
+    rollups_before,
+    statement,
+    verify_refreshed,
+)
 
 _CANCEL_EVERY_SECONDS = 0.5
 _FIRST_VIEW_KEY = 100
@@ -154,6 +159,7 @@ class PostgresRefresher:
             if not transaction.first["unfenced"]:
                 raise _overlap("another session is refreshing this database")
             on_started(transaction.first["pid"])
+            refuse_hidden(transaction)
             before = rollups_before(transaction)
             rows = self._call(transaction, call, {}, settings.function)
             reports = verify_refreshed(transaction, [report_of(row) for row in rows], settings.views, before)
@@ -183,6 +189,7 @@ class PostgresRefresher:
         relation = identifier(view, self._schema)
         schema, name = split_name(settings.view_function, self._schema)
         parameters = self._parameters(settings, run, run_id) | {
+            "views": [split_name(view, self._schema)[1]],
             "view_key": view_key(view),
             "fold": fold.setting,
             "function_schema": schema,
@@ -195,6 +202,7 @@ class PostgresRefresher:
             if not transaction.first["view_free"]:
                 raise _overlap("another session is refreshing this view")
             on_started(transaction.first["pid"])
+            refuse_hidden(transaction)
             begun = time.monotonic()
             if transaction.first["function_exists"]:
                 call = statement("call_view_function", function=sql.Identifier(schema, name))
@@ -228,6 +236,7 @@ class PostgresRefresher:
             "application_name": application_name(self._name, str(run_id)),
             "search_path": search_path(self._schema),
             "app_schema": self._schema,
+            "views": [split_name(view, self._schema)[1] for view in settings.views],
             "lock_timeout": milliseconds(settings.lock_timeout_seconds),
             "statement_timeout": milliseconds(statement_seconds),
         }

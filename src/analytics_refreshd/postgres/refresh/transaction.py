@@ -29,7 +29,7 @@ def beginning(kind: str) -> str:
     """Return the first statement of a "cycle", "fold" or "view" transaction."""
     parts = blocks("refresh/refresh.sql")
     return parts[f"begin_{kind}"].format(
-        session=parts["session"], incremental=trusting("refresh/refresh.sql", "incremental")
+        session=parts["session"], hidden=parts["hidden"], incremental=trusting("refresh/refresh.sql", "incremental")
     )
 
 

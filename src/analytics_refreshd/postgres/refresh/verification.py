@@ -8,6 +8,8 @@ from psycopg import sql
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.evidence import ROLLUP_VIEWS, RollupsAfter, RollupsBefore, disbelieved, unfolded
 from analytics_refreshd.core.model import Reason, ViewReport
+from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.postgres.connection.errors import contract_fault
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.refresh.transaction import Transaction
 
@@ -20,6 +22,16 @@ Before = RollupsBefore | DatabaseFault | None
 def statement(name: str, **names: sql.Composable) -> sql.Composed:
     """Return the block `name` of refresh.sql with its placeholders filled."""
     return sql.SQL(blocks("refresh/refresh.sql")[name]).format(**names)
+
+
+def refuse_hidden(transaction: Transaction) -> None:
+    """Raise DatabaseFault if row security would empty a view.
+
+    Its owner may see no row then, and the view keeps those that it has.
+    """
+    hidden = transaction.first["hidden"]
+    if hidden:
+        raise contract_fault(f"{printable(hidden)}: see `analytics-refreshd check`")
 
 
 def rollups_before(transaction: Transaction) -> Before:

@@ -145,6 +145,9 @@ class PostgresStatusReader:
                 found.built,
                 found.folded_at,
                 found.waiting,
+                None,
+                tuple(printable(text) for text in found.obstacles[:_MOST_UNKNOWN]),
+                found.unheld,
             )
 
         return self._session.run(work)
