@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.evaluating import stuck_seconds
@@ -19,7 +20,7 @@ from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.adapters import address, connector, through
 from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, FaultServer, fired, value
+from tests.support.faults import FAST, FaultServer, act, as_role, fired, least_role, value
 from tests.support.installs import make_stretchable, stretch
 from tests.support.postgres import Server
 from tests.support.proxy import Proxy
@@ -259,3 +260,21 @@ def test_L11_L16_no_server_restarts_the_daemon(fault_server: FaultServer, troubl
             daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsDatabaseUnavailable")
             assert not [line for line in daemon.events("alert.firing") if line["alert"] == "AnalyticsEvaluationStuck"]
             assert daemon.stop() == 0
+
+
+def test_L06_a_success_rate_that_cannot_be_read_is_not_shown(dsn: str, connection: psycopg.Connection[Any]) -> None:
+    """Without the grant its gauge ends, one line and the alert name the grant, and with it all is as before."""
+    act(connection, "a", "success")
+    with least_role(connection) as role, Daemon(as_role(dsn, role), **FAST) as daemon:
+        daemon.until(lambda: daemon.metric("analytics_success_rate_percent") == 100)
+        connection.execute(sql.SQL("revoke select on action_metrics_hourly from {}").format(sql.Identifier(role)))
+        line = fired(daemon, "AnalyticsContractBroken")
+        assert "GRANT SELECT ON" in line["description"]
+        assert "action_metrics_hourly" in line["description"]
+        daemon.until(lambda: daemon.metric("analytics_success_rate_percent") is None)
+        assert daemon.metric("analytics_latency_p95_seconds") is None
+        assert len([line for line in daemon.events("part.failed") if line["part"] == "rates"]) == 1
+        connection.execute(sql.SQL("grant select on action_metrics_hourly to {}").format(sql.Identifier(role)))
+        daemon.until(lambda: daemon.metric("analytics_success_rate_percent") == 100)
+        daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsContractBroken")
+        assert daemon.stop() == 0

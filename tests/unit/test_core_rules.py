@@ -7,7 +7,8 @@ from importlib import resources
 
 import pytest
 
-from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
+from analytics_refreshd.core.alerts import rules
+from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.model import Limits, Outcome, Rates, Reason
 from tests.support.alert_rules import ago, found, run, seen
 
@@ -185,3 +186,20 @@ def test_a_figure_around_its_limit_does_not_flap(
 
     assert [holds(bad, firing=False), holds(near, firing=False)] == [True, False]
     assert [holds(near, firing=True), holds(well, firing=True)] == [True, False]
+
+
+@pytest.mark.fault
+def test_L11_a_rule_that_raises_is_handed_over_or_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever evaluates decides; a rule that cannot be evaluated neither fires nor resolves."""
+
+    def broken(snapshot: object) -> Condition:
+        raise OverflowError
+
+    monkeypatch.setattr(rules, "_RULES", {**rules._RULES, Alert.HIGH_LATENCY: broken})
+    met: list[Exception] = []
+    told = {condition.alert: condition.holds for condition in rules.conditions(seen(), met.append)}
+    assert told[Alert.HIGH_LATENCY] is None
+    assert told[Alert.HISTORY_FAILING] is False
+    assert [type(error) for error in met] == [OverflowError]
+    with pytest.raises(OverflowError):
+        list(rules.conditions(seen()))

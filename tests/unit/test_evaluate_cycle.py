@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from analytics_refreshd.core.alerts import rules
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertState
+from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.evaluating import deadline_seconds, hung_seconds, stuck_seconds
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.model import Progress, ViewStatus
 from tests.support.fakes import FakeClock
 from tests.support.replicas import LOCKED, NO_GRANT, Replica, Shared, time_passes
 
@@ -228,3 +231,73 @@ def test_L11_liveness_fails_only_long_after_the_deadline(clock: FakeClock, leade
     assert alive(limit)
     assert not alive(2.0)
     assert "evaluation has been running" in leader.health.live()[1]
+
+
+@pytest.mark.fault
+def test_L06_a_figure_that_cannot_be_read_is_not_shown(clock: FakeClock, database: Shared, leader: Replica) -> None:
+    """It goes at once, is named once, breaks the contract where waiting cannot help, and comes back."""
+    assert leader.state.snapshot().state.rates is not None
+    database.rates = raising(NO_GRANT)  # type: ignore[method-assign]
+    clock.pass_by(30.0)
+    leader.beat()
+    leader.evaluate()
+    assert leader.state.snapshot().state.rates is None
+    broken = leader.state.current.alerts[Alert.CONTRACT_BROKEN, ""]
+    assert (broken.state, "permission denied" in broken.description) == (FIRING, True)
+    del database.rates
+    time_passes(clock, [leader], seconds=30)
+    assert leader.state.snapshot().state.rates is not None
+    assert leader.state.current.alerts[Alert.CONTRACT_BROKEN, ""].state is RESOLVED
+
+
+@pytest.mark.fault
+def test_L06_figures_end_with_the_readings(clock: FakeClock, database: Shared, leader: Replica) -> None:
+    """While the database is away, or nobody evaluates, no figure is shown as of now after three periods; ages go on."""
+    database.views = ()
+    leader.state.change(
+        lambda state: replace(
+            state,
+            delta=Delta("incremental", pending_rows=7, fold_seconds=1.0, verified_ok=True),
+            status=replace(state.status, views=(ViewStatus("v", rows=5, size_bytes=9, recorded_at=clock.now()),))
+            if state.status
+            else None,
+        )
+    )
+
+    def shown() -> tuple[object, ...]:
+        state = leader.state.snapshot().state
+        assert state.status is not None
+        assert state.delta is not None
+        view = state.status.views[0]
+        return view.rows, view.size_bytes, state.delta.pending_rows, state.delta.fold_seconds, state.rates is None
+
+    clock.pass_by(stuck_seconds(30.0) - 1.0)
+    assert shown() == (5, 9, 7, 1.0, False)
+    clock.pass_by(2.0)
+    assert shown() == (None, None, None, None, True)
+    snapshot = leader.state.snapshot()
+    assert (snapshot.state.mode, snapshot.state.delta and snapshot.state.delta.verified_ok) == ("incremental", True)
+    age = snapshot.age("v")
+    assert age is not None
+    assert age.seconds == pytest.approx(stuck_seconds(30.0) + 1.0)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("part", ["delta", "progress"])
+def test_L06_a_part_that_cannot_be_read_shows_no_figure(
+    clock: FakeClock, database: Shared, leader: Replica, part: str
+) -> None:
+    """The delta's rows and another replica's refresh are as little known as the rates then."""
+    standby = Replica(database, "two")
+    standby.beat()
+    standby.evaluate()
+    standby.state.change(
+        lambda state: replace(
+            state, delta=Delta("incremental", pending_rows=7), progress=Progress(UUID(int=1), clock.now(), 1.0)
+        )
+    )
+    setattr(database, part, raising(LOCKED))
+    standby.evaluate()
+    state = standby.state.snapshot().state
+    assert state.delta is not None
+    assert (state.delta.pending_rows, state.progress) == (None, None)

@@ -100,12 +100,22 @@ class EvaluateCycle:
             (Part.HOUSEKEEPING, self._housekeep),
         )
         for part, read in reads:
-            self._parts.run(part, read)
+            if not self._parts.run(part, read):
+                self._forget(part)
             if self._database.down:
                 break
         self._state.change(lambda state: replace(state, unread=self._parts.failing))
         self._parts.run(Part.LEADERLESS, self._note_leaderless)
         self._parts.run(Part.PAUSE_LOG, self._log_pause)
+
+    def _forget(self, part: Part) -> None:
+        """Drop a figure that could not be read just now: shown on, it would look like today's."""
+        if part is Part.RATES:
+            self._state.change(lambda state: replace(state, rates=None))
+        elif part is Part.DELTA:
+            self._state.change(lambda state: state.without_delta_figures())
+        elif part is Part.PROGRESS:
+            self._state.change(lambda state: replace(state, progress=None))
 
     def _read_status(self) -> None:
         asked = self._clock.monotonic()
@@ -173,9 +183,15 @@ class EvaluateCycle:
         now = self._clock.monotonic()
         if moved != self._rates_for or snapshot.state.rates is None or now >= self._next_rates_monotonic:
             self._next_rates_monotonic = now + _RATES_EVERY_SECONDS
-            rates = self._status.rates()
-            self._state.change(lambda state: replace(state, rates=rates))
+            try:
+                rates = self._status.rates()
+            except DatabaseFault as fault:
+                problem = fault.message if fault.error_class is ErrorClass.PERMANENT else None
+                self._state.change(lambda state: replace(state, rates_problem=problem))
+                raise
+            self._state.change(lambda state: replace(state, rates=rates, rates_problem=None))
             self._rates_for = moved
+        self._state.change(lambda state: replace(state, rates_confirmed_monotonic=now))
 
     def _read_installation(self) -> None:
         problems = self._status.installation_problems()

@@ -48,7 +48,8 @@ class StateHolder:
 
     def snapshot(self) -> Snapshot:
         """Return the state at this moment."""
-        return Snapshot(self._state, self._clock.now(), self._clock.monotonic())
+        monotonic = self._clock.monotonic()
+        return Snapshot(self._state.known_at(monotonic), self._clock.now(), monotonic)
 
     def leads(self) -> bool:
         """Tell whether this replica may refresh now."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     DatabaseStatus,
@@ -44,7 +45,8 @@ class State:
     Times ending in `_monotonic` are seconds of the monotonic clock; `next_run_at` and `config_refused_at` are by the
     process's own clock, all other times by the database server's, which may be hours away.
 
-    `status` was read at `evaluated_monotonic`; `unread` names what could not be read then, and why; `status_misses`
+    `status` was read at `evaluated_monotonic`; `rates` was still true at `rates_confirmed_monotonic`, and
+    `rates_problem` says why it can never be read; `unread` names what could not be read then, and why; `status_misses`
     counts the readings in a row in which the status function failed. `runs` is newest first. `own_success` has when
     this process last refreshed each view. `last_outage` is when the database was last lost and when it came back.
     `delivery` has each receiver's last delivery or failure in words, by name. `owns_missed_slots`: the slots missed
@@ -67,6 +69,8 @@ class State:
     evaluated_monotonic: float | None = None
     unread: tuple[str, ...] = ()
     rates: Rates | None = None
+    rates_confirmed_monotonic: float | None = None
+    rates_problem: str | None = None
     pause: Pause | None = None
     leader: LeaderInfo | None = None
     progress: Progress | None = None
@@ -120,9 +124,12 @@ class State:
 
     @property
     def contract_problems(self) -> tuple[str, ...]:
-        """What run, election and the look at the installation found. Each clears its own finding."""
-        election = [self.election_problem] if self.election_problem else []
-        return (*self.run_problems, *election, *self.installation_problems)
+        """What run, election, rates and the look at the installation found.
+
+        Each clears its own finding.
+        """
+        others = filter(None, (self.election_problem, self.rates_problem))
+        return (*self.run_problems, *others, *self.installation_problems)
 
     def with_runs(self, runs: Sequence[Run]) -> "State":
         """Add runs, or replace older versions of them. The oldest beyond 1,500 are dropped.
@@ -143,6 +150,25 @@ class State:
     def with_successes(self, results: Sequence[ViewResult], at: datetime) -> "State":
         """Note our own successes at the server's time: the only record where nothing can be stored."""
         return replace(self, own_success={**self.own_success, **{one.view: at for one in results if one.success}})
+
+    def known_at(self, monotonic: float) -> "State":
+        """Forget the figures that could not be read for three periods.
+
+        What was true stays true, such as when a view was refreshed. How many rows it has does not.
+        """
+        oldest = monotonic - stuck_seconds(self.limits.evaluate_seconds)
+        known = self
+        if self.rates_confirmed_monotonic is None or self.rates_confirmed_monotonic < oldest:
+            known = replace(known, rates=None)
+        if self.status is not None and (self.evaluated_monotonic is None or self.evaluated_monotonic < oldest):
+            views = tuple(replace(view, rows=None, size_bytes=None) for view in self.status.views)
+            known = replace(known.without_delta_figures(), status=replace(self.status, views=views))
+        return known
+
+    def without_delta_figures(self) -> "State":
+        """Forget how much waits to be folded, and how long that took."""
+        delta = replace(self.delta, pending_rows=None, fold_seconds=None) if self.delta is not None else None
+        return replace(self, delta=delta)
 
     def evaluation_began(self, monotonic: float) -> "State":
         """Note that an evaluation is under way."""

@@ -17,7 +17,7 @@ from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.connection.errors import fault_of
-from analytics_refreshd.postgres.connection.names import identifier
+from analytics_refreshd.postgres.connection.names import identifier, quoted
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
@@ -78,6 +78,10 @@ class PostgresStatusReader:
         except DatabaseFault as fault:
             if fault.sqlstate == _NOT_POPULATED:
                 return _NO_RATES
+            if fault.reason is Reason.PERMISSION:
+                view = quoted(self._session.app_schema, "action_metrics_hourly")
+                text = "the success rate and the p95 cannot be read"
+                raise fault.reworded(f"{text}: {fault.message}: GRANT SELECT ON {view} TO this daemon's role") from None
             raise
 
     def pause(self, wait_seconds: float = 15.0) -> Pause | None:
