@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -163,11 +164,16 @@ def test_L03_a_restore_alarms_nobody(dsn: str, connection: Connection) -> None:
 def test_L03_replacing_keeps_dependents_comments_and_grants(dsn: str, connection: Connection, mode: str) -> None:
     """Views, materialized views and functions that hang on a view, directly or not, are as before."""
     to_mode(connection, mode)
-    connection.execute("create role keeper_of_views; create role reader_of_views")
+    keeper, reader = (f"{kind}_{uuid4().hex[:8]}" for kind in ("keeper", "reader"))
+
+    def run(text: str) -> None:
+        connection.execute(text.replace("keeper_of_views", keeper).replace("reader_of_views", reader))
+
+    run("create role keeper_of_views; create role reader_of_views")
     try:
-        connection.execute("grant create, usage on schema public to keeper_of_views")
-        connection.execute("grant select on all tables in schema public to keeper_of_views")
-        connection.execute(
+        run("grant create, usage on schema public to keeper_of_views")
+        run("grant select on all tables in schema public to keeper_of_views")
+        run(
             """
             create schema reports;
             create view reports.top with (security_barrier) as select id, error_message from recent_failures;
@@ -208,16 +214,16 @@ def test_L03_replacing_keeps_dependents_comments_and_grants(dsn: str, connection
             order by 1"""
         before = connection.execute(facts).fetchall()
         # what is created from now on would be open to more than what is there
-        connection.execute("alter default privileges grant select on tables to public, reader_of_views")
-        connection.execute("alter default privileges grant execute on functions to keeper_of_views")
+        run("alter default privileges grant select on tables to public, reader_of_views")
+        run("alter default privileges grant execute on functions to keeper_of_views")
         with pytest.raises(MigrationError, match=r"on the views depend .*reports\.top.*--replace"):
             (incremental.install if mode == "plain" else incremental.uninstall_to_plain)(connection)
         (incremental.install if mode == "plain" else incremental.uninstall_to_plain)(connection, replace=True)
         (incremental.uninstall_to_plain if mode == "plain" else incremental.install)(connection, replace=True)
         assert connection.execute(facts).fetchall() == before
     finally:
-        connection.execute("drop schema reports cascade; drop function first_failure()")
-        connection.execute("drop owned by keeper_of_views, reader_of_views; drop role keeper_of_views, reader_of_views")
+        run("drop schema reports cascade; drop function first_failure()")
+        run("drop owned by keeper_of_views, reader_of_views; drop role keeper_of_views, reader_of_views")
 
 
 @pytest.mark.fault

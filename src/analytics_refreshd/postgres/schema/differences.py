@@ -1,6 +1,7 @@
 """How installed views differ from ours, in words."""
 
 import difflib
+import re
 
 from analytics_refreshd.core.redaction import cut, printable
 from analytics_refreshd.postgres.schema.definitions import index_names
@@ -8,6 +9,7 @@ from analytics_refreshd.postgres.schema.installed import Objects, View
 
 OTHER_COLUMNS = "its columns are not those of the contract"
 _MOST_SHOWN = 200
+_FROM = re.compile(r"^ *FROM (?:\w+\.)?(\w+)(?: (\w+))?$", re.MULTILINE)
 
 
 def differences_of(view: View, found: Objects, expected: Objects) -> list[str]:
@@ -39,8 +41,17 @@ def differences_of(view: View, found: Objects, expected: Objects) -> list[str]:
 def query_difference(found: str, wanted: str) -> str:
     """Say in one sentence how a view's query differs from ours; both as the server writes them out."""
     changed: dict[str, list[str]] = {"-": [], "+": []}
-    for line in difflib.unified_diff(wanted.splitlines(), found.splitlines(), lineterm="", n=0):
+    for line in difflib.unified_diff(_unqualified(wanted), _unqualified(found), lineterm="", n=0):
         if line[:1] in changed and not line.startswith(("---", "+++")):
             changed[line[0]].append(" ".join(line[1:].split()))
     has, lacks = (f"`{cut(printable(' '.join(lines)), _MOST_SHOWN)}`" for lines in (changed["+"], changed["-"]))
     return f"its query differs: it has {has} where ours has {lacks}"
+
+
+def _unqualified(query: str) -> list[str]:
+    """The query's lines without the table's alias before each column: before PostgreSQL 16 all would differ."""
+    named = _FROM.search(query)
+    if named is None:
+        return query.splitlines()
+    qualifier = re.compile(rf"(?<![\w.]){re.escape(named[2] or named[1])}\.")
+    return qualifier.sub("", query).splitlines()
