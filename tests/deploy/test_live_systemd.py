@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.deploy.support import DEPLOY, SYSTEMD, accepted, tool
+from tests.support.next_commands import next_commands
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
 
@@ -215,6 +216,30 @@ def test_L19_a_rotated_password_is_used(service: Machine, reachable: Server) -> 
             hba.write_text(rules)
             admin.execute("select pg_reload_conf()")
             admin.execute("drop role rotated")
+
+
+@pytest.mark.fault
+def test_L20_who_is_on_call_types_what_an_alert_says(service: Machine) -> None:
+    """On a host installed as the guide says, an ordinary user of its group types the command as it stands."""
+    service.run("ln", "-sf", COMMAND, "/usr/local/bin/")
+    service.run("groupadd", "--system", "analytics-oncall")
+    service.run("useradd", "--create-home", "--groups", "analytics-oncall", "oncall")
+    password = "/etc/analytics-refreshd/config.password"
+    service.run("chgrp", "analytics-oncall", password)
+    service.run("chmod", "0640", password)
+    config = service.tree / "etc/analytics-refreshd/config.toml"
+    config.write_text(config.read_text().replace("[schedule]", f'password_file = "{password}"\n[schedule]'))
+    eventually(lambda: service.events("refresh.finished"), within=60)
+    for line in next_commands():
+        done = service.run("runuser", "--login", "oncall", "--command", line)
+        assert done.returncode in (0, 1), (line, done.stderr)
+        assert done.stdout.strip(), (line, done.stderr)
+        assert "Traceback" not in done.stderr
+    stranger = service.run(
+        "runuser", "--login", "nobody", "--shell", "/bin/sh", "--command", "analytics-refreshd status"
+    )
+    assert stranger.returncode == 78
+    assert "database.password_file cannot be read: Permission denied" in stranger.stderr
 
 
 def test_a_broken_configuration_stops_it_for_good(service: Machine) -> None:
