@@ -16,6 +16,7 @@ from analytics_refreshd.postgres.check.run import CheckSettings, run_checks
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate
+from analytics_refreshd.postgres.schema.installation import record_views
 from tests.support.adapters import connector, status_reader
 from tests.support.daemon import command
 from tests.support.incremental import Changes, refresh_and_compare
@@ -145,6 +146,19 @@ def test_L03_a_plain_view_in_between_is_looked_through(dsn: str, connection: Con
         "alter table action_results rename to actions; create view action_results as select * from actions"
     )
     assert ["reads" in text.split(":")[0] for text in told(dsn)] == [False]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("noted", [False, True], ids=["before notes were taken", "noted"])
+def test_L03_a_view_of_an_earlier_version_is_renewed(dsn: str, connection: Connection, noted: bool) -> None:
+    """Over rollups, a view that is as an earlier version made it becomes this version's, with nothing to ask for."""
+    to_mode(connection, "incremental")
+    connection.execute(BY_HAND)
+    connection.execute(record_views("public") if noted else "update analytics_refresh.installation set views = null")
+    assert told(dsn) == []
+    assert "put the new view public.recent_failures in place" in migrate(connection).steps
+    assert verify(connection).ok
+    assert told(dsn) == []
 
 
 @pytest.mark.fault

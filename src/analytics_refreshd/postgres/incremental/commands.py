@@ -191,6 +191,11 @@ def _refuse_unsound(used: tuple[tuple[str, ...], tuple[str, ...]]) -> sql.Compos
     return block("guard", "refuse_unsound", sound=_sound(used))
 
 
+def installed_query(definitions: Definitions, name: str) -> sql.Composed:
+    """Return the SELECT of the plain view `name` as it is installed."""
+    return _select(definitions.create(name))
+
+
 def plain_query(definitions: Definitions, name: str) -> sql.Composed:
     """Return the SELECT of the plain view `name`.
 
@@ -218,4 +223,4 @@ def _select(create_view: sql.Composed) -> sql.Composed:
     return verbatim(text[start:end])
 
 
-__all__ = ["Commands", "block", "plain_query"]
+__all__ = ["Commands", "block", "installed_query", "plain_query"]

@@ -11,7 +11,13 @@ from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
-from analytics_refreshd.postgres.incremental.commands import VIEW_WITHOUT_ROLLUP, Commands, block, plain_query
+from analytics_refreshd.postgres.incremental.commands import (
+    VIEW_WITHOUT_ROLLUP,
+    Commands,
+    block,
+    installed_query,
+    plain_query,
+)
 from analytics_refreshd.postgres.incremental.preflight import failures_named, installed_for, refuse_inexact
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.definitions import Definitions, set_role
@@ -109,7 +115,7 @@ def _definition_problems(connection: Connection, definitions: Definitions, mode:
     with connection.transaction(force_rollback=True):
         connection.execute(block("verify", "begin"))
         for name in VIEWS:
-            query = plain_query(definitions, name) if mode == "plain" else Commands(definitions).query(name)
+            query = installed_query(definitions, name) if mode == "plain" else Commands(definitions).query(name)
             connection.execute(
                 block("verify", "hold_view", holder=sql.Identifier("pg_temp", f"ours_{name}"), query=query)
             )

@@ -66,7 +66,7 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
     if views.touches or views.swaps:
         steps.append(Step("wait for a running refresh", (command("hold_refreshes"),)))
     steps += [*views.touches, *views.swaps]
-    steps += record_steps(draft, views, mode, anyway=bool(views.first or views.swaps))
+    steps += record_steps(draft, views, anyway=bool(views.first or views.swaps))
     if steps:
         draft.obstacles += privilege_obstacles(draft)
     if installed.expected is None:

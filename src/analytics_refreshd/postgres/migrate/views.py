@@ -13,7 +13,7 @@ from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, index_names, verbatim
 from analytics_refreshd.postgres.schema.dependents import dependents, in_words, obstacles
 from analytics_refreshd.postgres.schema.differences import OTHER_COLUMNS, differences_of
-from analytics_refreshd.postgres.schema.installation import record_views
+from analytics_refreshd.postgres.schema.installation import installed_views, record_views
 from analytics_refreshd.postgres.schema.installed import Objects, View
 from analytics_refreshd.postgres.schema.replacing import Replacement, build, put_in_place
 
@@ -78,7 +78,7 @@ def view_steps(draft: Draft, wanted: Wanted, *, recreate: bool) -> ViewSteps:
             continue
         draft.owners.add(draft.owner_of(view))
         differences = differences_of(view, draft.installed.found, wanted.expected) if wanted.expected else []
-        if differences and recreate:
+        if differences and (recreate or _is_former(draft, wanted, view)):
             draft.need(view)
             steps.first.append(build(draft.catalog.connection, draft, _replacement(draft, wanted, name)))
             replaced.append(name)
@@ -97,17 +97,21 @@ def view_steps(draft: Draft, wanted: Wanted, *, recreate: bool) -> ViewSteps:
     return steps
 
 
-def record_steps(draft: Draft, views: ViewSteps, mode: str, *, anyway: bool) -> list[Step]:
+def record_steps(draft: Draft, views: ViewSteps, *, anyway: bool) -> list[Step]:
     """Note the definitions that the views have in the end, so that a later change by others shows.
 
-    What was ours once stays noted as such, however it is now; over rollups no other definition ever was. Nothing is
-    noted where nothing could be compared.
+    What was ours once and was changed by others stays noted as such, however it is now. Nothing is noted where nothing
+    could be compared.
     """
     if draft.installed.expected is None:
         return []
     recorded = draft.installed.recorded
-    lost = [name for name in views.others if mode == "incremental" or recorded.get(name, {}).get("ours")]
     found = draft.installed.found.views
+    lost = [
+        name
+        for name in views.others
+        if recorded.get(name, {}).get("ours") and recorded[name]["fingerprint"] != found[name].fingerprint
+    ]
     wanted = {
         name: {"fingerprint": None if name in lost else found[name].fingerprint, "ours": name not in others}
         for others in [set(views.others) - set(lost)]
@@ -118,6 +122,20 @@ def record_steps(draft: Draft, views: ViewSteps, mode: str, *, anyway: bool) -> 
         return []
     others = [name for name in views.others if name not in lost]
     return [Step("note the definitions of the views", (record_views(draft.app, others=others, lost=lost),))]
+
+
+def _is_former(draft: Draft, wanted: Wanted, view: View) -> bool:
+    """Whether a view over rollups is as an earlier version made it: untouched since, and reading what it should."""
+    if (
+        not wanted.reads_rollups
+        or wanted.expected is None
+        or view.definition == wanted.expected.views[view.name].definition
+    ):
+        return False
+    noted = draft.installed.recorded.get(view.name)
+    untouched = noted is None or (noted["ours"] and noted["fingerprint"] == view.fingerprint)
+    (found,) = installed_views(draft.catalog.connection, draft.app, [view.name])
+    return untouched and (found.reads_table or (found.reads_rollups and view.name != "recent_failures"))
 
 
 def _parts(draft: Draft, name: str, target: str) -> list[sql.Composed]:

@@ -8,7 +8,7 @@ from analytics_refreshd.postgres.schema.definitions import index_names
 from analytics_refreshd.postgres.schema.installed import Objects, View
 
 OTHER_COLUMNS = "its columns are not those of the contract"
-_MOST_SHOWN = 200
+_MOST_SHOWN = 800
 _FROM = re.compile(r"^ *FROM (?:\w+\.)?(\w+)(?: (\w+))?$", re.MULTILINE)
 
 
