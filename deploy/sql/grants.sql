@@ -75,6 +75,8 @@ to :"role";
 grant select on
     :"schema".action_metrics_hourly, :"schema".trigger_performance_summary, :"schema".action_type_distribution
 to :"role";
+-- success rate and 95th percentile of the last 24 hours
+grant select (executed_at, duration_ms, status) on :"schema".action_results to :"role";
 -- to count its rows; error texts and answers are for who asks for them
 grant select (id) on :"schema".recent_failures to :"role";
 \if :maintainable

@@ -48,7 +48,7 @@ def arrived(server: Receiver, count: int) -> bool:
 
 def told(server: Receiver) -> list[tuple[str, str | None]]:
     """What a webhook got: status and view."""
-    return [(got.json["status"], got.json["view"]) for got in list(server.got)]
+    return [(one["status"], one["view"]) for got in list(server.got) for one in got.alerts]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 408])

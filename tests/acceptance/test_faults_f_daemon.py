@@ -33,12 +33,12 @@ def mend_view(connection: Connection) -> None:
 
 def pages(server: Receiver) -> list[dict[str, object]]:
     """What the webhook heard of the broken view."""
-    return [got.json for got in list(server.got) if (got.json["alert"], got.json["view"]) == (ALERT, VIEW)]
+    return [one for got in list(server.got) for one in got.alerts if (one["alert"], one["view"]) == (ALERT, VIEW)]
 
 
 def outages(server: Receiver) -> list[dict[str, object]]:
     """What the webhook heard of the database's absence."""
-    return [got.json for got in list(server.got) if got.json["alert"] == "AnalyticsDatabaseUnavailable"]
+    return [one for got in list(server.got) for one in got.alerts if one["alert"] == "AnalyticsDatabaseUnavailable"]
 
 
 def delivered(connection: Connection) -> int:

@@ -95,7 +95,7 @@ def _rage(soak: Soak) -> None:
 def _told(soak: Soak) -> list[dict[str, str]]:
     """What the receiver accepted of the broken view's alert."""
     wanted = ("AnalyticsRefreshFailed", "recent_failures")
-    return [got.json for got in list(soak.pager.got) if (got.json["alert"], got.json["view"]) == wanted]
+    return [one for got in list(soak.pager.got) for one in got.alerts if (one["alert"], one["view"]) == wanted]
 
 
 def _memory(daemon: Daemon) -> int:
@@ -122,7 +122,7 @@ def _judge(soak: Soak, watch: Watch) -> None:
 
 
 def _last_states(soak: Soak) -> dict[str, str]:
-    return {got.json["key"]: got.json["status"] for got in list(soak.pager.got)}
+    return {one["key"]: one["status"] for got in list(soak.pager.got) for one in got.alerts}
 
 
 def test_sigterm_at_twenty_random_moments(dsn: str, stretched: Connection) -> None:

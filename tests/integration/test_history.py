@@ -14,7 +14,7 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, UsageError
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.state.history import PostgresHistory
-from tests.support.adapters import connector, session
+from tests.support.adapters import connector, session, status_reader
 from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
@@ -278,3 +278,58 @@ def test_a_stopped_connector_ends_the_session(dsn: str) -> None:
 
     with pytest.raises(DatabaseFault, match="stopping"):
         PostgresHistory(Session(made)).recent(1)
+
+
+def _record(connection: Connection, finished_at: str | None, duration: float | None) -> None:
+    connection.execute(
+        "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at, finished_at, outcome)"
+        " values ('00000000-0000-4000-8000-000000000001', 'd', 'r', 'schedule', '2026-05-04 12:00+00',"
+        " '2026-05-04 12:01+00', 'ok')"
+    )
+    connection.execute(
+        "insert into analytics_refresh.view_results (run_id, view_name, success, finished_at, duration_seconds)"
+        " values ('00000000-0000-4000-8000-000000000001', 'recent_failures', true, %s, %s)",
+        (finished_at, duration),
+    )
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("column", ["present", "absent"])
+@pytest.mark.parametrize(
+    ("finished_at", "duration", "expected"),
+    [("2026-05-04 12:00:20+00", 3.0, 20), (None, 3.0, 3), (None, None, 0), (None, 300.0, 60)],
+    ids=["own end", "older record", "no duration", "absurd duration"],
+)
+def test_L08_history_dates_a_view_by_its_own_end(
+    dsn: str, connection: Connection, column: str, finished_at: str | None, duration: float | None, expected: int
+) -> None:
+    """A record without the view's own end has it at the earliest; a schema without the column is read as well."""
+    _record(connection, finished_at, duration)
+    if column == "absent":
+        connection.execute("alter table analytics_refresh.view_results drop column finished_at")
+        expected = min(60, int(duration or 0.0))
+    connection.execute("delete from analytics_refresh.last_refresh")
+    with status_reader(dsn) as reader:
+        recorded = {view.view: view.recorded_at for view in reader.read().views}
+    assert recorded["recent_failures"] == datetime(2026, 5, 4, 12, tzinfo=UTC) + timedelta(seconds=expected)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("column", ["present", "absent"])
+def test_L08_a_view_keeps_as_long_before_the_runs_end_as_it_ended(
+    history: PostgresHistory, connection: Connection, column: str
+) -> None:
+    """The server dates the run, and each view by as much earlier; a schema without the column takes the run as well."""
+    if column == "absent":
+        connection.execute("alter table analytics_refresh.view_results drop column finished_at")
+    ended = replace(_VIEWS[0], finished_at=_DAEMON_TIME - timedelta(seconds=35))
+    run = finished(running(), views=(ended, _VIEWS[1]), duration_seconds=60.0)
+    history.finish(run)
+    history.finish(run)
+    rows = connection.execute(
+        "select to_jsonb(v) ->> 'finished_at' is not null,"
+        " (to_jsonb(v) ->> 'finished_at')::timestamptz"
+        " between r.finished_at - interval '95 s' and r.finished_at - interval '35 s'"
+        " from analytics_refresh.view_results v join analytics_refresh.runs r using (run_id) order by view_name"
+    ).fetchall()
+    assert rows == ([(True, True), (False, None)] if column == "present" else [(False, None)] * 2)

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -11,7 +10,6 @@ import pytest
 
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.verify import verify
-from tests.support.adapters import status_reader
 from tests.support.incremental import Changes, differences, refresh_and_compare
 from tests.support.waiting import eventually
 
@@ -71,30 +69,6 @@ def test_fuzzed_changes_stay_exact(dsn: str, connection: Connection, seed: int) 
             each.connection.execute("commit")
     assert not refresh_and_compare(connection)
     assert verify(connection).ok
-
-
-def test_the_p95_of_a_day_is_exact(dsn: str, connection: Connection) -> None:
-    """It is that of all the day's durations, where the mean of hourly ones is far off; the mean where there are no
-    histograms."""
-    connection.execute(
-        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms)"
-        " select i::text, 'j', (array['rest', 'mcp'])[1 + i % 2], (array['success', 'failed'])[1 + i / 7 % 2],"
-        "     now() - i * interval '40 seconds', case when i < 30 then 9000 + i when i % 11 > 0 then i % 97 end"
-        " from generate_series(1, 1700) i union all"
-        " select 'old ' || i, 'j', 'rest', 'failed', now() - interval '30 hours', 70000 from generate_series(1, 500) i"
-    )
-    with status_reader(dsn) as reader:
-        connection.execute("select * from refresh_action_analytics()")
-        rates = reader.rates()
-        (true,) = connection.execute(
-            "select percentile_cont(0.95) within group (order by duration_ms) / 1000 from action_results"
-            " where executed_at > now() - interval '20 hours'"
-        ).fetchone() or (None,)
-        assert rates.latency_p95_seconds == pytest.approx(true)
-        connection.execute("truncate analytics_refresh.hour_cells")
-        mean = reader.rates()
-    assert mean.latency_p95_seconds != pytest.approx(true, rel=0.1)
-    assert replace(mean, latency_p95_seconds=None) == replace(rates, latency_p95_seconds=None)
 
 
 def _tolerating_locks(connection: Connection, change: Callable[[], None]) -> None:

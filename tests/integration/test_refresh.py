@@ -496,7 +496,7 @@ def test_a_cancel_that_came_too_early_is_asked_for(dsn: str, connection: Connect
         for call in (refresh.refresh, refresh.rebuild):
             with pytest.raises(DatabaseFault) as caught:
                 call(uuid4(), lambda *given: None, cancelled)
-            assert (caught.value.error_class, caught.value.reason) == (ErrorClass.CANCELLED, Reason.CANCELLED)
+            assert (caught.value.error_class, caught.value.reason) == (ErrorClass.CANCELLED, Reason.SHUTDOWN)
         assert connection.execute("select count(*) from analytics_refresh.last_refresh").fetchone() == (0,)
         assert len(run(refresh).reports) == 4
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState, Condition, Severity
 from analytics_refreshd.core.alerts.rules import conditions
+from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     Blocker,
     DatabaseStatus,
@@ -16,6 +17,7 @@ from analytics_refreshd.core.model import (
     Outcome,
     Progress,
     Reason,
+    Role,
     Run,
     ViewResult,
     ViewStatus,
@@ -41,7 +43,7 @@ def seen(
     now: datetime = NOW,
     **changes: object,
 ) -> Snapshot:
-    """What the rules look at, by default at NOW: a quiet database with one fresh view `a`; changes are the state's."""
+    """What the rules look at, by default at NOW: a leader of one fresh view `a`; changes are the state's."""
     state = State(
         database="shop",
         views=tuple(views),
@@ -51,6 +53,7 @@ def seen(
         status=DatabaseStatus(now, tuple(aged(10.0, view) for view in views) if ages is None else tuple(ages)),
         evaluated_monotonic=0.0,
         database_reached=True,
+        leadership=Leadership(Role.LEADER, 1e9, 1),
         alerts={key: AlertRecord(*key, AlertState.FIRING, Severity.WARNING, ago(60)) for key in firing},
         progress=Progress(UUID(int=0), ago(60), 60.0, blocker=blocker) if blocker is not None else None,
     )

@@ -151,6 +151,7 @@ class FakeStatusReader(StatusReader):
         self.views: tuple[ViewStatus, ...] = ()
         self.success_rate = 100.0
         self.problems: tuple[str, ...] = ()
+        self.latency_problem: str | None = None
         self.holder: LeaderInfo | None = None
 
     def read(self) -> DatabaseStatus:
@@ -159,7 +160,9 @@ class FakeStatusReader(StatusReader):
 
     def rates(self) -> Rates:
         self.on_question()
-        return Rates(100, self.success_rate, 0.1)
+        return Rates(
+            100, self.success_rate, None if self.latency_problem else 0.1, latency_problem=self.latency_problem
+        )
 
     def pause(self, wait_seconds: float = 15.0) -> Pause | None:
         self.on_question()

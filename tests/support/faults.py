@@ -123,6 +123,7 @@ def least_role(connection: Connection, app: str = "public") -> Iterator[str]:
             "grant maintain on {relations} to {role}",
             "grant select on {app}.action_metrics_hourly, {app}.trigger_performance_summary,"
             " {app}.action_type_distribution to {role}",
+            "grant select (executed_at, duration_ms, status) on {app}.action_results to {role}",
             "grant select (id) on {app}.recent_failures to {role}",
             "grant select, insert, update, delete on all tables in schema analytics_refresh to {role}",
             "revoke delete on analytics_refresh.view_results from {role}",

@@ -25,6 +25,12 @@ class Got:
         """The body, decoded."""
         return json.loads(self.body)
 
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """A webhook message's alerts, each with what the message says of all."""
+        message = self.json
+        return [{**message, **alert} for alert in message["alerts"]]
+
 
 @dataclass
 class Answer:

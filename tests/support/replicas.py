@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 from analytics_refreshd.app.alerts import AlertEvaluator
 from analytics_refreshd.app.availability import DatabaseAvailability
@@ -19,7 +20,17 @@ from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertKey, AlertRecord, AlertState
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.leadership import LockReading
-from analytics_refreshd.core.model import DatabaseStatus, LeaderInfo, LockSample, Reason, ViewStatus
+from analytics_refreshd.core.model import (
+    DatabaseStatus,
+    LeaderInfo,
+    LockSample,
+    Origin,
+    Outcome,
+    Reason,
+    Run,
+    ViewResult,
+    ViewStatus,
+)
 from analytics_refreshd.core.ports import AlertStore, Leader
 from tests.support.fakes import (
     FakeClock,
@@ -38,10 +49,14 @@ POOLER = DatabaseFault("use a direct connection", error_class=ErrorClass.PERMANE
 
 
 class Shared(FakeStatusReader, AlertStore):
-    """What replicas have in common, as ports show it: alert records, leader lock, figures, and whether it answers."""
+    """What replicas have in common, as ports show it: alert records, leader lock, figures, and whether it answers.
 
-    def __init__(self, clock: FakeClock) -> None:
+    One that does not `remember` is an older install: it knows no refresh, and stores no alert.
+    """
+
+    def __init__(self, clock: FakeClock, *, remembers: bool = True) -> None:
         super().__init__(clock)
+        self.remembers = remembers
         self.on_question = self.answer
         self.away = False
         self.alerts_fault: DatabaseFault | None = None
@@ -57,7 +72,8 @@ class Shared(FakeStatusReader, AlertStore):
     def read(self) -> DatabaseStatus:
         """The one view, refreshed so long ago."""
         now = self.clock.now()
-        self.views = (ViewStatus("v", recorded_at=now - timedelta(seconds=self.view_age_seconds)),)
+        recorded_at = now - timedelta(seconds=self.view_age_seconds) if self.remembers else None
+        self.views = (ViewStatus("v", recorded_at=recorded_at),)
         return super().read()
 
     def load(self) -> list[AlertRecord]:
@@ -68,6 +84,8 @@ class Shared(FakeStatusReader, AlertStore):
     def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertKey]) -> None:
         """Write and delete records."""
         self._answer_about_alerts()
+        if not self.remembers:
+            return
         for refused in filter(None, map(self.refuses, changed)):
             raise refused
         for key in removed:
@@ -120,13 +138,14 @@ class Replica:
         self.log = RecordingLog()
         self.notifier = FakeNotifier()
         self.lock = FakeLeader(database, name)
-        clock, metrics, self.history = database.clock, RecordingMetrics(), FakeHistory()
+        clock, metrics = database.clock, RecordingMetrics()
+        self.history = FakeHistory(available=database.remembers)
         self.metrics = metrics
         self.history.on_recent = database.answer
         self.state = holder(("v",), clock, name)
         availability = DatabaseAvailability(self.state, self.log)
         runtime = Runtime(self.state, availability, self.log, metrics, clock)
-        recorder = Recorder(runtime, self.history, 10)
+        self.recorder = recorder = Recorder(runtime, self.history, 10)
         self.alerts = AlertEvaluator(
             runtime,
             store=database,
@@ -170,6 +189,16 @@ class Replica:
         if teller is not None:
             teller.join(10)
             assert not teller.is_alive()
+
+    def refresh(self, success: bool = True) -> Run:
+        """A run of the view that ends now."""
+        now = self.state.server_now()
+        result = ViewResult("v", success, finished_at=now if success else None)
+        run = Run(uuid4(), Origin.SCHEDULE, now, finished_at=now, views=(result,))
+        run = replace(run, outcome=Outcome.OK if success else Outcome.FAILED)
+        self.state.change(lambda state: state.with_successes(run.views))
+        self.recorder.finish(run)
+        return run
 
     @property
     def told(self) -> list[tuple[Alert, AlertState]]:

@@ -185,7 +185,9 @@ class AlertLife(RuleBasedStateMachine):
             assert after.state is (AlertState.FIRING if seen.holds else AlertState.RESOLVED)
             assert after.fired_at == before.fired_at
         if open_before and before is not None and after is not None:
-            assert after.active_at == before.active_at, "the beginning of an open alert moved"
+            moved = seen.since if before.state is AlertState.PENDING and seen.since is not None else before.active_at
+            began = max(before.active_at, min(moved, self.now))
+            assert after.active_at == began, "the beginning of an open alert moved"
         if not open_before and seen.holds:
             assert after is not None
             assert before is None or after.active_at != before.active_at, "a new episode has the old one's key"

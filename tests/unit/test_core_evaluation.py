@@ -1,5 +1,6 @@
 """A call that returned is not yet a success, and one that raised says why for every view."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -117,12 +118,20 @@ def test_a_run_in_which_every_view_timed_out_timed_out() -> None:
     assert evaluate_reports(VIEWS, [*timeouts[:3], ALL[3]], (), 9.0).outcome is Outcome.PARTIAL
 
 
-@pytest.mark.parametrize("reason", [Reason.SHUTDOWN, Reason.CANCELLED])
-def test_a_stop_between_two_views_is_a_cancelled_run(reason: Reason) -> None:
+def test_a_stop_between_two_views_is_a_cancelled_run() -> None:
     """With a transaction per view, a stop is a cancelled run whatever else went well or badly before it."""
-    reports = [ALL[0], failed(VIEWS[1], Reason.PERMISSION), failed(VIEWS[2], reason), failed(VIEWS[3], reason)]
-    found = evaluate_reports(VIEWS, reports, (), 1.0)
-    assert (found.outcome, found.reason) == (Outcome.CANCELLED, reason)
+    stopped = [failed(view, Reason.SHUTDOWN) for view in VIEWS[2:]]
+    found = evaluate_reports(VIEWS, [ALL[0], failed(VIEWS[1], Reason.PERMISSION), *stopped], (), 1.0)
+    assert (found.outcome, found.reason) == (Outcome.CANCELLED, Reason.SHUTDOWN)
+
+
+@pytest.mark.fault
+def test_L17_a_view_that_a_person_cancelled_leaves_the_others_as_they_are() -> None:
+    """One of four is a partial run; a run in which each was cancelled is a cancelled one."""
+    found = evaluate_reports(VIEWS, [*ALL[:3], failed(VIEWS[3], Reason.CANCELLED)], (), 1.0)
+    assert (found.outcome, found.reason) == (Outcome.PARTIAL, Reason.CANCELLED)
+    all_of_them = evaluate_reports(VIEWS, [failed(view, Reason.CANCELLED) for view in VIEWS], (), 1.0)
+    assert (all_of_them.outcome, all_of_them.reason) == (Outcome.CANCELLED, Reason.CANCELLED)
 
 
 @given(
@@ -165,6 +174,13 @@ TIMEOUT = fault(ErrorClass.CANCELLED, Reason.TIMEOUT, "57014")
     [
         (TIMEOUT, False, Outcome.TIMEOUT, Reason.TIMEOUT, Reason.ROLLED_BACK),
         (TIMEOUT, True, Outcome.CANCELLED, Reason.SHUTDOWN, Reason.ROLLED_BACK),
+        (
+            fault(ErrorClass.CANCELLED, Reason.CANCELLED, "57014"),
+            False,
+            Outcome.CANCELLED,
+            Reason.CANCELLED,
+            Reason.ROLLED_BACK,
+        ),
         (
             fault(ErrorClass.CONN_LOST, Reason.TIMEOUT, "25P04"),
             False,
@@ -254,3 +270,35 @@ def test_contract_problems_are_said_once_each() -> None:
     assert contract_problems(evaluate_fault(VIEWS, gone, cancelled=False)) == ("no function",)
     denied = DatabaseFault("denied", error_class=ErrorClass.PERMANENT, reason=Reason.PERMISSION, sqlstate="42501")
     assert contract_problems(evaluate_fault(VIEWS, denied, cancelled=False)) == ()
+
+
+_ENDED = datetime(2026, 5, 4, 12, 1, tzinfo=UTC)
+
+
+def _ends(reports: list[ViewReport], samples: tuple[LockSample, ...] = (), seconds: float = 60.0) -> list[float | None]:
+    """How long before the call's end each view's own refresh ended."""
+    found = evaluate_reports(VIEWS, reports, samples, seconds, _ENDED).views
+    return [None if view.finished_at is None else (_ENDED - view.finished_at).total_seconds() for view in found]
+
+
+def test_L08_each_success_has_its_own_end() -> None:
+    """One transaction for all: a view is as old as the views after it took; a failure has no end."""
+    reports = [row(VIEWS[0], reported_seconds=2.0), row(VIEWS[1], reported_seconds=18.0), failed(VIEWS[2])]
+    reports.append(row(VIEWS[3], reported_seconds=35.0))
+    assert _ends(reports) == [58.0, 40.0, None, 4.5]
+    assert [view.finished_at for view in evaluate_reports(VIEWS, reports, (), 60.0).views] == [None] * 4
+
+
+def test_L08_a_function_that_goes_on_after_its_views_makes_none_of_them_younger() -> None:
+    """Its figure counts where the watch saw the lock held for longer, because it may have worked on something else."""
+    samples = tuple(LockSample(float(at), frozenset(VIEWS[:1])) for at in range(1, 40))
+    (first, *_) = _ends([row(VIEWS[0], reported_seconds=4.0)], samples, seconds=40.0)
+    assert first == 36.0
+
+
+def test_L08_a_view_refreshed_alone_or_after_a_fold_is_as_fresh_as_the_refresher_knows() -> None:
+    """The refresher's own bound counts: alone where it timed the view, else where it is the earlier one."""
+    alone = [row(view, measured_seconds=9.0, fresh_seconds=10.0 + at) for at, view in enumerate(VIEWS)]
+    assert _ends(alone) == [50.0, 49.0, 48.0, 47.0]
+    folded = [row(VIEWS[0], fresh_seconds=1.0), row(VIEWS[1]), row(VIEWS[2]), row(VIEWS[3], fresh_seconds=59.9)]
+    assert _ends(folded) == [59.0, 58.0, 57.5, 57.0]

@@ -86,6 +86,7 @@ def test_a_broken_contract_lists_what_is_wrong() -> None:
         (Rates(19, 0.0, 9.0, 19), False, False),
         (Rates(20, 0.0, 9.0), True, True),
         (Rates(1000, 0.0, 9.0, 19), True, False),
+        (Rates(1000, 0.0, None, 0, "GRANT SELECT"), True, None),
     ],
 )
 def test_rates_need_enough_executions(rates: Rates | None, low: bool | None, slow: bool | None) -> None:
@@ -100,7 +101,7 @@ def test_rate_texts_name_figure_limit_and_next_command() -> None:
     told = found(seen(rates=RATES))
     assert "89.9 % of 100 actions" in told[Alert.LOW_SUCCESS_RATE, ""].summary
     assert "the limit is 90 %" in told[Alert.LOW_SUCCESS_RATE, ""].summary
-    assert "about 1.01 s; the limit is 1 s" in told[Alert.HIGH_LATENCY, ""].summary
+    assert "24 h is 1.01 s; the limit is 1 s" in told[Alert.HIGH_LATENCY, ""].summary
 
 
 def test_every_query_that_a_text_tells_people_to_type_exists() -> None:

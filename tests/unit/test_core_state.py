@@ -43,10 +43,11 @@ def test_a_run_that_ended_does_not_begin_again() -> None:
 
 def test_own_successes_are_the_later_ones() -> None:
     """Failures leave what was; each success replaces its view's time."""
-    first = state().with_successes([ViewResult("a", True), ViewResult("b", False)], NOW)
-    second = first.with_successes([ViewResult("a", False), ViewResult("b", True)], NOW + timedelta(minutes=5))
+    later = NOW + timedelta(minutes=5)
+    first = state().with_successes([ViewResult("a", True, finished_at=NOW), ViewResult("b", False)])
+    second = first.with_successes([ViewResult("a", False), ViewResult("b", True, finished_at=later)])
     assert first.own_success == {"a": NOW}
-    assert second.own_success == {"a": NOW, "b": NOW + timedelta(minutes=5)}
+    assert second.own_success == {"a": NOW, "b": later}
 
 
 def test_an_outage_begins_once_and_is_remembered() -> None:

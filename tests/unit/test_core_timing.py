@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.model import LockSample
-from analytics_refreshd.core.timing import Span, Timing, true_seconds, view_timings
+from analytics_refreshd.core.timing import Span, Timing, true_seconds, view_ends, view_timings
 
 
 @dataclass(frozen=True)
@@ -220,3 +220,36 @@ def test_the_order_of_the_rows_matters_only_between_equals(
     played = call(seconds, poll=poll)
     for view, duration in durations(played, {view: played.reported()[view] for view in rows}).items():
         assert duration == pytest.approx(seconds[view], abs=2 * poll + 0.31)
+
+
+_SECONDS = st.lists(st.floats(0.01, 130.0), min_size=1, max_size=4)
+
+
+@given(_SECONDS, st.floats(0.05, 1.0), st.floats(0.0, 40.0), st.floats(0.0, 40.0), st.booleans())
+def test_L08_a_view_is_never_said_to_have_ended_later_than_it_did(
+    seconds: list[float], poll: float, before: float, after: float, watched: bool
+) -> None:
+    """Whatever else the function does: the end is the true one, or up to one poll earlier where the view was seen."""
+    played = call({str(at): took for at, took in enumerate(seconds)}, poll=poll, before=before, after=after)
+    samples = played.samples if watched else ()
+    found = view_ends(played.seconds, samples, played.total)
+    ended = before
+    seen = {view for sample in samples for view in sample.held}
+    for view, took in played.seconds.items():
+        ended += took
+        assert found[view] <= ended + 1e-6
+        if view in seen:
+            assert ended - poll - 1e-6 <= found[view]
+
+
+def test_L08_views_that_no_sample_shows_ended_one_after_the_other() -> None:
+    """Without a watch, rows and durations tell: each began when the one before had ended."""
+    assert view_ends({"a": 1.0, "b": 30.0, "c": 5.0}, (), 40.0) == {"a": 1.0, "b": 31.0, "c": 36.0}
+    assert view_ends({"a": 1.0, "b": 30.0, "c": 50.0}, (), 40.0, 3.0) == {"a": 4.0, "b": 34.0, "c": 40.0}
+
+
+def test_L08_a_view_of_unknown_duration_ended_no_earlier_than_it_began() -> None:
+    """What cannot be known counts as the earliest."""
+    samples = (LockSample(2.0, frozenset()), LockSample(2.1, frozenset({"b"})))
+    assert view_ends({"b": None}, samples, 9.0) == {"b": 2.0}
+    assert view_ends({"a": 1.0, "b": None, "c": 3.0}, (), 9.0) == {"a": 1.0, "b": 1.0, "c": 4.0}

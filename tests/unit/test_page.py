@@ -482,6 +482,7 @@ def test_the_headline_is_the_whole_page_in_one_sentence(changes: dict[str, Any],
         (Rates(1000, 80.0, 1.5), ("beyond limit", "beyond limit")),
         (Rates(19, 10.0, 9.0), ("too few executions", "too few executions")),
         (Rates(0, None, None), ("nothing ran", "nothing ran")),
+        (Rates(1000, 95.0, None, 0, "GRANT SELECT"), ("within limit", "not judged")),
         (None, ("not known", "not known")),
     ],
 )

@@ -130,11 +130,15 @@ class Attempts:
             seconds = self._clock.monotonic() - began_monotonic
             evaluation = self._evaluate_fault(fault, settings, state)
         else:
-            self._database.answered()
+            if not self._state.current.lost_since(state.began_at):
+                self._database.answered()
             seconds = self._clock.monotonic() - began_monotonic
-            evaluation = evaluate_reports(settings.views, reply.reports, state.watch.samples, reply.duration_seconds)
-            views, now = evaluation.views, self._state.server_now()
-            self._state.change(lambda known: known.with_successes(views, now))
+            ended_at = self._state.server_now() - timedelta(seconds=self._clock.monotonic() - state.replied_monotonic)
+            evaluation = evaluate_reports(
+                settings.views, reply.reports, state.watch.samples, reply.duration_seconds, ended_at
+            )
+            views = evaluation.views
+            self._state.change(lambda known: known.with_successes(views))
             state.extras = replace(
                 state.extras,
                 fold_seconds=reply.fold_seconds,
@@ -168,6 +172,7 @@ class Attempts:
         state.count += 1
         self._set_deadline(settings)
         watch = state.watch = self._new_watch(settings)
+        state.began_at = self._state.server_now()
 
         def started(pid: int) -> None:
             watch.add(pid)
@@ -176,7 +181,9 @@ class Attempts:
         try:
             self._rebuild(run, state)
             self._set_deadline(settings)
-            return self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
+            reply = self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
+            state.replied_monotonic = self._clock.monotonic()
+            return reply
         except DatabaseFault as fault:
             if fault.committing:
                 state.unsettled = fault
@@ -191,7 +198,7 @@ class Attempts:
         cancelled = self._stop.is_set() or (self.cancelled and fault.error_class is ErrorClass.CANCELLED)
         # A COMMIT whose answer was lost may have refreshed every view, whatever became of later attempts.
         evaluation = evaluate_fault(settings.views, state.unsettled or fault, cancelled=cancelled)
-        if evaluation.outcome is Outcome.CANCELLED and not self._stop.is_set():
+        if evaluation.reason is Reason.SHUTDOWN and not self._stop.is_set():
             return replace(evaluation, reason=Reason.NOT_LEADER)
         return evaluation
 
@@ -256,9 +263,14 @@ class Attempts:
 
 @dataclass(slots=True)
 class _AttemptState:
-    """What a run's attempts leave behind: the last one's watch, their number, a lost COMMIT, the extras."""
+    """What a run's attempts leave behind: the last one's watch, their number, a lost COMMIT, the extras.
+
+    `began_at` is when the last call began, `replied_monotonic` when it returned.
+    """
 
     watch: LockWatch
     count: int = 0
     unsettled: DatabaseFault | None = None
+    began_at: datetime | None = None
+    replied_monotonic: float = 0.0
     extras: RunExtras = field(default_factory=RunExtras)

@@ -1,19 +1,26 @@
 """Whether the database answers: one answer for all connections, logged when it changes."""
 
 import threading
+from collections.abc import Callable
 
 from analytics_refreshd.app.state import StateHolder
-from analytics_refreshd.core.errors import DatabaseFault, WrongSchemaFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, WrongSchemaFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.ports import EventLog
 
 
 class DatabaseAvailability:
-    """Collects what every thread meets. Logs the first failure, and the first success after it."""
+    """Collects what every thread meets. Logs the first failure, and the first success after it.
 
-    def __init__(self, state: StateHolder, log: EventLog) -> None:
+    `connections_made` counts the connections made so far. A refused connection is over only with the next one made:
+    sessions made before it go on answering, and would end an outage every few seconds that keeps every new one out.
+    """
+
+    def __init__(self, state: StateHolder, log: EventLog, connections_made: Callable[[], int] = lambda: 0) -> None:
         self._state = state
         self._log = log
+        self._connections_made = connections_made
+        self._refused_after: int | None = None
         self._lock = threading.Lock()
         self._missed_slots = 0
         self.wrong_schema: str | None = None
@@ -30,6 +37,8 @@ class DatabaseAvailability:
             return
         with self._lock:
             known = self.down
+            if fault.error_class is ErrorClass.CONNECT:
+                self._refused_after = self._connections_made()
             now = self._state.server_now()
             self._state.change(lambda state: state.database_lost(now, fault.message))
             if not known:
@@ -43,8 +52,12 @@ class DatabaseAvailability:
                 )
 
     def answered(self) -> None:
-        """Note that a statement succeeded."""
+        """Note that a statement succeeded, on a connection that may write."""
         with self._lock:
+            made = self._connections_made()
+            if self._refused_after is not None and 0 < made <= self._refused_after:
+                return
+            self._refused_after = None
             since = self._state.current.database_down_since
             now = self._state.server_now()
             if since is None and self._state.current.database_reached:

@@ -225,8 +225,7 @@ class Election(threading.Thread):
             return 1.0 if leading else HEARTBEAT_SECONDS
         self._database.answered()
         self._state.change(lambda state: replace(state, election_problem=None))
-        reason = "the server is in recovery" if reading.in_recovery else "the lock is held by another session"
-        self._set(after_reading(self._leadership, reading, self._term), reason)
+        self._set(after_reading(self._leadership, reading, self._term), "the lock is held by another session")
         if self._leadership.role is not Role.LEADER:
             self._look_for_other_holder()
         return HEARTBEAT_SECONDS
@@ -268,7 +267,8 @@ class Election(threading.Thread):
         if leadership.role is before.role:
             return
         if leadership.role is Role.LEADER:
-            self._state.change(lambda state: replace(state, owns_missed_slots=True, leaderless_reason=None))
+            now = self._state.server_now()
+            self._state.change(lambda state: replace(state.leading(now), leaderless_reason=None))
             self._log.emit(Event.LEADER_ACQUIRED, epoch=leadership.epoch)
             self._on_acquired()
         elif before.role is Role.LEADER:

@@ -60,9 +60,11 @@ class EvaluateCycle:
         self._turn = threading.Lock()
         self._rates_for: tuple[object, ...] = ()
         self._next_rates_monotonic = 0.0
+        self._latency_problem: str | None = None
         self._pause_logged: Pause | None = None
         self._next_prune_monotonic = runtime.clock.monotonic()
         self._loaded_runs = False
+        self._outage_known = runtime.state.current.last_outage
 
     def run(self) -> None:
         """Evaluate once, after any evaluation under way: alerts move one step at a time."""
@@ -71,12 +73,20 @@ class EvaluateCycle:
             try:
                 with self._within(deadline_seconds(self._state.current.limits.evaluate_seconds)):
                     self._read()
+                    self._parts.run(Part.HISTORY, self._write_what_waited)
                     self._parts.run(Part.VIEWS, self._alerts.log_stale_views)
                     self._parts.run(Part.ALERTS, self._alerts.evaluate)
                     if self._recorder.pending and not self._database.down:
                         self._parts.run(Part.HISTORY, self._recorder.flush)
             finally:
                 self._state.change(lambda state: state.evaluation_ended(self._clock.monotonic()))
+
+    def _write_what_waited(self) -> None:
+        """Write what waited for the database alone, before anything is said of it."""
+        outage = self._state.current.last_outage
+        if outage != self._outage_known and not self._database.down:
+            self._outage_known = outage
+            self._recorder.flush()
 
     def finish(self, within_seconds: float) -> None:
         """Wait for an evaluation under way. At a stop, what it changed is stored then."""
@@ -118,11 +128,11 @@ class EvaluateCycle:
             self._state.change(lambda state: replace(state, progress=None))
 
     def _read_status(self) -> None:
-        asked = self._clock.monotonic()
         status = self._status.read()
+        # the server's time is read last: a slow status function does not put the alerts' times into the future
         answered = self._clock.monotonic()
         self._database.answered()
-        self._note_status(status, (asked + answered) / 2)
+        self._note_status(status, answered)
 
     def _read_pause(self) -> None:
         pause = self._status.pause()
@@ -154,9 +164,7 @@ class EvaluateCycle:
             misses = state.status_misses + 1 if status.problem or status.blocked else 0
             sizes = state.status if 0 < misses <= STATUS_MISSES_TOLERATED else None
             known = state.status if misses or status.unread else None
-            views = tuple(
-                _with_success(_with_successes(_with_sizes(view, sizes), known), state) for view in status.views
-            )
+            views = tuple(_with_successes(_with_sizes(view, sizes), known) for view in status.views)
             read = replace(status, views=views)
             return replace(state, status=read, status_misses=misses, evaluated_monotonic=read_monotonic)
 
@@ -168,7 +176,9 @@ class EvaluateCycle:
                 self._parts.failed(part, DatabaseFault(text, error_class=ErrorClass.PERMANENT, reason=Reason.OTHER))
 
     def _read_runs(self) -> None:
-        if not self._history.available:
+        available = self._history.available
+        self._state.change(lambda state: replace(state, history_available=available))
+        if not available:
             return
         limit = _RUNS_READ if self._loaded_runs else 400
         runs = self._history.recent(limit, since=self._state.server_now() - timedelta(hours=24))
@@ -190,6 +200,10 @@ class EvaluateCycle:
                 self._state.change(lambda state: replace(state, rates_problem=problem))
                 raise
             self._state.change(lambda state: replace(state, rates=rates, rates_problem=None))
+            if rates.latency_problem and rates.latency_problem != self._latency_problem:
+                text = f"the p95 is not known, and AnalyticsHighLatency not judged: {rates.latency_problem}"
+                self._log.emit(Event.LIBRARY_MESSAGE, level="warning", library="rates", message=text)
+            self._latency_problem = rates.latency_problem
             self._rates_for = moved
         self._state.change(lambda state: replace(state, rates_confirmed_monotonic=now))
 
@@ -245,10 +259,3 @@ def _with_successes(view: ViewStatus, known: DatabaseStatus | None) -> ViewStatu
         return view
     recorded = max(filter(None, (view.recorded_at, before.recorded_at)), default=None)
     return replace(view, recorded_at=recorded, claimed_at=view.claimed_at or before.claimed_at)
-
-
-def _with_success(view: ViewStatus, state: State) -> ViewStatus:
-    """Count this process's own success where it is later than what is recorded."""
-    own = state.own_success.get(view.view)
-    newer = own is not None and (view.recorded_at is None or own > view.recorded_at)
-    return replace(view, recorded_at=own) if newer else view

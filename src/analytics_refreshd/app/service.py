@@ -109,7 +109,7 @@ class Service:
         )
         self.systemd = SystemdNotifier(os.environ)
         self.health = HealthChecks(self.state, self.clock)
-        self.database = DatabaseAvailability(self.state, self.log)
+        self.database = DatabaseAvailability(self.state, self.log, lambda: self.connector.connections_made)
         runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock)
         self.connector = Connector(
             connection_settings(config), on_reconnect=lambda: self.metrics.count(DATABASE_RECONNECTS)

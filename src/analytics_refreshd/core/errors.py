@@ -176,6 +176,16 @@ class WrongSchemaFault(DatabaseFault):
         )
 
 
+def not_writable() -> DatabaseFault:
+    """Make the fault of a session that may not write: on a standby, or on a server that was made read-only."""
+    return DatabaseFault(
+        "the server is read-only: it is not the primary, or no longer, or was made read-only, as on a full disk",
+        error_class=ErrorClass.NOT_PRIMARY,
+        reason=Reason.NOT_PRIMARY,
+        sqlstate="25006",
+    )
+
+
 class MigrationError(RefreshdError):
     """The schema cannot be migrated; the text says what to do."""
 

@@ -1,11 +1,12 @@
 """What a run's rows mean. A call that returned is not yet a success: the rows decide."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import LockSample, Outcome, Reason, ViewReport, ViewResult
-from analytics_refreshd.core.timing import Timing, view_timings
+from analytics_refreshd.core.timing import Timing, view_ends, view_timings
 
 _NO_FUNCTION = frozenset({"42883", "3F000"})
 _MOST_UNKNOWN = 5
@@ -21,7 +22,6 @@ _UNTOUCHED = frozenset(
     }
 )
 """Faults that struck before any view was touched: their reason says more than "rolled back"."""
-_STOPPED = frozenset({Reason.CANCELLED, Reason.SHUTDOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ def evaluate_reports(
     reports: Sequence[ViewReport],
     samples: Sequence[LockSample],
     total_seconds: float,
+    ended_at: datetime | None = None,
 ) -> Evaluation:
-    """Evaluate a call that returned: every expected view exactly once, each with success true.
+    """Evaluate a call that returned at the server's time `ended_at`: every expected view once, each with success true.
 
     A view without a row, with two rows, or without a success flag has failed. Rows of unknown views are named
     (at most five, cut at 63 characters) and change nothing else. A failed view does not change what happened to the
@@ -57,8 +58,10 @@ def evaluate_reports(
             unknown.append((report.view or "(null)")[:_MOST_NAME])
     timings = _timings(expected, by_view, samples, total_seconds)
     results = [_judge_view(view, by_view.get(view, []), timings[view]) for view in expected]
+    if ended_at is not None:
+        results = _dated(results, reports, samples, total_seconds, ended_at - timedelta(seconds=total_seconds))
     bad = [result for result in results if not result.success]
-    first = next((result for result in bad if result.reason in _STOPPED), bad[0] if bad else None)
+    first = next((result for result in bad if result.reason is Reason.SHUTDOWN), bad[0] if bad else None)
     return Evaluation(
         _outcome(results),
         first.reason if first else None,
@@ -69,16 +72,47 @@ def evaluate_reports(
     )
 
 
+def _dated(
+    results: Sequence[ViewResult],
+    reports: Sequence[ViewReport],
+    samples: Sequence[LockSample],
+    total_seconds: float,
+    began_at: datetime,
+) -> list[ViewResult]:
+    """Give each success its own end: the lock watch's, but no later than the refresher knows its content to be."""
+    # where the watch and the function disagree, something else may have taken the rest of the time
+    took = {
+        result.view: min(result.reported_seconds, result.duration_seconds)
+        if result.reported_seconds is not None
+        and result.duration_seconds is not None
+        and result.duration_seconds == result.observed_seconds
+        else result.duration_seconds
+        for result in results
+    }
+    # in the order of the rows, which is the order of the work
+    ordered = {report.view: took[report.view] for report in reports if report.view in took}
+    fresh = {report.view: report.fresh_seconds for report in reports if report.fresh_seconds is not None}
+    alone = any(report.measured_seconds is not None for report in reports)
+    ends = {} if alone else view_ends(ordered, samples, total_seconds, min(fresh.values(), default=0.0))
+    found = []
+    for result in results:
+        known = [seconds for each in (ends, fresh) if (seconds := each.get(result.view)) is not None]
+        finished_at = began_at + timedelta(seconds=min(known)) if result.success and known else None
+        found.append(replace(result, finished_at=finished_at))
+    return found
+
+
 def _outcome(results: Sequence[ViewResult]) -> Outcome:
     reasons = [result.reason for result in results if not result.success]
     if results and not reasons:
         return Outcome.OK
-    if any(reason in _STOPPED for reason in reasons):
+    if Reason.SHUTDOWN in reasons:
         return Outcome.CANCELLED
     if len(reasons) < len(results):
         return Outcome.PARTIAL
-    timed_out = bool(reasons) and all(reason is Reason.TIMEOUT for reason in reasons)
-    return Outcome.TIMEOUT if timed_out else Outcome.FAILED
+    if {*reasons} == {Reason.TIMEOUT}:
+        return Outcome.TIMEOUT
+    return Outcome.CANCELLED if {*reasons} == {Reason.CANCELLED} else Outcome.FAILED
 
 
 def _timings(
@@ -127,7 +161,7 @@ def _judge_view(view: str, rows: Sequence[ViewReport], timing: Timing) -> ViewRe
 def evaluate_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: bool) -> Evaluation:
     """Evaluate a call that raised: nothing it did is visible, so every view was rolled back.
 
-    `cancelled` tells that this daemon was asked to stop; any other cancellation is a timeout. A connection
+    `cancelled`: this daemon was asked to stop; any other cancellation is a timeout or a person's. A connection
     lost during COMMIT leaves the outcome unknown until the status function has been asked, whoever caused it. Where
     another session holds the fence nothing was attempted: skipped.
     """
@@ -137,8 +171,9 @@ def evaluate_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: 
     if fault.committing:
         outcome, view_reason = Outcome.UNKNOWN, Reason.CONN_LOST
     elif fault.error_class is ErrorClass.CANCELLED or fault.reason is Reason.TIMEOUT:
-        outcome = Outcome.CANCELLED if cancelled else Outcome.TIMEOUT
-        reason = Reason.SHUTDOWN if cancelled else Reason.TIMEOUT
+        by_person = fault.reason is Reason.CANCELLED
+        outcome = Outcome.CANCELLED if cancelled or by_person else Outcome.TIMEOUT
+        reason = Reason.SHUTDOWN if cancelled else fault.reason if by_person else Reason.TIMEOUT
     else:
         outcome = Outcome.CANCELLED if cancelled else Outcome.FAILED
         if fault.reason in _UNTOUCHED:

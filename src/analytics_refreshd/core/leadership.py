@@ -29,7 +29,6 @@ class LockReading:
 
     asked_at: float
     held: bool
-    in_recovery: bool = False
     epoch: int | None = None
 
 
@@ -50,13 +49,10 @@ class Leadership:
 
 
 def after_reading(state: Leadership, reading: LockReading, term: Term) -> Leadership:
-    """Return the state after an answer.
-
-    A lock granted by a standby server does not count.
-    """
+    """Return the state after an answer."""
     if state.role is Role.DRAINING:
         return state
-    if not reading.held or reading.in_recovery:
+    if not reading.held:
         return Leadership(Role.STANDBY)
     trusted_until = reading.asked_at + term.ttl_seconds - term.margin_seconds
     return Leadership(Role.LEADER, trusted_until, reading.epoch)

@@ -89,9 +89,8 @@ SUCCESS_RATE = Metric(
 LATENCY_P95 = Metric(
     "analytics_latency_p95_seconds",
     "gauge",
-    "95th percentile of execution durations over 24 hours: the mean of hourly percentiles weighted by executions, "
-    "which is an approximation, or exact where the incremental mode's histograms can be read; absent where nothing "
-    "ran.",
+    "95th percentile of execution durations over the last 24 hours, exact; absent where nothing ran, and where the "
+    "rows cannot be read within 2 s.",
     read_at="scrape",
 )
 EXECUTIONS = Metric(

@@ -82,7 +82,8 @@ class Role(StrEnum):
 class ViewReport:
     """One row as the refresh function returned it. Anything may be missing or absurd.
 
-    `measured_seconds` is set where the daemon refreshed this view alone and timed it itself.
+    `measured_seconds` is set where the daemon refreshed this view alone and timed it itself. `fresh_seconds` says, from
+    the call's begin, to which moment at most the view's content goes; None where only the lock watch can tell.
     """
 
     view: str | None
@@ -93,6 +94,7 @@ class ViewReport:
     sqlstate: str | None = None
     reason: Reason | None = None
     measured_seconds: float | None = None
+    fresh_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class ViewResult:
     """What a run did to one view, as the daemon evaluated it.
 
     `duration_seconds` is the true one; `reported_seconds` what the function said, `observed_seconds` what the
-    lock watch saw. `rows` is None after a failure: a failed view is not an empty one.
+    lock watch saw. `rows` is None after a failure: a failed view is not an empty one. `finished_at` is when its own
+    refresh ended, at the earliest; None after a failure, and where history was read.
     """
 
     view: str
@@ -137,6 +140,7 @@ class ViewResult:
     duration_seconds: float | None = None
     reported_seconds: float | None = None
     observed_seconds: float | None = None
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +205,13 @@ class DatabaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The 24 hours' figures. None where nothing ran."""
+    """The 24 hours' figures; None where nothing ran. `latency_problem` says why the p95 is unknown, with a remedy."""
 
     executions: int
     success_rate_percent: float | None
     latency_p95_seconds: float | None
     latency_executions: int = 0
+    latency_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

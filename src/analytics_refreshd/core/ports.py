@@ -94,10 +94,11 @@ class Leader(Protocol):
     """The leader's session: lock, heartbeat, and a watch over the refreshing backend's locks. One thread uses it."""
 
     def acquire(self) -> LockReading:
-        """Connect if necessary and try the leader lock once. Refuses standbys and transaction poolers."""
+        """Connect if necessary and try the leader lock once. Refuses transaction poolers, and
+        servers that may not be written to."""
 
     def heartbeat(self) -> LockReading:
-        """Read in pg_locks whether this session still holds the lock. Tells of recovery too."""
+        """Read in pg_locks whether this session still holds the lock. Refuses as `acquire` does."""
 
     def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
         """Sample the EXCLUSIVE locks on `views` of the backends. Names who blocks them."""

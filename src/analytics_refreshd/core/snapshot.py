@@ -16,6 +16,7 @@ from analytics_refreshd.core.staleness import (
     critical_age_seconds,
     max_age_seconds,
     verdict,
+    with_own_success,
 )
 from analytics_refreshd.core.state import Source, State
 
@@ -99,9 +100,10 @@ class Snapshot:
         if status is None or read is None:
             return None
         age = age_of(read, status.server_now)
-        return (
-            age if age.seconds is None else replace(age, seconds=age.seconds + (self.since_evaluation_seconds or 0.0))
-        )
+        if age.seconds is not None:
+            age = replace(age, seconds=age.seconds + (self.since_evaluation_seconds or 0.0))
+        # now, not when the status was read: a refresh may have succeeded since
+        return with_own_success(age, self.state.own_success.get(view), self.server_now)
 
     @property
     def firing(self) -> frozenset[AlertKey]:

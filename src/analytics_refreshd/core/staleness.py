@@ -1,6 +1,6 @@
 """How old a view is, and whether that is too old. Unknown is stale, never fresh."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -77,6 +77,18 @@ def age_of(status: ViewStatus, server_now: datetime) -> Age:
         return Age(status.view, None, None, None, doubt, skewed)
     at, source = max(candidates)
     return Age(status.view, max(0.0, (server_now - at).total_seconds()), at, source, doubt, skewed)
+
+
+def with_own_success(age: Age, at: datetime | None, server_now: datetime) -> Age:
+    """Count this process's own success `at`, if the database knows none later.
+
+    One in the future is not believed, as in `age_of`.
+    """
+    if at is None or (age.last_success_at is not None and at <= age.last_success_at):
+        return age
+    if (at - server_now).total_seconds() > _CLOCK_SKEW_SECONDS:
+        return replace(age, doubt="; ".join(filter(None, (age.doubt, "our own record lies in the future"))))
+    return replace(age, seconds=max(0.0, (server_now - at).total_seconds()), last_success_at=at, source="record")
 
 
 def max_age_seconds(limits: Limits, view: str) -> float:

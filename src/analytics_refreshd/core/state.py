@@ -48,9 +48,10 @@ class State:
     `status` was read at `evaluated_monotonic`; `rates` was still true at `rates_confirmed_monotonic`, and
     `rates_problem` says why it can never be read; `unread` names what could not be read then, and why; `status_misses`
     counts the readings in a row in which the status function failed. `runs` is newest first. `own_success` has when
-    this process last refreshed each view. `last_outage` is when the database was last lost and when it came back.
-    `delivery` has each receiver's last delivery or failure in words, by name. `owns_missed_slots`: the slots missed
-    while the database is away are this replica's to record, because it led last, or nobody did.
+    this process last refreshed each view. `leading_since` is since when no other replica led. `last_outage` is when the
+    database was last lost and when it came back. `delivery` has each receiver's last delivery or failure in words, by
+    name. `owns_missed_slots`: the slots missed while the database is away are this replica's to record, because it led
+    last, or nobody did.
     `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
     `history_pending`.
@@ -88,6 +89,7 @@ class State:
     last_outage: tuple[datetime, datetime] | None = None
 
     leadership: Leadership = field(default_factory=Leadership)
+    leading_since: datetime | None = None
     draining: bool = False
     owns_missed_slots: bool = True
     leaderless_since: datetime | None = None
@@ -116,6 +118,21 @@ class State:
     def database_up(self) -> bool:
         """Whether the database answered when it was last asked."""
         return self.database_reached and not self.database_down
+
+    def leading(self, at: datetime) -> "State":
+        """Note that this replica took the lead. One that it lost to nobody goes on."""
+        since = self.leading_since if self.owns_missed_slots else None
+        return replace(self, owns_missed_slots=True, leading_since=since or at)
+
+    def lost_since(self, moment: datetime | None) -> bool:
+        """Whether the database was lost after `moment`, and is still: what began before says nothing of it."""
+        return moment is not None and self.database_down_since is not None and self.database_down_since > moment
+
+    def counted_from(self, since: datetime | None) -> datetime | None:
+        """Return from when a condition counts: what could not be otherwise during an outage counts from its end."""
+        if since is None or self.last_outage is None:
+            return since
+        return max(since, self.last_outage[1])
 
     @property
     def mode(self) -> str:
@@ -147,9 +164,10 @@ class State:
         ordered = sorted(kept.values(), key=lambda run: run.started_at, reverse=True)
         return replace(self, runs=tuple(ordered[:_KEPT_RUNS]))
 
-    def with_successes(self, results: Sequence[ViewResult], at: datetime) -> "State":
-        """Note our own successes at the server's time: the only record where nothing can be stored."""
-        return replace(self, own_success={**self.own_success, **{one.view: at for one in results if one.success}})
+    def with_successes(self, results: Sequence[ViewResult]) -> "State":
+        """Note our own successes, each with its own end: the only record where nothing can be stored."""
+        ends = {one.view: one.finished_at for one in results if one.success and one.finished_at is not None}
+        return replace(self, own_success={**self.own_success, **ends})
 
     def known_at(self, monotonic: float) -> "State":
         """Forget the figures that could not be read for three periods.

@@ -122,6 +122,32 @@ def view_timings(
     return {view: Timing(duration, bounds[view].observed) for view, duration in durations.items()}
 
 
+def view_ends(
+    durations: Mapping[str, float | None],
+    samples: Sequence[LockSample],
+    total_seconds: float,
+    first_seconds: float = 0.0,
+) -> dict[str, float]:
+    """Return when each view's own refresh ended, at the earliest.
+
+    Times are in seconds from the call's begin. `durations` are the true ones, in the order of the function's rows; the
+    first view began at `first_seconds` or later. A view that the watch saw began after the sample before, any other
+    after the view of the row before; each ended its duration later, and one of unknown duration no earlier than it
+    began.
+    """
+    began: dict[str, float] = {}
+    previous = 0.0
+    for sample in samples:
+        for view in sample.held | sample.waiting:
+            began.setdefault(view, previous)
+        previous = min(sample.at_seconds, total_seconds)
+    ends: dict[str, float] = {}
+    ended = first_seconds
+    for view, duration in durations.items():
+        ended = ends[view] = min(began.get(view, ended) + (duration or 0.0), total_seconds)
+    return ends
+
+
 def _longest_gap(samples: Sequence[LockSample], total_seconds: float) -> float:
     moments = [0.0, *(min(sample.at_seconds, total_seconds) for sample in samples), total_seconds]
     return max(later - earlier for earlier, later in pairwise(moments))

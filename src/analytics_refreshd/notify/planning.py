@@ -1,6 +1,6 @@
 """Decides which alerts a receiver is due. Pure functions of what fires and what was accepted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -46,3 +46,16 @@ def one_message_per_alert(given: PlanInput, repeat_every_seconds: float) -> list
         elif sent_at is None and (item.key in given.offered or any(key == item.key for key, _ in given.delivered)):
             due.append(Message((item,), (item,)))
     return due
+
+
+def grouped(due: Sequence[Message], most: int) -> list[Message]:
+    """Join messages that are due at once, `most` alerts in each.
+
+    New alerts and repeated ones stay apart.
+    """
+    messages: list[Message] = []
+    for repeat in (False, True):
+        items = tuple(item for message in due if message.repeat == repeat for item in message.notifications)
+        parts = [items[start : start + most] for start in range(0, len(items), most)]
+        messages += [Message(part, part, repeat=repeat) for part in parts]
+    return messages

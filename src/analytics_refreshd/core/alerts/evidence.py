@@ -7,8 +7,8 @@ from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.wording import blocked_by
 
-# an absent database has an alert of its own, and a stop is no failure
-NOT_A_VIEWS_FAULT = UNREACHABLE | {Reason.SHUTDOWN}
+# an absent database has an alert of its own, and a stop is no failure, whoever caused it
+NOT_A_VIEWS_FAULT = UNREACHABLE | {Reason.SHUTDOWN, Reason.CANCELLED}
 
 
 def streak(verdicts: Sequence[bool], *, firing: bool, fire_after: int, resolve_after: int) -> bool | None:

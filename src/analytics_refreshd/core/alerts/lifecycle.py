@@ -117,6 +117,9 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
             return Step(None)
         return Step(resolved(open_record, now), AlertState.RESOLVED)
     active_at = open_record.active_at if open_record else _began(record, condition, now)
+    if open_record is not None and open_record.state is AlertState.PENDING:
+        # the rule may know a later begin by now
+        active_at = max(active_at, min(condition.since or active_at, now))
     due = now >= active_at + timedelta(seconds=condition.for_seconds)
     fired_at = open_record.fired_at if open_record else None
     if fired_at is None and due:
@@ -142,7 +145,8 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
 
 
 def resolved(record: AlertRecord, now: datetime) -> AlertRecord:
-    """Resolve an alert. Its text says so too, because a phone may hide the status."""
+    """Resolve an alert, never before it fired. Its text says so too, because a phone may hide the status."""
+    now = max(now, record.fired_at or record.active_at)
     lasted = seconds_in_words((now - record.active_at).total_seconds())
     return replace(
         record,

@@ -130,7 +130,9 @@ def _high_latency(snapshot: Snapshot) -> Condition:
     firing = (Alert.HIGH_LATENCY, "") in snapshot.firing
     limit = state.limits.latency_p95_max_seconds * (_BETTER_SHARE if firing else 1.0)
 
-    def holds(rates: Rates) -> bool:
+    def holds(rates: Rates) -> bool | None:
+        if rates.latency_problem:
+            return None
         p95 = rates.latency_p95_seconds
         return (
             p95 is not None
@@ -143,7 +145,7 @@ def _high_latency(snapshot: Snapshot) -> Condition:
         snapshot,
         holds,
         summary=lambda rates: (
-            f"{state.database}: the p95 of the last 24 h is about {rates.latency_p95_seconds or 0.0:.2f} s; "
+            f"{state.database}: the p95 of the last 24 h is {rates.latency_p95_seconds or 0.0:.2f} s; "
             f"the limit is {state.limits.latency_p95_max_seconds:g} s"
         ),
         look="analytics-refreshd query distribution",
@@ -171,7 +173,7 @@ def _database_unavailable(snapshot: Snapshot) -> Condition:
 
 def _history_failing(snapshot: Snapshot) -> Condition:
     state = snapshot.state
-    since = state.history_failing_since
+    since = state.counted_from(state.history_failing_since)
     return Condition(
         Alert.HISTORY_FAILING,
         "",
@@ -186,7 +188,7 @@ def _history_failing(snapshot: Snapshot) -> Condition:
 
 def _no_leader(snapshot: Snapshot) -> Condition:
     state = snapshot.state
-    since = state.leaderless_since
+    since = state.counted_from(state.leaderless_since)
     why = state.leaderless_reason or "no replica holds the leader lock"
     return Condition(
         Alert.NO_LEADER,

@@ -1,11 +1,13 @@
 """The alert rules on one view: too old, failing, slow."""
 
+from datetime import datetime, timedelta
+
 from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, attempts, cause, describe, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.errors import is_permanent
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot
-from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds, verdict
+from analytics_refreshd.core.staleness import Age, critical_age_seconds, max_age_seconds, verdict
 from analytics_refreshd.core.wording import seconds_in_words
 
 
@@ -21,7 +23,11 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
     seconds = age.seconds if age else None
     stale = verdict(age, limits).is_stale
     # whoever paused refreshes made the view old, and while the database is away its age is unknown
-    excused = stale and (snapshot.pause is not None or _not_yet_tried(snapshot, seconds, limit))
+    excused = stale and (snapshot.pause is not None or _not_yet_tried(snapshot, age, limit))
+    # without our schema only the leader's own successes are known: how long a standby has waited says nothing
+    unseen = not snapshot.leads and _own_evidence(snapshot, age)
+    if unseen:
+        excused, stale = (Alert.VIEW_STALE, view) in snapshot.firing, False
     if seconds is None:
         summary = f"{state.database}: {view} has never been seen refreshed"
         text = f"No successful refresh of {view} is known" + (f"; {age.doubt}." if age and age.doubt else ".")
@@ -39,6 +45,7 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
         summary,
         describe(snapshot, text, run, result, f"analytics-refreshd history --view {view} --limit 5"),
         for_seconds=for_seconds,
+        since=state.leading_since if seconds is None else None,
         run_id=run.run_id if run else None,
     )
 
@@ -123,18 +130,35 @@ def _results(snapshot: Snapshot, view: str) -> list[tuple[Run, ViewResult]]:
     ]
 
 
-def _not_yet_tried(snapshot: Snapshot, age_seconds: float | None, limit_seconds: float) -> bool:
-    """Tell whether an outage or a pause that made the view old is just over, and its refresh still to come.
+def _own_evidence(snapshot: Snapshot, age: Age | None) -> bool:
+    """Tell whether nothing but this process's own successes is known, or not even one."""
+    return age is not None and (
+        age.seconds is None or (age.source == "record" and not snapshot.state.history_available)
+    )
 
-    The excuse ends with the first run after it, or two intervals later: then whoever refreshes is broken.
+
+def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) -> bool:
+    """Tell whether what made the view old, or look old, is just over, and its refresh still to come.
+
+    That is an outage, a pause, or another replica's lead without our schema, whose successes nobody else knows. The
+    excuse ends with the first run after it, or two intervals later: then whoever refreshes is broken.
     """
     state, now = snapshot.state, snapshot.server_now
+    led_at = state.leading_since
     grace_seconds = 2 * state.limits.interval_seconds
-    if state.last_outage is not None and age_seconds is not None:
+
+    def lately(over_at: datetime) -> bool:
+        tried = any(run.started_at >= over_at for run in attempts(state.runs))
+        return (now - over_at).total_seconds() < grace_seconds and not tried
+
+    if state.last_outage is not None and age is not None:
         lost_at, restored_at = state.last_outage
-        was_fresh = age_seconds - (now - lost_at).total_seconds() <= limit_seconds
-        lately = (now - restored_at).total_seconds() < grace_seconds
-        if was_fresh and lately and not any(run.started_at >= restored_at for run in attempts(snapshot.state.runs)):
+        # an age that was never known counts from the lead on: or a connection cut in every run would excuse it for ever
+        since = led_at if age.seconds is None else now - timedelta(seconds=age.seconds)
+        if since is not None and (lost_at - since).total_seconds() <= limit_seconds and lately(restored_at):
+            return True
+    if led_at is not None and age is not None and age.last_success_at is not None and age.last_success_at < led_at:
+        if _own_evidence(snapshot, age) and lately(led_at):
             return True
     newest = next((run for run in state.runs if run.outcome is not None), None)
     if newest is None or newest.outcome is not Outcome.SKIPPED or newest.reason is not Reason.PAUSED:

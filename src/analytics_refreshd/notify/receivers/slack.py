@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analytics_refreshd.notify.messages import Message, Notification, timestamp, web_link
-from analytics_refreshd.notify.planning import PlanInput, one_message_per_alert
+from analytics_refreshd.notify.planning import PlanInput, grouped, one_message_per_alert
 from analytics_refreshd.notify.receiver import AlertReceiver, ReceiverType
 from analytics_refreshd.notify.request import Request, json_request
 from analytics_refreshd.notify.settings import UrlFileSettings
@@ -35,7 +35,7 @@ class SlackReceiver(AlertReceiver[SlackSettings]):
     def plan(self, given: PlanInput) -> list[Message]:
         """Plan one message for new alerts and one for repeated ones. Each is split after 20 alerts."""
         due = one_message_per_alert(given, self.delivery.repeat_every_seconds)
-        return [*_grouped(due, repeat=False), *_grouped(due, repeat=True)]
+        return grouped(due, _MOST_ATTACHMENTS)
 
     def request(self, message: Message, url: str) -> Request:
         """Build the POST. One line sums up, one attachment per alert follows."""
@@ -88,12 +88,6 @@ def escaped(text: str, most_characters: int) -> str:
             break
         kept.append(piece)
     return "".join(kept) + "…"
-
-
-def _grouped(due: Sequence[Message], *, repeat: bool) -> list[Message]:
-    items = tuple(item for message in due if message.repeat == repeat for item in message.notifications)
-    parts = [items[start : start + _MOST_ATTACHMENTS] for start in range(0, len(items), _MOST_ATTACHMENTS)]
-    return [Message(part, part, repeat=repeat) for part in parts]
 
 
 def _headline(items: Sequence[Notification], *, repeat: bool) -> str:

@@ -145,7 +145,9 @@ def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
     enough = executions is not None and executions >= rates["min_executions"]
     ran = "of the last 24 h" if executions is None else f"of {executions:,} executions in 24 h"
 
-    def rated(value: float | None, *, good: bool) -> dict[str, str]:
+    def rated(value: float | None, *, good: bool, problem: str | None = None) -> dict[str, str]:
+        if problem:
+            return {"word": "not judged", "tone": "off"}
         if value is None:
             return {"word": "not known" if executions is None else "nothing ran", "tone": "off"}
         if not enough:
@@ -165,7 +167,7 @@ def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
             "name": "95th percentile of latency",
             "value": "unknown" if p95 is None else seconds_in_words(p95),
             "limit": f"{ran}, at most {seconds_in_words(most)}",
-            **rated(p95, good=p95 is not None and p95 <= most),
+            **rated(p95, good=p95 is not None and p95 <= most, problem=rates["latency_problem"]),
         },
     ]
 

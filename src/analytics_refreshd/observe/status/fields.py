@@ -98,6 +98,13 @@ _RATES: tuple[Field[State], ...] = (
         lambda state: state.rates and state.rates.latency_p95_seconds,
         nullable=True,
     ),
+    Field(
+        "latency_problem",
+        TEXT,
+        "why the percentile is not known, and what to do",
+        lambda state: state.rates and state.rates.latency_problem,
+        nullable=True,
+    ),
     Field("latency_p95_max_seconds", SECONDS, "its limit", lambda state: state.limits.latency_p95_max_seconds),
     Field("min_executions", COUNT, "with fewer, neither is evaluated", lambda state: state.limits.min_executions),
 )

@@ -27,6 +27,7 @@ from analytics_refreshd.postgres.connection.settings import is_local
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import refuse_other_schema
 from analytics_refreshd.postgres.state.leader import PostgresLeader
+from analytics_refreshd.postgres.state.rates import missing_grant
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 __all__ = ["CheckSettings", "Finding", "Level", "run_checks"]
@@ -75,6 +76,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("server", lambda: _server(connection, schema, settings, now)),
             ("pooler", lambda: _pooler(connector)),
             ("contract", lambda: _contract_and_status(connection, connector, settings)),
+            ("rates", lambda: _rates(connection, schema)),
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
@@ -215,6 +217,13 @@ def _role(found: dict[str, Any], app_schema: str, settings: CheckSettings) -> It
             "what a blocker of another role does stays hidden",
             f"GRANT pg_read_all_stats TO {role};",
         )
+
+
+def _rates(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
+    grant = missing_grant(connection, app_schema)
+    if grant is not None:
+        text = f"no SELECT on the rows of {app_schema}.action_results: the p95 is not known, and HighLatency not judged"
+        yield warning("rates", text, grant)
 
 
 def _pooler(connector: Connector) -> Iterator[Finding]:

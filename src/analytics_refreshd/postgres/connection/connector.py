@@ -72,6 +72,7 @@ class Connector:
         self._lock = threading.Lock()
         self._attempts: set[_Attempt] = set()
         self._made: WeakSet[BoundedConnection] = WeakSet()
+        self.connections_made = 0
         self._stopped = False
 
     def connect(
@@ -105,6 +106,7 @@ class Connector:
         connection = attempt.result(min(within_seconds, self.settings.longest_connect_seconds()))
         with self._lock:
             self._made.add(connection)
+            self.connections_made += 1
         if instead_of_lost and self._on_reconnect:
             self._on_reconnect()
         return connection

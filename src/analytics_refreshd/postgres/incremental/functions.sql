@@ -74,7 +74,9 @@ declare
 begin
     {refuse_unsound_due};
     if analytics_refresh.view_due(view) is null then
-        update analytics_refresh.last_refresh l set last_checked_at = clock_timestamp()
+        -- what came after the last fold is in no rollup yet
+        update analytics_refresh.last_refresh l set last_checked_at = case when view = 'recent_failures' then clock_timestamp()
+            else coalesce((select i.folded_at from analytics_refresh.incremental i), l.last_checked_at) end
         where l.view_name = view
         returning l.rows_refreshed into counted;
     end if;
@@ -161,6 +163,10 @@ begin
     -- whatever goes wrong from here on, the refresh stands
     begin
         rows_refreshed := null;
+        -- a view of the rollups is as fresh as the fold that another transaction, or another view's refresh, came after
+        if view_name <> 'recent_failures' then
+            refreshed_at := least(refreshed_at, (select i.folded_at from analytics_refresh.incremental i));
+        end if;
         if version is null then
             lock_timeout_before := current_setting('lock_timeout');
             perform set_config('lock_timeout', '500ms', true);

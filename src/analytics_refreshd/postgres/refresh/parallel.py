@@ -70,8 +70,8 @@ class ParallelRun:
             return _Result(self._refresh_view(connection, view))
         except DatabaseFault as fault:
             if self._run.cancelled.is_set() and fault.error_class is ErrorClass.CANCELLED:
-                # this daemon cancelled it, so it is no timeout
-                fault.reason = Reason.CANCELLED
+                # this daemon cancelled it: neither a timeout, nor a person
+                fault.reason = Reason.SHUTDOWN
             if fault.error_class.unreachable:
                 self._unreachable = fault
             return _Result([failed(view, fault, time.monotonic() - began)], fault)
@@ -99,5 +99,6 @@ def _shared(faults: Sequence[DatabaseFault]) -> bool:
     """Whether one reason explains all faults, and no view caused it."""
     reasons = {fault.reason for fault in faults}
     return len(reasons) == 1 and all(
-        fault.error_class.away or fault.reason in (Reason.OVERLAP, Reason.CANCELLED) for fault in faults
+        fault.error_class.away or fault.reason in (Reason.OVERLAP, Reason.SHUTDOWN, Reason.CANCELLED)
+        for fault in faults
     )

@@ -23,7 +23,7 @@ from analytics_refreshd.postgres.connection.names import identifier, split_name
 from analytics_refreshd.postgres.connection.settings import application_name
 from analytics_refreshd.postgres.refresh.fold import Folded, ViewFold, fold_once, folded_here, rebuild
 from analytics_refreshd.postgres.refresh.parallel import ParallelRun, StartedOnce
-from analytics_refreshd.postgres.refresh.reports import measured, report_of
+from analytics_refreshd.postgres.refresh.reports import fresh_as_folded, measured, own_seconds, report_of
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
 from analytics_refreshd.postgres.refresh.verification import (
@@ -79,7 +79,10 @@ class PostgresRefresher:
         try:
             if by_view:
                 fold, folded = fold_once(self._connections[0], run, self._parameters(settings, run, run_id))
-                reports = self._refresh_by_view(settings, run, run_id, fold, on_started)
+                reports = fresh_as_folded(
+                    self._refresh_by_view(settings, run, run_id, fold, on_started),
+                    folded.seconds,
+                )
             else:
                 reports, folded = self._refresh_cycle(settings, run, run_id, on_started)
         finally:
@@ -161,10 +164,11 @@ class PostgresRefresher:
             on_started(transaction.first["pid"])
             refuse_hidden(transaction)
             before = rollups_before(transaction)
+            begun_seconds = run.elapsed_seconds()
             rows = self._call(transaction, call, {}, settings.function)
             reports = verify_refreshed(transaction, [report_of(row) for row in rows], settings.views, before)
             folded = folded_here(transaction)
-        return reports, folded
+        return fresh_as_folded(reports, None if folded.seconds is None else begun_seconds + folded.seconds), folded
 
     def _refresh_by_view(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: ViewFold, on_started: Callable[[int], None]
@@ -195,7 +199,7 @@ class PostgresRefresher:
             "function_schema": schema,
             "function_name": name,
         }
-        begun = time.monotonic()
+        begun, fresh_seconds = time.monotonic(), run.elapsed_seconds()
         with connection.transaction(run, beginning("view"), parameters) as transaction:
             if not transaction.first["unfenced"]:
                 raise _overlap("another session is refreshing this database")
@@ -203,19 +207,21 @@ class PostgresRefresher:
                 raise _overlap("another session is refreshing this view")
             on_started(transaction.first["pid"])
             refuse_hidden(transaction)
-            begun = time.monotonic()
+            begun, fresh_seconds = time.monotonic(), run.elapsed_seconds()
             if transaction.first["function_exists"]:
                 call = statement("call_view_function", function=sql.Identifier(schema, name))
                 rows = self._call(transaction, call, {"view": view}, settings.view_function)
                 found = [report_of(row) for row in rows]
+                fresh_seconds += own_seconds(found, time.monotonic() - begun)
             else:
                 transaction.execute(statement("refresh_view", view=relation))
+                fresh_seconds = run.elapsed_seconds()
                 counted = transaction.attempt(statement("count_rows", view=relation))
                 count = None if isinstance(counted, DatabaseFault) else counted[0][0]
                 found = [ViewReport(view, None, count, True)]
             reports = verify_refreshed(transaction, found, [view], fold.before)
         seconds = time.monotonic() - begun
-        return [measured(report, view, seconds) for report in reports]
+        return [measured(report, view, seconds, fresh_seconds) for report in reports]
 
     def _call(
         self, transaction: Transaction, call: sql.Composed, parameters: dict[str, Any], name: str

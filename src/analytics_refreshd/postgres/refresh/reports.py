@@ -5,19 +5,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, classify
+from analytics_refreshd.core.evidence import ROLLUP_VIEWS
 from analytics_refreshd.core.model import ViewReport
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.errors import split_state
 from analytics_refreshd.postgres.connection.server import BIGGEST_BIGINT
+from analytics_refreshd.postgres.refresh.messages import sqlstate_of
 
 _MOST_NAME_CHARACTERS = 200
+_LOST_SECONDS = 59.0
 
 
 def report_of(row: Sequence[Any]) -> ViewReport:
     """Read a row of `call_function`, all text; unusable values become None."""
     view, duration_ms, rows, success, error = row
     sqlstate, reason, text = split_state(error)
+    if error and sqlstate is None and (sqlstate := sqlstate_of(error)) is not None:
+        reason = classify(sqlstate, connected=True, closed=False)[1]
     milliseconds_reported = _number(duration_ms)
     count = _number(rows)
     return ViewReport(
@@ -31,9 +36,34 @@ def report_of(row: Sequence[Any]) -> ViewReport:
     )
 
 
-def measured(report: ViewReport, view: str, seconds: float) -> ViewReport:
-    """Add the measured seconds to the report of a view refreshed alone."""
-    return replace(report, view=view, measured_seconds=seconds)
+def measured(report: ViewReport, view: str, seconds: float, fresh_seconds: float) -> ViewReport:
+    """Add what was measured to the report of a view refreshed alone."""
+    return replace(report, view=view, measured_seconds=seconds, fresh_seconds=fresh_seconds)
+
+
+def own_seconds(reports: Sequence[ViewReport], call_seconds: float) -> float:
+    """Return how long the refresh itself took within a call: a function also counts and records.
+
+    Its own figure counts, unless it lacks whole minutes.
+    """
+    reported = [report.reported_seconds for report in reports if report.reported_seconds is not None]
+    plausible = len(reported) == 1 and call_seconds - _LOST_SECONDS < reported[0] < call_seconds
+    return reported[0] if plausible else call_seconds
+
+
+def fresh_as_folded(reports: Sequence[ViewReport], folded_seconds: float | None) -> tuple[ViewReport, ...]:
+    """Make views of the rollups as fresh as the fold before.
+
+    That ended at `folded_seconds`; None where nothing was folded. The recent failures are read from the table itself.
+    """
+    if folded_seconds is None:
+        return tuple(reports)
+    return tuple(
+        replace(report, fresh_seconds=min(folded_seconds, report.fresh_seconds or folded_seconds))
+        if report.view in ROLLUP_VIEWS
+        else report
+        for report in reports
+    )
 
 
 def failed(view: str, fault: DatabaseFault, seconds: float | None) -> ViewReport:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, not_writable
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
@@ -22,6 +22,7 @@ from analytics_refreshd.postgres.connection.trust import trusting
 
 _ROLLBACK_SECONDS = 5.0
 _MOST_NOTICES = 10
+_QUERY_CANCELED = "57014"
 
 
 @cache
@@ -38,12 +39,17 @@ class RunState:
 
     def __init__(self, deadline_seconds: float, cancel_seconds: float) -> None:
         self.cancel_seconds = cancel_seconds
-        self._deadline = time.monotonic() + deadline_seconds
+        self._began = time.monotonic()
+        self._deadline = self._began + deadline_seconds
         self._lock = threading.Lock()
         self.cancelled = threading.Event()
         self.over = threading.Event()
         self.notices: list[str] = []
         self.notice_count = 0
+
+    def elapsed_seconds(self) -> float:
+        """Return the seconds since the run's call began."""
+        return time.monotonic() - self._began
 
     def remaining_seconds(self) -> float:
         """Return the seconds until the deadline; negative after it."""
@@ -59,7 +65,7 @@ class RunState:
     def raise_if_ended(self) -> None:
         """Raise DatabaseFault of class cancelled after a cancel or the deadline."""
         if self.cancelled.is_set():
-            raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
+            raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.SHUTDOWN)
         if self.remaining_seconds() <= 0:
             raise DatabaseFault(
                 "the refresh's deadline has passed", error_class=ErrorClass.CANCELLED, reason=Reason.TIMEOUT
@@ -104,7 +110,7 @@ class RefreshConnection:
         try:
             with self._limited(connection, run):
                 run.raise_if_ended()
-                yield Transaction(connection, first)
+                yield Transaction(connection, first, run, int(parameters["statement_timeout"]) / 1000)
             # the work is done: the commit gets a few seconds even after the deadline
             with connection.within(_ROLLBACK_SECONDS), translating(connection, committing=True):
                 connection.execute("commit")
@@ -167,12 +173,7 @@ class RefreshConnection:
             self._give_up_after(fault)
             raise
         if first["read_only"] != "off":
-            read_only = DatabaseFault(
-                "the server is read-only: it is not the primary, or no longer",
-                error_class=ErrorClass.NOT_PRIMARY,
-                reason=Reason.NOT_PRIMARY,
-                sqlstate="25006",
-            )
+            read_only = not_writable()
             self._give_up_after(read_only)
             raise read_only
         return first
@@ -210,20 +211,41 @@ class RefreshConnection:
 
 
 class Transaction:
-    """An open transaction. `first` is its first statement's row, by column name."""
+    """An open transaction. `first` is its first statement's row, by column name.
 
-    def __init__(self, connection: BoundedConnection, first: Mapping[str, Any]) -> None:
+    The server says 57014 for a time limit and for `pg_cancel_backend` alike, and its text may be translated. What ended
+    before `limit_seconds` (0: no limit) and was not ours to cancel was cancelled by somebody: reason cancelled.
+    """
+
+    def __init__(
+        self, connection: BoundedConnection, first: Mapping[str, Any], run: RunState, limit_seconds: float
+    ) -> None:
         self._connection = connection
         self.first = first
+        self._run = run
+        self._limit_seconds = limit_seconds
+
+    @contextmanager
+    def _telling_who_cancelled(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            with translating(self._connection):
+                yield
+        except DatabaseFault as fault:
+            in_time = not self._limit_seconds or time.monotonic() - began < self._limit_seconds
+            ours = self._run.cancelled.is_set() or self._run.remaining_seconds() <= 0
+            if fault.sqlstate == _QUERY_CANCELED and in_time and not ours:
+                fault.reason = Reason.CANCELLED
+            raise
 
     def fetch(self, statement: sql.Composed, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a query. Raises DatabaseFault."""
-        with translating(self._connection):
+        with self._telling_who_cancelled():
             return self._connection.execute(statement, parameters).fetchall()
 
     def execute(self, statement: sql.Composed) -> None:
         """Run a statement that returns no rows. Raises DatabaseFault."""
-        with translating(self._connection):
+        with self._telling_who_cancelled():
             self._connection.execute(statement)
 
     def attempt(self, statement: sql.Composed) -> list[tuple[Any, ...]] | DatabaseFault:

@@ -1,6 +1,7 @@
 """Stores runs and their views in the database."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
@@ -39,6 +40,7 @@ class PostgresHistory:
         self._seconds = seconds
         self._statements = blocks("state/history.sql")
         self._present: bool | None = None
+        self._dates_views = False
 
     @property
     def available(self) -> bool:
@@ -53,10 +55,16 @@ class PostgresHistory:
     def finish(self, run: Run) -> None:
         """As `core.ports.History.finish`, in one transaction; a second call keeps both times."""
 
+        asked = time.monotonic()
+
         def work(connection: BoundedConnection) -> None:
             connection.execute(self._statements["finish_run"], self._row(run))
             if run.views:
                 connection.execute(self._statements["finish_view"], _view_rows(run))
+            if run.views and self._dates_views:
+                # the server dated the run when it wrote it, which is later than its end
+                late = time.monotonic() - asked if run.clock == "server" else 0.0
+                connection.execute(self._statements["date_views"], _view_ends(run, timedelta(seconds=late)))
 
         self._run(work, None)
 
@@ -99,7 +107,7 @@ class PostgresHistory:
         def guarded(connection: BoundedConnection) -> _Value:
             # each time: it may be dropped under a running daemon, and be another role's after that
             row = connection.execute(trusting("state/history.sql"), {"app_schema": self._session.app_schema}).fetchone()
-            self._present = bool(row and row[0])
+            self._present, self._dates_views = row or (False, False)
             return work(connection) if self._present else without
 
         try:
@@ -149,6 +157,20 @@ def _view_rows(run: Run) -> dict[str, Any]:
         "durations": [_finite(view.duration_seconds) for view in views],
         "reported": [_finite(view.reported_seconds) for view in views],
         "observed": [_finite(view.observed_seconds) for view in views],
+    }
+
+
+def _view_ends(run: Run, late: timedelta) -> dict[str, Any]:
+    ended = run.finished_at or run.started_at
+    longest = timedelta(seconds=_seconds(run.duration_seconds) or 0.0)
+    return {
+        "run_id": run.run_id,
+        "view_names": [view.view for view in run.views],
+        # within the run, should the two be dated by different clocks
+        "before_run_ended": [
+            None if view.finished_at is None else late + min(max(timedelta(0), ended - view.finished_at), longest)
+            for view in run.views
+        ],
     }
 
 

@@ -1,6 +1,14 @@
 -- name: present
 -- the schema alone: a missing table is an error, and the record waits until it is back
-select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and {trusted});
+select
+    exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and {trusted}),
+    -- a schema before migration 7 lacks it, and a new program writes there too while a rolling upgrade lasts
+    exists (
+        select from pg_catalog.pg_attribute a
+        join pg_catalog.pg_class c on c.oid = a.attrelid
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_refresh' and c.relname = 'view_results' and a.attname = 'finished_at'
+            and not a.attisdropped);
 
 -- name: begin_run
 insert into analytics_refresh.runs (
@@ -58,6 +66,12 @@ on conflict (run_id, view_name) do update set
     duration_seconds = excluded.duration_seconds,
     reported_seconds = excluded.reported_seconds,
     observed_seconds = excluded.observed_seconds;
+
+-- name: date_views
+-- each view's own end, as long before the run's as the daemon saw it
+update analytics_refresh.view_results v set finished_at = r.finished_at - ended.before
+from analytics_refresh.runs r, unnest(%(view_names)s::text[], %(before_run_ended)s::interval[]) as ended (view_name, before)
+where v.run_id = %(run_id)s and r.run_id = v.run_id and v.view_name = ended.view_name and ended.before is not null;
 
 -- name: recent_runs
 select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate,

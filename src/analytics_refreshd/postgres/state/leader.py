@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, WrongSchemaFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, WrongSchemaFault, not_writable
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.model import LeaderInfo, LockSample, Reason
 from analytics_refreshd.core.redaction import printable
@@ -56,7 +56,7 @@ class PostgresLeader:
         reading, holder = self._read()
         if holder is not None and not reading.held:
             self._refuse_other_schema(holder)
-        if reading.held or reading.in_recovery or holder is not None:
+        if reading.held or holder is not None:
             return reading
         if self._monotonic() - self._connected_at > _YOUNG_SECONDS:
             self._drop()
@@ -145,8 +145,13 @@ class PostgresLeader:
         if pid != self._pid:
             self._drop()
             raise contract_fault(_POOLER)
+        if not row["writable"]:
+            # another connection may find the primary; this one would go on answering
+            self._lost = True
+            self._drop()
+            raise not_writable()
         held = holder == pid
-        return LockReading(asked_at, held, bool(row["in_recovery"]), int(row["epoch"]) if held else None), holder
+        return LockReading(asked_at, held, int(row["epoch"]) if held else None), holder
 
     def _ask(self, name: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         connection = self._connection

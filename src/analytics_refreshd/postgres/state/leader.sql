@@ -20,7 +20,7 @@ where l.pid = %(holder)s and l.locktype = 'advisory' and l.classid = 2584 and l.
 -- name: reading
 select
     pg_catalog.pg_backend_pid() as pid,
-    pg_catalog.pg_is_in_recovery() as in_recovery,
+    pg_catalog.current_setting('transaction_read_only') = 'off' as writable,
     coalesce(
         (select (1000 * extract(epoch from a.backend_start))::bigint
          from pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a), 0) as epoch,

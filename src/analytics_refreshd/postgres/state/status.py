@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row, scalar_row
 
 from analytics_refreshd.core.delta import Delta, Waiting
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, not_writable
 from analytics_refreshd.core.model import VIEWS, DatabaseStatus, LeaderInfo, Pause, Progress, Rates, Reason, ViewStatus
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
@@ -24,13 +24,12 @@ from analytics_refreshd.postgres.connection.trust import trusting
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.installation import installation_problems, recorded_views
 from analytics_refreshd.postgres.state.aside import aside, waiting_for
+from analytics_refreshd.postgres.state.rates import read_rates
 from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
 _TIMEOUT_SECONDS = 10.0
 _LOCK_SECONDS = 1.0
 """How long a reading waits for a lock: a run that begins or ends meanwhile needs the connection."""
-_NOT_POPULATED = "55000"
-_NO_RATES = Rates(0, None, None)
 _MOST_UNKNOWN = 5
 _MOST_NAME_CHARACTERS = 200
 
@@ -57,29 +56,15 @@ class PostgresStatusReader:
         return self._session.run(self._read, seconds=_TIMEOUT_SECONDS, lock_seconds=_LOCK_SECONDS)
 
     def rates(self) -> Rates:
-        """As `core.ports.StatusReader.rates`.
-
-        The p95 is exact where the incremental mode's histograms can be read, else the mean of the hourly ones weighted
-        by executions.
-        """
-
-        def work(connection: BoundedConnection) -> Rates:
-            query = sql.SQL(self._statements["rates"]).format(app=sql.Identifier(self._session.app_schema))
-            rates = connection.cursor(row_factory=class_row(Rates)).execute(query).fetchone() or _NO_RATES
-            if {"hour_cells", "duration_counts"} <= self._present(connection):
-                connection.execute(self._statements["without_jit"])
-                exact = connection.execute(self._statements["exact_p95"]).fetchone()
-                # no row before the rollups are built; the views still hold the hours
-                return replace(rates, latency_p95_seconds=exact[0]) if exact else rates
-            return rates
-
+        """As `core.ports.StatusReader.rates`."""
+        schema = self._session.app_schema
         try:
-            return self._session.run(work, seconds=_TIMEOUT_SECONDS)
+            return self._session.run(
+                lambda connection: read_rates(connection, schema, self._present(connection)), seconds=_TIMEOUT_SECONDS
+            )
         except DatabaseFault as fault:
-            if fault.sqlstate == _NOT_POPULATED:
-                return _NO_RATES
             if fault.reason is Reason.PERMISSION:
-                view = quoted(self._session.app_schema, "action_metrics_hourly")
+                view = quoted(schema, "action_metrics_hourly")
                 text = "the success rate and the p95 cannot be read"
                 raise fault.reworded(f"{text}: {fault.message}: GRANT SELECT ON {view} TO this daemon's role") from None
             raise
@@ -189,7 +174,9 @@ class PostgresStatusReader:
         parameters = {"schema": self._session.app_schema, "views": views}
         cursor = connection.cursor(row_factory=class_row(ViewStatus))
         catalogued = {one.view: one for one in cursor.execute(self._statements["catalogued"], parameters)}
-        (now,) = connection.execute(self._statements["server_now"]).fetchall()[0]
+        now, writable = connection.execute(self._statements["server_now"]).fetchall()[0]
+        if not writable:
+            raise not_writable()
         statuses = []
         for view in views:
             row = by_view.get(view, {})

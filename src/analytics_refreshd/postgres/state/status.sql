@@ -41,7 +41,7 @@ order by l.granted desc, (c.relname = any (%(views)s)) desc, a.xact_start nulls 
 limit 1;
 
 -- name: server_now
-select pg_catalog.clock_timestamp();
+select pg_catalog.clock_timestamp(), pg_catalog.current_setting('transaction_read_only') = 'off';
 
 -- name: catalogued
 -- what the catalogue tells of each view, in columns named as core.model.ViewStatus names it
@@ -58,53 +58,20 @@ where r.view_name = any (%(views)s);
 
 -- name: last_success
 -- one look-up a view, newest first along the index: the cost does not grow with the history
-select wanted.view_name, found.finished_at as at
+-- A record without the view's own end has it at the earliest: a refresh begins no earlier than its run. As JSON, since a
+-- schema before migration 7 lacks the column
+select wanted.view_name, coalesce(
+    (found.result ->> 'finished_at')::timestamptz,
+    least(found.finished_at, found.started_at
+        + coalesce((found.result ->> 'duration_seconds')::float8, 0) * interval '1 second')) as at
 from unnest(%(views)s::text[]) as wanted (view_name)
 cross join lateral (
-    select r.finished_at
+    select r.started_at, r.finished_at, pg_catalog.to_jsonb(v) as result
     from analytics_refresh.runs r
-    where r.finished_at is not null and exists (
-        select from analytics_refresh.view_results v
-        where v.run_id = r.run_id and v.view_name = wanted.view_name and v.success)
+    join analytics_refresh.view_results v on v.run_id = r.run_id and v.view_name = wanted.view_name and v.success
+    where r.finished_at is not null
     order by r.started_at desc
     limit 1) as found;
-
--- name: rates
-select
-    coalesce(sum(h.execution_count), 0)::bigint as executions,
-    (100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0))::float8 as success_rate_percent,
-    (sum(h.p95_duration_ms * h.execution_count)
-        / nullif(sum(h.execution_count) filter (where h.p95_duration_ms is not null), 0) / 1000)::float8
-        as latency_p95_seconds,
-    coalesce(sum(h.execution_count) filter (where h.p95_duration_ms is not null), 0)::bigint as latency_executions
-from {app}.action_metrics_hourly h
-where h.hour >= pg_catalog.clock_timestamp() - interval '24 hours';
-
--- name: without_jit
--- compiling would cost more than the next statement
-set local jit = off;
-
--- name: exact_p95
--- the incremental mode's histograms of the same hours, interpolated as percentile_cont does. Cell by cell: a join would
--- read the histograms of all history
-with counted as (
-    select d.duration_ms, sum(d.n) as n
-    from analytics_refresh.hour_cells c
-    cross join lateral (
-        select k.duration_ms, k.n from analytics_refresh.duration_counts k where k.cell = c.cell offset 0) d
-    where c.hour >= pg_catalog.statement_timestamp() - interval '24 hours'
-    group by d.duration_ms
-), placed as (
-    select duration_ms, sum(n) over (order by duration_ms) as upto, 0.95 * (sum(n) over () - 1) as place
-    from counted
-), around as (
-    select place - floor(place) as share, min(duration_ms) filter (where upto > floor(place)) as below_ms,
-        min(duration_ms) filter (where upto > ceil(place)) as above_ms
-    from placed
-    group by place
-)
-select ((below_ms + share * (above_ms - below_ms)) / 1000)::float8
-from around;
 
 -- name: pause
 select p.starts_at, max(p.ends_at) over () as ends_at, pg_catalog.left(p.reason, 4096) as reason, p.created_by
