@@ -9,9 +9,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from analytics_refreshd.app.commands.status import past_runs
+from analytics_refreshd.app.commands.status import NoHistory, past_runs
 from analytics_refreshd.config import Config
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, UsageError
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.state.history import PostgresHistory
 from tests.support.adapters import connector, session, status_reader
@@ -50,7 +50,7 @@ def test_a_database_without_history_is_no_quiet_one(dsn: str, application_dsn: s
         return past_runs(config, since=timedelta(hours=1), view=None, outcomes=(), limit=5)
 
     assert asked(dsn) == []
-    with pytest.raises(UsageError, match="migrate"):
+    with pytest.raises(NoHistory, match="migrate"):
         asked(application_dsn)
 
 

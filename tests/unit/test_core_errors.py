@@ -7,8 +7,10 @@ from analytics_refreshd.core.errors import (
     ConfigError,
     DatabaseFault,
     ErrorClass,
+    PublicationError,
     RefreshdError,
     UsageError,
+    WrongSchemaFault,
     classify,
     is_permanent,
 )
@@ -124,3 +126,12 @@ def test_what_a_class_says_about_the_database(
     found = (error_class.away, error_class.unreachable, error_class.ends_connection)
     assert found == (away, unreachable, ends_connection)
     assert (error_class.value in UNREACHABLE) is unreachable
+
+
+def test_what_is_refused_says_what_to_do() -> None:
+    """A second schema and unprepared subscribers are refused with the way out."""
+    fault = WrongSchemaFault("crm", "public")
+    assert "set [database] schema to crm, or give public a database of its own" in fault.message
+    assert (fault.error_class, fault.reason) == (ErrorClass.PERMANENT, Reason.CONTRACT)
+    error = PublicationError("publication everything sends all tables", subscriber_sql="create schema x;")
+    assert (str(error), error.subscriber_sql) == ("publication everything sends all tables", "create schema x;")

@@ -1,5 +1,6 @@
 """Remembers what each receiver accepted. It is in the database, so that a new leader sends nothing twice."""
 
+import logging
 import threading
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from analytics_refreshd.core.ports import Clock, DeliveryRecord, DeliveryStore
 from analytics_refreshd.core.retry import worth_waiting
 from analytics_refreshd.notify.planning import Delivered
 
+_logger = logging.getLogger(__name__)
 _KEPT = timedelta(days=30)
 _SAVE_AGAIN_SECONDS = 30.0
 
@@ -46,9 +48,12 @@ class DeliveryCache:
             wanted = self._wanted
             try:
                 records = self._store.load()
-            except Exception as error:
-                if isinstance(error, DatabaseFault) and not self._give_up(error):
+            except DatabaseFault as fault:
+                if not self._give_up(fault):
                     return
+                records = []
+            except Exception as error:  # a defect; what was delivered before is unknown, and may go out twice
+                _logger.error("what was delivered cannot be read: %s", type(error).__name__)
                 records = []
             else:
                 self._unread_since = None
@@ -91,7 +96,9 @@ class DeliveryCache:
                 return
             try:
                 self._store.save(list(unsaved.values()))
-            except Exception:  # what cannot be stored was delivered all the same
+            except Exception as error:  # what cannot be stored was delivered all the same
+                if not isinstance(error, DatabaseFault):
+                    _logger.error("what was delivered cannot be stored: %s", type(error).__name__)
                 self._save_from = self._clock.monotonic() + _SAVE_AGAIN_SECONDS
                 return
             with self._lock:
