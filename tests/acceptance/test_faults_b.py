@@ -205,7 +205,7 @@ def test_B10_high_latency(dsn: str, stretched: Connection) -> None:
             daemon.until(lambda: daemon.metric("analytics_view_age_minutes", view="recent_failures") is not None)
             asked = (
                 "select query_start from pg_stat_activity where datname = current_database()"
-                " and application_name like '%/leader' and query like '%pg_is_in_recovery%'"
+                " and application_name like '%/leader' and query like '%transaction_read_only%'"
             )
             beats: set[object] = set()
 

@@ -158,6 +158,9 @@ class FakeStatusReader(StatusReader):
         self.on_question()
         return DatabaseStatus(self.clock.now(), self.views)
 
+    def reconnect(self) -> None:
+        """Its connection is as good as a new one."""
+
     def rates(self) -> Rates:
         self.on_question()
         return Rates(

@@ -132,6 +132,10 @@ class EvaluateCycle:
         # the server's time is read last: a slow status function does not put the alerts' times into the future
         answered = self._clock.monotonic()
         self._database.answered()
+        if self._database.down:
+            # Connections were refused, and this one is older than that: only a new one shows that it is over. While
+            # refreshes are paused nothing else makes one.
+            self._status.reconnect()
         self._note_status(status, answered)
 
     def _read_pause(self) -> None:

@@ -134,6 +134,9 @@ class StatusReader(Protocol):
     def delta(self, waiting: Waiting | None = None) -> Delta:
         """The incremental mode's state. `waiting` is that of the last reading."""
 
+    def reconnect(self) -> None:
+        """Use a new connection from now on."""
+
 
 class History(Protocol):
     """Stores runs and their views. Without our schema nothing is stored (`available` False)."""

@@ -107,6 +107,14 @@ class Session:
         finally:
             self._turn.release()
 
+    def renew(self) -> None:
+        """Let the next work make a new connection. One that is in use stays."""
+        if self._turn.acquire(blocking=False):
+            try:
+                self._drop()
+            finally:
+                self._turn.release()
+
     def close(self) -> None:
         """End the connection, also while it is in use; from any thread."""
         connection = self._connection

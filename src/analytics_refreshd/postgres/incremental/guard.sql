@@ -34,7 +34,7 @@ if not exists (
             select r.relowner from pg_class r where r.oid = to_regclass({app_table}))
         and not exists (
             select from pg_class c
-            where c.relnamespace = n.oid and c.relname = 'last_refresh' and (
+            where c.relnamespace = n.oid and c.relname in ('last_refresh', 'incremental') and (
                 c.relowner <> n.nspowner or c.relkind <> 'r'
                 or exists (
                     select from pg_trigger g join pg_proc f on f.oid = g.tgfoid

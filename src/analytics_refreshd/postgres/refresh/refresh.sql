@@ -20,13 +20,16 @@ exists (
         and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
         and not pg_catalog.row_security_active(c.oid)
     having pg_catalog.count(*) = 4) as incremental,
--- without these rights nobody knows the mode, and in incremental mode nothing can be verified
+-- Whether the mode has to be asked. Without the incremental mode's tables it is plain, whoever holds a lock on its row; without
+-- these rights nobody knows it, and in incremental mode nothing can be verified.
 exists (
     select from pg_catalog.pg_namespace n
     join pg_catalog.pg_class c on c.relnamespace = n.oid
     where n.nspname = 'analytics_refresh' and {trusted} and c.relname = 'installation'
         and pg_catalog.has_schema_privilege(n.oid, 'usage')
-        and pg_catalog.has_table_privilege(c.oid, 'select')) as mode_known,
+        and pg_catalog.has_table_privilege(c.oid, 'select')
+        and exists (
+            select from pg_catalog.pg_class i where i.relnamespace = n.oid and i.relname = 'incremental')) as mode_known,
 -- an installation that was not renewed does not say which transaction a change belongs to
 2 = (
     select pg_catalog.count(*) from pg_catalog.pg_namespace n

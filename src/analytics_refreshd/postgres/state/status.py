@@ -55,6 +55,10 @@ class PostgresStatusReader:
         """As `core.ports.StatusReader.read`; a failing status function is a `problem`."""
         return self._session.run(self._read, seconds=_TIMEOUT_SECONDS, lock_seconds=_LOCK_SECONDS)
 
+    def reconnect(self) -> None:
+        """As `core.ports.StatusReader.reconnect`. The old one ends, unless other work still holds it."""
+        self._session.renew()
+
     def rates(self) -> Rates:
         """As `core.ports.StatusReader.rates`."""
         schema = self._session.app_schema
