@@ -19,7 +19,7 @@ def main() -> int:
 
 
 def _replace_closed_streams() -> None:
-    """Open /dev/null in place of standard streams that whoever started us has closed.
+    """Open /dev/null in place of standard streams that were closed before the start.
 
     Otherwise the next socket would be standard output, and Python's own stream would be None. What is needed fails:
     standard input cannot be read, and standard output not written. Standard error takes everything.

@@ -219,3 +219,11 @@ def time_passes(clock: FakeClock, replicas: Sequence[Replica], *, seconds: float
             clock.pass_by(1.0)
             replica.beat()
             replica.evaluate()
+
+
+def started(database: Shared, name: str) -> Replica:
+    """A replica that has asked for the lead and evaluated once."""
+    replica = Replica(database, name)
+    replica.beat()
+    replica.evaluate()
+    return replica

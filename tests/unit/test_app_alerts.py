@@ -10,26 +10,10 @@ from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import LeaderInfo
 from tests.support.fakes import FakeClock
-from tests.support.replicas import LOCKED, NO_GRANT, POOLER, Replica, Shared, time_passes
+from tests.support.replicas import LOCKED, NO_GRANT, POOLER, Replica, Shared, started, time_passes
 
 RATE = (Alert.LOW_SUCCESS_RATE, "")
 FIRING, RESOLVED = AlertState.FIRING, AlertState.RESOLVED
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def database(clock: FakeClock) -> Shared:
-    return Shared(clock)
-
-
-@pytest.fixture
-def leader(database: Shared) -> Replica:
-    """A replica that leads and has evaluated once."""
-    return started(database, "one")
 
 
 @pytest.fixture
@@ -37,13 +21,6 @@ def standby(database: Shared, leader: Replica) -> Replica:
     """One that waits, with a leader beside it."""
     replica = started(database, "two")
     assert (leader.state.leads(), replica.state.leads()) == (True, False)
-    return replica
-
-
-def started(database: Shared, name: str) -> Replica:
-    replica = Replica(database, name)
-    replica.beat()
-    replica.evaluate()
     return replica
 
 

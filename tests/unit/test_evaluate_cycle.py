@@ -23,24 +23,6 @@ STUCK = Alert.EVALUATION_STUCK
 BUG = RuntimeError("a defect")
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def database(clock: FakeClock) -> Shared:
-    return Shared(clock)
-
-
-@pytest.fixture
-def leader(database: Shared) -> Replica:
-    replica = Replica(database, "one")
-    replica.beat()
-    replica.evaluate()
-    return replica
-
-
 def raising(error: Exception) -> Callable[..., Any]:
     def work(*given: object, **named: object) -> None:
         raise error

@@ -19,24 +19,12 @@ from analytics_refreshd.core.snapshot import Snapshot
 from tests.support.fakes import FakeClock, FakeRefresher, RecordingLog
 from tests.support.leading import BEGAN, Leading, holder, started
 from tests.support.replicas import AWAY, LOCKED, Replica, Shared, time_passes
+from tests.support.replicas import started as replica
 
 pytestmark = pytest.mark.fault
 
 STALE = (Alert.VIEW_STALE, AlertState.FIRING)
 LONG_SECONDS = 3600.0
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-def replica(database: Shared, name: str) -> Replica:
-    """A replica that has asked who leads, and evaluated once."""
-    made = Replica(database, name)
-    made.beat()
-    made.evaluate()
-    return made
 
 
 def fails_to_write(run: Run) -> None:

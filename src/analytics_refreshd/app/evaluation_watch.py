@@ -31,7 +31,7 @@ class EvaluationWatch:
         self._again_monotonic = 0.0
 
     def look(self) -> threading.Thread | None:
-        """Look once; never waits. Whoever tells may hang as the evaluation does, and has a thread of its own.
+        """Look once; never waits. Delivery may hang as the evaluation does, so it has a thread of its own.
 
         While the evaluation stays stuck all alerts are handed over again every half minute: an Alertmanager would
         expire them. Returns the thread that tells, None where there is nothing to tell.

@@ -25,7 +25,7 @@ class HealthChecks:
     def live(self) -> tuple[bool, str]:
         """Check main loop, scheduler, and the deadlines of what is under way.
 
-        Nothing here depends on the database: a restart would lose what waits in memory, and mend no server.
+        Nothing here depends on the database: a restart would lose what waits in memory, and repair no server.
         """
         monotonic = self._clock.monotonic()
         state = self._state.current

@@ -7,7 +7,7 @@ from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.wording import blocked_by
 
-# an absent database has an alert of its own, and a stop is no failure, whoever caused it
+# an absent database has an alert of its own, and a stop is no failure
 NOT_A_VIEWS_FAULT = UNREACHABLE | {Reason.SHUTDOWN, Reason.CANCELLED}
 
 

@@ -140,8 +140,8 @@ def _own_evidence(snapshot: Snapshot, age: Age | None) -> bool:
 def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) -> bool:
     """Tell whether what made the view old, or look old, is just over, and its refresh still to come.
 
-    That is an outage, a pause, or another replica's lead without our schema, whose successes nobody else knows. The
-    excuse ends with the first run after it, or two intervals later: then whoever refreshes is broken.
+    That is an outage, a pause, or another replica's lead without our schema, whose successes are known to it alone. The
+    excuse ends with the first run after it, or two intervals later: after that the refreshes themselves are broken.
     """
     state, now = snapshot.state, snapshot.server_now
     led_at = state.leading_since

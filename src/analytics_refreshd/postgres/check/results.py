@@ -37,7 +37,8 @@ def infinite_findings(connection: BoundedConnection, app_schema: str) -> Iterato
             "times",
             f"{row[0]} rows of {app_schema}.action_results are dated infinity or -infinity: a refresh of "
             "trigger_performance_summary fails with SQLSTATE 22008",
-            f"UPDATE {name} SET executed_at = … WHERE executed_at IN ('infinity', '-infinity');",  # noqa: S608 - printed for a person
+            # printed for a person, who may know the true times
+            f"UPDATE {name} SET executed_at = NULL WHERE executed_at IN ('infinity', '-infinity');",  # noqa: S608
         )
 
 

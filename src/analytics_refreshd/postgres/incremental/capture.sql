@@ -96,7 +96,7 @@ begin
 end
 $obstacles$;
 
--- Leaves a rebuild mark where rows may be missed, so that they are counted once that is over. Whoever refreshes calls it,
+-- Leaves a rebuild mark where rows may be missed, so that they are counted once that is over. Every refresh calls it,
 -- since a fold that refuses is rolled back with all that it wrote.
 create or replace function analytics_refresh.note_obstacles() returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp

@@ -88,7 +88,7 @@ select i.built, i.folded_at,
 from analytics_refresh.incremental i;
 
 -- name: knows_obstacles
--- an installation that was not renewed does not, and whoever may not ask learns of them from the fold
+-- an installation that was not renewed does not, and a role that may not ask learns of them from the fold
 select coalesce(has_function_privilege(to_regprocedure('analytics_refresh.obstacles()'), 'execute'), false);
 
 -- name: obstacles

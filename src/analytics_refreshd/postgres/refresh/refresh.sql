@@ -20,8 +20,8 @@ exists (
         and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
         and not pg_catalog.row_security_active(c.oid)
     having pg_catalog.count(*) = 4) as incremental,
--- Whether the mode has to be asked. Without the incremental mode's tables it is plain, whoever holds a lock on its row; without
--- these rights nobody knows it, and in incremental mode nothing can be verified.
+-- Whether the mode has to be asked. Without the incremental mode's tables it is plain, and a lock on its row
+-- does not matter; without these rights it stays unknown, and in incremental mode nothing can be verified.
 exists (
     select from pg_catalog.pg_namespace n
     join pg_catalog.pg_class c on c.relnamespace = n.oid

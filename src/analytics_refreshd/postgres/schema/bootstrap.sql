@@ -5,7 +5,7 @@ set local client_min_messages = warning;
 set local statement_timeout = 0;
 set local lock_timeout = 0;
 set local idle_in_transaction_session_timeout = 0;
--- what the server prints of a definition, and how it reads ours, must not depend on the settings of whoever migrates
+-- what the server prints of a definition, and how it reads ours, must not depend on the settings of the role that migrates
 set local datestyle = 'ISO, MDY';
 set local intervalstyle = 'postgres';
 set local timezone = 'UTC';

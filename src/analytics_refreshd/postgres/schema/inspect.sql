@@ -224,7 +224,7 @@ order by command;
 
 -- name: sibling_grants
 -- the GRANT commands that give a view, which was dropped with its grants, what every other of the views that there are grants;
--- of recent_failures, whose rows hold people's data, whoever refreshes counts the rows, and no more
+-- of recent_failures, whose rows hold people's data, a role that refreshes may only count the rows
 with siblings as (
     select v.oid, v.relacl, v.relowner
     from pg_class v join pg_namespace n on n.oid = v.relnamespace
