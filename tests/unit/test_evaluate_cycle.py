@@ -10,6 +10,7 @@ import pytest
 from analytics_refreshd.core.alerts import rules
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertState
 from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.errors import OutOfTimeFault
 from analytics_refreshd.core.evaluating import deadline_seconds, hung_seconds, stuck_seconds
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Progress, ViewStatus
@@ -70,6 +71,22 @@ def test_L11_a_status_that_cannot_be_read_ends_no_evaluation(
     assert STALE in leader.told
     assert RATE in leader.told
     assert [line["part"] for line in leader.log.of(Event.PART_FAILED)] == ["status"]
+
+
+@pytest.mark.fault
+def test_L16_the_part_that_took_all_the_time_stands_for_those_after_it(database: Shared, leader: Replica) -> None:
+    """A server that hangs is one line of the log and one sentence of the page; every part is counted."""
+    known = leader.metrics.calls.count("analytics_part_failures_total")
+    database.read = raising(LOCKED)  # type: ignore[method-assign]
+    for name in ("pause", "leader", "delta"):
+        setattr(database, name, raising(OutOfTimeFault()))
+    leader.evaluate()
+    assert [line["part"] for line in leader.log.of(Event.PART_FAILED)] == ["status"]
+    assert leader.metrics.calls.count("analytics_part_failures_total") == known + 4
+    assert leader.state.current.unread == (
+        "delta, leader, pause: the database took all the time that there was",
+        "status: lock timeout",
+    )
 
 
 @pytest.mark.fault

@@ -155,6 +155,13 @@ def test_the_console_says_only_what_is_known_and_views_in_brief(console: Written
     )
 
 
+def test_the_console_keeps_what_to_do_next(console: Written) -> None:
+    """An alert's description ends with the command to type: it is not cut off on a terminal."""
+    told = "it failed. " * 40 + "Next: analytics-refreshd check"
+    console.log.emit(Event.ALERT_FIRING, level="warning", description=told)
+    assert console.text.rstrip("\n").endswith('Next: analytics-refreshd check"')
+
+
 @pytest.mark.fault
 def test_H06_huge_text_is_cut_with_its_length_noted(written: Written) -> None:
     """Five megabytes of error text cost a kilobyte of log."""

@@ -136,14 +136,19 @@ def test_a_mistake_is_told_with_file_and_line(old: str, new: str, line: int, wor
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("breaks", ["\r\n", "\n\n", "\n -- a\x0bb\u2028c\n"])
-def test_L25_lines_may_end_as_on_other_systems(breaks: str) -> None:
-    """A file written on Windows, or with a rare sign in a comment, is the same query; a mistake is at its true line."""
-    header, _, body = GOOD.partition("\nselect")
-    text = header + "\nselect" + breaks.join(body.split("\n"))
-    assert parse(text, "mine.sql").columns == parse(GOOD, "mine.sql").columns
-    windows = GOOD.replace("\n", "\r\n")
-    assert parse(windows, "mine.sql").body == parse(GOOD, "mine.sql").body
+def test_L25_lines_may_end_as_on_other_systems() -> None:
+    """A file written on Windows is the same query, and a mistake is at its true line."""
+    text = GOOD.replace(" from {actions}", "\nfrom {actions}")
+    assert parse(text.replace("\n", "\r\n"), "mine.sql") == parse(text, "mine.sql")
+    with pytest.raises(QueryFileError, match=r"^mine\.sql:13: "):
+        parse(text.replace("{actions}", "{everything}").replace("\n", "\r\n"), "mine.sql")
+
+
+@pytest.mark.fault
+def test_L25_a_rare_sign_in_a_comment_ends_no_line() -> None:
+    """An editor shows a vertical tab or a line separator within the line that it stands in."""
+    text = GOOD.replace(" from {actions}", "\n-- a\x0bb\u2028c\nfrom {actions}")
+    assert "a\x0bb\u2028c\nfrom" in parse(text, "mine.sql").body
 
 
 def test_a_users_own_files_join_the_catalogue(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from analytics_refreshd.app.runtime import Runtime
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, OutOfTimeFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.metrics import PART_FAILURES
 from analytics_refreshd.core.parts import Part
@@ -37,20 +37,23 @@ class Parts:
 
     @property
     def failing(self) -> tuple[str, ...]:
-        """What failed and has not succeeded since, with the reason."""
-        return tuple(f"{part.value}: {text}" for part, text in sorted(self._failing.items()))
+        """What failed and has not succeeded since, once for each reason."""
+        by_text: dict[str, list[str]] = {}
+        for part, text in sorted(self._failing.items()):
+            by_text.setdefault(text, []).append(part.value)
+        return tuple(f"{', '.join(parts)}: {text}" for text, parts in by_text.items())
 
     def failed(self, part: Part, error: Exception) -> None:
         """Count the failure, and log it unless the part failed before.
 
-        A database that is away has a line of its own.
+        A database that is away has a line of its own. The part that took all the time stands for those after it.
         """
         if isinstance(error, DatabaseFault):
             self._database.failed(error)
             if error.error_class.away:
                 return
         self._metrics.count(PART_FAILURES, part=part.value)
-        known = part in self._failing
+        known = part in self._failing or (isinstance(error, OutOfTimeFault) and bool(self._failing))
         text = error.message if isinstance(error, DatabaseFault) else f"internal error: {type(error).__name__}"
         self._failing[part] = text
         if known:

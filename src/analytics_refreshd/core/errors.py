@@ -163,6 +163,15 @@ class DatabaseFault(RefreshdError):
         )
 
 
+class OutOfTimeFault(DatabaseFault):
+    """Earlier work took all the time that there was. The fault is that work's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database took all the time that there was", error_class=ErrorClass.CANCELLED, reason=Reason.TIMEOUT
+        )
+
+
 class WrongSchemaFault(DatabaseFault):
     """The database serves another application schema than the configured one."""
 

@@ -38,7 +38,7 @@ def console(*, colour: bool) -> Callable[[object, str, Mapping[str, object]], st
     """
 
     def render(_logger: object, _method: str, line: Mapping[str, object]) -> str:
-        values = {str(key): plain(value, 200) for key, value in line.items()}
+        values = {str(key): plain(value, LIMIT_BYTES) for key, value in line.items()}
         time, level, event = (str(values.pop(key)) for key in ("timestamp", "level", "event"))
         values.pop("database", None)
         values.pop("replica", None)

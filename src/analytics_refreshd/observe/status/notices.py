@@ -38,7 +38,8 @@ def notices(snapshot: Snapshot) -> list[Notice]:
     if state.history_pending:
         found.append(Notice("warn", f"{state.history_pending} runs wait in memory to be written to history."))
     found.extend(Notice("warn", text) for text in state.contract_problems)
-    found.extend(Notice("warn", f"Could not be read: {text}.") for text in state.unread)
+    if not state.database_down:
+        found.extend(Notice("warn", f"Could not be read: {text}.") for text in state.unread)
     found.extend(_incremental(state))
     return sorted(found, key=lambda notice: ("bad", "warn", "info").index(notice.level))
 

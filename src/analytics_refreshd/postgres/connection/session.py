@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import psycopg
 
-from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, OutOfTimeFault
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile, milliseconds
@@ -70,11 +70,7 @@ class Session:
         """Return the seconds left to this thread. Raises DatabaseFault where they are too few to begin anything."""
         left = self._until() - time.monotonic()
         if left < least_seconds:
-            raise DatabaseFault(
-                "the database took all the time that there was",
-                error_class=ErrorClass.CANCELLED,
-                reason=Reason.TIMEOUT,
-            )
+            raise OutOfTimeFault
         return left
 
     def run(
