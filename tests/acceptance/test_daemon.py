@@ -126,7 +126,7 @@ def test_D02_sigterm_during_a_refresh(dsn: str, aged: Connection, stretchable: C
     """The statement is cancelled, the run recorded as cancelled, exit 0 within ten seconds, and no alert."""
     stretch(stretchable, "recent_failures", 60)
     with Daemon(dsn, **LONG) as daemon:
-        eventually(lambda: refreshing(stretchable))
+        eventually(lambda: sleeper(stretchable) is not None)
         assert daemon.stop() == 0
         line = daemon.events("refresh.finished")[-1]
         assert (line["outcome"], line["reason"]) == ("cancelled", "shutdown")
