@@ -31,8 +31,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | Non
     return selection.scheduler(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the quick tests, unless the command line says which to run."""
+    """Mark what bears a row of the fault table; keep the quick tests, unless the command line says which to run."""
+    for item in items:
+        if fault_table.rows_of(item.name):
+            item.add_marker(pytest.mark.fault)
     selection.select(config, items)
 
 

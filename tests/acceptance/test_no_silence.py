@@ -54,8 +54,7 @@ def encoded() -> Iterator[Server]:
     made.destroy()
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize("encoding", ["latin1", "sql_ascii"])
+@pytest.mark.parametrize("encoding", [pytest.param("latin1", marks=pytest.mark.quick), "sql_ascii"])
 def test_L10_a_database_of_another_encoding_hears_and_tells_all(encoded: Server, encoding: str) -> None:
     """Views are refreshed, and history and webhooks have every failure, whatever characters its text has."""
     dsn = encoded.dsn(encoding)

@@ -56,7 +56,7 @@ def _write(connection: Connection, *, allowed: bool, how: str) -> None:
 @pytest.mark.parametrize(
     ("install", "how"),
     [
-        pytest.param("older", "every session", marks=pytest.mark.quick),
+        ("older", "every session"),
         ("ours", "every session"),
         ("older", "new sessions"),
         ("ours", "new sessions"),

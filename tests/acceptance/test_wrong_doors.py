@@ -111,7 +111,6 @@ def test_L20_history_without_our_tables_comes_from_the_daemon(application_dsn: s
         assert len(rows[0]["views"]) == 4
 
 
-@pytest.mark.quick
 def test_L26_a_server_that_is_down_is_told_by_the_daemon(fault_server: FaultServer) -> None:
     """status, history and check tell what the daemon beside them knows, and that it is the daemon's word."""
     port = free_port()

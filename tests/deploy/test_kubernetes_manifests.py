@@ -185,6 +185,7 @@ CHOICES = [[], *([name] for name in COMPONENTS), COMPONENTS]
 
 @pytest.mark.fault
 @pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.slow
 def test_L24_every_overlay_goes_with_every_component(overlay: str, tmp_path: Path) -> None:
     """Around an overlay, and within its folder: each pod's image can be pulled, and what it mounts is there."""
     for number, chosen in enumerate(CHOICES):

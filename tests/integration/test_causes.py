@@ -60,6 +60,7 @@ def test_L17_a_cancel_of_one_view_leaves_the_others(dsn: str, connection: Connec
 
 
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
+@pytest.mark.slow
 def test_L17_a_time_limit_stays_one(dsn: str, connection: Connection, isolation: str) -> None:
     """The same SQLSTATE after the whole limit is a timeout."""
     make_stretchable(connection)

@@ -202,6 +202,7 @@ def test_a_bare_role_is_told_of_the_script_that_grants_it_all(dsn: str, role: st
          Level.WARNING, "pg_cron", "job 7 (*/5 * * * *) refreshes these views too"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_is_wrong_is_found(
     dsn: str, connection: Connection, statement: str, level: Level, name: str, text: str
 ) -> None:

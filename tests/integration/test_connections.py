@@ -465,6 +465,7 @@ def test_a_shared_session_ends_a_silent_statement(dsn: str) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L16_all_that_a_thread_asks_ends_within_its_limit(dsn: str) -> None:
     """A server that hangs costs an evaluation its limit once, and not each reading its own; others are not limited."""
     with Proxy(address(dsn)) as proxy:

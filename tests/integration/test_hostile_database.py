@@ -283,6 +283,7 @@ _ON_OURS = "grant create, usage on schema analytics_refresh to {mallory}"
         ),
     ],
 )
+@pytest.mark.slow
 def test_what_is_not_ours_is_refused_by_name(world: World, grant: str, planted: str, named: str) -> None:
     """What another role could put into our schema, or hang on it, is refused by its name, and check names it too."""
     with world.migrator("superuser") as own:

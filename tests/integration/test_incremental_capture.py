@@ -274,6 +274,7 @@ def test_inheritance_children_are_captured(connection: Connection) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_refuses_where_rows_would_be_missed(dsn: str, change: str, reason: str) -> None:
     """Installing names what stands in the way and leaves nothing of itself behind."""
     with psycopg.connect(dsn, autocommit=True) as connection:

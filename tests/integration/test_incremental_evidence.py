@@ -104,6 +104,7 @@ def test_L01_a_function_that_does_nothing_is_not_believed(dsn: str, rolled_up: C
 @pytest.mark.fault
 @BOTH
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+@pytest.mark.slow
 def test_L01_a_writer_that_commits_later_alarms_nobody(
     dsn: str, rolled_up: Connection, isolation: str, level: str
 ) -> None:
@@ -156,6 +157,7 @@ def test_L01_rollups_that_must_be_rebuilt_are_not_believed(dsn: str, rolled_up: 
 
 @pytest.mark.fault
 @BOTH
+@pytest.mark.slow
 def test_L01_what_cannot_be_verified_is_not_believed(dsn: str, rolled_up: Connection, isolation: str) -> None:
     """A lock on our tables is named as such and breaks no contract; a right that is missing names the grants."""
     rolled_up.execute(_LIAR)

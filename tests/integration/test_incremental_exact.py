@@ -164,6 +164,7 @@ def test_verify_names_what_differs(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+@pytest.mark.slow
 def test_every_isolation_level_is_exact(connection: Connection, isolation: str) -> None:
     """A caller in any isolation level leaves exact views."""
     changes = Changes(connection, 6)

@@ -142,6 +142,7 @@ _CHANGES: list[tuple[LiteralString, LiteralString, str, object, str]] = [
 
 @pytest.mark.fault
 @pytest.mark.parametrize(("change", "back", "column", "given", "words"), _CHANGES)
+@pytest.mark.slow
 def test_L04_a_column_of_another_type_fails_no_writer(
     dsn: str, rolled_up: Connection, change: LiteralString, back: LiteralString, column: str, given: object, words: str
 ) -> None:
@@ -165,6 +166,7 @@ def test_L04_a_column_of_another_type_fails_no_writer(
 
 @pytest.mark.fault
 @pytest.mark.parametrize("column", ["duration_ms", "retry_count", "trigger_id", "status", "executed_at"])
+@pytest.mark.slow
 def test_L04_a_column_that_is_gone_fails_no_writer(dsn: str, rolled_up: Connection, column: str) -> None:
     """While a column is renamed the writes go on, and its absence is named; with its name back all is counted."""
     rolled_up.execute("drop materialized view recent_failures")

@@ -69,6 +69,7 @@ def told(dsn: str) -> list[str]:
 @pytest.mark.fault
 @pytest.mark.quick
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.slow
 def test_L03_a_table_that_was_renamed_and_replaced_is_told_and_followed(
     dsn: str, connection: Connection, mode: str
 ) -> None:
@@ -150,6 +151,7 @@ def test_L03_a_plain_view_in_between_is_looked_through(dsn: str, connection: Con
 
 @pytest.mark.fault
 @pytest.mark.parametrize("noted", [False, True], ids=["before notes were taken", "noted"])
+@pytest.mark.slow
 def test_L03_a_view_of_an_earlier_version_is_renewed(dsn: str, connection: Connection, noted: bool) -> None:
     """Over rollups, a view that is as an earlier version made it becomes this version's, with nothing to ask for."""
     to_mode(connection, "incremental")
@@ -175,6 +177,7 @@ def test_L03_a_restore_alarms_nobody(dsn: str, connection: Connection) -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.slow
 def test_L03_replacing_keeps_dependents_comments_and_grants(dsn: str, connection: Connection, mode: str) -> None:
     """Views, materialized views and functions that hang on a view, directly or not, are as before."""
     to_mode(connection, mode)
@@ -253,6 +256,7 @@ def test_L03_what_cannot_be_kept_is_named(dsn: str, connection: Connection) -> N
 
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.slow
 def test_L03_readers_meet_no_missing_and_no_empty_view(dsn: str, connection: Connection, mode: str) -> None:
     """Readers of the view and of one over it poll throughout replacements and switches of the mode."""
     connection.execute("update action_results set status = 'failed', executed_at = now()")
@@ -313,6 +317,7 @@ def test_L03_an_index_of_failures_under_an_old_number_is_kept_and_goes(dsn: str,
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L03_the_commands_show_the_difference_and_replace(dsn: str, connection: Connection) -> None:
     """--status and migrate show difference and dependents, --verify exits 1, and --replace ends it."""
     connection.execute(BY_HAND)

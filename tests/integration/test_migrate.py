@@ -94,6 +94,7 @@ def test_asking_changes_nothing(fresh: Connection, ask: Callable[[Connection], o
 
 @pytest.mark.parametrize("options", [[], ["-1"]], ids=["psql -f", "psql -1 -f"])
 @pytest.mark.parametrize("schema", ["public", 'Acme "x" 1'])
+@pytest.mark.slow
 def test_dry_run_is_what_migrate_does(
     databases: Callable[..., str], tmp_path: Path, options: list[str], schema: str
 ) -> None:

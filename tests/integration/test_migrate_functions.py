@@ -302,6 +302,7 @@ def test_overlapping_pauses(connection: Connection) -> None:
         ("1000000 years", "x"),
     ],
 )
+@pytest.mark.slow
 def test_impossible_pauses(connection: Connection, duration: str | None, reason: str | None) -> None:
     """A pause has an end within 7 days and a reason."""
     with pytest.raises((psycopg.errors.InvalidParameterValue, psycopg.errors.DatetimeFieldOverflow)):

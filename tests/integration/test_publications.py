@@ -84,6 +84,7 @@ def test_L05_an_install_begun_after_the_publication_ends(dsn: str, connection: C
 
 @pytest.mark.fault
 @pytest.mark.parametrize("back", [False, True], ids=["resumed", "rolled back"])
+@pytest.mark.slow
 def test_L05_a_half_done_switch_is_told_and_resumed_or_rolled_back(
     dsn: str, connection: Connection, back: bool
 ) -> None:
@@ -158,6 +159,7 @@ def test_L05_a_new_column_of_a_published_table_is_refused_too(connection: Connec
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L05_the_command_prints_the_sql_of_the_subscriber(application_dsn: str) -> None:
     """The refusal is one sentence on stderr and exit 1; stdout is SQL alone."""
     with psycopg.connect(application_dsn, autocommit=True) as connection:

@@ -126,6 +126,7 @@ def test_explain_and_print_sql(log: str) -> None:
         (["refresh-status", "--organization", "acme"], "refresh-status cannot be limited to organizations"),
     ],
 )
+@pytest.mark.slow
 def test_a_bad_parameter_exits_2_with_one_line(words: list[str], sentence: str) -> None:
     """A mistake in a parameter is one clear line and exit code 2, before any connection is made."""
     done = query("postgresql://127.0.0.1:1/none", *words)

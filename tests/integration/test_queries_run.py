@@ -307,6 +307,7 @@ def test_the_reader_can_do_nothing_else(reader: Connection, statement: str) -> N
         ("a\x1b[31mb\nc", "\x1b"),
     ],
 )
+@pytest.mark.slow
 def test_the_servers_redaction_masks_the_same(reader: Connection, text: str, secret: str) -> None:
     """What the reader's function returns holds no address, credential, token or long number."""
     row = reader.execute("select analytics_reader.redacted(%s)", (text,)).fetchone()

@@ -48,6 +48,7 @@ def odd_times(connection: Connection, dsn: str) -> str:
 
 
 @pytest.mark.quick
+@pytest.mark.slow
 def test_L25_every_query_answers_whatever_time_is_stored(odd_times: str) -> None:
     """Infinite times, years beyond 9999 and before Christ are shown as the server writes them, in every format."""
     url = {"ANALYTICS_REFRESHD_DATABASE__URL": odd_times}
@@ -78,6 +79,7 @@ def test_L25_an_organization_that_does_not_exist_is_an_error(odd_times: str, con
     assert command(odd_times, "query", "summary", "--organization", "orphan").returncode == 0
 
 
+@pytest.mark.slow
 def test_L25_organizations_are_not_looked_for_where_they_may_not_be_read(
     odd_times: str, connection: Connection
 ) -> None:
@@ -113,6 +115,7 @@ def test_L25_pause_and_resume_speak_json(dsn: str) -> None:
     ],
     ids=lambda odd: " ".join(odd),
 )
+@pytest.mark.slow
 def test_L25_an_odd_environment_changes_no_exit_code(dsn: str, connection: Connection, odd: dict[str, str]) -> None:
     """Without HOME, with an encoding that lacks a character: nothing exits 70, and JSON stays JSON."""
     connection.execute("select analytics_refresh.pause('1 hour', 'Größe … 北京')")
@@ -130,6 +133,7 @@ def test_L25_an_odd_environment_changes_no_exit_code(dsn: str, connection: Conne
             )
 
 
+@pytest.mark.slow
 def test_L25_check_works_for_a_user_without_a_name(dsn: str) -> None:
     """As a container runs it: a uid that no list of users knows, and no HOME."""
     (done,) = commands(Call(["check"], {"HOME": "", "ANALYTICS_REFRESHD_DATABASE__URL": dsn}), user=65432)
@@ -138,6 +142,7 @@ def test_L25_check_works_for_a_user_without_a_name(dsn: str) -> None:
     assert "connection" in done.stdout
 
 
+@pytest.mark.slow
 def test_L25_user_signals_end_nothing(dsn: str) -> None:
     """SIGUSR1 and SIGUSR2, which log rotation may send to every daemon, are ignored until the end."""
     with Daemon(dsn, schedule__interval="1s") as daemon:

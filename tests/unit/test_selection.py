@@ -13,6 +13,7 @@ LEFT_OUT = {
     "acceptance/test_soak.py": "minutes of random faults",
     "integration/test_incremental_stateful.py": "hundreds of random changes to the log, each compared",
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
+    "acceptance/test_read_only.py": "a server that turns read-only, for long enough to alert",
     "deploy/test_live_image.py": "a container image",
     "deploy/test_live_systemd.py": "a booted Debian",
     "unit/test_selection.py": "this one, which collects all of them",

@@ -126,6 +126,7 @@ def closed(streams: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.quick
+@pytest.mark.slow
 def test_L25_closed_streams_are_told_or_not_needed() -> None:
     """What cannot be written is 74, what cannot be read is 64; what is not needed changes nothing."""
     for words in (["query", "--list"], ["query", "--list", "--format", "json"], ["--help"], ["check"]):
@@ -154,6 +155,7 @@ def test_L25_json_stays_json_in_any_encoding(encoding: str, monkeypatch: pytest.
     assert ("北京" in written.getvalue().decode(encoding)) == (encoding == "utf-8")
 
 
+@pytest.mark.slow
 def test_L25_a_port_that_this_user_may_not_use_is_not_called_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ports below 1024 are root's on most machines: the sentence says so, and which to take."""
 
