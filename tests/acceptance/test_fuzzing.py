@@ -1,6 +1,6 @@
 """Fuzzing: what people and strangers hand in is read or refused in one sentence, without end of memory or of time.
 
-REFRESHD_TEST_FUZZ_SECONDS says for how long each reader is fed (2); `.ci/nightly` gives ten minutes.
+REFRESHD_TEST_FUZZ_SECONDS says for how long each reader is fed (1); `.ci/nightly` gives ten minutes.
 REFRESHD_TEST_FUZZ_SEED repeats a run; a failure names the seed and its input.
 """
 
@@ -34,7 +34,7 @@ from tests.support.log_lines import line
 from tests.support.states import healthy
 
 ROOT = Path(__file__).parents[2]
-SECONDS = float(os.environ.get("REFRESHD_TEST_FUZZ_SECONDS", "2"))
+SECONDS = float(os.environ.get("REFRESHD_TEST_FUZZ_SECONDS", "1"))
 SEED = int(os.environ.get("REFRESHD_TEST_FUZZ_SEED", str(time.time_ns() % 1_000_000)))
 _SLOWEST_SECONDS = 10.0
 """An input of some kilobytes that takes longer than this hangs its reader, on any machine."""

@@ -125,6 +125,7 @@ def _raising(sqlstate: str) -> Callable[[Connection], None]:
     ],
     ids=["no index", "not populated", "gone", "division", "overflow", "syntax", "cardinality"],
 )
+@pytest.mark.slow
 def test_L17_a_failure_inside_an_older_function_has_its_reason(
     application_dsn: str, arrange: Callable[[Connection], None], sqlstate: str, reason: Reason
 ) -> None:

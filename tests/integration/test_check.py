@@ -66,6 +66,7 @@ def test_a_database_out_of_reach_is_one_error() -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.slow
 def test_H12_the_printed_grants_are_all_that_is_missing(dsn: str, connection: Connection, role: str, mode: str) -> None:
     """Pasting the grants that a bare role is told of, until none is left, makes a role that the daemon works with."""
     if connection.info.server_version < 170000:
@@ -94,6 +95,7 @@ def test_H12_the_printed_grants_are_all_that_is_missing(dsn: str, connection: Co
         assert all(view.recorded_at for view in reader.read().views)
 
 
+@pytest.mark.slow
 def test_an_overdue_verification_is_told(dsn: str, connection: Connection) -> None:
     """Rollups that nobody compared, or not for three days, are a warning; a verification ends it."""
     incremental.install(connection)
@@ -159,6 +161,7 @@ def test_a_database_without_views_is_told_once_what_to_do(application_dsn: str) 
     assert "or all that the daemon's role needs" not in shown
 
 
+@pytest.mark.slow
 def test_a_bare_role_is_told_of_the_script_that_grants_it_all(dsn: str, role: str) -> None:
     """After the single grants comes the script, once."""
     lines = command(make_conninfo(dsn, user=role), "check").stdout.splitlines()
@@ -286,6 +289,7 @@ def test_dead_rows_are_a_warning() -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L01_a_function_that_was_replaced_is_an_error(dsn: str, connection: Connection) -> None:
     """In incremental mode `check` names what was put in the place of a function of ours, and what puts ours back."""
     incremental.install(connection)

@@ -350,6 +350,7 @@ def test_B05_a_connect_that_hangs(dsn: str) -> None:
         assert "imeout" in fault.message or "within" in fault.message
 
 
+@pytest.mark.slow
 def test_a_connect_that_times_out_names_where() -> None:
     """psycopg's own time limit names no server: ours adds those that are configured, and what to look at."""
     with socket.socket() as deaf:
@@ -589,6 +590,7 @@ def test_H08_tls_is_not_given_up(dsn: str) -> None:
     ],
     ids=["wrong CA", "wrong host name", "expired", "no root file"],
 )
+@pytest.mark.slow
 def test_H09_H10_certificates_are_verified(
     dsn: str, certificates: Path, host: str, certificate: str, root: str, message: str
 ) -> None:

@@ -101,6 +101,7 @@ def test_it_listens_on_a_private_socket_only(start: Callable[..., Server]) -> No
     assert (instance.folder / "server").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_the_psql_line_works_as_it_is_printed(start: Callable[..., Server]) -> None:
     """The line can be pasted into a shell."""
     instance = start()
@@ -112,6 +113,7 @@ def test_the_psql_line_works_as_it_is_printed(start: Callable[..., Server]) -> N
     assert done.stdout == "42\n"
 
 
+@pytest.mark.slow
 def test_it_leaves_nothing(start: Callable[..., Server], parent: Path) -> None:
     """After stop neither the process nor a file is left, though a session was open."""
     instance = start()
@@ -207,6 +209,7 @@ def test_kept_data_are_found_again(start: Callable[..., Server], parent: Path) -
         assert connection.execute("select one from remembered").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_kept_data_survive_a_kill(start: Callable[..., Server], killed: Callable[..., Path], parent: Path) -> None:
     """After a kill the orphan on the kept data is stopped and the data are used again."""
     data = parent / "kept"
@@ -218,6 +221,7 @@ def test_kept_data_survive_a_kill(start: Callable[..., Server], killed: Callable
     assert _version(instance)
 
 
+@pytest.mark.slow
 def test_an_orphan_of_another_temporary_folder_is_found_by_its_data(
     start: Callable[..., Server],
     killed: Callable[..., Path],
@@ -234,6 +238,7 @@ def test_an_orphan_of_another_temporary_folder_is_found_by_its_data(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_data_in_use_are_refused(start: Callable[..., Server], parent: Path) -> None:
     """Two demos cannot share a data folder; the first goes on undisturbed."""
     data = parent / "kept"
@@ -271,6 +276,7 @@ def test_root_is_told_where_the_servers_user_cannot_go(parent: Path) -> None:
         Server(private / "kept")
 
 
+@pytest.mark.slow
 def test_a_long_temporary_path_is_avoided(
     start: Callable[..., Server], parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +287,7 @@ def test_a_long_temporary_path_is_avoided(
     assert start().folder.parent == Path("/tmp")
 
 
+@pytest.mark.slow
 def test_odd_characters_in_the_path_are_no_obstacle(
     start: Callable[..., Server], parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

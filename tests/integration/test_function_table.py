@@ -49,6 +49,7 @@ def test_only_the_contracts_functions_may_be_open(facts: tuple[Path, list[Fact]]
     assert not [fact.signature for fact in found if fact.public and fact.definer]
 
 
+@pytest.mark.slow
 def test_whatever_acts_as_its_owner_looks_at_each_name_before(facts: tuple[Path, list[Fact]]) -> None:
     """Every table and function of ours that a definer function uses is among those whose owner it looks at first.
 

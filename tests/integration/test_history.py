@@ -185,6 +185,7 @@ def test_D06_abandoned_rows_are_closed(dsn: str, history: PostgresHistory, conne
     ],
     ids=["locked", "runs missing", "views missing"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_A23_history_not_writable(dsn: str, breakage: str, mending: str | None) -> None:
     """A history that is locked or half gone fails within its time limit, and works again when it is back."""
     with session(dsn) as shared, psycopg.connect(dsn) as other:
@@ -300,6 +301,7 @@ def _record(connection: Connection, finished_at: str | None, duration: float | N
     [("2026-05-04 12:00:20+00", 3.0, 20), (None, 3.0, 3), (None, None, 0), (None, 300.0, 60)],
     ids=["own end", "older record", "no duration", "absurd duration"],
 )
+@pytest.mark.slow
 def test_L08_history_dates_a_view_by_its_own_end(
     dsn: str, connection: Connection, column: str, finished_at: str | None, duration: float | None, expected: int
 ) -> None:

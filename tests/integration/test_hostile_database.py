@@ -222,6 +222,7 @@ def test_a_schema_dropped_or_renamed_by_hand_leaves_nothing_to_take(world: World
     assert world.mallory.ran() == []
 
 
+@pytest.mark.slow
 def test_variables_of_our_types_run_no_check_of_others(world: World) -> None:
     """A domain in place of a table's type, which a function would put its variables into before it can look."""
     with world.migrator("superuser") as own:
@@ -448,6 +449,7 @@ def test_views_of_a_third_role_stay_that_roles(world: World) -> None:
     assert mallory.ran() == []
 
 
+@pytest.mark.slow
 def test_a_table_of_another_owner_is_not_captured_with_our_rights(world: World) -> None:
     """Its columns may be of types whose casts are that owner's: a rebuild is noted instead, and writes go on."""
     with world.migrator("superuser") as own:

@@ -131,6 +131,7 @@ def test_disabled_capture_is_noticed_even_when_enabled_again(connection: Connect
         "drop trigger analytics_refresh_delete on action_results",
     ],
 )
+@pytest.mark.slow
 def test_missing_capture_is_named(connection: Connection, change: str) -> None:
     """While triggers are disabled or missing, what reads rollups fails and says why; installing again mends it."""
     connection.execute(change)

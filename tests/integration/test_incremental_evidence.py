@@ -148,6 +148,7 @@ def test_L01_a_writer_that_commits_meanwhile_alarms_nobody(dsn: str, rolled_up: 
     ["truncate action_results", "create table child () inherits (action_results)"],
     ids=["a rebuild that is due", "another table"],
 )
+@pytest.mark.slow
 def test_L01_rollups_that_must_be_rebuilt_are_not_believed(dsn: str, rolled_up: Connection, change: str) -> None:
     """A function that skips a rebuild leaves the rollups of rows that are gone, or not there yet."""
     put_older_function_back(rolled_up)
@@ -182,6 +183,7 @@ def test_L01_what_cannot_be_verified_is_not_believed(dsn: str, rolled_up: Connec
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L01_without_our_function_a_fold_that_failed_is_not_believed(dsn: str, rolled_up: Connection) -> None:
     """Views refreshed by a plain statement each hold old rows where the fold before them failed."""
     rolled_up.execute("drop function refresh_action_analytics_view(text)")

@@ -129,6 +129,7 @@ def test_concurrent_writers_lose_nothing(dsn: str, connection: Connection) -> No
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_verify_beside_writers(dsn: str, connection: Connection) -> None:
     """A verification looks at one snapshot, so changes committed meanwhile are no differences."""
     changes = Changes(connection, 3)
@@ -192,6 +193,7 @@ def test_direct_refresh_of_one_view_folds_first(connection: Connection) -> None:
         assert not differences(connection)
 
 
+@pytest.mark.slow
 def test_a_rebuild_beside_a_refresh_empties_no_view(dsn: str, connection: Connection) -> None:
     """A view's refresh that meets a rebuild waits for it, or is refused; it never reads the emptied rollups."""
     Changes(connection, 8).insert_many()
@@ -219,6 +221,7 @@ def test_a_rebuild_beside_a_refresh_empties_no_view(dsn: str, connection: Connec
     assert not differences(connection)
 
 
+@pytest.mark.slow
 def test_failures_are_refreshed_where_the_fold_fails(dsn: str, connection: Connection) -> None:
     """Without a fold nobody knows whether failures came, so that view is refreshed and not believed to be whole."""
     refresh_and_compare(connection)

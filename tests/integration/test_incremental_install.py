@@ -47,6 +47,7 @@ def connection(dsn: str) -> Iterator[Connection]:
         yield opened
 
 
+@pytest.mark.slow
 def test_everything_on_the_views_survives_both_ways(connection: Connection) -> None:
     """Owner, grants on views and columns, comments, storage, statistics, extra indexes and functions stay the same."""
     connection.execute("create role owner_of_views; create role reader_of_views")

@@ -104,6 +104,7 @@ def unsubscribe(connection: Connection) -> None:
 
 @pytest.mark.quick
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L04_a_subscription_added_later(dsn: str, subscribed: Connection) -> None:
     """Rows that it applies are missed: that is told, no view over rollups is refreshed, and later all are counted."""
     words = "public.action_results receives rows by logical replication"
@@ -182,6 +183,7 @@ def test_L04_a_column_that_is_gone_fails_no_writer(dsn: str, rolled_up: Connecti
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L04_values_that_no_view_can_hold_are_counted_apart(dsn: str, rolled_up: Connection) -> None:
     """A wider column takes larger values: those are named while the rest folds; corrected, they count like others."""
     rolled_up.execute("drop materialized view recent_failures")
@@ -211,6 +213,7 @@ def test_L04_values_that_no_view_can_hold_are_counted_apart(dsn: str, rolled_up:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L04_rows_without_a_key_are_counted_apart(dsn: str, rolled_up: Connection) -> None:
     """A key that may be null is named; rows without one are left out and named, and the rest folds."""
     rolled_up.execute("alter table action_results alter status drop not null, alter action_type drop not null")
@@ -252,6 +255,7 @@ def test_L04_our_own_tables_are_looked_at_too(dsn: str, rolled_up: Connection) -
 
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.slow
 def test_L04_forced_row_security_empties_no_view(application_dsn: str, mode: str) -> None:
     """Its owner sees no row any more: the refresh fails and says so, the views keep theirs, and nothing is rebuilt."""
     with (

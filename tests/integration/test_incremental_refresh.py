@@ -44,6 +44,7 @@ def rolled_up(connection: Connection) -> Connection:
 
 
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
+@pytest.mark.slow
 def test_a_refresh_folds_once_and_says_how_long(dsn: str, rolled_up: Connection, isolation: str) -> None:
     """All views see one fold, its seconds are in the reply, and the views are exact."""
     with refresher(dsn, isolation=isolation) as refresh:
@@ -56,6 +57,7 @@ def test_a_refresh_folds_once_and_says_how_long(dsn: str, rolled_up: Connection,
 
 
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
+@pytest.mark.slow
 def test_a_fold_that_had_to_rebuild_says_why(dsn: str, rolled_up: Connection, isolation: str) -> None:
     """A rebuild mark that came after the look for one is answered by the fold itself, and told once."""
     with refresher(dsn, isolation=isolation) as refresh:

@@ -100,6 +100,7 @@ def test_L03_a_table_that_was_renamed_and_replaced_is_told_and_followed(
 
 @pytest.mark.fault
 @pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.slow
 def test_L03_a_view_created_again_by_hand_is_told(dsn: str, connection: Connection, mode: str) -> None:
     """Another WHERE in a view of the same columns is a broken contract, and stays one through further migrations."""
     to_mode(connection, mode)
@@ -120,6 +121,7 @@ def test_L03_a_view_created_again_by_hand_is_told(dsn: str, connection: Connecti
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L03_a_view_of_an_older_install_is_kept_and_a_change_of_it_is_told(dsn: str, application_dsn: str) -> None:
     """What migrate found and kept is a warning of check alone; created again by hand after that, it is an error."""
     with psycopg.connect(application_dsn, autocommit=True) as older:

@@ -173,6 +173,7 @@ def test_newer_schema_is_left_alone(connection: Connection) -> None:
         ("create schema other", "ot$her", r"has a \$ in its name"),
     ],
 )
+@pytest.mark.slow
 def test_refusals_say_what_to_do(fresh: Connection, damage: str, schema: str, message: str) -> None:
     """A database in which the views cannot live is refused in a sentence, and not changed."""
     fresh.execute(damage)

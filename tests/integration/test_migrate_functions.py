@@ -70,6 +70,7 @@ def test_failing_view_does_not_stop_the_others(connection: Connection) -> None:
         ("set default_transaction_read_only = on", "recent_failures", "25006: "),
     ],
 )
+@pytest.mark.slow
 def test_sqlstate_of_a_failure(connection: Connection, damage: str, view: str, start: str) -> None:
     """What is wrong with one view stands in its row, SQLSTATE first."""
     connection.execute(damage)
@@ -135,6 +136,7 @@ def test_lock_timeout_is_one_views_failure(connection: Connection, dsn: str) -> 
 
 
 @pytest.mark.parametrize("name", ["pg_class", "action_metrics_hourly; drop table action_results", "", None])
+@pytest.mark.slow
 def test_unknown_view_is_a_failed_row(connection: Connection, name: str | None) -> None:
     """Only the four views can be refreshed; anything else is a row that says so."""
     row = connection.execute("select * from refresh_action_analytics_view(%s)", (name,)).fetchone()
@@ -191,6 +193,7 @@ def test_bookkeeping_rolls_back_with_the_refresh(connection: Connection) -> None
 @pytest.mark.parametrize(
     ("age", "minutes"), [("10 min 59 s", 11), ("10 min 20 s", 10), ("-3 min", 0), ("2 days", 2880)]
 )
+@pytest.mark.slow
 def test_age_is_rounded_not_cut(connection: Connection, age: str, minutes: int) -> None:
     """10 min 59 s reads as 11 minutes, and a clock set back reads as 0."""
     connection.execute(

@@ -155,6 +155,7 @@ def test_an_owner_needs_no_superuser(fresh: Connection, application_dsn: str, ow
 
 
 @pytest.mark.parametrize("script", ["grants.sql", "reader.sql"])
+@pytest.mark.slow
 def test_an_owner_that_creates_no_roles_is_told_what_to_ask_for(
     fresh: Connection, application_dsn: str, owner: str, script: str
 ) -> None:

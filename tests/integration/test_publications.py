@@ -125,6 +125,7 @@ def test_L05_a_half_done_switch_is_told_and_resumed_or_rolled_back(
 
 @pytest.mark.fault
 @pytest.mark.parametrize("ask", [migrate, status, dry_run])
+@pytest.mark.slow
 def test_L05_migrate_refuses_and_names_the_publication(
     application_dsn: str, ask: Callable[[Connection], object]
 ) -> None:

@@ -52,6 +52,7 @@ def csv_rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
+@pytest.mark.slow
 def test_json_is_exact_and_says_what_it_is(log: str) -> None:
     """JSON holds the window, the parameters, units and exact numbers."""
     done = query(log, "success-rate", "--days", "2", "--organization", "acme", "--format", "json")
@@ -88,12 +89,14 @@ def test_a_table_is_for_people(log: str) -> None:
     assert len(done.stdout.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_an_approximation_is_named(log: str) -> None:
     """Under a table stands which columns are approximations, and how they are made."""
     done = query(log, "summary")
     assert "approx_p95_duration_ms is an approximation: " in done.stderr
 
 
+@pytest.mark.slow
 def test_a_flag_needs_no_value(log: str) -> None:
     """A boolean parameter is a flag."""
     done = query(log, "idle-triggers", "--include-disabled", "--days", "1", "--format", "json")
@@ -101,6 +104,7 @@ def test_a_flag_needs_no_value(log: str) -> None:
     assert json.loads(done.stdout)["parameters"]["include-disabled"] is True
 
 
+@pytest.mark.slow
 def test_explain_and_print_sql(log: str) -> None:
     """--explain shows the plan with times; --print-sql the statement, without a database."""
     assert "actual time" in query(log, "summary", "--explain").stdout

@@ -279,6 +279,7 @@ def test_the_dashboard_answers_the_reader_as_the_catalogue_does(filled: Connecti
         "refresh materialized view recent_failures",
     ],
 )
+@pytest.mark.slow
 def test_the_reader_can_do_nothing_else(reader: Connection, statement: str) -> None:
     """Error text, answers, people and any change are refused by the server, whatever the dashboard asks."""
     with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):

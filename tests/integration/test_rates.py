@@ -57,6 +57,7 @@ def _alike(found: Rates, true: Rates) -> bool:
 
 
 @pytest.mark.parametrize("mode", [pytest.param("plain", marks=pytest.mark.quick), "incremental", "older"])
+@pytest.mark.slow
 def test_L07_the_figures_are_those_of_the_rows_of_the_last_day(request: pytest.FixtureRequest, mode: str) -> None:
     """Exact whatever the distribution, and without what is dated in the future; rows come and go with the window."""
     dsn = request.getfixturevalue("application_dsn" if mode == "older" else "dsn")

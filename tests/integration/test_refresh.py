@@ -331,6 +331,7 @@ def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None
     ],
     ids=["missing", "a column short", "bare records", "a procedure"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_A15_function_missing_or_of_another_shape(
     dsn: str, connection: Connection, statement: str, reason: Reason
 ) -> None:

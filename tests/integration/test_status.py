@@ -100,6 +100,7 @@ def _fields(run: Run) -> dict[str, Any]:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_A25_status_function_slow(dsn: str, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A status function that does not answer costs its time limit and no more: our own records are still read."""
     connection.execute("select * from refresh_action_analytics()")

@@ -68,6 +68,7 @@ def test_L25_every_query_answers_whatever_time_is_stored(odd_times: str) -> None
 
 
 @pytest.mark.quick
+@pytest.mark.slow
 def test_L25_an_organization_that_does_not_exist_is_an_error(odd_times: str, connection: Connection) -> None:
     """No rows would be read as no actions. One that has triggers and no row of its own exists."""
     for words in (["--format", "json"], ["--format", "csv"], ["--explain"]):

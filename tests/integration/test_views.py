@@ -134,6 +134,7 @@ def test_status_of_an_empty_log(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_views_agree_with_brute_force(connection: Connection, seed: int) -> None:
     """Every view equals plain Python over the same rows, to the last decimal, twice in a row."""
     now = datetime.now(UTC)
