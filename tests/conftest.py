@@ -9,10 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from analytics_refreshd.demo import loading
 from tests.support import fault_table, selection
+from tests.support.examples import examples
 from tests.support.postgres import Server
 
 _numbers = itertools.count()
@@ -23,6 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run every test, not the quick ones of each area alone")
     parser.addoption("--dsn", help="URL of a superuser on a server to test against (default: an embedded one)")
     parser.addoption("--fault-table", help="write the table of fault tests to this file once they are collected")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Judge properties by their examples, not by how busy the machine is; by fewer where tests are to be quick."""
+    number = examples(100 if config.getoption("--full") else 25)
+    settings.register_profile("untimed", deadline=None, max_examples=number)
+    settings.load_profile("untimed")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -298,7 +298,6 @@ def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: C
     assert value(aged, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
 
 
-@pytest.mark.quick
 @pytest.mark.fault
 def test_D18_a_schema_one_version_newer_serves(dsn: str, connection: Connection) -> None:
     """After a migration by a newer version, this one goes on: refreshes, writes history, reads alerts."""

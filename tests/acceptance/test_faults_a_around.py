@@ -179,6 +179,7 @@ def test_A23_history_locked(dsn: str, stretched: Connection) -> None:
     assert value(stretched, "select outcome from analytics_refresh.runs") == "ok"
 
 
+@pytest.mark.quick
 def test_A24_old_history_is_pruned_in_batches(dsn: str, connection: Connection) -> None:
     """Old runs leave in many small statements, between refreshes that stay in time, and young ones stay."""
     connection.execute(
@@ -255,7 +256,6 @@ def test_A25_status_function_slow(dsn: str, connection: Connection) -> None:
     assert value(connection, "select count(*) from analytics_refresh.runs where outcome = 'skipped'") == 0
 
 
-@pytest.mark.quick
 def test_A26_notice_flood(dsn: str, connection: Connection) -> None:
     """Ten thousand notices are one number and at most ten samples in the canonical line, and no lines of their own."""
     definition = value(connection, "select pg_get_functiondef('refresh_action_analytics'::regproc)")

@@ -1,14 +1,8 @@
-"""Properties are judged by their examples, not by how busy the machine is."""
+"""Replicas that share a database, which tests of leading and following start from."""
 
 import pytest
-from hypothesis import settings
-
-from tests.support.examples import examples
 from tests.support.fakes import FakeClock
 from tests.support.replicas import Replica, Shared, started
-
-settings.register_profile("untimed", deadline=None, max_examples=examples(100))
-settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -338,6 +338,7 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
 
 
+@pytest.mark.slow
 def test_sorter_keeps_little_in_memory() -> None:
     """Sixty megabytes of lines in the worst order take hardly more memory than six."""
 
@@ -348,6 +349,7 @@ def test_sorter_keeps_little_in_memory() -> None:
     assert peak_mib(60_000) < peak_mib(6_000) + 25
 
 
+@pytest.mark.slow
 def test_memory_does_not_follow_the_lines(tmp_path: Path) -> None:
     """Five times the lines take no more of Python's memory."""
 
