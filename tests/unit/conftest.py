@@ -1,6 +1,7 @@
 """Replicas that share a database, which tests of leading and following start from."""
 
 import pytest
+
 from tests.support.fakes import FakeClock
 from tests.support.replicas import Replica, Shared, started
 
