@@ -151,6 +151,7 @@ def test_who_may_not_pause_is_told_so_and_shown_the_grant(dsn: str, connection: 
     assert (missing.returncode, "`analytics-refreshd migrate` adds" in missing.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_database_without_views_is_told_once_what_to_do(application_dsn: str) -> None:
     """Where nothing is installed, nobody is said to have rights on it, and `migrate` is named once."""
     shown = command(application_dsn, "check").stdout
@@ -311,6 +312,7 @@ def test_L01_a_function_that_was_replaced_is_an_error(dsn: str, connection: Conn
     assert named(check(dsn), "incremental", Level.ERROR) == []
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L01_changes_that_nobody_folds_are_an_error(dsn: str, connection: Connection) -> None:
     """Where changes wait and the last fold is longer ago than a view may be old, `check` says since when."""

@@ -192,6 +192,7 @@ def test_B02_keepalives_off(zero: str) -> None:
         ConnectionSettings("x", url=f"keepalives={zero}").libpq()
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_H01_no_failing_connect_shows_the_password(strict_server: Server, tmp_path: Path) -> None:
     """Whatever goes wrong, the password is in no message and no representation."""
@@ -361,6 +362,7 @@ def test_a_connect_that_times_out_names_where() -> None:
     assert message.startswith(f"127.0.0.1:{port}: connection timeout expired: check [database] host and port")
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_B06_a_resolver_that_hangs(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name look-up that hangs does not hold the caller, and a few of them are all that is ever started."""
@@ -510,6 +512,7 @@ def test_a_busy_session_says_so(dsn: str) -> None:
     assert caught.value.error_class is ErrorClass.CONTENTION
 
 
+@pytest.mark.slow
 def test_a_closed_session_frees_its_thread(dsn: str) -> None:
     """Closing the shared session from another thread ends the statement under way there, and it is not repeated."""
     with session(dsn) as shared:
@@ -530,6 +533,7 @@ def test_a_closed_session_frees_its_thread(dsn: str) -> None:
         assert shared.generation == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize(
     "statement",
@@ -572,6 +576,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_H08_tls_is_not_given_up(dsn: str) -> None:
     """A server without TLS is refused where TLS is asked for."""
@@ -602,6 +607,7 @@ def test_H09_H10_certificates_are_verified(
         assert message in refused(connector(url)).message
 
 
+@pytest.mark.slow
 def test_a_verified_connection_works(dsn: str, certificates: Path) -> None:
     """With the right CA and name a verify-full connection is made, encrypted."""
     with TlsProxy(address(dsn), str(certificates / "server.crt"), str(certificates / "server.key")) as proxy:

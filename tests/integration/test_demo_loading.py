@@ -107,6 +107,7 @@ def test_what_postgresql_alone_refuses_is_one_sentence(application_dsn: str, tmp
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_live_actions_keep_coming_and_settle(
     application_dsn: str, live: Callable[..., Live], monkeypatch: pytest.MonkeyPatch
 ) -> None:

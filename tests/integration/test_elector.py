@@ -95,6 +95,7 @@ def test_the_reading_is_dated_before_the_question(dsn: str) -> None:
         assert leader.acquire().asked_at == 42.0
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_D14_the_lock_session_is_lost(dsn: str, connection: Connection) -> None:
     """A terminated session is a lost connection at the next heartbeat, and the next acquire starts anew."""
@@ -164,6 +165,7 @@ def test_C06_a_suspended_leader_loses_its_session(dsn: str, connection: Connecti
     assert caught.value.sqlstate == "57P05"
 
 
+@pytest.mark.slow
 def test_watch_sees_the_views_in_turn(dsn: str, connection: Connection) -> None:
     """The watch sees which views a refreshing backend holds; before and after it sees none."""
     make_stretchable(connection)
@@ -182,6 +184,7 @@ def test_watch_sees_the_views_in_turn(dsn: str, connection: Connection) -> None:
     assert after.held == frozenset()
 
 
+@pytest.mark.slow
 def test_watch_names_the_blocker(dsn: str) -> None:
     """A view that waits for its lock is told with the session that holds it; the watch needs no election."""
     with holding_refresh(dsn, VIEWS[1]) as holder, electing(dsn) as leader, refresher(dsn) as refresh:
@@ -270,6 +273,7 @@ def test_A18_A19_a_standby_grants_nothing_until_it_is_promoted() -> None:
         primary.destroy()
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize("extra", ["", "server_round_robin = 1"], ids=["last used", "round robin"])
 def test_B11_a_transaction_pooler_is_refused(dsn: str, tmp_path_factory: pytest.TempPathFactory, extra: str) -> None:

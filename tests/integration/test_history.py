@@ -42,6 +42,7 @@ def history(dsn: str) -> Iterator[PostgresHistory]:
         yield PostgresHistory(shared)
 
 
+@pytest.mark.slow
 def test_a_database_without_history_is_no_quiet_one(dsn: str, application_dsn: str) -> None:
     """Where our tables are missing nobody is told to look further back, but how to have a history."""
 
@@ -54,6 +55,7 @@ def test_a_database_without_history_is_no_quiet_one(dsn: str, application_dsn: s
         asked(application_dsn)
 
 
+@pytest.mark.slow
 def test_a_run_and_its_views_come_back(history: PostgresHistory) -> None:
     """A run is read back as it was written, but for its times, which are the server's."""
     run = running()
@@ -128,6 +130,7 @@ def test_absurd_figures_are_written_as_unknown(history: PostgresHistory) -> None
     assert read.views[0] == replace(view, error="ab", duration_seconds=None, rows=None)
 
 
+@pytest.mark.slow
 def test_recent_can_be_narrowed(history: PostgresHistory) -> None:
     """Newest first, up to a limit, since a time, by outcome, and by view with that view's results only."""
     runs = [
@@ -209,6 +212,7 @@ def test_A23_history_not_writable(dsn: str, breakage: str, mending: str | None) 
         assert run.run_id in {found.run_id for found in history.recent(5)}
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A24_pruning_in_batches(history: PostgresHistory, connection: Connection) -> None:
     """Old runs go in batches of the asked size with their views; young ones stay."""
@@ -225,6 +229,7 @@ def _available(history: PostgresHistory) -> bool:
     return history.available
 
 
+@pytest.mark.slow
 def test_without_our_schema_nothing_is_stored(application_dsn: str) -> None:
     """Without our schema every call succeeds and stores nothing, until `migrate` brings it."""
     from analytics_refreshd.postgres.migrate.run import migrate
@@ -243,6 +248,7 @@ def test_without_our_schema_nothing_is_stored(application_dsn: str) -> None:
         assert len(history.recent(5)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_D18_a_schema_one_version_newer(history: PostgresHistory, connection: Connection) -> None:
     """Columns and words that only a newer version knows disturb nobody."""
@@ -316,6 +322,7 @@ def test_L08_history_dates_a_view_by_its_own_end(
     assert recorded["recent_failures"] == datetime(2026, 5, 4, 12, tzinfo=UTC) + timedelta(seconds=expected)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize("column", ["present", "absent"])
 def test_L08_a_view_keeps_as_long_before_the_runs_end_as_it_ended(

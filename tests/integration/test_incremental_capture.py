@@ -246,6 +246,7 @@ def test_what_is_no_table_is_never_read(connection: Connection) -> None:
     assert connection.execute("select count(*) from ran").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_inheritance_children_are_captured(connection: Connection) -> None:
     """A child table's rows are part of action_results, whichever of the two a statement names."""
     connection.execute("create table child_results () inherits (action_results)")

@@ -86,6 +86,7 @@ def test_L01_an_older_function_that_folds_nothing_is_not_believed(dsn: str, roll
     assert "left 1 changed rows out: run analytics-refreshd migrate" in str(reports["action_metrics_hourly"].error)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @BOTH
 def test_L01_a_function_that_does_nothing_is_not_believed(dsn: str, rolled_up: Connection, isolation: str) -> None:
@@ -197,6 +198,7 @@ def test_L01_without_our_function_a_fold_that_failed_is_not_believed(dsn: str, r
     assert differences(rolled_up) == {}
 
 
+@pytest.mark.slow
 def test_tables_of_an_older_program_are_given_their_columns(dsn: str, rolled_up: Connection) -> None:
     """Before it, a refresh is verified without them; writers and folds of either go on; what waits is folded."""
     for table, column in (("deltas", "xid"), ("rebuild_marks", "xid"), ("incremental", "functions")):

@@ -238,6 +238,7 @@ def test_failures_are_refreshed_where_the_fold_fails(dsn: str, connection: Conne
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_nothing_is_believed_to_be_refreshed_ahead(connection: Connection) -> None:
     """Whoever says that a view was refreshed up to a version that is still to come is believed up to now only."""
     with connection.transaction():
@@ -263,6 +264,7 @@ def test_infinite_times_are_built_once(connection: Connection) -> None:
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_what_lost_everything_is_not_looked_for(connection: Connection) -> None:
     """Triggers that lose all their rows, and hours, leave nothing behind, and cost no walk through the table."""
     connection.execute("insert into triggers (id) select 'busy ' || i from generate_series(1, 3) i")

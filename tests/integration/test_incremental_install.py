@@ -78,6 +78,7 @@ def test_everything_on_the_views_survives_both_ways(connection: Connection) -> N
         connection.execute("drop role owner_of_views, reader_of_views")
 
 
+@pytest.mark.slow
 def test_going_back_leaves_nothing_behind(connection: Connection) -> None:
     """After the way back the objects are those of a plain installation, and writes are no longer captured."""
     objects = (
@@ -96,6 +97,7 @@ def test_going_back_leaves_nothing_behind(connection: Connection) -> None:
     assert migrate(connection).steps == ()
 
 
+@pytest.mark.slow
 def test_migrate_keeps_the_incremental_functions(connection: Connection) -> None:
     """A later migrate without options finds nothing to do and leaves the mode alone."""
     incremental.install(connection)
@@ -105,6 +107,7 @@ def test_migrate_keeps_the_incremental_functions(connection: Connection) -> None
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_unchanged_views_are_not_refreshed(connection: Connection) -> None:
     """A refresh with nothing new leaves the views' files alone, reports success and rows, and moves last_checked_at."""
     incremental.install(connection)
@@ -121,6 +124,7 @@ def test_unchanged_views_are_not_refreshed(connection: Connection) -> None:
         assert checked > checked_then
 
 
+@pytest.mark.slow
 def test_unchanged_view_is_as_fresh_as_its_last_check(connection: Connection) -> None:
     """The status function dates a view that a refresh left alone by that refresh."""
     incremental.install(connection)
@@ -150,6 +154,7 @@ def test_uninstall_names_the_way_out_of_a_half_finished_install(connection: Conn
     assert uninstall(connection)
 
 
+@pytest.mark.slow
 def test_unchanged_view_that_is_gone_or_empty_is_a_failure(connection: Connection) -> None:
     """A view that was emptied or dropped is not passed over as unchanged: its error is in its row."""
     incremental.install(connection)
@@ -163,6 +168,7 @@ def test_unchanged_view_that_is_gone_or_empty_is_a_failure(connection: Connectio
     assert connection.execute(states).fetchall()[2] == (VIEWS[2], "42P01")
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_refreshed(connection: Connection) -> None:
     """An old row's duration moves the two all-history views, not the ones that look at recent rows."""
     connection.execute(
@@ -181,6 +187,7 @@ def test_only_what_changed_is_refreshed(connection: Connection) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_views_that_time_alone_changes_are_refreshed(connection: Connection) -> None:
     """A failure that grows older than 24 hours and a row that leaves the 30 days disappear without any change."""
     connection.execute("delete from action_results")
@@ -216,6 +223,7 @@ def test_fold_that_fails_is_reported_in_the_rows(dsn: str, connection: Connectio
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_whoever_could_refresh_still_can(connection: Connection) -> None:
     """A role with MAINTAIN on the views, or EXECUTE on functions that act as the owner, refreshes as before."""
     connection.execute("create role refresher_of_views")
@@ -237,6 +245,7 @@ def test_whoever_could_refresh_still_can(connection: Connection) -> None:
         connection.execute("drop owned by refresher_of_views; drop role refresher_of_views")
 
 
+@pytest.mark.slow
 def test_verification_needs_to_read_only(connection: Connection) -> None:
     """A role that reads table and rollups, and may record the result, verifies; with less it is told what lacks."""
     connection.execute("create role auditor_of_views")
@@ -263,6 +272,7 @@ def test_verification_needs_to_read_only(connection: Connection) -> None:
         connection.execute("drop owned by auditor_of_views; drop role auditor_of_views")
 
 
+@pytest.mark.slow
 def test_installing_again_leaves_views_with_dependents_alone(connection: Connection) -> None:
     """Renewing the capture does not replace views, so what depends on one does not stand in the way."""
     incremental.install(connection)
@@ -301,6 +311,7 @@ def test_installing_again_renews_an_older_layout(connection: Connection) -> None
     assert left == (None, [4])
 
 
+@pytest.mark.slow
 def test_cancelled_refresh_loses_nothing(connection: Connection) -> None:
     """A refresh that is rolled back gives its deltas back."""
     incremental.install(connection)
@@ -339,6 +350,7 @@ def test_install_waits_for_writers_and_does_not_hold_them(dsn: str, connection: 
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_dependents_are_named_on_the_way_back(connection: Connection) -> None:
     """What depends on a view keeps it from being replaced, and is named."""
     incremental.install(connection)
@@ -350,6 +362,7 @@ def test_dependents_are_named_on_the_way_back(connection: Connection) -> None:
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_existing_rows_are_built_in_steps(connection: Connection) -> None:
     """A build in many small steps, with changes between them, is exact."""
     changes = Changes(connection, 8)
@@ -380,6 +393,7 @@ def test_rebuild_procedure_commits_between_steps(connection: Connection) -> None
     assert not differences(connection)
 
 
+@pytest.mark.slow
 def test_state_of_a_plain_installation(connection: Connection, application_dsn: str) -> None:
     """Without the incremental mode, or without anything of ours, the state is plain and says no more."""
     assert incremental.state(connection) == incremental.IncrementalState("plain")
@@ -392,6 +406,7 @@ def test_state_of_a_plain_installation(connection: Connection, application_dsn: 
         incremental.rebuild(connection)
 
 
+@pytest.mark.slow
 def test_schema_with_an_awkward_name(application_dsn: str) -> None:
     """The application's schema may need quotes, braces and percent signs included."""
     schema = 'The "app" {0} 100%'

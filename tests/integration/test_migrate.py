@@ -34,6 +34,7 @@ def one(connection: Connection, query: str) -> Any:
     return row[0]
 
 
+@pytest.mark.slow
 def test_fresh_database(fresh: Connection) -> None:
     """A fresh database gets everything at once, with progress for each view."""
     seen: list[Populating] = []
@@ -83,6 +84,7 @@ def test_status_does_not_wait_for_a_running_migration(fresh: Connection, applica
             status(fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", [status, dry_run])
 def test_asking_changes_nothing(fresh: Connection, ask: Callable[[Connection], object]) -> None:
     """Showing the plan or its SQL leaves the database as it is."""
@@ -122,6 +124,7 @@ def _refresh(schema: str) -> psycopg.sql.Composed:
     return psycopg.sql.SQL("select * from {}.refresh_action_analytics()").format(psycopg.sql.Identifier(schema))
 
 
+@pytest.mark.slow
 def test_failure_leaves_nothing_behind(fresh: Connection) -> None:
     """A migration that fails on the way has changed nothing, and the message says at what it failed."""
     fresh.execute("create table idx_recent_failures_executed_at ()")
@@ -190,6 +193,7 @@ def test_two_application_schemas_are_refused(connection: Connection) -> None:
         migrate(connection, "other")
 
 
+@pytest.mark.slow
 def test_uninstall_leaves_views_and_functions_working(connection: Connection) -> None:
     """Without our schema the views still refresh and the status still answers; a new migrate adopts them."""
     before = snapshot(connection, "public")

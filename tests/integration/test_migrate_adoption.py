@@ -58,6 +58,7 @@ def test_older_install_has_its_faults(older: Connection) -> None:
     assert [row[3] for row in older.execute(REFRESH).fetchall()] == [False, True, True, False]
 
 
+@pytest.mark.slow
 def test_adoption_keeps_views_and_upgrades_functions(older: Connection) -> None:
     """The views stay, with a warning for what is wrong with them; the functions become ours in place."""
     before = oids(older)
@@ -150,6 +151,7 @@ def test_recreating_a_view_keeps_what_depends_on_it(older: Connection) -> None:
     assert older.execute("select count(*) from top_errors, first_failure()").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_function_with_other_columns_is_replaced(older: Connection, role: str) -> None:
     """A function with other result columns is dropped and created, with its grants."""
     older.execute("drop function get_analytics_refresh_status()")
@@ -192,6 +194,7 @@ def test_unpopulated_view_is_populated(older: Connection) -> None:
     assert one(older, "select count(*) from recent_failures") == 0
 
 
+@pytest.mark.slow
 def test_view_with_other_columns_is_reported(older: Connection) -> None:
     """A view whose columns are not the contract's is kept and named."""
     older.execute("drop materialized view recent_failures")

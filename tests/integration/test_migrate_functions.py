@@ -25,6 +25,7 @@ def recorded(connection: Connection) -> dict[str, Any]:
     return dict(connection.execute("select view_name, last_success_at from analytics_refresh.last_refresh").fetchall())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", [REFRESH, "select * from refresh_action_analytics_view('recent_failures')"])
 def test_refresh_columns(connection: Connection, query: str) -> None:
     """Both refresh functions return the contract's five columns."""
@@ -38,6 +39,7 @@ def test_status_columns(connection: Connection) -> None:
     assert columns(connection, "select * from get_analytics_refresh_status()") == expected
 
 
+@pytest.mark.slow
 def test_one_row_per_view_in_order(connection: Connection) -> None:
     """A refresh reports each view once, in the contract's order, with the rows it then has."""
     connection.execute(
@@ -79,6 +81,7 @@ def test_sqlstate_of_a_failure(connection: Connection, damage: str, view: str, s
     assert rows[view][4].startswith(start)
 
 
+@pytest.mark.slow
 def test_error_message_is_cut(connection: Connection) -> None:
     """A message of megabytes is cut at 1,000 characters."""
     make_stretchable(connection)
@@ -94,6 +97,7 @@ def test_failed_assertion_is_a_failed_view(connection: Connection) -> None:
     assert [row[3] for row in connection.execute(REFRESH).fetchall()] == [True, True, False, True]
 
 
+@pytest.mark.slow
 def test_durations_are_true_in_failure_too(connection: Connection) -> None:
     """The milliseconds reported cover the whole time, whether the view was refreshed or failed."""
     make_stretchable(connection)
@@ -181,6 +185,7 @@ def test_bookkeeping_keeps_the_callers_lock_timeout(connection: Connection) -> N
         assert connection.execute("show lock_timeout").fetchone() == ("1min",)
 
 
+@pytest.mark.slow
 def test_bookkeeping_rolls_back_with_the_refresh(connection: Connection) -> None:
     """A refresh that is rolled back is not recorded."""
     before = recorded(connection)
@@ -205,6 +210,7 @@ def test_age_is_rounded_not_cut(connection: Connection, age: str, minutes: int) 
     assert rows == [(minutes,)] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", ["drop materialized view recent_failures", "refresh materialized view recent_failures with no data"]
 )
@@ -218,6 +224,7 @@ def test_status_of_a_view_without_data(connection: Connection, damage: str) -> N
     assert rows[2][1:] == (None, None)
 
 
+@pytest.mark.slow
 def test_hostile_search_path(connection: Connection) -> None:
     """Shadowing functions and tables in the caller's path change nothing."""
     connection.execute("create schema evil")
@@ -252,6 +259,7 @@ def test_two_refreshes_at_once(connection: Connection, dsn: str) -> None:
     assert results == [[True] * 4] * 2
 
 
+@pytest.mark.slow
 def test_each_view_is_dated_by_its_lock(connection: Connection, dsn: str) -> None:
     """While a view is refreshed, another session sees the EXCLUSIVE locks of the views begun so far."""
     make_stretchable(connection)

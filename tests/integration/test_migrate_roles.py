@@ -80,6 +80,7 @@ def test_a_role_without_grants_can_do_nothing(dsn: str, connection: Connection, 
                 own.execute(statement)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_grants_for_the_daemon(dsn: str, connection: Connection, role: str, times: int) -> None:
     """The deployed grants, run once or twice, are what the daemon needs, and it needs no more."""
@@ -199,6 +200,7 @@ def test_a_stranger_does_not_adopt(fresh: Connection, application_dsn: str, owne
         migrate(own)
 
 
+@pytest.mark.slow
 def test_adoption_by_a_superuser_leaves_the_owner_at_work(fresh: Connection, application_dsn: str, owner: str) -> None:
     """After a superuser adopted the owner's install, the owner's cron still refreshes, and it is recorded."""
     with connect_as(application_dsn, owner) as own:
@@ -230,6 +232,7 @@ def test_a_role_without_rights_may_ask_of_a_finished_database(
     assert "was not seen" in str(answer)
 
 
+@pytest.mark.slow
 def test_grants_for_the_nightly_verification(dsn: str, connection: Connection, role: str) -> None:
     """The daemon's role may verify where the grants say so, and is told of them where they do not."""
     incremental.install(connection)

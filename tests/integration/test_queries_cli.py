@@ -78,6 +78,7 @@ def test_csv_is_exact(log: str) -> None:
     assert rows[0]["executed_at"].endswith("Z")
 
 
+@pytest.mark.slow
 def test_a_table_is_for_people(log: str) -> None:
     """A table has human units; control characters and markup in names do nothing; raw shows messages as stored."""
     done = query(log, "recent-failures", "--raw")

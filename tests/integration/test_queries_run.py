@@ -101,6 +101,7 @@ def test_refresh_status_tells_each_view(filled: Connection) -> None:
         run(filled, bind(CATALOGUE.get("refresh-status"), {}, ["acme"], now, "public"))
 
 
+@pytest.mark.slow
 def test_an_injection_is_a_value(filled: Connection) -> None:
     """An organization id that looks like SQL matches nothing and does nothing."""
     attack = "acme') or true; drop table action_results; --"
@@ -130,6 +131,7 @@ def test_columns_must_be_the_declared_ones(filled: Connection) -> None:
         run(filled, bind(own("select error_message from {app}.action_results"), {}, None, now_of(filled), "public"))
 
 
+@pytest.mark.slow
 def test_results_do_not_follow_the_sessions_zone(filled: Connection) -> None:
     """In a session of a half-hour zone every query answers as in UTC, limited or not."""
     now = now_of(filled)
@@ -142,6 +144,7 @@ def test_results_do_not_follow_the_sessions_zone(filled: Connection) -> None:
     assert filled.execute("show timezone").fetchone() == ("Asia/Kolkata",)
 
 
+@pytest.mark.slow
 def test_printed_sql_gives_the_same_rows(filled: Connection) -> None:
     """What --print-sql shows can be pasted and returns what the query returns."""
     now = now_of(filled)
@@ -158,6 +161,7 @@ def test_explain_shows_a_plan(filled: Connection) -> None:
     assert any("actual time" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_another_schema_is_reached(databases: Any) -> None:
     """The application's schema may have any name, quotes included."""
     from analytics_refreshd.postgres.migrate.run import migrate
@@ -190,6 +194,7 @@ def test_a_failing_probe_does_not_stop_the_others(filled: Connection) -> None:
     assert results[1].error is None
 
 
+@pytest.mark.slow
 def test_probes_keep_to_their_budget(filled: Connection) -> None:
     """A slow probe is cancelled by the server when the budget is used up, and those after it are not tried."""
     slow = own("select 1 as answer from pg_sleep(60)")
@@ -246,6 +251,7 @@ def dashboard_statements() -> dict[str, str]:
     return {panel["title"]: panel["targets"][0]["rawSql"] for panel in document["panels"] if panel["type"] != "row"}
 
 
+@pytest.mark.slow
 def test_the_dashboard_answers_the_reader_as_the_catalogue_does(filled: Connection, reader: Connection) -> None:
     """Every panel runs as analytics_reader and shows what the query shows, error text and answers aside."""
     statements = dashboard_statements()

@@ -43,6 +43,7 @@ def by_view(reply: RefreshReply) -> dict[str | None, ViewReport]:
     return {report.view: report for report in reply.reports}
 
 
+@pytest.mark.slow
 def test_every_view_is_reported(dsn: str) -> None:
     """A refresh reports the four views in the function's order, with rows and seconds."""
     with refresher(dsn) as refresh:
@@ -69,6 +70,7 @@ def test_a_refresh_is_committed(dsn: str, connection: Connection) -> None:
     assert row == ("idle",)
 
 
+@pytest.mark.slow
 def test_the_run_id_names_the_session(dsn: str, connection: Connection) -> None:
     """While a refresh runs its session bears the daemon's name and the run_id, within 63 bytes."""
     make_stretchable(connection)
@@ -84,6 +86,7 @@ def test_the_run_id_names_the_session(dsn: str, connection: Connection) -> None:
     assert names == (f"analytics-refreshd/test/{running.run_id}",)
 
 
+@pytest.mark.slow
 def test_an_older_install_with_unqualified_names_works(application_dsn: str) -> None:
     """The session's search_path lets an older install's function find the views that it names without a schema."""
     with psycopg.connect(application_dsn, autocommit=True) as admin:
@@ -112,6 +115,7 @@ def test_A01_backend_terminated_mid_refresh(dsn: str, connection: Connection) ->
     assert len(reply.reports) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A02_idle_connection_terminated_between_runs(dsn: str, connection: Connection) -> None:
     """A connection that died while idle is replaced without a word, and counted as a reconnect."""
@@ -164,6 +168,7 @@ def test_A04_A06_a_server_crash() -> None:
         server.destroy()
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A07_connection_lost_during_commit(dsn: str) -> None:
     """When the answer to COMMIT is lost, the fault says that the outcome is unknown; before COMMIT it does not."""
@@ -198,6 +203,7 @@ def test_A07_connection_lost_during_commit(dsn: str) -> None:
     assert (early.committing, early.error_class) == (False, ErrorClass.CONN_LOST)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A08_statement_timeout_in_one_view(dsn: str, connection: Connection) -> None:
     """A statement timeout in the third view ends the call with 57014, and no view is refreshed."""
@@ -215,6 +221,7 @@ def test_A08_statement_timeout_in_one_view(dsn: str, connection: Connection) -> 
     assert (fault.error_class, fault.reason, fault.sqlstate) == (ErrorClass.CANCELLED, Reason.TIMEOUT, "57014")
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A09_lock_contention_on_one_view(dsn: str) -> None:
     """A view that is locked elsewhere is a failed report with 55P03; the others are refreshed."""
@@ -246,6 +253,7 @@ def test_A10_no_view_may_be_refreshed(dsn: str, connection: Connection) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
 def test_A11_one_view_dropped(dsn: str, connection: Connection, isolation: str) -> None:
@@ -272,6 +280,7 @@ def test_A12_unique_index_missing(dsn: str, connection: Connection) -> None:
     assert "concurrently" in report.error
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A13_duplicate_rows_do_not_leak(dsn: str, connection: Connection) -> None:
     """Duplicate rows fail the view by 21000 without a value of the rows in the text."""
@@ -303,6 +312,7 @@ def test_A14_view_never_populated(dsn: str, connection: Connection) -> None:
     assert (report.success, report.reason) == (False, Reason.NOT_POPULATED)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None:
     """A view whose refresh needs more temporary space than there is fails alone, by reason disk full."""
@@ -394,6 +404,7 @@ def test_A17_permission_lost(dsn: str, connection: Connection, admin_dsn: str) -
     assert (fault.error_class, fault.reason) == (ErrorClass.PERMANENT, Reason.PERMISSION)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_A18_read_only_session(dsn: str, connection: Connection) -> None:
     """A server that became read-only is not the primary any more; nothing is called there, and the connection goes."""
@@ -448,6 +459,7 @@ def test_A26_notice_flood(dsn: str, connection: Connection) -> None:
     assert "a@b.example" not in "".join(reply.notices)
 
 
+@pytest.mark.slow
 def test_overlap_is_refused(dsn: str, connection: Connection) -> None:
     """While another session holds the fence a refresh is refused at once, in either isolation."""
     with psycopg.connect(dsn) as other:
@@ -458,6 +470,7 @@ def test_overlap_is_refused(dsn: str, connection: Connection) -> None:
             assert (fault.error_class, fault.reason) == (ErrorClass.CONTENTION, Reason.OVERLAP)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
 def test_cancel_ends_the_statement_on_the_server(dsn: str, connection: Connection, isolation: str) -> None:
     """A cancel ends the run with nothing left running on the server; while nothing runs it does nothing."""
@@ -542,6 +555,7 @@ def test_B03_deadline_frees_the_thread_from_a_silent_server(dsn: str, connection
         assert refresh._connections[0]._connection is None
 
 
+@pytest.mark.slow
 def test_the_deadline_cancels_on_the_server(dsn: str, connection: Connection) -> None:
     """At the client's deadline the statement is cancelled on the server, whatever statement_timeout says."""
     make_stretchable(connection)
@@ -552,6 +566,7 @@ def test_the_deadline_cancels_on_the_server(dsn: str, connection: Connection) ->
     assert (fault.reason, fault.sqlstate) == (Reason.TIMEOUT, "57014")
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_B04_close_frees_the_thread_without_the_server(dsn: str, connection: Connection) -> None:
     """Where even the cancel request gets no answer, close still frees the waiting thread."""
@@ -582,6 +597,7 @@ def test_B09_connection_reset_mid_result(dsn: str, connection: Connection) -> No
     assert (fault.error_class, fault.committing) == (ErrorClass.CONN_LOST, False)
 
 
+@pytest.mark.slow
 def test_each_view_in_its_own_transaction(dsn: str, connection: Connection) -> None:
     """With per-view isolation one view's timeout leaves the others refreshed, and each is timed by the daemon."""
     make_stretchable(connection)
@@ -599,6 +615,7 @@ def test_each_view_in_its_own_transaction(dsn: str, connection: Connection) -> N
     assert {row[0] for row in refreshed} >= set(reports)
 
 
+@pytest.mark.slow
 def test_views_run_in_parallel(dsn: str, connection: Connection) -> None:
     """Up to `parallel` views are refreshed at the same time."""
     make_stretchable(connection)
@@ -613,6 +630,7 @@ def test_views_run_in_parallel(dsn: str, connection: Connection) -> None:
         assert isinstance(running.join().error, DatabaseFault)
 
 
+@pytest.mark.slow
 def test_one_lost_backend_costs_one_view(dsn: str, connection: Connection) -> None:
     """With per-view isolation a terminated backend fails its own view only."""
     make_stretchable(connection)

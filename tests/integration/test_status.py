@@ -112,6 +112,7 @@ def test_A25_status_function_slow(dsn: str, connection: Connection, monkeypatch:
     assert all(view.recorded_at is not None for view in found.views)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("body", "columns"),
@@ -225,6 +226,7 @@ def test_nobody_leads(dsn: str) -> None:
         assert reader.leader() is None
 
 
+@pytest.mark.slow
 def test_progress_of_a_refresh(dsn: str, connection: Connection) -> None:
     """While a refresh runs anywhere, its run_id and the view it works on are seen from any session."""
     make_stretchable(connection)

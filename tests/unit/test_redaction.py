@@ -156,6 +156,7 @@ def test_a_cut_text_says_how_long_it_was() -> None:
     assert result.endswith("… (10000 characters)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [
