@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.faults import (
+    CALL,
     FAST,
     SLOT,
     Connection,
@@ -150,7 +151,7 @@ _BUSY_COMMITTING = (
 
 @pytest.mark.parametrize(
     ("busy", "statement"),
-    [(_BUSY_REFRESHING, "%refresh_action_analytics%"), (_BUSY_COMMITTING, "commit")],
+    [(_BUSY_REFRESHING, CALL), (_BUSY_COMMITTING, "commit")],
     ids=["refreshing", "committing"],
 )
 def test_A05_postmaster_killed_under_a_busy_backend(
@@ -160,6 +161,7 @@ def test_A05_postmaster_killed_under_a_busy_backend(
     with fault_server.connect() as connection:
         connection.execute(busy)
     with Daemon(fault_server.dsn, **FAST | {"schedule__interval": "10s"}) as daemon:
+        daemon.wait_for("leader.acquired")
         with fault_server.connect() as connection:
             eventually(lambda: refreshes_under_way(connection, statement))
         fault_server.server.signal(signal.SIGKILL)

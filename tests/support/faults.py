@@ -47,7 +47,11 @@ def sleeper(connection: Connection) -> int | None:
     return int(found) if found is not None else None
 
 
-def refreshes_under_way(connection: Connection, statement: str = "%refresh_action_analytics%") -> int:
+CALL = "select f.view_name%from%refresh_action_analytics%"
+"""The daemon's call of the refresh function; others of its statements name the function too."""
+
+
+def refreshes_under_way(connection: Connection, statement: str = CALL) -> int:
     """How many backends of this database work on a refresh at this moment, or on another `statement` (a pattern)."""
     return int(
         value(
