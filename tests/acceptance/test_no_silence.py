@@ -1,11 +1,9 @@
 """The daemon where it could fall silent: other encodings, parts that fail, an evaluation that does not end."""
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.adapters import address, connector, through
 from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, FaultServer, act, as_role, fired, least_role, value
+from tests.support.faults import FAST, FaultServer, act, as_role, down, fired, hung, least_role, value
 from tests.support.installs import make_stretchable, stretch
 from tests.support.postgres import Server
 from tests.support.proxy import Proxy
@@ -197,36 +195,6 @@ def test_L13_check_calls_the_status_function(dsn: str, connection: psycopg.Conne
     assert found.returncode == 1
     told_of = [each for each in json.loads(found.stdout) if each["name"] == "status"]
     assert [(each["level"], "no such number" in each["text"]) for each in told_of] == [("error", True)]
-
-
-def processes(pid: int) -> list[int]:
-    """A postmaster and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
-
-
-@contextmanager
-def hung(server: Server) -> Iterator[None]:
-    """Every process of the server is stopped: it accepts packets and answers nothing."""
-    stopped = processes(server.postmaster_pid)
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in stopped:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
-@contextmanager
-def down(server: Server) -> Iterator[None]:
-    """The server is not there."""
-    server.stop("immediate")
-    try:
-        yield
-    finally:
-        server.start()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """What the fault tests share: limits scaled to seconds, one-line questions to the database, a server to be broken."""
 
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -119,12 +122,14 @@ def least_role(connection: Connection, app: str = "public") -> Iterator[str]:
             "{app}.refresh_action_analytics(), {app}.refresh_action_analytics_view(text),"
             " {app}.get_analytics_refresh_status()"
         ).format(app=sql.Identifier(app))
+        # before 17 the functions act as the views' owner
+        maintain = ["grant maintain on {relations} to {role}"] if connection.info.server_version >= 170000 else []
         for statement in (
+            *maintain,
             "revoke execute on function {functions} from public",
             "revoke usage, create on schema {app} from public",
             "grant usage on schema {app}, analytics_refresh to {role}",
             "grant execute on function {functions} to {role}",
-            "grant maintain on {relations} to {role}",
             "grant select on {app}.action_metrics_hourly, {app}.trigger_performance_summary,"
             " {app}.action_type_distribution to {role}",
             "grant select (executed_at, duration_ms, status) on {app}.action_results to {role}",
@@ -148,6 +153,36 @@ def least_role(connection: Connection, app: str = "public") -> Iterator[str]:
 def as_role(dsn: str, role: str) -> str:
     """The URL with another user."""
     return psycopg.conninfo.make_conninfo(dsn, user=role)
+
+
+def processes(pid: int) -> list[int]:
+    """A postmaster and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+@contextmanager
+def hung(server: Server) -> Iterator[None]:
+    """Every process of the server is stopped: it accepts packets and answers nothing."""
+    stopped = processes(server.postmaster_pid)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def down(server: Server, mode: str = "immediate") -> Iterator[None]:
+    """The server is not there."""
+    server.stop(mode)
+    try:
+        yield
+    finally:
+        server.start()
 
 
 class Terminator:

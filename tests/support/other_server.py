@@ -1,16 +1,15 @@
-"""Runs tests against a server of another version: `python -m tests.support.other_server PROGRAMS PYTEST-ARGUMENT…`."""
+"""Runs tests against a server of another version: `python -m tests.support.other_server 16 PYTEST-ARGUMENT…`."""
 
 import subprocess
 import sys
-from pathlib import Path
 
-from tests.support.postgres import Server
+from tests.support.postgres import PROGRAMS, Server
 
 
 def main() -> int:
-    """Start a server of these programs, run pytest on it, and remove it."""
-    programs, *words = sys.argv[1:]
-    server = Server(programs=Path(programs), settings={"max_connections": "200"}).start()
+    """Start a server of this version, run pytest on it, and remove it."""
+    version, *words = sys.argv[1:]
+    server = Server(programs=PROGRAMS[int(version)], settings={"max_connections": "200"}).start()
     try:
         done = subprocess.run([sys.executable, "-m", "pytest", f"--dsn={server.dsn()}", *words], check=False)
         return done.returncode

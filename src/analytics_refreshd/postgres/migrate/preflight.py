@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from analytics_refreshd.postgres.connection.versions import TESTED_VERSIONS, too_old
 from analytics_refreshd.postgres.migrate.steps import Draft
 from analytics_refreshd.postgres.schema.acting import foreign_obstacle
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA
@@ -11,8 +12,8 @@ from analytics_refreshd.postgres.schema.installed import Installed
 def database_obstacles(installed: Installed, app: str) -> Iterator[str]:
     """Why the views cannot live in this database, one sentence each."""
     has = installed.privileges
-    if has.server_version < 150000:
-        yield f"PostgreSQL {has.server_version // 10000} is too old: use 15 or newer"
+    if too_old(has.server_version):
+        yield f"PostgreSQL {has.server_version // 10000} is too old: use {TESTED_VERSIONS[0]} or newer"
     yield from _application_obstacles(installed, app)
     yield from _schema_obstacles(installed, app)
     for view in installed.found.views.values():
