@@ -17,6 +17,7 @@ from analytics_refreshd.core.alerts.lifecycle import (
     AlertKey,
     AlertRecord,
     AlertState,
+    escalated,
     fires_in_seconds,
     resolved,
     step,
@@ -122,7 +123,7 @@ class AlertEvaluator:
         self._save()
         for record in changed:
             if (record.alert, record.view) in mine:
-                log_change(self._log, record)
+                log_change(self._log, record, before.get((record.alert, record.view)))
         told = [record for key, record in after.items() if key in mine and record.state is not AlertState.PENDING]
         # without a leader this replica re-sends the leader's alerts too; otherwise an Alertmanager would expire them
         leaderless = snapshot.state.leaderless_since is not None and not self._database.down
@@ -139,7 +140,7 @@ class AlertEvaluator:
     def _steps(
         self, snapshot: Snapshot, before: Mapping[AlertKey, AlertRecord]
     ) -> tuple[dict[AlertKey, AlertRecord], list[AlertRecord]]:
-        """Advance every alert by one step; return the records after it, and those that changed their state."""
+        """Advance every alert by one step; return the records after it, and those that changed state or severity."""
         now = snapshot.server_now
         after: dict[AlertKey, AlertRecord] = {}
         changed: list[AlertRecord] = []
@@ -149,7 +150,8 @@ class AlertEvaluator:
             taken = step(before.get(key), condition, now)
             if taken.record is not None:
                 after[key] = taken.record
-            if taken.became is not None and taken.record is not None:
+            worse = escalated(before.get(key), taken.record)
+            if taken.record is not None and (taken.became is not None or worse):
                 changed.append(taken.record)
             left = fires_in_seconds(taken.record, condition, now)
             if left is not None:
@@ -258,11 +260,11 @@ def with_inhibited(
     return told, rest
 
 
-def log_change(log: EventLog, record: AlertRecord) -> None:
-    """Log that an alert changed its state."""
+def log_change(log: EventLog, record: AlertRecord, before: AlertRecord | None = None) -> None:
+    """Log that an alert changed its state, or became critical."""
     event = {
         AlertState.PENDING: Event.ALERT_PENDING,
-        AlertState.FIRING: Event.ALERT_FIRING,
+        AlertState.FIRING: Event.ALERT_ESCALATED if escalated(before, record) else Event.ALERT_FIRING,
         AlertState.RESOLVED: Event.ALERT_RESOLVED,
     }[record.state]
     log.emit(
