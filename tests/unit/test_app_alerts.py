@@ -49,6 +49,52 @@ def test_a_standby_tells_of_the_absent_database_alone(
     assert [line["alert"] for line in standby.log.of(Event.ALERT_FIRING)] == ["AnalyticsDatabaseUnavailable"]
 
 
+def test_L29_an_alert_that_becomes_critical_is_logged(clock: FakeClock, database: Shared, leader: Replica) -> None:
+    """Once, with the severity that it has now; the alert goes on under its key."""
+    database.view_age_seconds = 700.0
+    time_passes(clock, [leader], seconds=90)
+    (fired,) = leader.log.of(Event.ALERT_FIRING)
+    assert (fired["alert"], fired["severity"], leader.log.of(Event.ALERT_ESCALATED)) == (
+        "AnalyticsViewStale",
+        "warning",
+        [],
+    )
+    database.view_age_seconds = 1300.0
+    time_passes(clock, [leader], seconds=90)
+    (worse,) = leader.log.of(Event.ALERT_ESCALATED)
+    assert (worse["alert"], worse["severity"], worse["level"]) == ("AnalyticsViewStale", "critical", "warning")
+    assert worse["active_at"] == fired["active_at"]
+    assert len(leader.log.of(Event.ALERT_FIRING)) == 1
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_L11_what_a_replica_saw_without_the_lead_it_does_not_tell(clock: FakeClock, remembers: bool) -> None:
+    """A server that hangs ends the lead first, and is known to be away later: in between the views grow old.
+
+    Nobody was told of that, so once the outage is this replica's to tell it begins nothing without a line in the log.
+    """
+    database = Shared(clock, remembers=remembers)
+    leader = started(database, "one")
+    leader.refresh()
+    time_passes(clock, [leader], seconds=30)
+    database.holder, database.alerts_fault = None, LOCKED
+    leader.lock.fault = POOLER
+    leader.beat()
+    assert not leader.state.leads()
+    clock.pass_by(900.0)
+    database.view_age_seconds = 900.0
+    leader.evaluate()
+    assert (leader.told, leader.log.of(Event.ALERT_FIRING)) == ([], [])
+    database.away = True
+    time_passes(clock, [leader], seconds=30)
+    assert [alert for alert, _ in leader.told] == []
+    database.away, database.alerts_fault, leader.lock.fault = False, None, None
+    time_passes(clock, [leader], seconds=30)
+    assert leader.state.leads()
+    told = {(record.alert.value, record.active_at) for record in leader.notifier.told}
+    assert told == {(line["alert"], line["active_at"]) for line in leader.log.of(Event.ALERT_FIRING)}
+
+
 def test_a_standby_tells_of_the_end_of_what_it_told(
     clock: FakeClock, database: Shared, leader: Replica, standby: Replica
 ) -> None:

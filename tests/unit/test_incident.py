@@ -294,6 +294,17 @@ def test_alert_outside_of_incidents_is_kept_apart() -> None:
     assert "detection: no alert of this incident fired after its start" in under.incidents[0].missing
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_L29_an_alert_is_listed_with_the_severity_that_it_rose_to(known: bool) -> None:
+    """Also where the log begins after it fired."""
+    fire = line(1, "alert.firing", alert="AnalyticsViewStale", view="v", severity="warning", summary="21 min old")
+    worse = line(
+        2, "alert.escalated", alert="AnalyticsViewStale", view="v", severity="critical", fired_at=at(1).isoformat()
+    )
+    (alert,) = fold([run(0), *([fire] if known else []), worse, run(5)]).alerts_outside
+    assert (alert.severity, alert.fired_at) == ("critical", at(1))
+
+
 def test_alert_of_the_application_detects_no_incident() -> None:
     """A high latency of the application fires and is delivered before and during an outage, and stays apart from it."""
 

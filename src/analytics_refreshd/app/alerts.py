@@ -17,6 +17,7 @@ from analytics_refreshd.core.alerts.lifecycle import (
     AlertKey,
     AlertRecord,
     AlertState,
+    escalated,
     fires_in_seconds,
     resolved,
     step,
@@ -49,6 +50,8 @@ class AlertEvaluator:
         self._loaded = False
         self._unread_since: float | None = None
         self._unsaved: dict[AlertKey, AlertRecord | None] = {}
+        self._held: dict[AlertKey, AlertRecord | None] = {}
+        """The records before what was evaluated without being in charge: shown, and nobody's to tell of."""
         self._stale: frozenset[str] = frozenset()
         self.next_fires_in_seconds: float | None = None
         """How long until the next pending alert fires, by the last `evaluate`; None where none is pending."""
@@ -78,7 +81,10 @@ class AlertEvaluator:
             records = dict(self._state.current.alerts)  # what this process knows is all there is
         else:
             self._unread_since = None
-            records = dict(stored) if stored or self._history.available else dict(self._state.current.alerts)
+            records = dict(self._state.current.alerts)
+            if stored or self._history.available:
+                records = dict(stored)
+                self._held.clear()
         if not leads and not led_last:
             self._unsaved = unfinished(self._unsaved, stored)
         for key, unsaved in self._unsaved.items():
@@ -103,10 +109,11 @@ class AlertEvaluator:
         snapshot = self._state.snapshot()
         if snapshot.leads and not self._loaded and not self._database.down:
             return  # what fires already is not known yet: evaluating now would raise it a second time
-        before, after, changed = snapshot.state.alerts, *self._steps(snapshot)
+        shown, before = snapshot.state.alerts, self._confirmed(snapshot)
+        after, changed = self._steps(snapshot, before)
         # beside them, what was raised from outside meanwhile
         self._state.change(
-            lambda state: replace(state, alerts={k: r for k, r in state.alerts.items() if k not in before} | after)
+            lambda state: replace(state, alerts={k: r for k, r in state.alerts.items() if k not in shown} | after)
         )
         in_charge = self._in_charge()
         self._keep(before, after, in_charge=in_charge)
@@ -116,7 +123,7 @@ class AlertEvaluator:
         self._save()
         for record in changed:
             if (record.alert, record.view) in mine:
-                log_change(self._log, record)
+                log_change(self._log, record, before.get((record.alert, record.view)))
         told = [record for key, record in after.items() if key in mine and record.state is not AlertState.PENDING]
         # without a leader this replica re-sends the leader's alerts too; otherwise an Alertmanager would expire them
         leaderless = snapshot.state.leaderless_since is not None and not self._database.down
@@ -125,9 +132,16 @@ class AlertEvaluator:
             away, held = with_inhibited(told, rest)
             self._parts.run(Part.DELIVERY, lambda: self._notifier.alerts(away, inhibited=held))
 
-    def _steps(self, snapshot: Snapshot) -> tuple[dict[AlertKey, AlertRecord], list[AlertRecord]]:
-        """Advance every alert by one step; return the records after it, and those that changed their state."""
-        now, before = snapshot.server_now, snapshot.state.alerts
+    def _confirmed(self, snapshot: Snapshot) -> dict[AlertKey, AlertRecord]:
+        """Return the records without what this replica evaluated while it was not in charge."""
+        records = {**snapshot.state.alerts, **self._held}
+        return {key: record for key, record in records.items() if record is not None}
+
+    def _steps(
+        self, snapshot: Snapshot, before: Mapping[AlertKey, AlertRecord]
+    ) -> tuple[dict[AlertKey, AlertRecord], list[AlertRecord]]:
+        """Advance every alert by one step; return the records after it, and those that changed state or severity."""
+        now = snapshot.server_now
         after: dict[AlertKey, AlertRecord] = {}
         changed: list[AlertRecord] = []
         waits: list[float] = []
@@ -136,7 +150,8 @@ class AlertEvaluator:
             taken = step(before.get(key), condition, now)
             if taken.record is not None:
                 after[key] = taken.record
-            if taken.became is not None and taken.record is not None:
+            worse = escalated(before.get(key), taken.record)
+            if taken.record is not None and (taken.became is not None or worse):
                 changed.append(taken.record)
             left = fires_in_seconds(taken.record, condition, now)
             if left is not None:
@@ -165,15 +180,19 @@ class AlertEvaluator:
     def _keep(
         self, before: Mapping[AlertKey, AlertRecord], after: Mapping[AlertKey, AlertRecord], *, in_charge: bool
     ) -> None:
-        """Keep what changed until it is stored; a replica not in charge keeps only its own."""
+        """Keep what changed until it is stored; a replica not in charge keeps only its own, and holds the rest."""
+        if in_charge:
+            self._held.clear()
         for key in before.keys() | after.keys():
             record = after.get(key)
             if record == before.get(key):
                 continue
             if in_charge or (record is not None and self._own(key, record)):
                 self._unsaved[key] = record
+                self._held.pop(key, None)
             else:
                 self._unsaved.pop(key, None)
+                self._held.setdefault(key, before.get(key))
 
     def _own(self, key: AlertKey, record: AlertRecord) -> bool:
         """Tell whether this replica raised it, or raises it now, without the lead."""
@@ -241,11 +260,11 @@ def with_inhibited(
     return told, rest
 
 
-def log_change(log: EventLog, record: AlertRecord) -> None:
-    """Log that an alert changed its state."""
+def log_change(log: EventLog, record: AlertRecord, before: AlertRecord | None = None) -> None:
+    """Log that an alert changed its state, or became critical."""
     event = {
         AlertState.PENDING: Event.ALERT_PENDING,
-        AlertState.FIRING: Event.ALERT_FIRING,
+        AlertState.FIRING: Event.ALERT_ESCALATED if escalated(before, record) else Event.ALERT_FIRING,
         AlertState.RESOLVED: Event.ALERT_RESOLVED,
     }[record.state]
     log.emit(

@@ -11,6 +11,7 @@ class Event(StrEnum):
 
     ALERT_DELIVERED = "alert.delivered"
     ALERT_DELIVERY_FAILED = "alert.delivery_failed"
+    ALERT_ESCALATED = "alert.escalated"
     ALERT_FIRING = "alert.firing"
     ALERT_PENDING = "alert.pending"
     ALERT_RESOLVED = "alert.resolved"
@@ -45,6 +46,7 @@ class Event(StrEnum):
 MEANING: dict[Event, str] = {
     Event.ALERT_DELIVERED: "a receiver accepted an alert",
     Event.ALERT_DELIVERY_FAILED: "a receiver refused an alert, or all tries failed",
+    Event.ALERT_ESCALATED: "a firing alert became critical",
     Event.ALERT_FIRING: "an alert's condition has held long enough: somebody should look",
     Event.ALERT_PENDING: "an alert's condition holds, but not yet for long enough",
     Event.ALERT_RESOLVED: "a firing alert's condition is over",

@@ -62,6 +62,15 @@ class AlertEpisodes:
             alert.severity = text_of(fields, "severity") or alert.severity
             alert.summary = alert.summary or text_of(fields, "summary")
 
+    def escalated(self, fields: Fields) -> None:
+        """Handle `alert.escalated`."""
+        alert = self._episode(fields, new_episode=False)
+        if alert is not None:
+            alert.severity = text_of(fields, "severity") or alert.severity
+            alert.active_at = alert.active_at or moment_of(fields, "active_at")
+            alert.fired_at = alert.fired_at or moment_of(fields, "fired_at")
+            alert.summary = alert.summary or text_of(fields, "summary")
+
     def resolved(self, at: datetime, fields: Fields) -> None:
         """Handle `alert.resolved`, which also says when the alert fired."""
         alert = self._episode(fields, new_episode=False)

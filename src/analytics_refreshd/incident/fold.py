@@ -78,6 +78,7 @@ class DatabaseFold:
             Event.DATABASE_RESTORED: tracker.restored,
             Event.LEADER_ACQUIRED: self._leader,
             Event.LEADER_LOST: self._leader,
+            Event.ALERT_ESCALATED: lambda _, __, fields: alerts.escalated(fields),
             Event.ALERT_FIRING: lambda at, _, fields: alerts.firing(at, fields),
             Event.ALERT_RESOLVED: lambda at, _, fields: alerts.resolved(at, fields),
             Event.ALERT_DELIVERED: lambda at, _, fields: alerts.delivered(at, fields),

@@ -144,6 +144,17 @@ def step(record: AlertRecord | None, condition: Condition, now: datetime) -> Ste
     return Step(updated, became)
 
 
+def escalated(before: AlertRecord | None, after: AlertRecord | None) -> bool:
+    """Tell whether an alert that fired already has become critical."""
+    return (
+        before is not None
+        and after is not None
+        and before.state is after.state is AlertState.FIRING
+        and before.severity is Severity.WARNING
+        and after.severity is Severity.CRITICAL
+    )
+
+
 def resolved(record: AlertRecord, now: datetime) -> AlertRecord:
     """Resolve an alert, never before it fired. Its text says so too, because a phone may hide the status."""
     now = max(now, record.fired_at or record.active_at)

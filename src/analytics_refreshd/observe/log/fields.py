@@ -102,6 +102,7 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         ERROR,
         Field("failures", "count", "messages given up since the last success; one line tells of many"),
     ),
+    Event.ALERT_ESCALATED: _ALERT,
     Event.ALERT_FIRING: _ALERT,
     Event.ALERT_PENDING: _ALERT,
     Event.ALERT_RESOLVED: _ALERT,
