@@ -31,6 +31,9 @@
   \set schema public
 \endif
 
+begin;
+-- the application's schema may hold functions and operators that fit better than pg_catalog's, and would run as you
+set local search_path = pg_catalog, pg_temp;
 select not exists (select from pg_roles where rolname = :'role')
     and not exists (select from pg_roles where rolname = current_user and (rolsuper or rolcreaterole)) as role_missing
 \gset
@@ -39,7 +42,6 @@ select not exists (select from pg_roles where rolname = :'role')
   \warn '  create role' :"role" 'nologin;'
 \endif
 
-begin;
 select format('create role %I nologin', :'role')
 where not exists (select from pg_roles where rolname = :'role') \gexec
 

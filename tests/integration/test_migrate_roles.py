@@ -62,6 +62,13 @@ def psql(dsn: str, file: str, *options: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def psql_text(dsn: str, script: str) -> None:
+    """Run a script that a command printed."""
+    command = [str(POSTGRES_BIN_PATH / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def outcomes(connection: Connection) -> list[bool]:
     """Success of each view."""
     return [bool(row[3]) for row in connection.execute(REFRESH).fetchall()]

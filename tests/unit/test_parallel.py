@@ -23,7 +23,7 @@ def parallel(
     run = RunState(60.0, 1.0)
     if cancelled:
         run.cancelled.set()
-    return ParallelRun(run, [RefreshConnection(connector, "public") for _ in range(count)], refresh_view)
+    return ParallelRun(run, [RefreshConnection(connector) for _ in range(count)], refresh_view)
 
 
 def ok(view: str) -> ViewReport:

@@ -9,7 +9,7 @@
 -- column: last_refresh timestamp; Last success as the database knows it; empty where it does not
 -- column: age_seconds seconds; Seconds since then
 select s.view_name, s.row_count, s.size_bytes, s.last_refresh,
-       case when isfinite(s.last_refresh) then round(extract(epoch from %(now)s::timestamptz - s.last_refresh), 3) end
-           as age_seconds
+       case when pg_catalog.isfinite(s.last_refresh) then pg_catalog.round(
+           extract(epoch from %(now)s::timestamptz operator(pg_catalog.-) s.last_refresh), 3) end as age_seconds
   from {app}.get_analytics_refresh_status() as s
  order by s.view_name collate "C"

@@ -48,7 +48,8 @@ class BoundQuery:
     def search_path(self) -> str:
         """Return where names without a schema are found: in the application's too where its functions are called.
 
-        An older install's functions name their views without one.
+        An older install's functions name their views without one. Such a query says of its operators that they are
+        pg_catalog's.
         """
         return search_path(*([self.app_schema] if _CALLS.search(self.query.body) else []))
 

@@ -16,5 +16,7 @@ select s.name, pg_catalog.current_setting(s.name, true) as value
 from pg_catalog.unnest(%(names)s::pg_catalog.text[]) as s (name);
 
 -- name: limit_transaction
-select pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
+-- search_path too: a function of an older install may have set it for the session
+select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+    pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
     pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true);

@@ -1,9 +1,11 @@
 -- How a transaction of each kind begins; {session} and {incremental} are the blocks of that name.
 
+-- name: search_path
+select pg_catalog.set_config('search_path', %(search_path)s, true);
+
 -- name: session
 -- every setting is local to the transaction, which therefore also holds behind a pooler
 pg_catalog.set_config('application_name', %(application_name)s, true),
-pg_catalog.set_config('search_path', %(search_path)s, true),
 pg_catalog.set_config('TimeZone', 'UTC', true),
 pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
 pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
@@ -84,6 +86,8 @@ select {session},
     {incremental};
 
 -- name: call_function
+-- with the application's schema in search_path, since an older install's function names its views without a schema: no
+-- operator here, and no function that is not in its schema
 -- named columns, so that a function that lacks one is refused before it has refreshed anything; as text, so that no
 -- value of an older install's types can fail to arrive
 select f.view_name::text, f.refresh_duration_ms::text, f.rows_refreshed::text, f.success::text,

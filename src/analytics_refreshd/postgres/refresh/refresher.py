@@ -17,7 +17,7 @@ from psycopg import sql
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
-from analytics_refreshd.postgres.connection.connector import Connector, milliseconds, search_path
+from analytics_refreshd.postgres.connection.connector import Connector, milliseconds
 from analytics_refreshd.postgres.connection.errors import contract_fault
 from analytics_refreshd.postgres.connection.names import identifier, split_name
 from analytics_refreshd.postgres.connection.settings import application_name
@@ -147,7 +147,7 @@ class PostgresRefresher:
         for surplus in self._connections[count:]:
             surplus.drop()
         kept = self._connections[:count]
-        added = (RefreshConnection(self._connector, self._schema) for _ in range(count - len(kept)))
+        added = (RefreshConnection(self._connector) for _ in range(count - len(kept)))
         self._connections = kept + tuple(added)
 
     def _refresh_cycle(
@@ -214,7 +214,8 @@ class PostgresRefresher:
                 found = [report_of(row) for row in rows]
                 fresh_seconds += own_seconds(found, time.monotonic() - begun)
             else:
-                transaction.execute(statement("refresh_view", view=relation))
+                with transaction.finding_in(self._schema):
+                    transaction.execute(statement("refresh_view", view=relation))
                 fresh_seconds = run.elapsed_seconds()
                 counted = transaction.attempt(statement("count_rows", view=relation))
                 count = None if isinstance(counted, DatabaseFault) else counted[0][0]
@@ -227,7 +228,8 @@ class PostgresRefresher:
         self, transaction: Transaction, call: sql.Composed, parameters: dict[str, Any], name: str
     ) -> list[tuple[Any, ...]]:
         try:
-            return transaction.fetch(call, parameters)
+            with transaction.finding_in(self._schema):
+                return transaction.fetch(call, parameters)
         except DatabaseFault as fault:
             if fault.sqlstate in _WRONG_SHAPE:
                 raise contract_fault(
@@ -240,7 +242,6 @@ class PostgresRefresher:
         statement_seconds = min(settings.statement_timeout_seconds, max(0.001, run.remaining_seconds()))
         return {
             "application_name": application_name(self._name, str(run_id)),
-            "search_path": search_path(self._schema),
             "app_schema": self._schema,
             "views": [split_name(view, self._schema)[1] for view in settings.views],
             "lock_timeout": milliseconds(settings.lock_timeout_seconds),

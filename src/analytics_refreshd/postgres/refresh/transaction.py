@@ -15,7 +15,7 @@ from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, not_writab
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import redact_error
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
-from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.connection.connector import Connector, Profile, search_path
 from analytics_refreshd.postgres.connection.errors import fault_of, translating
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
@@ -75,10 +75,10 @@ class RunState:
 class RefreshConnection:
     """A connection kept between runs, and replaced once it is found dead."""
 
-    def __init__(self, connector: Connector, app_schema: str) -> None:
+    def __init__(self, connector: Connector) -> None:
         self._connector = connector
         # each transaction sets its own limits
-        self._profile = Profile(search_path=(app_schema,))
+        self._profile = Profile()
         self._connection: BoundedConnection | None = None
         self._lost = False
         self._run: RunState | None = None
@@ -166,7 +166,8 @@ class RefreshConnection:
             raise AssertionError("begin without a connection")
         try:
             with self._limited(connection, run):
-                connection.execute("begin")
+                # together, so that even behind a pooler no statement of ours finds operators by another session's path
+                connection.execute("begin; set local search_path = pg_catalog, pg_temp")
                 first = connection.cursor(row_factory=dict_row).execute(statement, parameters).fetchone() or {}
         except DatabaseFault as fault:
             self._rollback()
@@ -237,6 +238,21 @@ class Transaction:
             if fault.sqlstate == _QUERY_CANCELED and in_time and not ours:
                 fault.reason = Reason.CANCELLED
             raise
+
+    @contextmanager
+    def finding_in(self, app_schema: str) -> Iterator[None]:
+        """Find names in the application's schema too, for others' code.
+
+        An operator there may fit better than pg_catalog's: what runs inside must use none itself.
+        """
+        self._find_by(search_path(app_schema))
+        yield
+        # after an error the transaction is over, and the setting with it
+        self._find_by(search_path())
+
+    def _find_by(self, path: str) -> None:
+        with translating(self._connection):
+            self._connection.execute(blocks("refresh/refresh.sql")["search_path"], {"search_path": path})
 
     def fetch(self, statement: sql.Composed, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return the rows of a query. Raises DatabaseFault."""
