@@ -13,14 +13,17 @@ import psycopg
 import pytest
 
 from analytics_refreshd.core.errors import MigrationError, UsageError
+from analytics_refreshd.postgres.check.run import CheckSettings, Level, run_checks
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.horizon import checksums
 from analytics_refreshd.postgres.incremental.install import Retention
 from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate, uninstall
+from tests.support.adapters import connector, status_reader
 from tests.support.horizon import ask, connect, create_oracle, horizon, keep_rows, refresh_and_ask, total
 from tests.support.incremental import build_reason, differences_after_refresh, refresh_and_compare
 from tests.support.postgres import DEBIAN_15, Server
+from tests.support.states import NOW
 
 Connection = psycopg.Connection[Any]
 
@@ -70,10 +73,10 @@ def rebuilt_at(connection: Connection) -> Any:
 
 
 def command(dsn: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run `analytics-refreshd migrate` on the database."""
+    """Run `analytics-refreshd` on the database."""
     environment = {**os.environ, "ANALYTICS_REFRESHD_DATABASE__URL": dsn}
     return subprocess.run(
-        [sys.executable, "-m", "analytics_refreshd", "migrate", *words],
+        [sys.executable, "-m", "analytics_refreshd", *words],
         env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
@@ -162,6 +165,25 @@ def test_late_rows_are_counted_and_left_out(connection: Connection) -> None:
     assert not ask(connection)
 
 
+@pytest.mark.slow
+def test_where_the_horizon_is_is_told(dsn: str, connection: Connection) -> None:
+    """`status`, evaluation and `check` say until when figures are frozen, and how many rows came before."""
+
+    frozen_until = horizon(connection)
+    with status_reader(dsn) as reader:
+        assert (reader.delta().frozen_until, reader.delta().late_rows) == (frozen_until, 0)
+        connection.execute("update action_results set duration_ms = 1 where id in ('row 1100', 'row 1101')")
+        assert not refresh_and_ask(connection)
+        frozen_until = horizon(connection)
+        assert (reader.delta().frozen_until, reader.delta().late_rows) == (frozen_until, 2)
+    words = f"frozen until {frozen_until:%Y-%m-%d %H:%M} UTC"
+    told = [each for each in run_checks(connector(dsn), CheckSettings(), lambda: NOW) if each.name == "incremental"]
+    assert any(words in each.text for each in told if each.level is Level.OK)
+    late = f"2 rows came before {frozen_until:%Y-%m-%d %H:%M} UTC"
+    assert any(each.text.startswith(late) for each in told if each.level is Level.WARNING)
+    assert f"frozen until {frozen_until:%Y-%m-%d}" in command(dsn, "status").stdout
+
+
 def test_rows_without_time_are_never_frozen(connection: Connection) -> None:
     """A row without executed_at counts as long as it is there."""
     connection.execute(
@@ -216,14 +238,14 @@ def test_going_back_is_refused_unless_the_day_is_named(dsn: str, connection: Con
     found = horizon(connection)
     assert found is not None
     for words in (["--plain"], ["--uninstall"], ["--plain", "--discard-frozen", "2020-01-01"]):
-        done = command(dsn, *words)
+        done = command(dsn, "migrate", *words)
         assert done.returncode == 64, done.stderr
         assert "executions of 2 triggers since" in done.stderr
         assert f"--discard-frozen {found:%Y-%m-%d}" in done.stderr
     assert not ask(connection)
     with pytest.raises(UsageError):
         uninstall(connection)
-    done = command(dsn, "--plain", "--discard-frozen", f"{found:%Y-%m-%d}")
+    done = command(dsn, "migrate", "--plain", "--discard-frozen", f"{found:%Y-%m-%d}")
     assert done.returncode == 0, done.stderr
     assert connection.execute("select to_regclass('analytics_refresh.frozen_hours')").fetchone() == (None,)
     assert not differences_after_refresh(connection)
@@ -277,7 +299,7 @@ def test_an_older_installation_is_upgraded_in_place(databases: Callable[..., str
         connection.execute(
             "alter table analytics_refresh.incremental drop column frozen_until, drop column retained,"
             " drop column late_rows_total, drop column late_rows_at, drop column frozen_checksum;"
-            " alter table analytics_refresh.deltas drop column deleted"
+            " alter table analytics_refresh.deltas drop column cause"
         )
         built_at = connection.execute("select built_at from analytics_refresh.incremental").fetchone()
         migrate(connection)

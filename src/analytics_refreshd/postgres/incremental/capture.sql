@@ -29,10 +29,10 @@ declare
 begin
     {look};
     insert into analytics_refresh.deltas (
-        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld)
-    select -1, {columns} from removed
+        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld, cause)
+    select -1, {columns}, 'u' from removed
     union all
-    select 1, {columns} from added;
+    select 1, {columns}, 'u' from added;
     return null;
 end
 $capture$;
@@ -47,8 +47,8 @@ declare
 begin
     {look};
     insert into analytics_refresh.deltas (
-        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld, deleted)
-    select -1, {columns}, true from removed;
+        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld, cause)
+    select -1, {columns}, 'd' from removed;
     return null;
 end
 $capture$;

@@ -18,7 +18,7 @@ net as materialized (
 -- what is older than the horizon is frozen: who deletes it changes no figure, and whoever else changes it is late
 late as (
     select count(*) filter (where sign > 0) as came, count(*) filter (where sign < 0) as went
-    from gone where executed_at < horizon and not deleted),
+    from gone where executed_at < horizon and cause <> 'd'),
 unheld as (
     select sum(sign) filter (where unheld & 1 > 0) as durations, sum(sign) filter (where unheld & 2 > 0) as retries,
         sum(sign) filter (where unheld >= 4) as keys

@@ -110,7 +110,7 @@ net as materialized (
     select date_trunc('hour', executed_at, 'UTC') as hour, executed_at, trigger_id, action_type, status, duration_ms,
         retry_count, sum(sign)::integer as n
     from gone
-    where unheld < 4 and not deleted
+    where unheld < 4 and cause <> 'd'
     group by executed_at, trigger_id, action_type, status, duration_ms, retry_count
     having sum(sign) <> 0),
 late as (select 0::bigint as came, 0::bigint as went),
@@ -122,7 +122,7 @@ kept as materialized (
         where r.executed_at >= horizon and r.executed_at < horizon_next
         union all
         select g.executed_at, g.trigger_id, g.action_type, g.status, g.duration_ms, g.retry_count, g.unheld
-        from gone g where g.deleted) k),
+        from gone g where g.cause = 'd') k),
 -- those of frozen rows cannot be corrected any more
 unheld as (
     select g.durations - k.durations as durations, g.retries - k.retries as retries, g.keys - k.keys as keys
@@ -130,7 +130,7 @@ unheld as (
         select coalesce(sum(sign) filter (where unheld & 1 > 0), 0) as durations,
             coalesce(sum(sign) filter (where unheld & 2 > 0), 0) as retries,
             coalesce(sum(sign) filter (where unheld >= 4), 0) as keys
-        from gone where not deleted) g,
+        from gone where cause <> 'd') g,
         (select count(*) filter (where unheld & 1 > 0) as durations, count(*) filter (where unheld & 2 > 0) as retries,
             count(*) filter (where unheld >= 4) as keys
         from kept) k),
@@ -469,7 +469,7 @@ select i.frozen_until > '-infinity' or i.retained is not null from analytics_ref
     select {nulls}, d.executed_at, d.trigger_id, d.action_type, d.status, d.duration_ms, d.retry_count, d.unheld
     from analytics_refresh.deltas d
     cross join (select i.frozen_until, {target} as due from analytics_refresh.incremental i) s
-    where d.deleted and d.executed_at >= s.frozen_until and d.executed_at < s.due) h
+    where d.cause = 'd' and d.executed_at >= s.frozen_until and d.executed_at < s.due) h
 where h.unheld < {least})
 
 -- name: with_frozen_hours

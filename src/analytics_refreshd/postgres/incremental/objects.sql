@@ -38,7 +38,7 @@ create table if not exists analytics_refresh.deltas (
     status text,
     xid xid8 default pg_current_xact_id(),
     unheld smallint not null default 0,
-    deleted boolean not null default false)
+    cause "char" not null default 'i')
     with (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0,
         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000);
 
@@ -154,7 +154,7 @@ on conflict do nothing;
 -- whether these tables are older ones
 select exists (
     select from (values ('deltas', 'xid'), ('rebuild_marks', 'xid'), ('incremental', 'functions'),
-        ('deltas', 'unheld'), ('incremental', 'unheld_keys'), ('deltas', 'deleted'), ('incremental', 'frozen_checksum')) t (name, column_name)
+        ('deltas', 'unheld'), ('incremental', 'unheld_keys'), ('deltas', 'cause'), ('incremental', 'frozen_checksum')) t (name, column_name)
     where to_regclass('analytics_refresh.' || t.name) is not null and not exists (
         select from pg_attribute a
         where a.attrelid = to_regclass('analytics_refresh.' || t.name) and a.attname = t.column_name
@@ -167,7 +167,7 @@ alter table analytics_refresh.deltas alter column xid set default pg_current_xac
 alter table analytics_refresh.rebuild_marks add column if not exists xid xid8;
 alter table analytics_refresh.rebuild_marks alter column xid set default pg_current_xact_id();
 alter table analytics_refresh.deltas add column if not exists unheld smallint not null default 0,
-    add column if not exists deleted boolean not null default false;
+    add column if not exists cause "char" not null default 'i';
 alter table analytics_refresh.incremental add column if not exists functions jsonb,
     add column if not exists unheld_durations bigint not null default 0,
     add column if not exists unheld_retries bigint not null default 0,
@@ -214,7 +214,7 @@ comment on column analytics_refresh.deltas.action_type is 'action_type of the ro
 comment on column analytics_refresh.deltas.status is 'status of the row.';
 comment on column analytics_refresh.deltas.xid is 'The transaction that changed the row; null before this column was added.';
 comment on column analytics_refresh.deltas.unheld is 'What of the row the views cannot hold: 1 duration_ms, 2 retry_count, 4 a missing key.';
-comment on column analytics_refresh.deltas.deleted is 'Whether the row was deleted, and not changed.';
+comment on column analytics_refresh.deltas.cause is 'The statement: i, u or d, for insert, update, delete.';
 comment on table analytics_refresh.rebuild_marks is 'Events that deltas cannot express; any row makes the next refresh rebuild the rollups.';
 comment on column analytics_refresh.rebuild_marks.mark_id is 'Its number.';
 comment on column analytics_refresh.rebuild_marks.reason is 'What happened.';
