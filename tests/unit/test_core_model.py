@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from analytics_refreshd.core import model, ports, snapshot, state
-from analytics_refreshd.core.delta import Delta, unheld_words
+from analytics_refreshd.core.delta import Delta, late_since, unheld_words
 from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Reason
 
 
@@ -61,6 +61,13 @@ def test_problems_of_the_incremental_mode() -> None:
     ).problems
     assert captured.endswith("run analytics-refreshd migrate --incremental")
     assert differs.endswith("run analytics-refreshd migrate --verify --rebuild")
+
+
+def test_late_rows_are_those_since_the_reading_before() -> None:
+    """Nothing is known of those before the first reading; a count that fell is another database's."""
+    none, three, five = Delta("incremental"), Delta("incremental", late_rows=3), Delta("incremental", late_rows=5)
+    found = [late_since(*each) for each in ((None, five), (none, five), (three, five), (five, three), (five, none))]
+    assert found == [0, 0, 2, 0, 0]
 
 
 def test_L04_values_that_the_views_cannot_hold_are_said_by_kind() -> None:

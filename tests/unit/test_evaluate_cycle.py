@@ -281,6 +281,19 @@ def test_L06_figures_end_with_the_readings(clock: FakeClock, database: Shared, l
     assert age.seconds == pytest.approx(stuck_seconds(30.0) + 1.0)
 
 
+def test_late_rows_are_logged_once_by_the_leader(clock: FakeClock, database: Shared, leader: Replica) -> None:
+    """Rows that came before the horizon since the last reading are a line of the log, whatever becomes of them."""
+    standby = Replica(database, "two")
+    standby.beat()
+    for late_rows in (4, 7, 7):
+        delta = Delta("incremental", frozen_until=clock.now(), late_rows=late_rows)
+        database.delta = lambda waiting=None, found=delta: found  # type: ignore[method-assign, misc]
+        leader.evaluate()
+        standby.evaluate()
+    assert leader.log.of(Event.ROWS_LATE) == [{"level": "warning", "rows": 3, "frozen_until": clock.now()}]
+    assert standby.log.of(Event.ROWS_LATE) == []
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("part", ["delta", "progress"])
 def test_L06_a_part_that_cannot_be_read_shows_no_figure(

@@ -309,7 +309,7 @@ def test_alerts_are_0_or_1_for_every_alert_and_view() -> None:
 def test_pause_delta_and_rates() -> None:
     """A pause counts while it lasts; the backlog and the 24 hours' figures are as read."""
     pause = Pause(NOW - timedelta(hours=1), NOW + timedelta(seconds=10), "upgrade")
-    delta = Delta("incremental", 77, NOW, True, 0, 0.18)
+    delta = Delta("incremental", 77, NOW, True, 0, 0.18, frozen_until=NOW, late_rows=3)
     health, metrics = FakeHealth(healthy(pause=pause, delta=delta)), make()
     metrics.watch(health)
     found = scrape(metrics)
@@ -318,6 +318,8 @@ def test_pause_delta_and_rates() -> None:
     assert found.value("analytics_fold_seconds") == 0.18
     assert found.value("analytics_verify_last_timestamp_seconds") == NOW.timestamp()
     assert found.value("analytics_verify_last_differences") == 0
+    assert found.value("analytics_frozen_until_timestamp_seconds") == NOW.timestamp()
+    assert found.value("analytics_late_rows_total") == 3
     assert found.value("analytics_success_rate_percent") == 98.63
     assert found.value("analytics_latency_p95_seconds") == 0.412
     health.passed = 11

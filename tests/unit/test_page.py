@@ -392,6 +392,11 @@ def test_trouble_is_told_in_words(changes: dict[str, Any], text: str) -> None:
             Delta("incremental", 0, NOW, False),
             "incremental mode, one transaction for all views, 0 changes wait, different at 03-01 14:07 UTC",
         ),
+        (
+            Delta("incremental", 0, NOW, True, frozen_until=NOW, late_rows=2),
+            "incremental mode, one transaction for all views, 0 changes wait, exact at 03-01 14:07 UTC, "
+            "frozen until 2026-03-01 14:07 UTC",
+        ),
     ],
 )
 def test_the_mode_says_what_the_incremental_one_costs(delta: Delta | None, text: str) -> None:

@@ -11,6 +11,7 @@ LEFT_OUT = {
     "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
     "acceptance/test_rolling_upgrade.py": "the wheel of an earlier version",
     "acceptance/test_soak.py": "minutes of random faults",
+    "integration/test_horizon_exact.py": "hundreds of random changes around a horizon, and writers beside it",
     "integration/test_incremental_stateful.py": "hundreds of random changes to the log, each compared",
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
     "acceptance/test_read_only.py": "a server that turns read-only, for long enough to alert",

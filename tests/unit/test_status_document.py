@@ -27,7 +27,7 @@ NOBODY = AlertRecord(Alert.NO_LEADER, "", AlertState.PENDING, Severity.WARNING, 
 def full() -> Snapshot:
     """A state in which nothing is unknown."""
     return healthy(
-        delta=Delta("incremental", 12, uncaptured=("public.x",)),
+        delta=Delta("incremental", 12, uncaptured=("public.x",), frozen_until=NOW, late_rows=2),
         pause=Pause(NOW, NOW + timedelta(hours=1), "upgrade", "alice"),
         progress=Progress(UUID(int=1), NOW, 12.0, VIEWS[0], 3.0, BLOCKER, 2.0),
         alerts=(STALE, NOBODY),

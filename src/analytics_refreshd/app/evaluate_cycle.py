@@ -10,6 +10,7 @@ from analytics_refreshd.app.alerts import AlertEvaluator
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.core.delta import late_since
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.evaluating import deadline_seconds
 from analytics_refreshd.core.events import Event
@@ -156,6 +157,9 @@ class EvaluateCycle:
         known = self._state.current.delta
         delta = self._status.delta(known.waiting if known is not None else None)
         self._state.change(lambda state: replace(state, delta=delta))
+        late = late_since(known, delta)
+        if late and self._state.leads():
+            self._log.emit(Event.ROWS_LATE, level="warning", rows=late, frozen_until=delta.frozen_until)
         overdue = replace(delta, overdue_since=overdue_since(self._state.snapshot()))
         self._state.change(lambda state: replace(state, delta=overdue))
 

@@ -60,8 +60,17 @@ def cycle_settings(config: Config) -> CycleSettings:
     )
 
 
-_TAKEN_OVER = ("alerts.", "http.hosts", "http.public_url", "log.level", "refresh.", "schedule.", "staleness.")
-"""The keys that `Service.apply` takes over; all others need a restart."""
+_TAKEN_OVER = (
+    "alerts.",
+    "http.hosts",
+    "http.public_url",
+    "log.level",
+    "refresh.",
+    "retention.",
+    "schedule.",
+    "staleness.",
+)
+"""The keys that `Service.apply` takes over, or that only commands use; all others need a restart."""
 
 
 def needs_restart(started: Config, config: Config) -> list[str]:

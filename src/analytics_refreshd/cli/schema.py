@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,17 @@ from analytics_refreshd.core.errors import PublicationError, UsageError
 if TYPE_CHECKING:
     from analytics_refreshd.app.commands.migrate import InstallProgress, MigrationReport, Populating, VerifyReport
     from analytics_refreshd.config import Config
+
+
+_DiscardFrozen = Annotated[
+    datetime | None,
+    typer.Option(
+        "--discard-frozen",
+        metavar="DATE",
+        formats=["%Y-%m-%d"],
+        help="With --plain or --uninstall: let frozen figures go. DATE is the day of the horizon.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +69,7 @@ def migrate(
     accept_publication: Annotated[
         bool, typer.Option("--accept-publication", help="Go on: every subscriber has run that SQL.")
     ] = False,
+    discard_frozen: _DiscardFrozen = None,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Create or upgrade views, functions and tables.
@@ -66,6 +79,8 @@ def migrate(
     _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql])
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
+    if discard_frozen and not (to_plain or uninstall):
+        raise UsageError("--discard-frozen goes with --plain or --uninstall")
     from analytics_refreshd.app.commands import migrate as command
 
     config = load_config(context)
@@ -78,21 +93,42 @@ def migrate(
         print_exact(command.subscriber_sql(config))
         return EXIT_OK
     if uninstall:
-        dropped = command.uninstall(config)
-        say(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
-        return EXIT_OK
+        return _uninstall(config, discard_frozen)
     if verify:
         return _verify(config, output, rebuild=rebuild)
+    replacing = _Replacing(recreate_views, accept_publication)
     with _subscribers_told():
         if to_incremental or to_plain:
-            return _switch(config, to_incremental, replace=recreate_views, accept_publication=accept_publication)
-        report = command.migrate(
-            config,
-            recreate_views=recreate_views,
-            accept_publication=accept_publication,
-            populating=_progress,
-            told=_share,
-        )
+            return _switch(config, to_incremental, replacing, discard_frozen)
+        return _migrate(config, output, replacing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacing:
+    """What of the user's a change may touch."""
+
+    views: bool
+    published: bool
+
+
+def _uninstall(config: "Config", discard_frozen: datetime | None) -> int:
+    from analytics_refreshd.app.commands import migrate as command
+
+    dropped = command.uninstall(config, discard_frozen=discard_frozen.date() if discard_frozen else None)
+    say(f"dropped: {', '.join(dropped)}" if dropped else "nothing of ours is installed")
+    return EXIT_OK
+
+
+def _migrate(config: "Config", output: Format, replacing: _Replacing) -> int:
+    from analytics_refreshd.app.commands import migrate as command
+
+    report = command.migrate(
+        config,
+        recreate_views=replacing.views,
+        accept_publication=replacing.published,
+        populating=_progress,
+        told=_share,
+    )
     return _report(report, output, done=True)
 
 
@@ -146,11 +182,16 @@ def _report(report: "MigrationReport", output: Format, *, done: bool) -> int:
     return EXIT_OK
 
 
-def _switch(config: "Config", to_incremental: bool, *, replace: bool, accept_publication: bool) -> int:
+def _switch(config: "Config", to_incremental: bool, replacing: _Replacing, discard_frozen: datetime | None) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
     done, warnings = command.switch(
-        config, to_incremental=to_incremental, replace=replace, accept_publication=accept_publication, told=_share
+        config,
+        to_incremental=to_incremental,
+        replace=replacing.views,
+        accept_publication=replacing.published,
+        discard_frozen=discard_frozen.date() if discard_frozen else None,
+        told=_share,
     )
     for step in done or ("nothing to do",):
         say(f"done: {step}" if done else step)

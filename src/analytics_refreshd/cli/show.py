@@ -140,6 +140,9 @@ def _about_delta(delta: Mapping[str, Any]) -> Iterator[str]:
         verified = f"verified {clock(delta['verified_at'])}: {'exact' if delta['verified_ok'] else 'DIFFERENT'}"
     fold = "" if delta["fold_seconds"] is None else f"the last fold took {took(delta['fold_seconds'])}, "
     yield f"mode: {delta['mode']}, {delta['pending_rows'] or 0:,} deltas wait, {fold}{verified}"
+    if delta["frozen_until"] is not None:
+        late = f", {delta['late_rows']:,} rows came before that and were left out" if delta["late_rows"] else ""
+        yield f"frozen until {clock(delta['frozen_until'])}{late}"
     if delta["rebuild_reason"] is not None:
         yield f"  the next refresh rebuilds the rollups: {delta['rebuild_reason']}"
     yield from (f"  {problem}" for problem in delta["problems"])

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from analytics_refreshd.config.sections import Config, DatabaseSection
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
+from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 
 
@@ -44,6 +45,18 @@ def refresh_settings(config: Config) -> RefreshSettings:
         statement_timeout_seconds=config.statement_timeout_seconds,
         deadline_seconds=config.deadline_seconds,
     )
+
+
+def retention_settings(config: Config) -> Retention | None:
+    """Return `[retention]` as the incremental mode's settings.
+
+    None leaves the horizon as it is in the database.
+    """
+    retention = config.retention
+    if retention.horizon is None:
+        return None
+    advances = retention.horizon == "auto" and retention.keep == "rollups"
+    return Retention(retention.rows.total_seconds() if advances else None)
 
 
 def receiver_settings(config: Config) -> list[ReceiverSettings]:

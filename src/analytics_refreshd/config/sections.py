@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from analytics_refreshd.config.receivers import AnyReceiver
+from analytics_refreshd.config.retention import RetentionSection
 from analytics_refreshd.config.values import (
     Duration,
     HostName,
@@ -186,6 +187,7 @@ class Config(EnvironmentFirst):
     alerts: AlertsSection = AlertsSection()
     receivers: dict[str, AnyReceiver] = Field(default_factory=dict)
     history: HistorySection = HistorySection()
+    retention: RetentionSection = RetentionSection()
     queries: QueriesSection = QueriesSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()

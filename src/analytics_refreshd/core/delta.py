@@ -19,7 +19,8 @@ class Delta:
     `rebuild_reason` is None unless the next refresh rebuilds the rollups. `uncaptured` names tables not all
     of whose changes are captured. `waiting` has the changes that were read before and still wait; `overdue_since` is
     None unless they wait too long. `obstacles` says why changes cannot be counted exactly, `unheld` how many rows
-    have a value that the views cannot hold. Everything but `mode` is unknown where this role may not read it.
+    have a value that the views cannot hold. Figures before `frozen_until` are frozen; `late_rows` came before it,
+    and were left out. Everything but `mode` is unknown where this role may not read it.
     """
 
     mode: str = "plain"
@@ -36,6 +37,8 @@ class Delta:
     overdue_since: datetime | None = None
     obstacles: tuple[str, ...] = ()
     unheld: tuple[str, ...] = ()
+    frozen_until: datetime | None = None
+    late_rows: int | None = None
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -59,6 +62,11 @@ class Delta:
                 "reported as refreshed: run analytics-refreshd check"
             )
         return tuple(found)
+
+
+def late_since(before: Delta | None, now: Delta) -> int:
+    """Return how many late rows came since `before` was read."""
+    return max(0, (now.late_rows or 0) - before.late_rows) if before and before.late_rows is not None else 0
 
 
 def unheld_words(durations: int, retries: int, keys: int) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Event(StrEnum):
     REFRESH_RETRY = "refresh.retry"
     REFRESH_SKIPPED = "refresh.skipped"
     REFRESH_STARTED = "refresh.started"
+    ROWS_LATE = "rows.late"
     SHUTDOWN_FORCED = "shutdown.forced"
     VIEW_BLOCKED = "view.blocked"
     VIEW_FAILED = "view.failed"
@@ -72,6 +73,7 @@ MEANING: dict[Event, str] = {
     Event.REFRESH_RETRY: "an attempt failed and will be repeated within the slot",
     Event.REFRESH_SKIPPED: "a slot passed without a refresh; repeats are counted, not logged each",
     Event.REFRESH_STARTED: "a run begins (level debug)",
+    Event.ROWS_LATE: "rows came before the frozen horizon, or were changed there, and were left out",
     Event.SHUTDOWN_FORCED: "the stop's deadline passed before everything had ended",
     Event.VIEW_BLOCKED: "a refresh waits for a lock; names the session that holds it",
     Event.VIEW_FAILED: "a view began to fail with this run; repeats are not logged",

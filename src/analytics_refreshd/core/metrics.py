@@ -268,6 +268,10 @@ VERIFY_LAST_DIFFERENCES = Metric(
     "Rows that differed then, 0 where the rollups are exact; absent in plain mode and before the first comparison.",
     read_at="scrape",
 )
+FROZEN_UNTIL = Metric(
+    "analytics_frozen_until_timestamp_seconds", "gauge", "Unix time of the horizon.", read_at="scrape"
+)
+LATE_ROWS = Metric("analytics_late_rows_total", "counter", "Rows that came before the horizon.", read_at="scrape")
 GUARD_TRIPS = Metric(
     "analytics_guard_trips_total",
     "counter",

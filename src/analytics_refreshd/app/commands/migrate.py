@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 
 from analytics_refreshd.config import Config
-from analytics_refreshd.config.adapters import connection_settings
+from analytics_refreshd.config.adapters import connection_settings, retention_settings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.incremental import install as incremental
@@ -54,10 +55,10 @@ def subscriber_sql(config: Config) -> str:
         return run.subscriber_sql(connection, config.database.db_schema)
 
 
-def uninstall(config: Config) -> tuple[str, ...]:
+def uninstall(config: Config, *, discard_frozen: date | None) -> tuple[str, ...]:
     """Drop our schema, whichever it serves; returns what was dropped."""
     with _connected(config, any_schema=True) as connection:
-        return run.uninstall(connection, config.database.db_schema)
+        return run.uninstall(connection, config.database.db_schema, discard_frozen=discard_frozen)
 
 
 def migrate(
@@ -79,24 +80,45 @@ def migrate(
             accept_publication=accept_publication,
         )
         if report.mode == "incremental" and report.found != "newer":
-            renewed = incremental.install(connection, schema, progress=told, accept_publication=accept_publication)
+            renewed = incremental.install(
+                connection,
+                schema,
+                progress=told,
+                accept_publication=accept_publication,
+                retention=retention_settings(config),
+            )
             report = replace(report, steps=(*report.steps, *renewed))
         return report
 
 
 def switch(
-    config: Config, *, to_incremental: bool, replace: bool, accept_publication: bool, told: _Told
+    config: Config,
+    *,
+    to_incremental: bool,
+    replace: bool,
+    accept_publication: bool,
+    discard_frozen: date | None,
+    told: _Told,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Change the mode; returns the steps done, and warnings.
 
-    With `replace` also views that differ from ours, or that others depend on, are built again.
+    With `replace` also views that differ from ours, or that others depend on, are built again. `discard_frozen` is the
+    day of the horizon where frozen figures are to go.
     """
     schema = config.database.db_schema
     with _connected(config) as connection:
         if not to_incremental:
-            return incremental.uninstall_to_plain(connection, schema, progress=told, replace=replace), ()
+            done = incremental.uninstall_to_plain(
+                connection, schema, progress=told, replace=replace, discard_frozen=discard_frozen
+            )
+            return done, ()
         done = incremental.install(
-            connection, schema, progress=told, replace=replace, accept_publication=accept_publication
+            connection,
+            schema,
+            progress=told,
+            replace=replace,
+            accept_publication=accept_publication,
+            retention=retention_settings(config),
         )
         # in this mode already, views are kept by the switch
         report = run.migrate(connection, schema, recreate_views=replace, accept_publication=accept_publication)

@@ -210,6 +210,10 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("repeated", "count", "slots skipped in a row for this reason, not all of them logged"),
     ),
     Event.REFRESH_STARTED: (RUN_ID, SCHEDULED),
+    Event.ROWS_LATE: (
+        Field("rows", "count", "how many since the last such line, or the daemon's start"),
+        Field("frozen_until", "time", "the horizon"),
+    ),
     Event.SHUTDOWN_FORCED: (
         Field("still_running", "texts", "what had not ended; `cancel.timeout`: the server did not confirm the cancel"),
     ),

@@ -26,6 +26,10 @@ _PUBLISHED = {
     "history_failing_for_seconds": "history_failing_seconds",
     "no_leader_for_seconds": "no_leader_seconds",
 }
+_FAMILY: dict[str, type[CounterMetricFamily | GaugeMetricFamily]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+}
 _OF_A_VIEW = ("max_age_seconds", "critical_age_seconds")
 
 VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW)
@@ -44,9 +48,9 @@ class Families:
     def __init__(self, database: str) -> None:
         self._database = database
         self._families = {
-            metric: GaugeMetricFamily(metric.name, metric.help, labels=("database", *metric.labels))
+            metric: _FAMILY[metric.kind](metric.name, metric.help, labels=("database", *metric.labels))
             for metric in METRICS
-            if metric.read_at == "scrape" and metric.kind == "gauge"
+            if metric.read_at == "scrape" and metric is not catalogue.LOG_LINES_LOST
         }
 
     def add(self, metric: Metric, value: float | None, *labels: str) -> None:
@@ -54,7 +58,7 @@ class Families:
         if value is not None:
             self._families[metric].add_metric((self._database, *labels), float(value))
 
-    def __iter__(self) -> Iterator[GaugeMetricFamily]:
+    def __iter__(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         return iter(self._families.values())
 
 
@@ -114,6 +118,9 @@ class StateCollector:
         if state.delta is not None:
             families.add(catalogue.DELTA_ROWS, state.delta.pending_rows)
             families.add(catalogue.FOLD, state.delta.fold_seconds)
+            if state.delta.frozen_until is not None:
+                families.add(catalogue.FROZEN_UNTIL, state.delta.frozen_until.timestamp())
+            families.add(catalogue.LATE_ROWS, state.delta.late_rows)
             if state.delta.verified_at is not None:
                 families.add(catalogue.VERIFY_LAST, state.delta.verified_at.timestamp())
             families.add(catalogue.VERIFY_LAST_DIFFERENCES, state.delta.verified_differences)

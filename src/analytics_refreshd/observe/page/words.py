@@ -137,7 +137,8 @@ def _mode(status: Mapping[str, Any]) -> str:
         verified = "never verified"
     else:
         verified = f"{'exact' if delta['verified_ok'] else 'different'} at {verified_at:%m-%d %H:%M} UTC"
-    return f"{words}, {delta['pending_rows']:,} changes wait{fold}, {verified}"
+    frozen = f", frozen until {at:%Y-%m-%d %H:%M} UTC" if (at := delta["frozen_until"]) else ""
+    return f"{words}, {delta['pending_rows']:,} changes wait{fold}, {verified}{frozen}"
 
 
 def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:

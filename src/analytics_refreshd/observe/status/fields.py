@@ -192,6 +192,8 @@ _DELTA: tuple[Field[Delta], ...] = (
     Field("uncaptured", TEXTS, "tables not all of whose changes are captured", lambda delta: delta.uncaptured),
     Field("built", FLAG, "whether the rollups are built", lambda delta: delta.built, nullable=True),
     Field("problems", TEXTS, "what keeps the rollups from being exact", lambda delta: delta.problems),
+    Field("frozen_until", TIME, "the horizon: figures before it stay", lambda delta: delta.frozen_until, nullable=True),
+    Field("late_rows", COUNT, "rows that came before it, left out", lambda delta: delta.late_rows, nullable=True),
 )
 
 STATUS_FIELDS: tuple[Field[Snapshot], ...] = (

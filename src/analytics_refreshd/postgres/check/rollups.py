@@ -62,11 +62,19 @@ def incremental_findings(connection: BoundedConnection, app_schema: str, max_age
         )
     if found.rebuild_reason:
         yield warning("incremental", f"the next refresh rebuilds the rollups: {printable(found.rebuild_reason)}")
+    if found.late_rows:
+        yield warning(
+            "incremental",
+            f"{found.late_rows:,} rows came before {found.frozen_until:%Y-%m-%d %H:%M} UTC, where figures are frozen, "
+            "and were left out",
+            "find out what writes or changes rows that old (deploy/guides/incremental.md)",
+        )
     idle = list(_idle(connection, found.delta_rows, max_age_seconds))
     yield from idle
     wrong = (*found.obstacles, *found.unheld, *found.uncaptured, *idle)
     if not wrong and found.verified_ok is not False:
-        yield ok("incremental", f"{found.delta_rows} changed rows wait for the next refresh")
+        frozen = f", frozen until {found.frozen_until:%Y-%m-%d %H:%M} UTC" if found.frozen_until else ""
+        yield ok("incremental", f"{found.delta_rows} changed rows wait for the next refresh{frozen}")
 
 
 def _foreign(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:

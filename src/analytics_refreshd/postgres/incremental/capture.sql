@@ -29,10 +29,10 @@ declare
 begin
     {look};
     insert into analytics_refresh.deltas (
-        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld)
-    select -1, {columns} from removed
+        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld, cause)
+    select -1, {columns}, 'u' from removed
     union all
-    select 1, {columns} from added;
+    select 1, {columns}, 'u' from added;
     return null;
 end
 $capture$;
@@ -47,8 +47,8 @@ declare
 begin
     {look};
     insert into analytics_refresh.deltas (
-        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld)
-    select -1, {columns} from removed;
+        sign, executed_at, trigger_id, action_type, status, duration_ms, retry_count, unheld, cause)
+    select -1, {columns}, 'd' from removed;
     return null;
 end
 $capture$;
@@ -67,14 +67,15 @@ $capture$;
 -- Every table of the inheritance tree with its capture triggers. The row's xmin is part of it, since
 -- DISABLE TRIGGER followed by ENABLE TRIGGER leaves no other trace.
 create or replace function analytics_refresh.capture_now() returns text
-language plpgsql stable security invoker set search_path = pg_catalog, pg_temp
+language plpgsql stable security invoker set search_path = pg_catalog, pg_temp {capture_settings}
 as $capture$
 begin
     return (
         with recursive tree as (
             select to_regclass({app_table})::oid as relation, false as detaching
             union
-            select i.inhrelid, i.inhdetachpending from tree join pg_inherits i on i.inhparent = tree.relation)
+            select i.inhrelid, i.inhdetachpending from tree join pg_inherits i on i.inhparent = tree.relation
+            {unfrozen})
         select coalesce(string_agg(
             tree.relation || ':' || coalesce(t.found, '') || case when tree.detaching then ',detaching' else '' end,
             ' ' order by tree.relation), '')
@@ -181,6 +182,7 @@ columns as (
     ) w (name, types)
     left join pg_attribute a on a.attrelid = s.oid and a.attname = w.name and not a.attisdropped
     left join pg_collation l on l.oid = a.attcollation)
+{lost_partition}
 select c.name || case when c.missing then ' is missing' else ' is ' || c.type end
     || ', and the rollups count only ' || c.types || ' exactly', true, false
 from columns c where c.missing or not c.countable

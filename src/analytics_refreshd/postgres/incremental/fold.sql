@@ -12,13 +12,31 @@ net as materialized (
     select date_trunc('hour', executed_at, 'UTC') as hour, executed_at, trigger_id, action_type, status, duration_ms,
         retry_count, sum(sign)::integer as n
     from gone
-    where unheld < 4
+    where unheld < 4 and (executed_at < horizon) is not true
     group by executed_at, trigger_id, action_type, status, duration_ms, retry_count
     having sum(sign) <> 0),
+-- what is older than the horizon is frozen: who deletes it changes no figure, and whoever else changes it is late
+late as (
+    select count(*) filter (where sign > 0) as came, count(*) filter (where sign < 0) as went
+    from gone where executed_at < horizon and cause <> 'd'),
 unheld as (
     select sum(sign) filter (where unheld & 1 > 0) as durations, sum(sign) filter (where unheld & 2 > 0) as retries,
         sum(sign) filter (where unheld >= 4) as keys
-    from gone),
+    from gone where (executed_at < horizon) is not true),
+{losses},
+edge as (
+    insert into analytics_refresh.window_edge
+    select e.action_type, count(*), count(*) filter (where e.status = 'success'),
+        count(*) filter (where e.status = 'failed'), count(e.duration_ms), coalesce(sum(e.duration_ms), 0),
+        coalesce(sum(e.retry_count), 0)
+    from (
+        select {columns}
+        from {app}.action_results r
+        where r.executed_at >= window_from and r.executed_at < whole_hours_from) e
+    where e.unheld < 4
+    group by e.action_type)
+
+-- name: losses
 -- where a first or last execution may have gone, the next one is looked up in action_results
 trigger_losses as (
     select trigger_id, min(executed_at) as first_lost, max(executed_at) as last_lost
@@ -31,18 +49,7 @@ type_losses as (
     from (
         select action_type, executed_at from net where executed_at is not null
         group by action_type, executed_at having sum(n) < 0) lost
-    group by action_type),
-edge as (
-    insert into analytics_refresh.window_edge
-    select e.action_type, count(*), count(*) filter (where e.status = 'success'),
-        count(*) filter (where e.status = 'failed'), count(e.duration_ms), coalesce(sum(e.duration_ms), 0),
-        coalesce(sum(e.retry_count), 0)
-    from (
-        select {columns}
-        from {app}.action_results r
-        where r.executed_at >= window_from and r.executed_at < whole_hours_from) e
-    where e.unheld < 4
-    group by e.action_type)
+    group by action_type)
 
 -- name: changes_from_rows
 -- deltas of rows that are read here are part of what is read
@@ -63,6 +70,7 @@ unheld as (
     select count(*) filter (where unheld & 1 > 0) as durations, count(*) filter (where unheld & 2 > 0) as retries,
         count(*) filter (where unheld >= 4) as keys
     from found),
+late as (select 0::bigint as came, 0::bigint as went),
 trigger_losses as (select ''::text as trigger_id, now() as first_lost, now() as last_lost where false),
 type_losses as (select ''::text as action_type, now() as last_lost where false)
 
@@ -72,6 +80,7 @@ unheld_durations = unheld_durations + result.unheld_durations, unheld_retries = 
 
 -- name: add_up
 with {changes},
+{frozen},
 by_hour as materialized (
     select hour, action_type, status, duration_ms, sum(n) as n, coalesce(sum(n * retry_count::bigint), 0) as retry_total,
         coalesce(sum(n) filter (where retry_count > 0), 0) as retried
@@ -88,57 +97,72 @@ by_trigger as materialized (
     from net
     where trigger_id is not null
     group by trigger_id, duration_ms),
-everything as (select sum(n) as n from analytics_refresh.type_cells),
--- one that lost all its rows would be looked for in vain, through the whole table
+everything as (
+    select sum(t.n) - coalesce((select sum(f.n) from frozen_type f), 0) as n from analytics_refresh.type_cells t),
+-- one that lost all its rows would be looked for in vain, through the whole table; what is frozen is no row any more
 trigger_needs as materialized (
-    select c.trigger_id, c.n, c.n + b.n as n_left, c.first_at, c.last_at
+    select c.trigger_id, c.n - coalesce(f.n, 0) as n, c.n - coalesce(f.n, 0) + b.n as n_left, c.first_at, c.last_at,
+        f.first_at as frozen_first_at, f.last_at as frozen_last_at
     from trigger_losses t
     join analytics_refresh.trigger_cells c on c.trigger_id = t.trigger_id
     join (select trigger_id, sum(n) as n from by_trigger group by trigger_id) b on b.trigger_id = t.trigger_id
+    left join frozen_trigger f on f.trigger_id = t.trigger_id
     where (t.first_lost <= c.first_at or t.last_lost >= c.last_at) and c.n + b.n > 0),
 -- after a retention delete the index still leads through all that was deleted: walk past it once, not per trigger
 living as materialized (
     select
         (select r.executed_at from {app}.action_results r
-            where r.executed_at >= (select min(n.first_at) from trigger_needs n)
+            where r.executed_at >= (select greatest(min(n.first_at), horizon) from trigger_needs n having count(*) > 0)
             order by r.executed_at limit 1) as first_at,
         (select r.executed_at from {app}.action_results r
-            where r.executed_at <= (select max(n.last_at) from trigger_needs n)
+            where r.executed_at <= (select max(n.last_at) from trigger_needs n) and r.executed_at >= horizon
             order by r.executed_at desc limit 1) as last_at),
 -- Few rows, those that went included: by trigger_id. Many that stayed: along executed_at, where one of them soon comes.
 -- Either way about the square root of the table; the expressions keep the planner from choosing the other way. Materialized, because what it fears these
 -- look-ups to cost would hide the cost of everything they are joined to.
 trigger_ends as materialized (
     select c.trigger_id,
-        case when c.n * c.n_left < e.n
+        least(c.frozen_first_at, case
+            when c.n_left <= 0 then null
+            when c.n * c.n_left < e.n
             then (select min(f.executed_at) from (
-                select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) f)
+                select r.executed_at from {app}.action_results r
+                where r.trigger_id = c.trigger_id and r.executed_at >= horizon offset 0) f)
             else (select r.executed_at from {app}.action_results r
                 where r.executed_at >= greatest(c.first_at, l.first_at) and r.trigger_id || '' = c.trigger_id
                 order by r.executed_at limit 1)
-        end as first_at,
-        case when c.n * c.n_left < e.n
+        end) as first_at,
+        greatest(c.frozen_last_at, case
+            when c.n_left <= 0 then null
+            when c.n * c.n_left < e.n
             then (select max(f.executed_at) from (
-                select r.executed_at from {app}.action_results r where r.trigger_id = c.trigger_id offset 0) f)
+                select r.executed_at from {app}.action_results r
+                where r.trigger_id = c.trigger_id and r.executed_at >= horizon offset 0) f)
             else (select r.executed_at from {app}.action_results r
-                where r.executed_at <= least(c.last_at, l.last_at) and r.trigger_id || '' = c.trigger_id
+                where r.executed_at <= least(c.last_at, l.last_at) and r.executed_at >= horizon
+                    and r.trigger_id || '' = c.trigger_id
                 order by r.executed_at desc limit 1)
-        end as last_at
+        end) as last_at
     from trigger_needs c
     cross join living l
     cross join everything e),
 type_ends as materialized (
     select c.action_type,
-        case when c.n * (c.n + b.n) < e.n
+        greatest(f.last_at, case
+            when k.n + b.n <= 0 then null
+            when k.n * (k.n + b.n) < e.n
             then (select max(l.executed_at) from (
-                select r.executed_at from {app}.action_results r where r.action_type = c.action_type offset 0) l)
+                select r.executed_at from {app}.action_results r
+                where r.action_type = c.action_type and r.executed_at >= horizon offset 0) l)
             else (select r.executed_at from {app}.action_results r
-                where r.executed_at <= c.last_at and r.action_type || '' = c.action_type
+                where r.executed_at <= c.last_at and r.executed_at >= horizon and r.action_type || '' = c.action_type
                 order by r.executed_at desc limit 1)
-        end as last_at
+        end) as last_at
     from type_losses t
     join analytics_refresh.type_cells c on c.action_type = t.action_type
     join (select action_type, sum(n) as n from net group by action_type) b on b.action_type = t.action_type
+    left join frozen_type f on f.action_type = t.action_type
+    cross join lateral (select c.n - coalesce(f.n, 0) as n) k
     cross join everything e
     where t.last_lost >= c.last_at and c.n + b.n > 0),
 hours as (
@@ -227,6 +251,7 @@ retry_rows as (
     returning c.cell, c.retry_count, c.n)
 select
     (select count(*) from gone) as taken,
+    (select greatest(l.came, l.went) from late l) as late,
     coalesce(u.durations, 0) as unheld_durations, coalesce(u.retries, 0) as unheld_retries,
     coalesce(u.keys, 0) as unheld_keys,
     (select count(*) from net) as changed,
@@ -245,6 +270,27 @@ from unheld u,
         array_agg(n) as counts from durations) t,
     (select array_agg(cell) as cells, array_agg(duration_ms) as durations from duration_rows where n = 0) d,
     (select array_agg(cell) as cells, array_agg(retry_count) as retries from retry_rows where n = 0) r
+
+-- name: settle
+-- what follows a statement that added up, before another
+if result.unheld_durations <> 0 or result.unheld_retries <> 0 or result.unheld_keys <> 0 then
+    update analytics_refresh.incremental set {add_unheld};
+end if;
+if result.changed > 0 then
+    perform analytics_refresh.drop_empty_counts(
+        result.empty_duration_cells, result.empty_durations, result.empty_retry_cells, result.empty_retries);
+    perform analytics_refresh.recount(
+        result.timed_cells, result.timed_totals, result.timed_durations, result.timed_counts);
+    perform analytics_refresh.drop_empty_cells(result.empty_hours, result.empty_triggers, result.empty_types);
+    update analytics_refresh.view_changes set version = version + 1
+    where view_name in ('action_metrics_hourly', 'trigger_performance_summary');
+end if;
+if result.failures then
+    update analytics_refresh.view_changes set version = version + 1 where view_name = 'recent_failures';
+end if;
+if result.broken then
+    insert into analytics_refresh.rebuild_marks (reason) values ('a count fell below zero');
+end if
 
 -- name: functions
 -- A percentile of a cell with `total` durations, as percentile_cont has it: between the rows floor and ceil of
@@ -411,6 +457,7 @@ create or replace function analytics_refresh.rebuild_start(reason text) returns 
 language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp
 as $rebuild_start$
 begin
+    {freeze};
     truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
         analytics_refresh.duration_counts, analytics_refresh.retry_counts, analytics_refresh.duration_stats;
     alter sequence analytics_refresh.cells restart;
@@ -432,6 +479,7 @@ declare
     state record;
     chunk_from timestamptz;
     chunk_until timestamptz;
+    horizon timestamptz;
     result record;
     estimate double precision;
 begin
@@ -448,14 +496,18 @@ begin
             else 'the tables or capture triggers of action_results changed' end);
     elsif state.built then
         return 1;
+    {restart_late}
     end if;
     select * into strict state from analytics_refresh.incremental;
     chunk_from := state.build_from;
+    horizon := state.frozen_until;
 
     if chunk_from = '-infinity' then
         {add_up_timeless};
         update analytics_refresh.incremental set rows_built = rows_built + result.changed,
             {add_unheld};
+        -- what is older is frozen, and counted whether it is there or not
+        chunk_from := horizon;
     end if;
 
     select date_trunc('hour', r.executed_at, 'UTC') + interval '1 hour' into chunk_until
@@ -478,6 +530,7 @@ begin
         return least(0.95, state.rows_built / greatest(estimate, state.rows_built, 1));
     end if;
 
+    {restore_triggers};
     delete from analytics_refresh.duration_stats;
     analyze analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_counts;
     perform analytics_refresh.recount(array_agg(p.cell), array_agg(p.timed), null, null)
@@ -488,6 +541,7 @@ begin
             union all
             select cell, timed from analytics_refresh.trigger_cells) a) p
     group by p.portion;
+    {restore_hours};
     update analytics_refresh.incremental i
     set rows_built = i.rows_built + result.changed, build_from = 'infinity', built = true, built_at = clock_timestamp(),
         {add_unheld};
@@ -504,6 +558,7 @@ declare
     started constant timestamptz := clock_timestamp();
     window_from constant timestamptz := now() - interval '720 hours';
     whole_hours_from constant timestamptz := date_trunc('hour', window_from, 'UTC') + interval '1 hour';
+    horizon timestamptz;
     result record;
 begin
     {refuse_unsound};
@@ -518,27 +573,13 @@ begin
             while analytics_refresh.rebuild_step() < 1 loop
             end loop;
         end if;
+        {freeze};
+        select i.frozen_until into strict horizon from analytics_refresh.incremental i;
         delete from analytics_refresh.window_edge;
         {add_up_deltas};
         rows_folded := rows_folded + result.taken;
-        if result.unheld_durations <> 0 or result.unheld_retries <> 0 or result.unheld_keys <> 0 then
-            update analytics_refresh.incremental set {add_unheld};
-        end if;
-        if result.changed > 0 then
-            perform analytics_refresh.drop_empty_counts(
-                result.empty_duration_cells, result.empty_durations, result.empty_retry_cells, result.empty_retries);
-            perform analytics_refresh.recount(
-                result.timed_cells, result.timed_totals, result.timed_durations, result.timed_counts);
-            perform analytics_refresh.drop_empty_cells(result.empty_hours, result.empty_triggers, result.empty_types);
-            update analytics_refresh.view_changes set version = version + 1
-            where view_name in ('action_metrics_hourly', 'trigger_performance_summary');
-        end if;
-        if result.failures then
-            update analytics_refresh.view_changes set version = version + 1 where view_name = 'recent_failures';
-        end if;
-        if result.broken then
-            insert into analytics_refresh.rebuild_marks (reason) values ('a count fell below zero');
-        end if;
+        {settle};
+        {count_late};
         exit when not exists (select from analytics_refresh.rebuild_marks)
             and (select i.capture = analytics_refresh.capture_now() from analytics_refresh.incremental i);
     end loop;

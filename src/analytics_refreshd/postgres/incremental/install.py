@@ -5,26 +5,30 @@ interrupted installation goes on where it stopped: objects, triggers (from here 
 built in steps, views and functions replaced in one transaction. Until that last one, the views are the plain ones.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import date
 
 from psycopg import sql
 
-from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.names import STATUS_FUNCTION
 from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.incremental import horizon
+from analytics_refreshd.postgres.incremental.building import (
+    InstallProgress,
+    Report,
+    build,
+    rebuild,
+    report_to_nobody,
+)
 from analytics_refreshd.postgres.incremental.commands import Commands, block
 from analytics_refreshd.postgres.incremental.failure_index import drop_failure_index, index_failures
 from analytics_refreshd.postgres.incremental.preflight import (
     Found,
     SourceTable,
-    failures_named,
-    installed_for,
     refuse,
-    refuse_inexact,
     source_tables,
     stray_tables,
 )
+from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.incremental.state import IncrementalState, is_installed, state
 from analytics_refreshd.postgres.incremental.transactions import alone, briefly, transaction
 from analytics_refreshd.postgres.incremental.views import refuse_replacing, replace_functions, replace_views
@@ -32,41 +36,30 @@ from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA
 from analytics_refreshd.postgres.schema.installation import record_views
 from analytics_refreshd.postgres.schema.publications import identify, require_prepared, unidentified_tables
 
-__all__ = ["IncrementalState", "InstallProgress", "install", "rebuild", "state", "uninstall_to_plain"]
-
-
-@dataclass(frozen=True, slots=True)
-class InstallProgress:
-    """What an installation does, and the share done, 0 to 1."""
-
-    doing: str
-    share: float
-
-
-def _ignore(progress: InstallProgress) -> None:
-    """Report to nobody."""
+__all__ = ["IncrementalState", "InstallProgress", "Retention", "install", "rebuild", "state", "uninstall_to_plain"]
 
 
 def install(
     connection: Connection,
     app_schema: str = "public",
     *,
-    progress: Callable[[InstallProgress], None] | None = None,
+    progress: Report | None = None,
     replace: bool = False,
     accept_publication: bool = False,
+    retention: Retention | None = None,
 ) -> tuple[str, ...]:
     """Install the incremental mode, or finish or renew it.
 
     Returns what was done. Without `replace` no view is replaced that differs from ours or that something depends on.
-    `accept_publication` is as in `migrate`.
+    `accept_publication` is as in `migrate`. `retention` turns the frozen horizon on or off; None leaves it as it is.
     `connection` is idle and in autocommit mode. Writers of `action_results` wait only while a trigger is created.
     Raises MigrationError, with nothing changed, where capture would miss rows or a view cannot be replaced, and where
     locks could not be had.
     """
-    report = progress or _ignore
+    report = progress or report_to_nobody
     done: list[str] = []
     with alone(connection, app_schema) as found:
-        definitions, commands = _definitions(connection, app_schema)
+        definitions, commands = _definitions(connection, app_schema, retention)
         briefly(connection, _refuse, app_schema, commands, found)
         if found.mode == "plain" and not replace:
             briefly(connection, refuse_replacing, definitions, found)
@@ -86,8 +79,15 @@ def install(
                 connection, table, lambda doing: report(InstallProgress(doing, 0.0))
             ):
                 done.append(f"index the failures of {table.schema}.{table.name}")
-        if _build(connection, report, found.home):
+        moved = horizon.apply(connection, found.home, retention)
+        if build(connection, report, found.home):
             done.append("build the rollups")
+        if moved:
+            # the first time it may take long, and here nothing limits it
+            report(InstallProgress(moved[0], 0.0))
+            with transaction(connection, found.home):
+                connection.execute(block("install", "fold"))
+        done += moved
         if found.mode == "plain":
             done.append("put the views over the rollups in place")
         briefly(connection, _to_rollups, app_schema, definitions, commands, found, report)
@@ -98,18 +98,21 @@ def uninstall_to_plain(
     connection: Connection,
     app_schema: str = "public",
     *,
-    progress: Callable[[InstallProgress], None] | None = None,
+    progress: Report | None = None,
     replace: bool = False,
+    discard_frozen: date | None = None,
 ) -> tuple[str, ...]:
     """Go back to the plain views, and drop the incremental mode.
 
     Returns what was done.
-    Can be repeated where it was interrupted. `replace` is as in `install`. Raises MigrationError where a view must not
-    be replaced, or locks could not be had.
+    Can be repeated where it was interrupted. `replace` is as in `install`. Raises UsageError where figures are frozen,
+    unless `discard_frozen` is the day of the horizon, and MigrationError where a view must not be replaced, or locks
+    could not be had.
     """
-    report = progress or _ignore
+    report = progress or report_to_nobody
     done: list[str] = []
     with alone(connection, app_schema) as found:
+        horizon.refuse_discarding(connection, discard_frozen)
         definitions, commands = _definitions(connection, app_schema)
         if found.mode == "incremental":
             if not replace:
@@ -129,33 +132,12 @@ def uninstall_to_plain(
     return tuple(done)
 
 
-def rebuild(
-    connection: Connection,
-    app_schema: str = "public",
-    *,
-    reason: str | None = "on request",
-    progress: Callable[[InstallProgress], None] | None = None,
-) -> bool:
-    """Build the rollups again in committed steps.
-
-    With `reason` None, only where a rebuild mark or a crash requires it. Returns whether anything was built. The
-    views follow with the next refresh. Raises MigrationError outside the incremental mode.
-    """
-    report = progress or _ignore
-    with failures_named():
-        if not is_installed(connection):
-            raise MigrationError("the incremental mode is not installed: there is nothing to rebuild")
-        home = installed_for(connection, app_schema, to_change=False).home
-        refuse_inexact(connection)
-        if reason is not None:
-            with transaction(connection, home):
-                connection.execute(block("install", "mark", reason=sql.Literal(reason)))
-        return _build(connection, report, home)
-
-
-def _definitions(connection: Connection, app_schema: str) -> tuple[Definitions, Commands]:
+def _definitions(
+    connection: Connection, app_schema: str, retention: Retention | None = None
+) -> tuple[Definitions, Commands]:
     definitions = Definitions(app_schema, connection.info.server_version)
-    return definitions, Commands(definitions)
+    wanted = retention is not None and retention.rows_seconds is not None
+    return definitions, Commands(definitions, frozen=wanted or horizon.is_installed(connection))
 
 
 def _refuse(connection: Connection, app_schema: str, commands: Commands, found: Found) -> None:
@@ -188,7 +170,7 @@ def _identify(connection: Connection, table: str, home: str) -> None:
     connection.execute(identify(table))
 
 
-def _release(connection: Connection, commands: Commands, report: Callable[[InstallProgress], None]) -> list[str]:
+def _release(connection: Connection, commands: Commands, report: Report) -> list[str]:
     """Drop triggers and index from tables that left `action_results`."""
     done = []
     for table in stray_tables(connection, commands):
@@ -220,36 +202,21 @@ def _drop_triggers(connection: Connection, table: SourceTable) -> None:
     connection.execute(block("capture", "drop_triggers", table=table.identifier))
 
 
-def _build(connection: Connection, report: Callable[[InstallProgress], None], home: str) -> bool:
-    steps = 0
-    share = 0.0
-    while share < 1:
-        report(InstallProgress("build the rollups", share))
-        with transaction(connection, home):
-            row = connection.execute(block("install", "rebuild_step")).fetchone()
-            needed = bool(row and row[1])
-            share = float(row[0]) if row else 1.0
-        steps += needed
-    if steps:
-        connection.execute(block("install", "vacuum"))
-    report(InstallProgress("build the rollups", 1.0))
-    return steps > 0
-
-
 def _to_rollups(
     connection: Connection,
     app_schema: str,
     definitions: Definitions,
     commands: Commands,
     found: Found,
-    report: Callable[[InstallProgress], None],
+    report: Report,
 ) -> None:
     # the status function is the same in both modes; in this one, migrate leaves it to a renewed installation
     replace_functions(
         connection, app_schema, {**commands.refresh_functions(), STATUS_FUNCTION: definitions.create(STATUS_FUNCTION)}
     )
     connection.execute(set_role(found.home))
-    connection.execute(commands.caller_grants())
+    for each in commands.grants():
+        connection.execute(each)
     connection.execute(commands.record_functions())
     if found.mode == "incremental":
         return
@@ -273,7 +240,7 @@ def _to_plain(
     app_schema: str,
     definitions: Definitions,
     found: Found,
-    report: Callable[[InstallProgress], None],
+    report: Report,
 ) -> None:
     replace_views(
         connection,

@@ -71,6 +71,9 @@ select i.built, i.folded_at,
     coalesce((to_jsonb(i) ->> 'unheld_durations')::bigint, 0) as unheld_durations,
     coalesce((to_jsonb(i) ->> 'unheld_retries')::bigint, 0) as unheld_retries,
     coalesce((to_jsonb(i) ->> 'unheld_keys')::bigint, 0) as unheld_keys,
+    nullif((to_jsonb(i) ->> 'frozen_until')::timestamptz, '-infinity') as frozen_until,
+    case when (to_jsonb(i) ->> 'frozen_until')::timestamptz > '-infinity'
+        then (to_jsonb(i) ->> 'late_rows_total')::bigint end as late_rows,
     (i.fold_ms / 1000.0)::float8 as fold_seconds, i.verified_at, i.verified_ok, i.verified_differences,
     coalesce((select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
         case when not i.built then i.build_reason

@@ -18,7 +18,13 @@ create table if not exists analytics_refresh.incremental (
     functions jsonb,
     unheld_durations bigint not null default 0,
     unheld_retries bigint not null default 0,
-    unheld_keys bigint not null default 0) with (fillfactor = 50);
+    unheld_keys bigint not null default 0,
+    frozen_until timestamptz not null default '-infinity',
+    retained interval,
+    late_rows text not null default 'ignore',
+    late_rows_total bigint not null default 0,
+    late_rows_at timestamptz,
+    frozen_checksum numeric not null default 0) with (fillfactor = 50);
 insert into analytics_refresh.incremental default values on conflict do nothing;
 
 -- append only: a row per changed row that is shared by nobody, so that no writer waits for another
@@ -31,7 +37,8 @@ create table if not exists analytics_refresh.deltas (
     action_type text,
     status text,
     xid xid8 default pg_current_xact_id(),
-    unheld smallint not null default 0)
+    unheld smallint not null default 0,
+    cause "char" not null default 'i')
     with (autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0,
         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000);
 
@@ -147,7 +154,7 @@ on conflict do nothing;
 -- whether these tables are older ones
 select exists (
     select from (values ('deltas', 'xid'), ('rebuild_marks', 'xid'), ('incremental', 'functions'),
-        ('deltas', 'unheld'), ('incremental', 'unheld_keys')) t (name, column_name)
+        ('deltas', 'unheld'), ('incremental', 'unheld_keys'), ('deltas', 'cause'), ('incremental', 'frozen_checksum')) t (name, column_name)
     where to_regclass('analytics_refresh.' || t.name) is not null and not exists (
         select from pg_attribute a
         where a.attrelid = to_regclass('analytics_refresh.' || t.name) and a.attname = t.column_name
@@ -159,11 +166,18 @@ alter table analytics_refresh.deltas add column if not exists xid xid8;
 alter table analytics_refresh.deltas alter column xid set default pg_current_xact_id();
 alter table analytics_refresh.rebuild_marks add column if not exists xid xid8;
 alter table analytics_refresh.rebuild_marks alter column xid set default pg_current_xact_id();
-alter table analytics_refresh.deltas add column if not exists unheld smallint not null default 0;
+alter table analytics_refresh.deltas add column if not exists unheld smallint not null default 0,
+    add column if not exists cause "char" not null default 'i';
 alter table analytics_refresh.incremental add column if not exists functions jsonb,
     add column if not exists unheld_durations bigint not null default 0,
     add column if not exists unheld_retries bigint not null default 0,
-    add column if not exists unheld_keys bigint not null default 0;
+    add column if not exists unheld_keys bigint not null default 0,
+    add column if not exists frozen_until timestamptz not null default '-infinity',
+    add column if not exists retained interval,
+    add column if not exists late_rows text not null default 'ignore',
+    add column if not exists late_rows_total bigint not null default 0,
+    add column if not exists late_rows_at timestamptz,
+    add column if not exists frozen_checksum numeric not null default 0;
 
 -- name: tables_comments
 comment on table analytics_refresh.incremental is 'The one row that says how far the rollups are built, folded and verified; its lock lets one fold run at a time.';
@@ -184,6 +198,12 @@ comment on column analytics_refresh.incremental.functions is 'The functions as t
 comment on column analytics_refresh.incremental.unheld_durations is 'Rows whose duration_ms is no integer: they are counted without one.';
 comment on column analytics_refresh.incremental.unheld_retries is 'Rows whose retry_count is no integer: they are counted without one.';
 comment on column analytics_refresh.incremental.unheld_keys is 'Rows without action_type or status: they are not counted.';
+comment on column analytics_refresh.incremental.frozen_until is 'The horizon: what is older is frozen. A whole hour; -infinity: nothing is.';
+comment on column analytics_refresh.incremental.retained is 'How long rows are kept; the horizon advances with it. Null: it stays where it is.';
+comment on column analytics_refresh.incremental.late_rows is 'What becomes of rows that are written before the horizon: ignore.';
+comment on column analytics_refresh.incremental.late_rows_total is 'How many rows were written or changed before the horizon, and left out.';
+comment on column analytics_refresh.incremental.late_rows_at is 'When the last of them was found.';
+comment on column analytics_refresh.incremental.frozen_checksum is 'A sum over all that is frozen, kept by what freezes it.';
 comment on table analytics_refresh.deltas is 'Changes of action_results not folded yet, one row per old or new row, in no order.';
 comment on column analytics_refresh.deltas.executed_at is 'executed_at of the row.';
 comment on column analytics_refresh.deltas.duration_ms is 'duration_ms of the row.';
@@ -194,6 +214,7 @@ comment on column analytics_refresh.deltas.action_type is 'action_type of the ro
 comment on column analytics_refresh.deltas.status is 'status of the row.';
 comment on column analytics_refresh.deltas.xid is 'The transaction that changed the row; null before this column was added.';
 comment on column analytics_refresh.deltas.unheld is 'What of the row the views cannot hold: 1 duration_ms, 2 retry_count, 4 a missing key.';
+comment on column analytics_refresh.deltas.cause is 'The statement: i, u or d, for insert, update, delete.';
 comment on table analytics_refresh.rebuild_marks is 'Events that deltas cannot express; any row makes the next refresh rebuild the rollups.';
 comment on column analytics_refresh.rebuild_marks.mark_id is 'Its number.';
 comment on column analytics_refresh.rebuild_marks.reason is 'What happened.';

@@ -21,6 +21,7 @@ class IncrementalState:
     `uncaptured` names tables whose capture triggers are missing or do not fire for every session: changes are missed
     until `install` has run again. `waiting` has what was seen waiting first, and waits still. `obstacles` says in words
     why changes cannot be captured and counted exactly, `unheld` how many rows have a value that the views cannot hold.
+    `frozen_until` is None while nothing is frozen, and so is `late_rows`, how many rows came before it since.
     """
 
     mode: str
@@ -36,6 +37,8 @@ class IncrementalState:
     waiting: Waiting | None = None
     obstacles: tuple[str, ...] = ()
     unheld: tuple[str, ...] = ()
+    frozen_until: datetime | None = None
+    late_rows: int | None = None
 
 
 def state(connection: Connection, waiting: Waiting | None = None) -> IncrementalState:

@@ -11,13 +11,14 @@ from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
+from analytics_refreshd.postgres.incremental import horizon
 from analytics_refreshd.postgres.incremental.commands import (
     VIEW_WITHOUT_ROLLUP,
     Commands,
     block,
     installed_query,
-    plain_query,
 )
+from analytics_refreshd.postgres.incremental.expected import expected_query
 from analytics_refreshd.postgres.incremental.preflight import failures_named, installed_for, refuse_inexact
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.definitions import Definitions, set_role
@@ -133,11 +134,24 @@ def _compare(connection: Connection, definitions: Definitions, first: int) -> Ve
     with connection.transaction(force_rollback=True):
         connection.execute(block("verify", "begin"))
         held = _rollup_rows(connection, commands)
+        frozen = horizon.is_used(connection)
         differences = [
-            _difference(connection, name, held.get(name), commands.query(name), plain_query(definitions, name), first)
+            _difference(
+                connection, name, held.get(name), commands.query(name),
+                expected_query(definitions, name, frozen=frozen), first,
+            )
             for name in VIEWS
-        ]
+        ]  # fmt: skip
+        differences += [_frozen_difference(connection)] if frozen else []
     return VerifyReport(tuple(differences))
+
+
+def _frozen_difference(connection: Connection) -> ViewDifference:
+    """Compare what is frozen with the checksum that what froze it kept: nobody else changes it."""
+    kept, found = horizon.checksums(connection)
+    what = horizon.frozen(connection)
+    differs = ((("extra", {"frozen_checksum": kept, "checksum of what is there": found})),) if kept != found else ()
+    return ViewDifference("what is frozen", what.executions if what else 0, 0, len(differs), differs)
 
 
 def _rollup_rows(connection: Connection, commands: Commands) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -15,6 +16,7 @@ from psycopg.pq import TransactionStatus
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
+from analytics_refreshd.postgres.incremental import horizon
 from analytics_refreshd.postgres.incremental.commands import Commands
 from analytics_refreshd.postgres.incremental.state import is_installed
 from analytics_refreshd.postgres.migrate.functions import standalone_steps
@@ -106,7 +108,7 @@ def subscriber_sql(connection: Connection, app_schema: str = "public") -> str:
         def change() -> None:
             _execute(connection, plan.tables)
             connection.execute(set_role(catalog.home()))
-            for each in Commands(definitions).objects():
+            for each in Commands(definitions, frozen=horizon.is_installed(connection)).objects():
                 connection.execute(each)
 
         return subscriber_sql_after(connection, change)
@@ -135,12 +137,15 @@ def dry_run(
     return "\n\n".join(["\n".join(notes), "\\set ON_ERROR_STOP on\nbegin;", *parts, "commit;\n"])
 
 
-def uninstall(connection: Connection, app_schema: str = "public") -> tuple[str, ...]:
+def uninstall(
+    connection: Connection, app_schema: str = "public", *, discard_frozen: date | None = None
+) -> tuple[str, ...]:
     """Drop our schema with its history; the views and their three functions stay and keep working.
 
     The functions come to name nothing of our schema, and record nothing: `last_refresh` is null. Returns what was
-    dropped, in words, nothing where there was nothing. Raises MigrationError, naming them, where others depend on our
-    schema or made what is in it.
+    dropped, in words, nothing where there was nothing. Raises UsageError where figures are frozen, unless
+    `discard_frozen` is the day of the horizon, and MigrationError, naming them, where others depend on our schema or
+    made what is in it.
     """
     dropped: list[str] = []
     with _transaction(connection):
@@ -149,6 +154,7 @@ def uninstall(connection: Connection, app_schema: str = "public") -> tuple[str, 
         installed = catalog.read()
         if installed.foreign:
             raise MigrationError(foreign_obstacle(installed, app_schema))
+        horizon.refuse_discarding(connection, discard_frozen)
         if installed.installation is not None and installed.installation.app_schema != app_schema:
             catalog = Catalog(connection, installed.installation.app_schema)
             installed = catalog.read()

@@ -13,6 +13,7 @@ from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.core.names import STATUS_FUNCTION
 from analytics_refreshd.postgres.connection import Connection, sqlfiles
 from analytics_refreshd.postgres.schema.definitions import (
+    FROZEN_TABLES,
     FUNCTIONS,
     INCREMENTAL_TABLES,
     OUR_SCHEMA,
@@ -101,7 +102,7 @@ class Catalog:
 
         Its owner included. Roles are accepted by name: a member of one is another role.
         """
-        tables = [*OUR_TABLES, *INCREMENTAL_TABLES]
+        tables = [*OUR_TABLES, *INCREMENTAL_TABLES, *FROZEN_TABLES]
         return tuple(row.described for row in self._rows("foreign", _Foreign, accepted=list(accepted), tables=tables))
 
     def gifts(self, home: str) -> list[str]:

@@ -141,6 +141,8 @@ class PostgresStatusReader:
                 None,
                 tuple(printable(text) for text in found.obstacles[:_MOST_UNKNOWN]),
                 found.unheld,
+                found.frozen_until,
+                found.late_rows,
             )
 
         return self._session.run(work)
