@@ -1,0 +1,1 @@
+"""Deletes old rows of the action log, in portions, beside writers and refreshes."""
