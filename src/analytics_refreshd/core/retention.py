@@ -1,4 +1,4 @@
-"""Decides what a retention run may delete, in which portions, and when it waits."""
+"""Decides what a retention run may delete, and how fast."""
 
 import hashlib
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class Standbys:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many rows the next portion has, and how long to rest before it."""
+    """The rows of the next portion, and the rest before it."""
 
     rows: int = 1_000
     rest_seconds: float = 0.0
@@ -98,18 +98,24 @@ class Pace:
         return Pace(rows, seconds * (4.0 if slow_disk else 1.0))
 
     def after_timeout(self) -> "Pace | None":
-        """Return the pace after a portion that took too long; None if it cannot be smaller."""
+        """Return the pace after a portion that took too long.
+
+        None if it cannot be smaller.
+        """
         return None if self.rows <= _FEWEST else Pace(max(_FEWEST, self.rows // 4), 1.0)
 
 
 def bound_at(now: datetime, rows: timedelta) -> datetime:
-    """Return the whole UTC hour that rows must be older than, to go."""
+    """Return the whole UTC hour before which rows may go."""
     oldest_kept = now - rows
     return oldest_kept.replace(minute=0, second=0, microsecond=0)
 
 
 def refusal(survey: Survey, policy: Policy, bound: datetime) -> str | None:
-    """Return why no row may go, in one sentence with what to do; None if rows may go."""
+    """Return why no row may go, with what to do.
+
+    None if rows may go.
+    """
     if survey.foreign:
         return f"{', '.join(survey.foreign)} is a foreign table: delete its old rows where they are stored"
     if policy.keep_figures and not survey.incremental:
@@ -141,13 +147,19 @@ def refusal(survey: Survey, policy: Policy, bound: datetime) -> str | None:
 
 
 def token(database: str, schema: str, bound: datetime, policy: Policy) -> str:
-    """Return what confirms the deletion of rows older than `bound` in this database, by this policy."""
+    """Return what confirms a deletion.
+
+    It is that of rows older than `bound`, in this database and schema, by this policy.
+    """
     said = "\n".join([database, schema, bound.isoformat(), str(policy.rows), str(policy.keep_figures)])
     return f"{bound:%Y%m%dT%H}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
 
 def confirmed_bound(given: str, database: str, schema: str, now: datetime, policy: Policy) -> datetime | None:
-    """Return the bound that the token `given` confirms; None if it is none, or older than a day."""
+    """Return the bound that the token `given` confirms.
+
+    None if it is no token of this database and policy, or older than a day.
+    """
     newest = bound_at(now, policy.rows)
     hours = (newest - _HOUR * number for number in range(int(_CONFIRM_WITHIN / _HOUR) + 1))
     return next((bound for bound in hours if token(database, schema, bound, policy) == given.strip()), None)

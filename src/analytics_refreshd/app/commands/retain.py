@@ -90,7 +90,7 @@ def preview(config: Config, *, max_share: float | None = None) -> Preview:
 def retain(
     config: Config, *, confirm: str | None, max_share: float | None, told: Callable[[Progress], None]
 ) -> Retained:
-    """Delete the rows that are older than `[retention] rows`, and record the run.
+    """Delete what is older than `[retention] rows`, and record it.
 
     `confirm` is a preview's token. Raises UsageError without one that is right, RefusedError, OtherRunError, and
     DatabaseFault.

@@ -1,1 +1,1 @@
-"""Deletes old rows of the action log, in portions, beside writers and refreshes."""
+"""Deletes old rows of the action log, beside writers and refreshes."""

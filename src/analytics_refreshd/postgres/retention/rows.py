@@ -1,4 +1,7 @@
-"""Deletes rows older than a bound, portion by portion, each in a transaction of its own."""
+"""Deletes rows older than a bound, in portions.
+
+Each portion is a transaction of its own.
+"""
 
 import time
 from dataclasses import dataclass
@@ -117,7 +120,10 @@ class RowRetention:
         return self._session.run(work)
 
     def delete(self, run_id: UUID, leaf: Leaf, since: str, bound: datetime, pace: Pace) -> Portion:
-        """Delete the next rows of a table and count them, in one transaction of a second at most."""
+        """Delete the next rows of a table, and count them.
+
+        That is one transaction, of a second at most.
+        """
         ended = 0.0
 
         def work(connection: BoundedConnection) -> tuple[int | None, str]:
@@ -151,7 +157,10 @@ class RowRetention:
         return Portion(rows, until, over - begun, over - ended if ended else 0.0)
 
     def after_next(self, leaf: Leaf, since: str, bound: datetime, rows: int) -> str | None:
-        """Return where the rows begin that come after the next few; None if there are none."""
+        """Return where the rows after the next few begin.
+
+        None if there are none.
+        """
         statement = self._filled("after_next_rows", leaf=leaf.identifier)
         values = {"since": since, "bound": bound, "rows": rows}
         ((until,),) = self._session.run(lambda connection: connection.execute(statement, values).fetchall())
@@ -175,7 +184,10 @@ class RowRetention:
         return int(left)
 
     def finish(self, run_id: UUID, end: End, reason: str | None, rows_left: int | None) -> tuple[int, int]:
-        """Record the end of the run; returns the rows deleted, and in how many portions."""
+        """Record the end of the run.
+
+        Returns how many rows it deleted, and in how many portions.
+        """
 
         def work(connection: BoundedConnection) -> tuple[int, int]:
             values = {"run_id": run_id, "outcome": str(end), "reason": reason, "rows_left": rows_left}
