@@ -49,8 +49,8 @@ def retention_dsn(dsn: str, connection: Connection) -> Iterator[str]:
     name = f"keeper_{value(connection, 'select current_database()')}"
     psql(dsn, "retention.sql", "-v", f"role={name}")
     yield as_role(dsn, name)
-    connection.execute(f"drop owned by {name}")  # type: ignore[call-overload]
-    connection.execute(f"drop role {name}")  # type: ignore[call-overload]
+    connection.execute(f"drop owned by {name}")
+    connection.execute(f"drop role {name}")
 
 
 def test_what_was_shown_goes_and_is_recorded(retention_dsn: str, connection: Connection) -> None:
@@ -134,10 +134,10 @@ def test_a_table_without_an_index_on_its_time_is_refused(dsn: str, connection: C
         "select indexrelid::regclass::text from pg_index where indrelid = 'action_results'::regclass"
         " and pg_get_indexdef(indexrelid) like '%executed_at%' and indpred is null"
     ).fetchall()
-    connection.execute(f"drop index {index}")  # type: ignore[call-overload]
+    connection.execute(f"drop index {index}")
     refused = command(dsn, "retain", "--dry-run", **PLAIN)
     assert refused.returncode == 1
-    connection.execute(refused.stderr.partition("of it: ")[2].strip())  # type: ignore[call-overload]
+    connection.execute(refused.stderr.partition("of it: ")[2].strip())
     assert command(dsn, "retain", "--dry-run", **PLAIN).returncode == 0
 
 

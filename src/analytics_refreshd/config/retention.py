@@ -23,3 +23,9 @@ class RetentionSection(Section):
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     max_lag: Duration = timedelta(seconds=1)
     max_duration: PositiveDuration = timedelta(hours=1)
+    overdue_after: PositiveDuration | None = None
+
+    @property
+    def overdue_seconds(self) -> float | None:
+        """Return after how long without a run the daemon warns; None: never."""
+        return self.overdue_after.total_seconds() if self.overdue_after else None

@@ -25,6 +25,20 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LastRuns:
+    """The last run of `retain`, and when one last ended well. None where there was none; times are the server's."""
+
+    begun_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: End | None = None
+    reason: str | None = None
+    rows_deleted: int | None = None
+    rows_left: int | None = None
+    bound: datetime | None = None
+    ok_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What `[retention]` asks for.
 
