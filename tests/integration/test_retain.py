@@ -165,6 +165,40 @@ def test_partitions_are_emptied_and_their_changes_captured(dsn: str, connection:
     assert command(dsn, "migrate", "--verify").returncode == 0
 
 
+def test_rows_go_and_their_figures_stay(retention_dsn: str, dsn: str, connection: Connection) -> None:
+    """With a frozen horizon the role of retention.sql deletes rows, and every figure is as it was."""
+    frozen: dict[str, Any] = PLAIN | {"retention__keep": "rollups", "retention__horizon": "auto"}
+    fill(connection, 700)
+    fill(connection, 9, days=1, prefix="young")
+    switched = command(dsn, "migrate", "--incremental", **frozen)
+    assert switched.returncode == 0, switched.stderr
+    role = psycopg.conninfo.conninfo_to_dict(retention_dsn)["user"]
+    psql(dsn, "retention.sql", "-v", f"role={role}")
+    connection.execute("update action_results set retry_count = 0 where id = 'young1'")
+    assert command(dsn, "refresh", **frozen).returncode == 0
+    before = connection.execute("select * from action_metrics_hourly order by 1, 2, 3").fetchall()
+    done = command(retention_dsn, "retain", "--confirm", token_of(retention_dsn, **frozen), **frozen)
+    assert done.returncode == 0, done.stderr
+    assert value(connection, "select count(*) from action_results") == 9
+    assert command(dsn, "refresh", **frozen).returncode == 0
+    assert connection.execute("select * from action_metrics_hourly order by 1, 2, 3").fetchall() == before
+    assert command(dsn, "migrate", "--verify").returncode == 0
+    shown = json.loads(command(dsn, "status", "--format", "json").stdout)["retention"]
+    assert (shown["outcome"], shown["rows_deleted"], shown["rows_left"]) == ("ok", 700, 0)
+    assert "retention: ok, 700 rows older than" in command(dsn, "status").stdout
+
+
+def test_rows_after_the_horizon_stay(dsn: str, connection: Connection) -> None:
+    """A horizon that lies before the bound refuses, whoever set it."""
+    fill(connection, 20)
+    set_up = PLAIN | {"retention__keep": "rollups", "retention__horizon": "auto", "retention__rows": "200d"}
+    assert command(dsn, "migrate", "--incremental", **set_up).returncode == 0
+    assert command(dsn, "refresh", **set_up).returncode == 0
+    shorter = set_up | {"retention__rows": "90d"}
+    refused = command(dsn, "retain", "--dry-run", **shorter)
+    assert (refused.returncode, "are frozen" in refused.stderr) == (1, True)
+
+
 def test_a_refresh_goes_first(dsn: str, connection: Connection) -> None:
     """While a refresh holds its key no portion begins; it goes on afterwards."""
     fill(connection, 50)
