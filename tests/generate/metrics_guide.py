@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from analytics_refreshd.core.metrics import METRICS, Metric
+from analytics_refreshd.core.metric import Metric
+from analytics_refreshd.core.metrics import METRICS
 
 
 def metrics_guide() -> str:

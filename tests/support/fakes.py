@@ -14,7 +14,8 @@ from analytics_refreshd.core.alerts.lifecycle import AlertRecord
 from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.metrics import ALERT_DELIVERIES, ALERT_DELIVERY_FAILURES, Metric
+from analytics_refreshd.core.metric import Metric
+from analytics_refreshd.core.metrics import ALERT_DELIVERIES, ALERT_DELIVERY_FAILURES
 from analytics_refreshd.core.model import (
     DatabaseStatus,
     LeaderInfo,
@@ -39,6 +40,7 @@ from analytics_refreshd.core.ports import (
     RefreshReply,
     StatusReader,
 )
+from analytics_refreshd.core.retention import LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
 
 Step = Callable[[UUID, Callable[[int], None], Callable[[], bool]], RefreshReply]
@@ -151,6 +153,7 @@ class FakeStatusReader(StatusReader):
         self.views: tuple[ViewStatus, ...] = ()
         self.success_rate = 100.0
         self.problems: tuple[str, ...] = ()
+        self.retained: LastRuns | None = None
         self.latency_problem: str | None = None
         self.holder: LeaderInfo | None = None
 
@@ -182,6 +185,10 @@ class FakeStatusReader(StatusReader):
     def installation_problems(self) -> tuple[str, ...]:
         self.on_question()
         return self.problems
+
+    def retention(self) -> LastRuns | None:
+        self.on_question()
+        return self.retained
 
     def delta(self, waiting: Waiting | None = None) -> Delta:
         self.on_question()

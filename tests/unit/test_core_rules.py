@@ -10,6 +10,7 @@ import pytest
 from analytics_refreshd.core.alerts import rules
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.model import Limits, Outcome, Rates, Reason
+from analytics_refreshd.core.retention import End, LastRuns
 from tests.support.alert_rules import ago, found, run, seen
 
 RATES = Rates(executions=100, success_rate_percent=89.9, latency_p95_seconds=1.01, latency_executions=100)
@@ -204,3 +205,38 @@ def test_L11_a_rule_that_raises_is_handed_over_or_raises(monkeypatch: pytest.Mon
     assert [type(error) for error in met] == [OverflowError]
     with pytest.raises(OverflowError):
         list(rules.conditions(seen()))
+
+
+def test_retention_that_is_overdue() -> None:
+    """It counts from the last run that ended well; a stopped one does not count, and the last one's reason is told."""
+    limits = Limits(retention_overdue_seconds=3600.0)
+    good = LastRuns(begun_at=ago(3700), ended_at=ago(3500), outcome=End.OK, ok_at=ago(3500))
+    late = LastRuns(
+        begun_at=ago(60),
+        ended_at=ago(50),
+        outcome=End.STOPPED,
+        reason="[retention] max_duration is over",
+        ok_at=ago(3700),
+    )
+    assert found(seen(limits=limits, retention=good))[Alert.RETENTION_OVERDUE, ""].holds is False
+    told = found(seen(limits=limits, retention=late))[Alert.RETENTION_OVERDUE, ""]
+    assert (told.holds, told.severity, told.for_seconds) == (True, Severity.WARNING, 0.0)
+    assert "max_duration is over" in told.description
+    assert "1 h 1 min" in told.summary
+
+
+def test_retention_that_never_ran_has_its_time_to_begin() -> None:
+    """Where no run is recorded, the alert fires when it was looked for as long as the limit says."""
+    limits = Limits(retention_overdue_seconds=3600.0)
+    never = found(seen(limits=limits, retention=LastRuns()))[Alert.RETENTION_OVERDUE, ""]
+    assert (never.holds, never.for_seconds) == (True, 3600.0)
+    assert "no run is recorded" in never.description
+    killed = LastRuns(begun_at=ago(7200), ok_at=None)
+    assert "without an end" in found(seen(limits=limits, retention=killed))[Alert.RETENTION_OVERDUE, ""].description
+
+
+def test_retention_that_cannot_be_read_is_not_judged() -> None:
+    """Unknown is neither good nor overdue; what is not asked for is over."""
+    limits = Limits(retention_overdue_seconds=3600.0)
+    assert found(seen(limits=limits, retention=None))[Alert.RETENTION_OVERDUE, ""].holds is None
+    assert found(seen(limits=Limits(), retention=LastRuns()))[Alert.RETENTION_OVERDUE, ""].holds is False

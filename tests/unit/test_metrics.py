@@ -267,7 +267,12 @@ def test_a_probe_without_an_answer_has_no_duration() -> None:
 
 def test_thresholds_are_the_configured_limits() -> None:
     """Rules compare with what this daemon was told, by view where a limit is a view's. No published name goes away."""
-    limits = Limits(interval_seconds=60, max_age_seconds={VIEWS[0]: 3600}, critical_age_seconds={VIEWS[0]: 9000})
+    limits = Limits(
+        interval_seconds=60,
+        max_age_seconds={VIEWS[0]: 3600},
+        critical_age_seconds={VIEWS[0]: 9000},
+        retention_overdue_seconds=7200.0,
+    )
     found = scrape(make(healthy(limits=limits)))
     by_name = {labels["name"] for labels in found.labels("analytics_threshold")}
     # one follows from a field of another name

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analytics_refreshd.core import metrics as catalogue
-from analytics_refreshd.core.metrics import Metric
+from analytics_refreshd.core.metric import Metric
 from tests.mutations.catalog import ROOT
 
 SOURCE = ROOT / "src" / "analytics_refreshd"

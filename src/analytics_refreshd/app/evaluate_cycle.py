@@ -104,6 +104,7 @@ class EvaluateCycle:
             (Part.LEADER, self._read_leader),
             (Part.PROGRESS, self._read_progress),
             (Part.DELTA, self._read_delta),
+            (Part.RETENTION, self._read_retention),
             (Part.RUNS, self._read_runs),
             (Part.RATES, self._read_rates),
             (Part.INSTALLATION, self._read_installation),
@@ -125,6 +126,8 @@ class EvaluateCycle:
             self._state.change(lambda state: replace(state, rates=None))
         elif part is Part.DELTA:
             self._state.change(lambda state: state.without_delta_figures())
+        elif part is Part.RETENTION:
+            self._state.change(lambda state: replace(state, retention=None))
         elif part is Part.PROGRESS:
             self._state.change(lambda state: replace(state, progress=None))
 
@@ -152,6 +155,10 @@ class EvaluateCycle:
         if not self._state.leads():
             progress = self._status.progress()
             self._state.change(lambda state: replace(state, progress=progress))
+
+    def _read_retention(self) -> None:
+        retention = self._status.retention()
+        self._state.change(lambda state: replace(state, retention=retention))
 
     def _read_delta(self) -> None:
         known = self._state.current.delta

@@ -125,6 +125,8 @@ def _about_database(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"leader: {leader['replica']} (pid {leader['pid']}){other}"
     if delta is not None and delta["mode"] != "plain":
         yield from _about_delta(delta)
+    if document["retention"] is not None and document["retention"]["begun_at"] is not None:
+        yield _about_retention(document["retention"])
     if progress is not None:
         doing = f" on {progress['view']}" if progress["view"] else ""
         yield f"running: for {took(progress['elapsed_seconds'])}{doing}, run {progress['run_id']}"
@@ -146,6 +148,12 @@ def _about_delta(delta: Mapping[str, Any]) -> Iterator[str]:
     if delta["rebuild_reason"] is not None:
         yield f"  the next refresh rebuilds the rollups: {delta['rebuild_reason']}"
     yield from (f"  {problem}" for problem in delta["problems"])
+
+
+def _about_retention(runs: Mapping[str, Any]) -> str:
+    outcome = runs["outcome"] or "no end yet"
+    why = f" ({runs['reason']})" if runs["reason"] else ""
+    return f"retention: {outcome}{why}, {runs['rows_deleted']:,} rows older than {clock(runs['bound'])} deleted"
 
 
 def _about_views(views: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -56,7 +56,7 @@ def retention_settings(config: Config) -> Retention | None:
     if retention.horizon is None:
         return None
     advances = retention.horizon == "auto" and retention.keep == "rollups"
-    return Retention(retention.rows.total_seconds() if advances else None)
+    return Retention(retention.rows.total_seconds() if advances and retention.rows else None)
 
 
 def receiver_settings(config: Config) -> list[ReceiverSettings]:

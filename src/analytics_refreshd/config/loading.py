@@ -198,6 +198,8 @@ def _time_contradictions(config: Config) -> Iterator[str]:
             break
     if config.schedule.splay >= config.schedule.interval:
         yield "schedule.splay must be under schedule.interval"
+    if config.retention.horizon == "auto" and config.retention.rows is None:
+        yield 'retention.horizon = "auto" needs retention.rows, which says how long rows stay'
     if config.evaluate_seconds > interval:
         yield "alerts.evaluate_every must not be over schedule.interval"
 

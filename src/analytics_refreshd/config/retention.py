@@ -1,18 +1,31 @@
-"""The section of retention."""
+"""The section `[retention]`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from analytics_refreshd.config.values import Duration, Section, between
+from pydantic import Field
+
+from analytics_refreshd.config.values import Duration, PositiveDuration, Section, between
 
 
 class RetentionSection(Section):
-    """How long rows are kept, and what becomes of their figures.
+    """How long rows stay, and what becomes of their figures.
 
-    `rows` is at least 31 days: the views read 30, and the horizon is a day ahead. `migrate` writes it to the database,
-    which every refresh asks.
+    `rows` is at least 31 days: the views read 30, and the horizon is a day ahead; None deletes nothing. `migrate`
+    writes `rows` and `horizon` to the database, which every refresh asks. The rest, but for `overdue_after`, is how
+    `retain` deletes; `confirmed` lets a timer delete without a token.
     """
 
-    rows: Annotated[Duration, between("31d")] = timedelta(days=90)
+    rows: Annotated[Duration, between("31d")] | None = None
     horizon: Literal["auto", "off"] | None = None
     keep: Literal["rollups", "nothing"] = "rollups"
+    confirmed: bool = False
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    max_lag: Duration = timedelta(seconds=1)
+    max_duration: PositiveDuration = timedelta(hours=1)
+    overdue_after: PositiveDuration | None = None
+
+    @property
+    def overdue_seconds(self) -> float | None:
+        """Return after how long without a run the daemon warns; None: never."""
+        return self.overdue_after.total_seconds() if self.overdue_after else None

@@ -262,6 +262,7 @@ class Config(EnvironmentFirst):
             history_failing_for_seconds=self.alerts.history_failing_for.total_seconds(),
             no_leader_for_seconds=self.alerts.no_leader_for.total_seconds(),
             evaluate_seconds=self.evaluate_seconds,
+            retention_overdue_seconds=self.retention.overdue_seconds,
         )
 
     def warnings(self, path: Path | None = None) -> list[str]:

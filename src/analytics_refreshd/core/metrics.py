@@ -4,11 +4,8 @@ A counter is counted by its entry, `metrics.count(RUN_RETRIES)`. A gauge is read
 event sets it. The guide to the metrics is generated from this module.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
-
 from analytics_refreshd.core.guards import GUARDS
+from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.core.parts import Part
 
@@ -18,24 +15,6 @@ _RUN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 _QUERY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SKIPS = (Reason.CONNECT, Reason.OVERLAP, Reason.PAUSED)
 _VIEW_FAILURES = tuple(reason for reason in Reason if reason not in (Reason.NOT_LEADER, Reason.OVERLAP, Reason.PAUSED))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Metric:
-    """One metric family; every series also carries `database`.
-
-    `read_at` says what gives the value: an event as it happens, or the state at the scrape. `known` holds each closed
-    list of label values. The values of `view`, `endpoint` and `receiver` are the configured names. `buckets` are
-    seconds.
-    """
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    labels: tuple[str, ...] = ()
-    read_at: Literal["event", "scrape"] = "event"
-    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    buckets: tuple[float, ...] = ()
 
 
 VIEW_AGE = Metric(
@@ -272,6 +251,12 @@ FROZEN_UNTIL = Metric(
     "analytics_frozen_until_timestamp_seconds", "gauge", "Unix time of the horizon.", read_at="scrape"
 )
 LATE_ROWS = Metric("analytics_late_rows_total", "counter", "Rows that came before the horizon.", read_at="scrape")
+RETENTION_LAST = Metric(
+    "analytics_retention_last_success_timestamp_seconds",
+    "gauge",
+    "Unix time at which a run of `retain` last deleted all that it should; absent before the first.",
+    read_at="scrape",
+)
 GUARD_TRIPS = Metric(
     "analytics_guard_trips_total",
     "counter",

@@ -267,3 +267,4 @@ class Limits:
     history_failing_for_seconds: float = 900.0
     no_leader_for_seconds: float = 600.0
     evaluate_seconds: float = 30.0
+    retention_overdue_seconds: float | None = None

@@ -20,6 +20,7 @@ class Part(StrEnum):
     PAUSE_LOG = "pause_log"
     PROGRESS = "progress"
     RATES = "rates"
+    RETENTION = "retention"
     RUN_LOG = "run_log"
     RECORDS = "records"
     RUNS = "runs"

@@ -13,7 +13,7 @@ from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
-from analytics_refreshd.core.metrics import Metric
+from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.model import (
     DatabaseStatus,
     LeaderInfo,
@@ -26,6 +26,7 @@ from analytics_refreshd.core.model import (
     Run,
     ViewReport,
 )
+from analytics_refreshd.core.retention import LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
 
 
@@ -133,6 +134,9 @@ class StatusReader(Protocol):
 
     def delta(self, waiting: Waiting | None = None) -> Delta:
         """The incremental mode's state. `waiting` is that of the last reading."""
+
+    def retention(self) -> LastRuns | None:
+        """Read the last runs of `retain`; None where none can be recorded."""
 
     def reconnect(self) -> None:
         """Use a new connection from now on."""

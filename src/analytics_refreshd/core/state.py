@@ -24,6 +24,7 @@ from analytics_refreshd.core.model import (
     Run,
     ViewResult,
 )
+from analytics_refreshd.core.retention import LastRuns
 
 STATUS_MISSES_TOLERATED = 2
 """How often in a row the status function may fail before that breaks the contract, and its last sizes are dropped."""
@@ -54,7 +55,7 @@ class State:
     last, or nobody did.
     `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
-    `history_pending`.
+    `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it.
     """
 
     database: str
@@ -76,6 +77,7 @@ class State:
     leader: LeaderInfo | None = None
     progress: Progress | None = None
     delta: Delta | None = None
+    retention: LastRuns | None = None
     runs: tuple[Run, ...] = ()
     alerts: Mapping[AlertKey, AlertRecord] = field(default_factory=dict)
     own_success: Mapping[str, datetime] = field(default_factory=dict)

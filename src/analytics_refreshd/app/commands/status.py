@@ -76,6 +76,7 @@ def database_snapshot(config: Config) -> Snapshot:
             leader=parts.read("leader", reader.leader),
             progress=parts.read("progress", reader.progress),
             delta=parts.read("delta", reader.delta),
+            retention=parts.read("retention", reader.retention),
             installation_problems=parts.read("installation", reader.installation_problems) or (),
             runs=tuple(runs),
             alerts={(record.alert, record.view): record for record in alerts},

@@ -28,6 +28,7 @@ class Alert(StrEnum):
     HISTORY_FAILING = "AnalyticsHistoryFailing"
     NO_LEADER = "AnalyticsNoLeader"
     EVALUATION_STUCK = "AnalyticsEvaluationStuck"
+    RETENTION_OVERDUE = "AnalyticsRetentionOverdue"
 
 
 AlertKey = tuple[Alert, str]

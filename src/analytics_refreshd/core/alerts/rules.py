@@ -218,6 +218,31 @@ def evaluation_stuck(snapshot: Snapshot) -> Condition:
     )
 
 
+def _retention_overdue(snapshot: Snapshot) -> Condition:
+    state = snapshot.state
+    limit = state.limits.retention_overdue_seconds
+    runs = state.retention
+    if limit is None or runs is None or state.database_down:
+        # what is not asked for any more is over
+        over = limit is None and not state.database_down
+        return Condition(Alert.RETENTION_OVERDUE, "", False if over else None)
+    last = "no run is recorded"
+    if runs.begun_at is not None:
+        why = f", {runs.reason}" if runs.reason else ""
+        last = f"the last began at {runs.begun_at:%Y-%m-%d %H:%M} UTC: {runs.outcome or 'without an end'}{why}"
+    age = None if runs.ok_at is None else (snapshot.server_now - runs.ok_at).total_seconds()
+    return Condition(
+        Alert.RETENTION_OVERDUE,
+        "",
+        age is None or age > limit,
+        Severity.WARNING,
+        f"{state.database}: no retention run ended well for {seconds_in_words(limit if age is None else age)}",
+        f"Rows of the action log pile up; {last}. Next: analytics-refreshd retain --dry-run",
+        # before the first, since when it was asked for is when this was first seen
+        for_seconds=limit if age is None else 0.0,
+    )
+
+
 _RULES: Mapping[Alert, Callable[[Snapshot], Condition]] = {
     Alert.DATABASE_UNAVAILABLE: _database_unavailable,
     Alert.NO_LEADER: _no_leader,
@@ -227,6 +252,7 @@ _RULES: Mapping[Alert, Callable[[Snapshot], Condition]] = {
     Alert.LOW_SUCCESS_RATE: _low_success_rate,
     Alert.HIGH_LATENCY: _high_latency,
     Alert.EVALUATION_STUCK: evaluation_stuck,
+    Alert.RETENTION_OVERDUE: _retention_overdue,
 }
 _VIEW_RULES: Mapping[Alert, Callable[[Snapshot, str], Condition]] = {
     Alert.VIEW_STALE: view_stale,

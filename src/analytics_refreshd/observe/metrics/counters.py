@@ -22,7 +22,8 @@ from prometheus_client import (
 
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.errors import RefreshdError
-from analytics_refreshd.core.metrics import METRICS, OTHER, Metric
+from analytics_refreshd.core.metric import Metric
+from analytics_refreshd.core.metrics import METRICS, OTHER
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.observe.metrics.gauges import StateCollector, StateSource
 

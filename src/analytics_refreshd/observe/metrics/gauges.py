@@ -10,7 +10,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert
 from analytics_refreshd.core.evaluating import stuck_seconds
-from analytics_refreshd.core.metrics import METRICS, Metric
+from analytics_refreshd.core.metric import Metric
+from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import Limits, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
 from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds
@@ -124,6 +125,8 @@ class StateCollector:
             if state.delta.verified_at is not None:
                 families.add(catalogue.VERIFY_LAST, state.delta.verified_at.timestamp())
             families.add(catalogue.VERIFY_LAST_DIFFERENCES, state.delta.verified_differences)
+        if state.retention is not None and state.retention.ok_at is not None:
+            families.add(catalogue.RETENTION_LAST, state.retention.ok_at.timestamp())
         if state.rates is not None:
             families.add(catalogue.SUCCESS_RATE, state.rates.success_rate_percent)
             families.add(catalogue.LATENCY_P95, state.rates.latency_p95_seconds)
@@ -169,7 +172,7 @@ def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], 
     found: dict[tuple[str, str], float] = {
         (_PUBLISHED.get(limit.name, limit.name), ""): getattr(limits, limit.name)
         for limit in fields(limits)
-        if limit.name not in _OF_A_VIEW
+        if limit.name not in _OF_A_VIEW and getattr(limits, limit.name) is not None
     }
     found["evaluation_stuck_seconds", ""] = stuck_seconds(limits.evaluate_seconds)
     for view in views:

@@ -3,6 +3,7 @@
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState, Severity
 from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.model import Blocker, LeaderInfo, Outcome, Pause, Progress, Role
+from analytics_refreshd.core.retention import End, LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import Source, State
 from analytics_refreshd.core.wording import blocked_by
@@ -196,6 +197,17 @@ _DELTA: tuple[Field[Delta], ...] = (
     Field("late_rows", COUNT, "rows that came before it, left out", lambda delta: delta.late_rows, nullable=True),
 )
 
+_RETENTION: tuple[Field[LastRuns], ...] = (
+    Field("begun_at", TIME, "when the last run began", lambda runs: runs.begun_at, nullable=True),
+    Field("ended_at", TIME, "when it ended", lambda runs: runs.ended_at, nullable=True),
+    Field("outcome", choice(End), "how", lambda runs: runs.outcome, nullable=True),
+    Field("reason", TEXT, "why it stopped or failed", lambda runs: runs.reason, nullable=True),
+    Field("rows_deleted", COUNT, "rows that it deleted", lambda runs: runs.rows_deleted, nullable=True),
+    Field("rows_left", COUNT, "older rows that stayed", lambda runs: runs.rows_left, nullable=True),
+    Field("bound", TIME, "rows older than this may go", lambda runs: runs.bound, nullable=True),
+    Field("ok_at", TIME, "when a run last ended well", lambda runs: runs.ok_at, nullable=True),
+)
+
 STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
     Field(
         "source",
@@ -275,4 +287,7 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
     Field("slots", OBJECT, "the last 24 hours", timeline, fields=_SLOTS),
     Field("history", OBJECT, "the store of past runs", lambda now: now.state, fields=_HISTORY),
     Field("delta", OBJECT, "the incremental mode's state", lambda now: now.state.delta, nullable=True, fields=_DELTA),
+    Field(
+        "retention", OBJECT, "the runs of `retain`", lambda now: now.state.retention, nullable=True, fields=_RETENTION
+    ),
 )

@@ -14,6 +14,7 @@ from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, not_writable
 from analytics_refreshd.core.model import VIEWS, DatabaseStatus, LeaderInfo, Pause, Progress, Rates, Reason, ViewStatus
 from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.core.retention import LastRuns
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.connection.errors import fault_of
@@ -25,6 +26,7 @@ from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.installation import installation_problems, recorded_views
 from analytics_refreshd.postgres.state.aside import aside, waiting_for
 from analytics_refreshd.postgres.state.rates import read_rates
+from analytics_refreshd.postgres.state.retention import last_runs
 from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
 _TIMEOUT_SECONDS = 10.0
@@ -144,6 +146,14 @@ class PostgresStatusReader:
                 found.frozen_until,
                 found.late_rows,
             )
+
+        return self._session.run(work)
+
+    def retention(self) -> LastRuns | None:
+        """As `core.ports.StatusReader.retention`."""
+
+        def work(connection: BoundedConnection) -> LastRuns | None:
+            return last_runs(connection) if "retention_runs" in self._present(connection) else None
 
         return self._session.run(work)
 

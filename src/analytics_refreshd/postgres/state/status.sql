@@ -5,7 +5,8 @@ from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = 'analytics_refresh' and {trusted}
     and c.relname in (
-        'last_refresh', 'runs', 'view_results', 'pauses', 'installation', 'hour_cells', 'duration_counts')
+        'last_refresh', 'runs', 'view_results', 'pauses', 'installation', 'hour_cells', 'duration_counts',
+        'retention_runs')
     and pg_catalog.has_schema_privilege(n.oid, 'usage')
     and pg_catalog.has_table_privilege(c.oid, 'select');
 

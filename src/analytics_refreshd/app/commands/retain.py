@@ -1,0 +1,292 @@
+"""Deletes old rows of the action log, for `retain`."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import connection_settings
+from analytics_refreshd.core.errors import DatabaseFault, RefreshdError, UsageError
+from analytics_refreshd.core.model import Reason
+from analytics_refreshd.core.retention import (
+    End,
+    Pace,
+    Policy,
+    Survey,
+    bound_at,
+    confirmed_bound,
+    refusal,
+    slot_is_near,
+    token,
+)
+from analytics_refreshd.core.schedule import slot_at, splay_offset
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.retention.rows import Leaf, RowRetention
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_KEY_SECONDS = 0.5
+_LAG_SECONDS = 1.0
+
+
+class RefusedError(RefreshdError):
+    """No row may go. The text says why, and what to do."""
+
+
+class OtherRunError(RefreshdError):
+    """Another run is under way in this database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would delete. `refused` says why it would not; `token` confirms it."""
+
+    database: str
+    bound: datetime
+    survey: Survey
+    keep_figures: bool
+    refused: str | None
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. `waits_for` is empty while it deletes."""
+
+    rows_deleted: int
+    rows_to_go: int
+    waits_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What a run did. `rows_left` is None where they could not be counted."""
+
+    run_id: UUID
+    bound: datetime
+    end: End
+    reason: str | None
+    rows_deleted: int
+    rows_left: int | None
+    portions: int
+    seconds: float
+
+
+def preview(config: Config, *, max_share: float | None = None) -> Preview:
+    """Look at what would be deleted; changes nothing."""
+    with _session(config) as session:
+        retention = RowRetention(session)
+        now, database = retention.database()
+        policy = _policy(config)
+        bound = bound_at(now, policy.rows)
+        return _preview(config, retention, database, bound, max_share)[0]
+
+
+def retain(
+    config: Config, *, confirm: str | None, max_share: float | None, told: Callable[[Progress], None]
+) -> Retained:
+    """Delete what is older than `[retention] rows`, and record it.
+
+    `confirm` is a preview's token. Raises UsageError without one that is right, RefusedError, OtherRunError, and
+    DatabaseFault.
+    """
+    with _session(config) as session, _stopping(session) as stop:
+        retention = RowRetention(session)
+        now, database = retention.database()
+        policy = _policy(config)
+        bound = _bound(config, confirm, database, now, policy)
+        shown, leaves = _preview(config, retention, database, bound, max_share)
+        if shown.refused:
+            raise RefusedError(shown.refused)
+        run_id = uuid4()
+        if not retention.begin(run_id, bound, keep_figures=policy.keep_figures):
+            raise OtherRunError("another `retain` is under way in this database")
+        run = _Run(config, retention, run_id, bound, shown.survey.rows_to_go, stop, told)
+        return run.work(leaves)
+
+
+class _Run:
+    """One run, after everything was decided."""
+
+    def __init__(
+        self,
+        config: Config,
+        retention: RowRetention,
+        run_id: UUID,
+        bound: datetime,
+        rows_to_go: int,
+        stop: threading.Event,
+        told: Callable[[Progress], None],
+    ) -> None:
+        self._config = config
+        self._retention = retention
+        self._run_id = run_id
+        self._bound = bound
+        self._stop = stop
+        self._told = told
+        self._progress = Progress(0, rows_to_go)
+        self._begun = time.monotonic()
+        self._until = self._begun + config.retention.max_duration.total_seconds()
+        self._offset = splay_offset(config.name, config.schedule.splay)
+        self._pace = Pace()
+        self._standbys_at = 0.0
+
+    def work(self, leaves: list[Leaf]) -> Retained:
+        """Delete what may go, and record how it ended. Raises DatabaseFault, recorded where that is possible."""
+        try:
+            for leaf in leaves:
+                self._empty(leaf)
+        except DatabaseFault as fault:
+            if not self._stop.is_set():
+                with suppress(DatabaseFault):
+                    self._finished(End.FAILED, fault.message)
+                raise
+        if self._stop.is_set():
+            return self._finished(End.STOPPED, "stopped on request")
+        if self._out_of_time:
+            return self._finished(End.STOPPED, "[retention] max_duration is over")
+        return self._finished(End.OK, None)
+
+    @property
+    def _out_of_time(self) -> bool:
+        return time.monotonic() >= self._until
+
+    def _empty(self, leaf: Leaf) -> None:
+        """Delete the old rows of one table, from the oldest on."""
+        since: str | None = "-infinity"
+        while since is not None and self._may_begin():
+            portion = self._retention.delete(self._run_id, leaf, since, self._bound, self._pace)
+            if portion.timed_out:
+                smaller = self._pace.after_timeout()
+                if smaller is None:
+                    # somebody holds these for long: they stay until the next run
+                    since = self._retention.after_next(leaf, since, self._bound, self._pace.rows)
+                self._pace = smaller or self._pace
+            elif portion.rows is None:
+                self._wait(_KEY_SECONDS, "a refresh")
+            else:
+                done = self._progress.rows_deleted + portion.rows
+                self._progress = replace(self._progress, rows_deleted=done)
+                self._told(self._progress)
+                if portion.rows < self._pace.rows:
+                    return
+                self._pace = self._pace.after(portion.seconds, portion.commit_seconds)
+                since = portion.until
+
+    def _may_begin(self) -> bool:
+        """Wait for the turn of the next portion; False if there is none."""
+        self._wait(self._pace.rest_seconds)
+        while not self._stop.is_set() and not self._out_of_time:
+            interval = self._config.schedule.interval
+            now = datetime.now(UTC)
+            if slot_is_near(now, slot_at(now, interval, self._offset), interval):
+                self._wait(_KEY_SECONDS, "a refresh")
+            elif self._behind():
+                self._wait(_LAG_SECONDS, "a standby that is behind")
+            else:
+                return True
+        return False
+
+    def _behind(self) -> bool:
+        if time.monotonic() < self._standbys_at:
+            return False
+        if self._retention.standbys().behind(self._config.retention.max_lag):
+            return True
+        self._standbys_at = time.monotonic() + _LAG_SECONDS
+        return False
+
+    def _wait(self, seconds: float, waits_for: str = "") -> None:
+        if waits_for:
+            self._told(replace(self._progress, waits_for=waits_for))
+        self._stop.wait(max(0.0, min(seconds, self._until - time.monotonic())))
+
+    def _finished(self, end: End, reason: str | None) -> Retained:
+        rows_left = None
+        with suppress(DatabaseFault):
+            rows_left = None if self._stop.is_set() else self._retention.rows_left(self._bound)
+        deleted, portions = self._retention.finish(self._run_id, end, reason, rows_left)
+        seconds = time.monotonic() - self._begun
+        return Retained(self._run_id, self._bound, end, reason, deleted, rows_left, portions, seconds)
+
+
+def _policy(config: Config) -> Policy:
+    rows = config.retention.rows
+    if rows is None:
+        raise UsageError('retention is off: set `[retention] rows = "90d"` to say how long rows stay')
+    return Policy(rows, config.retention.keep == "rollups", config.retention.max_share)
+
+
+def _bound(config: Config, confirm: str | None, database: str, now: datetime, policy: Policy) -> datetime:
+    if confirm is None:
+        if config.retention.confirmed:
+            return bound_at(now, policy.rows)
+        raise UsageError(
+            "look first: `analytics-refreshd retain --dry-run` prints what would go, and the --confirm that lets it go"
+        )
+    bound = confirmed_bound(confirm, database, config.database.db_schema, now, policy)
+    if bound is None:
+        raise UsageError(
+            "--confirm is not the token of this database and configuration, or is older than a day:"
+            " `analytics-refreshd retain --dry-run` prints a new one"
+        )
+    return bound
+
+
+def _preview(
+    config: Config, retention: RowRetention, database: str, bound: datetime, max_share: float | None
+) -> tuple[Preview, list[Leaf]]:
+    policy = _policy(config)
+    try:
+        survey, leaves = retention.survey(bound)
+    except DatabaseFault as fault:
+        raise _explained(fault) from fault
+    schema = config.database.db_schema
+    wanted = policy if max_share is None else replace(policy, max_share=max_share)
+    return (
+        Preview(
+            database=database,
+            bound=bound,
+            survey=survey,
+            keep_figures=policy.keep_figures,
+            refused=refusal(survey, wanted, bound),
+            token=token(database, schema, bound, policy),
+        ),
+        leaves,
+    )
+
+
+def _explained(fault: DatabaseFault) -> DatabaseFault:
+    if fault.reason is Reason.PERMISSION:
+        return fault.reworded(f"{fault.message}: deploy/sql/retention.sql makes the role that `retain` runs as")
+    return fault
+
+
+@contextmanager
+def _session(config: Config) -> Iterator[Session]:
+    session = Session(Connector(connection_settings(config)), label="retain")
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+@contextmanager
+def _stopping(session: Session) -> Iterator[threading.Event]:
+    """Set the event on SIGTERM and SIGINT, and end the statement that runs: its portion is rolled back."""
+    stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        threading.Thread(target=session.close, name="stop", daemon=True).start()
+
+    before = {number: signal.signal(number, on_signal) for number in _STOPPING}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,134 @@
+"""The `retain` command: delete old rows of the action log, and keep their figures."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analytics_refreshd.cli.common import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_UNREACHABLE,
+    Format,
+    FormatOption,
+    clock,
+    example,
+    load_config,
+    note,
+    print_json,
+    say,
+    took,
+)
+
+if TYPE_CHECKING:
+    from analytics_refreshd.app.commands.retain import Preview, Progress, Retained
+
+_TELL_SECONDS = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=example("analytics-refreshd retain --dry-run"))(retain)
+
+
+def retain(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and the token to confirm.")] = False,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Delete what --dry-run showed. Good for a day.")
+    ] = None,
+    max_share: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Let this share of all rows go, this once. Default: [retention] max_share."),
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> int:
+    """Delete rows of action_results that are older than `[retention] rows`.
+
+    Portion by portion, beside writers and refreshes. What is left goes at the next run.
+    """
+    from analytics_refreshd.app.commands import retain as command
+
+    config = load_config(context)
+    if dry_run:
+        return _show(command.preview(config, max_share=max_share), output)
+    try:
+        done = command.retain(config, confirm=confirm, max_share=max_share, told=_teller())
+    except command.OtherRunError as error:
+        note(f"analytics-refreshd: {error}")
+        return EXIT_UNREACHABLE
+    return _report(done, output)
+
+
+def _teller() -> "Callable[[Progress], None]":
+    told_at = time.monotonic()
+
+    def tell(progress: "Progress") -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at < _TELL_SECONDS:
+            return
+        told_at = time.monotonic()
+        waits = f"; waiting for {progress.waits_for}" if progress.waits_for else ""
+        note(f"deleted {progress.rows_deleted:,} of {progress.rows_to_go:,} rows{waits}")
+
+    return tell
+
+
+def _show(found: "Preview", output: Format) -> int:
+    survey = found.survey
+    if output is Format.JSON:
+        print_json(
+            {
+                "database": found.database,
+                "bound": found.bound,
+                "rows_to_go": survey.rows_to_go,
+                "rows": survey.rows,
+                "share": round(survey.share, 4),
+                "oldest_at": survey.oldest_at,
+                "rows_without_time": survey.timeless,
+                "figures": "kept" if found.keep_figures else "lost",
+                "frozen_until": survey.frozen_until,
+                "refused": found.refused,
+                "token": None if found.refused else found.token,
+            }
+        )
+        return EXIT_FAILED if found.refused else EXIT_OK
+    say(f"database {found.database}: rows older than {clock(found.bound)} may go")
+    share = f"{survey.rows_to_go:,} of about {survey.rows:,} rows ({survey.share:.1%})"
+    say(f"  to go: {share}, the oldest of {clock(survey.oldest_at)}")
+    if survey.timeless:
+        say(f"  without a time: {survey.timeless:,} rows, which stay")
+    if found.keep_figures:
+        say(f"  figures: stay, frozen until {clock(survey.frozen_until)}")
+    else:
+        say('  figures: those of deleted rows go with them (keep = "nothing")')
+    if found.refused:
+        note(f"analytics-refreshd: {found.refused}")
+        return EXIT_FAILED
+    say(f"nothing was deleted; to delete: analytics-refreshd retain --confirm {found.token}")
+    return EXIT_OK
+
+
+def _report(done: "Retained", output: Format) -> int:
+    if output is Format.JSON:
+        print_json(
+            {
+                "run_id": done.run_id,
+                "bound": done.bound,
+                "outcome": str(done.end),
+                "reason": done.reason,
+                "rows_deleted": done.rows_deleted,
+                "rows_left": done.rows_left,
+                "portions": done.portions,
+                "seconds": round(done.seconds, 3),
+            }
+        )
+        return EXIT_OK
+    how = f"in {done.portions:,} portions and {took(done.seconds)}"
+    say(f"deleted {done.rows_deleted:,} rows older than {clock(done.bound)}, {how}")
+    if done.reason:
+        say(f"{done.reason}: the next run goes on")
+    elif done.rows_left:
+        say(f"{done.rows_left:,} rows were locked, or came meanwhile: the next run takes them")
+    return EXIT_OK

@@ -1,0 +1,1 @@
+"""Deletes old rows of the action log, beside writers and refreshes."""

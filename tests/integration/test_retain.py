@@ -1,0 +1,292 @@
+"""`retain`: old rows go in portions, what may not go is refused, and nothing is deleted unasked."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.integration.test_migrate_roles import psql
+from tests.support.daemon import command, environment
+from tests.support.faults import as_role, value
+from tests.support.installs import Connection
+from tests.support.waiting import eventually
+
+# slots are far apart, so that no portion has to wait for one
+PLAIN: dict[str, Any] = {
+    "schedule__interval": "6h",
+    "retention__rows": "90d",
+    "retention__keep": "nothing",
+    "retention__max_share": 1.0,
+}
+
+
+def fill(connection: Connection, rows: int, days: float = 100, prefix: str = "old") -> None:
+    """Insert rows that were executed so many days ago, a millisecond apart."""
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at)"
+        " select %s || n, 'j', 'rest', 'success', now() - make_interval(secs => %s) + n * interval '1 ms'"
+        " from generate_series(1, %s) n",
+        (prefix, days * 86_400, rows),
+    )
+
+
+def token_of(dsn: str, **settings: Any) -> str:
+    """Look with --dry-run, and return what confirms it."""
+    done = command(dsn, "retain", "--dry-run", "--format", "json", **settings)
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout)["token"])
+
+
+@pytest.fixture
+def retention_dsn(dsn: str, connection: Connection) -> Iterator[str]:
+    """The database as the role of deploy/sql/retention.sql sees it."""
+    name = f"keeper_{value(connection, 'select current_database()')}"
+    psql(dsn, "retention.sql", "-v", f"role={name}")
+    yield as_role(dsn, name)
+    connection.execute(f"drop owned by {name}")
+    connection.execute(f"drop role {name}")
+
+
+def test_what_was_shown_goes_and_is_recorded(retention_dsn: str, connection: Connection) -> None:
+    """The role of retention.sql deletes what is older than the bound, and only that; the run is in its table."""
+    fill(connection, 2_500)
+    fill(connection, 40, days=1, prefix="young")
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at)"
+        " values ('timeless', 'j', 'rest', 'success', null), ('first', 'j', 'rest', 'success', '-infinity'),"
+        " ('last', 'j', 'rest', 'success', 'infinity')"
+    )
+    shown = command(retention_dsn, "retain", "--dry-run", "--format", "json", **PLAIN)
+    found = json.loads(shown.stdout)
+    assert (found["rows_to_go"], found["rows"], found["rows_without_time"]) == (2_501, 2_543, 1)
+    assert (found["figures"], found["frozen_until"], found["refused"]) == ("lost", None, None)
+    assert value(connection, "select count(*) from action_results") == 2_543
+
+    done = command(retention_dsn, "retain", "--confirm", found["token"], "--format", "json", **PLAIN)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["outcome"], result["rows_deleted"], result["rows_left"]) == ("ok", 2_501, 0)
+    left = connection.execute("select id from action_results where id not like 'young%' order by id").fetchall()
+    assert left == [("last",), ("timeless",)]
+    recorded = connection.execute(
+        "select run_id::text, outcome, rows_deleted, rows_left, portions, finished_at is not null, keep_figures"
+        " from analytics_refresh.retention_runs"
+    ).fetchall()
+    assert recorded == [(result["run_id"], "ok", 2_501, 0, result["portions"], True, False)]
+
+
+def test_nothing_goes_unasked(dsn: str, connection: Connection) -> None:
+    """Without `rows`, a token or `confirmed`, and with a wrong token, nothing is deleted."""
+    fill(connection, 10)
+    off = command(dsn, "retain", "--dry-run")
+    assert (off.returncode, '[retention] rows = "90d"' in off.stderr) == (64, True)
+    for words in ((), ("--confirm", "20260101T00-00000000")):
+        refused = command(dsn, "retain", *words, **PLAIN)
+        assert (refused.returncode, "retain --dry-run" in refused.stderr) == (64, True)
+    assert value(connection, "select count(*) from action_results") == 10
+    assert command(dsn, "retain", **PLAIN, retention__confirmed=True).returncode == 0
+    assert value(connection, "select count(*) from action_results") == 0
+
+
+def test_figures_that_would_go_are_kept(dsn: str, connection: Connection) -> None:
+    """In plain mode nothing is frozen: by default such rows stay, and the sentence says what would keep figures."""
+    fill(connection, 10)
+    refused = command(dsn, "retain", **PLAIN | {"retention__keep": "rollups", "retention__confirmed": True})
+    assert (refused.returncode, "migrate --incremental" in refused.stderr) == (1, True)
+    assert value(connection, "select count(*) from action_results") == 10
+
+
+def test_a_large_share_is_asked_about(dsn: str, connection: Connection) -> None:
+    """More than `max_share` of all rows goes only when told so; what the sentence says to type works."""
+    fill(connection, 30)
+    fill(connection, 70, days=1, prefix="young")
+    settings = PLAIN | {"retention__max_share": 0.2, "retention__confirmed": True}
+    refused = command(dsn, "retain", **settings)
+    assert (refused.returncode, "--max-share 0.31" in refused.stderr) == (1, True)
+    assert command(dsn, "retain", "--max-share", "0.31", **settings).returncode == 0
+    assert value(connection, "select count(*) from action_results") == 70
+
+
+def test_rows_that_a_writer_holds_stay_until_the_next_run(dsn: str, connection: Connection) -> None:
+    """Nobody waits for a locked row: the others go, and it is told."""
+    fill(connection, 300)
+    with psycopg.connect(dsn) as writer:
+        writer.execute("update action_results set retry_count = 1 where id = 'old150'")
+        done = command(dsn, "retain", "--format", "json", **PLAIN, retention__confirmed=True)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert 1 <= result["rows_left"] <= 10
+        assert result["rows_deleted"] == 300 - result["rows_left"]
+    assert command(dsn, "retain", **PLAIN, retention__confirmed=True).returncode == 0
+    assert value(connection, "select count(*) from action_results") == 0
+
+
+def test_a_table_without_an_index_on_its_time_is_refused(dsn: str, connection: Connection) -> None:
+    """Each portion would read all of it; the sentence's command makes the index."""
+    fill(connection, 10)
+    ((index,),) = connection.execute(
+        "select indexrelid::regclass::text from pg_index where indrelid = 'action_results'::regclass"
+        " and pg_get_indexdef(indexrelid) like '%executed_at%' and indpred is null"
+    ).fetchall()
+    connection.execute(f"drop index {index}")
+    refused = command(dsn, "retain", "--dry-run", **PLAIN)
+    assert refused.returncode == 1
+    connection.execute(refused.stderr.partition("of it: ")[2].strip())
+    assert command(dsn, "retain", "--dry-run", **PLAIN).returncode == 0
+
+
+def test_partitions_are_emptied_and_their_changes_captured(dsn: str, connection: Connection) -> None:
+    """Rows go where they lie; in incremental mode what is not kept leaves the figures, exactly."""
+    connection.execute("drop table action_results cascade")
+    connection.execute(
+        "create table action_results (id text, job_id text not null, trigger_id text references triggers(id)"
+        " on delete set null, event_id text, action_type text not null, status text not null,"
+        " executed_at timestamptz default now(), duration_ms integer, error_message text, response_data jsonb,"
+        " retry_count integer default 0) partition by range (executed_at)"
+    )
+    connection.execute("create table rest partition of action_results default")
+    connection.execute("create index on action_results (executed_at)")
+    connection.execute("create unique index on rest (id)")
+    fill(connection, 500)
+    fill(connection, 5, days=1, prefix="young")
+    assert command(dsn, "migrate").returncode == 0
+    switched = command(dsn, "migrate", "--incremental")
+    assert switched.returncode == 0, switched.stderr
+    assert command(dsn, "retain", "--confirm", token_of(dsn, **PLAIN), **PLAIN).returncode == 0
+    assert value(connection, "select count(*) from rest") == 5
+    assert command(dsn, "refresh", **PLAIN).returncode == 0
+    assert value(connection, "select sum(execution_count) from action_metrics_hourly") == 5
+    assert command(dsn, "migrate", "--verify").returncode == 0
+
+
+def test_rows_go_and_their_figures_stay(retention_dsn: str, dsn: str, connection: Connection) -> None:
+    """With a frozen horizon the role of retention.sql deletes rows, and every figure is as it was."""
+    frozen: dict[str, Any] = PLAIN | {"retention__keep": "rollups", "retention__horizon": "auto"}
+    fill(connection, 700)
+    fill(connection, 9, days=1, prefix="young")
+    switched = command(dsn, "migrate", "--incremental", **frozen)
+    assert switched.returncode == 0, switched.stderr
+    role = psycopg.conninfo.conninfo_to_dict(retention_dsn)["user"]
+    psql(dsn, "retention.sql", "-v", f"role={role}")
+    connection.execute("update action_results set retry_count = 0 where id = 'young1'")
+    assert command(dsn, "refresh", **frozen).returncode == 0
+    before = connection.execute("select * from action_metrics_hourly order by 1, 2, 3").fetchall()
+    done = command(retention_dsn, "retain", "--confirm", token_of(retention_dsn, **frozen), **frozen)
+    assert done.returncode == 0, done.stderr
+    assert value(connection, "select count(*) from action_results") == 9
+    assert command(dsn, "refresh", **frozen).returncode == 0
+    assert connection.execute("select * from action_metrics_hourly order by 1, 2, 3").fetchall() == before
+    assert command(dsn, "migrate", "--verify").returncode == 0
+    shown = json.loads(command(dsn, "status", "--format", "json").stdout)["retention"]
+    assert (shown["outcome"], shown["rows_deleted"], shown["rows_left"]) == ("ok", 700, 0)
+    assert "retention: ok, 700 rows older than" in command(dsn, "status").stdout
+
+
+def test_rows_after_the_horizon_stay(dsn: str, connection: Connection) -> None:
+    """A horizon that lies before the bound refuses, whoever set it."""
+    fill(connection, 20)
+    set_up = PLAIN | {"retention__keep": "rollups", "retention__horizon": "auto", "retention__rows": "200d"}
+    assert command(dsn, "migrate", "--incremental", **set_up).returncode == 0
+    assert command(dsn, "refresh", **set_up).returncode == 0
+    shorter = set_up | {"retention__rows": "90d"}
+    refused = command(dsn, "retain", "--dry-run", **shorter)
+    assert (refused.returncode, "are frozen" in refused.stderr) == (1, True)
+
+
+def test_a_refresh_goes_first(dsn: str, connection: Connection) -> None:
+    """While a refresh holds its key no portion begins; it goes on afterwards."""
+    fill(connection, 50)
+    with psycopg.connect(dsn) as refreshing:
+        refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
+        running = started(dsn, retention__confirmed=True)
+        eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
+        asked = (
+            "select count(*) from pg_stat_activity where application_name like '%retain%' and query like '%advisory%'"
+        )
+        eventually(lambda: value(connection, asked) == 1)
+        assert value(connection, "select count(*) from action_results") == 50
+    assert running.wait(60) == 0
+    assert value(connection, "select count(*) from action_results") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connection, number: int) -> None:
+    """It ends with 0 between two portions, and says so in its table."""
+    fill(connection, 50)
+    with psycopg.connect(dsn) as refreshing:
+        refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
+        running = started(dsn, retention__confirmed=True)
+        eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
+        running.send_signal(number)
+        assert running.wait(60) == 0
+    assert value(connection, "select outcome || reason from analytics_refresh.retention_runs") == (
+        "stoppedstopped on request"
+    )
+    assert command(dsn, "retain", **PLAIN, retention__confirmed=True).returncode == 0
+    assert value(connection, "select count(*) from action_results") == 0
+
+
+def test_a_killed_run_is_closed_by_the_next_and_two_at_once_are_one(dsn: str, connection: Connection) -> None:
+    """The second ends with 75 while the first lives; one that was killed is recorded as abandoned."""
+    fill(connection, 50)
+    with psycopg.connect(dsn) as refreshing:
+        refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
+        running = started(dsn, retention__confirmed=True)
+        eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
+        second = command(dsn, "retain", **PLAIN, retention__confirmed=True)
+        assert (second.returncode, "another `retain`" in second.stderr) == (75, True)
+        running.kill()
+        running.wait()
+    held = "select count(*) from pg_locks where locktype = 'advisory' and classid = 2583 and objid = 4"
+    eventually(lambda: value(connection, held) == 0)
+    assert command(dsn, "retain", **PLAIN, retention__confirmed=True).returncode == 0
+    outcomes = connection.execute("select outcome from analytics_refresh.retention_runs order by started_at").fetchall()
+    assert outcomes == [("abandoned",), ("ok",)]
+
+
+def test_its_time_is_limited(dsn: str, connection: Connection) -> None:
+    """After `max_duration` it ends, says so, and leaves the rest to the next run."""
+    fill(connection, 50)
+    settings = PLAIN | {"retention__confirmed": True, "retention__max_duration": "1s"}
+    with psycopg.connect(dsn) as refreshing:
+        refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
+        done = command(dsn, "retain", "--format", "json", **settings)
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["outcome"], result["rows_left"]) == (0, "stopped", 50)
+    assert "max_duration" in result["reason"]
+
+
+def test_a_role_without_rights_is_told_which_file_gives_them(dsn: str, connection: Connection) -> None:
+    """The daemon's role deletes nothing."""
+    connection.execute("create role nobody_special login")
+    try:
+        connection.execute("grant usage on schema analytics_refresh to nobody_special")
+        connection.execute("grant select on analytics_refresh.installation to nobody_special")
+        refused = command(as_role(dsn, "nobody_special"), "retain", "--dry-run", **PLAIN)
+        assert (refused.returncode, "deploy/sql/retention.sql" in refused.stderr) == (1, True)
+    finally:
+        connection.execute("drop owned by nobody_special")
+        connection.execute("drop role nobody_special")
+
+
+def test_the_windows_of_the_views_are_never_cut(dsn: str) -> None:
+    """Rows of the last 31 days cannot be asked to go."""
+    refused = command(dsn, "retain", "--dry-run", retention__rows="30d")
+    assert (refused.returncode, "retention.rows" in refused.stderr) == (78, True)
+    assert timedelta(days=31) > timedelta(hours=720)
+
+
+def started(dsn: str, **settings: Any) -> "subprocess.Popen[bytes]":
+    """Start `retain` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "analytics_refreshd", "retain"],
+        env=environment(dsn, **PLAIN | settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
