@@ -67,6 +67,26 @@ def test_L29_an_alert_that_becomes_critical_is_logged(clock: FakeClock, database
     assert len(leader.log.of(Event.ALERT_FIRING)) == 1
 
 
+def test_L15_on_an_older_install_a_replica_ends_what_it_told_when_another_one_leads(clock: FakeClock) -> None:
+    """Nobody stores its alerts, so the new leader cannot end them; what still holds that one raises itself."""
+    database = Shared(clock, remembers=False)
+    database.success_rate = 50.0
+    first, second = started(database, "one"), started(database, "two")
+    first.refresh()
+    time_passes(clock, [first, second], seconds=60)
+    ((alert, began),) = [key(record) for record in first.notifier.told]
+    database.holder = LeaderInfo("two", 1)
+    time_passes(clock, [first, second], seconds=60)
+    assert (first.state.leads(), second.state.leads()) == (False, True)
+    assert first.told == [(alert, RESOLVED)]
+    assert key(first.notifier.told[0]) == (alert, began)
+    assert len(first.log.of(Event.ALERT_RESOLVED)) == 1
+    assert (alert, FIRING) in second.told
+    time_passes(clock, [first, second], seconds=16 * 60)
+    assert first.told == []
+    assert [line["alert"] for line in second.log.of(Event.ALERT_FIRING)].count(alert) == 1
+
+
 @pytest.mark.parametrize("remembers", [True, False])
 def test_L11_what_a_replica_saw_without_the_lead_it_does_not_tell(clock: FakeClock, remembers: bool) -> None:
     """A server that hangs ends the lead first, and is known to be away later: in between the views grow old.

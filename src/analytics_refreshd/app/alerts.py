@@ -147,6 +147,8 @@ class AlertEvaluator:
         waits: list[float] = []
         for condition in conditions(snapshot, lambda error: self._parts.failed(Part.ALERTS, error)):
             key = (condition.alert, condition.view)
+            if self._handed_over(key, snapshot):
+                condition = replace(condition, holds=False)
             taken = step(before.get(key), condition, now)
             if taken.record is not None:
                 after[key] = taken.record
@@ -172,6 +174,15 @@ class AlertEvaluator:
             if record.resolved_at is None or now - record.resolved_at < _RESOLVED_KEPT
         }
         return kept, changed
+
+    def _handed_over(self, key: AlertKey, snapshot: Snapshot) -> bool:
+        """Tell whether this replica told of an alert that nobody stores, and another one leads now.
+
+        The new leader evaluates from what it sees itself, and cannot end what it does not know.
+        """
+        state = snapshot.state
+        followed = not (snapshot.leads or state.owns_missed_slots or state.database_down)
+        return followed and key in self._unsaved and key[0] not in WITHOUT_LEAD and not self._history.available
 
     def _in_charge(self) -> bool:
         """Tell whether all that fires is this replica's to tell of: it leads, or led last and the database is away."""
@@ -225,8 +236,10 @@ class AlertEvaluator:
         except Exception as error:
             self._parts.failed(Part.ALERT_STORE, error)
             return error
-        for key in records:
-            self._unsaved.pop(key, None)
+        for key, record in records.items():
+            # without our schema nothing was stored: what this replica told stays its own to end
+            if self._history.available or record is None or record.fired_at is None:
+                self._unsaved.pop(key, None)
         return None
 
     def log_stale_views(self) -> None:
