@@ -252,7 +252,7 @@ def _dropped(publisher: Connection) -> bool:
 @pytest.mark.slow
 def test_L05_a_prepared_subscriber_goes_on_receiving(pair: Pair) -> None:
     """Prepared by the printed SQL, it receives through migrate, refreshes, the switch and back; check says so."""
-    with pytest.raises(PublicationError, match=r"logical slots: receiver \(active\)"):
+    with pytest.raises(PublicationError, match=r"logical slots: .*receiver \(active\)"):
         migrate(pair.publisher)
     pair.subscriber.execute(subscriber_sql(pair.publisher))
     migrate(pair.publisher, accept_publication=True)

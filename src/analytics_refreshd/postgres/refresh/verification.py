@@ -15,6 +15,8 @@ from analytics_refreshd.postgres.refresh.transaction import Transaction
 
 _NOT_REFRESHED = "the function reports success, but did not refresh the view"
 
+_Doubt = tuple[str, DatabaseFault | None]
+"""Why a success is not believed, with the fault that kept it from being verified."""
 Before = RollupsBefore | DatabaseFault | None
 """The rollups before a refresh; a fault where they could not be read, None in plain mode."""
 
@@ -67,34 +69,46 @@ def verify_refreshed(
     `before`. A success that cannot be verified fails for the reason of that.
     """
     claimed = {report.view for report in reports if report.success and report.view is not None} & set(views)
-    if claimed & set(ROLLUP_VIEWS) and before is not None:
-        reports = _verify_fold(transaction, reports, before)
-        claimed = {report.view for report in reports if report.success and report.view is not None} & set(views)
-    return tuple(_verify_locks(transaction, reports, claimed, incremental=before is not None) if claimed else reports)
-
-
-def _verify_fold(
-    transaction: Transaction, reports: Sequence[ViewReport], before: RollupsBefore | DatabaseFault
-) -> Sequence[ViewReport]:
-    after = before if isinstance(before, DatabaseFault) else _rollups_after(transaction, before)
-    if isinstance(after, DatabaseFault):
-        return disbelieved(reports, ROLLUP_VIEWS, f"the refresh cannot be verified: {after.message}", after)
-    error = unfolded(after)
-    return reports if error is None else disbelieved(reports, ROLLUP_VIEWS, error)
-
-
-def _verify_locks(
-    transaction: Transaction, reports: Sequence[ViewReport], claimed: set[str], *, incremental: bool
-) -> Sequence[ViewReport]:
+    doubt = _doubt_of_fold(transaction, before) if claimed & set(ROLLUP_VIEWS) else None
+    believed = disbelieved(reports, ROLLUP_VIEWS, *doubt) if doubt is not None else tuple(reports)
+    if doubt is not None:
+        claimed -= set(ROLLUP_VIEWS)
+    if not claimed:
+        return believed
     locked = _named(transaction, "refreshed_here", claimed)
     # pg_locks is there for everyone: what keeps it from answering says nothing about the views
     missing = set() if isinstance(locked, DatabaseFault) else claimed - locked
-    if not missing or not incremental:
-        return disbelieved(reports, missing, _NOT_REFRESHED)
-    current = _named(transaction, "nothing_due", missing)
+    if not missing or before is None:
+        return disbelieved(believed, missing, _NOT_REFRESHED)
+    return disbelieved(believed, *_old(transaction, missing, doubt or _doubt_of_fold(transaction, before)))
+
+
+def _old(
+    transaction: Transaction, unlocked: set[str], doubt: _Doubt | None
+) -> tuple[set[str], str, DatabaseFault | None]:
+    """Return which views that were not refreshed hold old rows, or may, and why that is thought."""
+    if doubt is not None:
+        # whether one is due shows in what was folded
+        return unlocked, *doubt
+    current = _named(transaction, "nothing_due", unlocked)
     if isinstance(current, DatabaseFault):
-        return disbelieved(reports, missing, f"the refresh cannot be verified: {current.message}", current)
-    return disbelieved(reports, missing - current, _NOT_REFRESHED)
+        return unlocked, _unverified(current), current
+    return unlocked - current, _NOT_REFRESHED, None
+
+
+def _doubt_of_fold(transaction: Transaction, before: Before) -> _Doubt | None:
+    """Return why the rollups may lack changes that were there before; None where they hold them, and in plain mode."""
+    if before is None:
+        return None
+    after = before if isinstance(before, DatabaseFault) else _rollups_after(transaction, before)
+    if isinstance(after, DatabaseFault):
+        return _unverified(after), after
+    error = unfolded(after)
+    return None if error is None else (error, None)
+
+
+def _unverified(fault: DatabaseFault) -> str:
+    return f"the refresh cannot be verified: {fault.message}"
 
 
 def _named(transaction: Transaction, query: str, views: set[str]) -> set[str] | DatabaseFault:
