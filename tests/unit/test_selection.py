@@ -17,6 +17,7 @@ LEFT_OUT = {
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
     "acceptance/test_read_only.py": "a server that turns read-only, for long enough to alert",
     "deploy/test_live_image.py": "a container image",
+    "deploy/test_live_oncall.py": "a booted Debian",
     "deploy/test_live_systemd.py": "a booted Debian",
     "unit/test_selection.py": "this one, which collects all of them",
     "deploy/test_upgrade_guide.py": "two builds, and the installation of each",
