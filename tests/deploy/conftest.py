@@ -13,6 +13,7 @@ import pytest
 
 from analytics_refreshd.demo import loading
 from analytics_refreshd.postgres.migrate.run import migrate
+from tests.deploy.booted import Machine, boot, install
 from tests.deploy.support import DEPLOY, accepted, copy_sources, tool
 from tests.support.postgres import Server
 
@@ -67,6 +68,14 @@ def wheels(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         target: list[str | Path] = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", folder]
         accepted(*PIP, "download", "--require-hashes", "-r", DEPLOY / "container" / lock, *target)
     return folder
+
+
+@pytest.fixture(scope="session")
+def machine(debian: Path, wheels: Path) -> Iterator[Machine]:
+    """The tree with the program in it, booted."""
+    install(debian, wheels)
+    with boot(debian) as booted:
+        yield booted
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tests.conftest import create_application
 from tests.support import installs
 from tests.support.daemon import Daemon, Settings
 from tests.support.postgres import Server
+from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
 
@@ -182,7 +183,19 @@ def down(server: Server, mode: str = "immediate") -> Iterator[None]:
     try:
         yield
     finally:
-        server.start()
+        start_again(server)
+
+
+def start_again(server: Server) -> None:
+    """Start a stopped server, whose port somebody's connection may have taken for a while."""
+
+    def started() -> bool:
+        with suppress(subprocess.CalledProcessError):
+            server.start()
+            return True
+        return False
+
+    eventually(started, every=0.5)
 
 
 class Terminator:

@@ -9,6 +9,7 @@ PROCESSES = "acceptance"
 """The folder whose tests drive whole processes: of these a plain run takes what is marked `quick`."""
 TOGETHER = {
     "tests/deploy/test_live_image.py": "debian",
+    "tests/deploy/test_live_oncall.py": "debian",
     "tests/deploy/test_live_systemd.py": "debian",
     "tests/acceptance/test_demo_real_log.py": "real log",
     "tests/acceptance/test_fault_table.py": "fault table",
