@@ -18,6 +18,7 @@ from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
+from analytics_refreshd.postgres.state.sessions import server_now
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 _RUNS_READ = 400
@@ -99,9 +100,9 @@ def past_runs(
 
     Raises DatabaseFault without a database, NoHistory without our tables.
     """
-    session, reader, history = _reading(config)
+    session, _, history = _reading(config)
     try:
-        begin = since if isinstance(since, datetime) else reader.read().server_now - since
+        begin = since if isinstance(since, datetime) else session.run(server_now) - since
         runs = history.recent(limit, since=begin, view=view, outcomes=outcomes)
         if not history.available:
             raise NoHistory("no history is kept here: `analytics-refreshd migrate` installs the tables for it")

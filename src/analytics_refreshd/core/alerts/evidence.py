@@ -28,10 +28,9 @@ def cause(run: Run, result: ViewResult) -> Reason | None:
     return run.reason if result.reason is Reason.ROLLED_BACK else result.reason
 
 
-def attempts(runs: Sequence[Run]) -> list[Run]:
-    """Select the runs that say something about the views: those that ended ok, partial, failed or timeout."""
-    silent = (None, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.CANCELLED)
-    return [run for run in runs if run.outcome not in silent]
+def is_attempt(run: Run) -> bool:
+    """Whether a run says something about the views: one that ended ok, partial, failed or timeout."""
+    return run.outcome not in (None, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.CANCELLED)
 
 
 def describe(snapshot: Snapshot, text: str, run: Run | None, result: ViewResult | None, look: str) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 
-from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, attempts, cause, describe, streak
+from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, cause, describe, is_attempt, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
 from analytics_refreshd.core.evaluating import stuck_seconds
@@ -44,7 +45,9 @@ def _evaluated(
 
 def _disk_full(snapshot: Snapshot) -> Condition:
     state = snapshot.state
-    runs = [run for run in attempts(state.runs) if run.reason not in NOT_A_VIEWS_FAULT]
+    # no more of them decide
+    judged = (run for run in state.runs if is_attempt(run) and run.reason not in NOT_A_VIEWS_FAULT)
+    runs = list(islice(judged, state.limits.resolve_after_runs))
     verdicts = [Reason.DISK_FULL in (run.reason, *(result.reason for result in run.views)) for run in runs]
     firing = (Alert.DATABASE_DISK_FULL, "") in snapshot.firing
     holds = streak(verdicts, firing=firing, fire_after=1, resolve_after=state.limits.resolve_after_runs)

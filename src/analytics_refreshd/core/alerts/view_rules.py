@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, attempts, cause, describe, streak
+from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, cause, describe, is_attempt, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.errors import is_permanent
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
@@ -124,9 +124,8 @@ def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
 def _results(snapshot: Snapshot, view: str) -> list[tuple[Run, ViewResult]]:
     return [
         (run, result)
-        for run in attempts(snapshot.state.runs)
-        for result in run.views
-        if result.view == view and (result.success or cause(run, result) not in NOT_A_VIEWS_FAULT)
+        for run, result in snapshot.results.get(view, ())
+        if is_attempt(run) and (result.success or cause(run, result) not in NOT_A_VIEWS_FAULT)
     ]
 
 
@@ -146,9 +145,10 @@ def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) ->
     state, now = snapshot.state, snapshot.server_now
     led_at = state.leading_since
     grace_seconds = 2 * state.limits.interval_seconds
+    newest_attempt = next(filter(is_attempt, state.runs), None)
 
     def lately(over_at: datetime) -> bool:
-        tried = any(run.started_at >= over_at for run in attempts(state.runs))
+        tried = newest_attempt is not None and newest_attempt.started_at >= over_at
         return (now - over_at).total_seconds() < grace_seconds and not tried
 
     if state.last_outage is not None and age is not None:

@@ -108,8 +108,19 @@ select
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = %(schema)s and c.relname = any (%(views)s) and c.relkind = 'm') as views;
 
--- name: is_superuser
-select r.rolsuper from pg_catalog.pg_roles r where r.rolname = %(role)s;
+-- name: superusers
+-- the application's table, and our views, that belong to a superuser; whether the role exists that a remedy names
+select c.relname::text as relation, c.relkind = 'm' as is_view, r.rolname::text as owner,
+    exists (select from pg_catalog.pg_roles o where o.rolname = %(new_owner)s) as new_owner_exists,
+    exists (
+        select from pg_catalog.pg_proc p join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+        where f.nspname = 'analytics_refresh' and p.proname = 'capture_insert') as incremental
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_roles r on r.oid = c.relowner
+where n.nspname = %(schema)s and r.rolsuper
+    and (c.relname = 'action_results' or c.relname = any (%(views)s) and c.relkind = 'm')
+order by is_view, relation;
 
 -- name: our_functions
 select n.nspname::text as schema, p.proname::text as name, pg_catalog.oidvectortypes(p.proargtypes) as arguments,
@@ -154,15 +165,14 @@ select i.folded_at from analytics_refresh.incremental i
 where i.folded_at < pg_catalog.clock_timestamp() - %(seconds)s * interval '1 second';
 
 -- name: last_results
--- each view's last result that is known, where it failed
-select wanted.view_name, found.*
-from unnest(%(views)s::text[]) as wanted (view_name)
-cross join lateral (
-    select r.finished_at, v.success, v.reason, v.sqlstate, v.error
-    from analytics_refresh.runs r join analytics_refresh.view_results v on v.run_id = r.run_id
-    where r.finished_at is not null and v.view_name = wanted.view_name
-    order by r.started_at desc
-    limit 1) as found
+-- each view's last result in the newest runs, where it failed
+select found.view_name, found.finished_at, found.success, found.reason, found.sqlstate, found.error
+from (
+    select distinct on (v.view_name) v.view_name, r.finished_at, v.success, v.reason, v.sqlstate, v.error
+    from ({newest}) r
+    join analytics_refresh.view_results v on v.run_id = r.run_id
+    where v.view_name = any (%(views)s::text[])
+    order by v.view_name, r.started_at desc) as found
 where not found.success;
 
 -- name: executed_at_readable

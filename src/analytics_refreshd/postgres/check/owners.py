@@ -15,6 +15,7 @@ from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.definitions import CONTRACT_FUNCTIONS, OUR_SCHEMA
 
+_NEW_OWNER = "analytics_owner"
 _MIGRATE = "run `analytics-refreshd migrate` as a superuser"
 
 
@@ -23,7 +24,8 @@ def owner_findings(connection: BoundedConnection, app_schema: str) -> tuple[list
     owners = _rows(connection, "owners", {"schema": app_schema, "views": list(VIEWS)})[0]
     foreign = _foreign(connection, app_schema, owners)
     accepted = {owners["tables"], *([] if foreign else [owners["ours"]]), *owners["views"]}
-    superusers_table = _owned_by_superuser(connection, owners["tables"])
+    superusers = _rows(connection, "superusers", {"schema": app_schema, "views": list(VIEWS), "new_owner": _NEW_OWNER})
+    superusers_table = any(not each["is_view"] for each in superusers)
     findings = [
         error(
             "schema",
@@ -32,11 +34,32 @@ def owner_findings(connection: BoundedConnection, app_schema: str) -> tuple[list
         )
         for item in foreign
     ]
+    if owners["ours"] is not None:
+        findings += _superusers(superusers, app_schema)
     for function in _rows(connection, "our_functions", {"schema": app_schema}):
         if function["schema"] == OUR_SCHEMA and foreign:
             continue
         findings += _function(function, owners, accepted, superuser_is_usual=superusers_table)
     return findings, owners["ours"] is not None and not foreign
+
+
+def _superusers(found: list[dict[str, Any]], app_schema: str) -> Iterator[Finding]:
+    """Yield a finding where functions of ours and refreshes act as a superuser, since the relations belong to one."""
+    if not found:
+        return
+    names = ", ".join(each["relation"] for each in found)
+    owners = printable(", ".join(sorted({each["owner"] for each in found})))
+    remedy = f"{_MIGRATE}, and after that `migrate --incremental`" if found[0]["incremental"] else _MIGRATE
+    if not found[0]["is_view"]:
+        creates = "" if found[0]["new_owner_exists"] else f"CREATE ROLE {_NEW_OWNER}; "
+        table = quoted(app_schema, "action_results")
+        remedy = f"{creates}ALTER TABLE {table} OWNER TO {_NEW_OWNER}; then {remedy}"
+    yield warning(
+        "owners",
+        f"{names} belong{'s' if len(found) == 1 else ''} to the superuser {owners}: our functions that act as their"
+        " owner, and every refresh, act as a superuser",
+        remedy,
+    )
 
 
 def _foreign(connection: BoundedConnection, app_schema: str, owners: dict[str, Any]) -> tuple[str, ...]:
@@ -68,13 +91,6 @@ def _function(
     acts_for_all = function["definer"] and function["name"] != STATUS_FUNCTION
     if function["public_may_call"] and (is_helper or acts_for_all):
         yield warning("functions", f"everyone may call {name}", f"REVOKE EXECUTE ON ROUTINE {called} FROM PUBLIC;")
-
-
-def _owned_by_superuser(connection: BoundedConnection, role: str | None) -> bool:
-    if role is None:
-        return False
-    row = connection.execute(blocks("check/check.sql")["is_superuser"], {"role": role}).fetchone()
-    return bool(row and row[0])
 
 
 def _rows(connection: BoundedConnection, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -42,6 +42,10 @@ def infinite_findings(connection: BoundedConnection, app_schema: str) -> Iterato
         )
 
 
+def _last_results() -> str:
+    return blocks("check/check.sql")["last_results"].format(newest=blocks("state/history.sql")["newest"])
+
+
 def result_findings(connection: BoundedConnection, app_schema: str, views: Sequence[str]) -> Iterator[Finding]:
     """Yield a finding for each view whose last recorded refresh failed.
 
@@ -50,7 +54,7 @@ def result_findings(connection: BoundedConnection, app_schema: str, views: Seque
     readable = {row[0] for row in connection.execute(trusting("state/status.sql"), {"app_schema": app_schema})}
     if not readable >= _NEEDED:
         return
-    rows = connection.execute(blocks("check/check.sql")["last_results"], {"views": list(views)}).fetchall()
+    rows = connection.execute(_last_results(), {"views": list(views)}).fetchall()
     for view, finished_at, _success, reason, sqlstate, text in rows:
         why = " ".join(filter(None, (sqlstate, reason, text and printable(text))))
         finding = f"the last refresh of {view} failed at {finished_at:%Y-%m-%d %H:%M:%S} UTC: {why or 'no text'}"

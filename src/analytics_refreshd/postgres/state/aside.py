@@ -23,10 +23,10 @@ def aside(connection: BoundedConnection, statement: str, parameters: dict[str, A
     """
     statements = blocks("state/status.sql")
     try:
+        text = statements[statement].format(newest=blocks("state/history.sql")["newest"])
         with connection.transaction():
             connection.execute(statements["brief_lock"])
-            cursor = connection.cursor(row_factory=dict_row)
-            return cursor.execute(statements[statement], parameters).fetchall(), None
+            return connection.cursor(row_factory=dict_row).execute(text, parameters).fetchall(), None
     except psycopg.Error as error:
         if connection.closed:
             raise

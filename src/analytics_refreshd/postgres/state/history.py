@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import dict_row
 
 from analytics_refreshd.core.errors import DatabaseFault
@@ -41,6 +42,7 @@ class PostgresHistory:
         self._statements = blocks("state/history.sql")
         self._present: bool | None = None
         self._dates_views = False
+        self._may_record = False
 
     @property
     def available(self) -> bool:
@@ -65,6 +67,8 @@ class PostgresHistory:
                 # the server dated the run when it wrote it, which is later than its end
                 late = time.monotonic() - asked if run.clock == "server" else 0.0
                 connection.execute(self._statements["date_views"], _view_ends(run, timedelta(seconds=late)))
+            if self._may_record and any(view.success for view in run.views):
+                self._record_successes(connection, run.run_id)
 
         self._run(work, None)
 
@@ -81,7 +85,8 @@ class PostgresHistory:
 
         def work(connection: BoundedConnection) -> list[Run]:
             cursor = connection.cursor(row_factory=dict_row)
-            runs = cursor.execute(self._statements["recent_runs"], parameters).fetchall()
+            of_view = self._statements["of_view"] if view is not None else ""
+            runs = cursor.execute(self._statements["recent_runs"].format(of_view=of_view), parameters).fetchall()
             views: dict[UUID, list[ViewResult]] = {row["run_id"]: [] for row in runs}
             chosen = {"run_ids": list(views), "view": view}
             for row in cursor.execute(self._statements["recent_views"], chosen):
@@ -107,7 +112,7 @@ class PostgresHistory:
         def guarded(connection: BoundedConnection) -> _Value:
             # each time: it may be dropped under a running daemon, and be another role's after that
             row = connection.execute(trusting("state/history.sql"), {"app_schema": self._session.app_schema}).fetchone()
-            self._present, self._dates_views = row or (False, False)
+            self._present, self._dates_views, self._may_record = row or (False, False, False)
             return work(connection) if self._present else without
 
         try:
@@ -121,6 +126,16 @@ class PostgresHistory:
             if fault.sqlstate in _GONE:
                 self._present = None
             raise
+
+    def _record_successes(self, connection: BoundedConnection, run_id: UUID) -> None:
+        """Keep what `status` finds without the history. A refresh under way may hold the row: the run's own counts."""
+        try:
+            with connection.transaction():
+                connection.execute(blocks("state/status.sql")["brief_lock"])
+                connection.execute(self._statements["record_successes"], {"run_id": run_id})
+        except psycopg.Error:
+            if connection.closed:
+                raise
 
     def _row(self, run: Run) -> dict[str, Any]:
         return {

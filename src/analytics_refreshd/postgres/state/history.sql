@@ -8,7 +8,13 @@ select
         join pg_catalog.pg_class c on c.oid = a.attrelid
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'analytics_refresh' and c.relname = 'view_results' and a.attname = 'finished_at'
-            and not a.attisdropped);
+            and not a.attisdropped),
+    exists (
+        select from pg_catalog.pg_class c
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_refresh' and c.relname = 'last_refresh'
+            and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select')
+            and pg_catalog.has_table_privilege(c.oid, 'insert') and pg_catalog.has_table_privilege(c.oid, 'update'));
 
 -- name: begin_run
 insert into analytics_refresh.runs (
@@ -73,6 +79,40 @@ update analytics_refresh.view_results v set finished_at = r.finished_at - ended.
 from analytics_refresh.runs r, unnest(%(view_names)s::text[], %(before_run_ended)s::interval[]) as ended (view_name, before)
 where v.run_id = %(run_id)s and r.run_id = v.run_id and v.view_name = ended.view_name and ended.before is not null;
 
+-- name: record_successes
+-- what the functions did not write: those of an older install write nothing, and a view of the user's own has none
+insert into analytics_refresh.last_refresh as l (view_name, last_success_at, last_checked_at, duration_ms, rows_refreshed)
+select v.view_name, v.at, v.at, v.duration_ms, v.row_count
+from (
+    select s.view_name, greatest(s.row_count, 0) as row_count,
+        least(greatest(coalesce(s.duration_seconds, 0) * 1000, 0), 2147483647)::integer as duration_ms,
+        coalesce(
+            (pg_catalog.to_jsonb(s) ->> 'finished_at')::timestamptz,
+            least(r.finished_at, r.started_at + coalesce(s.duration_seconds, 0) * interval '1 second')) as at, r.started_at
+    from analytics_refresh.runs r
+    join analytics_refresh.view_results s on s.run_id = r.run_id
+    where r.run_id = %(run_id)s and r.finished_at is not null and s.success) v
+where not exists (
+    select from analytics_refresh.last_refresh k
+    where k.view_name = v.view_name and greatest(k.last_success_at, k.last_checked_at) >= v.started_at)
+on conflict (view_name) do update set
+    last_success_at = greatest(excluded.last_success_at, l.last_success_at),
+    last_checked_at = greatest(excluded.last_checked_at, l.last_checked_at),
+    duration_ms = excluded.duration_ms,
+    rows_refreshed = excluded.rows_refreshed;
+
+-- name: newest
+-- the last hundred that did anything, of the last thousand: a pause writes a row for each slot
+select n.run_id, n.started_at, n.finished_at
+from (
+    select r.run_id, r.started_at, r.finished_at, r.outcome
+    from analytics_refresh.runs r
+    order by r.started_at desc
+    limit 1000) n
+where n.finished_at is not null and n.outcome <> 'skipped'
+order by n.started_at desc
+limit 100
+
 -- name: recent_runs
 select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate,
     pg_catalog.left(r.error, 4096) as error, r.duration_seconds, r.lateness_seconds, r.attempts,
@@ -80,10 +120,13 @@ select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcom
 from analytics_refresh.runs r
 where (%(since)s::timestamptz is null or r.started_at >= %(since)s::timestamptz)
     and (pg_catalog.cardinality(%(outcomes)s::text[]) = 0 or r.outcome = any (%(outcomes)s::text[]))
-    and (%(view)s::text is null or exists (
-        select from analytics_refresh.view_results v where v.run_id = r.run_id and v.view_name = %(view)s::text))
+    {of_view}
 order by r.started_at desc, r.run_id
 limit %(limit)s;
+
+-- name: of_view
+-- a condition of its own: with "or" the planner would read all runs where the view has few results, or none
+and exists (select from analytics_refresh.view_results v where v.run_id = r.run_id and v.view_name = %(view)s::text)
 
 -- name: recent_views
 select v.run_id, v.view_name as view, v.success, v.reason, v.sqlstate,

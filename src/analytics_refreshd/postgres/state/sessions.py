@@ -1,13 +1,22 @@
-"""Rows of pg_stat_activity as leaders and blockers of the model."""
+"""Rows of pg_stat_activity as leaders and blockers of the model; the server's time."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from analytics_refreshd.core.model import Blocker, LeaderInfo
 from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _OURS = "analytics-refreshd/"
 _MOST_CHARACTERS = 63
+
+
+def server_now(connection: BoundedConnection) -> datetime:
+    """Read the server's time."""
+    now: datetime = connection.execute(blocks("state/status.sql")["server_now"]).fetchall()[0][0]
+    return now
 
 
 def leader_of(row: Mapping[str, Any], replica: str | None = None) -> LeaderInfo:

@@ -58,21 +58,17 @@ from analytics_refresh.last_refresh r
 where r.view_name = any (%(views)s);
 
 -- name: last_success
--- one look-up a view, newest first along the index: the cost does not grow with the history
+-- What last_refresh does not have: of the newest runs alone, since a view that never succeeded would be looked for in all
+-- of them. A success of before is in last_refresh: the functions write it there, and the daemon what they did not write.
 -- A record without the view's own end has it at the earliest: a refresh begins no earlier than its run. As JSON, since a
 -- schema before migration 7 lacks the column
-select wanted.view_name, coalesce(
-    (found.result ->> 'finished_at')::timestamptz,
-    least(found.finished_at, found.started_at
-        + coalesce((found.result ->> 'duration_seconds')::float8, 0) * interval '1 second')) as at
-from unnest(%(views)s::text[]) as wanted (view_name)
-cross join lateral (
-    select r.started_at, r.finished_at, pg_catalog.to_jsonb(v) as result
-    from analytics_refresh.runs r
-    join analytics_refresh.view_results v on v.run_id = r.run_id and v.view_name = wanted.view_name and v.success
-    where r.finished_at is not null
-    order by r.started_at desc
-    limit 1) as found;
+select distinct on (v.view_name) v.view_name, coalesce(
+    (pg_catalog.to_jsonb(v) ->> 'finished_at')::timestamptz,
+    least(r.finished_at, r.started_at + coalesce(v.duration_seconds, 0) * interval '1 second')) as at
+from ({newest}) r
+join analytics_refresh.view_results v on v.run_id = r.run_id
+where v.view_name = any (%(views)s::text[]) and v.success
+order by v.view_name, r.started_at desc;
 
 -- name: pause
 select p.starts_at, max(p.ends_at) over () as ends_at, pg_catalog.left(p.reason, 4096) as reason, p.created_by
@@ -93,6 +89,8 @@ limit 1;
 select r.replica
 from analytics_refresh.runs r
 where r.leader_epoch = %(epoch)s
+    -- a term, in milliseconds since 1970, begins before its runs: all others would be read where it has none
+    and r.started_at > pg_catalog.to_timestamp(%(epoch)s::float8 / 1000) - interval '1 hour'
 order by r.started_at desc
 limit 1;
 
