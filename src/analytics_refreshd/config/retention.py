@@ -19,6 +19,7 @@ class RetentionSection(Section):
     rows: Annotated[Duration, between("31d")] | None = None
     horizon: Literal["auto", "off"] | None = None
     keep: Literal["rollups", "nothing"] = "rollups"
+    late_rows: Literal["ignore", "apply"] = "ignore"
     confirmed: bool = False
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     max_lag: Duration = timedelta(seconds=1)
