@@ -1,5 +1,6 @@
 """The frozen horizon, case by case: what it keeps, what it counts, what it refuses."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from analytics_refreshd.postgres.incremental.install import Retention
 from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate, uninstall
 from tests.support.adapters import connector, status_reader
-from tests.support.horizon import ask, connect, create_oracle, horizon, keep_rows, refresh_and_ask, total
+from tests.support.horizon import ask, connect, create_oracle, horizon, keep_rows, learn, refresh_and_ask, total
 from tests.support.incremental import build_reason, differences_after_refresh, refresh_and_compare
 from tests.support.postgres import DEBIAN_15, Server
 from tests.support.states import NOW
@@ -166,6 +167,41 @@ def test_late_rows_are_counted_and_left_out(connection: Connection) -> None:
 
 
 @pytest.mark.slow
+def test_late_rows_that_are_applied_count_for_ever(connection: Connection) -> None:
+    """With `late_rows = "apply"` a row inserted before the horizon is frozen at once, and again if inserted again."""
+    row = connection.execute("select to_jsonb(r) from action_results r where id = 'row 1100'").fetchone()
+    assert row is not None
+    delete_older(connection, 40)
+    assert not refresh_and_ask(connection)
+    again = "insert into action_results select (jsonb_populate_record(null::action_results, %s::jsonb)).*"
+    connection.execute(again, [json.dumps(row[0])])
+    learn(connection)
+    # what came before is folded as it was meant
+    incremental.install(connection, retention=Retention(40 * _DAY, "apply"))
+    assert not refresh_and_ask(connection)
+    assert total(connection) == 1200
+    built = rebuilt_at(connection)
+    connection.execute("delete from action_results where id = 'row 1100'")
+    connection.execute(again, [json.dumps(row[0])])
+    for age in ("90 days", "41 days", "4000 days"):
+        connection.execute(
+            "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms) values"
+            " (%s, 'job', 'late', 'fax', 'failed', now() - %s::interval, 7),"
+            " (%s, 'job', 'busy', 'rest', 'failed', now() - %s::interval, 2)",
+            [age, age, f"again {age}", age],
+        )
+    connection.execute("update action_results set duration_ms = 1 where id = '41 days'")
+    assert not refresh_and_ask(connection)
+    assert (total(connection), rebuilt_at(connection)) == (1207, built)
+    delete_older(connection, 40)
+    assert not refresh_and_ask(connection)
+    assert verify(connection).ok
+    connection.execute("call analytics_refresh.rebuild('a test')")
+    assert not refresh_and_ask(connection)
+    assert total(connection) == 1207
+
+
+@pytest.mark.slow
 def test_where_the_horizon_is_is_told(dsn: str, connection: Connection) -> None:
     """`status`, evaluation and `check` say until when figures are frozen, and how many rows came before."""
 
@@ -205,7 +241,7 @@ def test_off_and_on(connection: Connection) -> None:
     assert total(connection) < 1200
     assert horizon(connection) == before
     delete_older(connection, 36)
-    connection.execute("select oracle.learn(i.frozen_until, i.frozen_until) from analytics_refresh.incremental i")
+    learn(connection)
     assert incremental.install(connection, retention=Retention(35 * _DAY))
     assert not refresh_and_ask(connection)
     assert str(horizon(connection)) > str(before)

@@ -35,7 +35,7 @@ create trigger oracle_truncate after truncate on public.action_results
     for each statement execute function oracle.note();
 alter table public.action_results enable always trigger oracle_rows, enable always trigger oracle_truncate;
 insert into oracle.action_results select r.* from public.action_results r;
-create function oracle.learn(horizon timestamptz, due timestamptz) returns void language plpgsql as $$
+create function oracle.learn(horizon timestamptz, due timestamptz, applies boolean) returns void language plpgsql as $$
 declare
     change record;
     was public.action_results;
@@ -57,6 +57,8 @@ begin
         end if;
         if change.after is not null and (is_now.executed_at < horizon) is not true then
             insert into oracle.action_results select is_now.*, false;
+        elsif applies and change.before is null and change.after is not null then
+            insert into oracle.action_results select is_now.*, true;
         end if;
     end loop;
     delete from oracle.changes;
@@ -64,7 +66,8 @@ end $$;
 """
 _HORIZON = """
 select i.frozen_until::text,
-    greatest(i.frozen_until, date_trunc('hour', now() - i.retained + interval '24 hours', 'UTC'))::text
+    greatest(i.frozen_until, date_trunc('hour', now() - i.retained + interval '24 hours', 'UTC'))::text,
+    i.late_rows = 'apply'
 from analytics_refresh.incremental i
 """
 _COMPARE = """
@@ -115,8 +118,8 @@ def refresh_and_ask(connection: Connection) -> dict[str, tuple[int, int]]:
 
 def learn(connection: Connection) -> None:
     """Let the oracle learn what changed since the last fold."""
-    frozen_until, due = connection.execute(_HORIZON).fetchall()[0]
-    connection.execute("select oracle.learn(%s::timestamptz, %s::timestamptz)", [frozen_until, due])
+    row = connection.execute(_HORIZON).fetchall()[0]
+    connection.execute("select oracle.learn(%s::timestamptz, %s::timestamptz, %s)", row)
 
 
 def ask(connection: Connection) -> dict[str, tuple[int, int]]:

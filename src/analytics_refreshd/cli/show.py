@@ -143,7 +143,7 @@ def _about_delta(delta: Mapping[str, Any]) -> Iterator[str]:
     fold = "" if delta["fold_seconds"] is None else f"the last fold took {took(delta['fold_seconds'])}, "
     yield f"mode: {delta['mode']}, {delta['pending_rows'] or 0:,} deltas wait, {fold}{verified}"
     if delta["frozen_until"] is not None:
-        late = f", {delta['late_rows']:,} rows came before that and were left out" if delta["late_rows"] else ""
+        late = f", {delta['late_rows']:,} rows came before that, or were changed there" if delta["late_rows"] else ""
         yield f"frozen until {clock(delta['frozen_until'])}{late}"
     if delta["rebuild_reason"] is not None:
         yield f"  the next refresh rebuilds the rollups: {delta['rebuild_reason']}"

@@ -56,7 +56,8 @@ def retention_settings(config: Config) -> Retention | None:
     if retention.horizon is None:
         return None
     advances = retention.horizon == "auto" and retention.keep == "rollups"
-    return Retention(retention.rows.total_seconds() if advances and retention.rows else None)
+    rows_seconds = retention.rows.total_seconds() if advances and retention.rows else None
+    return Retention(rows_seconds, retention.late_rows)
 
 
 def receiver_settings(config: Config) -> list[ReceiverSettings]:

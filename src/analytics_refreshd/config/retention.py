@@ -12,13 +12,14 @@ class RetentionSection(Section):
     """How long rows stay, and what becomes of their figures.
 
     `rows` is at least 31 days: the views read 30, and the horizon is a day ahead; None deletes nothing. `migrate`
-    writes `rows` and `horizon` to the database, which every refresh asks. The rest, but for `overdue_after`, is how
-    `retain` deletes; `confirmed` lets a timer delete without a token.
+    writes `rows`, `horizon` and `late_rows` to the database, which every refresh asks. The rest, but for
+    `overdue_after`, is how `retain` deletes; `confirmed` lets a timer delete without a token.
     """
 
     rows: Annotated[Duration, between("31d")] | None = None
     horizon: Literal["auto", "off"] | None = None
     keep: Literal["rollups", "nothing"] = "rollups"
+    late_rows: Literal["ignore", "apply"] = "ignore"
     confirmed: bool = False
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     max_lag: Duration = timedelta(seconds=1)

@@ -20,7 +20,7 @@ class Delta:
     of whose changes are captured. `waiting` has the changes that were read before and still wait; `overdue_since` is
     None unless they wait too long. `obstacles` says why changes cannot be counted exactly, `unheld` how many rows
     have a value that the views cannot hold. Figures before `frozen_until` are frozen; `late_rows` came before it,
-    and were left out. Everything but `mode` is unknown where this role may not read it.
+    or were changed there. Everything but `mode` is unknown where this role may not read it.
     """
 
     mode: str = "plain"

@@ -73,7 +73,7 @@ MEANING: dict[Event, str] = {
     Event.REFRESH_RETRY: "an attempt failed and will be repeated within the slot",
     Event.REFRESH_SKIPPED: "a slot passed without a refresh; repeats are counted, not logged each",
     Event.REFRESH_STARTED: "a run begins (level debug)",
-    Event.ROWS_LATE: "rows came before the frozen horizon, or were changed there, and were left out",
+    Event.ROWS_LATE: "rows came before the frozen horizon, or were changed there",
     Event.SHUTDOWN_FORCED: "the stop's deadline passed before everything had ended",
     Event.VIEW_BLOCKED: "a refresh waits for a lock; names the session that holds it",
     Event.VIEW_FAILED: "a view began to fail with this run; repeats are not logged",

@@ -194,7 +194,9 @@ _DELTA: tuple[Field[Delta], ...] = (
     Field("built", FLAG, "whether the rollups are built", lambda delta: delta.built, nullable=True),
     Field("problems", TEXTS, "what keeps the rollups from being exact", lambda delta: delta.problems),
     Field("frozen_until", TIME, "the horizon: figures before it stay", lambda delta: delta.frozen_until, nullable=True),
-    Field("late_rows", COUNT, "rows that came before it, left out", lambda delta: delta.late_rows, nullable=True),
+    Field(
+        "late_rows", COUNT, "rows that came before it, or changed there", lambda delta: delta.late_rows, nullable=True
+    ),
 )
 
 _RETENTION: tuple[Field[LastRuns], ...] = (

@@ -65,8 +65,8 @@ def incremental_findings(connection: BoundedConnection, app_schema: str, max_age
     if found.late_rows:
         yield warning(
             "incremental",
-            f"{found.late_rows:,} rows came before {found.frozen_until:%Y-%m-%d %H:%M} UTC, where figures are frozen, "
-            "and were left out",
+            f"{found.late_rows:,} rows came before {found.frozen_until:%Y-%m-%d %H:%M} UTC, or were changed there, "
+            "where figures are frozen",
             "find out what writes or changes rows that old (deploy/guides/incremental.md)",
         )
     idle = list(_idle(connection, found.delta_rows, max_age_seconds))

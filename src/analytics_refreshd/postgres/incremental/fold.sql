@@ -7,6 +7,7 @@ gone as (
     delete from analytics_refresh.deltas d
     where not exists (select from analytics_refresh.rebuild_marks)
       and (select i.built and i.capture = analytics_refresh.capture_now() from analytics_refresh.incremental i)
+      {leave_late}
     returning d.*),
 net as materialized (
     select date_trunc('hour', executed_at, 'UTC') as hour, executed_at, trigger_id, action_type, status, duration_ms,
@@ -559,6 +560,7 @@ declare
     window_from constant timestamptz := now() - interval '720 hours';
     whole_hours_from constant timestamptz := date_trunc('hour', window_from, 'UTC') + interval '1 hour';
     horizon timestamptz;
+    applies boolean := false;
     result record;
 begin
     {refuse_unsound};
@@ -575,6 +577,7 @@ begin
         end if;
         {freeze};
         select i.frozen_until into strict horizon from analytics_refresh.incremental i;
+        {apply_late};
         delete from analytics_refresh.window_edge;
         {add_up_deltas};
         rows_folded := rows_folded + result.taken;

@@ -17,41 +17,45 @@ _FOLD = (
         "drop_empty_counts", "drop_empty_cells", "type_window_now",
     ),
 )  # fmt: skip
-_FROZEN = (FROZEN_TABLES, ("freeze",))
+_FROZEN = (FROZEN_TABLES, ("freeze", "apply_late"))
+_HASHES = {f"{name}_hash": block("horizon", f"{name}_hash") for name in _HASHED}
 
 
 def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
     """Return the functions that fold and build; with `frozen`, also freeze()."""
     app = sql.Identifier(app_schema)
     app_table = sql.Literal(sql.Identifier(app_schema, "action_results").as_string())
-    frozen_part = block("horizon", "frozen" if frozen else "frozen_none")
-    losses = block("fold", "losses")
-
-    def columns(row: str) -> sql.Composed:
-        return block("capture", "columns", row=sql.SQL(row))
+    losses, settle = block("fold", "losses"), _settle()
 
     def rows_in(condition: str) -> sql.Composed:
-        changes = block("fold", "changes_from_rows", app=app, range=sql.SQL(condition), columns=columns("d."))
-        return block("fold", "add_up", app=app, changes=changes, frozen=frozen_part)
+        return _add_up(app, frozen, "fold", "changes_from_rows", range=sql.SQL(condition), columns=_columns("d."))
 
-    changes = block("fold", "changes_from_deltas", app=app, columns=columns("r."), losses=losses)
-    add_unheld = block("fold", "add_unheld")
-    settle = block("fold", "settle", add_unheld=add_unheld)
-    target = block("horizon", "target")
+    def if_frozen(name: str, otherwise: str, /, **names: sql.Composable) -> sql.Composable:
+        return block("horizon", name, **names) if frozen else sql.SQL(otherwise)
+
     functions = block(
         "fold",
         "functions",
         app=app,
         app_table=app_table,
         refuse_unsound=refuse_unsound(_FOLD, _FROZEN if frozen else _NOTHING),
-        add_up_deltas=block("fold", "add_up", app=app, changes=changes, frozen=frozen_part),
-        add_unheld=add_unheld,
+        add_up_deltas=_add_up(
+            app,
+            frozen,
+            "fold",
+            "changes_from_deltas",
+            columns=_columns("r."),
+            losses=losses,
+            leave_late=if_frozen("leave_late", ""),
+        ),
+        add_unheld=block("fold", "add_unheld"),
         settle=settle,
         freeze=sql.SQL("perform analytics_refresh.freeze()" if frozen else "null"),
-        count_late=block("horizon", "count_late") if frozen else sql.SQL("null"),
-        restart_late=block("horizon", "restart_late", target=target) if frozen else sql.SQL(""),
-        restore_triggers=block("horizon", "restore_triggers") if frozen else sql.SQL("null"),
-        restore_hours=block("horizon", "restore_hours") if frozen else sql.SQL("null"),
+        apply_late=if_frozen("apply_late", "null"),
+        count_late=if_frozen("count_late", "null"),
+        restart_late=if_frozen("restart_late", "", target=block("horizon", "target")),
+        restore_triggers=if_frozen("restore_triggers", "null"),
+        restore_hours=if_frozen("restore_hours", "null"),
         # "-infinity" is also how a build that has not begun says so
         add_up_timeless=rows_in("d.executed_at is null or d.executed_at = '-infinity' and horizon = '-infinity'"),
         add_up_range=rows_in(
@@ -59,22 +63,43 @@ def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
         ),
         add_up_rest=rows_in("d.executed_at >= chunk_from and d.executed_at > '-infinity'"),
     )
-    if not frozen:
-        return [functions]
-    hashes = {f"{name}_hash": block("horizon", f"{name}_hash") for name in _HASHED}
-    kept = block("horizon", "changes_at_freeze", app=app, columns=columns("r."), losses=losses, **hashes)
-    freeze = block(
+    return [functions, _freezing_functions(app)] if frozen else [functions]
+
+
+def _freezing_functions(app: sql.Identifier) -> sql.Composed:
+    names = {
+        "losses": block("fold", "losses"),
+        "freeze_kept": block("horizon", "freeze_kept", **_HASHES),
+        "kept_hash": block("horizon", "kept_hash", **_HASHES),
+    }
+    return block(
         "horizon",
         "functions",
         app=app,
-        target=target,
-        add_up=block("fold", "add_up", app=app, changes=kept, frozen=frozen_part),
-        settle=settle,
+        target=block("horizon", "target"),
+        add_up=_add_up(app, True, "horizon", "changes_at_freeze", columns=_columns("r."), **names, **_HASHES),
+        add_up_late=_add_up(app, True, "horizon", "changes_from_late", **names),
+        settle=_settle(),
+        count_late=block("horizon", "count_late"),
         bounded_before=block("horizon", "bounded_before"),
+        hour_hash=_HASHES["hour_hash"],
     )
-    return [functions, freeze]
+
+
+def _add_up(app: sql.Identifier, frozen: bool, file: str, name: str, /, **names: sql.Composable) -> sql.Composed:
+    changes = block(file, name, app=app, **names)
+    frozen_part = block("horizon", "frozen" if frozen else "frozen_none")
+    return block("fold", "add_up", app=app, changes=changes, frozen=frozen_part)
+
+
+def _settle() -> sql.Composed:
+    return block("fold", "settle", add_unheld=block("fold", "add_unheld"))
+
+
+def _columns(row: str) -> sql.Composed:
+    return block("capture", "columns", row=sql.SQL(row))
 
 
 def frozen_checksum() -> sql.Composed:
     """Return the query for the checksum of all that is frozen."""
-    return block("horizon", "checksum", **{f"{name}_hash": block("horizon", f"{name}_hash") for name in _HASHED})
+    return block("horizon", "checksum", **_HASHES)

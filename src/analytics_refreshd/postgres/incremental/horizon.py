@@ -85,11 +85,12 @@ def apply(connection: Connection, home: str, retention: Retention | None) -> lis
     wanted = retention.rows_seconds
     with transaction(connection, home):
         found = connection.execute(block("horizon", "settings")).fetchone()
-        if found is None or found[0] == wanted:
+        if found is None or found[:2] == (wanted, retention.late_rows):
             return []
-        if found[0] is None and found[1]:
+        if found[2]:
             connection.execute(block("install", "fold"))
-        connection.execute(block("horizon", "set", seconds=sql.Literal(wanted)))
+        values = {"seconds": sql.Literal(wanted), "late_rows": sql.Literal(retention.late_rows)}
+        connection.execute(block("horizon", "set", **values))
     if wanted is None:
         return ["stop the horizon: what is deleted from now on leaves the figures"]
     return [f"freeze the figures of rows older than {wanted / 86400 - 1:g} days"]

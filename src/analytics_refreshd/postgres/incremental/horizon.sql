@@ -66,7 +66,7 @@ comment on table analytics_refresh.frozen_retries is
     'How many executions of a trigger before the horizon had so many retries.';
 
 -- name: drop
-drop function if exists analytics_refresh.freeze();
+drop function if exists analytics_refresh.freeze(), analytics_refresh.apply_late();
 drop table if exists analytics_refresh.frozen_hours, analytics_refresh.frozen_triggers, analytics_refresh.frozen_types,
     analytics_refresh.frozen_durations, analytics_refresh.frozen_retries;
 
@@ -161,6 +161,16 @@ frozen_hour_rows as (
         group by hour, action_type, status) p
         on p.hour = h.hour and p.action_type = h.action_type and p.status = h.status
     returning {hour_hash} as hash),
+{freeze_kept},
+advanced as (
+    update analytics_refresh.incremental i
+    set frozen_until = horizon_next,
+        frozen_checksum = i.frozen_checksum
+            + coalesce((select sum(h.hash) from frozen_hour_rows h), 0)
+            + {kept_hash})
+
+-- name: freeze_kept
+-- what of the rows `kept` is frozen apart from their hours
 kept_triggers as materialized (
     select trigger_id, count(*) as n, count(*) filter (where status = 'success') as succeeded,
         count(*) filter (where status = 'failed') as failed, count(*) filter (where status = 'retrying') as retrying,
@@ -211,13 +221,11 @@ kept_retries as materialized (
 frozen_retry_rows as (
     insert into analytics_refresh.frozen_retries as f (cell, retry_count, n)
     select cell, retry_count, n from kept_retries order by cell, retry_count
-    on conflict on constraint frozen_retries_key do update set n = f.n + excluded.n),
-advanced as (
-    update analytics_refresh.incremental i
-    set frozen_until = horizon_next,
-        frozen_checksum = i.frozen_checksum
-            + coalesce((select sum(h.hash) from frozen_hour_rows h), 0)
-            + coalesce((select sum(r.hash) from frozen_trigger_rows r), 0)
+    on conflict on constraint frozen_retries_key do update set n = f.n + excluded.n)
+
+-- name: kept_hash
+-- by how much that changes the checksum
+coalesce((select sum(r.hash) from frozen_trigger_rows r), 0)
             - coalesce((
                 select sum({trigger_hash}) from analytics_refresh.frozen_triggers f
                 join kept_triggers k on k.trigger_id = f.trigger_id), 0)
@@ -226,7 +234,38 @@ advanced as (
                 select sum({type_hash}) from analytics_refresh.frozen_types f
                 where f.action_type in (select k.action_type from kept k where k.unheld < 4)), 0)
             + coalesce((select sum(f.n * {duration_hash}) from kept_durations f), 0)
-            + coalesce((select sum(f.n * {retry_hash}) from kept_retries f), 0))
+            + coalesce((select sum(f.n * {retry_hash}) from kept_retries f), 0)
+
+-- name: changes_from_late
+-- Rows inserted before the horizon. What else changes there cannot be told from what was never counted.
+gone as (
+    delete from analytics_refresh.deltas d
+    where d.executed_at < horizon and d.sign > 0 and d.cause = 'i'
+        and date_trunc('hour', d.executed_at, 'UTC') = any (hours)
+    returning d.*),
+net as materialized (
+    select date_trunc('hour', executed_at, 'UTC') as hour, executed_at, trigger_id, action_type, status, duration_ms,
+        retry_count, count(*)::integer as n
+    from gone
+    where unheld < 4
+    group by executed_at, trigger_id, action_type, status, duration_ms, retry_count),
+late as (select count(*) as came, 0::bigint as went from gone),
+kept as materialized (select date_trunc('hour', g.executed_at, 'UTC') as hour, g.* from gone g),
+unheld as (select 0::bigint as durations, 0::bigint as retries, 0::bigint as keys),
+{losses},
+{freeze_kept},
+advanced as (
+    update analytics_refresh.incremental i set frozen_checksum = i.frozen_checksum
+            + {kept_hash})
+
+-- name: leave_late
+and (not applies or (d.executed_at < horizon and d.sign > 0 and d.cause = 'i') is not true)
+
+-- name: apply_late
+select i.late_rows = 'apply' into strict applies from analytics_refresh.incremental i;
+        if applies then
+            perform analytics_refresh.apply_late();
+        end if
 
 -- name: hour_hash
 -- Of a row f, the same in every database: a sum of these needs no order. 60 bits of SHA-256.
@@ -342,7 +381,66 @@ begin
     end loop;
 end
 $freeze$;
-revoke execute on function analytics_refresh.freeze() from public;
+
+-- Counts rows inserted before the horizon, there where they belong: frozen hours and triggers change with the rollups.
+create or replace function analytics_refresh.apply_late() returns void
+language plpgsql volatile security invoker
+set search_path = pg_catalog, pg_temp set jit = off set work_mem = '64MB' set max_parallel_workers_per_gather = 0
+as $apply_late$
+declare
+    horizon timestamptz;
+    hours timestamptz[];
+    result record;
+begin
+    select i.frozen_until into strict horizon from analytics_refresh.incremental i;
+    select array_agg(distinct date_trunc('hour', d.executed_at, 'UTC')) into hours
+    from analytics_refresh.deltas d
+    where d.executed_at < horizon and d.sign > 0 and d.cause = 'i';
+    if hours is null then
+        return;
+    end if;
+    -- for as long as they are changed, the histograms of these hours are as those of any other
+    insert into analytics_refresh.duration_counts (cell, duration_ms, n)
+    select c.cell, d.duration_ms, d.n
+    from analytics_refresh.hour_cells c
+    join analytics_refresh.frozen_hours f on f.hour = c.hour and f.action_type = c.action_type and f.status = c.status
+    cross join lateral unnest(f.durations, f.counts) d (duration_ms, n)
+    where c.hour = any (hours);
+    {add_up_late};
+    {settle};
+    {count_late};
+    with was as (
+        select coalesce(sum({hour_hash}), 0) as hash from analytics_refresh.frozen_hours f where f.hour = any (hours)),
+    written as (
+        insert into analytics_refresh.frozen_hours as f (
+            hour, action_type, status, n, timed, duration_total, retry_total, retried, min_duration_ms, max_duration_ms,
+            p50_duration_ms, p95_duration_ms, p99_duration_ms, durations, counts)
+        select c.hour, c.action_type, c.status, c.n, c.timed, c.duration_total, c.retry_total, c.retried,
+            s.min_duration_ms, s.max_duration_ms, s.p50_duration_ms, s.p95_duration_ms, s.p99_duration_ms,
+            d.durations, d.counts
+        from analytics_refresh.hour_cells c
+        left join analytics_refresh.duration_stats s on s.cell = c.cell
+        left join lateral (
+            select array_agg(k.duration_ms order by k.duration_ms) as durations,
+                array_agg(k.n order by k.duration_ms) as counts
+            from analytics_refresh.duration_counts k where k.cell = c.cell) d on true
+        where c.hour = any (hours)
+        on conflict on constraint frozen_hours_key do update set
+            n = excluded.n, timed = excluded.timed, duration_total = excluded.duration_total,
+            retry_total = excluded.retry_total, retried = excluded.retried,
+            min_duration_ms = excluded.min_duration_ms, max_duration_ms = excluded.max_duration_ms,
+            p50_duration_ms = excluded.p50_duration_ms, p95_duration_ms = excluded.p95_duration_ms,
+            p99_duration_ms = excluded.p99_duration_ms, durations = excluded.durations, counts = excluded.counts
+        returning {hour_hash} as hash)
+    update analytics_refresh.incremental i
+    set frozen_checksum = i.frozen_checksum + coalesce((select sum(w.hash) from written w), 0) - (select w.hash from was w);
+    delete from analytics_refresh.duration_counts d
+    using analytics_refresh.hour_cells c
+    where c.hour = any (hours) and d.cell = c.cell;
+end
+$apply_late$;
+revoke execute on function analytics_refresh.freeze(), analytics_refresh.apply_late() from public;
+comment on function analytics_refresh.apply_late() is 'Counts rows that were inserted before the horizon.';
 comment on function analytics_refresh.freeze() is 'Freezes the figures of what is older than the rows to be kept.';
 
 -- name: restore_triggers
@@ -426,10 +524,10 @@ where i.retained is not null and i.frozen_until > '-infinity' and to_regclass({a
 union all
 
 -- name: settings
-select extract(epoch from i.retained)::float8, i.built from analytics_refresh.incremental i for update;
+select extract(epoch from i.retained)::float8, i.late_rows, i.built from analytics_refresh.incremental i for update;
 
 -- name: set
-update analytics_refresh.incremental set retained = make_interval(secs => {seconds});
+update analytics_refresh.incremental set retained = make_interval(secs => {seconds}), late_rows = {late_rows};
 
 -- name: what
 select i.frozen_until, (select min(f.hour) from analytics_refresh.frozen_hours f where f.hour > '-infinity'),

@@ -200,8 +200,8 @@ comment on column analytics_refresh.incremental.unheld_retries is 'Rows whose re
 comment on column analytics_refresh.incremental.unheld_keys is 'Rows without action_type or status: they are not counted.';
 comment on column analytics_refresh.incremental.frozen_until is 'The horizon: what is older is frozen. A whole hour; -infinity: nothing is.';
 comment on column analytics_refresh.incremental.retained is 'How long rows are kept; the horizon advances with it. Null: it stays where it is.';
-comment on column analytics_refresh.incremental.late_rows is 'What becomes of rows that are written before the horizon: ignore.';
-comment on column analytics_refresh.incremental.late_rows_total is 'How many rows were written or changed before the horizon, and left out.';
+comment on column analytics_refresh.incremental.late_rows is 'What becomes of rows that are inserted before the horizon: ignore or apply.';
+comment on column analytics_refresh.incremental.late_rows_total is 'How many rows were inserted or changed before the horizon.';
 comment on column analytics_refresh.incremental.late_rows_at is 'When the last of them was found.';
 comment on column analytics_refresh.incremental.frozen_checksum is 'A sum over all that is frozen, kept by what freezes it.';
 comment on table analytics_refresh.deltas is 'Changes of action_results not folded yet, one row per old or new row, in no order.';
