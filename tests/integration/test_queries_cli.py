@@ -169,7 +169,7 @@ def test_the_list_follows_the_format() -> None:
     assert (one["name"], one["organizations"]) == ("top-errors", True)
     assert one["parameters"][0]["maximum"] == 1000
     rows = csv_rows(query("", "top-errors", "--list", "--format", "csv").stdout)
-    assert [row["name"] for row in rows if row["kind"] == "parameter"] == ["--limit", "--hours"]
+    assert [row["name"] for row in rows if row["kind"] == "parameter"] == ["--limit", "--hours", "--since", "--until"]
     assert [row["name"] for row in rows if row["kind"] == "column"] == [item["name"] for item in one["columns"]]
 
 
@@ -185,3 +185,39 @@ def test_own_queries_are_listed_and_run(log: str, tmp_path: Path) -> None:
     done = query(log, "mine", **own)
     assert done.returncode == 78
     assert "mine.sql:5: there is no SQL after the header" in done.stderr
+
+
+def test_L28_a_span_of_the_past_is_counted_exactly(log: str, connection: psycopg.Connection[Any]) -> None:
+    """`--since` and `--until` show what lies between them, by rows and by views, to every format."""
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms) values"
+        " ('b1', 'j', 'rest', 'success', '2026-03-01 08:59:59Z', 100),"
+        " ('b2', 'j', 'rest', 'success', '2026-03-01 09:00Z', 200),"
+        " ('b3', 'j', 'rest', 'failed', '2026-03-01 10:59:59Z', 300),"
+        " ('b4', 'j', 'rest', 'success', '2026-03-01 11:00Z', 400)"
+    )
+    connection.execute("select refresh_action_analytics()")
+    words = ("--since", "2026-03-01T09:00:00Z", "--until=2026-03-01T12:00:00+01:00", "--format")
+    (row,) = csv_rows(query(log, "latency", *words, "csv").stdout)
+    assert (row["executions"], row["min_duration_ms"], row["max_duration_ms"]) == ("2", "200", "300")
+    by_view = json.loads(query(log, "throughput", *words, "json").stdout)
+    assert [(row["hour"], row["executions"]) for row in by_view["rows"]] == [
+        ("2026-03-01T09:00:00Z", 1),
+        ("2026-03-01T10:00:00Z", 1),
+    ]
+    assert (by_view["since"], by_view["until"]) == ("2026-03-01T09:00:00Z", "2026-03-01T11:00:00Z")
+    assert by_view["parameters"] == {"hours": 2}
+
+
+def test_L28_a_wrong_span_exits_2_with_what_is_right(dsn: str) -> None:
+    """What is typed wrong is told in one line; `--list` shows what a query takes."""
+    for words, said in (
+        (("latency", "--since", "yesterday"), "neither a duration"),
+        (("latency", "--since"), "needs a value"),
+        (("distribution", "--since", "1d"), "covers no span of time"),
+        (("latency", "--since", "2d", "--hours", "3"), "not both"),
+    ):
+        refused = query(dsn, *words)
+        assert (refused.returncode, said in refused.stderr, refused.stderr.count("\n")) == (2, True, 1), refused.stderr
+    assert "--since" in query(dsn, "latency", "--list").stdout
+    assert "--since" not in query(dsn, "distribution", "--list").stdout

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +25,7 @@ from analytics_refreshd.cli.common import (
     print_json,
     say,
     seconds_of,
+    span_or_moment,
 )
 from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import ConfigError, UsageError
@@ -42,7 +43,10 @@ def register(app: typer.Typer) -> None:
     """Add the command. Unknown options are the query's parameters."""
     app.command(
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-        epilog=example("analytics-refreshd query recent-failures --hours 24 --format csv"),
+        epilog=example(
+            "analytics-refreshd query recent-failures --hours 24 --format csv",
+            "analytics-refreshd query latency --since 2026-03-01T00:00:00Z --until 2026-03-02T00:00:00Z",
+        ),
     )(query)
 
 
@@ -94,11 +98,13 @@ def query(
 def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]:
     """Return the parameters as typed, by name.
 
-    They are given as `--name value`, `--name=value` or `--flag`. Raises ParameterError for anything else.
+    They are given as `--name value`, `--name=value` or `--flag`. `--since` and `--until` become times or durations.
+    Raises ParameterError for anything else.
     """
     from analytics_refreshd.app.commands.query import ParameterError
 
     kinds = {parameter.name: parameter.type for parameter in chosen.parameters}
+    kinds |= dict.fromkeys(("since", "until"), "span")
     given: dict[str, object] = {}
     rest = list(words)
     while rest:
@@ -114,8 +120,17 @@ def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]
             if not rest and name in kinds:
                 raise ParameterError(f"--{name} needs a value")
             value = rest.pop(0) if rest else ""
-        given[name] = value
+        given[name] = _span(name, str(value)) if kinds.get(name) == "span" else value
     return given
+
+
+def _span(name: str, text: str) -> timedelta | datetime:
+    from analytics_refreshd.app.commands.query import ParameterError
+
+    try:
+        return span_or_moment(text)
+    except UsageError as error:
+        raise ParameterError(f"--{name}: {error}") from None
 
 
 def show(result: "Result", organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
@@ -247,11 +262,15 @@ def _describe(catalogue: "Catalogue", name: str | None, output: FormatWithCsv) -
 
 def _describe_one(chosen: "Query", output: FormatWithCsv) -> None:
     parameters = [[f"--{item.name}", item.in_words, item.meaning] for item in chosen.parameters]
+    for option in chosen.span_names:
+        instead = f"Instead of --{chosen.window.parameter}" if chosen.window and option == "since" else "The end of it"
+        parameters.append([f"--{option}", "a time, or a duration back", instead])
     columns = [[column.name, column.unit, column.meaning] for column in chosen.columns]
     if output is FormatWithCsv.JSON:
         fields = ("name", "section", "endpoint", "purpose", "organizations")
         described: dict[str, object] = {field: getattr(chosen, field) for field in fields}
         described["parameters"] = [asdict(item) for item in chosen.parameters]
+        described["span"] = list(chosen.span_names)
         described["columns"] = [asdict(column) for column in chosen.columns]
         print_json(described)
     elif output is FormatWithCsv.CSV:

@@ -4,9 +4,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.postgres.catalogue.spans import NAMES, ParameterError, Window, asked_span
+
+__all__ = ["Column", "Parameter", "ParameterError", "Query", "QueryFileError", "Window"]
 
 COLUMN_UNITS = (
     "text",
@@ -31,12 +34,9 @@ VIEWS_BY_RELATION = {
     "failures": "recent_failures",
     "distribution": "action_type_distribution",
 }
-_UNITS = {"hours": timedelta(hours=1), "days": timedelta(days=1), "weeks": timedelta(weeks=1)}
+WINDOWED = frozenset({"actions", "hourly", "failures"})
+"""The relations that hold the rows of a window only."""
 _TEXT_LIMIT = 1000
-
-
-class ParameterError(RefreshdError):
-    """A parameter or query name is wrong; the text says what works."""
 
 
 class QueryFileError(RefreshdError):
@@ -102,33 +102,6 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """The time that a query covers: `amount` of `parameter`, in whole steps of UTC.
-
-    It ends with the current step. `step` is hours, days or weeks, or None for a window that ends exactly now. `before`
-    more steps are read, to compare with earlier time.
-    """
-
-    parameter: str
-    step: str | None
-    before: int = 0
-
-    def bounds(self, amount: float, now: datetime) -> tuple[datetime, datetime]:
-        """Return `since` (inclusive) and `until` (exclusive) in UTC; `now` must be aware."""
-        at = now.astimezone(UTC)
-        length = _UNITS[self.parameter] * amount
-        if self.step is None:
-            return at - length, at
-        start = at.replace(minute=0, second=0, microsecond=0)
-        if self.step != "hours":
-            start = start.replace(hour=0)
-        if self.step == "weeks":
-            start -= timedelta(days=start.weekday())
-        until = start + _UNITS[self.step]
-        return until - length - _UNITS[self.step] * self.before, until
-
-
-@dataclass(frozen=True, slots=True)
 class Column:
     """A column of the result.
 
@@ -172,6 +145,13 @@ class Query:
         return "actions" in self.relations or "{app}.action_results" in self.body
 
     @property
+    def span_names(self) -> tuple[str, ...]:
+        """Return which of since and until it takes."""
+        if self.window is None:
+            return ()
+        return NAMES if self.relations & WINDOWED or "%(until)s" in self.body else NAMES[:1]
+
+    @property
     def approximated(self) -> tuple[Column, ...]:
         """Return the columns that are not exact."""
         return tuple(column for column in self.columns if column.approximated)
@@ -181,26 +161,44 @@ class Query:
     ) -> dict[str, object]:
         """Return the value of each placeholder of the SQL text.
 
-        These are the parameters, `since`, `until`, `now` and `organizations`. With `organizations` None there is no
-        limit; with an empty sequence no row is visible. Raises ParameterError.
+        These are the parameters, `since`, `until`, `now` and `organizations`. `given` may hold a span instead of the
+        window's parameter, as `asked_span` takes it. With `organizations` None there is no limit; with an empty
+        sequence no row is visible. Raises ParameterError.
         """
         known = {parameter.name: parameter for parameter in self.parameters}
+        span = [name for name in NAMES if name in given]
         for name in given:
-            if name not in known:
-                choice = ", ".join(known) or "none"
+            if name not in known and name not in span:
+                choice = ", ".join([*known, *(self.span_names if self.window else ())]) or "none"
                 raise ParameterError(f"{self.name} has no parameter {_shown(name)}; it has: {choice}")
         values: dict[str, object] = {
             parameter.placeholder: parameter.check(given.get(name, parameter.default))
             for name, parameter in known.items()
         }
         values["now"] = now.astimezone(UTC)
-        if self.window is not None:
+        if span:
+            values |= self._span(given, now)
+        elif self.window is not None:
             amount = values[self.window.parameter]
             assert isinstance(amount, int)  # noqa: S101 - the parser admits integer windows only
             values["since"], values["until"] = self.window.bounds(amount, now)
         if organizations is not None:
             values["organizations"] = self._checked_organizations(organizations)
         return values
+
+    def _span(self, given: Mapping[str, object], now: datetime) -> dict[str, object]:
+        parameter = next((item for item in self.parameters if self.window and item.name == self.window.parameter), None)
+        since, until, amount = asked_span(
+            self.name,
+            self.window,
+            given,
+            now,
+            most=parameter.maximum if parameter is not None and parameter.maximum is not None else 0,
+            only_last="failures" in self.relations,
+            ends="until" in self.span_names,
+        )
+        own = {parameter.placeholder: amount} if parameter is not None else {}
+        return own | {"since": since, "until": until}
 
     def _checked_organizations(self, organizations: Sequence[str]) -> list[str]:
         if not self.organizations:

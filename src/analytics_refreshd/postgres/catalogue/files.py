@@ -28,6 +28,7 @@ from analytics_refreshd.core.files import decode_text, list_files, read_small
 from analytics_refreshd.postgres.catalogue.definition import (
     COLUMN_UNITS,
     PARAMETER_TYPES,
+    WINDOWED,
     Column,
     Parameter,
     ParameterError,
@@ -54,7 +55,6 @@ _WINDOW = re.compile(r"(hours|days|weeks) (?:exactly|in (hours|days|weeks)(?:, (
 _COLUMN = re.compile(r"([a-z_][a-z0-9_]*) (\w+); (.+)")
 _APPROXIMATED = re.compile(r"([a-z_][a-z0-9_]*); (.+)")
 _PRIVATE_UNITS = {"error_message": "message", "response_data": "json"}
-_WINDOWED = frozenset({"actions", "hourly", "failures"})
 _RESERVED = frozenset(
     "now since until organizations organization help list format raw print-sql explain timeout guide dashboard".split()
 )
@@ -190,8 +190,8 @@ def _check_body(query: Query, body_line: int) -> None:
     if unknown or re.search(r"\{(?!\w+\})|(?<!\w)\}", query.body):
         names = ", ".join(sorted(relations()))
         raise QueryFileError(f"{where}: braces name the schema {{app}} or a relation: {names}")
-    if query.relations & _WINDOWED and query.window is None:
-        raise QueryFileError(f"{where}: {', '.join(sorted(query.relations & _WINDOWED))} needs a window header")
+    if query.relations & WINDOWED and query.window is None:
+        raise QueryFileError(f"{where}: {', '.join(sorted(query.relations & WINDOWED))} needs a window header")
     known = {parameter.placeholder for parameter in query.parameters} | {"now"}
     known |= {"since", "until"} if query.window else set()
     known |= {"organizations"} if query.organizations else set()
