@@ -1,4 +1,4 @@
-"""Rows of pg_stat_activity as leaders and blockers of the model; the server's time."""
+"""Sessions as leaders and blockers of the model; the server's time."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
