@@ -181,7 +181,8 @@ class Bench:
         """The four concurrent refreshes with nothing new and no fold, with the settings of the refresh function."""
         with self.connection.transaction(), _measured(self.connection, self.floor):
             self.connection.execute(
-                "set local jit = off; set local work_mem = '64MB'; set local default_statistics_target = 5"
+                "set local jit = off; set local work_mem = '64MB'; set local default_statistics_target = 5;"
+                " set local analytics_refresh.fold = 'off'"
             )
             for view in VIEWS:
                 self.connection.execute(

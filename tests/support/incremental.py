@@ -7,8 +7,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from analytics_refreshd.core.evidence import ROLLUP_VIEWS
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres.incremental.commands import plain_query
+from analytics_refreshd.postgres.incremental.commands import Commands, plain_query
 from analytics_refreshd.postgres.incremental.state import is_installed
 from analytics_refreshd.postgres.schema.definitions import Definitions
 
@@ -208,3 +209,16 @@ class Changes:
             (self.delete, 8), (self.retain, 4), (self.delete_trigger, 5), (self.truncate, 1), (self.nothing, 4),
         ]  # fmt: skip
         self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]()
+
+
+def read_rollups_alone(connection: Connection, app: str = "public") -> None:
+    """Make the views as before: over the rollups, without a fold, in the place of ours and with their indexes."""
+    commands = Commands(Definitions(app, connection.info.server_version))
+    for view in ROLLUP_VIEWS:
+        named = sql.Identifier(app, view)
+        query = "select indexdef from pg_indexes where schemaname = %s and tablename = %s"
+        indexes = connection.execute(query, [app, view]).fetchall()
+        connection.execute(sql.SQL("drop materialized view {}").format(named))
+        connection.execute(sql.SQL("create materialized view {} as {}").format(named, commands.query(view)))
+        for (index,) in indexes:
+            connection.execute(index)

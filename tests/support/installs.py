@@ -63,10 +63,15 @@ def temporary_role(connection: Connection, options: str = "login") -> Iterator[s
 
 
 def put_older_function_back(connection: Connection, app: str = "public") -> None:
-    """Replace our refresh function by an older install's, as a migration of the application's own would."""
+    """Replace our refresh function by an older install's, as a migration of the application's own would.
+
+    It folds nothing, nor does what it refreshes: the views of an older program did not.
+    """
     text = (_FOLDER / "older_install.sql").read_text()
     start = text.index("create function {app}.refresh_action_analytics()")
     function = text[start : text.index("create function {app}.get_analytics_refresh_status()")]
     schema = sql.Identifier(app)
     connection.execute(sql.SQL("drop function {}.refresh_action_analytics()").format(schema))
     connection.execute(sql.SQL(function).format(app=schema, app_name=sql.Literal(app)))
+    off = "alter function {}.refresh_action_analytics() set analytics_refresh.fold = 'off'"
+    connection.execute(sql.SQL(off).format(schema))

@@ -35,6 +35,7 @@ def incremental_findings(connection: BoundedConnection, app_schema: str, max_age
     if lacking or denied:
         return
     yield from _foreign(connection, app_schema)
+    yield from _bare(connection, app_schema)
     found = state(connection)
     for text in found.obstacles:
         yield error("incremental", printable(text), "undo that, or go back with `analytics-refreshd migrate --plain`")
@@ -84,6 +85,18 @@ def _foreign(connection: BoundedConnection, app_schema: str) -> Iterator[Finding
             "incremental",
             f"{printable(name)} is not the function that was installed: a refresh by it may leave changes out",
             _MIGRATE,
+        )
+
+
+def _bare(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
+    commands = Commands(Definitions(app_schema, connection.info.server_version))
+    row = connection.execute(commands.views_without_fold()).fetchone()
+    if row and row[0]:
+        yield warning(
+            "incremental",
+            f"a bare REFRESH MATERIALIZED VIEW leaves old figures in {', '.join(row[0])}: they are an older program's",
+            "run `analytics-refreshd migrate`, or with --replace where it says that it kept them; until then "
+            "refresh by `select refresh_action_analytics()`",
         )
 
 

@@ -2,6 +2,7 @@
 
 from psycopg import sql
 
+from analytics_refreshd.core.evidence import ROLLUP_VIEWS
 from analytics_refreshd.postgres.connection import sqlfiles
 from analytics_refreshd.postgres.connection.server import has_maintain
 from analytics_refreshd.postgres.incremental.blocks import block, refuse_unsound
@@ -28,6 +29,10 @@ _NOTE = (("rebuild_marks",), ("obstacles",))
 _LOST = (("incremental",), ())
 _DUE = (("incremental", "view_changes", "view_refreshes", "last_refresh"), ("view_due",))
 _REFRESHED = (("view_changes", "view_refreshes"), ())
+_ROWS = (
+    ("hour_cells", "trigger_cells", "duration_stats", "retry_counts", "type_window"),
+    ("fold",),
+)
 
 
 class Commands:
@@ -91,6 +96,7 @@ class Commands:
                 refuse_unsound_due=refuse_unsound(_DUE),
                 refuse_unsound_refreshed=refuse_unsound(_REFRESHED),
             ),
+            *self.rows_functions(),
         ]
 
     def obstacles(self) -> sql.Composed:
@@ -156,7 +162,31 @@ class Commands:
 
     def query(self, name: str) -> sql.Composed:
         """Return the SELECT of the view `name` over the rollups."""
+        return self.definition(name) if name == VIEW_WITHOUT_ROLLUP else block("views", f"{name}_query")
+
+    def definition(self, name: str) -> sql.Composed:
+        """Return the SELECT that the view `name` is defined by."""
         return select_of(self.view(name))
+
+    def views_without_fold(self) -> sql.Composed:
+        """Return the query for the views that fold nothing by themselves."""
+        views = sql.SQL(", ").join(map(sql.Literal, ROLLUP_VIEWS))
+        return block("install", "views_without_fold", views=views, app_name=self.names["app_name"])
+
+    def rows_functions(self) -> list[sql.Composed]:
+        """Return the commands that create what the views over rollups read: functions that fold first."""
+        return [
+            block(
+                "functions",
+                "rows",
+                function=sql.Identifier(f"{name}_rows"),
+                columns=block("views", f"{name}_columns"),
+                query=block("views", f"{name}_query"),
+                refuse_unsound=refuse_unsound(_ROWS),
+                comment=sql.Literal(f"Folds, then returns the rows of {name}: the view reads this."),
+            )
+            for name in ROLLUP_VIEWS
+        ]
 
     def dropped(self) -> list[sql.Composed]:
         """Return the commands that drop everything but the triggers."""

@@ -91,6 +91,39 @@ comment on function analytics_refresh.view_refreshed(text, bigint) is 'Records u
 comment on function analytics_refresh.view_checked(text) is
     'Records that a view was found to hold everything, and says how many rows it has.';
 
+-- name: rows
+-- What a view over rollups holds after a fold. Whoever folded for several views sets analytics_refresh.fold to "off". A
+-- refresh holds its view's lock by now, for which another that folded may wait: so this one gives up soon, before the two
+-- are a deadlock, and says so.
+create or replace function analytics_refresh.{function}()
+returns table (
+    {columns})
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp set jit = off set lock_timeout = '500ms'
+as $rows$
+#variable_conflict use_column
+declare
+    fold constant text := coalesce(nullif(current_setting('analytics_refresh.fold', true), ''), 'on');
+begin
+    {refuse_unsound};
+    if fold not in ('on', 'off') then
+        raise exception using errcode = '55000', message = 'the fold before this refresh failed: ' || fold;
+    end if;
+    if fold = 'on' then
+        begin
+            perform analytics_refresh.fold();
+        exception when lock_not_available then
+            raise exception using errcode = '55P03', message =
+                'another session is refreshing: run this again, or use refresh_action_analytics()';
+        end;
+    end if;
+    return query
+    {query};
+end
+$rows$;
+revoke execute on function analytics_refresh.{function}() from public;
+comment on function analytics_refresh.{function}() is {comment};
+
 -- name: refresh_action_analytics_view
 create or replace function {target}.refresh_action_analytics_view(
     inout view_name text,
@@ -108,7 +141,8 @@ declare
     started constant timestamptz := clock_timestamp();
     refreshed_at timestamptz;
     lock_timeout_before text;
-    fold constant text := coalesce(nullif(current_setting('analytics_refresh.fold', true), ''), 'on');
+    fold_before constant text := coalesce(current_setting('analytics_refresh.fold', true), '');
+    fold constant text := coalesce(nullif(fold_before, ''), 'on');
     version bigint;
     folded boolean;
 begin
@@ -136,7 +170,10 @@ begin
             folded := fold in ('on', 'off');
             version := case when folded then analytics_refresh.view_due(view_name) else 0 end;
             if version is not null then
+                -- folded already
+                perform set_config('analytics_refresh.fold', 'off', true);
                 execute format('refresh materialized view concurrently %I.%I', app_schema, view_name);
+                perform set_config('analytics_refresh.fold', fold_before, true);
                 if folded then
                     perform analytics_refresh.view_refreshed(view_name, version);
                 end if;
@@ -306,5 +343,7 @@ where n.nspname = {app_name} and position('analytics_refresh.fold(' in p.prosrc)
 order by 1;
 
 -- name: drop
-drop function if exists analytics_refresh.view_checked(text), analytics_refresh.view_refreshed(text, bigint),
+drop function if exists analytics_refresh.action_metrics_hourly_rows(),
+    analytics_refresh.trigger_performance_summary_rows(), analytics_refresh.action_type_distribution_rows(),
+    analytics_refresh.view_checked(text), analytics_refresh.view_refreshed(text, bigint),
     analytics_refresh.view_due(text);

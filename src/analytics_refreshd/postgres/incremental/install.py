@@ -221,6 +221,7 @@ def _to_rollups(
     if found.mode == "incremental":
         return
     connection.execute(block("install", "fold"))
+    connection.execute(block("install", "folded"))
     connection.execute(set_role(found.role))
     replace_views(
         connection,

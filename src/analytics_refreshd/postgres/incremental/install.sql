@@ -57,6 +57,27 @@ drop index concurrently if exists {index};
 grant usage on schema analytics_refresh to {owner};
 grant select on analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_stats,
     analytics_refresh.retry_counts, analytics_refresh.type_window to {owner};
+grant execute on function analytics_refresh.action_metrics_hourly_rows(),
+    analytics_refresh.trigger_performance_summary_rows(), analytics_refresh.action_type_distribution_rows() to {owner};
+
+-- name: has_rows_functions
+select to_regprocedure('analytics_refresh.action_metrics_hourly_rows()') is not null
+    and to_regprocedure('analytics_refresh.trigger_performance_summary_rows()') is not null
+    and to_regprocedure('analytics_refresh.action_type_distribution_rows()') is not null;
+
+-- name: views_without_fold
+-- the views of {views} that a bare REFRESH leaves without a fold: they read the rollups themselves, as they did before
+select array(
+    select v.relname::text from pg_class v
+    where v.relnamespace = (select s.oid from pg_namespace s where s.nspname = {app_name}) and v.relkind = 'm'
+        and v.relname in ({views})
+        and not exists (
+            select from pg_rewrite w
+            join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_proc'::regclass
+            join pg_proc p on p.oid = d.refobjid and p.proname = v.relname || '_rows'
+            join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'analytics_refresh'
+            where w.ev_class = v.oid)
+    order by 1);
 
 -- name: set_mode
 update analytics_refresh.installation set mode = {mode};
@@ -143,6 +164,10 @@ from (
 
 -- name: fold
 select rows_folded, seconds from analytics_refresh.fold();
+
+-- name: folded
+-- what fills the new views need not fold again
+select set_config('analytics_refresh.fold', 'off', true);
 
 -- name: mark
 insert into analytics_refresh.rebuild_marks (reason) values ({reason});

@@ -116,7 +116,7 @@ def _definition_problems(connection: Connection, definitions: Definitions, mode:
     with connection.transaction(force_rollback=True):
         connection.execute(block("verify", "begin"))
         for name in VIEWS:
-            query = installed_query(definitions, name) if mode == "plain" else Commands(definitions).query(name)
+            query = installed_query(definitions, name) if mode == "plain" else Commands(definitions).definition(name)
             connection.execute(
                 block("verify", "hold_view", holder=sql.Identifier("pg_temp", f"ours_{name}"), query=query)
             )

@@ -1,8 +1,47 @@
--- The four views over the rollups: same names, columns and types as the plain ones. Their order is that of their rows'
--- bytes: REFRESH CONCURRENTLY sorts by those to find duplicates, and that sort is most of its cost unless it is done.
+-- The four views of the incremental mode: same names, columns and types as the plain ones. Three of them read a function
+-- that folds first, so that whoever refreshes them, by whatever statement, gets what the table holds. The order of the
+-- rows is that of their bytes: REFRESH CONCURRENTLY sorts by those to find duplicates, and that sort is most of its cost
+-- unless it is done.
 
 -- name: action_metrics_hourly
 create materialized view {target}.action_metrics_hourly as
+select
+    f.hour,
+    f.action_type,
+    f.status,
+    f.execution_count,
+    f.avg_duration_ms::numeric(12, 2) as avg_duration_ms,
+    f.min_duration_ms,
+    f.max_duration_ms,
+    f.p50_duration_ms::numeric(12, 2) as p50_duration_ms,
+    f.p95_duration_ms::numeric(12, 2) as p95_duration_ms,
+    f.p99_duration_ms::numeric(12, 2) as p99_duration_ms,
+    f.success_count,
+    f.failure_count,
+    f.retrying_count,
+    f.total_retries,
+    f.actions_with_retries
+from analytics_refresh.action_metrics_hourly_rows() f
+with no data;
+
+-- name: action_metrics_hourly_columns
+hour timestamptz,
+    action_type text,
+    status text,
+    execution_count bigint,
+    avg_duration_ms numeric,
+    min_duration_ms integer,
+    max_duration_ms integer,
+    p50_duration_ms numeric,
+    p95_duration_ms numeric,
+    p99_duration_ms numeric,
+    success_count bigint,
+    failure_count bigint,
+    retrying_count bigint,
+    total_retries bigint,
+    actions_with_retries bigint
+
+-- name: action_metrics_hourly_query
 select
     c.hour,
     c.action_type,
@@ -22,10 +61,52 @@ select
 from analytics_refresh.hour_cells c
 left join analytics_refresh.duration_stats s on s.cell = c.cell
 order by c.hour, c.action_type collate "C", c.status collate "C"
-with no data;
 
 -- name: trigger_performance_summary
 create materialized view {target}.trigger_performance_summary as
+select
+    f.trigger_id,
+    f.total_executions,
+    f.success_count,
+    f.failure_count,
+    f.retrying_count,
+    f.success_rate,
+    f.avg_duration_ms::numeric(12, 2) as avg_duration_ms,
+    f.min_duration_ms,
+    f.max_duration_ms,
+    f.p50_duration_ms::numeric(12, 2) as p50_duration_ms,
+    f.p95_duration_ms::numeric(12, 2) as p95_duration_ms,
+    f.p99_duration_ms::numeric(12, 2) as p99_duration_ms,
+    f.total_retries,
+    f.avg_retries::numeric(12, 2) as avg_retries,
+    f.max_retries,
+    f.last_execution_at,
+    f.first_execution_at,
+    f.hours_active
+from analytics_refresh.trigger_performance_summary_rows() f
+with no data;
+
+-- name: trigger_performance_summary_columns
+trigger_id text,
+    total_executions bigint,
+    success_count bigint,
+    failure_count bigint,
+    retrying_count bigint,
+    success_rate numeric,
+    avg_duration_ms numeric,
+    min_duration_ms integer,
+    max_duration_ms integer,
+    p50_duration_ms numeric,
+    p95_duration_ms numeric,
+    p99_duration_ms numeric,
+    total_retries bigint,
+    avg_retries numeric,
+    max_retries integer,
+    last_execution_at timestamptz,
+    first_execution_at timestamptz,
+    hours_active numeric
+
+-- name: trigger_performance_summary_query
 select
     c.trigger_id,
     c.n as total_executions,
@@ -48,7 +129,6 @@ select
 from analytics_refresh.trigger_cells c
 left join analytics_refresh.duration_stats s on s.cell = c.cell
 order by c.trigger_id collate "C"
-with no data;
 
 -- name: recent_failures
 create materialized view {target}.recent_failures as
@@ -71,6 +151,29 @@ with no data;
 -- name: action_type_distribution
 create materialized view {target}.action_type_distribution as
 select
+    f.action_type,
+    f.total_executions,
+    f.success_count,
+    f.failure_count,
+    f.percentage,
+    f.avg_duration_ms::numeric(12, 2) as avg_duration_ms,
+    f.total_retries,
+    f.last_execution_at
+from analytics_refresh.action_type_distribution_rows() f
+with no data;
+
+-- name: action_type_distribution_columns
+action_type text,
+    total_executions bigint,
+    success_count bigint,
+    failure_count bigint,
+    percentage numeric,
+    avg_duration_ms numeric,
+    total_retries bigint,
+    last_execution_at timestamptz
+
+-- name: action_type_distribution_query
+select
     w.action_type,
     w.n as total_executions,
     w.succeeded as success_count,
@@ -82,4 +185,3 @@ select
 from analytics_refresh.type_window w
 where w.n > 0
 order by w.action_type collate "C"
-with no data;

@@ -42,6 +42,7 @@ class Wanted:
     create: Callable[[str, str], sql.Composed]
     expected: Objects | None
     reads_rollups: bool = False
+    functions: tuple[sql.Composed, ...] = ()
 
 
 def wanted_views(draft: Draft, mode: str) -> Wanted:
@@ -49,17 +50,24 @@ def wanted_views(draft: Draft, mode: str) -> Wanted:
     definitions = draft.definitions
     if mode == "plain":
         return Wanted(definitions.create, draft.installed.expected)
-    rollups = Commands(definitions).view
+    incremental = Commands(definitions)
+    rollups = incremental.view
+    row = draft.catalog.connection.execute(block("install", "has_rows_functions")).fetchone()
+    # an installation renews those that are there
+    functions = () if row and row[0] else tuple(incremental.rows_functions())
     commands = [
-        each
-        for name in VIEWS
-        for each in (
-            rollups(name, OUR_SCHEMA),
-            *(definitions.create(index, OUR_SCHEMA) for index in index_names(name)),
-        )
+        *functions,
+        *(
+            each
+            for name in VIEWS
+            for each in (
+                rollups(name, OUR_SCHEMA),
+                *(definitions.create(index, OUR_SCHEMA) for index in index_names(name)),
+            )
+        ),
     ]
-    comparable = draft.installed.expected is not None
-    return Wanted(rollups, draft.catalog.expected(commands, draft.home) if comparable else None, reads_rollups=True)
+    expected = draft.catalog.expected(commands, draft.home) if draft.installed.expected is not None else None
+    return Wanted(rollups, expected, reads_rollups=True, functions=functions)
 
 
 def view_steps(draft: Draft, wanted: Wanted, *, recreate: bool) -> ViewSteps:
@@ -89,6 +97,9 @@ def view_steps(draft: Draft, wanted: Wanted, *, recreate: bool) -> ViewSteps:
                 kept.append(f"{draft.app}.{name} is kept as it is: {'; '.join(differences)}{_hanging(draft, name)}")
         same = wanted.expected is not None and view.definition == wanted.expected.views[name].definition
         (steps.ours if name in replaced or same else steps.others).append(name)
+    if wanted.functions and (steps.first or replaced):
+        doing = "create the functions that the views over rollups read"
+        steps.first.insert(0, Step(doing, wanted.functions, role=draft.home))
     if replaced:
         draft.obstacles += obstacles(draft, dependents(draft.catalog.connection, draft.app, replaced))
         steps.swaps += put_in_place(draft.catalog.connection, draft, replaced)

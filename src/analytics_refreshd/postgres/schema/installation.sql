@@ -70,7 +70,15 @@ select v.relname::text as name,
         select from reads r
         join pg_catalog.pg_class c on c.oid = r.relation
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = 'analytics_refresh'
-        where r.root = v.oid) as reads_rollups,
+        where r.root = v.oid)
+        -- by way of the function that folds first
+        or exists (
+            select from pg_catalog.pg_rewrite w
+            join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = w.oid
+                and d.refclassid = 'pg_catalog.pg_proc'::regclass
+            join pg_catalog.pg_proc p on p.oid = d.refobjid and p.proname = v.relname || '_rows'
+            join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'analytics_refresh'
+            where w.ev_class = v.oid) as reads_rollups,
     -- what a function reads is not seen here
     exists (
         select from reads r

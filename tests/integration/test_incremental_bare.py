@@ -1,0 +1,278 @@
+"""REFRESH MATERIALIZED VIEW by itself, in incremental mode: exact, and no second fold in the refresh functions."""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from analytics_refreshd.app.commands.migrate import migrate
+from analytics_refreshd.config import Config
+from analytics_refreshd.core.evidence import ROLLUP_VIEWS
+from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.postgres.check.run import CheckSettings, Level, run_checks
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.schema.catalog import Catalog
+from analytics_refreshd.postgres.schema.installation import record_views
+from tests.support.adapters import connector, refresher
+from tests.support.incremental import Changes, differences, read_rollups_alone
+from tests.support.installs import put_older_function_back, temporary_role
+from tests.support.postgres import Server
+from tests.support.states import NOW
+from tests.support.waiting import eventually
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def rolled_up(connection: Connection) -> Connection:
+    """A database in incremental mode with rows, and changes that wait."""
+    return roll_up(connection)
+
+
+def roll_up(connection: Connection) -> Connection:
+    """Install the incremental mode over rows, and leave changes that wait."""
+    changes = Changes(connection, 7)
+    for _ in range(4):
+        changes.insert()
+    incremental.install(connection)
+    for _ in range(6):
+        changes.insert()
+        changes.update()
+    return connection
+
+
+def refresh(connection: Connection, view: str, how: LiteralString = "") -> None:
+    """Refresh one view by the bare statement."""
+    connection.execute(sql.SQL("refresh materialized view " + how + "{}").format(sql.Identifier(view)))
+
+
+@pytest.mark.quick
+@pytest.mark.fault
+@pytest.mark.parametrize("how", ["", "concurrently "])
+@pytest.mark.parametrize("first", ROLLUP_VIEWS)
+def test_L02_a_bare_refresh_is_exact(rolled_up: Connection, how: LiteralString, first: str) -> None:
+    """Whichever view comes first folds what waits; all are as their plain definitions."""
+    with rolled_up.transaction():
+        refresh(rolled_up, first, how)
+        assert not differences(rolled_up, views=[first])
+    for view in VIEWS:
+        refresh(rolled_up, view, how)
+    with rolled_up.transaction():
+        for view in VIEWS:
+            refresh(rolled_up, view, how)
+        assert not differences(rolled_up)
+    assert verify(rolled_up).ok
+
+
+@pytest.mark.fault
+def test_L02_a_bare_refresh_rebuilds_where_it_must(rolled_up: Connection) -> None:
+    """After TRUNCATE the rollups are built anew within the statement."""
+    rolled_up.execute("truncate action_results")
+    Changes(rolled_up, 8).insert()
+    with rolled_up.transaction():
+        for view in VIEWS:
+            refresh(rolled_up, view)
+        assert not differences(rolled_up)
+
+
+@pytest.mark.fault
+def test_L02_the_functions_fold_once(rolled_up: Connection) -> None:
+    """A refresh of all views, and one of a single view, fold once, and leave the caller's setting as it was."""
+    rolled_up.execute("set track_functions = 'all'")
+    setting = "select coalesce(current_setting('analytics_refresh.fold', true), '')"
+
+    def folds() -> int:
+        calls = "select calls from pg_stat_xact_user_functions where schemaname || funcname = 'analytics_refreshfold'"
+        row = rolled_up.execute(calls).fetchone()
+        return int(row[0]) if row else 0
+
+    for call in ("refresh_action_analytics()", "refresh_action_analytics_view('action_metrics_hourly')"):
+        rolled_up.execute("delete from action_results where id in (select id from action_results limit 1)")
+        with rolled_up.transaction():
+            before = folds()
+            rolled_up.execute(sql.SQL("select success from {}").format(sql.SQL(call)))
+            assert folds() == before + 1
+            assert rolled_up.execute(setting).fetchone() == ("",)
+    assert not differences(rolled_up, views=["action_metrics_hourly"])
+
+
+@pytest.mark.fault
+def test_L02_an_older_function_over_these_views_is_exact(dsn: str, rolled_up: Connection) -> None:
+    """It refreshes by bare statements, so that it is right, and believed."""
+    put_older_function_back(rolled_up)
+    rolled_up.execute("alter function refresh_action_analytics() reset analytics_refresh.fold")
+    with refresher(dsn) as refresh_all:
+        reports = refresh_all.refresh(uuid4(), lambda pid: None).reports
+    assert [report.success for report in reports] == [True] * 4
+    assert incremental.state(rolled_up).delta_rows == 0
+
+
+@pytest.mark.fault
+def test_L02_a_bare_refresh_beside_a_function_ends_both(dsn: str, rolled_up: Connection) -> None:
+    """The function has folded and wants the view that the bare statement holds: that gives up and says so."""
+    errors: list[str] = []
+
+    def bare() -> None:
+        try:
+            with psycopg.connect(dsn, autocommit=True) as other:
+                refresh(other, "action_metrics_hourly", "concurrently ")
+        except psycopg.errors.LockNotAvailable as error:
+            errors.append(str(error.diag.message_primary))
+
+    with psycopg.connect(dsn) as caller:
+        caller.execute("select analytics_refresh.fold()")
+        thread = threading.Thread(target=bare)
+        thread.start()
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'refresh%'"
+        eventually(lambda: errors or rolled_up.execute(waiting).fetchone() == (1,))
+        failed = caller.execute("select error_message from refresh_action_analytics() where not success").fetchall()
+        caller.commit()
+        thread.join(60)
+    assert failed == []
+    assert errors in ([], ["another session is refreshing: run this again, or use refresh_action_analytics()"])
+    refresh(rolled_up, "action_metrics_hourly")
+    assert not differences(rolled_up, views=["action_metrics_hourly"])
+
+
+def give_rights(connection: Connection, owner: str, keeper: str) -> list[str]:
+    """Give the views to `owner`, and MAINTAIN to `keeper` where there is that; return who may refresh."""
+    for view in VIEWS:
+        names = {"view": sql.Identifier(view), "owner": sql.Identifier(owner), "keeper": sql.Identifier(keeper)}
+        connection.execute(sql.SQL("alter materialized view {view} owner to {owner}").format(**names))
+        if connection.info.server_version >= 170000:
+            connection.execute(sql.SQL("grant maintain, select on {view} to {keeper}").format(**names))
+    # who owns a view reads what it reads
+    connection.execute(sql.SQL("grant select on action_results to {}").format(sql.Identifier(owner)))
+    return [owner, *([keeper] if connection.info.server_version >= 170000 else [])]
+
+
+@pytest.mark.fault
+def test_L02_whoever_may_refresh_a_view_may_do_so_bare(dsn: str, connection: Connection) -> None:
+    """Its owner, and a role with MAINTAIN and no right of our schema, refresh with a fold."""
+    with temporary_role(connection) as owner, temporary_role(connection) as keeper:
+        roles = give_rights(connection, owner, keeper)
+        roll_up(connection)
+        more = Changes(connection, 9)
+        # ids of its own
+        more.rows = 1000
+        for role in roles:
+            more.insert()
+            with psycopg.connect(make_conninfo(dsn, user=role), autocommit=True) as other, other.transaction():
+                for view in VIEWS:
+                    refresh(other, view)
+            assert incremental.state(connection).delta_rows == 0
+            with connection.transaction():
+                refresh(connection, "recent_failures")
+                assert not differences(connection)
+
+
+@pytest.mark.fault
+def test_L02_a_cycle_of_the_daemon_folds_once(dsn: str, rolled_up: Connection) -> None:
+    """Its four refreshes read views that fold, and none folds after the one fold of the run."""
+    rolled_up.execute("select pg_stat_reset()")
+    rolled_up.execute(
+        sql.SQL("alter database {} set track_functions = 'all'").format(sql.Identifier(rolled_up.info.dbname))
+    )
+    with refresher(dsn) as refresh_all:
+        reports = refresh_all.refresh(uuid4(), lambda pid: None).reports
+    assert [report.success for report in reports] == [True] * 4
+    others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    eventually(lambda: rolled_up.execute(others).fetchone() == (0,))
+    calls = "select funcname, calls from pg_stat_user_functions where schemaname = 'analytics_refresh'"
+    counted = dict(rolled_up.execute(calls).fetchall())
+    assert counted["fold"] == 1
+    assert [counted[f"{view}_rows"] for view in ROLLUP_VIEWS] == [1, 1, 1]
+
+
+@pytest.mark.fault
+def test_L02_migrate_replaces_views_of_an_older_program(dsn: str, rolled_up: Connection) -> None:
+    """They get the fold, and keep owner, grants, indexes and what depends on them; until then `check` says so."""
+
+    def warnings() -> list[str]:
+        found = run_checks(connector(dsn), CheckSettings(), lambda: NOW)
+        return [each.text for each in found if (each.name, each.level) == ("incremental", Level.WARNING)]
+
+    read_rollups_alone(rolled_up)
+    for view in ROLLUP_VIEWS:
+        rolled_up.execute(sql.SQL("drop function analytics_refresh.{}()").format(sql.Identifier(f"{view}_rows")))
+    functions = "update analytics_refresh.incremental set functions = functions - %s::text[]"
+    rolled_up.execute(functions, [[f"analytics_refresh.{view}_rows()" for view in ROLLUP_VIEWS]])
+    rolled_up.execute(record_views("public"))
+    rolled_up.execute("grant select on action_metrics_hourly to public")
+    rolled_up.execute("create view on_it as select * from action_type_distribution")
+    before = Catalog(rolled_up, "public").objects("public")
+    assert any(
+        text.startswith("a bare REFRESH MATERIALIZED VIEW leaves old figures in action_m") for text in warnings()
+    )
+    config = Config.model_validate({"database": {"url": dsn}})
+    report = migrate(
+        config, recreate_views=False, accept_publication=False, populating=lambda each: None, told=lambda each: None
+    )
+    assert {f"put the new view public.{view} in place" for view in ROLLUP_VIEWS} <= set(report.steps)
+    after = Catalog(rolled_up, "public").objects("public")
+    assert after.indexes == before.indexes
+    assert {name: (one.owner, one.columns) for name, one in after.views.items()} == {
+        name: (one.owner, one.columns) for name, one in before.views.items()
+    }
+    grants = "select has_table_privilege('pg_monitor', 'action_metrics_hourly', 'select')"
+    assert rolled_up.execute(grants).fetchone() == (True,)
+    assert rolled_up.execute("select count(*) > 0 from on_it").fetchone() == (True,)
+    assert not any(text.startswith("a bare REFRESH") for text in warnings())
+    with rolled_up.transaction():
+        for view in VIEWS:
+            refresh(rolled_up, view)
+        assert not differences(rolled_up)
+    assert verify(rolled_up).ok
+    again = migrate(
+        config, recreate_views=False, accept_publication=False, populating=lambda each: None, told=lambda each: None
+    )
+    assert again.steps == ()
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("jobs", ["1", "4"])
+def test_L02_a_dump_restores_exact_views(
+    server: Server, dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path, jobs: str
+) -> None:
+    """pg_restore fills the views by that same statement, in any order: no error, and nothing old in them.
+
+    Whoever might refresh before the dump still can.
+    """
+    folder, target = tmp_path / "dump", databases()
+    words = {
+        "pg_dump": ["--format=directory", "--file", str(folder), "--dbname", dsn],
+        "pg_restore": ["--jobs", jobs, "--exit-on-error", "--dbname", target, str(folder)],
+    }
+    with temporary_role(connection) as owner, temporary_role(connection) as keeper:
+        roles = give_rights(connection, owner, keeper)
+        roll_up(connection)
+        for program, arguments in words.items():
+            command = [str(server.programs / program), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+        with psycopg.connect(target, autocommit=True, options="-c timezone=UTC") as restored:
+            populated = "select count(*) from pg_class where relkind = 'm' and relispopulated"
+            assert restored.execute(populated).fetchone() == (4,)
+            more = Changes(restored, 9)
+            # ids of its own
+            more.rows = 1000
+            for role in roles:
+                more.insert()
+                with psycopg.connect(make_conninfo(target, user=role), autocommit=True) as other:
+                    for view in VIEWS:
+                        refresh(other, view, "concurrently ")
+                assert incremental.state(restored).delta_rows == 0
+            with restored.transaction():
+                for view in VIEWS:
+                    refresh(restored, view, "concurrently ")
+                assert not differences(restored)
+            assert verify(restored).ok
+            restored.execute(sql.SQL("drop owned by {}, {}").format(sql.Identifier(owner), sql.Identifier(keeper)))
