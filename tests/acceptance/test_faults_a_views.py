@@ -84,7 +84,7 @@ def test_A09_lock_contention_on_one_view(dsn: str, connection: Connection, isola
         alert = fired(daemon, "AnalyticsRefreshFailed", VIEWS[1])
         assert "55P03" in alert["description"]
         # however short the wait
-        assert f"waits on pid {holder.info.backend_pid}, nightly-etl" in alert["description"]
+        assert f"on pid {holder.info.backend_pid}, nightly-etl" in alert["description"]
         before = daemon.lines[: daemon.lines.index(alert)]
         assert sum(line["event"] == "refresh.finished" for line in before) >= 2
         assert (daemon.metric("analytics_runs_total", outcome="partial") or 0) >= 2

@@ -26,8 +26,8 @@ from tests.support.receivers import Receiver, receiver
 from tests.support.soak import Replica
 from tests.support.truth_watch import Watch, make_marker
 
-SECONDS = float(os.environ.get("REFRESHD_TEST_TRUTH_SECONDS", "15"))
-SEED = int(os.environ.get("REFRESHD_TEST_TRUTH_SEED", "13"))
+SECONDS = float(os.environ.get("REFRESHD_TEST_TRUTH_SECONDS", "20"))
+SEED = int(os.environ.get("REFRESHD_TEST_TRUTH_SEED", "72176"))
 ONLY = os.environ.get("REFRESHD_TEST_TRUTH_ONLY", "").split()
 GRANTS = Path(__file__).parents[2] / "deploy" / "sql" / "grants.sql"
 LIMITS = truth.Limits(max_age=8.0, reading=3.0, evaluation=1.0)

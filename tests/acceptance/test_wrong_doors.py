@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import ROLE
+from tests.support.adapters import holding_refresh
 from tests.support.daemon import Daemon, command
-from tests.support.faults import Connection, FaultServer, act
+from tests.support.faults import FAST, Connection, FaultServer, act
 from tests.support.installs import install_older
 from tests.support.next_commands import next_commands
 from tests.support.ordinary import Call, commands, open_folder
@@ -109,6 +110,18 @@ def test_L20_history_without_our_tables_comes_from_the_daemon(application_dsn: s
         assert rows
         assert {row["outcome"] for row in rows} == {"ok"}
         assert len(rows[0]["views"]) == 4
+
+
+def test_L29_status_names_who_held_a_lock_after_the_run(dsn: str, connection: Connection) -> None:
+    """From history, once nothing runs any more and the lock is gone; `history` shows the same."""
+    with holding_refresh(dsn, "recent_failures") as holder, Daemon(dsn, **FAST) as daemon:
+        pid = holder.info.backend_pid
+        daemon.wait_for("refresh.finished", lambda line: line["reason"] == "lock_timeout")
+        assert daemon.stop() == 0
+    held = f"canceling statement due to lock timeout: it waited on pid {pid}, nightly-etl"
+    assert f"recent_failures: the last run failed: 55P03 {held}" in " ".join(command(dsn, "status").stdout.split())
+    runs = json.loads(command(dsn, "history", "--format", "json").stdout)
+    assert any(held in str(view["error"]) for run in runs for view in run["views"])
 
 
 def test_L26_a_server_that_is_down_is_told_by_the_daemon(fault_server: FaultServer) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.evaluation import contract_problems, evaluate_fault, evaluate_reports
-from analytics_refreshd.core.model import VIEWS, LockSample, Outcome, Reason, ViewReport
+from analytics_refreshd.core.evaluation import contract_problems, evaluate_fault, evaluate_reports, naming_blocker
+from analytics_refreshd.core.model import VIEWS, Blocker, LockSample, Outcome, Reason, ViewReport
 
 
 def row(view: str | None, **changes: Any) -> ViewReport:
@@ -57,6 +57,22 @@ def test_one_bad_view_makes_a_partial_run(rows: list[ViewReport], reason: Reason
     assert (bad.success, bad.reason, bad.rows) == (False, reason, None)
     assert found.error == f"{VIEWS[3]}: {bad.error}"
     assert all(view.success for view in found.views[:3])
+
+
+def test_L29_the_session_that_held_a_lock_is_kept_with_the_error() -> None:
+    """The last one of several, on the views whose lock was not had; without one nothing is added."""
+    rows = [*ALL[:2], failed(VIEWS[2], Reason.LOCK_TIMEOUT), failed(VIEWS[3], Reason.PERMISSION)]
+    found = evaluate_reports(VIEWS, rows, (), 2.1)
+    blockers = [Blocker(pid, None, "nightly-etl", None, None, None, None) for pid in (811, 812)]
+    named = naming_blocker(found, blockers)
+    assert named.error == f"{VIEWS[2]}: it broke: it waited on pid 812, nightly-etl"
+    assert [view.error for view in named.views] == [
+        None,
+        None,
+        "it broke: it waited on pid 812, nightly-etl",
+        "it broke",
+    ]
+    assert naming_blocker(found, ()) == found
 
 
 def test_a_failure_without_a_text_says_so() -> None:

@@ -12,7 +12,13 @@ from analytics_refreshd.app.retry_policy import fault_of, retrying
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.evaluation import Evaluation, contract_problems, evaluate_fault, evaluate_reports
+from analytics_refreshd.core.evaluation import (
+    Evaluation,
+    contract_problems,
+    evaluate_fault,
+    evaluate_reports,
+    naming_blocker,
+)
 from analytics_refreshd.core.metrics import RUN_RETRIES
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.ports import Refresher, RefreshReply, StatusReader
@@ -146,6 +152,7 @@ class Attempts:
                 notices=reply.notice_count or None,
                 notice_samples=reply.notices or None,
             )
+        evaluation = naming_blocker(evaluation, state.watch.blockers)
         self._note_problems(evaluation)
         finished = replace(
             run,

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
-from analytics_refreshd.core.model import LockSample, Outcome, Reason, ViewReport, ViewResult
+from analytics_refreshd.core.model import Blocker, LockSample, Outcome, Reason, ViewReport, ViewResult
 from analytics_refreshd.core.timing import Timing, view_ends, view_timings
+from analytics_refreshd.core.wording import session_in_words
 
 _NO_FUNCTION = frozenset({"42883", "3F000"})
 _MOST_UNKNOWN = 5
@@ -182,6 +183,23 @@ def evaluate_fault(expected: Sequence[str], fault: DatabaseFault, *, cancelled: 
         ViewResult(view, False, view_reason, sqlstate=fault.sqlstate, error=fault.message) for view in expected
     )
     return Evaluation(outcome, reason, fault.sqlstate, fault.message, results)
+
+
+def naming_blocker(evaluation: Evaluation, blockers: Sequence[Blocker]) -> Evaluation:
+    """Name the session that held the locks not had in time.
+
+    `blockers` are the run's, in the order seen: the last one counts. History keeps it with the error, for the time
+    between two runs.
+    """
+    if not blockers:
+        return evaluation
+    held = f"it waited on {session_in_words(blockers[-1])}"
+
+    def named(reason: Reason | None, error: str | None) -> str | None:
+        return f"{error}: {held}" if error is not None and reason is Reason.LOCK_TIMEOUT else error
+
+    views = tuple(replace(result, error=named(result.reason, result.error)) for result in evaluation.views)
+    return replace(evaluation, error=named(evaluation.reason, evaluation.error), views=views)
 
 
 def contract_problems(evaluation: Evaluation) -> tuple[str, ...]:

@@ -66,7 +66,15 @@ def blocked_by(blocker: Blocker, waited_seconds: float | None = None) -> str:
     Example: `waits 41 s on pid 812, nightly-etl, idle in transaction since 02:14 UTC`.
     """
     waited = f" {seconds_in_words(waited_seconds)}" if waited_seconds is not None else ""
-    parts = [f"waits{waited} on pid {blocker.pid}"]
+    return f"waits{waited} on {session_in_words(blocker)}"
+
+
+def session_in_words(blocker: Blocker) -> str:
+    """Describe the session that holds a lock.
+
+    Example: `pid 812, nightly-etl, idle in transaction since 02:14 UTC`.
+    """
+    parts = [f"pid {blocker.pid}"]
     if blocker.application:
         parts.append(blocker.application)
     if not blocker.visible:

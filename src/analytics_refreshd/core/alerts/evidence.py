@@ -41,7 +41,9 @@ def describe(snapshot: Snapshot, text: str, run: Run | None, result: ViewResult 
         parts.append(f"Last error: {result.error}{state}.")
     progress = snapshot.state.progress
     blocker = progress.blocker if progress is not None else None
-    if blocker is None and run is not None and run.blockers:
+    # the error of a lock that was not had names it already
+    named = result is not None and result.reason is Reason.LOCK_TIMEOUT
+    if blocker is None and run is not None and run.blockers and not named:
         blocker = run.blockers[-1]
     if blocker is not None:
         parts.append(f"It {blocked_by(blocker)}.")
