@@ -1,5 +1,6 @@
 """The frozen horizon, case by case: what it keeps, what it counts, what it refuses."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -21,7 +22,17 @@ from analytics_refreshd.postgres.incremental.install import Retention
 from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate, uninstall
 from tests.support.adapters import connector, status_reader
-from tests.support.horizon import ask, connect, create_oracle, horizon, keep_rows, learn, refresh_and_ask, total
+from tests.support.horizon import (
+    FROZEN_VIEWS,
+    ask,
+    connect,
+    create_oracle,
+    horizon,
+    keep_rows,
+    learn,
+    refresh_and_ask,
+    total,
+)
 from tests.support.incremental import build_reason, differences_after_refresh, refresh_and_compare
 from tests.support.postgres import DEBIAN_15, Server
 from tests.support.states import NOW
@@ -320,6 +331,54 @@ def test_a_dump_and_restore_keep_it(
         delete_older(restored, 35)
         assert not refresh_and_ask(restored)
         assert total(restored) == 1200
+
+
+def test_exported_figures_are_taken_in_elsewhere(
+    dsn: str, connection: Connection, databases: Callable[..., str], migrated_template: str, tmp_path: Path
+) -> None:
+    """A file of frozen figures makes another database with the rows after the horizon show what this one shows."""
+    connection.execute(
+        "insert into analytics_refresh.rebuild_marks (reason) values ('a test');"
+        " update action_results set trigger_id = null, duration_ms = null where id = 'row 1'"
+    )
+    assert not refresh_and_ask(connection)
+    file, other = tmp_path / "frozen.gz", databases(migrated_template)
+    exported = command(dsn, "migrate", "--export-frozen", str(file))
+    assert exported.returncode == 0, exported.stderr
+    assert command(dsn, "migrate", "--export-frozen", str(file)).returncode == 64
+    with connect(other) as target:
+        assert "run migrate --incremental first" in command(other, "migrate", "--import-frozen", str(file)).stderr
+        target.execute("insert into triggers (id) values ('late'), ('busy'), ('early')")
+        rows = "copy (select * from action_results where executed_at > now() - interval '45 days') to stdout"
+        with connection.cursor().copy(rows) as out, target.cursor().copy("copy action_results from stdin") as into:
+            for part in out:
+                into.write(part)
+        incremental.install(target)
+        text = gzip.decompress(file.read_bytes()).decode()
+        changed = text.replace('"n": 1', '"n": 2', 1)
+        later = text.replace('"frozen_until": "20', '"frozen_until": "21', 1)
+        for wrong in ("", "{}\n", changed, later, text[: len(text) // 2], text + "[]\n", text + text):
+            (tmp_path / "wrong").write_text(wrong)
+            refused = command(other, "migrate", "--import-frozen", str(tmp_path / "wrong"))
+            assert (refused.returncode, "Traceback" in refused.stderr) == (64, False), refused.stderr
+        assert not refresh_and_compare(target)
+        taken = command(other, "migrate", "--import-frozen", str(file))
+        assert taken.returncode == 0, taken.stderr
+        assert f"before {horizon(connection):%Y-%m-%d %H:%M} UTC" in taken.stdout
+        target.execute("select * from refresh_action_analytics()")
+        for view in FROZEN_VIEWS:
+            query = f"select v::text from {view} v order by 1"
+            assert target.execute(query).fetchall() == connection.execute(query).fetchall()
+        assert verify(target).ok
+        again = command(other, "migrate", "--import-frozen", str(file))
+        assert again.returncode == 64
+        day = f"{horizon(target):%Y-%m-%d}"
+        assert command(other, "migrate", "--import-frozen", str(file), "--discard-frozen", day).returncode == 0
+        incremental.install(target, retention=Retention(35 * _DAY))
+        delete_older(target, 35)
+        target.execute("select * from refresh_action_analytics()")
+        assert total(target) == 1200
+        assert verify(target).ok
 
 
 def test_an_older_installation_is_upgraded_in_place(databases: Callable[..., str], migrated_template: str) -> None:

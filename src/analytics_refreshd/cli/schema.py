@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,8 +37,14 @@ _DiscardFrozen = Annotated[
         "--discard-frozen",
         metavar="DATE",
         formats=["%Y-%m-%d"],
-        help="With --plain or --uninstall: let frozen figures go. DATE is the day of the horizon.",
+        help="With --plain, --uninstall, --import-frozen: let frozen figures go. DATE is the day of the horizon.",
     ),
+]
+_ExportFrozen = Annotated[
+    Path | None, typer.Option("--export-frozen", metavar="FILE", help="Write frozen figures to a new file (.gz packs).")
+]
+_ImportFrozen = Annotated[
+    Path | None, typer.Option("--import-frozen", metavar="FILE", help="Take in frozen figures that were exported.")
 ]
 
 
@@ -69,6 +76,8 @@ def migrate(
     accept_publication: Annotated[
         bool, typer.Option("--accept-publication", help="Go on: every subscriber has run that SQL.")
     ] = False,
+    export_frozen: _ExportFrozen = None,
+    import_frozen: _ImportFrozen = None,
     discard_frozen: _DiscardFrozen = None,
     output: FormatOption = Format.TABLE,
 ) -> int:
@@ -76,11 +85,11 @@ def migrate(
 
     It is safe to repeat, and safe to run twice at once.
     """
-    _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql])
+    files = export_frozen or import_frozen
+    _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql, bool(files)])
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
-    if discard_frozen and not (to_plain or uninstall):
-        raise UsageError("--discard-frozen goes with --plain or --uninstall")
+    _refuse_discarding(discard_frozen, to_plain or uninstall or import_frozen is not None)
     from analytics_refreshd.app.commands import migrate as command
 
     config = load_config(context)
@@ -92,6 +101,8 @@ def migrate(
     if subscriber_sql:
         print_exact(command.subscriber_sql(config))
         return EXIT_OK
+    if files:
+        return _transfer(config, export_frozen, import_frozen, discard_frozen)
     if uninstall:
         return _uninstall(config, discard_frozen)
     if verify:
@@ -119,6 +130,19 @@ def _uninstall(config: "Config", discard_frozen: datetime | None) -> int:
     return EXIT_OK
 
 
+def _transfer(config: "Config", target: Path | None, source: Path | None, discard_frozen: datetime | None) -> int:
+    from analytics_refreshd.app.commands import transfer as command
+
+    if target is not None and source is not None:
+        raise UsageError("give one of --export-frozen and --import-frozen")
+    if target is not None:
+        say(f"exported: {command.export_frozen(config, target)}")
+    elif source is not None:
+        day = discard_frozen.date() if discard_frozen else None
+        say(f"imported: {command.import_frozen(config, source, discard_frozen=day, told=_share)}")
+    return EXIT_OK
+
+
 def _migrate(config: "Config", output: Format, replacing: _Replacing) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
@@ -132,10 +156,16 @@ def _migrate(config: "Config", output: Format, replacing: _Replacing) -> int:
     return _report(report, output, done=True)
 
 
+def _refuse_discarding(day: datetime | None, allowed: bool) -> None:
+    if day is not None and not allowed:
+        raise UsageError("--discard-frozen goes with --plain, --uninstall or --import-frozen")
+
+
 def _refuse_more_than_one(chosen: list[bool]) -> None:
     if sum(chosen) > 1:
         raise UsageError(
-            "give one of --status, --dry-run, --uninstall, --incremental, --plain, --verify and --subscriber-sql"
+            "give one of --status, --dry-run, --uninstall, --incremental, --plain, --verify, --subscriber-sql, "
+            "--export-frozen and --import-frozen"
         )
 
 

@@ -22,7 +22,7 @@ _Told = Callable[[InstallProgress], None]
 
 
 @contextmanager
-def _connected(config: Config, *, any_schema: bool = False) -> Iterator[BoundedConnection]:
+def connected(config: Config, *, any_schema: bool = False) -> Iterator[BoundedConnection]:
     """An idle autocommit connection without a time limit: building views takes as long as the log is large."""
     profile = Profile(statement_timeout_seconds=0.0, lock_timeout_seconds=0.0, idle_in_transaction_seconds=0.0)
     connection = Connector(connection_settings(config)).connect("migrate", profile, any_schema=any_schema)
@@ -34,13 +34,13 @@ def _connected(config: Config, *, any_schema: bool = False) -> Iterator[BoundedC
 
 def planned(config: Config) -> MigrationReport:
     """Say what `migrate` would do; changes nothing."""
-    with _connected(config) as connection:
+    with connected(config) as connection:
         return run.status(connection, config.database.db_schema)
 
 
 def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool) -> str:
     """Print what `migrate` would execute, as psql takes it; changes nothing."""
-    with _connected(config) as connection:
+    with connected(config) as connection:
         return run.dry_run(
             connection,
             config.database.db_schema,
@@ -51,13 +51,13 @@ def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool) ->
 
 def subscriber_sql(config: Config) -> str:
     """Print what a subscriber needs to go on receiving; changes nothing."""
-    with _connected(config) as connection:
+    with connected(config) as connection:
         return run.subscriber_sql(connection, config.database.db_schema)
 
 
 def uninstall(config: Config, *, discard_frozen: date | None) -> tuple[str, ...]:
     """Drop our schema, whichever it serves; returns what was dropped."""
-    with _connected(config, any_schema=True) as connection:
+    with connected(config, any_schema=True) as connection:
         return run.uninstall(connection, config.database.db_schema, discard_frozen=discard_frozen)
 
 
@@ -71,7 +71,7 @@ def migrate(
 ) -> MigrationReport:
     """Bring the database to this version. In incremental mode its functions and triggers follow."""
     schema = config.database.db_schema
-    with _connected(config) as connection:
+    with connected(config) as connection:
         report = run.migrate(
             connection,
             schema,
@@ -106,7 +106,7 @@ def switch(
     day of the horizon where frozen figures are to go.
     """
     schema = config.database.db_schema
-    with _connected(config) as connection:
+    with connected(config) as connection:
         if not to_incremental:
             done = incremental.uninstall_to_plain(
                 connection, schema, progress=told, replace=replace, discard_frozen=discard_frozen
@@ -127,13 +127,13 @@ def switch(
 
 def verify(config: Config) -> VerifyReport:
     """Compare the rollups with the plain definitions."""
-    with _connected(config) as connection:
+    with connected(config) as connection:
         return verification.verify(connection, config.database.db_schema)
 
 
 def rebuild(config: Config, *, told: _Told) -> VerifyReport:
     """Build the rollups from the table, then compare again."""
     schema = config.database.db_schema
-    with _connected(config) as connection:
+    with connected(config) as connection:
         incremental.rebuild(connection, schema, reason="a verification found differences", progress=told)
         return verification.verify(connection, schema)
