@@ -34,7 +34,7 @@ from tests.support.horizon import (
     total,
 )
 from tests.support.incremental import build_reason, differences_after_refresh, refresh_and_compare
-from tests.support.postgres import DEBIAN_15, Server
+from tests.support.postgres import PROGRAMS
 from tests.support.states import NOW
 
 Connection = psycopg.Connection[Any]
@@ -309,7 +309,7 @@ def test_a_horizon_that_froze_nothing_refuses_nothing(connection: Connection) ->
 
 
 def test_a_dump_and_restore_keep_it(
-    server: Server, dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
+    dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
 ) -> None:
     """What is frozen travels with a dump; the rebuild after the restore finds it, and the horizon goes on."""
     delete_older(connection, 40)
@@ -319,8 +319,7 @@ def test_a_dump_and_restore_keep_it(
         ["pg_dump", "--format=custom", "--file", str(file), "--dbname", dsn],
         ["pg_restore", "--dbname", target, str(file)],
     ):
-        programs = DEBIAN_15 if connection.info.server_version < 160000 else server.programs
-        program = str(programs / words[0])
+        program = str(PROGRAMS[connection.info.server_version // 10000] / words[0])
         done = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     with connect(target) as restored:
