@@ -71,7 +71,7 @@ def dashboard_sql(query: Query, app_schema: str) -> str:
     replaced = {name: text for name, text in _READER_RELATIONS.items() if name in query.relations}
     text = statement(query, app_schema, limited=False, replaced=replaced).as_string(None)
     values = {item.placeholder: sql.Literal(item.default).as_string(None) for item in query.parameters}
-    values |= {"now": "now()"} | _window(query)
+    values |= {"now": "now()", "timezone": "'UTC'"} | _window(query)
     return re.sub(r"%\((\w+)\)s|%%", lambda found: "%" if found[0] == "%%" else values[found[1]], text)
 
 

@@ -4,9 +4,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 Row = tuple[Any, ...]
@@ -216,12 +217,50 @@ def who(data: Data, trigger_id: str | None) -> Row:
     return (trigger_id, trigger and trigger.name, trigger and trigger.organization_id)
 
 
-def _back(now: datetime, hours: int) -> tuple[datetime, datetime]:
-    until = hour_of(now) + HOUR
-    return until - hours * HOUR, until
-
-
 P = Mapping[str, object]
+"""The parameters; in place of a window's there may be `since`, `until` and `zone`, whole steps of it."""
+
+
+def _stretch(now: datetime, p: P, hours: int) -> tuple[datetime, datetime]:
+    """What was asked for, or `hours` that end with the current one."""
+    since, until = p.get("since"), p.get("until")
+    if isinstance(since, datetime) and isinstance(until, datetime):
+        return since, until
+    end = hour_of(now) + HOUR
+    return end - hours * HOUR, end
+
+
+def _zone(p: P) -> tzinfo:
+    zone = p.get("zone", UTC)
+    assert isinstance(zone, tzinfo)
+    return zone
+
+
+def _hours(stretch: tuple[datetime, datetime]) -> list[datetime]:
+    """Where each hour of a stretch begins."""
+    since, until = stretch
+    return [since + number * HOUR for number in range((until - since) // HOUR)]
+
+
+def _by_date(stretch: tuple[datetime, datetime], zone: tzinfo, days: int = 1) -> list[tuple[datetime, datetime]]:
+    """The days of a stretch, or its weeks from Monday, where the calendar of `zone` turns, hour by hour."""
+    starts: list[datetime] = []
+    seen: set[tuple[int, int, int] | date] = set()
+    for hour in _hours(stretch):
+        local = hour.astimezone(zone)
+        name = local.date() if days == 1 else (*local.isocalendar()[:2], 0)
+        if name not in seen:
+            seen.add(name)
+            starts.append(hour)
+    return list(zip(starts, [*starts[1:], stretch[1]], strict=True))
+
+
+def _days(now: datetime, p: P) -> tuple[datetime, datetime]:
+    """What was asked for, or `days` of UTC that end with today."""
+    if "since" in p:
+        return _stretch(now, p, 0)
+    until = day_of(now) + 24 * HOUR
+    return until - 24 * _int(p, "days") * HOUR, until
 
 
 def _int(p: P, name: str) -> int:
@@ -235,22 +274,19 @@ def _number(p: P, name: str) -> Decimal:
 
 
 def success_rate(data: Data, now: datetime, p: P) -> list[Row]:
-    rows = data.between(*_back(now, 24 * _int(p, "days")))
+    rows = data.between(*_stretch(now, p, 24 * _int(p, "days")))
     groups = grouped(rows, lambda row: row.action_type)
     return [(kind, *counts(groups[kind]), average(groups[kind], cell)) for kind in sorted(groups, key=str)]
 
 
 def hourly_actions(data: Data, now: datetime, p: P) -> list[Row]:
-    since, _ = _back(now, _int(p, "hours"))
-    hours = [since + number * HOUR for number in range(_int(p, "hours"))]
+    hours = _hours(_stretch(now, p, _int(p, "hours")))
     each = [(hour, data.between(hour, hour + HOUR)) for hour in hours]
     return [(hour, *counts(rows), average(rows, cell)) for hour, rows in each]
 
 
 def daily_trend(data: Data, now: datetime, p: P) -> list[Row]:
-    today, days = day_of(now), _int(p, "days")
-    each = [today - timedelta(days=days - 1 - number) for number in range(days)]
-    found = [(day, data.between(day, day + 24 * HOUR)) for day in each]
+    found = [(since, data.between(since, until)) for since, until in _by_date(_days(now, p), _zone(p))]
     return [(day, *counts(rows), average(rows, cell)) for day, rows in found]
 
 
@@ -266,7 +302,7 @@ def slowest_triggers(data: Data, now: datetime, p: P) -> list[Row]:
 
 
 def latency(data: Data, now: datetime, p: P) -> list[Row]:
-    groups = grouped(data.between(*_back(now, _int(p, "hours"))), lambda row: row.action_type)
+    groups = grouped(data.between(*_stretch(now, p, _int(p, "hours"))), lambda row: row.action_type)
     rows: list[Row] = []
     for kind in sorted(groups, key=str):
         values = durations(groups[kind])
@@ -288,7 +324,11 @@ def sla_violations(data: Data, now: datetime, p: P) -> list[Row]:
 
 
 def _failures(data: Data, now: datetime, p: P) -> list[Action]:
-    rows = data.between(now - _int(p, "hours") * HOUR, now)
+    since = p.get("since", now - _int(p, "hours") * HOUR)
+    until = p.get("until", now)
+    assert isinstance(since, datetime)
+    assert isinstance(until, datetime)
+    rows = data.between(since, until)
     return [row for row in rows if row.status == "failed"]
 
 
@@ -356,7 +396,7 @@ def unhealthy_triggers(data: Data, now: datetime, p: P) -> list[Row]:
 
 
 def most_active(data: Data, now: datetime, p: P) -> list[Row]:
-    found = data.between(*_back(now, 24 * _int(p, "days")))
+    found = data.between(*_stretch(now, p, 24 * _int(p, "days")))
     groups = {key: rows for key, rows in grouped(found, lambda row: row.trigger_id).items() if key}
     rows = [(*who(data, str(key)), *counts(group), last(group)) for key, group in groups.items()]
     return sorted(rows, key=lambda row: (-row[3], row[0]))[: _int(p, "limit")]
@@ -388,10 +428,8 @@ def retrying_triggers(data: Data, now: datetime, p: P) -> list[Row]:
 
 
 def throughput(data: Data, now: datetime, p: P) -> list[Row]:
-    since, _ = _back(now, _int(p, "hours"))
     rows: list[Row] = []
-    for number in range(_int(p, "hours")):
-        hour = since + number * HOUR
+    for hour in _hours(_stretch(now, p, _int(p, "hours"))):
         found = data.between(hour, hour + HOUR)
         over = hour + HOUR <= now
         rate = rounded(Fraction(len(found), 60)) if over else None
@@ -413,23 +451,27 @@ def distribution(data: Data, now: datetime, p: P) -> list[Row]:
 
 
 def peak_hours(data: Data, now: datetime, p: P) -> list[Row]:
-    found = data.between(*_back(now, 24 * _int(p, "days")))
-    groups = grouped(found, lambda row: row.executed_at and row.executed_at.hour)
+    since, until = _stretch(now, p, 24 * _int(p, "days"))
+    found = data.between(since, until)
+    groups = grouped(found, lambda row: row.executed_at and row.executed_at.astimezone(_zone(p)).hour)
     rows: list[Row] = []
     for hour in range(24):
         group = groups.get(hour, [])
-        per_day = rounded(Fraction(len(group), _int(p, "days")))
+        per_day = rounded(Fraction(len(group)) / (Fraction((until - since) // HOUR) / 24))
         rows.append((hour, len(group), per_day, percent(len(group), len(found)), counts(group)[4]))
     return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def weekly_growth(data: Data, now: datetime, p: P) -> list[Row]:
     rows: list[Row] = []
-    for number in range(_int(p, "weeks") - 1, -1, -1):
-        week = week_of(now) - timedelta(weeks=number)
-        found = data.between(week, week + timedelta(weeks=1))
-        before = len(data.between(week - timedelta(weeks=1), week))
-        over = week + timedelta(weeks=1) <= now
+    since, until = week_of(now) - timedelta(weeks=_int(p, "weeks")), week_of(now) + timedelta(weeks=1)
+    if "since" in p:
+        since, until = _stretch(now, p, 0)
+    weeks = _by_date((since, until), _zone(p), days=7)
+    for earlier, (week, next_week) in pairwise(weeks):
+        found = data.between(week, next_week)
+        before = len(data.between(*earlier))
+        over = next_week <= now
         growth = percent(len(found) - before, before) if over else None
         rows.append((week, len(found), before, growth, counts(found)[4], over))
     return rows
@@ -446,8 +488,7 @@ def _plan(data: Data, key: str | None) -> Row:
 
 
 def organization_usage(data: Data, now: datetime, p: P) -> list[Row]:
-    until = day_of(now) + 24 * HOUR
-    found = data.between(until - 24 * _int(p, "days") * HOUR, until)
+    found = data.between(*_days(now, p))
     rows: list[Row] = []
     for key, group in grouped(found, lambda row: _organization(data, row.trigger_id)).items():
         triggers = {row.trigger_id for row in group} - {None}
@@ -473,7 +514,7 @@ def _decimal(value: int | None) -> Decimal | None:
 
 
 def summary(data: Data, now: datetime, p: P) -> list[Row]:
-    since, until = _back(now, _int(p, "hours"))
+    since, until = _stretch(now, p, _int(p, "hours"))
     found = data.between(since, until)
     values = durations(found)
     low, high = min(values, default=None), max(values, default=None)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from analytics_refreshd.postgres.catalogue.spans import UNITS, ParameterError, Window, asked_span
+from analytics_refreshd.postgres.catalogue.spans import ParameterError, Window, asked_span
+from analytics_refreshd.postgres.catalogue.zones import UNITS
 
 NOW = datetime(2026, 3, 4, 12, 34, 56, tzinfo=UTC)
 CATALOGUE = Catalogue.load(None)
@@ -61,8 +62,13 @@ def test_L28_the_amount_is_that_of_the_span() -> None:
         ("latency", {"since": at(1, month=1), "until": at(3)}, "at most 744 hours"),
         ("top-errors", {"since": at(3), "until": at(3, 1)}, "holds the last 24 hours only"),
         ("idle-triggers", {"since": at(1), "until": at(3)}, "takes no --until"),
-        ("latency", {"since": "yesterday"}, "a time with its zone"),
-        ("latency", {"since": datetime(2026, 3, 1)}, "a time with its zone"),  # noqa: DTZ001
+        ("latency", {"since": "yesterday"}, "must be a time, or a duration back"),
+        ("distribution", {"timezone": "UTC"}, "takes no --timezone"),
+        ("latency", {"timezone": "Europe"}, "--timezone must be a name such as Europe/Berlin"),
+        ("latency", {"timezone": "../../etc/passwd"}, "--timezone must be a name such as Europe/Berlin"),
+        ("latency", {"since": at(1), "timezone": "\x00" * 90}, "--timezone must be a name such as Europe/Berlin"),
+        ("daily-trend", {"timezone": "Asia/Kolkata"}, "adds up whole hours of UTC, from which Asia/Kolkata is 5.5 off"),
+        ("peak-hours", {"since": at(1), "timezone": "America/St_Johns"}, "adds up whole hours of UTC"),
         ("latency", {"since": timedelta(days=999_999)}, "too far back"),
         ("weekly-growth", {"since": datetime(1, 1, 1, tzinfo=UTC)}, "times of the calendar"),
         ("daily-trend", {"since": at(1), "until": datetime.max.replace(tzinfo=UTC)}, "times of the calendar"),
@@ -72,6 +78,22 @@ def test_L28_a_wrong_span_is_one_sentence(query: str, asked: dict[str, object], 
     """It says what works, before anything is asked."""
     with pytest.raises(ParameterError, match=said):
         span(query, **asked)
+
+
+def test_L28_days_and_weeks_begin_in_the_time_zone() -> None:
+    """So do times without an offset; a day of 23 or 25 hours is one day."""
+    berlin = {"timezone": "Europe/Berlin"}
+    start = datetime(2026, 3, 28)  # noqa: DTZ001
+    assert span("daily-trend", since=at(28, 22), until=at(29, 21), **berlin)[0] == at(27, 23)
+    before = at(1) - timedelta(hours=1)
+    assert span("daily-trend", since=datetime(2026, 3, 1), until=at(2), **berlin) == (before, at(2, 23))  # noqa: DTZ001
+    asked = {"since": start, "until": at(29, 20), **berlin}
+    since, until, days = asked_span("q", Window("days", "days"), asked, NOW, most=9, only_last=False, ends=True)
+    assert (since, until) == (at(27, 23), at(29, 22))
+    assert days == pytest.approx(47 / 24)
+    assert span("weekly-growth", **berlin)[1] == at(8, 23)
+    # hours are those of UTC everywhere
+    assert span("latency", timezone="Asia/Kolkata") == span("latency")
 
 
 @pytest.mark.parametrize("name", WINDOWED)

@@ -4,9 +4,10 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.text import Text
@@ -25,8 +26,8 @@ from analytics_refreshd.cli.common import (
     print_json,
     say,
     seconds_of,
-    span_or_moment,
 )
+from analytics_refreshd.cli.query_words import parse_parameters
 from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import ConfigError, UsageError
 from analytics_refreshd.core.redaction import printable
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
         epilog=example(
             "analytics-refreshd query recent-failures --hours 24 --format csv",
             "analytics-refreshd query latency --since 2026-03-01T00:00:00Z --until 2026-03-02T00:00:00Z",
+            "analytics-refreshd query daily-trend --since 2026-03-01 --timezone Europe/Berlin",
         ),
     )(query)
 
@@ -95,44 +97,6 @@ def query(
     return EXIT_OK
 
 
-def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]:
-    """Return the parameters as typed, by name.
-
-    They are given as `--name value`, `--name=value` or `--flag`. `--since` and `--until` become times or durations.
-    Raises ParameterError for anything else.
-    """
-    from analytics_refreshd.app.commands.query import ParameterError
-
-    kinds = {parameter.name: parameter.type for parameter in chosen.parameters}
-    kinds |= dict.fromkeys(("since", "until"), "span")
-    given: dict[str, object] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            raise ParameterError(f"{word[:40]!r} is not expected; a parameter is given as --name value")
-        name, equals, value = word[2:].partition("=")
-        if name in given:
-            raise ParameterError(f"--{name} is given twice")
-        if not equals and kinds.get(name) == "boolean" and (not rest or rest[0].startswith("--")):
-            value = "true"
-        elif not equals:
-            if not rest and name in kinds:
-                raise ParameterError(f"--{name} needs a value")
-            value = rest.pop(0) if rest else ""
-        given[name] = _span(name, str(value)) if kinds.get(name) == "span" else value
-    return given
-
-
-def _span(name: str, text: str) -> timedelta | datetime:
-    from analytics_refreshd.app.commands.query import ParameterError
-
-    try:
-        return span_or_moment(text)
-    except UsageError as error:
-        raise ParameterError(f"--{name}: {error}") from None
-
-
 def show(result: "Result", organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
     """Print a result.
 
@@ -142,7 +106,8 @@ def show(result: "Result", organizations: Sequence[str] | None, output: FormatWi
     if output is FormatWithCsv.JSON:
         print_json(as_json(result, organizations))
     else:
-        rows = [[cell(column, value) for column, value in zip(columns, row, strict=True)] for row in result.rows]
+        zone = _zone(result)
+        rows = [[cell(column, value, zone) for column, value in zip(columns, row, strict=True)] for row in result.rows]
         print_table([column.name for column in columns], rows, title=_title(result))
         for column in result.query.approximated:
             note(f"{column.name} is an approximation: {column.approximated}")
@@ -167,6 +132,7 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
         "parameters": parameters,
         "since": result.parameters.get("since"),
         "until": result.parameters.get("until"),
+        "timezone": result.parameters.get("timezone"),
         "organizations": None if organizations is None else list(organizations),
         "columns": [
             {"name": column.name, "unit": column.unit, "approximated": column.approximated or None}
@@ -180,15 +146,17 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
     }
 
 
-def cell(column: "Column", value: object) -> Text:
+def cell(column: "Column", value: object, zone: tzinfo = UTC) -> Text:
     """Return a value for people, without control characters.
+
+    Times are those of `zone`.
 
     Examples: `1,234`, `2.6 s`, `93.4 %`, `1.5 MiB`.
     """
     if value is None:
         return Text("-")
     if isinstance(value, datetime):
-        return Text(clock(value))
+        return Text(_clock(value, zone))
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, int | float | Decimal):
@@ -231,8 +199,20 @@ def _csv(value: object) -> object:
 def _title(result: "Result") -> str:
     since, until = result.parameters.get("since"), result.parameters.get("until")
     if isinstance(since, datetime) and isinstance(until, datetime):
-        return f"{result.query.name}, {clock(since)} to {clock(until)}"
+        zone = _zone(result)
+        return f"{result.query.name}, {_clock(since, zone)} to {_clock(until, zone)}"
     return result.query.name
+
+
+def _zone(result: "Result") -> tzinfo:
+    return ZoneInfo(str(result.parameters.get("timezone", "UTC")))
+
+
+def _clock(at: datetime, zone: tzinfo) -> str:
+    """Write a time for people, with its offset where the zone is another than UTC."""
+    if getattr(zone, "key", "UTC") == "UTC" or at.year in (1, 9999):
+        return clock(at)
+    return at.astimezone(zone).isoformat(" ", "seconds")
 
 
 def _catalogue_without_database(context: typer.Context) -> "Catalogue":
@@ -251,9 +231,15 @@ def _describe(catalogue: "Catalogue", name: str | None, output: FormatWithCsv) -
     if name is not None:
         _describe_one(catalogue.get(name), output)
     elif output is FormatWithCsv.JSON:
-        print_json([{"query": item.name, "section": item.section, "purpose": item.purpose} for item in catalogue])
+        print_json(
+            [
+                {"query": item.name, "section": item.section, "span": list(item.span_names), "purpose": item.purpose}
+                for item in catalogue
+            ]
+        )
     else:
-        names, rows = ["query", "section", "purpose"], [[item.name, item.section, item.purpose] for item in catalogue]
+        names = ["query", "section", "span", "purpose"]
+        rows = [[item.name, item.section, "yes" if item.span_names else "no", item.purpose] for item in catalogue]
         if output is FormatWithCsv.CSV:
             print_csv(names, rows)
         else:
@@ -265,6 +251,8 @@ def _describe_one(chosen: "Query", output: FormatWithCsv) -> None:
     for option in chosen.span_names:
         instead = f"Instead of --{chosen.window.parameter}" if chosen.window and option == "since" else "The end of it"
         parameters.append([f"--{option}", "a time, or a duration back", instead])
+    if chosen.window is not None:
+        parameters.append(["--timezone", "UTC", "Of days, weeks and hours of the day, and of times without an offset"])
     columns = [[column.name, column.unit, column.meaning] for column in chosen.columns]
     if output is FormatWithCsv.JSON:
         fields = ("name", "section", "endpoint", "purpose", "organizations")

@@ -2,10 +2,10 @@
 -- section: success rate
 -- endpoint: actions/daily
 -- purpose: How do executions and the success rate move from day to day? Days without actions are shown.
--- parameter: days integer default 30 min 1 max 3650; UTC days of the window; the last is today
+-- parameter: days integer default 30 min 1 max 3650; Days of the window; the last is today
 -- window: days in days
 -- organizations: yes
--- column: day timestamp; Start of the day, UTC
+-- column: day timestamp; Start of the day, in UTC or --timezone
 -- column: executions count; Actions of any status
 -- column: successes count; Actions that succeeded
 -- column: failures count; Actions that failed
@@ -21,9 +21,11 @@ select s.day,
        coalesce(d.retrying, 0) as retrying,
        d.success_rate_percent,
        d.approx_avg_duration_ms
-  from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '24 hours', interval '24 hours')
-       as s (day)
-  left join (select date_trunc('day', h.hour, 'UTC') as day,
+  from (select g.local_day at time zone %(timezone)s::text as day
+          from generate_series(date_trunc('day', %(since)s::timestamptz at time zone %(timezone)s::text),
+                               (%(until)s::timestamptz at time zone %(timezone)s::text) - interval '24 hours',
+                               interval '24 hours') as g (local_day)) as s
+  left join (select date_trunc('day', h.hour, %(timezone)s::text) as day,
                     sum(h.execution_count)::bigint as executions,
                     sum(h.success_count)::bigint as successes,
                     sum(h.failure_count)::bigint as failures,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from analytics_refreshd.core.errors import RefreshdError
-from analytics_refreshd.postgres.catalogue.spans import NAMES, ParameterError, Window, asked_span
+from analytics_refreshd.postgres.catalogue.spans import NAMES, ParameterError, Window, asked_span, zone_of
+from analytics_refreshd.postgres.catalogue.zones import UNITS, odd_offset
 
 __all__ = ["Column", "Parameter", "ParameterError", "Query", "QueryFileError", "Window"]
 
@@ -161,14 +162,16 @@ class Query:
     ) -> dict[str, object]:
         """Return the value of each placeholder of the SQL text.
 
-        These are the parameters, `since`, `until`, `now` and `organizations`. `given` may hold a span instead of the
-        window's parameter, as `asked_span` takes it. With `organizations` None there is no limit; with an empty
-        sequence no row is visible. Raises ParameterError.
+        These are the parameters, `since`, `until`, `timezone`, `now` and `organizations`. `given` may hold a span
+        instead of the window's parameter, as `asked_span` takes it, and a `timezone`. With `organizations` None there
+        is no limit; with an empty sequence no row is visible. Raises ParameterError.
         """
         known = {parameter.name: parameter for parameter in self.parameters}
         span = [name for name in NAMES if name in given]
+        if "timezone" in given and self.window is None:
+            raise ParameterError(f"{self.name} covers no span of time: it takes no --timezone")
         for name in given:
-            if name not in known and name not in span:
+            if name not in known and name not in (*span, "timezone"):
                 choice = ", ".join([*known, *(self.span_names if self.window else ())]) or "none"
                 raise ParameterError(f"{self.name} has no parameter {_shown(name)}; it has: {choice}")
         values: dict[str, object] = {
@@ -181,10 +184,22 @@ class Query:
         elif self.window is not None:
             amount = values[self.window.parameter]
             assert isinstance(amount, int)  # noqa: S101 - the parser admits integer windows only
-            values["since"], values["until"] = self.window.bounds(amount, now)
+            values["since"], values["until"] = self.window.bounds(amount, now, zone_of(given))
+        if self.window is not None:
+            values["timezone"] = self._timezone(given, values["since"], values["until"])
         if organizations is not None:
             values["organizations"] = self._checked_organizations(organizations)
         return values
+
+    def _timezone(self, given: Mapping[str, object], since: object, until: object) -> str:
+        zone = zone_of(given)
+        adds_hours = "hourly" in self.relations and "%(timezone)s" in self.body
+        if adds_hours and isinstance(since, datetime) and isinstance(until, datetime):
+            odd = odd_offset(since, until, zone)
+            if odd is not None:
+                off = odd / UNITS["hours"]
+                raise ParameterError(f"{self.name} adds up whole hours of UTC, from which {zone.key} is {off:g} off")
+        return zone.key
 
     def _span(self, given: Mapping[str, object], now: datetime) -> dict[str, object]:
         parameter = next((item for item in self.parameters if self.window and item.name == self.window.parameter), None)

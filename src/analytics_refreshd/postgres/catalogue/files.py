@@ -56,7 +56,8 @@ _COLUMN = re.compile(r"([a-z_][a-z0-9_]*) (\w+); (.+)")
 _APPROXIMATED = re.compile(r"([a-z_][a-z0-9_]*); (.+)")
 _PRIVATE_UNITS = {"error_message": "message", "response_data": "json"}
 _RESERVED = frozenset(
-    "now since until organizations organization help list format raw print-sql explain timeout guide dashboard".split()
+    "now since until timezone organizations organization help list format raw print-sql explain timeout guide"
+    " dashboard".split()
 )
 _FILE_LIMIT_BYTES = 1 << 20
 _BEGINNING = re.compile(r"(?:\s|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/|\()*+(?:select|with|values|table)\b", re.I)
@@ -193,7 +194,7 @@ def _check_body(query: Query, body_line: int) -> None:
     if query.relations & WINDOWED and query.window is None:
         raise QueryFileError(f"{where}: {', '.join(sorted(query.relations & WINDOWED))} needs a window header")
     known = {parameter.placeholder for parameter in query.parameters} | {"now"}
-    known |= {"since", "until"} if query.window else set()
+    known |= {"since", "until", "timezone"} if query.window else set()
     known |= {"organizations"} if query.organizations else set()
     if re.search(r"%(?!%|\(\w+\)s)", query.body.replace("%%", "")):
         raise QueryFileError(f"{where}: a percent sign in SQL is written %%")

@@ -3,7 +3,7 @@
 -- endpoint: organizations/usage
 -- purpose: What did each organization use? For billing: exact, from rows. Without a limit, one row without an
 --   organization holds what belongs to none, so the rows add up to everything.
--- parameter: days integer default 30 min 1 max 400; UTC days of the window; the last is today
+-- parameter: days integer default 30 min 1 max 400; Days of the window; the last is today
 -- window: days in days
 -- organizations: yes
 -- column: organization_id text; The organization; empty for actions that belong to none

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.postgres.catalogue.zones import UNITS, floor, later
 
-UNITS = {"hours": timedelta(hours=1), "days": timedelta(days=1), "weeks": timedelta(weeks=1)}
 NAMES = ("since", "until")
+UTC_ZONE = ZoneInfo("UTC")
 
 
 class ParameterError(RefreshdError):
@@ -16,7 +18,7 @@ class ParameterError(RefreshdError):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The time that a query covers: `amount` of `parameter`, in whole steps of UTC.
+    """The time that a query covers: `amount` of `parameter`, in whole steps.
 
     It ends with the current step. `step` is hours, days or weeks, or None for a window that ends exactly now. `before`
     more steps are read, to compare with earlier time.
@@ -26,30 +28,43 @@ class Window:
     step: str | None
     before: int = 0
 
-    def bounds(self, amount: float, now: datetime) -> tuple[datetime, datetime]:
-        """Return `since` (inclusive) and `until` (exclusive) in UTC; `now` must be aware."""
-        at = now.astimezone(UTC)
-        length = UNITS[self.parameter] * amount
-        if self.step is None:
-            return at - length, at
-        until = self.start_of_step(at) + UNITS[self.step]
-        return until - length - self.earlier, until
-
     @property
     def earlier(self) -> timedelta:
         """Return how much is read before the window, to compare with it."""
         return UNITS[self.step] * self.before if self.step is not None else timedelta(0)
 
-    def start_of_step(self, at: datetime) -> datetime:
-        """Return when the step that contains the UTC time `at` began."""
+    def bounds(self, amount: float, now: datetime, zone: ZoneInfo = UTC_ZONE) -> tuple[datetime, datetime]:
+        """Return `since` (inclusive) and `until` (exclusive) in UTC; `now` must be aware."""
+        at = now.astimezone(UTC)
+        length = UNITS[self.parameter] * amount
         if self.step is None:
-            return at
-        start = at.replace(minute=0, second=0, microsecond=0)
-        if self.step != "hours":
-            start = start.replace(hour=0)
-        if self.step == "weeks":
-            start -= timedelta(days=start.weekday())
-        return start
+            return at - length, at
+        until = later(self.step, floor(self.step, at, zone), 1, zone)
+        # a day in hours is 24 of them, any other one of the calendar
+        since = until - length if self.step == "hours" else later("days", until, -(length / UNITS["days"]), zone)
+        return later(self.step, since, -self.before, zone), until
+
+    def whole(self, since: datetime, until: datetime, zone: ZoneInfo) -> tuple[datetime, datetime, datetime]:
+        """Return the whole steps that hold a stretch.
+
+        They are: since when to read, with the steps `before`; their beginning; their end.
+        """
+        if self.step is None:
+            return since, since, until
+        start, end = floor(self.step, since, zone), floor(self.step, until, zone)
+        if end < until:
+            end = later(self.step, end, 1, zone)
+        return later(self.step, start, -self.before, zone), start, end
+
+
+def zone_of(given: Mapping[str, object]) -> ZoneInfo:
+    """Return the time zone `timezone`, UTC without one. Raises ParameterError."""
+    name = str(given.get("timezone", "UTC"))
+    try:
+        return ZoneInfo(name)
+    # an unknown name is a KeyError; a folder of the zones, and a name that leads out of it, are others
+    except (KeyError, ValueError, OSError):
+        raise ParameterError(f"--timezone must be a name such as Europe/Berlin, not {name[:40]!r}") from None
 
 
 def asked_span(
@@ -64,9 +79,9 @@ def asked_span(
 ) -> tuple[datetime, datetime, float]:
     """Return since, until and the window's amount for the query `name`.
 
-    `given` has `since`, and perhaps `until`: aware times, or durations back from `now`. Both are moved outwards to
-    whole steps. `most` is the longest window, `only_last` whether the query sees no earlier time than that, `ends`
-    whether it asks for the end. Raises ParameterError.
+    `given` has `since`, and perhaps `until`: times, those without an offset in `timezone`, or durations back from
+    `now`. Both are moved outwards to whole steps. `most` is the longest window, `only_last` whether the query sees no
+    earlier time than that, `ends` whether it asks for the end. Raises ParameterError.
     """
     if window is None:
         raise ParameterError(f"{name} covers no span of time: it takes neither --since nor --until")
@@ -77,15 +92,13 @@ def asked_span(
     if "since" not in given:
         raise ParameterError("--until needs --since")
     at = now.astimezone(UTC)
-    since = _moment("since", given["since"], at)
-    until = _moment("until", given.get("until", at), at)
+    zone = zone_of(given)
+    since = _moment("since", given["since"], at, zone)
+    until = _moment("until", given.get("until", at), at, zone)
     if since >= until:
         raise ParameterError("--since must be before --until, which is now where it is left out")
     try:
-        start, end = window.start_of_step(since), window.start_of_step(until)
-        if window.step is not None and end < until:
-            end += UNITS[window.step]
-        earliest = start - window.earlier
+        earliest, start, end = window.whole(since, until, zone)
     except OverflowError:
         raise ParameterError("--since and --until must be times of the calendar") from None
     unit = UNITS[window.parameter]
@@ -97,12 +110,12 @@ def asked_span(
     return earliest, end, int(amount) if amount == int(amount) else amount
 
 
-def _moment(name: str, given: object, now: datetime) -> datetime:
-    if isinstance(given, timedelta):
-        try:
+def _moment(name: str, given: object, now: datetime, zone: ZoneInfo) -> datetime:
+    try:
+        if isinstance(given, timedelta):
             return now - given
-        except OverflowError:
-            raise ParameterError(f"--{name} is too far back") from None
-    if isinstance(given, datetime) and given.tzinfo is not None:
-        return given.astimezone(UTC)
-    raise ParameterError(f"--{name} must be a time with its zone, or a duration back")
+        if isinstance(given, datetime):
+            return (given if given.tzinfo is not None else given.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError:
+        raise ParameterError(f"--{name} is too far back") from None
+    raise ParameterError(f"--{name} must be a time, or a duration back")

@@ -1,7 +1,7 @@
 -- name: weekly-growth
 -- section: capacity
 -- endpoint: growth/weekly
--- purpose: How does the number of actions grow from week to week? Weeks begin on Monday, 00:00 UTC.
+-- purpose: How does the number of actions grow from week to week? Weeks begin on Monday, 00:00 in UTC or --timezone.
 -- parameter: weeks integer default 8 min 1 max 520; Weeks of the window; the last is the current one
 -- window: weeks in weeks, 1 before
 -- organizations: yes
@@ -20,10 +20,13 @@ select w.week, w.executions, w.previous_executions,
                coalesce(d.executions, 0) as executions,
                lag(coalesce(d.executions, 0)) over (order by s.week) as previous_executions,
                round(100.0 * d.successes / d.executions, 2) as success_rate_percent,
-               s.week + interval '168 hours' <= %(now)s::timestamptz as complete
-          from generate_series(%(since)s::timestamptz, %(until)s::timestamptz - interval '168 hours',
-                               interval '168 hours') as s (week)
-          left join (select date_trunc('week', h.hour, 'UTC') as week,
+               s.next_week <= %(now)s::timestamptz as complete
+          from (select g.local_week at time zone %(timezone)s::text as week,
+                       (g.local_week + interval '168 hours') at time zone %(timezone)s::text as next_week
+                  from generate_series(date_trunc('day', %(since)s::timestamptz at time zone %(timezone)s::text),
+                                       (%(until)s::timestamptz at time zone %(timezone)s::text) - interval '168 hours',
+                                       interval '168 hours') as g (local_week)) as s
+          left join (select date_trunc('week', h.hour, %(timezone)s::text) as week,
                             sum(h.execution_count)::bigint as executions,
                             sum(h.success_count)::bigint as successes
                        from {hourly} as h

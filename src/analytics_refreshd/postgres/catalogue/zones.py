@@ -1,0 +1,39 @@
+"""Finds where hours, days and weeks begin: hours in UTC, days and weeks in a time zone."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+UNITS = {"hours": timedelta(hours=1), "days": timedelta(days=1), "weeks": timedelta(weeks=1)}
+
+
+def floor(step: str, at: datetime, zone: ZoneInfo) -> datetime:
+    """Return when the step that contains `at` began."""
+    if step == "hours":
+        return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    local = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    if step == "weeks":
+        local -= timedelta(days=local.weekday())
+    return local.astimezone(UTC)
+
+
+def later(step: str, start: datetime, count: float, zone: ZoneInfo) -> datetime:
+    """Return the beginning, `count` steps after that at `start`."""
+    if step == "hours":
+        return start + UNITS[step] * count
+    local = start.astimezone(zone) + UNITS[step] * count
+    # where the clock leaves midnight out, a day begins later: so its hour is put back
+    return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
+
+
+def odd_offset(since: datetime, until: datetime, zone: ZoneInfo) -> timedelta | None:
+    """Return the first offset that is not in whole hours."""
+    return next((offset for offset in _offsets(since, until, zone) if offset % UNITS["hours"]), None)
+
+
+def _offsets(since: datetime, until: datetime, zone: ZoneInfo) -> Iterator[timedelta]:
+    at = since
+    while at < until:
+        yield at.astimezone(zone).utcoffset() or timedelta()
+        at += UNITS["days"]
+    yield until.astimezone(zone).utcoffset() or timedelta()
