@@ -18,8 +18,8 @@ from tests.support.long_history import add_failed_runs
 Connection = psycopg.Connection[Any]
 _HISTORY = blocks("state/history.sql")
 _FAILING = "recent_failures"
-_MOST_BUFFERS = 1500
-"""A row that is read by its key costs four; of a thousand runs the newest are read, and of a hundred the views."""
+_MOST_BUFFERS = 600
+"""A row that is read by its key costs four; of a thousand runs the newest are read, and of thirty the views."""
 
 STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "the last success of a view without one": (

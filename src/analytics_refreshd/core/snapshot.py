@@ -3,7 +3,7 @@
 Rules, metrics, page and JSON read ages, limits, verdicts, the role and the pause here, and nowhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -36,22 +36,28 @@ class Snapshot:
     state: State
     now: datetime
     monotonic: float
-    _by_view: dict[str, list[ViewRun]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _judged: dict[str, Sequence[ViewRun]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    @property
-    def results(self) -> Mapping[str, Sequence[ViewRun]]:
-        """Every view's results in the runs kept, newest first.
+    def results(self, most: int, counts: Callable[[Run, ViewResult], bool]) -> dict[str, list[ViewRun]]:
+        """Return every view's newest results that count, newest first, `most` of each."""
+        found: dict[str, list[ViewRun]] = {view: [] for view in self.state.views}
+        wanted = dict(found)
+        for run in self.state.runs:
+            for result in run.views:
+                results = wanted.get(result.view)
+                if results is not None and counts(run, result):
+                    results.append((run, result))
+                    if len(results) == most:
+                        del wanted[result.view]
+            if not wanted:
+                break
+        return found
 
-        Sorted by view once: three rules ask for each view's, and reading all runs for each of fifty takes seconds.
-        """
-        if not self._by_view:
-            found: dict[str, list[ViewRun]] = {view: [] for view in self.state.views}
-            for run in self.state.runs:
-                for result in run.views:
-                    if (results := found.get(result.view)) is not None:
-                        results.append((run, result))
-            self._by_view.update(found)
-        return self._by_view
+    def judged(self, most: int, counts: Callable[[Run, ViewResult], bool]) -> Mapping[str, Sequence[ViewRun]]:
+        """Return `results`, as first asked for: three rules ask for each view, and all runs are read for it."""
+        if not self._judged:
+            self._judged.update(self.results(most, counts))
+        return self._judged
 
     @property
     def server_now(self) -> datetime:
@@ -131,9 +137,9 @@ class Snapshot:
         """Every configured view in its order."""
         state = self.state
         statuses = {view.view: view for view in state.status.views} if state.status is not None else {}
-        results = self.results
+        results = self.results(RECENT, lambda run, result: True)
         return tuple(
-            ViewSnapshot(state, statuses.get(view, ViewStatus(view)), self.age(view), results[view][:RECENT])
+            ViewSnapshot(state, statuses.get(view, ViewStatus(view)), self.age(view), results[view])
             for view in state.views
         )
 

@@ -1,14 +1,18 @@
 """The alert rules on one view: too old, failing, slow."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, cause, describe, is_attempt, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.errors import is_permanent
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
-from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.snapshot import Snapshot, ViewRun
 from analytics_refreshd.core.staleness import Age, critical_age_seconds, max_age_seconds, verdict
 from analytics_refreshd.core.wording import seconds_in_words
+
+_MOST_JUDGED = 200
+"""Results of a view that are looked at: a limit counts a hundred of them at most."""
 
 
 def view_stale(snapshot: Snapshot, view: str) -> Condition:
@@ -66,7 +70,8 @@ def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
     reason = why.value if why else "other"
     sqlstate = result.sqlstate if result else None
     if count:
-        text = f"{view} failed in the last {'run' if count == 1 else f'{count} runs in a row'}."
+        more = " or more" if count == _MOST_JUDGED else ""
+        text = f"{view} failed in the last {'run' if count == 1 else f'{count}{more} runs in a row'}."
     else:
         text = f"{view} failed lately and has not yet succeeded {limits.resolve_after_runs} times in a row."
     return Condition(
@@ -121,12 +126,12 @@ def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
     )
 
 
-def _results(snapshot: Snapshot, view: str) -> list[tuple[Run, ViewResult]]:
-    return [
-        (run, result)
-        for run, result in snapshot.results.get(view, ())
-        if is_attempt(run) and (result.success or cause(run, result) not in NOT_A_VIEWS_FAULT)
-    ]
+def _results(snapshot: Snapshot, view: str) -> Sequence[ViewRun]:
+    return snapshot.judged(_MOST_JUDGED, _counts).get(view, ())
+
+
+def _counts(run: Run, result: ViewResult) -> bool:
+    return is_attempt(run) and (result.success or cause(run, result) not in NOT_A_VIEWS_FAULT)
 
 
 def _own_evidence(snapshot: Snapshot, age: Age | None) -> bool:

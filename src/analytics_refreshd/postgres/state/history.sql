@@ -102,7 +102,7 @@ on conflict (view_name) do update set
     rows_refreshed = excluded.rows_refreshed;
 
 -- name: newest
--- the last hundred that did anything, of the last thousand: a pause writes a row for each slot
+-- the last thirty that did anything, of the last thousand: a pause writes a row for each slot
 select n.run_id, n.started_at, n.finished_at
 from (
     select r.run_id, r.started_at, r.finished_at, r.outcome
@@ -111,7 +111,7 @@ from (
     limit 1000) n
 where n.finished_at is not null and n.outcome <> 'skipped'
 order by n.started_at desc
-limit 100
+limit 30
 
 -- name: recent_runs
 select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate,

@@ -62,13 +62,16 @@ where r.view_name = any (%(views)s);
 -- of them. A success of before is in last_refresh: the functions write it there, and the daemon what they did not write.
 -- A record without the view's own end has it at the earliest: a refresh begins no earlier than its run. As JSON, since a
 -- schema before migration 7 lacks the column
-select distinct on (v.view_name) v.view_name, coalesce(
+select v.view_name, coalesce(
     (pg_catalog.to_jsonb(v) ->> 'finished_at')::timestamptz,
     least(r.finished_at, r.started_at + coalesce(v.duration_seconds, 0) * interval '1 second')) as at
-from ({newest}) r
-join analytics_refresh.view_results v on v.run_id = r.run_id
-where v.view_name = any (%(views)s::text[]) and v.success
-order by v.view_name, r.started_at desc;
+from (
+    select distinct on (s.view_name) s.view_name, n.run_id, n.started_at, n.finished_at
+    from ({newest}) n
+    join analytics_refresh.view_results s on s.run_id = n.run_id
+    where s.view_name = any (%(views)s::text[]) and s.success
+    order by s.view_name, n.started_at desc) r
+join analytics_refresh.view_results v on v.run_id = r.run_id and v.view_name = r.view_name;
 
 -- name: pause
 select p.starts_at, max(p.ends_at) over () as ends_at, pg_catalog.left(p.reason, 4096) as reason, p.created_by
