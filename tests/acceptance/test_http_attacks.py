@@ -16,11 +16,13 @@ import pytest
 from analytics_refreshd.core.model import VIEWS
 from tests.support.daemon import Daemon
 from tests.support.hostile import KINDS, attacked
+from tests.support.memory_limit import memory_limited
 from tests.support.waiting import eventually
 
 SECONDS = float(os.environ.get("REFRESHD_TEST_SOAK_SECONDS", "5"))
 ANSWERED_WITHIN_SECONDS = 8.0
 MEMORY_BYTES = 120_000_000
+SHIPPED_BYTES = 256 << 20
 KERNEL_BYTES = 400 * 64 * 1024
 """What the kernel holds counts in the memory of a container, too."""
 
@@ -88,6 +90,22 @@ def daemon(dsn: str) -> Iterator[Daemon]:
 def test_G02_three_hundred_hostile_clients_of_five_kinds(daemon: Daemon) -> None:
     """Unread pipelines, dripped headers and bodies, half-closed and idle connections, all at once."""
     hold_out(daemon, 300, *KINDS)
+
+
+def test_G02_three_hundred_hostile_clients_in_the_memory_that_is_shipped(dsn: str) -> None:
+    """Within the 256 MiB that unit and manifests set, what the kernel holds included, nothing is killed."""
+    with memory_limited(SHIPPED_BYTES) as limit:
+        if limit is None:
+            pytest.skip("no control group with a limit on memory can be made here")
+        with Daemon(dsn, broken=limit.entering, schedule__interval="1s") as daemon:
+            daemon.wait_for("refresh.finished")
+            assert limit.entered
+            hold_out(daemon, 300, *KINDS)
+            assert daemon.stop() == 0
+        print(f"{limit.most_bytes / 1e6:.0f} MB of {SHIPPED_BYTES / 1e6:.0f} MB at most")
+        assert limit.kills == 0
+        # files that were read count too, but give way
+        assert 0 < limit.most_bytes <= SHIPPED_BYTES
 
 
 def test_G02_five_hundred_clients_that_never_read(daemon: Daemon) -> None:
