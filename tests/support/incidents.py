@@ -310,7 +310,8 @@ _SETTINGS = (
 def the_roles_settings_change(scene: Scene) -> Iterator[Expected]:
     """What a hoster or an administrator sets for a role or the database: new sessions begin with it."""
     name, given = scene.one_of(_SETTINGS)
-    where = scene.one_of([sql.SQL("role {}").format(sql.Identifier(ROLE)), sql.SQL("database postgres")])
+    # of this role alone: whoever mends it must not be hit as well
+    where = sql.SQL(scene.one_of(["role {}", "role {} in database postgres"])).format(sql.Identifier(ROLE))
     setting = sql.Identifier(name)
     scene.execute(sql.SQL("alter {} set {} = {}").format(where, setting, sql.Literal(given)))
     scene.end_sessions()
