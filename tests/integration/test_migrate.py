@@ -44,7 +44,7 @@ def test_fresh_database(fresh: Connection) -> None:
         (view, number, 4, starting) for number, view in enumerate(VIEWS, 1) for starting in (True, False)
     ]
     assert one(fresh, "select array_agg(version order by version) from analytics_refresh.schema_version") == [
-        *range(1, 8)
+        *range(1, 9)
     ]
     rows = fresh.execute("select view_name, row_count, age_minutes from get_analytics_refresh_status()").fetchall()
     assert rows == [(view, 0, 0) for view in VIEWS]
