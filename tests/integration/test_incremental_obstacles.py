@@ -276,7 +276,7 @@ def test_L04_forced_row_security_empties_no_view(application_dsn: str, mode: str
             incremental.install(owner)
         assert failures(dsn) == {}
         owner.execute("alter table action_results enable row level security, force row level security")
-        with pytest.raises(DatabaseFault, match="row security hides all rows of action_results") as refused:
+        with pytest.raises(DatabaseFault, match=r"row security hides all rows of public\.action_results") as refused:
             failures(dsn)
         assert refused.value.reason is Reason.CONTRACT
         if mode == "incremental":
