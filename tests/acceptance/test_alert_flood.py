@@ -31,7 +31,6 @@ def divide_by(connection: psycopg.Connection[Any], number: int) -> None:
         connection.execute("update divisor set n = %s", (number,))
 
 
-@pytest.mark.quick
 def test_fifty_views_that_fail_for_one_reason_are_told_together(dsn: str, connection: psycopg.Connection[Any]) -> None:
     """A message for each of them would be a flood that buries what it tells; one holds twenty alerts at most."""
     connection.execute("create table divisor (n integer); insert into divisor values (1)")
