@@ -19,10 +19,15 @@ _LABELS = {metric.name: metric.labels for metric in METRICS}
 _BEYOND_THE_MODELS = re.compile(r"annotations|spanNulls|tooltip\.(mode|showColorScale)")
 
 
-def dashboard() -> dict[str, Any]:
+def dashboard(path: Path = DASHBOARD) -> dict[str, Any]:
     """The dashboard as JSON."""
-    found: dict[str, Any] = json.loads(DASHBOARD.read_text())
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+both = pytest.mark.parametrize(
+    "path", [DASHBOARD, DASHBOARD.with_name("queries-dashboard.json")], ids=lambda it: it.stem
+)
 
 
 def expressions() -> list[str]:
@@ -74,9 +79,10 @@ def test_every_panel_below_the_fleet_follows_the_chosen_database() -> None:
             assert "$database" in target["expr"], panel["title"]
 
 
-def test_panels_have_ids_titles_and_places_of_their_own() -> None:
+@both
+def test_panels_have_ids_titles_and_places_of_their_own(path: Path) -> None:
     """Grafana would silently drop or move what collides."""
-    panels = dashboard()["panels"]
+    panels = dashboard(path)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     places = [panel["gridPos"] for panel in panels]
     boxes = [(at["x"], at["y"], at["x"] + at["w"], at["y"] + at["h"]) for at in places]
@@ -88,7 +94,8 @@ def test_panels_have_ids_titles_and_places_of_their_own() -> None:
         assert panel["type"] in {"row", "text"} or (panel["title"] and panel["description"])
 
 
-def test_grafanas_models_keep_everything() -> None:
+@both
+def test_grafanas_models_keep_everything(path: Path) -> None:
     """Read into Grafana's published models and written again, nothing of the dashboard is lost."""
     models = pytest.importorskip(
         "grafana_foundation_sdk.models.dashboard", reason="grafana-foundation-sdk is not installed"
@@ -97,8 +104,8 @@ def test_grafanas_models_keep_everything() -> None:
     from grafana_foundation_sdk.cog.plugins import register_default_plugins
 
     register_default_plugins()
-    written = json.loads(JSONEncoder().encode(models.Dashboard.from_json(dashboard())))
-    lost = [place for place in _lost(dashboard(), written, "") if not _BEYOND_THE_MODELS.search(place)]
+    written = json.loads(JSONEncoder().encode(models.Dashboard.from_json(dashboard(path))))
+    lost = [place for place in _lost(dashboard(path), written, "") if not _BEYOND_THE_MODELS.search(place)]
     assert lost == []
 
 

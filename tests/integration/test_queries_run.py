@@ -19,6 +19,7 @@ from analytics_refreshd.postgres.catalogue.definition import ParameterError, Que
 from analytics_refreshd.postgres.catalogue.files import Catalogue, parse
 from analytics_refreshd.postgres.catalogue.probes import probe
 from analytics_refreshd.postgres.catalogue.run import bind, explain, printed, run
+from tests.generate.queries_dashboard import title_of
 from tests.support.waiting import eventually
 
 CATALOGUE = Catalogue.load()
@@ -245,30 +246,90 @@ def reader(filled: Connection, dsn: str) -> Iterator[Connection]:
     filled.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(role)))
 
 
+def dashboard(name: str = "queries-dashboard") -> dict[str, Any]:
+    """A shipped dashboard."""
+    found: dict[str, Any] = json.loads((DEPLOY / "grafana" / f"{name}.json").read_text("utf-8"))
+    return found
+
+
 def dashboard_statements() -> dict[str, str]:
     """The SQL of every panel of the shipped dashboard, by title."""
-    document = json.loads((DEPLOY / "grafana" / "queries-dashboard.json").read_text("utf-8"))
-    return {panel["title"]: panel["targets"][0]["rawSql"] for panel in document["panels"] if panel["type"] != "row"}
+    return {panel["title"]: panel["targets"][0]["rawSql"] for panel in dashboard()["panels"] if panel["type"] != "row"}
+
+
+def expanded(text: str, since: datetime, until: datetime, chosen: dict[str, str]) -> str:
+    """The SQL as Grafana sends it; a variable that is not among `chosen` stands for everything."""
+    for name, at in (("From", since), ("To", until)):
+        text = text.replace(f"$__time{name}()", f"'{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}'")
+    text = re.sub(r"\$\{(\w+):sqlstring\}", lambda found: f"'{chosen.get(found[1], '*')}'", text)
+    assert "$" not in text
+    return text
 
 
 @pytest.mark.slow
-def test_the_dashboard_answers_the_reader_as_the_catalogue_does(filled: Connection, reader: Connection) -> None:
-    """Every panel runs as analytics_reader and shows what the query shows, error text and answers aside."""
+@pytest.mark.parametrize(
+    ("chosen", "limit"),
+    [({}, None), ({"organization": "acme"}, ["acme"]), ({"trigger": "t1"}, ["acme"]), ({"action_type": "none"}, [])],
+    ids=lambda value: str(value),
+)
+def test_L28_the_dashboard_answers_the_reader_as_the_catalogue_does(
+    filled: Connection, reader: Connection, chosen: dict[str, str], limit: list[str] | None
+) -> None:
+    """Every panel runs as analytics_reader over the chosen time, and shows what the query shows of what was chosen."""
     statements = dashboard_statements()
-    assert set(statements) == set(CATALOGUE.queries)
+    titles = {title_of(query) for query in CATALOGUE}
+    assert titles <= set(statements)
+    assert len(titles) == len(CATALOGUE.queries)
     for query in CATALOGUE:
-        hour_changed = True
-        while hour_changed:
-            now = now_of(filled)
-            cursor = reader.execute(statements[query.name])
-            hour_changed = now_of(filled).hour != now.hour
+        now = now_of(filled)
+        since = now - timedelta(hours=20)
+        cursor = reader.execute(expanded(statements[title_of(query)], since, now, chosen))
         assert [column.name for column in cursor.description or ()] == [column.name for column in query.columns]
         shown = cursor.fetchall()
         assert "hunter2" not in str(shown)
         assert "bob@example.org" not in str(shown)
-        if query.name in ("top-errors", "recent-failures", "idle-triggers", "refresh-status"):
+        told_apart = query.name in ("top-errors", "recent-failures", "idle-triggers", "refresh-status")
+        # a type is nothing that triggers and organizations have
+        if told_apart or (limit == [] and query.relations & {"trigger_summary", "triggers", "organizations"}):
             continue
-        assert tuple(shown) == run(filled, bind(query, {}, None, now, "public"), raw=True).rows, query.name
+        span: dict[str, object] = {"since": since, "until": now} if len(query.span_names) == 2 else {}
+        right = run(filled, bind(query, span, limit, now, "public"), raw=True).rows
+        assert tuple(shown) == right, query.name
+
+
+@pytest.mark.slow
+def test_L28_the_heat_map_and_the_variables_run_as_the_reader(filled: Connection, reader: Connection) -> None:
+    """A column an hour, together all executions of the days; each variable offers what there is."""
+    now = now_of(filled)
+    (text,) = (text for title, text in dashboard_statements().items() if "which hours of which days" in title)
+    for chosen, count in (({}, 2), ({"trigger": "t1"}, 1), ({"action_type": "none"}, 0)):
+        cursor = reader.execute(expanded(text, now - timedelta(hours=20), now, dict(chosen)))
+        assert [column.name for column in cursor.description or ()] == [
+            "time",
+            *(f"{hour:02}:00" for hour in range(24)),
+        ]
+        assert sum(sum(row[1:]) for row in cursor.fetchall()) == count
+    variables = {each["name"]: each for each in dashboard()["templating"]["list"] if each["type"] == "query"}
+    offered = {
+        name: reader.execute(expanded(each["query"], now, now, {})).fetchall() for name, each in variables.items()
+    }
+    assert {name: {row[0] for row in rows} for name, rows in offered.items()} == {
+        "organization": {"acme", "blue"},
+        "trigger": {"t1", "t2"},
+        "action_type": {"rest"},
+    }
+    assert all(each["allValue"] == "'*'" and each["includeAll"] and each["multi"] for each in variables.values())
+
+
+def test_L28_panels_follow_the_time_picker_and_the_dashboards_lead_to_each_other() -> None:
+    """Of the queries that take a span none has a time of its own; a link keeps the chosen time."""
+    statements = dashboard_statements()
+    for query in CATALOGUE:
+        text = statements[title_of(query)]
+        assert ("$__timeFrom()" in text and "$__timeTo()" in text) == (len(query.span_names) == 2), query.name
+    for one, other in (("queries-dashboard", "analytics-refreshd"), ("analytics-refreshd", "queries-dashboard")):
+        (link,) = dashboard(one)["links"]
+        assert (link["url"], link["keepTime"]) == (f"/d/{dashboard(other)['uid']}", True)
 
 
 @pytest.mark.parametrize(

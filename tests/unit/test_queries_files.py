@@ -159,7 +159,7 @@ def test_a_users_own_files_join_the_catalogue(tmp_path: Path) -> None:
     assert set(catalogue.queries) == {*CATALOGUE.queries, "own"}
     assert catalogue.get("own").endpoint == "own/path"
     assert "own/path" in guide_markdown(catalogue)
-    assert '"title": "own"' in dashboard_json(catalogue)
+    assert '"title": "Why?"' in dashboard_json(catalogue)
     (tmp_path / "own.sql").write_text(GOOD.replace("name: own", "name: latency"))
     with pytest.raises(QueryFileError, match=r"own\.sql:1: latency repeats the name"):
         Catalogue.load(tmp_path)
