@@ -113,10 +113,15 @@ def _verify(connection: Connection, app_schema: str, first: int) -> VerifyReport
 def _definition_problems(connection: Connection, definitions: Definitions, mode: str) -> tuple[str, ...]:
     """Say how the installed views differ from ours, by what the server makes of both."""
     app, problems = definitions.app_schema, []
+    commands = Commands(definitions)
     with connection.transaction(force_rollback=True):
         connection.execute(block("verify", "begin"))
+        # the form of the program before is right too: `check` says what it lacks, and `migrate` renews it
+        has_functions = connection.execute(block("install", "has_rows_functions")).fetchall()[0][0]
+        former = connection.execute(commands.views_without_fold()).fetchall()[0][0] if has_functions else VIEWS
         for name in VIEWS:
-            query = installed_query(definitions, name) if mode == "plain" else Commands(definitions).definition(name)
+            rollups = commands.query if name in former else commands.definition
+            query = installed_query(definitions, name) if mode == "plain" else rollups(name)
             connection.execute(
                 block("verify", "hold_view", holder=sql.Identifier("pg_temp", f"ours_{name}"), query=query)
             )
