@@ -147,6 +147,7 @@ class _Run:
                     self._finished(End.FAILED, fault.message)
                 raise
         if self._stop.is_set():
+            self._retention.renew()
             return self._finished(End.STOPPED, "stopped on request")
         if self._out_of_time:
             return self._finished(End.STOPPED, "[retention] max_duration is over")
@@ -281,8 +282,10 @@ def _stopping(session: Session) -> Iterator[threading.Event]:
     stop = threading.Event()
 
     def on_signal(*_: object) -> None:
-        stop.set()
-        threading.Thread(target=session.close, name="stop", daemon=True).start()
+        # only once: what comes after the first is on a new connection
+        if not stop.is_set():
+            stop.set()
+            session.abandon()
 
     before = {number: signal.signal(number, on_signal) for number in _STOPPING}
     try:

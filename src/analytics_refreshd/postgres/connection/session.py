@@ -111,11 +111,18 @@ class Session:
             finally:
                 self._turn.release()
 
-    def close(self) -> None:
-        """End the connection, also while it is in use; from any thread."""
+    def abandon(self) -> None:
+        """Give up the statement under way, within 0.2 s.
+
+        Callable from any thread, and from a signal handler. `renew` before the next work.
+        """
         connection = self._connection
         if connection is not None:
             connection.abandon()
+
+    def close(self) -> None:
+        """End the connection, also while it is in use; from any thread."""
+        self.abandon()
         if self._turn.acquire(timeout=1.0):
             try:
                 self._drop()

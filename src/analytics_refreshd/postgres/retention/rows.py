@@ -166,6 +166,10 @@ class RowRetention:
         ((until,),) = self._session.run(lambda connection: connection.execute(statement, values).fetchall())
         return until if until is None else str(until)
 
+    def renew(self) -> None:
+        """Use a new connection from now on. The claim to be the only run goes with the old one."""
+        self._session.renew()
+
     def standbys(self) -> Standbys:
         """Read how far the standbys are behind."""
 
