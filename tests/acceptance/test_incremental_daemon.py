@@ -172,7 +172,7 @@ def test_fold_that_fails_fails_its_views_only(dsn: str, rolled_up: Connection) -
 def test_a_standby_does_not_rebuild(dsn: str, rolled_up: Connection) -> None:
     """Slots of a replica that does not lead leave a rebuild mark alone."""
     assert command(dsn, "refresh").returncode == 0
-    with Daemon(dsn, schedule__interval="5m", service__replica="one") as leader:
+    with Daemon(dsn, schedule__interval="6h", service__replica="one") as leader:
         leader.wait_for("leader.acquired")
         rolled_up.execute("truncate action_results")
         with Daemon(dsn, **FAST, service__replica="two") as standby:

@@ -42,6 +42,8 @@ def selectors(expressions: list[str]) -> list[str]:
 def held(dsn: str) -> Iterator[None]:
     """The view's lock, held by a session that does not commit, while new actions arrive."""
     with psycopg.connect(dsn, application_name="nightly-etl") as session:
+        # that lock and no other: in incremental mode a refresh would fold as well
+        session.execute("set analytics_refresh.fold = 'off'")
         session.execute(f"refresh materialized view concurrently {VIEW}")
         with psycopg.connect(dsn, autocommit=True) as application:
             application.execute(_ACTION)

@@ -126,7 +126,7 @@ def test_explain_and_print_sql(log: str) -> None:
         (["success-rate", "--days"], "--days needs a value"),
         (["success-rate", "--days", "1", "--days=2"], "--days is given twice"),
         (["success-rate", "7"], "'7' is not expected; a parameter is given as --name value"),
-        (["success-rate", "--weeks", "1"], "success-rate has no parameter 'weeks'; it has: days"),
+        (["success-rate", "--weeks", "1"], "success-rate has no parameter 'weeks'; it has: days, since, until"),
         (["success-rate", "--organization", ""], "'' is no organization id"),
         (["refresh-status", "--organization", "acme"], "refresh-status cannot be limited to organizations"),
     ],
@@ -164,12 +164,19 @@ def test_the_list_follows_the_format() -> None:
     """The catalogue, and what a query takes and gives, are printed as JSON or csv where that is asked for."""
     listed = json.loads(query("", "--list", "--format", "json").stdout)
     assert [each["query"] for each in listed] == list(Catalogue.load().queries)
-    assert csv_rows(query("", "--list", "--format", "csv").stdout) == listed
+    in_csv = [each | {"span": "yes" if each["span"] else "no"} for each in listed]
+    assert csv_rows(query("", "--list", "--format", "csv").stdout) == in_csv
     one = json.loads(query("", "top-errors", "--list", "--format", "json").stdout)
     assert (one["name"], one["organizations"]) == ("top-errors", True)
     assert one["parameters"][0]["maximum"] == 1000
     rows = csv_rows(query("", "top-errors", "--list", "--format", "csv").stdout)
-    assert [row["name"] for row in rows if row["kind"] == "parameter"] == ["--limit", "--hours", "--since", "--until"]
+    assert [row["name"] for row in rows if row["kind"] == "parameter"] == [
+        "--limit",
+        "--hours",
+        "--since",
+        "--until",
+        "--timezone",
+    ]
     assert [row["name"] for row in rows if row["kind"] == "column"] == [item["name"] for item in one["columns"]]
 
 

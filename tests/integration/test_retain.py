@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -200,18 +201,16 @@ def test_rows_after_the_horizon_stay(dsn: str, connection: Connection) -> None:
 
 
 def test_a_refresh_goes_first(dsn: str, connection: Connection) -> None:
-    """While a refresh holds its key no portion begins; it goes on afterwards."""
+    """While a refresh holds its key no portion begins, and that is told; it goes on afterwards."""
     fill(connection, 50)
     with psycopg.connect(dsn) as refreshing:
         refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
-        running = started(dsn, retention__confirmed=True)
-        eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
-        asked = (
-            "select count(*) from pg_stat_activity where application_name like '%retain%' and query like '%advisory%'"
-        )
-        eventually(lambda: value(connection, asked) == 1)
-        assert value(connection, "select count(*) from action_results") == 50
-    assert running.wait(60) == 0
+        with started(dsn, retention__confirmed=True) as running:
+            assert running.stderr is not None
+            assert b"deleted 0 of 50 rows; waiting for a refresh" in running.stderr.readline()
+            assert value(connection, "select count(*) from action_results") == 50
+            refreshing.rollback()
+            assert running.wait(60) == 0
     assert value(connection, "select count(*) from action_results") == 0
 
 
@@ -221,10 +220,10 @@ def test_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connec
     fill(connection, 50)
     with psycopg.connect(dsn) as refreshing:
         refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
-        running = started(dsn, retention__confirmed=True)
-        eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
-        running.send_signal(number)
-        assert running.wait(60) == 0
+        with started(dsn, retention__confirmed=True) as running:
+            eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
+            running.send_signal(number)
+            assert running.wait(60) == 0
     assert value(connection, "select outcome || reason from analytics_refresh.retention_runs") == (
         "stoppedstopped on request"
     )
@@ -237,12 +236,10 @@ def test_a_killed_run_is_closed_by_the_next_and_two_at_once_are_one(dsn: str, co
     fill(connection, 50)
     with psycopg.connect(dsn) as refreshing:
         refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
-        running = started(dsn, retention__confirmed=True)
-        eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
-        second = command(dsn, "retain", **PLAIN, retention__confirmed=True)
-        assert (second.returncode, "another `retain`" in second.stderr) == (75, True)
-        running.kill()
-        running.wait()
+        with started(dsn, retention__confirmed=True):
+            eventually(lambda: value(connection, "select count(*) from analytics_refresh.retention_runs") == 1)
+            second = command(dsn, "retain", **PLAIN, retention__confirmed=True)
+            assert (second.returncode, "another `retain`" in second.stderr) == (75, True)
     held = "select count(*) from pg_locks where locktype = 'advisory' and classid = 2583 and objid = 4"
     eventually(lambda: value(connection, held) == 0)
     assert command(dsn, "retain", **PLAIN, retention__confirmed=True).returncode == 0
@@ -282,11 +279,16 @@ def test_the_windows_of_the_views_are_never_cut(dsn: str) -> None:
     assert timedelta(days=31) > timedelta(hours=720)
 
 
-def started(dsn: str, **settings: Any) -> "subprocess.Popen[bytes]":
-    """Start `retain` in a process of its own."""
-    return subprocess.Popen(
+@contextmanager
+def started(dsn: str, **settings: Any) -> "Iterator[subprocess.Popen[bytes]]":
+    """`retain` in a process of its own, killed at the end."""
+    with subprocess.Popen(
         [sys.executable, "-m", "analytics_refreshd", "retain"],
         env=environment(dsn, **PLAIN | settings),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -240,7 +240,7 @@ def _retention_overdue(snapshot: Snapshot) -> Condition:
         age is None or age > limit,
         Severity.WARNING,
         f"{state.database}: no retention run ended well for {seconds_in_words(limit if age is None else age)}",
-        f"Rows of the action log pile up; {last}. Next: analytics-refreshd retain --dry-run",
+        f"Rows of the action log pile up; {last}. Next: analytics-refreshd status",
         # before the first, since when it was asked for is when this was first seen
         for_seconds=limit if age is None else 0.0,
     )
