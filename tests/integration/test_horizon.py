@@ -112,6 +112,7 @@ def test_rows_go_and_figures_stay(connection: Connection) -> None:
     assert total(connection) == 1199
 
 
+@pytest.mark.slow
 def test_rows_deleted_while_nobody_folded_are_kept(connection: Connection) -> None:
     """A daemon that was away for days finds the deleted rows in the deltas; those changed or moved before, too."""
     connection.execute("update action_results set status = 'success', duration_ms = 5 where id = 'row 430'")
@@ -132,6 +133,7 @@ def test_rows_deleted_while_nobody_folded_are_kept(connection: Connection) -> No
     assert verify(connection).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("marked", [False, True])
 def test_a_verification_sees_what_the_next_fold_freezes(connection: Connection, marked: bool) -> None:
     """`--verify` with deletions and a horizon that wait: exact, and nothing is left changed by it."""
@@ -145,6 +147,7 @@ def test_a_verification_sees_what_the_next_fold_freezes(connection: Connection, 
     assert not refresh_and_ask(connection)
 
 
+@pytest.mark.slow
 def test_truncate_and_rebuild_keep_what_is_frozen(connection: Connection) -> None:
     """TRUNCATE empties what came after the horizon; a rebuild finds the frozen figures again."""
     connection.execute("call analytics_refresh.rebuild('a test')")
@@ -156,6 +159,7 @@ def test_truncate_and_rebuild_keep_what_is_frozen(connection: Connection) -> Non
     assert verify(connection).ok
 
 
+@pytest.mark.slow
 def test_late_rows_are_counted_and_left_out(connection: Connection) -> None:
     """Rows that come before the horizon, or are changed there, change no figure and fail no writer."""
     connection.execute(
@@ -231,6 +235,7 @@ def test_where_the_horizon_is_is_told(dsn: str, connection: Connection) -> None:
     assert f"frozen until {frozen_until:%Y-%m-%d}" in command(dsn, "status").stdout
 
 
+@pytest.mark.slow
 def test_rows_without_time_are_never_frozen(connection: Connection) -> None:
     """A row without executed_at counts as long as it is there."""
     connection.execute(
@@ -243,6 +248,7 @@ def test_rows_without_time_are_never_frozen(connection: Connection) -> None:
     assert total(connection) == 1200
 
 
+@pytest.mark.slow
 def test_off_and_on(connection: Connection) -> None:
     """Off, the horizon stays, and what is deleted after it leaves; on again, it goes on from there."""
     before = horizon(connection)
@@ -261,6 +267,7 @@ def test_off_and_on(connection: Connection) -> None:
     assert verify(connection).ok
 
 
+@pytest.mark.slow
 def test_what_others_change_of_it_is_found(connection: Connection) -> None:
     """A frozen figure that something else changed is a difference; where the first was is the only place to get it."""
     for change in (
@@ -280,6 +287,7 @@ def test_what_others_change_of_it_is_found(connection: Connection) -> None:
     assert "what is frozen" in [view.view_name for view in report.views if view.extra]
 
 
+@pytest.mark.slow
 def test_going_back_is_refused_unless_the_day_is_named(dsn: str, connection: Connection) -> None:
     """`--plain` and `--uninstall` exit 64 and say what would go, unless --discard-frozen names the horizon."""
     found = horizon(connection)
@@ -301,6 +309,7 @@ def test_going_back_is_refused_unless_the_day_is_named(dsn: str, connection: Con
     assert not refresh_and_compare(connection)
 
 
+@pytest.mark.slow
 def test_a_horizon_that_froze_nothing_refuses_nothing(connection: Connection) -> None:
     """Going back is free while nothing is frozen."""
     connection.execute("update analytics_refresh.incremental set frozen_until = '-infinity', retained = null")
@@ -308,6 +317,7 @@ def test_a_horizon_that_froze_nothing_refuses_nothing(connection: Connection) ->
     assert uninstall(connection)
 
 
+@pytest.mark.slow
 def test_a_dump_and_restore_keep_it(
     dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -332,6 +342,7 @@ def test_a_dump_and_restore_keep_it(
         assert total(restored) == 1200
 
 
+@pytest.mark.slow
 def test_exported_figures_are_taken_in_elsewhere(
     dsn: str, connection: Connection, databases: Callable[..., str], migrated_template: str, tmp_path: Path
 ) -> None:
@@ -380,6 +391,7 @@ def test_exported_figures_are_taken_in_elsewhere(
         assert verify(target).ok
 
 
+@pytest.mark.slow
 def test_an_older_installation_is_upgraded_in_place(databases: Callable[..., str], migrated_template: str) -> None:
     """An incremental installation without any of it needs no rebuild for it; changes that wait are folded first."""
     with connect(databases(migrated_template)) as connection:
@@ -437,6 +449,7 @@ def month_of(days: float) -> str:
     return f"month_{datetime.now(UTC) - timedelta(days=days):%Y_%m}"
 
 
+@pytest.mark.slow
 def test_a_frozen_month_is_dropped_without_a_rebuild(partitioned: Connection) -> None:
     """DROP and DETACH of months wholly before the horizon change nothing; rows that came after count as ever."""
     before = rebuilt_at(partitioned)
@@ -454,6 +467,7 @@ def test_a_frozen_month_is_dropped_without_a_rebuild(partitioned: Connection) ->
     assert not refresh_and_ask(partitioned)
 
 
+@pytest.mark.slow
 def test_a_month_that_was_not_frozen_is_missed_until_somebody_decides(partitioned: Connection) -> None:
     """Dropping one is no rebuild: the views keep their figures and say both ways out, and either of them works."""
     before = rebuilt_at(partitioned)

@@ -72,6 +72,7 @@ def test_L02_a_bare_refresh_is_exact(rolled_up: Connection, how: LiteralString, 
     assert verify(rolled_up).ok
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L02_a_bare_refresh_rebuilds_where_it_must(rolled_up: Connection) -> None:
     """After TRUNCATE the rollups are built anew within the statement."""
@@ -83,6 +84,7 @@ def test_L02_a_bare_refresh_rebuilds_where_it_must(rolled_up: Connection) -> Non
         assert not differences(rolled_up)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L02_the_functions_fold_once(rolled_up: Connection) -> None:
     """A refresh of all views, and one of a single view, fold once, and leave the caller's setting as it was."""
@@ -104,6 +106,7 @@ def test_L02_the_functions_fold_once(rolled_up: Connection) -> None:
     assert not differences(rolled_up, views=["action_metrics_hourly"])
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L02_an_older_function_over_these_views_is_exact(dsn: str, rolled_up: Connection) -> None:
     """It refreshes by bare statements, so that it is right, and believed."""
@@ -115,6 +118,7 @@ def test_L02_an_older_function_over_these_views_is_exact(dsn: str, rolled_up: Co
     assert incremental.state(rolled_up).delta_rows == 0
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L02_a_bare_refresh_beside_a_function_ends_both(dsn: str, rolled_up: Connection) -> None:
     """The function has folded and wants the view that the bare statement holds: that gives up and says so."""
@@ -154,6 +158,7 @@ def give_rights(connection: Connection, owner: str, keeper: str) -> list[str]:
     return [owner, *([keeper] if connection.info.server_version >= 170000 else [])]
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L02_whoever_may_refresh_a_view_may_do_so_bare(dsn: str, connection: Connection) -> None:
     """Its owner, and a role with MAINTAIN and no right of our schema, refresh with a fold."""
@@ -174,6 +179,7 @@ def test_L02_whoever_may_refresh_a_view_may_do_so_bare(dsn: str, connection: Con
                 assert not differences(connection)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L02_a_cycle_of_the_daemon_folds_once(dsn: str, rolled_up: Connection) -> None:
     """Its four refreshes read views that fold, and none folds after the one fold of the run."""
@@ -192,6 +198,7 @@ def test_L02_a_cycle_of_the_daemon_folds_once(dsn: str, rolled_up: Connection) -
     assert [counted[f"{view}_rows"] for view in ROLLUP_VIEWS] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_L02_migrate_replaces_views_of_an_older_program(dsn: str, rolled_up: Connection) -> None:
     """They get the fold, and keep owner, grants, indexes and what depends on them; until then `check` says so."""
@@ -240,6 +247,7 @@ def test_L02_migrate_replaces_views_of_an_older_program(dsn: str, rolled_up: Con
     assert again.steps == ()
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize("jobs", ["1", "4"])
 def test_L02_a_dump_restores_exact_views(

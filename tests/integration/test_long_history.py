@@ -87,6 +87,7 @@ def record(history: PostgresHistory, *views: ViewResult) -> None:
     history.finish(replace(ended, views=views))
 
 
+@pytest.mark.slow
 def test_a_success_stays_known_however_many_failures_follow(
     dsn: str, connection: Connection, history: PostgresHistory
 ) -> None:

@@ -105,6 +105,7 @@ def test_L28_a_span_equals_brute_force_in_its_zone(connection: psycopg.Connectio
                 compare(connection, data, name, (since, end, timezone), YEAR[1])
 
 
+@pytest.mark.slow
 def test_L28_failures_of_a_span_equal_brute_force(connection: psycopg.Connection[Any]) -> None:
     """Within the 24 hours that the view holds, to the microsecond."""
     with connection.transaction(force_rollback=True):

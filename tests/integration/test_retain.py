@@ -82,6 +82,7 @@ def test_what_was_shown_goes_and_is_recorded(retention_dsn: str, connection: Con
     assert recorded == [(result["run_id"], "ok", 2_501, 0, result["portions"], True, False)]
 
 
+@pytest.mark.slow
 def test_nothing_goes_unasked(dsn: str, connection: Connection) -> None:
     """Without `rows`, a token or `confirmed`, and with a wrong token, nothing is deleted."""
     fill(connection, 10)
@@ -95,6 +96,7 @@ def test_nothing_goes_unasked(dsn: str, connection: Connection) -> None:
     assert value(connection, "select count(*) from action_results") == 0
 
 
+@pytest.mark.slow
 def test_figures_that_would_go_are_kept(dsn: str, connection: Connection) -> None:
     """In plain mode nothing is frozen: by default such rows stay, and the sentence says what would keep figures."""
     fill(connection, 10)
@@ -103,6 +105,7 @@ def test_figures_that_would_go_are_kept(dsn: str, connection: Connection) -> Non
     assert value(connection, "select count(*) from action_results") == 10
 
 
+@pytest.mark.slow
 def test_a_large_share_is_asked_about(dsn: str, connection: Connection) -> None:
     """More than `max_share` of all rows goes only when told so; what the sentence says to type works."""
     fill(connection, 30)
@@ -114,6 +117,7 @@ def test_a_large_share_is_asked_about(dsn: str, connection: Connection) -> None:
     assert value(connection, "select count(*) from action_results") == 70
 
 
+@pytest.mark.slow
 def test_rows_that_a_writer_holds_stay_until_the_next_run(dsn: str, connection: Connection) -> None:
     """Nobody waits for a locked row: the others go, and it is told."""
     fill(connection, 300)
@@ -128,6 +132,7 @@ def test_rows_that_a_writer_holds_stay_until_the_next_run(dsn: str, connection: 
     assert value(connection, "select count(*) from action_results") == 0
 
 
+@pytest.mark.slow
 def test_a_table_without_an_index_on_its_time_is_refused(dsn: str, connection: Connection) -> None:
     """Each portion would read all of it; the sentence's command makes the index."""
     fill(connection, 10)
@@ -142,6 +147,7 @@ def test_a_table_without_an_index_on_its_time_is_refused(dsn: str, connection: C
     assert command(dsn, "retain", "--dry-run", **PLAIN).returncode == 0
 
 
+@pytest.mark.slow
 def test_partitions_are_emptied_and_their_changes_captured(dsn: str, connection: Connection) -> None:
     """Rows go where they lie; in incremental mode what is not kept leaves the figures, exactly."""
     connection.execute("drop table action_results cascade")
@@ -166,6 +172,7 @@ def test_partitions_are_emptied_and_their_changes_captured(dsn: str, connection:
     assert command(dsn, "migrate", "--verify").returncode == 0
 
 
+@pytest.mark.slow
 def test_rows_go_and_their_figures_stay(retention_dsn: str, dsn: str, connection: Connection) -> None:
     """With a frozen horizon the role of retention.sql deletes rows, and every figure is as it was."""
     frozen: dict[str, Any] = PLAIN | {"retention__keep": "rollups", "retention__horizon": "auto"}
@@ -189,6 +196,7 @@ def test_rows_go_and_their_figures_stay(retention_dsn: str, dsn: str, connection
     assert "retention: ok, 700 rows older than" in command(dsn, "status").stdout
 
 
+@pytest.mark.slow
 def test_rows_after_the_horizon_stay(dsn: str, connection: Connection) -> None:
     """A horizon that lies before the bound refuses, whoever set it."""
     fill(connection, 20)
@@ -200,6 +208,7 @@ def test_rows_after_the_horizon_stay(dsn: str, connection: Connection) -> None:
     assert (refused.returncode, "are frozen" in refused.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_refresh_goes_first(dsn: str, connection: Connection) -> None:
     """While a refresh holds its key no portion begins, and that is told; it goes on afterwards."""
     fill(connection, 50)
@@ -214,6 +223,7 @@ def test_a_refresh_goes_first(dsn: str, connection: Connection) -> None:
     assert value(connection, "select count(*) from action_results") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connection, number: int) -> None:
     """It ends with 0 between two portions, and says so in its table."""
@@ -231,6 +241,7 @@ def test_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connec
     assert value(connection, "select count(*) from action_results") == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_closed_by_the_next_and_two_at_once_are_one(dsn: str, connection: Connection) -> None:
     """The second ends with 75 while the first lives; one that was killed is recorded as abandoned."""
     fill(connection, 50)
@@ -247,6 +258,7 @@ def test_a_killed_run_is_closed_by_the_next_and_two_at_once_are_one(dsn: str, co
     assert outcomes == [("abandoned",), ("ok",)]
 
 
+@pytest.mark.slow
 def test_its_time_is_limited(dsn: str, connection: Connection) -> None:
     """After `max_duration` it ends, says so, and leaves the rest to the next run."""
     fill(connection, 50)
@@ -259,6 +271,7 @@ def test_its_time_is_limited(dsn: str, connection: Connection) -> None:
     assert "max_duration" in result["reason"]
 
 
+@pytest.mark.slow
 def test_a_role_without_rights_is_told_which_file_gives_them(dsn: str, connection: Connection) -> None:
     """The daemon's role deletes nothing."""
     connection.execute("create role nobody_special login")

@@ -32,6 +32,7 @@ from analytics_refreshd.postgres.retention.rows import Leaf, RowRetention
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _KEY_SECONDS = 0.5
 _LAG_SECONDS = 1.0
+_STOP_SECONDS = 1.0
 
 
 class RefusedError(RefreshdError):
@@ -142,7 +143,8 @@ class _Run:
             for leaf in leaves:
                 self._empty(leaf)
         except DatabaseFault as fault:
-            if not self._stop.is_set():
+            # a signal gives up the statement first, and says so then
+            if not self._stop.wait(_STOP_SECONDS):
                 with suppress(DatabaseFault):
                     self._finished(End.FAILED, fault.message)
                 raise
@@ -281,11 +283,15 @@ def _stopping(session: Session) -> Iterator[threading.Event]:
     """Set the event on SIGTERM and SIGINT, and end the statement that runs: its portion is rolled back."""
     stop = threading.Event()
 
-    def on_signal(*_: object) -> None:
+    def give_up() -> None:
         # only once: what comes after the first is on a new connection
         if not stop.is_set():
-            stop.set()
             session.abandon()
+            stop.set()
+
+    def on_signal(*_: object) -> None:
+        # in a thread: the one that the signal interrupts may hold the event's lock
+        threading.Thread(target=give_up, name="stop", daemon=True).start()
 
     before = {number: signal.signal(number, on_signal) for number in _STOPPING}
     try:
