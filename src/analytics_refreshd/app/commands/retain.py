@@ -30,9 +30,7 @@ from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.retention.rows import Leaf, RowRetention
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
-_KEY_SECONDS = 0.5
-_LAG_SECONDS = 1.0
-_STOP_SECONDS = 1.0
+_KEY_SECONDS, _LAG_SECONDS, _STOP_SECONDS = 0.5, 1.0, 1.0
 
 
 class RefusedError(RefreshdError):
