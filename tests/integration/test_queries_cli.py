@@ -126,7 +126,10 @@ def test_explain_and_print_sql(log: str) -> None:
         (["success-rate", "--days"], "--days needs a value"),
         (["success-rate", "--days", "1", "--days=2"], "--days is given twice"),
         (["success-rate", "7"], "'7' is not expected; a parameter is given as --name value"),
-        (["success-rate", "--weeks", "1"], "success-rate has no parameter 'weeks'; it has: days, since, until"),
+        (
+            ["success-rate", "--weeks", "1"],
+            "success-rate has no parameter 'weeks'; it has: days, since, until, timezone",
+        ),
         (["success-rate", "--organization", ""], "'' is no organization id"),
         (["refresh-status", "--organization", "acme"], "refresh-status cannot be limited to organizations"),
     ],

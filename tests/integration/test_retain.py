@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
 from tests.support.daemon import command, environment
 from tests.support.faults import as_role, value
@@ -283,6 +284,40 @@ def test_a_role_without_rights_is_told_which_file_gives_them(dsn: str, connectio
     finally:
         connection.execute("drop owned by nobody_special")
         connection.execute("drop role nobody_special")
+
+
+@pytest.mark.slow
+def test_rows_that_row_security_hides_are_no_success(retention_dsn: str, connection: Connection) -> None:
+    """A role that sees no row would find nothing to delete: it is refused, and what the sentence says helps."""
+    fill(connection, 10)
+    connection.execute("alter table action_results enable row level security")
+    refused = command(retention_dsn, "retain", "--dry-run", **PLAIN)
+    assert (refused.returncode, "row security" in refused.stderr) == (1, True)
+    role = psycopg.conninfo.conninfo_to_dict(retention_dsn)["user"]
+    connection.execute(f'alter role "{role}" bypassrls')
+    assert command(retention_dsn, "retain", **PLAIN, retention__confirmed=True).returncode == 0
+    assert value(connection, "select count(*) from action_results") == 0
+
+
+@pytest.mark.slow
+def test_an_unusual_schema_and_settings_change_nothing(databases: Callable[..., str]) -> None:
+    """A name that needs quotes, another DateStyle and time zone: the same rows go."""
+    dsn, schema = databases(), "MyApp"
+    create_application(dsn, schema)
+    settings = PLAIN | {"database__schema": schema, "retention__confirmed": True}
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        name = value(connection, "select current_database()")
+        connection.execute(f"alter database {name} set datestyle = 'SQL, DMY'")
+        connection.execute(f"alter database {name} set timezone = 'Asia/Kolkata'")
+        connection.execute(f"alter database {name} set bytea_output = 'escape'")
+    assert command(dsn, "migrate", **settings).returncode == 0
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute('set search_path = "my ""App"""')
+        fill(connection, 30)
+        fill(connection, 3, days=89.9, prefix="young")
+        done = command(dsn, "retain", **settings)
+        assert done.returncode == 0, done.stderr
+        assert value(connection, "select count(*) from action_results") == 3
 
 
 def test_the_windows_of_the_views_are_never_cut(dsn: str) -> None:

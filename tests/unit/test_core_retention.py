@@ -52,6 +52,7 @@ def test_rows_may_go_once_their_figures_are_frozen() -> None:
         (replace(FINE, frozen_until=BOUND - timedelta(hours=1)), POLICY, "until 2025-12-01 11:00 UTC only"),
         (replace(FINE, unindexed=("public.action_results",)), POLICY, "create index concurrently"),
         (replace(FINE, foreign=("public.old",)), POLICY, "public.old is a foreign table"),
+        (replace(FINE, hidden=("public.p",)), POLICY, "row security of public.p"),
         (replace(FINE, rows_to_go=21), POLICY, "--max-share 0.22"),
         (replace(FINE, rows_to_go=200), POLICY, "--max-share 1.00"),
     ],

@@ -55,8 +55,8 @@ class Survey:
     """What a database holds, by its own clock.
 
     `rows` is exact for a table that was never analyzed, else the planner's estimate. `frozen_until` is None where no
-    figures are frozen. `unindexed` and `foreign` name tables without an index that begins with executed_at, and
-    partitions that are no tables of this database.
+    figures are frozen. `unindexed`, `foreign` and `hidden` name tables without an index that begins with executed_at,
+    partitions that are no tables of this database, and tables whose rows row security may hide from this role.
     """
 
     now: datetime
@@ -68,6 +68,7 @@ class Survey:
     frozen_until: datetime | None
     unindexed: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -132,6 +133,11 @@ def refusal(survey: Survey, policy: Policy, bound: datetime) -> str | None:
     """
     if survey.foreign:
         return f"{', '.join(survey.foreign)} is a foreign table: delete its old rows where they are stored"
+    if survey.hidden:
+        return (
+            f"row security of {', '.join(survey.hidden)} may hide rows from this role, and nobody would hear of those:"
+            " a superuser's `alter role ROLE bypassrls` lets it see them"
+        )
     if policy.keep_figures and not survey.incremental:
         return (
             "the views are plain, so the figures of deleted rows would go too: `analytics-refreshd migrate"

@@ -1,10 +1,10 @@
 """One refresh by the daemon's own parts, for `refresh`."""
 
-import signal
 import threading
 from dataclasses import replace
 
 from analytics_refreshd.app.attempts import Watching
+from analytics_refreshd.app.commands.stopping import on_stop
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.service import Service
 from analytics_refreshd.config import Config
@@ -12,7 +12,6 @@ from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Origin, Outcome, Run
 from analytics_refreshd.core.ports import Leader
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _JOIN_SECONDS = 5.0
 
 
@@ -64,22 +63,17 @@ def refresh_once(config: Config) -> Run:
     service.log.set_level("warning")
     watcher = _Watcher(service.leader)
     service.attempts.watching = Watching(watcher.begin, watcher.end)
-    before = {
-        number: signal.signal(number, lambda *_: threading.Thread(target=service.cycle.stop, daemon=True).start())
-        for number in _STOPPING
-    }
     try:
-        service.status.read()
-        service.recorder.close_abandoned()
-        run = service.cycle.run(None, Origin.COMMAND)
-        if run is None:
-            now = service.clock.now()
-            run = service.cycle.new_run(None, Origin.COMMAND, now)
-            run = replace(run, finished_at=now, outcome=Outcome.CANCELLED)
-        return run
+        with on_stop(service.cycle.stop):
+            service.status.read()
+            service.recorder.close_abandoned()
+            run = service.cycle.run(None, Origin.COMMAND)
+            if run is None:
+                now = service.clock.now()
+                run = service.cycle.new_run(None, Origin.COMMAND, now)
+                run = replace(run, finished_at=now, outcome=Outcome.CANCELLED)
+            return run
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        # whoever waits for a connection, the watcher too, is told by this that there is none
+        # a thread that waits for a connection, the watcher too, is told by this that there is none
         service.close(5.0)
         watcher.release()

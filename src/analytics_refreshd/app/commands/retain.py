@@ -1,6 +1,5 @@
 """Deletes old rows of the action log, for `retain`."""
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from analytics_refreshd.app.commands.stopping import on_stop
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.errors import DatabaseFault, RefreshdError, UsageError
@@ -29,7 +29,6 @@ from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.retention.rows import Leaf, RowRetention
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _KEY_SECONDS, _LAG_SECONDS, _STOP_SECONDS = 0.5, 1.0, 1.0
 
 
@@ -287,13 +286,5 @@ def _stopping(session: Session) -> Iterator[threading.Event]:
             session.abandon()
             stop.set()
 
-    def on_signal(*_: object) -> None:
-        # in a thread: the one that the signal interrupts may hold the event's lock
-        threading.Thread(target=give_up, name="stop", daemon=True).start()
-
-    before = {number: signal.signal(number, on_signal) for number in _STOPPING}
-    try:
+    with on_stop(give_up):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -172,7 +172,7 @@ class Query:
             raise ParameterError(f"{self.name} covers no span of time: it takes no --timezone")
         for name in given:
             if name not in known and name not in (*span, "timezone"):
-                choice = ", ".join([*known, *(self.span_names if self.window else ())]) or "none"
+                choice = ", ".join([*known, *self.span_names, *(["timezone"] if self.window else [])]) or "none"
                 raise ParameterError(f"{self.name} has no parameter {_shown(name)}; it has: {choice}")
         values: dict[str, object] = {
             parameter.placeholder: parameter.check(given.get(name, parameter.default))

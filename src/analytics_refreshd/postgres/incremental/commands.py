@@ -145,7 +145,7 @@ class Commands:
     def grants(self) -> list[sql.Composed]:
         """Return the commands that let every refreshing role call our functions.
 
-        Whoever reads the rollups may also read what is frozen.
+        The roles that read the rollups may also read what is frozen.
         """
         callers = block("functions", "caller_grants", app_name=self.names["app_name"])
         return [callers, block("horizon", "reader_grants")] if self._frozen else [callers]

@@ -16,7 +16,7 @@ net as materialized (
     where unheld < 4 and (executed_at < horizon) is not true
     group by executed_at, trigger_id, action_type, status, duration_ms, retry_count
     having sum(sign) <> 0),
--- what is older than the horizon is frozen: who deletes it changes no figure, and whoever else changes it is late
+-- what is older than the horizon is frozen: deleting it changes no figure, and any other change of it is late
 late as (
     select count(*) filter (where sign > 0) as came, count(*) filter (where sign < 0) as went
     from gone where executed_at < horizon and cause <> 'd'),
@@ -200,14 +200,7 @@ triggers as (
     left join trigger_ends e on e.trigger_id = s.trigger_id
     order by s.trigger_id
     on conflict on constraint trigger_cells_key do update set
-        n = c.n + excluded.n,
-        succeeded = c.succeeded + excluded.succeeded,
-        failed = c.failed + excluded.failed,
-        retrying = c.retrying + excluded.retrying,
-        timed = c.timed + excluded.timed,
-        duration_total = c.duration_total + excluded.duration_total,
-        tried = c.tried + excluded.tried,
-        retry_total = c.retry_total + excluded.retry_total,
+        {add_to_trigger},
         first_at = excluded.first_at,
         last_at = excluded.last_at
     returning c.cell, c.trigger_id, c.n, c.timed),
@@ -292,6 +285,16 @@ end if;
 if result.broken then
     insert into analytics_refresh.rebuild_marks (reason) values ('a count fell below zero');
 end if
+
+-- name: add_to_trigger
+n = {row}.n + excluded.n,
+        succeeded = {row}.succeeded + excluded.succeeded,
+        failed = {row}.failed + excluded.failed,
+        retrying = {row}.retrying + excluded.retrying,
+        timed = {row}.timed + excluded.timed,
+        duration_total = {row}.duration_total + excluded.duration_total,
+        tried = {row}.tried + excluded.tried,
+        retry_total = {row}.retry_total + excluded.retry_total
 
 -- name: functions
 -- A percentile of a cell with `total` durations, as percentile_cont has it: between the rows floor and ceil of

@@ -54,7 +54,7 @@ def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
         apply_late=if_frozen("apply_late", "null"),
         count_late=if_frozen("count_late", "null"),
         restart_late=if_frozen("restart_late", "", target=block("horizon", "target")),
-        restore_triggers=if_frozen("restore_triggers", "null"),
+        restore_triggers=if_frozen("restore_triggers", "null", add_to_trigger=_added("c")),
         restore_hours=if_frozen("restore_hours", "null"),
         # "-infinity" is also how a build that has not begun says so
         add_up_timeless=rows_in("d.executed_at is null or d.executed_at = '-infinity' and horizon = '-infinity'"),
@@ -69,7 +69,7 @@ def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
 def _freezing_functions(app: sql.Identifier) -> sql.Composed:
     names = {
         "losses": block("fold", "losses"),
-        "freeze_kept": block("horizon", "freeze_kept", **_HASHES),
+        "freeze_kept": block("horizon", "freeze_kept", add_to_frozen_trigger=_added("f"), **_HASHES),
         "kept_hash": block("horizon", "kept_hash", **_HASHES),
     }
     return block(
@@ -89,7 +89,12 @@ def _freezing_functions(app: sql.Identifier) -> sql.Composed:
 def _add_up(app: sql.Identifier, frozen: bool, file: str, name: str, /, **names: sql.Composable) -> sql.Composed:
     changes = block(file, name, app=app, **names)
     frozen_part = block("horizon", "frozen" if frozen else "frozen_none")
-    return block("fold", "add_up", app=app, changes=changes, frozen=frozen_part)
+    return block("fold", "add_up", app=app, changes=changes, frozen=frozen_part, add_to_trigger=_added("c"))
+
+
+def _added(row: str) -> sql.Composed:
+    """Add what is excluded to a trigger's row, which the statement calls `row`."""
+    return block("fold", "add_to_trigger", row=sql.SQL(row))
 
 
 def _settle() -> sql.Composed:

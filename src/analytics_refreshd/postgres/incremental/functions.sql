@@ -92,7 +92,7 @@ comment on function analytics_refresh.view_checked(text) is
     'Records that a view was found to hold everything, and says how many rows it has.';
 
 -- name: rows
--- What a view over rollups holds after a fold. Whoever folded for several views sets analytics_refresh.fold to "off". A
+-- What a view over rollups holds after a fold. A caller that folded for several views sets analytics_refresh.fold to "off". A
 -- refresh holds its view's lock by now, for which another that folded may wait: so this one gives up soon, before the two
 -- are a deadlock, and says so.
 create or replace function analytics_refresh.{function}()

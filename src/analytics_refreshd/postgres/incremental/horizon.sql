@@ -85,7 +85,7 @@ frozen_trigger as not materialized (
 frozen_type as not materialized (select ''::text as action_type, 0::bigint as n, now() as last_at where false)
 
 -- name: target
--- the last whole hour before the oldest rows kept, and a day more: the day in which whoever deletes them may be early
+-- the last whole hour before the oldest rows kept, and a day more: the program that deletes them may be a day early
 greatest(i.frozen_until, date_trunc('hour', now() - i.retained + interval '24 hours', 'UTC'))
 
 -- name: count_late
@@ -183,14 +183,7 @@ frozen_trigger_rows as (
         trigger_id, n, succeeded, failed, retrying, timed, duration_total, tried, retry_total, first_at, last_at)
     select k.* from kept_triggers k order by k.trigger_id
     on conflict on constraint frozen_triggers_key do update set
-        n = f.n + excluded.n,
-        succeeded = f.succeeded + excluded.succeeded,
-        failed = f.failed + excluded.failed,
-        retrying = f.retrying + excluded.retrying,
-        timed = f.timed + excluded.timed,
-        duration_total = f.duration_total + excluded.duration_total,
-        tried = f.tried + excluded.tried,
-        retry_total = f.retry_total + excluded.retry_total,
+        {add_to_frozen_trigger},
         first_at = least(f.first_at, excluded.first_at),
         last_at = greatest(f.last_at, excluded.last_at)
     returning f.cell, f.trigger_id, {trigger_hash} as hash),
@@ -451,14 +444,7 @@ select f.trigger_id, f.n, f.succeeded, f.failed, f.retrying, f.timed, f.duration
     f.first_at, f.last_at
 from analytics_refresh.frozen_triggers f
 on conflict on constraint trigger_cells_key do update set
-    n = c.n + excluded.n,
-    succeeded = c.succeeded + excluded.succeeded,
-    failed = c.failed + excluded.failed,
-    retrying = c.retrying + excluded.retrying,
-    timed = c.timed + excluded.timed,
-    duration_total = c.duration_total + excluded.duration_total,
-    tried = c.tried + excluded.tried,
-    retry_total = c.retry_total + excluded.retry_total,
+    {add_to_trigger},
     first_at = least(c.first_at, excluded.first_at),
     last_at = greatest(c.last_at, excluded.last_at);
 insert into analytics_refresh.duration_counts as c (cell, duration_ms, n)
@@ -536,7 +522,7 @@ select i.frozen_until, (select min(f.hour) from analytics_refresh.frozen_hours f
 from analytics_refresh.incremental i where i.frozen_until > '-infinity';
 
 -- name: reader_grants
--- whoever may read the rollups may read what of them is frozen
+-- the roles that may read the rollups may read what of them is frozen
 do $grants$
 declare
     reader name;

@@ -152,7 +152,7 @@ def _compare(connection: Connection, definitions: Definitions, first: int) -> Ve
 
 
 def _frozen_difference(connection: Connection) -> ViewDifference:
-    """Compare what is frozen with the checksum that what froze it kept: nobody else changes it."""
+    """Compare what is frozen with its checksum. Only the statements that keep that change it."""
     kept, found = horizon.checksums(connection)
     what = horizon.frozen(connection)
     differs = ((("extra", {"frozen_checksum": kept, "checksum of what is there": found})),) if kept != found else ()

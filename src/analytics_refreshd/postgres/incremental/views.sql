@@ -1,5 +1,5 @@
 -- The four views of the incremental mode: same names, columns and types as the plain ones. Three of them read a function
--- that folds first, so that whoever refreshes them, by whatever statement, gets what the table holds. The order of the
+-- that folds first, so that any statement that refreshes them gets what the table holds. The order of the
 -- rows is that of their bytes: REFRESH CONCURRENTLY sorts by those to find duplicates, and that sort is most of its cost
 -- unless it is done.
 

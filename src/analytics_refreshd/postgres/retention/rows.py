@@ -87,8 +87,8 @@ class RowRetention:
             rows = sum(row[3] for row in found)
             if any(row[3] < 0 for row in found) or rows < to_go:
                 ((rows,),) = connection.execute(self._filled("count_rows", table=self._table)).fetchall()
-            ((incremental, freezes),) = connection.execute(self._sql["incremental"]).fetchall()
-            frozen = connection.execute(self._sql["frozen"]).fetchone() if freezes else None
+            ((incremental,),) = connection.execute(self._sql["incremental"]).fetchall()
+            frozen = connection.execute(self._sql["frozen"]).fetchone() if incremental else None
             names = [f"{schema}.{name}" for schema, name, *_ in found]
             survey = Survey(
                 now=now.astimezone(UTC),
@@ -98,8 +98,9 @@ class RowRetention:
                 timeless=timeless,
                 incremental=bool(incremental),
                 frozen_until=_moment(frozen[0] if frozen else None),
-                unindexed=tuple(name for name, row in zip(names, found, strict=True) if not row[2] and not row[4]),
+                unindexed=tuple(name for name, row in zip(names, found, strict=True) if not row[2] and not row[5]),
                 foreign=tuple(name for name, row in zip(names, found, strict=True) if row[2]),
+                hidden=tuple(name for name, row in zip(names, found, strict=True) if row[4]),
             )
             return survey, [Leaf(schema, name) for schema, name, *_ in found]
 

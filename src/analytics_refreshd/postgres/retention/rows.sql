@@ -1,8 +1,5 @@
 -- name: incremental
--- whether the views read rollups, and whether those can be frozen
-select to_regclass('analytics_refresh.incremental') is not null, exists (
-    select from pg_attribute a
-    where a.attrelid = to_regclass('analytics_refresh.incremental') and a.attname = 'frozen_until');
+select to_regclass('analytics_refresh.incremental') is not null;
 
 -- name: frozen
 select max(i.frozen_until)::text from analytics_refresh.incremental i where i.built;
@@ -13,7 +10,7 @@ with recursive tree as (
     select to_regclass(%(table)s)::oid as relation
     union all
     select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.relation)
-select n.nspname::text, c.relname::text, c.relkind = 'f', c.reltuples::float8,
+select n.nspname::text, c.relname::text, c.relkind = 'f', c.reltuples::float8, row_security_active(c.oid),
     exists (
         select from pg_index x
         join pg_attribute a on a.attrelid = c.oid and a.attname = 'executed_at'
