@@ -312,7 +312,7 @@ def test_an_unusual_schema_and_settings_change_nothing(databases: Callable[..., 
         connection.execute(f"alter database {name} set bytea_output = 'escape'")
     assert command(dsn, "migrate", **settings).returncode == 0
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute('set search_path = "my ""App"""')
+        connection.execute('set search_path = "MyApp"')
         fill(connection, 30)
         fill(connection, 3, days=89.9, prefix="young")
         done = command(dsn, "retain", **settings)
