@@ -14,8 +14,8 @@ import pytest
 
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
-from tests.support.daemon import command, environment
-from tests.support.faults import as_role, value
+from tests.support.daemon import Daemon, command, environment
+from tests.support.faults import FAST, as_role, fired, value
 from tests.support.installs import Connection
 from tests.support.waiting import eventually
 
@@ -284,6 +284,30 @@ def test_a_role_without_rights_is_told_which_file_gives_them(dsn: str, connectio
     finally:
         connection.execute("drop owned by nobody_special")
         connection.execute("drop role nobody_special")
+
+
+@pytest.mark.slow
+def test_the_daemon_tells_when_it_is_overdue_and_when_it_is_not(dsn: str, connection: Connection) -> None:
+    """Without a run the alert fires; one that ended well resolves it, and its time is a metric."""
+    fill(connection, 10)
+    settings = FAST | {"retention__overdue_after": "5m"}
+    begun = (
+        "insert into analytics_refresh.retention_runs (run_id, started_at, finished_at, bound, keep_figures, outcome)"
+    )
+    connection.execute(
+        f"{begun} values (gen_random_uuid(), now() - interval '1 hour',"
+        " now() - interval '6 minutes', now(), true, 'ok')"
+    )
+    connection.execute(f"{begun} values (gen_random_uuid(), now(), now(), now(), true, 'stopped')")
+    with Daemon(dsn, **settings) as daemon:
+        line = fired(daemon, "AnalyticsRetentionOverdue")
+        assert "stopped" in line["description"]
+        assert command(dsn, "retain", **PLAIN, retention__confirmed=True).returncode == 0
+        daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsRetentionOverdue")
+        age = "select extract(epoch from max(finished_at))::float8 from analytics_refresh.retention_runs"
+        told = daemon.metric("analytics_retention_last_success_timestamp_seconds")
+        assert told == pytest.approx(value(connection, age), abs=0.01)
+        assert daemon.stop() == 0
 
 
 @pytest.mark.slow

@@ -99,7 +99,9 @@ def _show(found: "Preview", output: Format) -> int:
     say(f"  to go: {share}, the oldest of {clock(survey.oldest_at)}")
     if survey.timeless:
         say(f"  without a time: {survey.timeless:,} rows, which stay")
-    if found.keep_figures:
+    if found.keep_figures and survey.frozen_until is None:
+        say("  figures: none are frozen")
+    elif found.keep_figures:
         say(f"  figures: stay, frozen until {clock(survey.frozen_until)}")
     else:
         say('  figures: those of deleted rows go with them (keep = "nothing")')
@@ -125,7 +127,7 @@ def _report(done: "Retained", output: Format) -> int:
             }
         )
         return EXIT_OK
-    how = f"in {done.portions:,} portions and {took(done.seconds)}"
+    how = f"in {done.portions:,} portion{'' if done.portions == 1 else 's'} and {took(done.seconds)}"
     say(f"deleted {done.rows_deleted:,} rows older than {clock(done.bound)}, {how}")
     if done.reason:
         say(f"{done.reason}: the next run goes on")
