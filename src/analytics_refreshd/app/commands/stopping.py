@@ -10,7 +10,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def on_stop(act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` at each of these signals, in a thread of its own.
+    """Call `act` in its own thread at each of these signals.
 
     The thread that a signal interrupts may hold a lock that `act` waits for.
     """
