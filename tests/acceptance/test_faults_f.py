@@ -90,7 +90,7 @@ def test_F01_handing_alerts_over_never_waits_for_a_receiver() -> None:
     def hand_over(delivery: Delivery) -> None:
         for _ in range(1000):
             delivery.alerts([alert()], inhibited=[])
-            delivery.cycle("start", None)
+            delivery.heartbeat("start", None)
 
     with (
         raw_server(hang) as (url, connections),
@@ -456,7 +456,7 @@ def test_F10_a_dead_man_service_hears_every_cycle() -> None:
             ("fail", None),
         ]
         for phase, subject in calls:
-            tested.delivery.cycle(phase, subject)
+            tested.delivery.heartbeat(phase, subject)
             tested.settle()
         paths = [got.path for got in server.got]
         assert paths == [f"/ping/CANARY{tail}?a=b" for tail in ("/start", "", "/fail", "/fail")]

@@ -323,6 +323,32 @@ def test_the_page_renews_itself_and_keeps_the_focus(shown: Shown) -> None:
     assert shown.browser.run("return document.getElementById('told').textContent") == told
 
 
+def test_L28_the_next_command_is_copied(shown: Shown) -> None:
+    """One press puts it into the clipboard; the page renews itself under the finger, and the focus stays."""
+    shown.show(database_down())
+    shown.browser.devtools("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    shown.browser.run("document.querySelector('.alerts .copy').focus()")
+    shown.browser.press("Enter")
+    eventually(lambda: shown.browser.run("return document.querySelector('.alerts .copy').textContent") == "Copied")
+    read = "navigator.clipboard.readText().then(arguments[0], error => arguments[0]('' + error))"
+    assert shown.browser.run_async(read) == "analytics-refreshd check"
+    shown.browser.run("window.kept = document.querySelector('main')")
+    eventually(lambda: shown.browser.run("return document.querySelector('main') !== window.kept"))
+    assert shown.browser.run("return document.activeElement.className") == "copy"
+
+
+def test_L28_a_view_shows_its_last_runs(shown: Shown) -> None:
+    """What was opened stays open when the page renews itself."""
+    shown.show(healthy())
+    shown.browser.run(
+        "document.querySelector('.card details').open = true; window.kept = document.querySelector('main')"
+    )
+    eventually(lambda: shown.browser.run("return document.querySelector('main') !== window.kept"))
+    rows = "return document.querySelectorAll('.card details[open] tbody tr').length"
+    assert shown.browser.run(rows) == 8
+    shown.browser.screenshot(shown.folder / "last-runs.png")
+
+
 def test_the_page_says_that_the_daemon_is_gone(shown: Shown) -> None:
     """A page left open on a dead daemon does not look alive: it says so, and ages go on."""
     shown.show(healthy())
@@ -358,7 +384,7 @@ def test_everything_can_be_reached_by_tab(shown: Shown) -> None:
     """The timeline, the table of bad slots and the links are reached by the keyboard, and the focus is visible."""
     shown.show(healthy())
     reached = []
-    for _ in range(4):
+    for _ in range(8):
         shown.browser.press("Tab")
         reached.append(
             shown.browser.run(
@@ -366,7 +392,7 @@ def test_everything_can_be_reached_by_tab(shown: Shown) -> None:
                 "return [at.id || at.textContent.slice(0, 11), getComputedStyle(at).outlineStyle]"
             )
         )
-    assert [name for name, _ in reached] == ["slots", "Slots that ", "status.json", "metrics"]
+    assert [name for name, _ in reached] == [*["Last runs"] * 4, "slots", "Slots that ", "status.json", "metrics"]
     assert {style for _, style in reached} == {"solid"}
 
 

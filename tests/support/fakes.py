@@ -246,7 +246,7 @@ class FakeNotifier(Notifier):
     def invalidate(self) -> None:
         self.invalidated += 1
 
-    def cycle(self, phase: str, run: Run | None) -> None:
+    def heartbeat(self, phase: str, run: Run | None) -> None:
         """Heartbeats go nowhere."""
 
     def status(self) -> Mapping[str, str]:

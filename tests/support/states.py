@@ -135,7 +135,7 @@ def _read(views: Sequence[ViewStatus], seconds_ago: float) -> DatabaseStatus:
         return None if at is None else at - ago
 
     moved = (replace(view, claimed_at=then(view.claimed_at), recorded_at=then(view.recorded_at)) for view in views)
-    return DatabaseStatus(NOW - ago, tuple(moved))
+    return DatabaseStatus(NOW - ago, tuple(moved), server="app at db1.example.com:5432")
 
 
 def of_database(snapshot: Snapshot, **changes: object) -> Snapshot:

@@ -248,6 +248,38 @@ def test_L28_the_next_command_stands_apart() -> None:
     assert hostile["command"] == ""
 
 
+@pytest.mark.fault
+def test_L28_the_page_names_the_server_and_the_runbook() -> None:
+    """A link only where a browser can follow it: the shipped default is a folder."""
+    alert = AlertRecord(Alert.VIEW_STALE, VIEWS[1], AlertState.FIRING, Severity.WARNING, NOW, NOW, None, "old", "")
+    state = healthy(alerts=(alert,), runbooks_url="https://wiki.example.com/r?space=ops")
+    assert '<a href="https://wiki.example.com/r/AnalyticsViewStale.md?space=ops"' in page(state)
+    assert "app at db1.example.com:5432" in page(state)
+    assert data(state)["server"] == "app at db1.example.com:5432"
+    for address in ("deploy/runbooks", "javascript:alert(1)//", ""):
+        assert "Runbook" not in page(healthy(alerts=(alert,), runbooks_url=address))
+
+
+@pytest.mark.fault
+def test_L28_each_view_tells_its_last_runs_and_the_command_for_all() -> None:
+    """The newest first; a failed one is called so."""
+    runs = (
+        run_at(5, NOW, failed=[VIEWS[2]], outcome=Outcome.PARTIAL, error="lock timeout"),
+        run_at(2, NOW - timedelta(minutes=10)),
+    )
+    view = next(view for view in shown(healthy(runs=runs))["views"] if view["id"] == VIEWS[2])
+    assert [(began, ended.partition(",")[0].startswith("failed")) for began, ended, _ in view["runs"]] == [
+        (f"{NOW:%m-%d %H:%M:%S}", True),
+        (f"{NOW - timedelta(minutes=10):%m-%d %H:%M:%S}", False),
+    ]
+    assert view["history"] == f"analytics-refreshd history --view {VIEWS[2]}"
+    hostile = "x; rm -rf /"
+    (one,) = shown(healthy((hostile,), views=(view_state(hostile),)))["views"]
+    assert one["history"] == "analytics-refreshd history --view 'x; rm -rf /'"
+    many = tuple(f"view_{number}" for number in range(9))
+    assert not any(view["runs"] for view in shown(healthy(many, views=tuple(map(view_state, many))))["views"])
+
+
 def test_a_view_without_runs_has_no_sparkline_and_no_figures() -> None:
     """Unknown is said, not drawn as zero."""
     view = shown(healthy(runs=(), views=(view_state(VIEWS[0], age_seconds=None, rows=None),)))["views"][0]

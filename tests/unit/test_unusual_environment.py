@@ -14,8 +14,8 @@ import pytest
 from analytics_refreshd.cli import common
 from analytics_refreshd.config import load
 from analytics_refreshd.core.errors import ConfigError
+from analytics_refreshd.core.runbooks import runbook
 from analytics_refreshd.demo import DemoError, session
-from analytics_refreshd.notify.messages import _below
 from analytics_refreshd.notify.receivers.alertmanager import endpoint
 from analytics_refreshd.notify.request import read_secret
 from analytics_refreshd.postgres.catalogue.files import Catalogue
@@ -109,7 +109,7 @@ def test_L25_an_alertmanager_may_have_a_query_string(url: str, posted_to: str) -
 )
 def test_L25_so_may_the_runbooks(url: str, link: str) -> None:
     """The link leads to the page."""
-    assert _below(url, "X.md") == link
+    assert runbook(url, "X") == link
 
 
 def closed(streams: str, *words: str) -> subprocess.CompletedProcess[str]:

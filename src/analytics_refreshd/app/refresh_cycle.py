@@ -136,7 +136,7 @@ class RefreshCycle:
         self._parts.run(Part.HISTORY, lambda: self._record(finished))
         self._metrics.cycle_finished(self._clock.monotonic() - began_monotonic)
         outcome = "success" if finished.outcome is Outcome.OK else "fail"
-        self._parts.run(Part.DELIVERY, lambda: self._notifier.cycle(outcome, finished))
+        self._parts.run(Part.DELIVERY, lambda: self._notifier.heartbeat(outcome, finished))
         self._after_run(finished)
         return finished
 
@@ -154,7 +154,7 @@ class RefreshCycle:
         progress = Progress(run.run_id, self._state.server_now(), 0.0)
         self._state.change(lambda state: replace(state, progress=progress))
         self._log.emit(Event.REFRESH_STARTED, level="debug", run_id=run.run_id, scheduled_at=run.scheduled_at)
-        self._notifier.cycle("start", run)
+        self._notifier.heartbeat("start", run)
         if not self._database.down and self._state.current.history_failing_since is None:
             self._recorder.begin(run)
 

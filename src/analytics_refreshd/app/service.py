@@ -197,8 +197,16 @@ class Service:
         self.http.allow(http_names(config))
         self.notifier.configure(delivery_settings(config, self._started.name, self._started.replica))
         self.metrics.configure(config.refresh.views, self.prober.endpoints, tuple(self._started.receivers))
-        views, limits, isolation = tuple(config.refresh.views), config.limits(), config.refresh.isolation
-        self.state.change(lambda state: replace(state, views=views, limits=limits, isolation=isolation))
+        fresh = initial_state(config)
+        self.state.change(
+            lambda state: replace(
+                state,
+                views=fresh.views,
+                limits=fresh.limits,
+                isolation=fresh.isolation,
+                runbooks_url=fresh.runbooks_url,
+            )
+        )
         self.config = config
         return needs_restart(self._started, config)
 

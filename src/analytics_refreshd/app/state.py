@@ -19,6 +19,7 @@ def initial_state(config: Config) -> State:
         limits=config.limits(),
         isolation=config.refresh.isolation,
         version=__version__,
+        runbooks_url=config.alerts.runbooks_url,
         replica=config.replica,
         history_pending=0,
     )

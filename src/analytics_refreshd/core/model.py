@@ -194,6 +194,7 @@ class DatabaseStatus:
     """One reading of the status function, at the server's time. `problem` says why it could not be called.
 
     `blocked` says for which lock it waited instead. `unread` says why our own records could not be read beside it.
+    `server` is where the connection leads: host, port, database.
     """
 
     server_now: datetime
@@ -201,6 +202,7 @@ class DatabaseStatus:
     problem: str | None = None
     blocked: str | None = None
     unread: str | None = None
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

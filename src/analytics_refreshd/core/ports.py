@@ -211,7 +211,7 @@ class Notifier(Protocol):
     def invalidate(self) -> None:
         """Read the deliveries again before the next one: another replica may have delivered."""
 
-    def cycle(self, phase: str, run: Run | None) -> None:
+    def heartbeat(self, phase: str, run: Run | None) -> None:
         """A cycle's `start`, `success` or `fail`, for heartbeat receivers."""
 
     def status(self) -> Mapping[str, str]:

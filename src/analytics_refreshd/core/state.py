@@ -63,6 +63,7 @@ class State:
     limits: Limits
     isolation: str
     version: str
+    runbooks_url: str = ""
     source: Source = Source.MEMORY
     replica: str | None = None
 

@@ -80,7 +80,7 @@ class Delivery:
         """Read the delivery store before the next plan, as `core.ports.Notifier.invalidate`."""
         self._cache.invalidate()
 
-    def cycle(self, phase: str, run: Run | None) -> None:
+    def heartbeat(self, phase: str, run: Run | None) -> None:
         """Ping the heartbeat receivers: `start`, `success` or `fail`."""
         for receiver, queue in self._heartbeats:
             message = receiver.ping(phase, run)

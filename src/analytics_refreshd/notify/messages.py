@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.core.runbooks import runbook
 from analytics_refreshd.core.wording import rfc3339
 from analytics_refreshd.notify.settings import DeliverySettings
 
@@ -72,15 +73,6 @@ def alert_key(database: str, record: AlertRecord) -> str:
     return f"{database}/{record.alert.value}/{record.view or '-'}/{started}Z"
 
 
-def _below(url: str, name: str) -> str:
-    """Return the address of `name` below a URL or a folder. A query string stays at the end.
-
-    Below a fragment, as in `https://wiki.example.com/#/runbooks`, the name follows that.
-    """
-    path, mark, query = (url, "", "") if "#" in url else url.partition("?")
-    return f"{path.rstrip('/')}/{name}{mark}{query}"
-
-
 def notification(record: AlertRecord, settings: DeliverySettings) -> Notification:
     """Describe a firing or resolved record."""
     return Notification(
@@ -95,7 +87,7 @@ def notification(record: AlertRecord, settings: DeliverySettings) -> Notificatio
         resolved_at=record.resolved_at,
         summary=clean(record.summary, _SUMMARY_BYTES),
         description=clean(record.description, _TEXT_BYTES),
-        runbook=_below(settings.runbooks_url, f"{record.alert.value}.md") if settings.runbooks_url else "",
+        runbook=runbook(settings.runbooks_url, record.alert.value),
         page=settings.page_url,
         run_id=str(record.run_id) if record.run_id else None,
     )
@@ -119,8 +111,3 @@ def clean(text: str, most_bytes: int = _TEXT_BYTES) -> str:
 def timestamp(moment: datetime | None) -> str | None:
     """Format a moment as RFC 3339 in UTC with milliseconds. None stays None."""
     return rfc3339(moment) if moment else None
-
-
-def web_link(text: str) -> str | None:
-    """Return an address that a browser can open, else None. The runbooks' default is a path in the repository."""
-    return text if text.startswith(("http://", "https://")) else None

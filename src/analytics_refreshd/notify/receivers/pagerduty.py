@@ -7,7 +7,8 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analytics_refreshd.notify.messages import Message, Notification, timestamp, web_link
+from analytics_refreshd.core.runbooks import web_link
+from analytics_refreshd.notify.messages import Message, Notification, timestamp
 from analytics_refreshd.notify.planning import PlanInput, one_message_per_alert
 from analytics_refreshd.notify.receiver import AlertReceiver, ReceiverType
 from analytics_refreshd.notify.request import Request, json_request, read_ascii_secret

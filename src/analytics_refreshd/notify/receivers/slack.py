@@ -9,7 +9,8 @@ blocks.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analytics_refreshd.notify.messages import Message, Notification, timestamp, web_link
+from analytics_refreshd.core.runbooks import web_link
+from analytics_refreshd.notify.messages import Message, Notification, timestamp
 from analytics_refreshd.notify.planning import PlanInput, grouped, one_message_per_alert
 from analytics_refreshd.notify.receiver import AlertReceiver, ReceiverType
 from analytics_refreshd.notify.request import Request, json_request

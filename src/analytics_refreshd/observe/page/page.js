@@ -1,6 +1,6 @@
 (() => {
 "use strict";
-const EVERY = 10000;
+const EVERY = 10000, STOPS = "a, button, summary";
 let made = performance.now(), heard = made, cell = null;
 const all = (selector) => document.querySelectorAll(selector);
 const number = (element, name) => parseFloat(element.dataset[name]);
@@ -43,7 +43,18 @@ function tell(index) {
   mark.removeAttribute("visibility");
   mark.parentNode.append(mark);
 }
+function copies() {
+  if (!navigator.clipboard) return;
+  for (const button of all(".copy")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      try { await navigator.clipboard.writeText(button.previousElementSibling.textContent); } catch { return; }
+      button.textContent = "Copied";
+    });
+  }
+}
 function wire() {
+  copies();
   const slots = document.getElementById("slots");
   if (!slots) return;
   const count = slots.dataset.cells.split(";").length, hour = Math.round(3600 / number(slots, "cell")) || 1;
@@ -80,7 +91,8 @@ async function renew() {
   heard = performance.now();
   const main = document.querySelector("main"), fresh = next.querySelector("main");
   if (!fresh || !getSelection().isCollapsed) return;
-  const focused = document.activeElement && main.contains(document.activeElement) ? document.activeElement.id : "";
+  const at = document.activeElement, holder = at && main.contains(at) && at.closest("[id]");
+  const place = holder ? [holder.id, [...holder.querySelectorAll(STOPS)].indexOf(at)] : null;
   for (const open of all("main details[open]")) next.getElementById(open.id)?.setAttribute("open", "");
   main.replaceWith(fresh);
   const headline = document.getElementById("headline"), now = next.getElementById("headline");
@@ -90,7 +102,10 @@ async function renew() {
   made = heard;
   const told = cell;
   wire();
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  if (place) {
+    const again = document.getElementById(place[0]);
+    (place[1] < 0 ? again : again?.querySelectorAll(STOPS)[place[1]])?.focus({ preventScroll: true });
+  }
   else if (told !== null) tell(told);
   tick();
 }

@@ -1,11 +1,13 @@
 """Puts the status document into the page's words, tones and drawings. Pure."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 from typing import Any
 
+from analytics_refreshd.core.runbooks import runbook, web_link
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
 from analytics_refreshd.observe.page.shapes import slots, sparkline
 
@@ -15,6 +17,9 @@ _ALERTS = 20
 _NOTICES = 12
 _NEXT = " Next: "
 _COMMAND_MOST = 200
+_RUNS = 8
+_MOST_WITH_RUNS = 8
+"""Fifty views with their last runs each would be no page of 100 kB."""
 _ERRORS_BYTES = 6000
 _TEXTS_BYTES = 4000
 """Shared by all views, notices or alerts, so that fifty failing views still fit into the page's 100 kB."""
@@ -26,10 +31,11 @@ def words(status: Mapping[str, Any]) -> dict[str, Any]:
     # the worst first: of fifty views nobody scrolls to the one that matters
     views = sorted(status["views"], key=lambda view: _ORDER.index(view["verdict"]))
     told = status["notices"][:_NOTICES]
-    alerts = _alerts(status["alerts"], status["server_now"])
+    alerts = _alerts(status["alerts"], status["server_now"], status["runbooks_url"] or "")
     room = _room(_ERRORS_BYTES, views)
     return {
         "database": status["database"],
+        "server": cut(status["server"] or "", 200),
         "replica": status["replica"],
         "version": status["version"],
         "headline": _headline(status["headline"]),
@@ -49,7 +55,7 @@ def words(status: Mapping[str, Any]) -> dict[str, Any]:
             for receiver in (status["receivers"] or ())[:_NOTICES]
         ],
         "alerts_left_out": max(0, len(alerts) - _ALERTS),
-        "views": [_view(view) for view in views],
+        "views": [_view(view, runs=len(views) <= _MOST_WITH_RUNS) for view in views],
         "errors": _errors(views, room),
         "points": max((len(view["recent"]) for view in views), default=0),
         "slow": seconds_in_words(views[0]["slow_seconds"]) if views else "",
@@ -177,7 +183,7 @@ def _receiver_tone(receiver: Mapping[str, str]) -> str:
     return "bad" if receiver["state"].startswith("failing") else "soft"
 
 
-def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
+def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime, runbooks: str) -> list[dict[str, Any]]:
     shown = [alert for alert in alerts if alert["state"] in ("firing", "pending")]
     shown.sort(key=lambda alert: (alert["state"] != "firing", alert["severity"] != "critical"))
     shown_bytes = _room(_TEXTS_BYTES, shown[:_ALERTS])
@@ -189,6 +195,7 @@ def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str
             "since": _since(alert["fired_at"] or alert["active_at"], now),
             "summary": cut(alert["summary"] or "", shown_bytes),
             **_described(alert["description"] if len(shown) <= _NOTICES else None, shown_bytes),
+            "runbook": web_link(runbook(runbooks, alert["alert"])) if len(shown) <= _NOTICES else None,
         }
         for alert in shown
     ]
@@ -208,13 +215,14 @@ def _since(at: datetime, now: datetime) -> str:
     return f"since {at:%m-%d %H:%M} UTC ({seconds_in_words(passed)})"
 
 
-def _view(view: Mapping[str, Any]) -> dict[str, Any]:
+def _view(view: Mapping[str, Any], *, runs: bool) -> dict[str, Any]:
     age, run, median = view["age_seconds"], view["last_run"], view["median_duration_seconds"]
     rows = "unknown" if view["rows"] is None else f"{view['rows']:,}"
     change = view["rows_change"]
     if change:
         rows += f" ({change:+,})"
     return {
+        "id": cut(view["view"], 130),
         "name": cut(view["view"], 130).split("_"),
         "verdict": view["verdict"],
         "tone": _TONE[view["verdict"]],
@@ -228,7 +236,16 @@ def _view(view: Mapping[str, Any]) -> dict[str, Any]:
         "rows": rows,
         "size": bytes_in_words(view["size_bytes"]),
         "spark": sparkline(view),
+        "history": f"analytics-refreshd history --view {shlex.quote(view['view'])}",
+        "runs": [_past(run) for run in reversed(view["recent"][-_RUNS:])] if runs else [],
     }
+
+
+def _past(run: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return when a past run of a view began, how it ended or how long it took, and its rows."""
+    took = "" if run["duration_seconds"] is None else seconds_in_words(run["duration_seconds"])
+    ended = (took or "ok") if run["success"] else ", ".join(filter(None, ("failed", took)))
+    return f"{run['started_at']:%m-%d %H:%M:%S}", ended, "" if run["rows"] is None else f"{run['rows']:,}"
 
 
 def _last_run(run: Mapping[str, Any] | None) -> str:

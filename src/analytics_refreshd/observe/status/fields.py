@@ -2,7 +2,7 @@
 
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord, AlertState, Severity
 from analytics_refreshd.core.delta import Delta
-from analytics_refreshd.core.model import Blocker, LeaderInfo, Outcome, Pause, Progress, Role
+from analytics_refreshd.core.model import Blocker, LeaderInfo, Pause, Progress, Role
 from analytics_refreshd.core.retention import End, LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import Source, State
@@ -24,7 +24,8 @@ from analytics_refreshd.observe.status.field import (
     one_of,
 )
 from analytics_refreshd.observe.status.notices import Notice, headline, notices
-from analytics_refreshd.observe.status.timeline import MOST_CELLS, STATES, Cell, Lane, Span, Timeline, timeline
+from analytics_refreshd.observe.status.timeline import timeline
+from analytics_refreshd.observe.status.timeline_fields import TIMELINE_FIELDS
 from analytics_refreshd.observe.status.view_fields import VIEW_FIELDS
 
 _NOTICE: tuple[Field[Notice], ...] = (
@@ -128,49 +129,6 @@ _RECEIVER: tuple[Field[tuple[str, str]], ...] = (
     Field("state", TEXT, "its last delivery or failure", lambda item: item[1]),
 )
 
-_CELL: tuple[Field[Cell], ...] = (
-    Field("starts_at", TIME, "the slot", lambda cell: cell.starts_at),
-    Field(
-        "state",
-        one_of(*STATES),
-        "`skipped`: also cancelled; `failed`: also timed out or lost",
-        lambda cell: cell.state,
-    ),
-    Field("runs", COUNT, "how many; the worst is given", lambda cell: cell.count),
-    Field("run_id", ID, "the run", lambda cell: cell.run and cell.run.run_id, optional=True),
-    Field(
-        "outcome",
-        one_of(*Outcome, "running"),
-        "how it ended",
-        lambda cell: cell.run and (cell.run.outcome or "running"),
-        optional=True,
-    ),
-    Field("reason", WORD, "why", lambda cell: cell.run and cell.run.reason, optional=True),
-    Field(
-        "duration_seconds",
-        SECONDS,
-        "for how long it ran",
-        lambda cell: cell.run and cell.run.duration_seconds,
-        optional=True,
-    ),
-)
-
-_SPAN: tuple[Field[Span], ...] = (
-    Field("state", one_of(*STATES), "the view's; `failed` where a run failed for all", lambda span: span.state),
-    Field("cells", COUNT, "how many cells beside each other", lambda span: span.cells),
-)
-
-_LANE: tuple[Field[Lane], ...] = (
-    Field("view", TEXT, "its name", lambda lane: lane.view),
-    Field("spans", LIST, "oldest first", lambda lane: lane.spans, fields=_SPAN, most=MOST_CELLS),
-)
-
-_SLOTS: tuple[Field[Timeline], ...] = (
-    Field("cell_seconds", SECONDS, "a cell's length", lambda row: row.cell_seconds),
-    Field("cells", LIST, "oldest first", lambda row: row.cells, fields=_CELL, most=MOST_CELLS),
-    Field("lanes", LIST, "the same cells for each view", lambda row: row.lanes, fields=_LANE),
-)
-
 _HISTORY: tuple[Field[State], ...] = (
     Field("available", FLAG, "whether runs are stored in the database", lambda state: state.history_available),
     Field(
@@ -220,6 +178,13 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
     Field("generated_at", TIME, "when this was made, by the clock of its program", lambda now: now.now),
     Field("server_now", TIME, "that moment by the database server's clock", lambda now: now.server_now),
     Field("database", TEXT, "the `[service] name`", lambda now: now.state.database),
+    Field(
+        "server",
+        TEXT,
+        "the database's name, host and port, as last connected",
+        lambda now: now.state.status and now.state.status.server,
+        nullable=True,
+    ),
     Field("replica", TEXT, "this replica's name", lambda now: now.state.replica, memory_only=True),
     Field("version", TEXT, "the version of the program that made this", lambda now: now.state.version),
     Field("role", choice(Role), "what this replica is", lambda now: now.role, memory_only=True),
@@ -279,6 +244,13 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
         fields=_ALERT,
     ),
     Field(
+        "runbooks_url",
+        TEXT,
+        "where the alerts' runbooks are: a file each, `ALERT.md`",
+        lambda now: now.state.runbooks_url or None,
+        nullable=True,
+    ),
+    Field(
         "receivers",
         LIST,
         "the configured receivers; empty where the daemon delivers nothing itself",
@@ -286,7 +258,7 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
         memory_only=True,
         fields=_RECEIVER,
     ),
-    Field("slots", OBJECT, "the last 24 hours", timeline, fields=_SLOTS),
+    Field("slots", OBJECT, "the last 24 hours", timeline, fields=TIMELINE_FIELDS),
     Field("history", OBJECT, "the store of past runs", lambda now: now.state, fields=_HISTORY),
     Field("delta", OBJECT, "the incremental mode's state", lambda now: now.state.delta, nullable=True, fields=_DELTA),
     Field(

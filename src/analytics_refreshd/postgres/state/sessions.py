@@ -57,6 +57,12 @@ def blocker_of(rows: Sequence[Mapping[str, Any]]) -> Blocker | None:
     )
 
 
+def server_of(connection: BoundedConnection) -> str:
+    """Name the database and the host that a connection leads to, such as `app at db1.example.com:5432`."""
+    info = connection.info
+    return printable(f"{info.dbname} at {info.host or info.hostaddr}:{info.port}")
+
+
 def shown(text: object) -> str | None:
     """Make a name that another session chose safe to print."""
     return printable(str(text))[:_MOST_CHARACTERS] or None if text else None

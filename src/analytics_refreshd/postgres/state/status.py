@@ -27,7 +27,7 @@ from analytics_refreshd.postgres.schema.installation import installation_problem
 from analytics_refreshd.postgres.state.aside import aside, waiting_for
 from analytics_refreshd.postgres.state.rates import read_rates
 from analytics_refreshd.postgres.state.retention import last_runs
-from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
+from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of, server_of
 
 _TIMEOUT_SECONDS = 10.0
 _LOCK_SECONDS = 1.0
@@ -207,7 +207,7 @@ class PostgresStatusReader:
                     vacuumed_at=tuple(known.vacuumed_at),
                 )
             )
-        return DatabaseStatus(now, tuple(statuses), problem, waits, unread)
+        return DatabaseStatus(now, tuple(statuses), problem, waits, unread, server_of(connection))
 
     def _call(self, connection: BoundedConnection) -> tuple[list[dict[str, Any]], str | None, bool]:
         """Return the status function's rows, why it failed, and whether that was a lock."""
