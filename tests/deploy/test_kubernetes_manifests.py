@@ -16,7 +16,7 @@ from tests.deploy.support import DEPLOY, accepted, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
 TARGETS = ["base", "overlays/cronjob", "overlays/three-databases"]
-COMPONENTS = ["service-monitor", "prometheus-rule", "verify"]
+COMPONENTS = ["service-monitor", "prometheus-rule", "verify", "retain"]
 OPERATOR = {"PrometheusRule", "ServiceMonitor"}
 Manifest = dict[str, Any]
 
@@ -180,7 +180,8 @@ def test_selectors_find_their_own_pods_only(manifests: list[Manifest]) -> None:
 
 DATABASES = ["orders", "billing", "support"]
 OVERLAYS = ["base", "overlays/cronjob", *(f"overlays/three-databases/{name}" for name in DATABASES)]
-CHOICES = [[], *([name] for name in COMPONENTS), COMPONENTS]
+CHOICES = [[], COMPONENTS]
+SINGLY = [[name] for name in COMPONENTS]
 
 
 @pytest.mark.fault
@@ -188,7 +189,7 @@ CHOICES = [[], *([name] for name in COMPONENTS), COMPONENTS]
 @pytest.mark.slow
 def test_L24_every_overlay_goes_with_every_component(overlay: str, tmp_path: Path) -> None:
     """Around an overlay, and within its folder: each pod's image can be pulled, and what it mounts is there."""
-    for number, chosen in enumerate(CHOICES):
+    for number, chosen in enumerate([*CHOICES, *(SINGLY if overlay == "base" else [])]):
         around, within = tmp_path / f"around{number}", tmp_path / f"within{number}"
         around.mkdir()
         up = os.path.relpath(KUBERNETES, around.resolve())
@@ -222,7 +223,8 @@ def _judge(manifests: list[Manifest], chosen: list[str]) -> None:
     (account,) = of_kind(manifests, "ServiceAccount")
     assert secrets == {account["metadata"]["annotations"]["analytics-refreshd/password-secret"]}
     jobs = [next(pods([manifest])) for manifest in of_kind(manifests, "CronJob")]
-    assert any("--verify" in pod["spec"]["containers"][0]["args"] for pod in jobs) == ("verify" in chosen)
+    for word, component in (("--verify", "verify"), ("retain", "retain")):
+        assert any(word in pod["spec"]["containers"][0]["args"] for pod in jobs) == (component in chosen)
     for manifest in manifests:
         selector = _selector(manifest)
         selected = [pod for pod in all_pods if selector is not None and selector.items() <= _labels(pod)]
