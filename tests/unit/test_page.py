@@ -28,6 +28,7 @@ from analytics_refreshd.core.model import (
     Run,
     ViewResult,
 )
+from analytics_refreshd.core.retention import End, LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.page.render import PAGE_POLICY, render_page
 from analytics_refreshd.observe.page.words import cut, words
@@ -278,6 +279,18 @@ def test_L28_each_view_tells_its_last_runs_and_the_command_for_all() -> None:
     assert one["history"] == "analytics-refreshd history --view 'x; rm -rf /'"
     many = tuple(f"view_{number}" for number in range(9))
     assert not any(view["runs"] for view in shown(healthy(many, views=tuple(map(view_state, many))))["views"])
+
+
+def test_the_last_retention_run_is_told() -> None:
+    """Nothing where nobody deletes rows; a run that failed stands out."""
+    assert shown(healthy())["retention"] is shown(healthy(retention=LastRuns()))["retention"] is None
+    ran = LastRuns(begun_at=NOW, ended_at=NOW, outcome=End.FAILED, reason="no room", rows_deleted=1200)
+    assert shown(healthy(retention=ran))["retention"] == {
+        "text": "failed",
+        "tone": "bad",
+        "detail": "03-01 14:07 UTC, 1,200 rows deleted, no room",
+    }
+    assert "no end yet" in page(healthy(retention=replace(ran, outcome=None, reason=None)))
 
 
 def test_a_view_without_runs_has_no_sparkline_and_no_figures() -> None:

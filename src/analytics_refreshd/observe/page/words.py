@@ -48,6 +48,7 @@ def words(status: Mapping[str, Any]) -> dict[str, Any]:
         "leader": _leader(status),
         "database_state": _database(status),
         "mode": _mode(status),
+        "retention": _retention(status["retention"]),
         "rates": _rates(status["rates"]),
         "alerts": alerts[:_ALERTS],
         "receivers": [
@@ -145,6 +146,18 @@ def _mode(status: Mapping[str, Any]) -> str:
         verified = f"{'exact' if delta['verified_ok'] else 'different'} at {verified_at:%m-%d %H:%M} UTC"
     frozen = f", frozen until {at:%Y-%m-%d %H:%M} UTC" if (at := delta["frozen_until"]) else ""
     return f"{words}, {delta['pending_rows']:,} changes wait{fold}, {verified}{frozen}"
+
+
+def _retention(runs: Mapping[str, Any] | None) -> dict[str, str] | None:
+    if runs is None or runs["begun_at"] is None:
+        return None
+    outcome = runs["outcome"] or "no end yet"
+    why = "" if runs["reason"] is None else f", {cut(runs['reason'], 200)}"
+    return {
+        "text": outcome,
+        "tone": "bad" if outcome in ("failed", "abandoned") else "soft",
+        "detail": f"{runs['begun_at']:%m-%d %H:%M} UTC, {runs['rows_deleted'] or 0:,} rows deleted{why}",
+    }
 
 
 def _rates(rates: Mapping[str, Any]) -> list[dict[str, str]]:
