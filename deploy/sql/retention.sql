@@ -28,6 +28,9 @@
 \else
   \set stats 0
 \endif
+begin;
+-- the application's schema may hold functions and operators that fit better than pg_catalog's, and would run as you
+set local search_path = pg_catalog, pg_temp;
 select exists (
     select from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = 'analytics_refresh' and c.relname = 'incremental') as incremental
@@ -41,7 +44,6 @@ select not exists (select from pg_roles where rolname = :'role')
   \warn '  create role' :"role" 'login;'
 \endif
 
-begin;
 select format('create role %I login', :'role')
 where not exists (select from pg_roles where rolname = :'role') \gexec
 

@@ -1,6 +1,7 @@
 """Hostile objects under our names, before, during and after a migration: their code runs as its author only."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -538,9 +539,34 @@ def shop(version: Server) -> Iterator[Shop]:
                 assert operators > 4000, functions
                 assert functions > 2000, operators
                 yield Shop(version.dsn(database, keeper), version.dsn(database, daemon), inside.info.dsn, mallory)
-                inside.execute(f"drop owned by {daemon}_reader cascade; drop role {daemon}_reader")
+                for made in (f"{daemon}_reader", f"{daemon}_sweeper"):
+                    inside.execute(f"drop owned by {made} cascade; drop role {made}")
         admin.execute(f"drop database {database} with (force)")
         admin.execute(f"drop role {keeper}, {daemon}")
+
+
+def delete_old_rows(shop: Shop) -> None:
+    """Retention as its own role: what it would delete is shown, then deleted."""
+    daemon = psycopg.conninfo.conninfo_to_dict(shop.daemon)["user"]
+    sweeper = psycopg.conninfo.make_conninfo(shop.daemon, user=f"{daemon}_sweeper")
+    psql(shop.admin, "retention.sql", "-v", "schema=shop", "-v", f"role={daemon}_sweeper", "-v", "stats=1")
+    assert shop.mallory.ran() == []
+    with psycopg.connect(shop.keeper, autocommit=True) as own:
+        own.execute("set search_path = pg_catalog")
+        own.execute("create index if not exists by_time on shop.action_results (executed_at)")
+        own.execute(
+            "insert into shop.action_results (id, job_id, trigger_id, action_type, status, executed_at)"
+            " select gen_random_uuid()::text, 'j', 't', 'rest', 'success', now() - interval '100 days'"
+            " from generate_series(1, 5)"
+        )
+    settings = {"retention__rows": "90d", "retention__keep": "nothing", "retention__max_share": 1.0}
+    settings |= {"schedule__interval": "6h"}
+    shown = json.loads(shop.ask("retain", "--dry-run", "--format", "json", dsn=sweeper, **settings))
+    shop.ask("retain", "--confirm", shown["token"], dsn=sweeper, **settings)
+    with psycopg.connect(shop.keeper) as own:
+        own.execute("set search_path = pg_catalog")
+        left = "select count(*) from shop.action_results where executed_at < now() - interval '90 days'"
+        assert own.execute(left).fetchall() == [(0,)]
 
 
 def use_every_command(shop: Shop) -> None:
@@ -600,9 +626,11 @@ def test_operators_in_the_applications_schema_never_run_for_us(shop: Shop) -> No
     shop.ask("migrate", "--replace", dsn=shop.keeper)
     shop.grant()
     use_every_command(shop)
+    delete_old_rows(shop)
     shop.ask("migrate", "--incremental", dsn=shop.keeper)
     shop.grant("-v", "verify=1", "-v", "stats=1")
     use_every_command(shop)
+    delete_old_rows(shop)
     shop.ask("migrate", "--verify")
     shop.ask("migrate", "--verify", "--rebuild", dsn=shop.keeper)
     with psycopg.connect(shop.keeper, autocommit=True) as person:
@@ -647,7 +675,8 @@ def test_operators_never_run_where_an_older_install_is_refreshed(shop: Shop) -> 
         admin.execute(f"grant usage on schema shop to {daemon}")
         for view in VIEWS:
             admin.execute(f"alter materialized view shop.{view} owner to {daemon}")
-        admin.execute(f"grant select on all tables in schema shop to {daemon}; create role {daemon}_reader")
+        admin.execute(f"grant select on all tables in schema shop to {daemon}")
+        admin.execute(f"create role {daemon}_reader; create role {daemon}_sweeper")
     shop.write()
     for isolation in ("cycle", "view"):
         shop.ask("refresh", refresh__isolation=isolation)
