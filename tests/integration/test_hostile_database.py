@@ -599,22 +599,7 @@ def use_every_command(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "version",
-    [
-        pytest.param(POSTGRES_BIN_PATH, id="18"),
-        # two minutes more, for what the catalogs of the two do not differ in
-        pytest.param(
-            DEBIAN_15,
-            id="15",
-            marks=[
-                pytest.mark.nightly,
-                pytest.mark.skipif(not DEBIAN_15.exists(), reason="PostgreSQL 15 is not installed"),
-            ],
-        ),
-    ],
-    indirect=True,
-)
+@pytest.mark.nightly
 def test_operators_in_the_applications_schema_never_run_for_us(shop: Shop) -> None:
     """No operator or function that fits our operands better than pg_catalog's runs: in any command, in either mode."""
     # the script for psql, the command, and that it finds the script's work done
