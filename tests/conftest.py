@@ -42,8 +42,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | Non
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what bears a row of the fault table; keep the quick tests, unless the command line says which to run."""
+    """Mark what bears a row of the fault table; keep the quick tests, unless the command line says which to run.
+
+    What runs at night may take longer than the others.
+    """
     for item in items:
+        if item.get_closest_marker("nightly") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(3600))
         if fault_table.rows_of(item.name):
             item.add_marker(pytest.mark.fault)
     selection.select(config, items)
