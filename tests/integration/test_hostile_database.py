@@ -559,7 +559,7 @@ def delete_old_rows(shop: Shop) -> None:
             " select gen_random_uuid()::text, 'j', 't', 'rest', 'success', now() - interval '100 days'"
             " from generate_series(1, 5)"
         )
-    settings = {"retention__rows": "90d", "retention__keep": "nothing", "retention__max_share": 1.0}
+    settings: dict[str, Any] = {"retention__rows": "90d", "retention__keep": "nothing", "retention__max_share": 1.0}
     settings |= {"schedule__interval": "6h"}
     shown = json.loads(shop.ask("retain", "--dry-run", "--format", "json", dsn=sweeper, **settings))
     shop.ask("retain", "--confirm", shown["token"], dsn=sweeper, **settings)

@@ -55,7 +55,7 @@ def test_L11_what_fails_around_a_run_does_not_fail_it(part: str, monkeypatch: py
     elif part == "run_log":
         monkeypatch.setattr(replica.run_logger, "finished", crash)
     else:
-        monkeypatch.setattr(replica.notifier, "cycle", lambda phase, run: None if phase == "start" else crash())
+        monkeypatch.setattr(replica.notifier, "heartbeat", lambda phase, run: None if phase == "start" else crash())
     run = replica.cycle.run(BEGAN)
     assert run is not None
     assert run.outcome is Outcome.OK

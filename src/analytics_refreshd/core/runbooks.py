@@ -2,9 +2,9 @@
 
 
 def runbook(base: str, alert: str) -> str:
-    """Return the address of an alert's runbook below `base`, a URL or a folder; "" without one.
+    """Return the address of an alert's runbook.
 
-    A query string stays at the end. Below a fragment, as in `https://wiki.example.com/#/runbooks`, the name follows
+    It is below `base`, a URL or a folder; "" without one. A query string stays at the end. Below a fragment, as in `https://wiki.example.com/#/runbooks`, the name follows
     that.
     """
     if not base:

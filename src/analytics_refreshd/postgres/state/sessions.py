@@ -58,7 +58,10 @@ def blocker_of(rows: Sequence[Mapping[str, Any]]) -> Blocker | None:
 
 
 def server_of(connection: BoundedConnection) -> str:
-    """Name the database and the host that a connection leads to, such as `app at db1.example.com:5432`."""
+    """Name the database and host that a connection leads to.
+
+    For example `app at db1.example.com:5432`.
+    """
     info = connection.info
     return printable(f"{info.dbname} at {info.host or info.hostaddr}:{info.port}")
 
