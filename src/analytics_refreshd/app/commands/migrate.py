@@ -32,13 +32,13 @@ def connected(config: Config, *, any_schema: bool = False) -> Iterator[BoundedCo
         connection.close()
 
 
-def planned(config: Config) -> MigrationReport:
+def planned(config: Config, *, tenants: bool) -> MigrationReport:
     """Say what `migrate` would do; changes nothing."""
     with connected(config) as connection:
-        return run.status(connection, config.database.db_schema)
+        return run.status(connection, config.database.db_schema, tenants=tenants)
 
 
-def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool) -> str:
+def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool, tenants: bool) -> str:
     """Print what `migrate` would execute, as psql takes it; changes nothing."""
     with connected(config) as connection:
         return run.dry_run(
@@ -46,13 +46,14 @@ def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool) ->
             config.database.db_schema,
             recreate_views=recreate_views,
             accept_publication=accept_publication,
+            tenants=tenants,
         )
 
 
-def subscriber_sql(config: Config) -> str:
+def subscriber_sql(config: Config, *, tenants: bool) -> str:
     """Print what a subscriber needs to go on receiving; changes nothing."""
     with connected(config) as connection:
-        return run.subscriber_sql(connection, config.database.db_schema)
+        return run.subscriber_sql(connection, config.database.db_schema, tenants=tenants)
 
 
 def uninstall(config: Config, *, discard_frozen: date | None) -> tuple[str, ...]:
@@ -66,6 +67,7 @@ def migrate(
     *,
     recreate_views: bool,
     accept_publication: bool,
+    tenants: bool,
     populating: Callable[[Populating], None],
     told: _Told,
 ) -> MigrationReport:
@@ -78,6 +80,7 @@ def migrate(
             progress=populating,
             recreate_views=recreate_views,
             accept_publication=accept_publication,
+            tenants=tenants,
         )
         if report.mode == "incremental" and report.found != "newer":
             renewed = incremental.install(
