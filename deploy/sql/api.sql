@@ -1,7 +1,8 @@
--- The role that the API logs in as: it may find a key by its hash, note that the key was used, and nothing else. It has no
--- right on the application's tables, on the views or on the schema analytics_refresh. Run it after
--- `analytics-refreshd migrate --tenants`, as the owner of the tables; it may be run again. An owner that may not create roles
--- asks somebody with CREATEROLE first:
+-- The role that the API logs in as: it may use the schema analytics_api, and nothing else. There it finds a key by its hash,
+-- notes that the key was used, and reads views that show the organizations to which the API admits a transaction. It has no
+-- right on the application's tables, on the materialized views or on the schema analytics_refresh. Run it after
+-- `analytics-refreshd migrate --tenants`, as the owner of the tables, and again after a change of the program; it only adds.
+-- An owner that may not create roles asks somebody with CREATEROLE first:
 --
 --   create role analytics_api login;      -- and \password analytics_api
 --
@@ -31,6 +32,6 @@ select format('create role %I login', :'role')
 where not exists (select from pg_roles where rolname = :'role') \gexec
 
 grant connect on database :"DBNAME" to :"role";
-grant usage on schema analytics_api to :"role";
-grant execute on function analytics_api.find_key(bytea), analytics_api.note_use(bytea) to :"role";
+-- what it may use there, which a later `migrate` grants again where that is created anew
+select analytics_api.allow(:'role') \gset
 commit;

@@ -170,7 +170,7 @@ def test_a_use_is_written_once_a_minute(tenants: Connection, reader: KeyReader) 
 
 
 def test_the_role_of_the_api_lists_no_keys(api_dsn: str, dsn: str, tenants: Connection) -> None:
-    """It finds a key by its hash; tables, views and other schemas are closed to it. So are keys to the daemon's role."""
+    """It finds a key by its hash; tables and other schemas are closed to it. So are keys to the daemon's role."""
     keys(dsn, "create", "portal", "--all-organizations", "--operator")
     with psycopg.connect(api_dsn, autocommit=True) as own:
         assert own.execute("select count(*) from analytics_api.find_key('\\x00')").fetchone() == (0,)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from analytics_refreshd.api.access.keys import FRESH_SECONDS, OUTAGE_SECONDS, KeyGate
+from analytics_refreshd.api.access.keys import KeyGate
+from analytics_refreshd.api.access.lookup import FRESH_SECONDS, OUTAGE_SECONDS
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
 from analytics_refreshd.core.access import ApiKey, key_digest
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
@@ -189,7 +190,7 @@ def test_a_refused_request_is_no_use() -> None:
 
 def test_random_keys_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered has a limit; the oldest goes."""
-    monkeypatch.setattr("analytics_refreshd.api.access.keys._MOST_REMEMBERED", 3)
+    monkeypatch.setattr("analytics_refreshd.api.access.lookup.MOST_REMEMBERED", 3)
     store = Keys((SECRET, KEY))
     gate = KeyGate(store, FakeClock())
     admit(gate, {"x-api-key": SECRET})
@@ -197,7 +198,7 @@ def test_random_keys_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         refused(gate, {"x-api-key": f"rfd_{number:043}"})
     admit(gate, {"x-api-key": SECRET})
     assert store.finds == 7
-    assert len(gate._remembered) == 3
+    assert len(gate._keys._remembered) == 3
 
 
 def test_many_threads_at_once() -> None:

@@ -5,7 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analytics_refreshd.core.access import ApiKey, KeyState, key_digest, visible
+from analytics_refreshd.core.access import (
+    ApiKey,
+    KeyState,
+    Membership,
+    Memberships,
+    NoMembershipError,
+    WhichOrganizationError,
+    claimed,
+    key_digest,
+    membership,
+    visible,
+)
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 KEY = ApiKey("key_1", "portal", ("acme",), "viewer", None, False, NOW, "owner")
@@ -55,3 +66,44 @@ def test_which_organizations_a_request_sees() -> None:
     for asked in ("c", "", "A"):
         with pytest.raises(ValueError, match="not an organization"):
             visible(("a", "b"), asked)
+
+
+OWNER, VIEWER = Membership("a", "owner", "pro"), Membership("b", "viewer", "free")
+
+
+def test_a_user_sees_one_organization() -> None:
+    """The one that is named, or the only one; several want a name, and none is none."""
+    both = Memberships(True, (OWNER, VIEWER))
+    assert membership(both, (), "b") == VIEWER
+    assert membership(Memberships(True, (OWNER,)), (), None) == OWNER
+    with pytest.raises(WhichOrganizationError):
+        membership(both, (), None)
+    for known, asked in ((both, "c"), (both, ""), (Memberships(True, ()), None)):
+        with pytest.raises(NoMembershipError):
+            membership(known, (), asked)
+
+
+def test_claims_count_where_no_members_are_kept() -> None:
+    """What the database knows counts more; where it keeps members, claims are not read."""
+    claims = (Membership("a", "viewer"), Membership("c", "admin"))
+    assert membership(Memberships(False, (OWNER,)), claims, "a") == OWNER
+    assert membership(Memberships(False, (OWNER,)), claims, "c") == claims[1]
+    with pytest.raises(NoMembershipError):
+        membership(Memberships(True, (OWNER,)), claims, "c")
+
+
+@pytest.mark.parametrize(
+    ("claim", "found"),
+    [
+        (["a", "b"], [("a", "viewer"), ("b", "viewer")]),
+        ({"a": "owner", "b": "root", "c": None}, [("a", "owner"), ("b", "viewer"), ("c", "viewer")]),
+        (["a", 7, None, "", ["b"]], [("a", "viewer")]),
+        ({"": "owner"}, []),
+        ("a", []),
+        (None, []),
+        (True, []),
+    ],
+)
+def test_a_claim_names_organizations(claim: object, found: list[tuple[str, str]]) -> None:
+    """A list of ids, or a role by id; whatever else stands there names none."""
+    assert [(one.organization_id, one.role) for one in claimed(claim)] == found

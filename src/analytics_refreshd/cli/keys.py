@@ -81,9 +81,7 @@ def keys(
     ] = False,
     role: Annotated[Role, typer.Option(help="The role of a new key.")] = Role.VIEWER,
     plan: Annotated[Plan | None, typer.Option(help="Its plan. Default: that of its organization.")] = None,
-    operator: Annotated[
-        bool, typer.Option("--operator", help="A new key may ask for refreshes and pauses.")
-    ] = False,
+    operator: Annotated[bool, typer.Option("--operator", help="A new key may ask for refreshes and pauses.")] = False,
     expires: Annotated[
         str | None, typer.Option(metavar="WHEN", help="When it expires: a duration like 90d, or a time with its zone.")
     ] = None,

@@ -1,8 +1,8 @@
-"""Decides what an API key is good for, and which organizations a request may see."""
+"""Decides what API keys and users may see."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -66,8 +66,68 @@ class ApiKey:
         return KeyState.ACTIVE
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A user's place in an organization. `plan` None is not known."""
+
+    organization_id: str
+    role: str
+    plan: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memberships:
+    """A user's organizations.
+
+    `kept` is whether the database keeps members; else only owners are known to it.
+    """
+
+    kept: bool
+    found: tuple[Membership, ...]
+
+
+class NoMembershipError(ValueError):
+    """A user may not see what was asked for."""
+
+
+class WhichOrganizationError(ValueError):
+    """A user of several organizations named none."""
+
+
+def claimed(value: object) -> tuple[Membership, ...]:
+    """Return the memberships that a claim names: a list of ids, or a role by id.
+
+    Who is only listed is a viewer, and so is who has a role that is not known. Anything else names none.
+    """
+    if isinstance(value, Mapping):
+        pairs = [(one, role if role in ROLES else ROLES[-1]) for one, role in value.items()]
+    elif isinstance(value, list | tuple):
+        pairs = [(one, ROLES[-1]) for one in value]
+    else:
+        return ()
+    return tuple(Membership(one, role) for one, role in pairs if isinstance(one, str) and one)
+
+
+def membership(known: Memberships, claims: Sequence[Membership], asked: str | None) -> Membership:
+    """Return the membership that a request is for.
+
+    Claims count only where the database keeps no members, and less than what it knows. Raises NoMembershipError and
+    WhichOrganizationError.
+    """
+    all_known = {one.organization_id: one for one in (*(() if known.kept else claims), *known.found)}
+    if asked is not None:
+        if asked not in all_known:
+            raise NoMembershipError
+        return all_known[asked]
+    if not all_known:
+        raise NoMembershipError
+    if len(all_known) > 1:
+        raise WhichOrganizationError
+    return next(iter(all_known.values()))
+
+
 def key_digest(key: str) -> bytes | None:
-    """Return the SHA-256 of a key, or None if it is no key.
+    """Return the SHA-256 of a key. None: it is no key.
 
     A key has 256 random bits, so that a fast hash is enough: nobody can try them all.
     """

@@ -20,7 +20,7 @@ class Principal:
     operator: bool = False
 
 
-class AccessDenied(Exception):  # noqa: N818 - it is an answer, and says which
+class AccessDenied(Exception):
     """A request that is not admitted, as the answer to it.
 
     `detail` is a sentence for the caller, without secrets. `headers` go with the answer.

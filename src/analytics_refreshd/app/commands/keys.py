@@ -20,7 +20,7 @@ _Value = TypeVar("_Value")
 
 
 class KeyRequestError(RefreshdError):
-    """A key cannot be made or revoked as asked; the text says why."""
+    """A key cannot be made or revoked as asked. The text says why."""
 
 
 def create(config: Config, wanted: KeyRequest) -> tuple[str, ApiKey]:
@@ -54,7 +54,9 @@ def revoke(config: Config, key_id: str) -> ApiKey:
     """Refuse a key from now on. Raises KeyRequestError if there is none of this id, and DatabaseFault."""
     found = _with_keys(config, lambda keys: keys.revoke(key_id))
     if found is None:
-        raise KeyRequestError(f"there is no key {printable(key_id)[:80]}: `analytics-refreshd keys list` shows their ids")
+        raise KeyRequestError(
+            f"there is no key {printable(key_id)[:80]}: `analytics-refreshd keys list` shows their ids"
+        )
     return found
 
 

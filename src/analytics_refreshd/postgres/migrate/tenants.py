@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.postgres.migrate.steps import Draft
 from analytics_refreshd.postgres.schema.acting import Step
-from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, TENANT_SCHEMA
-from analytics_refreshd.postgres.tenants.install import OURS, TenantCommands, dependents, tenants
+from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, TENANT_SCHEMA, TENANT_TABLES
+from analytics_refreshd.postgres.tenants.install import TenantCommands, dependents, tenants
 
 
 @dataclass(slots=True)
@@ -20,25 +20,24 @@ class TenantSteps:
 def tenant_steps(draft: Draft, *, wanted: bool) -> TenantSteps:
     """Return the steps for the API's schema: none where it is as it should be, or neither wanted nor there."""
     steps = TenantSteps()
-    found = tenants(draft.catalog.connection, draft.home)
-    ours = found.comment is not None and found.comment.startswith(OURS)
-    if not wanted and not ours:
+    found = tenants(draft.catalog.connection, draft.app, draft.home)
+    if not wanted and not found.ours:
         return steps
-    if found.foreign_objects or (found.present and not ours):
+    if found.foreign_objects or (found.present and not found.ours):
         made = "; ".join(found.foreign_objects) or f"schema {TENANT_SCHEMA} without our comment"
         draft.obstacles.append(
             f"schema {TENANT_SCHEMA} is to hold what the API may use, and others made what is there ({made}): drop or "
             "rename it, then run migrate --tenants again"
         )
         return steps
-    commands = TenantCommands(draft.home)
-    if found.comment == commands.comment():
+    commands = TenantCommands(draft.home, draft.app, found.members)
+    if found.comment == commands.comment() and commands.names() <= set(found.names):
         return steps
     if not found.present:
         steps.tables.append(_schema_step(draft, commands))
-    steps.tables.append(Step(f"create table {OUR_SCHEMA}.api_keys", (commands.tables(),)))
+    steps.tables.append(Step(f"create the tables {', '.join(TENANT_TABLES)} in {OUR_SCHEMA}", commands.tables()))
     title = f"create what the API uses in schema {TENANT_SCHEMA}"
-    steps.rest.append(Step(title, (commands.functions(), commands.note())))
+    steps.rest.append(Step(title, (*commands.objects(), commands.note())))
     return steps
 
 
@@ -58,8 +57,8 @@ def drop_tenants_steps(draft: Draft) -> list[Step]:
     Raises MigrationError where others depend on it.
     """
     connection = draft.catalog.connection
-    found = tenants(connection, draft.home)
-    if found.foreign_objects or not (found.comment or "").startswith(OURS):
+    found = tenants(connection, draft.app, draft.home)
+    if found.foreign_objects or not found.ours:
         return []
     hanging = dependents(connection)
     if hanging:

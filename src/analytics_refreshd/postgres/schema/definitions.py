@@ -36,7 +36,7 @@ INCREMENTAL_TABLES = (
     "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes", "view_refreshes",
 )  # fmt: skip
 TENANT_SCHEMA = "analytics_api"
-TENANT_TABLES = ("api_keys",)
+TENANT_TABLES = ("api_keys", "api_secrets")
 FROZEN_TABLES = ("frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries")
 
 

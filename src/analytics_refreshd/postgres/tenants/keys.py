@@ -27,7 +27,7 @@ class ApiKeys:
 
     def create(self, key_id: str, digest: bytes, wanted: KeyRequest) -> ApiKey:
         """Store a key by its SHA-256; return it as stored."""
-        values = {
+        values: dict[str, object] = {
             "key_id": key_id,
             "key_hash": digest,
             "name": wanted.name,
@@ -45,7 +45,7 @@ class ApiKeys:
         return self._run("list", {})
 
     def revoke(self, key_id: str) -> ApiKey | None:
-        """Refuse a key from now on; None if there is none of this id."""
+        """Refuse a key from now on. None: there is none of this id."""
         found = self._run("revoke", {"key_id": key_id})
         return found[0] if found else None
 
@@ -95,7 +95,7 @@ class KeyReader:
 
 
 def refuse_untrusted_tenants(connection: BoundedConnection, app_schema: str) -> None:
-    """Raise DatabaseFault of class contract if another role's schema bears the name of analytics_api."""
+    """Raise DatabaseFault of class contract if analytics_api is another role's."""
     row = connection.execute(trusting("tenants/keys.sql", "untrusted"), {"app_schema": app_schema}).fetchone()
     if row and row[0]:
         raise contract_fault("schema analytics_api belongs to a role that is not trusted: run `migrate --tenants`")

@@ -65,6 +65,38 @@ end;
 comment on function analytics_api.note_use(bytea) is 'Notes that the key of this SHA-256 was used, at most once a minute.';
 revoke execute on function analytics_api.note_use(bytea) from public;
 
+-- name: grants
+create or replace function analytics_api.allow(api_role text) returns void
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp
+as $allow$
+begin
+    execute format('grant usage on schema analytics_api to %I', api_role);
+    execute format('grant execute on function analytics_api.find_key(bytea), analytics_api.note_use(bytea) to %I', api_role);
+    -- the views call these as who reads
+    execute format('grant execute on function analytics_api.sees_all(), analytics_api.organizations() to %I', api_role);
+    execute format('grant execute on function analytics_api.memberships() to %I', api_role);
+    execute format('grant execute on function analytics_api.get_analytics_refresh_status() to %I', api_role);
+    -- all of them are views that show what is admitted
+    execute format('grant select on all tables in schema analytics_api to %I', api_role);
+end
+$allow$;
+comment on function analytics_api.allow(text) is 'Lets a role serve the API; deploy/sql/api.sql calls it.';
+revoke execute on function analytics_api.allow(text) from public;
+do $grants$
+declare
+    allowed text;
+begin
+    -- what is created again is granted again
+    for allowed in
+        select distinct pg_get_userbyid(a.grantee)
+        from pg_namespace n, aclexplode(n.nspacl) a
+        where n.nspname = 'analytics_api' and a.privilege_type = 'USAGE' and a.grantee not in (0, n.nspowner)
+    loop
+        perform analytics_api.allow(allowed);
+    end loop;
+end
+$grants$;
+
 -- name: note
 -- in no table, which a publication of all tables would send
 comment on schema analytics_api is {comment};
@@ -74,6 +106,15 @@ comment on schema analytics_api is {comment};
 select
     exists (select from pg_namespace n where n.nspname = 'analytics_api') as present,
     (select obj_description(n.oid, 'pg_namespace') from pg_namespace n where n.nspname = 'analytics_api') as comment,
+    exists (
+        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = %(schema)s and c.relname = 'organization_members' and c.relkind in ('r', 'p', 'v')) as members,
+    array(
+        select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_api' and c.relkind = 'v'
+        union all
+        select p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        where n.nspname = 'analytics_api') as names,
     array(
         select 'schema analytics_api, which belongs to ' || pg_get_userbyid(n.nspowner)
         from pg_namespace n where n.nspname = 'analytics_api' and pg_get_userbyid(n.nspowner) <> %(home)s
