@@ -1,4 +1,4 @@
-"""Remembers for seconds what was read from the database, longer in an outage."""
+"""Remembers what was read from the database."""
 
 import threading
 from collections import OrderedDict

@@ -24,7 +24,7 @@ class KeyRequestError(RefreshdError):
 
 
 def create(config: Config, wanted: KeyRequest) -> tuple[str, ApiKey]:
-    """Make a key, and store its hash. The key itself is returned, and nowhere else.
+    """Make a key, and store its hash. The key itself is returned, and kept nowhere.
 
     Raises KeyRequestError for what cannot be, and DatabaseFault.
     """
