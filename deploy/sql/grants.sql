@@ -89,7 +89,11 @@ to :"role";
 \endif
 
 -- state, history, alerts, pauses
-grant select on all tables in schema analytics_refresh to :"role";
+-- what the API keeps is not the daemon's
+select format('grant select on analytics_refresh.%I to %I', c.relname, :'role')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'analytics_refresh' and c.relkind in ('r', 'p', 'v', 'm') and c.relname !~ '^api_'
+order by c.relname \gexec
 grant insert, update on
     analytics_refresh.last_refresh, analytics_refresh.pauses, analytics_refresh.view_results
 to :"role";

@@ -62,6 +62,7 @@ def cycle_settings(config: Config) -> CycleSettings:
 
 _TAKEN_OVER = (
     "alerts.",
+    "api.",
     "http.hosts",
     "http.public_url",
     "log.level",

@@ -40,6 +40,10 @@ _DiscardFrozen = Annotated[
         help="With --plain, --uninstall, --import-frozen: let frozen figures go. DATE is the day of the horizon.",
     ),
 ]
+_Tenants = Annotated[
+    bool,
+    typer.Option("--tenants", help="Add what the API needs: keys. Also with --status, --dry-run, --subscriber-sql."),
+]
 _ExportFrozen = Annotated[
     Path | None, typer.Option("--export-frozen", metavar="FILE", help="Write frozen figures to a new file (.gz packs).")
 ]
@@ -79,6 +83,7 @@ def migrate(
     export_frozen: _ExportFrozen = None,
     import_frozen: _ImportFrozen = None,
     discard_frozen: _DiscardFrozen = None,
+    tenants: _Tenants = False,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Create or upgrade views, functions and tables.
@@ -89,29 +94,26 @@ def migrate(
     _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql, bool(files)])
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
+    _refuse_tenants(tenants, bool(uninstall or to_incremental or to_plain or verify or files))
     _refuse_discarding(discard_frozen, to_plain or uninstall or import_frozen is not None)
     from analytics_refreshd.app.commands import migrate as command
 
     config = load_config(context)
     if status:
-        return _report(command.planned(config), output, done=False)
-    if dry_run:
-        print_exact(command.as_sql(config, recreate_views=recreate_views, accept_publication=accept_publication))
-        return EXIT_OK
-    if subscriber_sql:
-        print_exact(command.subscriber_sql(config))
-        return EXIT_OK
+        return _report(command.planned(config, tenants=tenants), output, done=False)
+    replacing = _Replacing(recreate_views, accept_publication)
+    if dry_run or subscriber_sql:
+        return _print_sql(config, replacing, tenants, for_subscribers=subscriber_sql)
     if files:
         return _transfer(config, export_frozen, import_frozen, discard_frozen)
     if uninstall:
         return _uninstall(config, discard_frozen)
     if verify:
         return _verify(config, output, rebuild=rebuild)
-    replacing = _Replacing(recreate_views, accept_publication)
     with _subscribers_told():
         if to_incremental or to_plain:
             return _switch(config, to_incremental, replacing, discard_frozen)
-        return _migrate(config, output, replacing)
+        return _migrate(config, output, replacing, tenants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,19 @@ class _Replacing:
 
     views: bool
     published: bool
+
+
+def _print_sql(config: "Config", replacing: _Replacing, tenants: bool, *, for_subscribers: bool) -> int:
+    from analytics_refreshd.app.commands import migrate as command
+
+    if for_subscribers:
+        print_exact(command.subscriber_sql(config, tenants=tenants))
+        return EXIT_OK
+    script = command.as_sql(
+        config, recreate_views=replacing.views, accept_publication=replacing.published, tenants=tenants
+    )
+    print_exact(script)
+    return EXIT_OK
 
 
 def _uninstall(config: "Config", discard_frozen: datetime | None) -> int:
@@ -143,13 +158,14 @@ def _transfer(config: "Config", target: Path | None, source: Path | None, discar
     return EXIT_OK
 
 
-def _migrate(config: "Config", output: Format, replacing: _Replacing) -> int:
+def _migrate(config: "Config", output: Format, replacing: _Replacing, tenants: bool) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
     report = command.migrate(
         config,
         recreate_views=replacing.views,
         accept_publication=replacing.published,
+        tenants=tenants,
         populating=_progress,
         told=_share,
     )
@@ -159,6 +175,11 @@ def _migrate(config: "Config", output: Format, replacing: _Replacing) -> int:
 def _refuse_discarding(day: datetime | None, allowed: bool) -> None:
     if day is not None and not allowed:
         raise UsageError("--discard-frozen goes with --plain, --uninstall or --import-frozen")
+
+
+def _refuse_tenants(tenants: bool, other: bool) -> None:
+    if tenants and other:
+        raise UsageError("--tenants goes with none of --uninstall, --incremental, --plain, --verify and frozen figures")
 
 
 def _refuse_more_than_one(chosen: list[bool]) -> None:

@@ -3,10 +3,14 @@
 from urllib.parse import urlsplit
 
 from analytics_refreshd.config.sections import Config, DatabaseSection
+from analytics_refreshd.core.errors import ConfigError
+from analytics_refreshd.core.files import read_small
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
+
+_SECRET_BYTES = 32
 
 
 def connection_settings(config: Config) -> ConnectionSettings:
@@ -58,6 +62,23 @@ def retention_settings(config: Config) -> Retention | None:
     advances = retention.horizon == "auto" and retention.keep == "rollups"
     rows_seconds = retention.rows.total_seconds() if advances and retention.rows else None
     return Retention(rows_seconds, retention.late_rows)
+
+
+def api_secret(config: Config) -> bytes | None:
+    """Read `[api] secret_file`, None where none is named.
+
+    Only who needs it reads it: the daemon's user need not. Raises ConfigError.
+    """
+    path = config.api.secret_file
+    if path is None:
+        return None
+    try:
+        secret = read_small(path).strip()
+    except OSError as error:
+        raise ConfigError([f"api.secret_file cannot be read: {error.strerror}"]) from None
+    if len(secret) < _SECRET_BYTES:
+        raise ConfigError([f"api.secret_file is too short: `openssl rand -hex {_SECRET_BYTES}` prints what is not"])
+    return secret
 
 
 def receiver_settings(config: Config) -> list[ReceiverSettings]:

@@ -1,4 +1,4 @@
-"""The section `[retention]`."""
+"""The sections `[history]` and `[retention]`."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -6,6 +6,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from analytics_refreshd.config.values import Duration, PositiveDuration, Section, between
+
+
+class HistorySection(Section):
+    """How long runs are kept.
+
+    `buffer` is how many may wait in memory if they cannot be written.
+    """
+
+    retention: Annotated[Duration, between("1d")] = timedelta(days=90)
+    buffer: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
 class RetentionSection(Section):

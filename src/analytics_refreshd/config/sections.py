@@ -11,8 +11,9 @@ from psycopg import conninfo
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from analytics_refreshd.config.api import ApiSection
 from analytics_refreshd.config.receivers import AnyReceiver
-from analytics_refreshd.config.retention import RetentionSection
+from analytics_refreshd.config.retention import HistorySection, RetentionSection
 from analytics_refreshd.config.values import (
     Duration,
     HostName,
@@ -111,16 +112,6 @@ class AlertsSection(Section):
     runbooks_url: str = "deploy/runbooks"
 
 
-class HistorySection(Section):
-    """How long runs are kept.
-
-    `buffer` is how many may wait in memory if they cannot be written.
-    """
-
-    retention: Annotated[Duration, between("1d")] = timedelta(days=90)
-    buffer: Annotated[int, Field(ge=1, le=10_000)] = 100
-
-
 class QueriesSection(Section):
     """The user's own queries, and which to probe."""
 
@@ -191,6 +182,7 @@ class Config(EnvironmentFirst):
     queries: QueriesSection = QueriesSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
+    api: ApiSection = ApiSection()
 
     # -- what follows from the sections -------------------------------------------------------------------
 

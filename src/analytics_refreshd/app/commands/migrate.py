@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from analytics_refreshd.config import Config
-from analytics_refreshd.config.adapters import connection_settings, retention_settings
+from analytics_refreshd.config.adapters import api_secret, connection_settings, retention_settings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.incremental import install as incremental
@@ -15,9 +15,15 @@ from analytics_refreshd.postgres.incremental.install import InstallProgress
 from analytics_refreshd.postgres.incremental.verify import VerifyReport
 from analytics_refreshd.postgres.migrate import run
 from analytics_refreshd.postgres.migrate.run import MigrationReport, Populating
+from analytics_refreshd.postgres.tenants.install import note_secret
 
 __all__ = ["InstallProgress", "MigrationReport", "Populating", "VerifyReport"]
 
+_NOTHING_TO_NOTE = (
+    "the API has no secret ([api] secret_file), and sees nothing until `migrate --tenants` has run "
+    "with the one that its processes have"
+)
+_NOTED_APART = "what [api] secret_file holds is not printed: `migrate --tenants` without --dry-run notes it"
 _Told = Callable[[InstallProgress], None]
 
 
@@ -32,27 +38,29 @@ def connected(config: Config, *, any_schema: bool = False) -> Iterator[BoundedCo
         connection.close()
 
 
-def planned(config: Config) -> MigrationReport:
+def planned(config: Config, *, tenants: bool) -> MigrationReport:
     """Say what `migrate` would do; changes nothing."""
     with connected(config) as connection:
-        return run.status(connection, config.database.db_schema)
+        return run.status(connection, config.database.db_schema, tenants=tenants)
 
 
-def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool) -> str:
+def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool, tenants: bool) -> str:
     """Print what `migrate` would execute, as psql takes it; changes nothing."""
     with connected(config) as connection:
-        return run.dry_run(
+        script = run.dry_run(
             connection,
             config.database.db_schema,
             recreate_views=recreate_views,
             accept_publication=accept_publication,
+            tenants=tenants,
         )
+    return f"{script}-- {_NOTED_APART}\n" if tenants else script
 
 
-def subscriber_sql(config: Config) -> str:
+def subscriber_sql(config: Config, *, tenants: bool) -> str:
     """Print what a subscriber needs to go on receiving; changes nothing."""
     with connected(config) as connection:
-        return run.subscriber_sql(connection, config.database.db_schema)
+        return run.subscriber_sql(connection, config.database.db_schema, tenants=tenants)
 
 
 def uninstall(config: Config, *, discard_frozen: date | None) -> tuple[str, ...]:
@@ -66,6 +74,7 @@ def migrate(
     *,
     recreate_views: bool,
     accept_publication: bool,
+    tenants: bool = False,
     populating: Callable[[Populating], None],
     told: _Told,
 ) -> MigrationReport:
@@ -78,7 +87,10 @@ def migrate(
             progress=populating,
             recreate_views=recreate_views,
             accept_publication=accept_publication,
+            tenants=tenants,
         )
+        if tenants and report.found != "newer":
+            report = _with_secret(connection, config, report)
         if report.mode == "incremental" and report.found != "newer":
             renewed = incremental.install(
                 connection,
@@ -89,6 +101,16 @@ def migrate(
             )
             report = replace(report, steps=(*report.steps, *renewed))
         return report
+
+
+def _with_secret(connection: BoundedConnection, config: Config, report: MigrationReport) -> MigrationReport:
+    """Note the secret of the API."""
+    secret = api_secret(config)
+    if secret is None:
+        return replace(report, warnings=(*report.warnings, _NOTHING_TO_NOTE))
+    if not note_secret(connection, config.database.db_schema, secret):
+        return report
+    return replace(report, steps=(*report.steps, "note the secret of the API"))
 
 
 def switch(

@@ -33,11 +33,15 @@ _REDACTED = ("message", "json")
 
 @dataclass(frozen=True, slots=True)
 class BoundQuery:
-    """A query with a value for every placeholder, for one application schema."""
+    """A query with a value for every placeholder, for one application schema.
+
+    `admit` is called in the transaction, before the query.
+    """
 
     query: Query
     values: Mapping[str, object]
     app_schema: str
+    admit: Callable[[Connection], None] | None = None
 
     @property
     def limited(self) -> bool:
@@ -170,6 +174,8 @@ def read_only(connection: Connection, bound: BoundQuery, timeout_ms: int | None 
             {"limit": limit, "search_path": bound.search_path},
             prepare=False,
         )
+        if bound.admit is not None:
+            bound.admit(connection)
         yield
 
 

@@ -12,7 +12,7 @@ from analytics_refreshd.postgres.incremental.preflight import Found, view_obstac
 from analytics_refreshd.postgres.schema.acting import Acting, Step
 from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
-from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, Definitions, set_role
+from analytics_refreshd.postgres.schema.definitions import FUNCTIONS, OUR_SCHEMA, TENANT_SCHEMA, Definitions, set_role
 from analytics_refreshd.postgres.schema.dependents import dependents, in_words, obstacles
 from analytics_refreshd.postgres.schema.differences import query_difference
 from analytics_refreshd.postgres.schema.replacing import Replacement, build, put_in_place
@@ -76,7 +76,8 @@ def refuse_replacing(connection: Connection, definitions: Definitions, found: Fo
         if name in installed and installed[name].definition != ours.definition:
             difference = query_difference(installed[name].definition, ours.definition)
             problems.append(f"{definitions.app_schema}.{name} is not ours: {difference}")
-    hanging = dependents(connection, definitions.app_schema, VIEWS)
+    # what the API reads is ours, and is created again anyway
+    hanging = [one for one in dependents(connection, definitions.app_schema, VIEWS) if one.schema != TENANT_SCHEMA]
     if hanging:
         problems.append(f"on the views depend {in_words(hanging)}")
     if problems:

@@ -9,6 +9,7 @@ from psycopg import sql
 from analytics_refreshd.postgres.migrate.functions import closed_functions, function_steps, given_functions
 from analytics_refreshd.postgres.migrate.preflight import database_obstacles, privilege_obstacles
 from analytics_refreshd.postgres.migrate.steps import Draft
+from analytics_refreshd.postgres.migrate.tenants import tenant_steps
 from analytics_refreshd.postgres.migrate.views import given_views, record_steps, view_steps, wanted_views
 from analytics_refreshd.postgres.schema import definitions as wanted
 from analytics_refreshd.postgres.schema.acting import Step
@@ -43,8 +44,11 @@ def what_is_there(installed: Installed) -> Found:
     return "older install" if installed.found.views or installed.found.functions else "fresh"
 
 
-def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -> Plan:
-    """The plan for a database. Raises MigrationError, naming every obstacle, where it cannot be carried out."""
+def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool, tenants: bool = False) -> Plan:
+    """The plan for a database. Raises MigrationError, naming every obstacle, where it cannot be carried out.
+
+    `tenants` asks for what the API needs; where that is there already, it is renewed anyway.
+    """
     found, installation = what_is_there(installed), installed.installation
     version, mode = (installation.version, installation.mode) if installation else (0, "plain")
     draft = Draft(catalog, installed)
@@ -60,13 +64,15 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool) -
     # in incremental mode an installation renews the functions, which read rollups
     functions = [*given_functions(draft), *(function_steps if mode == "plain" else closed_functions)(draft)]
     views.touches[:0] = given_views(draft)
-    tables = [*_gifts(draft), *_schema_steps(draft, version)]
+    api = tenant_steps(draft, wanted=tenants)
+    tables = [*_gifts(draft), *_schema_steps(draft, version), *api.tables]
     steps = [*tables, *_grant_steps(draft, version)]
     steps += [*draft.lend_ours("lend_create"), *views.first, *functions]
     if views.touches or views.swaps:
         steps.append(Step("wait for a running refresh", (command("hold_refreshes"),)))
     steps += [*views.touches, *views.swaps]
     steps += record_steps(draft, views, anyway=bool(views.first or views.swaps))
+    steps += api.rest
     if steps:
         draft.obstacles += privilege_obstacles(draft)
     if installed.expected is None:

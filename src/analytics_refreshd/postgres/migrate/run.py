@@ -22,10 +22,19 @@ from analytics_refreshd.postgres.incremental.state import is_installed
 from analytics_refreshd.postgres.migrate.functions import standalone_steps
 from analytics_refreshd.postgres.migrate.plan import Found, Plan, make_plan
 from analytics_refreshd.postgres.migrate.steps import Draft
+from analytics_refreshd.postgres.migrate.tenants import drop_tenants_steps
 from analytics_refreshd.postgres.schema.acting import Step, foreign_obstacle
 from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
-from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, OUR_TABLES, Definitions, latest_version, set_role
+from analytics_refreshd.postgres.schema.definitions import (
+    OUR_SCHEMA,
+    OUR_TABLES,
+    TENANT_SCHEMA,
+    TENANT_TABLES,
+    Definitions,
+    latest_version,
+    set_role,
+)
 from analytics_refreshd.postgres.schema.installed import Installed
 from analytics_refreshd.postgres.schema.publications import require_prepared, subscriber_sql_after
 
@@ -68,17 +77,24 @@ def migrate(
     progress: Callable[[Populating], None] | None = None,
     recreate_views: bool = False,
     accept_publication: bool = False,
+    tenants: bool = False,
 ) -> MigrationReport:
     """Bring the database to this version, waiting for another migration to end first.
 
     `connection` is in autocommit mode and idle. Existing views are kept, unless `recreate_views` asks for those
     that differ from ours to be built again; one that others depend on is refused. `accept_publication` says that every
-    subscriber of this database has the tables that are created or changed. Raises MigrationError, after which nothing
-    has changed.
+    subscriber of this database has the tables that are created or changed. `tenants` adds what the API needs. Raises
+    MigrationError, after which nothing has changed.
     """
     with _transaction(connection):
         connection.execute(command("lock"))
-        plan = _plan(connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication)
+        plan = _plan(
+            connection,
+            app_schema,
+            recreate_views=recreate_views,
+            accept_publication=accept_publication,
+            tenants=tenants,
+        )
         total = sum(step.populates is not None for step in plan.steps)
         populated = 0
         for step in plan.steps:
@@ -88,20 +104,20 @@ def migrate(
     return _report(plan, app_schema, version)
 
 
-def status(connection: Connection, app_schema: str = "public") -> MigrationReport:
+def status(connection: Connection, app_schema: str = "public", *, tenants: bool = False) -> MigrationReport:
     """What `migrate` would find and do; changes nothing and waits for nobody.
 
     Raises MigrationError where it could not be done, and where another migration is running.
     """
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(connection, app_schema)
+        plan = _plan_without_waiting(connection, app_schema, tenants=tenants)
     return _report(plan, app_schema, plan.version)
 
 
-def subscriber_sql(connection: Connection, app_schema: str = "public") -> str:
+def subscriber_sql(connection: Connection, app_schema: str = "public", *, tenants: bool = False) -> str:
     """The commands that give a subscriber of this database the tables that ours has in either mode."""
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(connection, app_schema, accept_publication=True)
+        plan = _plan_without_waiting(connection, app_schema, accept_publication=True, tenants=tenants)
         catalog = Catalog(connection, app_schema)
         definitions = Definitions(app_schema, catalog.privileges().server_version)
 
@@ -120,11 +136,16 @@ def dry_run(
     *,
     recreate_views: bool = False,
     accept_publication: bool = False,
+    tenants: bool = False,
 ) -> str:
     """The script that does to this database what `migrate` would, for psql to run unchanged."""
     with _transaction(connection, keep=False):
         plan = _plan_without_waiting(
-            connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication
+            connection,
+            app_schema,
+            recreate_views=recreate_views,
+            accept_publication=accept_publication,
+            tenants=tenants,
         )
         steps = [Step("one transaction, one migration at a time", (command("begin"), command("lock"))), *plan.steps]
         parts = [
@@ -160,6 +181,11 @@ def uninstall(
             installed = catalog.read()
         draft = Draft(catalog, installed)
         free = list(standalone_steps(draft))
+        # its functions depend on ours
+        tenants = drop_tenants_steps(draft)
+        for step in draft.carried_out(tenants):
+            _carry_out(connection, step, 0, 0, None)
+        connection.execute(set_role(draft.role))
         if installed.privileges.versioned:
             _refuse_uninstall(connection, catalog, installed)
         draft.refuse()
@@ -169,6 +195,7 @@ def uninstall(
         if installed.privileges.versioned:
             connection.execute(command("uninstall"))
             dropped.append(f"schema {OUR_SCHEMA} with its history, alerts and pauses")
+            dropped += [f"schema {TENANT_SCHEMA}, and the keys of the API"] if tenants else []
         elif free:
             dropped.append(f"what the functions in {draft.app} had to do with schema {OUR_SCHEMA}")
     return tuple(dropped)
@@ -186,7 +213,7 @@ def _refuse_uninstall(connection: Connection, catalog: Catalog, installed: Insta
         raise MigrationError(
             "a switch to the incremental mode was begun and not finished: run migrate --plain first, then uninstall"
         )
-    foreign = catalog.outside_dependents(OUR_TABLES)
+    foreign = catalog.outside_dependents((*OUR_TABLES, *TENANT_TABLES))
     if foreign:
         raise MigrationError(
             f"schema {OUR_SCHEMA} holds or carries what is not ours ({', '.join(foreign)}): "
@@ -212,20 +239,29 @@ def _failure(error: psycopg.Error, what: str) -> MigrationError:
     return MigrationError(f"{what}: {primary_text(error)}{state}; nothing was changed: mend it, then run migrate again")
 
 
-def _plan(connection: Connection, app_schema: str, *, recreate_views: bool, accept_publication: bool) -> Plan:
+def _plan(
+    connection: Connection, app_schema: str, *, recreate_views: bool, accept_publication: bool, tenants: bool
+) -> Plan:
     catalog = Catalog(connection, app_schema)
-    plan = make_plan(catalog, catalog.read(), recreate_views=recreate_views)
+    plan = make_plan(catalog, catalog.read(), recreate_views=recreate_views, tenants=tenants)
     warnings = require_prepared(connection, lambda: _execute(connection, plan.tables), accepted=accept_publication)
     return replace(plan, warnings=(*plan.warnings, *warnings))
 
 
 def _plan_without_waiting(
-    connection: Connection, app_schema: str, *, recreate_views: bool = False, accept_publication: bool = False
+    connection: Connection,
+    app_schema: str,
+    *,
+    recreate_views: bool = False,
+    accept_publication: bool = False,
+    tenants: bool = False,
 ) -> Plan:
     row = connection.execute(command("try_lock")).fetchone()
     if row is None or not row[0]:
         raise MigrationError("another migration is running here: wait for its end, then ask again")
-    return _plan(connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication)
+    return _plan(
+        connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication, tenants=tenants
+    )
 
 
 def _execute(connection: Connection, steps: Iterable[Step]) -> None:

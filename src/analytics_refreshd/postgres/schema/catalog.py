@@ -19,6 +19,7 @@ from analytics_refreshd.postgres.schema.definitions import (
     OUR_SCHEMA,
     OUR_TABLES,
     SOURCE_COLUMNS,
+    TENANT_TABLES,
     Definitions,
     create_schema,
     set_role,
@@ -102,7 +103,7 @@ class Catalog:
 
         Its owner included. Roles are accepted by name: a member of one is another role.
         """
-        tables = [*OUR_TABLES, *INCREMENTAL_TABLES, *FROZEN_TABLES]
+        tables = [*OUR_TABLES, *INCREMENTAL_TABLES, *FROZEN_TABLES, *TENANT_TABLES]
         return tuple(row.described for row in self._rows("foreign", _Foreign, accepted=list(accepted), tables=tables))
 
     def gifts(self, home: str) -> list[str]:

@@ -35,6 +35,8 @@ INCREMENTAL_TABLES = (
     "incremental", "deltas", "rebuild_marks", "hour_cells", "trigger_cells", "type_cells", "duration_counts",
     "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes", "view_refreshes",
 )  # fmt: skip
+TENANT_SCHEMA = "analytics_api"
+TENANT_TABLES = ("api_keys", "api_secrets")
 FROZEN_TABLES = ("frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries")
 
 

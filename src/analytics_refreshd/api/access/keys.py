@@ -1,0 +1,80 @@
+"""Admits requests by their API key."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from analytics_refreshd.api.access.lookup import MOST_REMEMBERED, Lookup
+from analytics_refreshd.api.access.principal import AccessDenied, Admission, Principal
+from analytics_refreshd.api.access.requests import asked_organization, unauthorized, values
+from analytics_refreshd.core.access import DEFAULT_PLAN, ApiKey, KeyState, key_digest, visible
+from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.ports import Clock
+
+_USE_SECONDS = 60.0
+
+
+class KeyStore(Protocol):
+    """Where keys are. Every method raises DatabaseFault."""
+
+    def find(self, digest: bytes) -> ApiKey | None:
+        """Return the key of this SHA-256."""
+
+    def note_use(self, digest: bytes) -> None:
+        """Note that it was used now."""
+
+
+class KeyGate:
+    """Admits by `X-API-Key`. A key is read from the store at most every ten seconds.
+
+    While the database cannot be reached, keys that were read in the last five minutes hold.
+    """
+
+    def __init__(self, store: KeyStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._keys: Lookup[bytes, ApiKey | None] = Lookup(store.find, clock)
+        self._lock = threading.Lock()
+        self._used: OrderedDict[bytes, float] = OrderedDict()
+
+    def admit(self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int) -> Admission:
+        """Return who asks. Raises AccessDenied."""
+        given = values(headers, "x-api-key")
+        if not given:
+            raise unauthorized("send an API key in the header X-API-Key")
+        digest = key_digest(given[0]) if len(given) == 1 else None
+        if digest is None:
+            raise unauthorized("the header X-API-Key holds no API key: it is rfd_ and 43 characters, once")
+        key = self._keys.get(digest)
+        if key is None:
+            raise unauthorized("this API key is not known")
+        state = key.state(self._clock.now())
+        if state is not KeyState.ACTIVE:
+            raise unauthorized(f"this API key is {state}")
+        organizations = _visible(key, asked_organization(headers, organization_id))
+        self._note_use(digest)
+        return Admission(Principal(key.key_id, organizations, key.role, key.plan or DEFAULT_PLAN, key.operator))
+
+    def _note_use(self, digest: bytes) -> None:
+        """Note the use of a key, once a minute. A database that cannot write refuses no request."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if now - self._used.get(digest, float("-inf")) < _USE_SECONDS or self._keys.away:
+                return
+            self._used[digest] = now
+            self._used.move_to_end(digest)
+            while len(self._used) > MOST_REMEMBERED:
+                self._used.popitem(last=False)
+        with suppress(DatabaseFault):
+            self._store.note_use(digest)
+
+
+def _visible(key: ApiKey, asked: str | None) -> tuple[str, ...] | None:
+    try:
+        return visible(key.organizations, asked)
+    except ValueError:
+        raise AccessDenied(
+            403, "forbidden", "this API key is not for the organization that the request names"
+        ) from None

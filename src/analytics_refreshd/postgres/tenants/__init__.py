@@ -1,0 +1,1 @@
+"""API keys, and what the role of the API may see."""

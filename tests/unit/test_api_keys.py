@@ -1,0 +1,219 @@
+"""The gate: who is admitted by a key, what a refusal says, and how long a key is believed."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from analytics_refreshd.api.access.keys import KeyGate
+from analytics_refreshd.api.access.lookup import FRESH_SECONDS, OUTAGE_SECONDS
+from analytics_refreshd.api.access.principal import AccessDenied, Principal
+from analytics_refreshd.core.access import ApiKey, key_digest
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
+from analytics_refreshd.core.model import Reason
+from tests.support.fakes import FakeClock
+
+SECRET = "rfd_" + "k" * 43
+OTHER = "rfd_" + "o" * 43
+CLOCK = FakeClock()
+KEY = ApiKey("key_1", "portal", ("acme", "bolt"), "member", "pro", False, CLOCK.now(), "owner")
+
+
+def fault(error_class: ErrorClass) -> DatabaseFault:
+    """A fault of this class, whose text nobody outside may read."""
+    return DatabaseFault("host db.internal refused", error_class=error_class, reason=Reason.OTHER)
+
+
+class Keys:
+    """A store in memory that counts what it is asked, and fails when told to."""
+
+    def __init__(self, *keys: tuple[str, ApiKey]) -> None:
+        self.keys = {key_digest(secret): key for secret, key in keys}
+        self.finds = 0
+        self.uses: list[bytes] = []
+        self.fails: DatabaseFault | None = None
+
+    def find(self, digest: bytes) -> ApiKey | None:
+        self.finds += 1
+        if self.fails:
+            raise self.fails
+        return self.keys.get(digest)
+
+    def note_use(self, digest: bytes) -> None:
+        if self.fails:
+            raise self.fails
+        self.uses.append(digest)
+
+
+def admit(gate: KeyGate, headers: Mapping[str, str], organization: str | None = None) -> Principal:
+    """Who the gate says asks."""
+    return gate.admit(headers, organization, "192.0.2.1", 1).principal
+
+
+def refused(gate: KeyGate, headers: Mapping[str, str], organization: str | None = None) -> AccessDenied:
+    """How the gate refuses."""
+    with pytest.raises(AccessDenied) as denied:
+        admit(gate, headers, organization)
+    return denied.value
+
+
+@pytest.mark.parametrize(
+    ("headers", "parameter", "organizations"),
+    [
+        ({"X-API-Key": SECRET}, None, ("acme", "bolt")),
+        ({"x-api-key": SECRET, "X-Organization-ID": "bolt"}, None, ("bolt",)),
+        ({"x-api-key": SECRET}, "acme", ("acme",)),
+        ({"x-api-key": SECRET, "x-organization-id": "acme"}, "acme", ("acme",)),
+    ],
+)
+def test_a_key_sees_its_organizations(
+    headers: Mapping[str, str], parameter: str | None, organizations: tuple[str, ...]
+) -> None:
+    """All of them, or the one that header or parameter names."""
+    gate = KeyGate(Keys((SECRET, KEY)), FakeClock())
+    assert admit(gate, headers, parameter) == Principal("key_1", organizations, "member", "pro", False)
+
+
+def test_a_key_for_all_organizations() -> None:
+    """It sees all, or the one that is named; without a plan it has the smallest."""
+    everyone = replace(KEY, organizations=None, plan=None, operator=True, role="admin")
+    gate = KeyGate(Keys((SECRET, everyone)), FakeClock())
+    assert admit(gate, {"x-api-key": SECRET}) == Principal("key_1", None, "admin", "free", True)
+    assert admit(gate, {"x-api-key": SECRET}, "z").organizations == ("z",)
+
+
+@pytest.mark.parametrize(
+    ("headers", "parameter", "answer"),
+    [
+        ({}, None, (401, "unauthorized")),
+        ({"x-api-key": ""}, None, (401, "unauthorized")),
+        ({"x-api-key": OTHER}, None, (401, "unauthorized")),
+        ({"x-api-key": SECRET + " "}, None, (401, "unauthorized")),
+        ({"X-API-Key": SECRET, "x-api-key": SECRET}, None, (401, "unauthorized")),
+        ({"x-api-key": SECRET}, "crux", (403, "forbidden")),
+        ({"x-api-key": SECRET}, "", (400, "bad_request")),
+        ({"x-api-key": SECRET}, "a\x00", (400, "bad_request")),
+        ({"x-api-key": SECRET}, "x" * 1001, (400, "bad_request")),
+        ({"x-api-key": SECRET, "x-organization-id": "acme"}, "bolt", (400, "bad_request")),
+        ({"X-Organization-ID": "acme", "x-api-key": SECRET, "x-organization-id": "bolt"}, None, (400, "bad_request")),
+    ],
+)
+def test_what_is_refused(headers: Mapping[str, str], parameter: str | None, answer: tuple[int, str]) -> None:
+    """Status and code are those of the guide; no key comes back in the text."""
+    denied = refused(KeyGate(Keys((SECRET, KEY)), FakeClock()), headers, parameter)
+    assert (denied.status, denied.code) == answer
+    assert ("WWW-Authenticate" in denied.headers) is (denied.status == 401)
+    assert "rfd_k" not in denied.detail
+
+
+def test_a_revocation_is_seen_after_ten_seconds() -> None:
+    """Until then the key is as it was read; a key that was not known is looked for again as soon."""
+    store, clock = Keys((SECRET, KEY)), FakeClock()
+    gate = KeyGate(store, clock)
+    admit(gate, {"x-api-key": SECRET})
+    refused(gate, {"x-api-key": OTHER})
+    store.keys = {
+        key_digest(SECRET): replace(KEY, revoked_at=clock.now()),
+        key_digest(OTHER): replace(KEY, key_id="key_2"),
+    }
+    clock.pass_by(FRESH_SECONDS - 0.1)
+    admit(gate, {"x-api-key": SECRET})
+    refused(gate, {"x-api-key": OTHER})
+    assert store.finds == 2
+    clock.pass_by(0.1)
+    assert "revoked" in refused(gate, {"x-api-key": SECRET}).detail
+    assert admit(gate, {"x-api-key": OTHER}).key_id == "key_2"
+
+
+def test_a_key_expires_between_two_readings() -> None:
+    """The time is looked at in every request."""
+    clock = FakeClock()
+    gate = KeyGate(Keys((SECRET, replace(KEY, expires_at=clock.now()))), FakeClock(clock.now()))
+    assert "expired" in refused(gate, {"x-api-key": SECRET}).detail
+
+
+def test_an_outage_ends_nobodys_key() -> None:
+    """Keys that were read hold for five minutes; others cannot be checked. Nothing of the fault is told."""
+    store, clock = Keys((SECRET, KEY)), FakeClock()
+    gate = KeyGate(store, clock)
+    admit(gate, {"x-api-key": SECRET})
+    store.fails = fault(ErrorClass.CONNECT)
+    clock.pass_by(OUTAGE_SECONDS - 1)
+    admit(gate, {"x-api-key": SECRET})
+    denied = refused(gate, {"x-api-key": OTHER})
+    assert (denied.status, denied.code, "db.internal" in denied.detail) == (503, "service_unavailable", False)
+    assert "Retry-After" in denied.headers
+    # the second request did not wait for a connection again
+    assert store.finds == 2
+    clock.pass_by(1)
+    assert refused(gate, {"x-api-key": SECRET}).status == 503
+    store.fails = None
+    clock.pass_by(1)
+    admit(gate, {"x-api-key": SECRET})
+
+
+def test_a_database_without_keys_admits_nobody() -> None:
+    """A fault that is an answer of the database is no outage."""
+    store = Keys((SECRET, KEY))
+    gate = KeyGate(store, FakeClock())
+    admit(gate, {"x-api-key": SECRET})
+    store.fails = fault(ErrorClass.PERMANENT)
+    assert refused(gate, {"x-api-key": OTHER}).status == 503
+
+
+def test_the_last_use_is_written_once_a_minute() -> None:
+    """For each key; and a database that cannot write refuses no request."""
+    store, clock = Keys((SECRET, KEY), (OTHER, KEY)), FakeClock()
+    gate = KeyGate(store, clock)
+    for _ in range(3):
+        admit(gate, {"x-api-key": SECRET})
+        admit(gate, {"x-api-key": OTHER})
+        clock.pass_by(19)
+    assert store.uses == [key_digest(SECRET), key_digest(OTHER)]
+    clock.pass_by(5)
+    admit(gate, {"x-api-key": SECRET})
+    assert len(store.uses) == 3
+    clock.pass_by(60)
+    admit(gate, {"x-api-key": SECRET})
+    assert len(store.uses) == 4
+
+
+def test_a_refused_request_is_no_use() -> None:
+    """Neither of a key that is over, nor of one that asks for another's organization."""
+    store = Keys((SECRET, KEY))
+    gate = KeyGate(store, FakeClock())
+    refused(gate, {"x-api-key": SECRET}, "crux")
+    refused(gate, {"x-api-key": OTHER})
+    assert store.uses == []
+
+
+def test_random_keys_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered has a limit; the oldest goes."""
+    monkeypatch.setattr("analytics_refreshd.api.access.lookup.MOST_REMEMBERED", 3)
+    store = Keys((SECRET, KEY))
+    gate = KeyGate(store, FakeClock())
+    admit(gate, {"x-api-key": SECRET})
+    for number in range(5):
+        refused(gate, {"x-api-key": f"rfd_{number:043}"})
+    admit(gate, {"x-api-key": SECRET})
+    assert store.finds == 7
+    assert len(gate._keys._remembered) == 3
+
+
+def test_many_threads_at_once() -> None:
+    """Each is admitted as itself."""
+    store = Keys((SECRET, KEY), (OTHER, replace(KEY, key_id="key_2", organizations=None)))
+    gate = KeyGate(store, FakeClock())
+    seen: list[bool] = []
+
+    def ask(secret: str, key_id: str) -> None:
+        for _ in range(200):
+            seen.append(admit(gate, {"x-api-key": secret}).key_id == key_id)
+
+    threads = [threading.Thread(target=ask, args=pair) for pair in [(SECRET, "key_1"), (OTHER, "key_2")] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True] * 1600
