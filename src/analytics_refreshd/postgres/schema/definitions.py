@@ -35,7 +35,10 @@ INCREMENTAL_TABLES = (
     "incremental", "deltas", "rebuild_marks", "hour_cells", "trigger_cells", "type_cells", "duration_counts",
     "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes", "view_refreshes",
 )  # fmt: skip
-FROZEN_TABLES = ("frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries")
+FROZEN_TABLES = (
+    "frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries", "frozen_series",
+    "frozen_days",
+)  # fmt: skip
 
 
 def compose(text: str, **names: sql.Composable) -> sql.Composed:
