@@ -57,6 +57,16 @@ grant select (id, job_id, trigger_id, event_id, action_type, status, executed_at
     on :"schema".action_results to :"role";
 grant select (id, organization_id, name, enabled, created_at) on :"schema".triggers to :"role";
 grant select (id, name, slug, plan) on :"schema".organizations to :"role";
+-- with a frozen horizon, days of organizations whose rows are gone
+select exists (
+    select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'analytics_refresh' and c.relname = 'frozen_days') as frozen
+\gset
+\if :frozen
+grant usage on schema analytics_refresh to :"role";
+grant select on analytics_refresh.frozen_days, analytics_refresh.frozen_series to :"role";
+grant select (frozen_until, days_since) on analytics_refresh.incremental to :"role";
+\endif
 
 create schema if not exists analytics_reader;
 comment on schema analytics_reader is 'Failures with redacted messages, for roles that may not read them as stored.';

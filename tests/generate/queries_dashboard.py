@@ -77,6 +77,12 @@ _HOURLY = (
     " p95_duration_ms, p99_duration_ms, success_count, failure_count, retrying_count, total_retries,"
     " actions_with_retries"
 )
+_USAGE = (
+    "count(*) as executions, count(*) filter (where a.status = 'success') as successes,"
+    " count(*) filter (where a.status = 'failed') as failures,"
+    " count(*) filter (where a.status = 'retrying') as retrying, coalesce(sum(a.retry_count), 0) as total_retries,"
+    " coalesce(sum(a.duration_ms), 0) as total_duration_ms, max(a.executed_at) as last_execution_at"
+)
 _DISTRIBUTION = (
     "action_type, total_executions, success_count, failure_count, percentage, avg_duration_ms, total_retries,"
     " last_execution_at"
@@ -91,6 +97,9 @@ def _relations() -> dict[str, str]:
     return {
         "actions": f"(select {columns} from {{app}}.action_results where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS})",
         "hourly": _either("hourly", _HOURLY),
+        "usage": f"(select a.trigger_id, t.organization_id, {_USAGE} from {{app}}.action_results as a left join"
+        f" {{app}}.triggers as t on t.id = a.trigger_id where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS}"
+        " group by a.trigger_id, t.organization_id)",
         "trigger_summary": f"(select * from {{app}}.trigger_performance_summary where {_OF_TRIGGERS})",
         "failures": "(select id, job_id, trigger_id, event_id, action_type, error_message, retry_count, executed_at,"
         " duration_ms, response_data from analytics_reader.recent_failures(%(since)s, %(until)s)"
@@ -263,7 +272,7 @@ def title_of(query: Query) -> str:
 
 
 def _panel(number: int, query: Query, app_schema: str, position: dict[str, int]) -> dict[str, object]:
-    approximated = "".join(f" {column.name}: {column.approximated}." for column in query.approximated)
+    approximated = "".join(f" {column.name}: {column.approximated}." for column in query.columns if column.approximated)
     fixed = "" if "until" in query.span_names else " It does not follow the time picker."
     whole = " It counts every type." if "trigger_summary" in query.relations else ""
     hidden = {column.name: True for column in query.columns if _is_series(query) and column.unit == "boolean"}

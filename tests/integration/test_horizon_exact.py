@@ -64,6 +64,19 @@ class OldChanges(Changes):
             "delete from action_results where executed_at < now() - %s * interval '1 hour'", [hours]
         )
 
+    def move_trigger(self) -> None:
+        """Give a trigger to another organization, or to none."""
+        self.connection.execute(
+            "update triggers set organization_id = %s where id = %s",
+            [self.random.choice(["acme", "blue", None]), self._trigger()],
+        )
+
+    def any(self) -> None:
+        """One random change; a trigger may move as well."""
+        if self.random.random() < 0.1:
+            self.move_trigger()
+        super().any()
+
     def truncate(self) -> None:
         """Empty the table, seldom."""
         if self.random.random() < 0.3:

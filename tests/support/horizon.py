@@ -19,7 +19,8 @@ OTHER_VIEWS = ("recent_failures", "action_type_distribution")
 _CREATE = """
 create schema oracle;
 create table oracle.action_results (
-    like public.action_results including defaults, gone boolean not null default false);
+    like public.action_results including defaults, gone boolean not null default false,
+    frozen boolean not null default false, organization_id text);
 create table oracle.changes (
     number bigint generated always as identity, before jsonb, after jsonb, emptied boolean not null default false);
 create function oracle.note() returns trigger language plpgsql as $$
@@ -70,6 +71,27 @@ select i.frozen_until::text,
     i.late_rows = 'apply'
 from analytics_refresh.incremental i
 """
+# of a row that is frozen by now, the organization that its trigger belongs to: asked at once after the freeze
+_FREEZE = """
+update oracle.action_results o
+set frozen = true, organization_id = (select t.organization_id from public.triggers t where t.id = o.trigger_id)
+from analytics_refresh.incremental i where o.executed_at < i.frozen_until and not o.frozen
+"""
+_DAYS = """
+select (o.executed_at at time zone 'UTC')::date as day, o.trigger_id, o.organization_id, o.action_type, o.status,
+    count(*) as n, count(o.duration_ms) as timed, count(*) filter (where o.retry_count > 0) as retried,
+    coalesce(sum(o.duration_ms), 0) as duration_total, coalesce(sum(o.retry_count), 0) as retry_total
+from oracle.action_results o where o.frozen group by 1, 2, 3, 4, 5
+"""
+FROZEN_DAYS = """
+select d.day, s.trigger_id, s.organization_id, d.action_type, d.status, d.n, d.timed, d.retried, d.duration_total,
+    d.retry_total
+from analytics_refresh.frozen_days d left join analytics_refresh.frozen_series s on s.series = d.series
+"""
+_COMPARE_DAYS = f"""
+select (select count(*) from ({_DAYS} except all {FROZEN_DAYS}) missing),
+       (select count(*) from ({FROZEN_DAYS} except all {_DAYS}) extra)
+"""
 _COMPARE = """
 select (select count(*) from (select p::text from ({plain}) p except all select v::text from {view} v) missing),
        (select count(*) from (select v::text from {view} v except all select p::text from ({plain}) p) extra)
@@ -84,6 +106,7 @@ def connect(dsn: str) -> Connection:
 def create_oracle(connection: Connection) -> None:
     """Create it with the rows that there are."""
     connection.execute(_CREATE)
+    connection.execute(_FREEZE)
 
 
 def keep_rows(connection: Connection, hours: float | None) -> None:
@@ -123,9 +146,13 @@ def learn(connection: Connection) -> None:
 
 
 def ask(connection: Connection) -> dict[str, tuple[int, int]]:
-    """Return per view that differs from the oracle the rows missing and too many."""
+    """Return per view that differs from the oracle the rows missing and too many; of the frozen days, too."""
     definitions = Definitions("oracle", connection.info.server_version)
     found = {}
+    connection.execute(_FREEZE)
+    days = connection.execute(_COMPARE_DAYS).fetchone() or (-1, -1)
+    if any(days):
+        found["frozen_days"] = days
     for name in FROZEN_VIEWS:
         query = sql.SQL(_COMPARE).format(plain=plain_query(definitions, name), view=sql.Identifier("public", name))
         missing, extra = connection.execute(query).fetchone() or (-1, -1)

@@ -81,8 +81,12 @@ def test_every_query_but_the_status_can_be_limited() -> None:
 
 def test_every_relation_has_a_limited_twin() -> None:
     """Each limited relation reads the organizations as a parameter; the names of the two forms match."""
-    plain = {name for name in relations() if not name.endswith(" limited")}
-    assert {f"{name} limited" for name in plain} == set(relations()) - plain
+    forms = {name for name in relations() if not name.endswith(" frozen")}
+    plain = {name for name in forms if not name.endswith(" limited")}
+    assert {f"{name} limited" for name in plain} == forms - plain
+    for name in set(relations()) - forms:
+        assert name.removesuffix(" frozen") in forms
+        assert (" limited " in name) == ("any (%(organizations)s::text[])" in relations()[name])
     for name in plain:
         assert "any (%(organizations)s::text[])" in relations()[f"{name} limited"]
         assert "organizations)s" not in relations()[name]
@@ -115,6 +119,9 @@ def test_a_good_file_is_understood() -> None:
         ("parameter: word", "parameter: now", 9, "of another name"),
         ("days in hours", "days by hours", 10, "`PARAMETER in hours|days|weeks`"),
         ("organizations: yes", "organizations: maybe", 11, "yes or no"),
+        ("-- organizations: yes", "-- organizations: yes\n-- horizon: weeks", 12, "must be `days`"),
+        ("-- organizations: yes", "-- organizations: yes\n-- horizon: days; p95", 12, "columns above or below"),
+        ("parameter: word", "parameter: frozen-until", 9, "of another name"),
         ("actions count;", "actions apples;", 12, "of a unit among"),
         ("actions count;", "error_message text;", 12, "redacted"),
         ("-- column: actions count; How many\n", "", 1, "lacks 'column'"),

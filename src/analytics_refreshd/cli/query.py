@@ -109,8 +109,11 @@ def show(result: "Result", organizations: Sequence[str] | None, output: FormatWi
         zone = _zone(result)
         rows = [[cell(column, value, zone) for column, value in zip(columns, row, strict=True)] for row in result.rows]
         print_table([column.name for column in columns], rows, title=_title(result))
-        for column in result.query.approximated:
-            note(f"{column.name} is an approximation: {column.approximated}")
+        for column in result.columns:
+            if column.approximated:
+                note(f"{column.name} is an approximation: {column.approximated}")
+        for text in result.notes:
+            note(text)
     if not result.complete:
         note(f"only the first {len(result.rows):,} rows are shown; --format csv writes all of them")
 
@@ -139,6 +142,8 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
             for column in result.columns
         ],
         "complete": result.complete,
+        "frozen_until": result.frozen_until,
+        "notes": list(result.notes),
         "rows": [
             {column.name: _number(value) for column, value in zip(result.columns, row, strict=True)}
             for row in result.rows

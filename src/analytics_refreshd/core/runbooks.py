@@ -4,8 +4,8 @@
 def runbook(base: str, alert: str) -> str:
     """Return the address of an alert's runbook.
 
-    It is below `base`, a URL or a folder; "" without one. A query string stays at the end. Below a fragment, as in `https://wiki.example.com/#/runbooks`, the name follows
-    that.
+    It is below `base`, a URL or a folder; "" without one. A query string stays at the end. Below a fragment, as in
+    `https://wiki.example.com/#/runbooks`, the name follows that.
     """
     if not base:
         return ""

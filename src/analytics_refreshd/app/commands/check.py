@@ -20,6 +20,7 @@ def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
     `warnings` are the configuration's own, one sentence each.
     """
     findings = [warning("configuration", text) for text in warnings] or [ok("configuration", "every key is valid")]
+    findings += _of_retention(config)
     limits = config.limits()
     settings = CheckSettings(
         function=config.refresh.function,
@@ -33,6 +34,18 @@ def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
     if any(finding.name == "connection" and finding.level == "error" for finding in findings):
         findings += _of_daemon(config)
     return findings
+
+
+def _of_retention(config: Config) -> Iterator[Finding]:
+    """Warn where the figures of deleted rows are to go with them, for nothing brings them back."""
+    retention = config.retention
+    if retention.keep == "nothing" and retention.rows is not None:
+        frozen = ', and horizon = "auto" freezes none' if retention.horizon == "auto" else ""
+        yield warning(
+            "retention",
+            f'[retention] keep = "nothing": figures of deleted rows go with them, for ever{frozen}',
+            'keep = "rollups" keeps them, in incremental mode with horizon = "auto" (deploy/guides/retention.md)',
+        )
 
 
 def _of_daemon(config: Config) -> Iterator[Finding]:

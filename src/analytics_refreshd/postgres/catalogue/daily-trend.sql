@@ -5,6 +5,7 @@
 -- parameter: days integer default 30 min 1 max 3650; Days of the window; the last is today
 -- window: days in days
 -- organizations: yes
+-- horizon: days
 -- column: day timestamp; Start of the day, in UTC or --timezone
 -- column: executions count; Actions of any status
 -- column: successes count; Actions that succeeded

@@ -35,7 +35,7 @@ VIEWS_BY_RELATION = {
     "failures": "recent_failures",
     "distribution": "action_type_distribution",
 }
-WINDOWED = frozenset({"actions", "hourly", "failures"})
+WINDOWED = frozenset({"actions", "hourly", "usage", "failures"})
 """The relations that hold the rows of a window only."""
 _TEXT_LIMIT = 1000
 
@@ -117,7 +117,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One catalogue query; `body` is SQL with `{relations}` and `%(placeholders)s`."""
+    """One catalogue query; `body` is SQL with `{relations}` and `%(placeholders)s`.
+
+    `days` tells that it adds up whole days, so that frozen ones can stand in for older rows; of those the columns
+    `after_horizon` say nothing.
+    """
 
     name: str
     section: str
@@ -129,6 +133,8 @@ class Query:
     organizations: bool
     body: str
     file: str
+    days: bool = False
+    after_horizon: tuple[str, ...] = ()
 
     @property
     def relations(self) -> frozenset[str]:
@@ -143,7 +149,7 @@ class Query:
     @property
     def reads_rows(self) -> bool:
         """Whether it reads action_results, so that its cost grows with the window."""
-        return "actions" in self.relations or "{app}.action_results" in self.body
+        return bool({"actions", "usage"} & self.relations) or "{app}.action_results" in self.body
 
     @property
     def span_names(self) -> tuple[str, ...]:
@@ -151,11 +157,6 @@ class Query:
         if self.window is None:
             return ()
         return NAMES if self.relations & WINDOWED or "%(until)s" in self.body else NAMES[:1]
-
-    @property
-    def approximated(self) -> tuple[Column, ...]:
-        """Return the columns that are not exact."""
-        return tuple(column for column in self.columns if column.approximated)
 
     def bind(
         self, given: Mapping[str, object], organizations: Sequence[str] | None, now: datetime

@@ -9,6 +9,8 @@ A query is added by adding a file.
     -- parameter: days integer default 7 min 1 max 3650; Days of the window
     -- window: days in hours            (or: `hours exactly`, `weeks in weeks, 1 before`)
     -- organizations: yes               (whether `--organization` can limit it)
+    -- horizon: days; p95_ms            (it adds up whole days, so that frozen ones can stand in for older rows, of
+    --                                  which these columns say nothing)
     -- column: action_type text; Type of the action
     -- approximated: approx_x_ms; how, and how far from the exact figure
 
@@ -47,17 +49,18 @@ SECTIONS = (
     "system health",
 )
 _PACKAGE = "analytics_refreshd.postgres.catalogue"
-_ONCE = ("name", "section", "endpoint", "purpose", "window", "organizations")
+_ONCE = ("name", "section", "endpoint", "purpose", "window", "organizations", "horizon")
 _NEEDED = ("name", "section", "endpoint", "purpose", "organizations")
 _ENTRY = re.compile(r"--\s(\w+):\s*(.*)")
 _PARAMETER = re.compile(r"([a-z][a-z-]*) (\w+) default (\S+)(?: min (\S+))?(?: max (\S+))?; (.+)")
 _WINDOW = re.compile(r"(hours|days|weeks) (?:exactly|in (hours|days|weeks)(?:, ([0-9]+) before)?)")
+_HORIZON = re.compile(r"days(?:; ([a-z0-9_]+(?:, [a-z0-9_]+)*))?")
 _COLUMN = re.compile(r"([a-z_][a-z0-9_]*) (\w+); (.+)")
 _APPROXIMATED = re.compile(r"([a-z_][a-z0-9_]*); (.+)")
 _PRIVATE_UNITS = {"error_message": "message", "response_data": "json"}
 _RESERVED = frozenset(
     "now since until timezone organizations organization help list format raw print-sql explain timeout guide"
-    " dashboard".split()
+    " dashboard frozen-until".split()
 )
 _FILE_LIMIT_BYTES = 1 << 20
 _BEGINNING = re.compile(r"(?:\s|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/|\()*+(?:select|with|values|table)\b", re.I)
@@ -103,6 +106,8 @@ def parse(text: str, file: str) -> Query:
         window=_window(values["window"], parameters, file) if "window" in values else None,
         columns=_columns(lines, file),
         organizations=values["organizations"].value == "yes",
+        days="horizon" in values,
+        after_horizon=_after_horizon(values["horizon"], lines, file) if "horizon" in values else (),
         body=body,
         file=file,
     )
@@ -158,6 +163,16 @@ def _window(line: _Line, parameters: tuple[Parameter, ...], file: str) -> Window
     _need(declared and declared[0].type == "integer", file, line, "over an integer parameter of that name")
     _need((declared[0].maximum or 0) <= 36_500, file, line, "over a parameter of at most 36500")
     return Window(match[1], match[2], int(match[3] or 0))
+
+
+def _after_horizon(line: _Line, lines: list[_Line], file: str) -> tuple[str, ...]:
+    match = _HORIZON.fullmatch(line.value)
+    _need(match, file, line, "`days`, or `days; ` and the columns that say nothing of frozen days")
+    assert match is not None  # noqa: S101 - _need has raised otherwise
+    names = tuple(match[1].split(", ")) if match[1] else ()
+    declared = {column.name for column in _columns(lines, file)}
+    _need(declared.issuperset(names), file, line, "followed by columns above or below")
+    return names
 
 
 def _columns(lines: list[_Line], file: str) -> tuple[Column, ...]:

@@ -6,6 +6,7 @@
 -- parameter: limit integer default 10 min 1 max 1000; Rows at most
 -- window: days in hours
 -- organizations: yes
+-- horizon: days; last_execution_at
 -- column: trigger_id text; The trigger
 -- column: trigger_name text; Its name; empty where the trigger is gone
 -- column: organization_id text; The organization it belongs to
@@ -17,15 +18,15 @@
 -- column: last_execution_at timestamp; Last execution of the window
 select a.trigger_id, t.name as trigger_name, t.organization_id, a.executions, a.successes, a.failures, a.retrying,
        round(100.0 * a.successes / a.executions, 2) as success_rate_percent, a.last_execution_at
-  from (select trigger_id,
-               count(*) as executions,
-               count(*) filter (where status = 'success') as successes,
-               count(*) filter (where status = 'failed') as failures,
-               count(*) filter (where status = 'retrying') as retrying,
-               max(executed_at) as last_execution_at
-          from {actions} as r
-         where trigger_id is not null
-         group by trigger_id) as a
+  from (select u.trigger_id,
+               sum(u.executions)::bigint as executions,
+               sum(u.successes)::bigint as successes,
+               sum(u.failures)::bigint as failures,
+               sum(u.retrying)::bigint as retrying,
+               max(u.last_execution_at) as last_execution_at
+          from {usage} as u
+         where u.trigger_id is not null
+         group by u.trigger_id) as a
   left join {triggers} as t on t.id = a.trigger_id
  order by a.executions desc, a.trigger_id collate "C"
  limit %(limit)s

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from typing import Any, LiteralString, TypeVar, cast
@@ -36,12 +36,33 @@ class BoundQuery:
     """A query with a value for every placeholder, for one application schema.
 
     `admit` is called in the transaction, before the query.
+    Before `frozen_until` it reads frozen days; None: it reads none. `notes` are sentences for whoever reads its rows.
     """
 
     query: Query
     values: Mapping[str, object]
     app_schema: str
     admit: Callable[[Connection], None] | None = None
+    frozen_until: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def placeholders(self) -> Mapping[str, object]:
+        """Return the value of each placeholder of the statement."""
+        return self.values if self.frozen_until is None else {**self.values, "frozen_until": self.frozen_until}
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Return the columns; those that say nothing of frozen days are approximated."""
+        if self.frozen_until is None:
+            return self.query.columns
+        why = f"of what is after {self.frozen_until:%Y-%m-%d %H:%M} UTC alone"
+        return tuple(
+            replace(column, approximated="; ".join(filter(None, (column.approximated, why))))
+            if column.name in self.query.after_horizon
+            else column
+            for column in self.query.columns
+        )
 
     @property
     def limited(self) -> bool:
@@ -59,7 +80,7 @@ class BoundQuery:
 
     def statement(self) -> sql.Composed:
         """Return the SQL with placeholders left in it."""
-        return statement(self.query, self.app_schema, limited=self.limited)
+        return statement(self.query, self.app_schema, limited=self.limited, frozen=self.frozen_until is not None)
 
 
 def bind(
@@ -78,7 +99,8 @@ class Result:
     """A query's rows, in the order of `columns`.
 
     Numbers are int, float or Decimal; times are aware datetimes. `parameters` holds every bound value, `since` and
-    `until` included where the query has a window. `complete` is False where a limit left rows out.
+    `until` included where the query has a window. `complete` is False where a limit left rows out. `frozen_until` and
+    `notes` are those of the BoundQuery.
     """
 
     query: Query
@@ -86,17 +108,29 @@ class Result:
     rows: tuple[Row, ...]
     parameters: Mapping[str, object]
     complete: bool = True
+    frozen_until: datetime | None = None
+    notes: tuple[str, ...] = ()
 
 
 def statement(
-    query: Query, app_schema: str, *, limited: bool, replaced: Mapping[str, str] | None = None
+    query: Query, app_schema: str, *, limited: bool, frozen: bool = False, replaced: Mapping[str, str] | None = None
 ) -> sql.Composed:
-    """Fill in a query's relations; placeholders stay. `replaced` overrides relations."""
+    """Fill in a query's relations; placeholders stay.
+
+    With `frozen` they read frozen days before `%(frozen_until)s`. `replaced` overrides relations.
+    """
     suffix = " limited" if limited else ""
     app = sql.Identifier(app_schema)
-    chosen = {name: relations()[name + suffix] for name in query.relations} | dict(replaced or {})
+    chosen = {name: _relation(name + suffix, frozen) for name in query.relations} | dict(replaced or {})
     filled = {name: sql.SQL(text).format(app=app) for name, text in chosen.items()}
     return sql.SQL(query.body).format(app=app, **filled)
+
+
+def _relation(name: str, frozen: bool) -> str:
+    rows, days = relations()[name], relations().get(f"{name} frozen")
+    if not frozen or days is None:
+        return rows
+    return f"({rows.replace('%(since)s', '%(frozen_until)s')}\n union all\n {days})"
 
 
 def printed(bound: BoundQuery) -> str:
@@ -119,7 +153,7 @@ def run(connection: Connection, bound: BoundQuery, *, raw: bool = False) -> Resu
     where the SQL cannot be read or the columns are not the declared ones.
     """
     kept: list[Row] = []
-    columns = bound.query.columns
+    columns = bound.columns
     size = 0
 
     def keep(cursor: psycopg.Cursor[Any], rows: Iterator[Row]) -> bool:
@@ -132,7 +166,7 @@ def run(connection: Connection, bound: BoundQuery, *, raw: bool = False) -> Resu
         return True
 
     complete = _with_rows(connection, bound, keep, chunk=1)
-    return Result(bound.query, columns, tuple(kept), bound.values, complete)
+    return Result(bound.query, columns, tuple(kept), bound.values, complete, bound.frozen_until, bound.notes)
 
 
 def export(
@@ -189,7 +223,7 @@ def stream(
     transaction. The statement is not prepared by name: each window gets a plan of its own, and poolers refuse names.
     """
     size = chunk if psycopg.capabilities.has_stream_chunked() else 1
-    rows = cursor.stream(sql.SQL(prefix) + bound.statement(), bound.values, size=size)
+    rows = cursor.stream(sql.SQL(prefix) + bound.statement(), bound.placeholders, size=size)
     # until it is closed it holds the connection's lock, which the end of the transaction needs
     with closing(cast("Generator[Row]", rows)):
         yield rows
@@ -212,7 +246,7 @@ def _with_rows(
         first = next(rows, None)
         if first is None:
             # a stream without rows does not tell its columns
-            cursor.execute(_without_rows(bound), bound.values, prepare=False, binary=True)
+            cursor.execute(_without_rows(bound), bound.placeholders, prepare=False, binary=True)
         _check_columns(bound.query, [column.name for column in cursor.description or ()])
         return take(cursor, chain(() if first is None else (first,), rows))
 

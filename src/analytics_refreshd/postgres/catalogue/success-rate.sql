@@ -5,6 +5,7 @@
 -- parameter: days integer default 7 min 1 max 3650; Days of the window, which ends with the current hour
 -- window: days in hours
 -- organizations: yes
+-- horizon: days
 -- column: action_type text; Type of the action
 -- column: executions count; Actions of any status
 -- column: successes count; Actions that succeeded

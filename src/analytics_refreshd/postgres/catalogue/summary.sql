@@ -5,6 +5,7 @@
 -- parameter: hours integer default 24 min 1 max 2160; Hours of the window; the last is the current one
 -- window: hours in hours
 -- organizations: yes
+-- horizon: days; approx_p95_duration_ms, min_duration_ms, max_duration_ms
 -- column: executions count; Actions of any status
 -- column: successes count; Actions that succeeded
 -- column: failures count; Actions that failed

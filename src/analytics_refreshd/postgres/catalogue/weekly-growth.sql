@@ -5,6 +5,7 @@
 -- parameter: weeks integer default 8 min 1 max 520; Weeks of the window; the last is the current one
 -- window: weeks in weeks, 1 before
 -- organizations: yes
+-- horizon: days
 -- column: week timestamp; Monday of the week
 -- column: executions count; Actions of any status
 -- column: previous_executions count; Those of the week before

@@ -8,6 +8,7 @@ from analytics_refreshd.postgres.check.rights import grant, missing_rights, unca
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.names import quoted
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.incremental import horizon
 from analytics_refreshd.postgres.incremental.commands import Commands
 from analytics_refreshd.postgres.incremental.state import state
 from analytics_refreshd.postgres.schema.definitions import Definitions
@@ -70,12 +71,23 @@ def incremental_findings(connection: BoundedConnection, app_schema: str, max_age
             "where figures are frozen",
             "find out what writes or changes rows that old (deploy/guides/incremental.md)",
         )
+    yield from _unowned(connection, app_schema)
     idle = list(_idle(connection, found.delta_rows, max_age_seconds))
     yield from idle
     wrong = (*found.obstacles, *found.unheld, *found.uncaptured, *idle)
     if not wrong and found.verified_ok is not False:
         frozen = f", frozen until {found.frozen_until:%Y-%m-%d %H:%M} UTC" if found.frozen_until else ""
         yield ok("incremental", f"{found.delta_rows} changed rows wait for the next refresh{frozen}")
+
+
+def _unowned(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
+    if horizon.is_used(connection) and not horizon.knows_organizations(connection, app_schema):
+        yield warning(
+            "incremental",
+            f"days are frozen without organizations: {printable(app_schema)}.triggers is no table of the owner of "
+            "action_results with the texts id and organization_id, or row security hides rows of it from that owner",
+            "change that before more is frozen: what is frozen stays without them",
+        )
 
 
 def _foreign(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:

@@ -492,6 +492,7 @@ begin
     lock table only {app}.action_results in access share mode;
     perform analytics_refresh.require_capture(false);
     select * into strict state from analytics_refresh.incremental for update;
+    {freeze_step};
     if exists (select from analytics_refresh.rebuild_marks) then
         perform analytics_refresh.rebuild_start((
             select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1));
@@ -611,7 +612,7 @@ create or replace procedure analytics_refresh.rebuild(reason text default 'on re
 language plpgsql security invoker
 as $rebuild$
 begin
-    insert into analytics_refresh.rebuild_marks (reason) values (rebuild.reason);
+    insert into analytics_refresh.rebuild_marks (reason, asked) values (rebuild.reason, true);
     commit;
     while analytics_refresh.rebuild_step() operator(pg_catalog.<) 1::double precision loop
         commit;

@@ -6,7 +6,7 @@ from analytics_refreshd.postgres.incremental.blocks import Used, block, refuse_u
 from analytics_refreshd.postgres.schema.definitions import FROZEN_TABLES
 
 _NOTHING: Used = ((), ())
-_HASHED = ("hour", "trigger", "type", "duration", "retry")
+_HASHED = ("hour", "trigger", "type", "duration", "retry", "day")
 _FOLD = (
     (
         "incremental", "deltas", "rebuild_marks", "cells", "hour_cells", "trigger_cells", "type_cells",
@@ -17,7 +17,7 @@ _FOLD = (
         "drop_empty_counts", "drop_empty_cells", "type_window_now",
     ),
 )  # fmt: skip
-_FROZEN = (FROZEN_TABLES, ("freeze", "apply_late"))
+_FROZEN = (FROZEN_TABLES, ("freeze", "apply_late", "organizations_of"))
 _HASHES = {f"{name}_hash": block("horizon", f"{name}_hash") for name in _HASHED}
 
 
@@ -54,6 +54,7 @@ def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
         apply_late=if_frozen("apply_late", "null"),
         count_late=if_frozen("count_late", "null"),
         restart_late=if_frozen("restart_late", "", target=block("horizon", "target")),
+        freeze_step=if_frozen("freeze_step", "null", target=block("horizon", "target")),
         restore_triggers=if_frozen("restore_triggers", "null", add_to_trigger=_added("c")),
         restore_hours=if_frozen("restore_hours", "null"),
         # "-infinity" is also how a build that has not begun says so
@@ -63,22 +64,32 @@ def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
         ),
         add_up_rest=rows_in("d.executed_at >= chunk_from and d.executed_at > '-infinity'"),
     )
-    return [functions, _freezing_functions(app)] if frozen else [functions]
+    return [functions, _freezing_functions(app_schema)] if frozen else [functions]
 
 
-def _freezing_functions(app: sql.Identifier) -> sql.Composed:
-    names = {
-        "losses": block("fold", "losses"),
-        "freeze_kept": block("horizon", "freeze_kept", add_to_frozen_trigger=_added("f"), **_HASHES),
-        "kept_hash": block("horizon", "kept_hash", **_HASHES),
-    }
+def _freezing_functions(app_schema: str) -> sql.Composed:
+    app, known = sql.Identifier(app_schema), organizations_known(app_schema)
+
+    def names(days_of: sql.Composable) -> dict[str, sql.Composable]:
+        return {
+            "losses": block("fold", "losses"),
+            "freeze_kept": block(
+                "horizon", "freeze_kept", add_to_frozen_trigger=_added("f"), days_of=days_of, **_HASHES
+            ),
+            "kept_hash": block("horizon", "kept_hash", **_HASHES),
+        }
+
     return block(
         "horizon",
         "functions",
         app=app,
         target=block("horizon", "target"),
-        add_up=_add_up(app, True, "horizon", "changes_at_freeze", columns=_columns("r."), **names, **_HASHES),
-        add_up_late=_add_up(app, True, "horizon", "changes_from_late", **names),
+        organizations_known=known,
+        hold_triggers=block("horizon", "hold_triggers", app=app, organizations_known=known),
+        add_up=_add_up(
+            app, True, "horizon", "changes_at_freeze", columns=_columns("r."), **names(sql.SQL("")), **_HASHES
+        ),
+        add_up_late=_add_up(app, True, "horizon", "changes_from_late", **names(block("horizon", "late_days"))),
         settle=_settle(),
         count_late=block("horizon", "count_late"),
         bounded_before=block("horizon", "bounded_before"),
@@ -103,6 +114,16 @@ def _settle() -> sql.Composed:
 
 def _columns(row: str) -> sql.Composed:
     return block("capture", "columns", row=sql.SQL(row))
+
+
+def organizations_known(app_schema: str) -> sql.Composed:
+    """Return the condition for knowing the organizations of triggers."""
+    tables = {
+        name: sql.Literal(sql.Identifier(app_schema, name).as_string()) for name in ("action_results", "triggers")
+    }
+    return block(
+        "horizon", "organizations_known", app_table=tables["action_results"], triggers_table=tables["triggers"]
+    )
 
 
 def frozen_checksum() -> sql.Composed:

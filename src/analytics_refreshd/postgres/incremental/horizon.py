@@ -5,10 +5,10 @@ from datetime import UTC, date, datetime
 
 from psycopg import sql
 
-from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.core.errors import MigrationError, UsageError
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.incremental.blocks import block
-from analytics_refreshd.postgres.incremental.folding import frozen_checksum
+from analytics_refreshd.postgres.incremental.folding import frozen_checksum, organizations_known
 from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.incremental.transactions import transaction
 
@@ -43,11 +43,45 @@ def is_used(connection: Connection) -> bool:
 def checksums(connection: Connection) -> tuple[str, str]:
     """Return the checksum that is kept, and that of what is frozen.
 
-    Takes as long as reading all of it.
+    Takes as long as reading all of it. Raises MigrationError where an older program installed this.
     """
+    refuse_older(connection)
     query = block("horizon", "compare_checksum", checksum=frozen_checksum())
     kept, found = connection.execute(query).fetchall()[0]
     return str(kept), str(found)
+
+
+def refuse_older(connection: Connection) -> None:
+    """Raise MigrationError where figures are frozen as an older program did it."""
+    row = connection.execute(block("horizon", "lacks_days")).fetchone()
+    if row and row[0]:
+        raise MigrationError(
+            "figures are frozen here as an older program did it: run `analytics-refreshd migrate` first"
+        )
+
+
+def knows_organizations(connection: Connection, app_schema: str) -> bool:
+    """Whether days are frozen with their organizations.
+
+    They are where whoever freezes can safely read the table of triggers.
+    """
+    known = organizations_known(app_schema)
+    row = connection.execute(block("horizon", "knows_organizations", organizations_known=known)).fetchone()
+    return bool(row and row[0])
+
+
+def late_rows_wait(connection: Connection) -> bool:
+    """Whether rows wait that the next fold adds to what is frozen."""
+    row = connection.execute(block("horizon", "late_wait")).fetchone()
+    return bool(row and row[0])
+
+
+def frozen_partitions(connection: Connection) -> frozenset[tuple[str, str]]:
+    """Return schema and name of each partition wholly before the horizon."""
+    if not is_installed(connection):
+        return frozenset()
+    query = block("horizon", "frozen_partitions", bounded_before=block("horizon", "bounded_before"))
+    return frozenset((str(schema), str(name)) for schema, name in connection.execute(query).fetchall())
 
 
 def frozen(connection: Connection) -> Frozen | None:

@@ -51,6 +51,28 @@ create table if not exists analytics_refresh.frozen_retries (
     n integer not null,
     constraint frozen_retries_key primary key (cell, retry_count)) with (fillfactor = 80);
 
+-- a trigger and the organization that it belonged to when its days were frozen
+create table if not exists analytics_refresh.frozen_series (
+    series integer generated always as identity constraint frozen_series_key primary key,
+    trigger_id text,
+    organization_id text,
+    constraint frozen_series_names unique nulls not distinct (organization_id, trigger_id));
+
+create table if not exists analytics_refresh.frozen_days (
+    series integer,
+    day date,
+    n integer not null,
+    timed integer not null,
+    retried integer not null,
+    duration_total bigint not null,
+    retry_total bigint not null,
+    action_type text,
+    status text,
+    constraint frozen_days_key primary key (series, day, action_type, status)) with (fillfactor = 90);
+
+-- an installation that froze before there were days has none of before
+update analytics_refresh.incremental set days_since = frozen_until where days_since is null;
+
 -- name: tables_comments
 comment on table analytics_refresh.frozen_hours is
     'hour_cells before the horizon, with their statistics: the only copy once the rows are gone.';
@@ -64,14 +86,27 @@ comment on table analytics_refresh.frozen_durations is
     'How many executions of a trigger before the horizon took so many milliseconds.';
 comment on table analytics_refresh.frozen_retries is
     'How many executions of a trigger before the horizon had so many retries.';
+comment on table analytics_refresh.frozen_series is
+    'Whose days are frozen: a trigger, and the organization that it belonged to then. Null: none.';
+comment on column analytics_refresh.frozen_series.series is 'Its number in frozen_days.';
+comment on table analytics_refresh.frozen_days is
+    'Rollup per trigger, organization, day (UTC), action type and status before the horizon: the only copy of it.';
+comment on column analytics_refresh.frozen_days.timed is 'How many of the executions have a duration.';
+comment on column analytics_refresh.frozen_days.retried is 'How many of the executions were retried.';
 
 -- name: drop
-drop function if exists analytics_refresh.freeze(), analytics_refresh.apply_late();
+drop function if exists analytics_refresh.freeze(integer), analytics_refresh.freeze(), analytics_refresh.apply_late(),
+    analytics_refresh.organizations_of(text[]);
 drop table if exists analytics_refresh.frozen_hours, analytics_refresh.frozen_triggers, analytics_refresh.frozen_types,
-    analytics_refresh.frozen_durations, analytics_refresh.frozen_retries;
+    analytics_refresh.frozen_durations, analytics_refresh.frozen_retries, analytics_refresh.frozen_days,
+    analytics_refresh.frozen_series;
 
 -- name: installed
 select to_regclass('analytics_refresh.frozen_hours') is not null;
+
+-- name: lacks_days
+select to_regclass('analytics_refresh.frozen_hours') is not null
+    and to_regclass('analytics_refresh.frozen_days') is null;
 
 -- name: frozen
 -- what add_up asks of the frozen part of its cells
@@ -214,7 +249,43 @@ kept_retries as materialized (
 frozen_retry_rows as (
     insert into analytics_refresh.frozen_retries as f (cell, retry_count, n)
     select cell, retry_count, n from kept_retries order by cell, retry_count
-    on conflict on constraint frozen_retries_key do update set n = f.n + excluded.n)
+    on conflict on constraint frozen_retries_key do update set n = f.n + excluded.n),
+kept_days as materialized (
+    select (k.hour at time zone 'UTC')::date as day, k.trigger_id, o.organization_id, k.action_type, k.status,
+        count(*)::integer as n, count(k.duration_ms)::integer as timed,
+        (count(*) filter (where k.retry_count > 0))::integer as retried,
+        coalesce(sum(k.duration_ms), 0) as duration_total, coalesce(sum(k.retry_count), 0) as retry_total
+    from kept k
+    left join analytics_refresh.organizations_of(array(
+        select distinct w.trigger_id from kept w where w.trigger_id is not null)) o on o.trigger_id = k.trigger_id
+    where k.unheld < 4 {days_of}
+    group by 1, 2, 3, 4, 5),
+new_series as (
+    insert into analytics_refresh.frozen_series as s (trigger_id, organization_id)
+    select d.trigger_id, d.organization_id from kept_days d
+    except
+    select s.trigger_id, s.organization_id from analytics_refresh.frozen_series s
+    returning s.series, s.trigger_id, s.organization_id),
+frozen_day_rows as (
+    insert into analytics_refresh.frozen_days as f (
+        series, day, n, timed, retried, duration_total, retry_total, action_type, status)
+    select s.series, d.day, d.n, d.timed, d.retried, d.duration_total, d.retry_total, d.action_type, d.status
+    from kept_days d
+    join (
+        select s.series, s.trigger_id, s.organization_id from analytics_refresh.frozen_series s
+        union all
+        select s.series, s.trigger_id, s.organization_id from new_series s) s
+        on coalesce(s.trigger_id, '') = coalesce(d.trigger_id, '')
+        and coalesce(s.organization_id, '') = coalesce(d.organization_id, '')
+        and (s.trigger_id is null) = (d.trigger_id is null) and (s.organization_id is null) = (d.organization_id is null)
+    order by s.series, d.day, d.action_type, d.status
+    on conflict on constraint frozen_days_key do update set
+        n = f.n + excluded.n, timed = f.timed + excluded.timed, retried = f.retried + excluded.retried,
+        duration_total = f.duration_total + excluded.duration_total, retry_total = f.retry_total + excluded.retry_total)
+
+-- name: late_days
+-- before that no day is complete
+and k.hour >= (select i.days_since from analytics_refresh.incremental i)
 
 -- name: kept_hash
 -- by how much that changes the checksum
@@ -228,6 +299,7 @@ coalesce((select sum(r.hash) from frozen_trigger_rows r), 0)
                 where f.action_type in (select k.action_type from kept k where k.unheld < 4)), 0)
             + coalesce((select sum(f.n * {duration_hash}) from kept_durations f), 0)
             + coalesce((select sum(f.n * {retry_hash}) from kept_retries f), 0)
+            + coalesce((select sum({day_hash}) from kept_days f), 0)
 
 -- name: changes_from_late
 -- Rows inserted before the horizon. What else changes there cannot be told from what was never counted.
@@ -283,6 +355,15 @@ select i.late_rows = 'apply' into strict applies from analytics_refresh.incremen
 ('x0' || encode(substring(sha256(convert_to(concat_ws(' ', 'retry', f.trigger_id, f.retry_count), 'UTF8'))
     from 1 for 7), 'hex') || '0')::bit(64)::bigint::numeric
 
+-- name: day_hash
+-- Linear in its figures: what is added to a day is added to the sum. The factors are primes, so that one figure cannot
+-- make up for another.
+('x0' || encode(substring(sha256(convert_to(concat_ws(' ', 'day', extract(epoch from f.day), quote_nullable(f.trigger_id),
+    quote_nullable(f.organization_id), quote_literal(f.action_type), quote_literal(f.status)), 'UTF8'))
+    from 1 for 7), 'hex') || '0')::bit(64)::bigint::numeric
+    * (f.n + 1000000007 * f.timed::numeric + 1000000009 * f.retried::numeric + 1000000021 * f.duration_total::numeric
+        + 1000000033 * f.retry_total::numeric)
+
 -- name: checksum
 -- what frozen_checksum must be
 select coalesce((select sum({hour_hash}) from analytics_refresh.frozen_hours f), 0)
@@ -298,11 +379,34 @@ select coalesce((select sum({hour_hash}) from analytics_refresh.frozen_hours f),
         from (
             select t.trigger_id, d.retry_count, d.n
             from analytics_refresh.frozen_retries d left join analytics_refresh.frozen_triggers t on t.cell = d.cell) f), 0)
+    + coalesce((
+        select sum({day_hash})
+        from (
+            select s.trigger_id, s.organization_id, d.day, d.n, d.timed, d.retried, d.duration_total, d.retry_total,
+                d.action_type, d.status
+            from analytics_refresh.frozen_days d left join analytics_refresh.frozen_series s on s.series = d.series) f), 0)
 
 -- name: functions
+-- The organizations of triggers as they are now. None where the table of triggers is not one of this role's that shows it
+-- every row: whoever owns what bears the name could otherwise have code of theirs run as this role.
+create or replace function analytics_refresh.organizations_of(wanted text[])
+returns table (trigger_id text, organization_id text)
+language plpgsql stable security invoker set search_path = pg_catalog, pg_temp
+as $organizations_of$
+begin
+    if not {organizations_known} then
+        return;
+    end if;
+    return query
+    select t.id::text, t.organization_id::text from {app}.triggers t
+    where t.id = any (wanted) and t.organization_id is not null;
+end
+$organizations_of$;
+
 -- Advances the horizon to where it is due. Called before anything else is folded or built over: what was deleted since the
--- last fold is in the deltas, and nowhere else.
-create or replace function analytics_refresh.freeze() returns void
+-- last fold is in the deltas, and nowhere else. With step_rows it goes no further than so many rows take it.
+drop function if exists analytics_refresh.freeze();
+create or replace function analytics_refresh.freeze(step_rows integer default null) returns void
 language plpgsql volatile security invoker
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, YMD'
 set jit = off set work_mem = '128MB' set max_parallel_workers_per_gather = 0
@@ -315,14 +419,17 @@ declare
     result record;
 begin
     select i.frozen_until, {target} into strict horizon, due from analytics_refresh.incremental i;
+    if horizon < due then
+        {hold_triggers};
+    end if;
     while horizon < due loop
         horizon_next := due;
-        -- a first freeze may be of years: in parts of 2.5 million rows
+        -- a first freeze may be of years: in parts
         if horizon + interval '1 hour' < due then
             select date_trunc('hour', r.executed_at, 'UTC') + interval '1 hour' into horizon_next
             from {app}.action_results r
             where r.executed_at >= horizon and r.executed_at > '-infinity' and r.executed_at < due
-            order by r.executed_at offset 2500000 limit 1;
+            order by r.executed_at offset coalesce(step_rows, 2500000) limit 1;
             horizon_next := least(coalesce(horizon_next, due), due);
         end if;
         live := (select i.built and i.capture = analytics_refresh.capture_now() from analytics_refresh.incremental i);
@@ -360,6 +467,12 @@ begin
             delete from analytics_refresh.duration_counts d
             using analytics_refresh.hour_cells c
             where c.hour >= horizon and c.hour < horizon_next and d.cell = c.cell;
+        else
+            -- what was built, or is being built, counts rows that are frozen now
+            insert into analytics_refresh.rebuild_marks (reason)
+            select case when i.built then 'the tables or capture triggers of action_results changed' else i.build_reason end
+            from analytics_refresh.incremental i
+            where not exists (select from analytics_refresh.rebuild_marks);
         end if;
         horizon := horizon_next;
         -- a partition that is frozen as a whole may go: it is not one of those whose absence counts
@@ -371,6 +484,7 @@ begin
             select coalesce(string_agg(e.entry, ' ' order by e.place), '')
             from unnest(string_to_array(i.capture, ' ')) with ordinality e (entry, place)
             where split_part(e.entry, ':', 1)::oid not in (select b.inhrelid from before b));
+        exit when step_rows is not null;
     end loop;
 end
 $freeze$;
@@ -392,6 +506,7 @@ begin
     if hours is null then
         return;
     end if;
+    {hold_triggers};
     -- for as long as they are changed, the histograms of these hours are as those of any other
     insert into analytics_refresh.duration_counts (cell, duration_ms, n)
     select c.cell, d.duration_ms, d.n
@@ -432,10 +547,41 @@ begin
     where c.hour = any (hours) and d.cell = c.cell;
 end
 $apply_late$;
-revoke execute on function analytics_refresh.freeze(), analytics_refresh.apply_late() from public;
+revoke execute on function analytics_refresh.freeze(integer), analytics_refresh.apply_late(),
+    analytics_refresh.organizations_of(text[]) from public;
 comment on function analytics_refresh.apply_late() is 'Counts rows that were inserted before the horizon.';
-comment on function analytics_refresh.freeze() is 'Freezes the figures of what is older than the rows to be kept.';
+comment on function analytics_refresh.organizations_of(text[]) is 'The organizations that triggers belong to now.';
+comment on function analytics_refresh.freeze(integer) is
+    'Freezes the figures of what is older than the rows to be kept: all of it, or the next part.';
 
+-- name: organizations_known
+-- whether the organizations of triggers can be read without running code of others; acts as the owner of action_results
+exists (
+    select from pg_class g
+    where g.oid = to_regclass({triggers_table}) and g.relkind in ('r', 'p')
+        and g.relowner = (select a.relowner from pg_class a where a.oid = to_regclass({app_table}))
+        and not (g.relrowsecurity and g.relforcerowsecurity and not (
+            select o.rolsuper or o.rolbypassrls from pg_roles o where o.oid = g.relowner))
+        and 2 = (
+            select count(*) from pg_attribute c
+            where c.attrelid = g.oid and not c.attisdropped and c.attgenerated = ''
+                and c.attname in ('id', 'organization_id') and c.atttypid in ('text'::regtype, 'varchar'::regtype)))
+
+-- name: hold_triggers
+-- from here on the name means the same table
+if {organizations_known} then
+        lock table only {app}.triggers in access share mode;
+    end if
+
+-- name: knows_organizations
+select {organizations_known};
+
+-- name: freeze_step
+-- More than a day is frozen in steps that the caller commits, so that nothing is held for long. They come before a build.
+if state.frozen_until < (select {target} - interval '24 hours' from analytics_refresh.incremental i) then
+        perform analytics_refresh.freeze(least(chunk_rows, 250000));
+        return 0;
+    end if
 -- name: restore_triggers
 -- what is built is what came after the horizon: with what is frozen it is everything
 insert into analytics_refresh.trigger_cells as c (
@@ -495,9 +641,20 @@ case when horizon > '-infinity' then coalesce((
         and a.atttypid = 'timestamptz'::regtype
     where c.oid = i.inhrelid), false) else false end
 
+-- name: frozen_partitions
+with recursive before as (
+    select i.inhrelid
+    from pg_inherits i
+    cross join (select coalesce((select s.frozen_until from analytics_refresh.incremental s), '-infinity') as horizon) h
+    where {bounded_before}
+    union
+    select i.inhrelid from before join pg_inherits i on i.inhparent = before.inhrelid)
+select n.nspname::text, c.relname::text
+from before b join pg_class c on c.oid = b.inhrelid join pg_namespace n on n.oid = c.relnamespace;
+
 -- name: lost_partition
 -- A partition that the last build counted is not there any more, and its rows were not frozen: its figures would go with
--- it. Not after a restore, where the table itself is another. A rebuild mark says that they may.
+-- it. Not after a restore, where the table itself is another. A rebuild that somebody asked for says that they may.
 select 'a partition of action_results is gone whose rows were not frozen yet: attach it again, or let its figures go with'
     || ' call analytics_refresh.rebuild()', true, false
 from analytics_refresh.incremental i
@@ -506,7 +663,7 @@ cross join lateral (
     from unnest(string_to_array(i.capture, ' ')) e (entry)) was
 where i.retained is not null and i.frozen_until > '-infinity' and to_regclass({app_table})::oid = any (was.relations)
     and not was.relations <@ array(select t.relation from tree t)
-    and not exists (select from analytics_refresh.rebuild_marks)
+    and not exists (select from analytics_refresh.rebuild_marks m where m.asked)
 union all
 
 -- name: settings
@@ -532,8 +689,8 @@ begin
         where c.oid = 'analytics_refresh.hour_cells'::regclass and a.privilege_type = 'SELECT' and a.grantee <> 0
     loop
         execute format('grant select on analytics_refresh.frozen_hours, analytics_refresh.frozen_triggers, '
-            'analytics_refresh.frozen_types, analytics_refresh.frozen_durations, analytics_refresh.frozen_retries to %I',
-            reader);
+            'analytics_refresh.frozen_types, analytics_refresh.frozen_durations, analytics_refresh.frozen_retries, '
+            'analytics_refresh.frozen_series, analytics_refresh.frozen_days to %I', reader);
     end loop;
 end
 $grants$;
@@ -555,6 +712,12 @@ select i.frozen_until > '-infinity' or i.retained is not null from analytics_ref
     cross join (select i.frozen_until, {target} as due from analytics_refresh.incremental i) s
     where d.cause = 'd' and d.executed_at >= s.frozen_until and d.executed_at < s.due) h
 where h.unheld < {least})
+
+-- name: late_wait
+-- rows that the next fold adds to what is frozen: until then nothing else knows of them
+select exists (
+    select from analytics_refresh.deltas d, analytics_refresh.incremental i
+    where i.late_rows = 'apply' and d.executed_at < i.frozen_until and d.sign > 0 and d.cause = 'i');
 
 -- name: with_frozen_hours
 select p.* from ({plain}) p

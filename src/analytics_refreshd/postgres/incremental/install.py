@@ -70,21 +70,22 @@ def install(
         for name in unidentified_tables(connection, only_published=False):
             briefly(connection, _identify, name, found.home)
         done += _release(connection, commands, report)
+        frozen = horizon.frozen_partitions(connection)
         for table in source_tables(connection, commands):
             if not table.captured:
                 report(InstallProgress(f"capture changes of {table.schema}.{table.name}", 0.0))
                 briefly(connection, _create_triggers, table)
                 done.append(f"capture changes of {table.schema}.{table.name}")
-            if table.holds_rows and index_failures(
-                connection, table, lambda doing: report(InstallProgress(doing, 0.0))
-            ):
+            # nothing looks for failures that old
+            wanted = table.holds_rows and (table.schema, table.name) not in frozen
+            if wanted and index_failures(connection, table, lambda doing: report(InstallProgress(doing, 0.0))):
                 done.append(f"index the failures of {table.schema}.{table.name}")
         moved = horizon.apply(connection, found.home, retention)
         if build(connection, report, found.home):
             done.append("build the rollups")
         if moved:
-            # the first time it may take long, and here nothing limits it
-            report(InstallProgress(moved[0], 0.0))
+            # what is more than a day was frozen in steps before the build
+            report(InstallProgress(moved[0], 1.0))
             with transaction(connection, found.home):
                 connection.execute(block("install", "fold"))
         done += moved

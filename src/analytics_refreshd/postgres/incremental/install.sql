@@ -170,7 +170,7 @@ select rows_folded, seconds from analytics_refresh.fold();
 select set_config('analytics_refresh.fold', 'off', true);
 
 -- name: mark
-insert into analytics_refresh.rebuild_marks (reason) values ({reason});
+insert into analytics_refresh.rebuild_marks (reason, asked) values ({reason}, true);
 
 -- name: all_current
 update analytics_refresh.view_refreshes r set version = c.version

@@ -24,7 +24,8 @@ create table if not exists analytics_refresh.incremental (
     late_rows text not null default 'ignore',
     late_rows_total bigint not null default 0,
     late_rows_at timestamptz,
-    frozen_checksum numeric not null default 0) with (fillfactor = 50);
+    frozen_checksum numeric not null default 0,
+    days_since timestamptz) with (fillfactor = 50);
 insert into analytics_refresh.incremental default values on conflict do nothing;
 
 -- append only: a row per changed row that is shared by nobody, so that no writer waits for another
@@ -46,7 +47,8 @@ create table if not exists analytics_refresh.rebuild_marks (
     mark_id bigint generated always as identity primary key,
     reason text not null,
     marked_at timestamptz not null default clock_timestamp(),
-    xid xid8 default pg_current_xact_id());
+    xid xid8 default pg_current_xact_id(),
+    asked boolean not null default false);
 
 create sequence if not exists analytics_refresh.cells as integer;
 
@@ -154,7 +156,8 @@ on conflict do nothing;
 -- whether these tables are older ones
 select exists (
     select from (values ('deltas', 'xid'), ('rebuild_marks', 'xid'), ('incremental', 'functions'),
-        ('deltas', 'unheld'), ('incremental', 'unheld_keys'), ('deltas', 'cause'), ('incremental', 'frozen_checksum')) t (name, column_name)
+        ('deltas', 'unheld'), ('incremental', 'unheld_keys'), ('deltas', 'cause'), ('incremental', 'frozen_checksum'),
+        ('rebuild_marks', 'asked'), ('incremental', 'days_since')) t (name, column_name)
     where to_regclass('analytics_refresh.' || t.name) is not null and not exists (
         select from pg_attribute a
         where a.attrelid = to_regclass('analytics_refresh.' || t.name) and a.attname = t.column_name
@@ -166,6 +169,7 @@ alter table analytics_refresh.deltas add column if not exists xid xid8;
 alter table analytics_refresh.deltas alter column xid set default pg_current_xact_id();
 alter table analytics_refresh.rebuild_marks add column if not exists xid xid8;
 alter table analytics_refresh.rebuild_marks alter column xid set default pg_current_xact_id();
+alter table analytics_refresh.rebuild_marks add column if not exists asked boolean not null default false;
 alter table analytics_refresh.deltas add column if not exists unheld smallint not null default 0,
     add column if not exists cause "char" not null default 'i';
 alter table analytics_refresh.incremental add column if not exists functions jsonb,
@@ -177,7 +181,8 @@ alter table analytics_refresh.incremental add column if not exists functions jso
     add column if not exists late_rows text not null default 'ignore',
     add column if not exists late_rows_total bigint not null default 0,
     add column if not exists late_rows_at timestamptz,
-    add column if not exists frozen_checksum numeric not null default 0;
+    add column if not exists frozen_checksum numeric not null default 0,
+    add column if not exists days_since timestamptz;
 
 -- name: tables_comments
 comment on table analytics_refresh.incremental is 'The one row that says how far the rollups are built, folded and verified; its lock lets one fold run at a time.';
@@ -204,6 +209,7 @@ comment on column analytics_refresh.incremental.late_rows is 'What becomes of ro
 comment on column analytics_refresh.incremental.late_rows_total is 'How many rows were inserted or changed before the horizon.';
 comment on column analytics_refresh.incremental.late_rows_at is 'When the last of them was found.';
 comment on column analytics_refresh.incremental.frozen_checksum is 'A sum over all that is frozen, kept by what freezes it.';
+comment on column analytics_refresh.incremental.days_since is 'Since when frozen_days holds what is frozen; null: there are none.';
 comment on table analytics_refresh.deltas is 'Changes of action_results not folded yet, one row per old or new row, in no order.';
 comment on column analytics_refresh.deltas.executed_at is 'executed_at of the row.';
 comment on column analytics_refresh.deltas.duration_ms is 'duration_ms of the row.';
@@ -220,6 +226,7 @@ comment on column analytics_refresh.rebuild_marks.mark_id is 'Its number.';
 comment on column analytics_refresh.rebuild_marks.reason is 'What happened.';
 comment on column analytics_refresh.rebuild_marks.marked_at is 'When.';
 comment on column analytics_refresh.rebuild_marks.xid is 'The transaction that left it; null before this column was added.';
+comment on column analytics_refresh.rebuild_marks.asked is 'Whether somebody asked for it, and so accepts what it leaves out.';
 comment on sequence analytics_refresh.cells is 'Numbers the hours and triggers whose durations are counted.';
 comment on table analytics_refresh.hour_cells is 'Rollup per hour (UTC), action type and status.';
 comment on table analytics_refresh.trigger_cells is 'Rollup per trigger.';

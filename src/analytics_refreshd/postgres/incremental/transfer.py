@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from itertools import chain
 from typing import Any
@@ -23,23 +23,25 @@ from analytics_refreshd.postgres.incremental.transactions import alone, transact
 from analytics_refreshd.postgres.schema.definitions import Definitions
 
 _FORMAT = "analytics-refreshd frozen figures 1"
-_KINDS = ("hour", "trigger", "type", "duration", "retry")
+_KINDS = ("hour", "trigger", "type", "duration", "retry", "day")
 _BATCH = 5_000
 
 
 def export_frozen(connection: Connection, write: Callable[[str], object]) -> Frozen:
     """Write what is frozen, a JSON object a line, by `write(line)`.
 
-    All of it is of one snapshot. Raises UsageError where nothing is frozen.
+    All of it is of one snapshot. Raises UsageError where nothing is frozen, MigrationError where an older program
+    installed this.
     """
     with connection.transaction():
         connection.execute(block("verify", "begin"))
+        horizon.refuse_older(connection)
         found = horizon.frozen(connection)
         if found is None:
             raise UsageError("nothing is frozen in this database: there is nothing to export")
-        until, checksum = connection.execute(block("transfer", "header")).fetchall()[0]
-        header = {"format": _FORMAT, "frozen_until": until.isoformat(), "checksum": _seal(until.isoformat(), checksum)}
-        write(json.dumps(header) + "\n")
+        until, checksum, days_since = connection.execute(block("transfer", "header")).fetchall()[0]
+        header = {"format": _FORMAT, "frozen_until": until.isoformat(), "days_since": days_since}
+        write(json.dumps(header | {"checksum": _seal(header, checksum)}) + "\n")
         with connection.cursor(name="frozen") as cursor:
             cursor.itersize = _BATCH
             for kind, row in cursor.execute(block("transfer", "rows")):
@@ -101,19 +103,25 @@ def _take_in(connection: Connection, objects: Iterator[dict[str, Any]]) -> None:
         for kind, rows in _batches(objects):
             connection.execute(block("transfer", f"put_{kind}", rows=sql.Literal(json.dumps(rows))))
         finish = block(
-            "transfer", "finish", frozen_until=sql.Literal(str(header["frozen_until"])), checksum=frozen_checksum()
+            "transfer",
+            "finish",
+            frozen_until=sql.Literal(str(header["frozen_until"])),
+            # an export of before has no days
+            days_since=sql.Literal(str(header.get("days_since") or header["frozen_until"])),
+            checksum=frozen_checksum(),
         )
         connection.execute(finish)
     except (psycopg.errors.DataError, psycopg.errors.IntegrityError, KeyError) as error:
         raise UsageError(f"the export cannot be taken in: {type(error).__name__}; nothing was changed") from None
     kept, _ = horizon.checksums(connection)
-    if _seal(str(header["frozen_until"]), kept) != header.get("checksum"):
+    if _seal(header, kept) != header.get("checksum"):
         raise UsageError("the export is not whole, or was changed: its checksum differs; nothing was changed")
 
 
-def _seal(frozen_until: str, checksum: str) -> str:
-    """Return a hash of the horizon and of the checksum of what is frozen."""
-    return hashlib.sha256(f"{frozen_until} {checksum}".encode()).hexdigest()
+def _seal(header: Mapping[str, Any], checksum: str) -> str:
+    """Return a hash of the times in the header and of the checksum of what is frozen."""
+    times = " ".join(str(header[name]) for name in ("frozen_until", "days_since") if name in header)
+    return hashlib.sha256(f"{times} {checksum}".encode()).hexdigest()
 
 
 def _batches(objects: Iterator[dict[str, Any]]) -> Iterator[tuple[str, list[Any]]]:

@@ -150,15 +150,23 @@ select i.fold_ms, case when i.built_at >= pg_catalog.now() then i.build_reason e
 from analytics_refresh.incremental i where i.folded_at >= pg_catalog.now();
 
 -- name: rebuild_due
+-- why, and whether nothing but a horizon that is days behind asks for it
 select coalesce(
     (select m.reason from analytics_refresh.rebuild_marks m order by m.mark_id limit 1),
-    case when not i.built then i.build_reason else 'the tables or capture triggers of action_results changed' end)
+    case when not i.built then i.build_reason
+        when n.capture <> i.capture then 'the tables or capture triggers of action_results changed'
+        else 'figures of more than a day are to be frozen' end),
+    i.built and n.capture = i.capture and not exists (select from analytics_refresh.rebuild_marks)
 from analytics_refresh.incremental i
 cross join analytics_refresh.installation s
+cross join lateral (
+    select analytics_refresh.capture_now() as capture, (to_jsonb(i) ->> 'frozen_until')::timestamptz as frozen_until,
+        now() - (to_jsonb(i) ->> 'retained')::interval as oldest) n
 where s.mode = 'incremental' and (
     not i.built
-    or i.capture <> analytics_refresh.capture_now()
-    or exists (select from analytics_refresh.rebuild_marks));
+    or i.capture <> n.capture
+    or exists (select from analytics_refresh.rebuild_marks)
+    or n.frozen_until < n.oldest - interval '1 hour');
 
 -- name: rebuild_step
 select analytics_refresh.rebuild_step();

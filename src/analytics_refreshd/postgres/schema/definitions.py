@@ -37,7 +37,10 @@ INCREMENTAL_TABLES = (
 )  # fmt: skip
 TENANT_SCHEMA = "analytics_api"
 TENANT_TABLES = ("api_keys", "api_secrets")
-FROZEN_TABLES = ("frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries")
+FROZEN_TABLES = (
+    "frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries", "frozen_series",
+    "frozen_days",
+)  # fmt: skip
 
 
 def compose(text: str, **names: sql.Composable) -> sql.Composed:

@@ -1,6 +1,8 @@
 -- What `{name}` in a query's FROM stands for: first without a limit, then limited to %(organizations)s.
 -- Both forms have the same columns, so a query is written once, and a limit cannot be forgotten in one of them.
--- Windows are part of the relation: %(since)s inclusive, %(until)s exclusive.
+-- Windows are part of the relation: %(since)s inclusive, %(until)s exclusive. Where days are frozen with their
+-- organizations, a form is asked since the horizon, and its `frozen` adds what is older: whole days, those whose noon is
+-- in the window.
 
 -- name: actions
 (select id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count
@@ -40,6 +42,87 @@
   where t.organization_id = any (%(organizations)s::text[])
     and a.executed_at >= %(since)s::timestamptz and a.executed_at < %(until)s::timestamptz
   group by 1, 2, 3)
+
+-- name: hourly limited frozen
+(select (d.day + time '12:00') at time zone 'UTC',
+        d.action_type,
+        d.status,
+        sum(d.n)::bigint,
+        (sum(d.duration_total) / nullif(sum(d.timed), 0))::numeric(12, 2),
+        null, null, null, null, null,
+        coalesce(sum(d.n) filter (where d.status = 'success'), 0)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'failed'), 0)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'retrying'), 0)::bigint,
+        sum(d.retry_total)::bigint,
+        sum(d.retried)::bigint
+   from analytics_refresh.frozen_series as s
+   join analytics_refresh.frozen_days as d on d.series = s.series
+  where s.organization_id = any (%(organizations)s::text[])
+    and d.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
+    and d.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours'
+  group by d.day, d.action_type, d.status)
+
+-- name: usage
+(select a.trigger_id, t.organization_id, a.executions, a.successes, a.failures, a.retrying, a.total_retries,
+        a.total_duration_ms, a.last_execution_at
+   from (select r.trigger_id,
+                count(*) as executions,
+                count(*) filter (where r.status = 'success') as successes,
+                count(*) filter (where r.status = 'failed') as failures,
+                count(*) filter (where r.status = 'retrying') as retrying,
+                coalesce(sum(r.retry_count), 0) as total_retries,
+                coalesce(sum(r.duration_ms), 0) as total_duration_ms,
+                max(r.executed_at) as last_execution_at
+           from {app}.action_results as r
+          where r.executed_at >= %(since)s::timestamptz and r.executed_at < %(until)s::timestamptz
+          group by r.trigger_id) as a
+   left join {app}.triggers as t on t.id = a.trigger_id)
+
+-- name: usage limited
+(select a.trigger_id, t.organization_id,
+        count(*) as executions,
+        count(*) filter (where a.status = 'success') as successes,
+        count(*) filter (where a.status = 'failed') as failures,
+        count(*) filter (where a.status = 'retrying') as retrying,
+        coalesce(sum(a.retry_count), 0) as total_retries,
+        coalesce(sum(a.duration_ms), 0) as total_duration_ms,
+        max(a.executed_at) as last_execution_at
+   from {app}.action_results as a
+   join {app}.triggers as t on t.id = a.trigger_id
+  where t.organization_id = any (%(organizations)s::text[])
+    and a.executed_at >= %(since)s::timestamptz and a.executed_at < %(until)s::timestamptz
+  group by a.trigger_id, t.organization_id)
+
+-- name: usage frozen
+(select s.trigger_id, s.organization_id,
+        sum(d.n)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'success'), 0)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'failed'), 0)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'retrying'), 0)::bigint,
+        sum(d.retry_total)::bigint,
+        sum(d.duration_total)::bigint,
+        null
+   from analytics_refresh.frozen_series as s
+   join analytics_refresh.frozen_days as d on d.series = s.series
+  where d.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
+    and d.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours'
+  group by s.trigger_id, s.organization_id)
+
+-- name: usage limited frozen
+(select s.trigger_id, s.organization_id,
+        sum(d.n)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'success'), 0)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'failed'), 0)::bigint,
+        coalesce(sum(d.n) filter (where d.status = 'retrying'), 0)::bigint,
+        sum(d.retry_total)::bigint,
+        sum(d.duration_total)::bigint,
+        null
+   from analytics_refresh.frozen_series as s
+   join analytics_refresh.frozen_days as d on d.series = s.series
+  where s.organization_id = any (%(organizations)s::text[])
+    and d.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
+    and d.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours'
+  group by s.trigger_id, s.organization_id)
 
 -- name: trigger_summary
 (select * from {app}.trigger_performance_summary)
