@@ -12,7 +12,7 @@ from typing import IO, Annotated, Protocol, runtime_checkable
 import typer
 
 from analytics_refreshd import __version__
-from analytics_refreshd.cli import check, daemon, demo, incident, pausing, query, retain, schema, show
+from analytics_refreshd.cli import check, daemon, demo, incident, partitions, pausing, query, retain, schema, show
 from analytics_refreshd.cli.common import (
     DEFAULT_CONFIG,
     EXIT_CONFIG,
@@ -68,6 +68,7 @@ schema.register(app)
 check.register(app)
 pausing.register(app)
 retain.register(app)
+partitions.register(app)
 demo.register(app)
 
 
