@@ -9,7 +9,17 @@ from analytics_refreshd.postgres.connection import sqlfiles
 ROOT = Path(__file__).parents[2]
 FILES = [
     f"{room}/{name}"
-    for room in ("check", "connection", "incremental", "refresh", "retention", "schema", "state", "tenants")
+    for room in (
+        "check",
+        "connection",
+        "incremental",
+        "partitions",
+        "refresh",
+        "retention",
+        "schema",
+        "state",
+        "tenants",
+    )
     for name in sqlfiles.names(room)
 ]
 

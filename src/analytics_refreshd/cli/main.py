@@ -12,7 +12,19 @@ from typing import IO, Annotated, Protocol, runtime_checkable
 import typer
 
 from analytics_refreshd import __version__
-from analytics_refreshd.cli import check, daemon, demo, incident, keys, pausing, query, retain, schema, show
+from analytics_refreshd.cli import (
+    check,
+    daemon,
+    demo,
+    incident,
+    keys,
+    partitions,
+    pausing,
+    query,
+    retain,
+    schema,
+    show,
+)
 from analytics_refreshd.cli.common import (
     DEFAULT_CONFIG,
     EXIT_CONFIG,
@@ -68,6 +80,7 @@ schema.register(app)
 check.register(app)
 pausing.register(app)
 retain.register(app)
+partitions.register(app)
 keys.register(app)
 demo.register(app)
 

@@ -65,7 +65,15 @@ source (relation) as (
 select v.relname::text as name,
     (select pg_catalog.md5(w.ev_action::text) from pg_catalog.pg_rewrite w where w.ev_class = v.oid limit 1) as fingerprint,
     not exists (select from source)
-        or exists (select from reads r join source s on s.relation = r.relation where r.root = v.oid) as reads_table,
+        or exists (select from reads r join source s on s.relation = r.relation where r.root = v.oid)
+        -- a partition that is the only one holds every row: so between the two steps of a change to partitions
+        or exists (
+            select from reads r
+            join pg_catalog.pg_inherits i on i.inhrelid = r.relation
+            join source s on s.relation = i.inhparent
+            where r.root = v.oid and not exists (
+                select from pg_catalog.pg_inherits o where o.inhparent = i.inhparent and o.inhrelid <> i.inhrelid))
+        as reads_table,
     exists (
         select from reads r
         join pg_catalog.pg_class c on c.oid = r.relation

@@ -1,0 +1,1 @@
+"""Turns action_results into months, and makes the months to come."""
