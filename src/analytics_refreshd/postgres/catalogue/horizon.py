@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from analytics_refreshd.postgres.catalogue.definition import ParameterError, Query
+from analytics_refreshd.postgres.catalogue.definition import ParameterError
 from analytics_refreshd.postgres.catalogue.files import relations
 from analytics_refreshd.postgres.catalogue.run import BoundQuery
 from analytics_refreshd.postgres.connection import Connection
@@ -14,6 +14,7 @@ _LEAST_AGE = timedelta(days=29)
 """No horizon is nearer than this: the views read 30 days of rows."""
 
 
+_ROWS_ALONE = "rows before {until} may be deleted, and this counts those that are there"
 _UNREADABLE = (
     "this role may not read frozen figures, so what was deleted is missing: run deploy/sql/grants.sql or "
     "deploy/sql/reader.sql again"
@@ -27,7 +28,9 @@ def with_horizon(connection: Connection, bound: BoundQuery, now: datetime) -> Bo
     ParameterError for a query that whole days cannot answer.
     """
     since = bound.values.get("since")
-    if not isinstance(since, datetime) or now - since < _LEAST_AGE or not _concerned(bound.query, bound.limited):
+    if not isinstance(since, datetime) or now - since < _LEAST_AGE:
+        return bound
+    if not _reads_days(bound) and not bound.query.reads_rows:
         return bound
     statements = blocks("catalogue/relations/horizon.sql")
     readable = connection.execute(statements["readable"]).fetchone()
@@ -39,6 +42,8 @@ def with_horizon(connection: Connection, bound: BoundQuery, now: datetime) -> Bo
     if row is None:
         return bound
     until, days_since = row
+    if not _reads_days(bound):
+        return replace(bound, notes=(_ROWS_ALONE.format(until=f"{until:%Y-%m-%d %H:%M} UTC"),))
     if not bound.query.days:
         raise ParameterError(
             f"{bound.query.name} limited to organizations needs rows, and before {until:%Y-%m-%d %H:%M} UTC only days "
@@ -56,6 +61,6 @@ def _notes(until: datetime, days_since: datetime | None, since: datetime) -> Ite
         yield f"nothing is known of organizations before {days_since:%Y-%m-%d %H:%M} UTC"
 
 
-def _concerned(query: Query, limited: bool) -> bool:
-    suffix = " limited" if limited else ""
-    return any(f"{name}{suffix} frozen" in relations() for name in query.relations)
+def _reads_days(bound: BoundQuery) -> bool:
+    suffix = " limited" if bound.limited else ""
+    return any(f"{name}{suffix} frozen" in relations() for name in bound.query.relations)
