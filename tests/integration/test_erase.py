@@ -166,6 +166,8 @@ def test_frozen_figures_of_ones_own_triggers_go_and_all_others_stay(
         connection, "select sum(execution_count) from action_metrics_hourly where hour < now() - interval '42 d'"
     )
     assert kept == hours
+    series = connection.execute("select trigger_id from analytics_refresh.frozen_series order by 1").fetchall()
+    assert series == [("nobody",), ("other",), ("shared",)]
     assert verify(connection).ok
     # a rebuild finds the same
     connection.execute("call analytics_refresh.rebuild('a test')")

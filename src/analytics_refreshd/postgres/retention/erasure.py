@@ -31,7 +31,7 @@ _AT_ONCE = 20_000
 _COLUMNS = {Scope.USER: "user_id", Scope.ORGANIZATION: "organization_id", Scope.TRIGGER: "id"}
 _OWN_TABLES = ("runs", "view_results", "alerts", "retention_runs")
 _ROLLUPS = ("deltas", "trigger_cells")
-_FROZEN = ("frozen_triggers",)
+_FROZEN = ("frozen_triggers", "frozen_series")
 
 
 @dataclass(frozen=True, slots=True)
