@@ -40,6 +40,7 @@ WHY = {
     "get_analytics_refresh_status": "whoever may ask needs no rights on our tables",
     "pause": "the caller's rights on `pauses` decide",
     "resume": "as pause()",
+    "refuse_change": "a trigger that only refuses",
     "capture_insert": _CAPTURE,
     "capture_update": _CAPTURE,
     "capture_delete": _CAPTURE,

@@ -8,7 +8,8 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -25,12 +26,14 @@ from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.wording import rfc3339, seconds_in_words, to_the_second
 
 if TYPE_CHECKING:
+    from analytics_refreshd.app.commands.portions import Progress
     from analytics_refreshd.config import Config
 
 DEFAULT_CONFIG = Path("/etc/analytics-refreshd/config.toml")
 _PIPE_WIDTH = 400
 _NEVER_A_DEMO = ("run", "migrate")
 _NAMES_A_DATABASE = ("PG", "ANALYTICS_REFRESHD_")
+_TELL_SECONDS = 5.0
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_PARTIAL = 2
@@ -175,6 +178,24 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Print a line for the user on standard error, without control characters."""
     typer.echo(without_controls(text), err=True)
+
+
+def progress_teller(done: str) -> "Callable[[Progress], None]":
+    """Return what tells every five seconds how far a command is.
+
+    `done` is what was done to the rows.
+    """
+    told_at = time.monotonic()
+
+    def tell(progress: "Progress") -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at < _TELL_SECONDS:
+            return
+        told_at = time.monotonic()
+        waits = f"; waiting for {progress.waits_for}" if progress.waits_for else ""
+        note(f"{done} {progress.rows_done:,} of {progress.rows_to_go:,} rows{waits}")
+
+    return tell
 
 
 def print_exact(text: str) -> None:

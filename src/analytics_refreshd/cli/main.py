@@ -16,6 +16,7 @@ from analytics_refreshd.cli import (
     check,
     daemon,
     demo,
+    erase,
     incident,
     keys,
     partitions,
@@ -80,6 +81,7 @@ schema.register(app)
 check.register(app)
 pausing.register(app)
 retain.register(app)
+erase.register(app)
 partitions.register(app)
 keys.register(app)
 demo.register(app)

@@ -1,7 +1,5 @@
 """The `retain` command: delete old rows of the action log, and keep their figures."""
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,14 +15,13 @@ from analytics_refreshd.cli.common import (
     load_config,
     note,
     print_json,
+    progress_teller,
     say,
     took,
 )
 
 if TYPE_CHECKING:
-    from analytics_refreshd.app.commands.retain import Preview, Progress, Retained
-
-_TELL_SECONDS = 5.0
+    from analytics_refreshd.app.commands.retain import Preview, Retained
 
 
 def register(app: typer.Typer) -> None:
@@ -54,25 +51,11 @@ def retain(
     if dry_run:
         return _show(command.preview(config, max_share=max_share), output)
     try:
-        done = command.retain(config, confirm=confirm, max_share=max_share, told=_teller())
+        done = command.retain(config, confirm=confirm, max_share=max_share, told=progress_teller("deleted"))
     except command.OtherRunError as error:
         note(f"analytics-refreshd: {error}")
         return EXIT_UNREACHABLE
     return _report(done, output)
-
-
-def _teller() -> "Callable[[Progress], None]":
-    told_at = time.monotonic()
-
-    def tell(progress: "Progress") -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at < _TELL_SECONDS:
-            return
-        told_at = time.monotonic()
-        waits = f"; waiting for {progress.waits_for}" if progress.waits_for else ""
-        note(f"deleted {progress.rows_deleted:,} of {progress.rows_to_go:,} rows{waits}")
-
-    return tell
 
 
 def _show(found: "Preview", output: Format) -> int:

@@ -1,6 +1,7 @@
 """The sections `[history]` and `[retention]`."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -23,7 +24,8 @@ class RetentionSection(Section):
 
     `rows` is at least 31 days: the views read 30, and the horizon is a day ahead; None deletes nothing. `migrate`
     writes `rows`, `horizon` and `late_rows` to the database, which every refresh asks. The rest, but for
-    `overdue_after`, is how `retain` deletes; `confirmed` lets a timer delete without a token.
+    `overdue_after`, is how `retain` deletes; `confirmed` lets a timer delete without a token. `erasure_key_file` holds
+    the key by which `erase` hashes ids.
     """
 
     rows: Annotated[Duration, between("31d")] | None = None
@@ -35,6 +37,7 @@ class RetentionSection(Section):
     max_lag: Duration = timedelta(seconds=1)
     max_duration: PositiveDuration = timedelta(hours=1)
     overdue_after: PositiveDuration | None = None
+    erasure_key_file: Path | None = None
 
     @property
     def overdue_seconds(self) -> float | None:

@@ -1,12 +1,11 @@
 """Decides what a retention run may delete, and how fast."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-_HOUR = timedelta(hours=1)
-_CONFIRM_WITHIN = timedelta(days=1)
+from analytics_refreshd.core import confirmation
+
 _FEWEST, _MOST = 10, 20_000
 _QUICK_SECONDS, _SLOW_SECONDS = 0.2, 0.5
 _SLOW_COMMIT_SECONDS = 0.1
@@ -122,8 +121,7 @@ class Pace:
 
 def bound_at(now: datetime, rows: timedelta) -> datetime:
     """Return the whole UTC hour before which rows may go."""
-    oldest_kept = now - rows
-    return oldest_kept.replace(minute=0, second=0, microsecond=0)
+    return confirmation.whole_hour(now - rows)
 
 
 def refusal(survey: Survey, policy: Policy, bound: datetime) -> str | None:
@@ -171,8 +169,8 @@ def token(database: str, schema: str, bound: datetime, policy: Policy) -> str:
 
     It is that of rows older than `bound`, in this database and schema, by this policy.
     """
-    said = "\n".join([database, schema, bound.isoformat(), str(policy.rows), str(policy.keep_figures)])
-    return f"{bound:%Y%m%dT%H}-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
+    said = [database, schema, bound.isoformat(), str(policy.rows), str(policy.keep_figures)]
+    return confirmation.token(bound, said)
 
 
 def confirmed_bound(given: str, database: str, schema: str, now: datetime, policy: Policy) -> datetime | None:
@@ -181,8 +179,7 @@ def confirmed_bound(given: str, database: str, schema: str, now: datetime, polic
     None if it is no token of this database and policy, or older than a day.
     """
     newest = bound_at(now, policy.rows)
-    hours = (newest - _HOUR * number for number in range(int(_CONFIRM_WITHIN / _HOUR) + 1))
-    return next((bound for bound in hours if token(database, schema, bound, policy) == given.strip()), None)
+    return confirmation.confirmed_hour(given, newest, lambda bound: token(database, schema, bound, policy))
 
 
 def slot_is_near(now: datetime, last_slot: datetime, interval: timedelta) -> bool:

@@ -8,10 +8,11 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.staleness import max_age_seconds
 from analytics_refreshd.postgres.check.findings import Finding, ok, warning
+from analytics_refreshd.postgres.check.indexes import IndexReport, measure_index
 from analytics_refreshd.postgres.check.run import CheckSettings, run_checks
 from analytics_refreshd.postgres.connection.connector import Connector
 
-__all__ = ["Finding"]
+__all__ = ["Finding", "IndexReport"]
 
 
 def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
@@ -34,6 +35,11 @@ def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
     if any(finding.name == "connection" and finding.level == "error" for finding in findings):
         findings += _of_daemon(config)
     return findings
+
+
+def indexes(config: Config) -> IndexReport:
+    """Measure what a covering index would gain; creates none. Raises DatabaseFault."""
+    return measure_index(Connector(connection_settings(config)))
 
 
 def _of_retention(config: Config) -> Iterator[Finding]:

@@ -2,16 +2,24 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID, uuid4
 
-from analytics_refreshd.app.commands.stopping import on_stop
+from analytics_refreshd.app.commands.portions import (
+    KEY_SECONDS,
+    STOP_SECONDS,
+    OtherRunError,
+    Progress,
+    RefusedError,
+    Turns,
+    connected,
+    stopping,
+)
 from analytics_refreshd.config import Config
-from analytics_refreshd.config.adapters import connection_settings
-from analytics_refreshd.core.errors import DatabaseFault, RefreshdError, UsageError
+from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.retention import (
     End,
@@ -21,23 +29,12 @@ from analytics_refreshd.core.retention import (
     bound_at,
     confirmed_bound,
     refusal,
-    slot_is_near,
     token,
 )
-from analytics_refreshd.core.schedule import slot_at, splay_offset
-from analytics_refreshd.postgres.connection.connector import Connector
-from analytics_refreshd.postgres.connection.session import Session
-from analytics_refreshd.postgres.retention.rows import Leaf, RowRetention
+from analytics_refreshd.postgres.retention.action_log import Leaf
+from analytics_refreshd.postgres.retention.rows import RowRetention
 
-_KEY_SECONDS, _LAG_SECONDS, _STOP_SECONDS = 0.5, 1.0, 1.0
-
-
-class RefusedError(RefreshdError):
-    """No row may go. The text says why, and what to do."""
-
-
-class OtherRunError(RefreshdError):
-    """Another run is under way in this database."""
+__all__ = ["OtherRunError", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +47,6 @@ class Preview:
     keep_figures: bool
     refused: str | None
     token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is. `waits_for` is empty while it deletes."""
-
-    rows_deleted: int
-    rows_to_go: int
-    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +65,7 @@ class Retained:
 
 def preview(config: Config, *, max_share: float | None = None) -> Preview:
     """Look at what would be deleted; changes nothing."""
-    with _session(config) as session:
+    with connected(config, "retain") as session:
         retention = RowRetention(session)
         now, database = retention.database()
         policy = _policy(config)
@@ -93,7 +81,7 @@ def retain(
     `confirm` is a preview's token. Raises UsageError without one that is right, RefusedError, OtherRunError, and
     DatabaseFault.
     """
-    with _session(config) as session, _stopping(session) as stop:
+    with connected(config, "retain") as session, stopping(session) as stop:
         retention = RowRetention(session)
         now, database = retention.database()
         policy = _policy(config)
@@ -121,7 +109,6 @@ class _Run:
         stop: threading.Event,
         told: Callable[[Progress], None],
     ) -> None:
-        self._config = config
         self._retention = retention
         self._run_id = run_id
         self._bound = bound
@@ -129,10 +116,9 @@ class _Run:
         self._told = told
         self._progress = Progress(0, rows_to_go)
         self._begun = time.monotonic()
-        self._until = self._begun + config.retention.max_duration.total_seconds()
-        self._offset = splay_offset(config.name, config.schedule.splay)
+        until = self._begun + config.retention.max_duration.total_seconds()
+        self._turns = Turns(config, stop, retention.standbys, self._waiting, until)
         self._pace = Pace()
-        self._standbys_at = 0.0
 
     def work(self, leaves: list[Leaf]) -> Retained:
         """Delete what may go, and record how it ended. Raises DatabaseFault, recorded where that is possible."""
@@ -141,25 +127,21 @@ class _Run:
                 self._empty(leaf)
         except DatabaseFault as fault:
             # a signal gives up the statement first, and says so then
-            if not self._stop.wait(_STOP_SECONDS):
+            if not self._stop.wait(STOP_SECONDS):
                 with suppress(DatabaseFault):
                     self._finished(End.FAILED, fault.message)
                 raise
         if self._stop.is_set():
             self._retention.renew()
             return self._finished(End.STOPPED, "stopped on request")
-        if self._out_of_time:
+        if self._turns.out_of_time:
             return self._finished(End.STOPPED, "[retention] max_duration is over")
         return self._finished(End.OK, None)
-
-    @property
-    def _out_of_time(self) -> bool:
-        return time.monotonic() >= self._until
 
     def _empty(self, leaf: Leaf) -> None:
         """Delete the old rows of one table, from the oldest on."""
         since: str | None = "-infinity"
-        while since is not None and self._may_begin():
+        while since is not None and self._turns.may_begin(self._pace):
             portion = self._retention.delete(self._run_id, leaf, since, self._bound, self._pace)
             if portion.timed_out:
                 smaller = self._pace.after_timeout()
@@ -168,42 +150,18 @@ class _Run:
                     since = self._retention.after_next(leaf, since, self._bound, self._pace.rows)
                 self._pace = smaller or self._pace
             elif portion.rows is None:
-                self._wait(_KEY_SECONDS, "a refresh")
+                self._turns.wait(KEY_SECONDS, "a refresh")
             else:
-                done = self._progress.rows_deleted + portion.rows
-                self._progress = replace(self._progress, rows_deleted=done)
+                done = self._progress.rows_done + portion.rows
+                self._progress = replace(self._progress, rows_done=done)
                 self._told(self._progress)
                 if portion.rows < self._pace.rows:
                     return
                 self._pace = self._pace.after(portion.seconds, portion.commit_seconds)
                 since = portion.until
 
-    def _may_begin(self) -> bool:
-        """Wait for the turn of the next portion; False if there is none."""
-        self._wait(self._pace.rest_seconds)
-        while not self._stop.is_set() and not self._out_of_time:
-            interval = self._config.schedule.interval
-            now = datetime.now(UTC)
-            if slot_is_near(now, slot_at(now, interval, self._offset), interval):
-                self._wait(_KEY_SECONDS, "a refresh")
-            elif self._behind():
-                self._wait(_LAG_SECONDS, "a standby that is behind")
-            else:
-                return True
-        return False
-
-    def _behind(self) -> bool:
-        if time.monotonic() < self._standbys_at:
-            return False
-        if self._retention.standbys().behind(self._config.retention.max_lag):
-            return True
-        self._standbys_at = time.monotonic() + _LAG_SECONDS
-        return False
-
-    def _wait(self, seconds: float, waits_for: str = "") -> None:
-        if waits_for:
-            self._told(replace(self._progress, waits_for=waits_for))
-        self._stop.wait(max(0.0, min(seconds, self._until - time.monotonic())))
+    def _waiting(self, waits_for: str) -> None:
+        self._told(replace(self._progress, waits_for=waits_for))
 
     def _finished(self, end: End, reason: str | None) -> Retained:
         rows_left = None
@@ -264,27 +222,3 @@ def _explained(fault: DatabaseFault) -> DatabaseFault:
     if fault.reason is Reason.PERMISSION:
         return fault.reworded(f"{fault.message}: deploy/sql/retention.sql makes the role that `retain` runs as")
     return fault
-
-
-@contextmanager
-def _session(config: Config) -> Iterator[Session]:
-    session = Session(Connector(connection_settings(config)), label="retain")
-    try:
-        yield session
-    finally:
-        session.close()
-
-
-@contextmanager
-def _stopping(session: Session) -> Iterator[threading.Event]:
-    """Set the event on SIGTERM and SIGINT, and end the statement that runs: its portion is rolled back."""
-    stop = threading.Event()
-
-    def give_up() -> None:
-        # only once: what comes after the first is on a new connection
-        if not stop.is_set():
-            session.abandon()
-            stop.set()
-
-    with on_stop(give_up):
-        yield stop

@@ -16,10 +16,14 @@ net as materialized (
     where unheld < 4 and (executed_at < horizon) is not true
     group by executed_at, trigger_id, action_type, status, duration_ms, retry_count
     having sum(sign) <> 0),
--- what is older than the horizon is frozen: deleting it changes no figure, and any other change of it is late
+-- What is older than the horizon is frozen: deleting it changes no figure, and any other change of figures is late. An
+-- update of texts alone, as an erasure makes, changes none.
 late as (
-    select count(*) filter (where sign > 0) as came, count(*) filter (where sign < 0) as went
-    from gone where executed_at < horizon and cause <> 'd'),
+    select coalesce(sum(l.n) filter (where l.n > 0), 0)::bigint as came,
+        coalesce(-sum(l.n) filter (where l.n < 0), 0)::bigint as went
+    from (
+        select sum(sign) as n from gone where executed_at < horizon and cause <> 'd'
+        group by executed_at, trigger_id, action_type, status, duration_ms, retry_count) l),
 unheld as (
     select sum(sign) filter (where unheld & 1 > 0) as durations, sum(sign) filter (where unheld & 2 > 0) as retries,
         sum(sign) filter (where unheld >= 4) as keys

@@ -18,6 +18,7 @@ _FOLD = (
     ),
 )  # fmt: skip
 _FROZEN = (FROZEN_TABLES, ("freeze", "apply_late", "organizations_of"))
+_ERASING = ((*_FOLD[0], *FROZEN_TABLES), (*_FOLD[1], "fold"))
 _HASHES = {f"{name}_hash": block("horizon", f"{name}_hash") for name in _HASHED}
 
 
@@ -93,7 +94,8 @@ def _freezing_functions(app_schema: str) -> sql.Composed:
         settle=_settle(),
         count_late=block("horizon", "count_late"),
         bounded_before=block("horizon", "bounded_before"),
-        hour_hash=_HASHES["hour_hash"],
+        refuse_unsound=refuse_unsound(_ERASING),
+        **_HASHES,
     )
 
 

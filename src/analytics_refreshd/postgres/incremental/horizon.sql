@@ -96,7 +96,7 @@ comment on column analytics_refresh.frozen_days.retried is 'How many of the exec
 
 -- name: drop
 drop function if exists analytics_refresh.freeze(integer), analytics_refresh.freeze(), analytics_refresh.apply_late(),
-    analytics_refresh.organizations_of(text[]);
+    analytics_refresh.organizations_of(text[]), analytics_refresh.erase_frozen(text[]);
 drop table if exists analytics_refresh.frozen_hours, analytics_refresh.frozen_triggers, analytics_refresh.frozen_types,
     analytics_refresh.frozen_durations, analytics_refresh.frozen_retries, analytics_refresh.frozen_days,
     analytics_refresh.frozen_series;
@@ -547,8 +547,111 @@ begin
     where c.hour = any (hours) and d.cell = c.cell;
 end
 $apply_late$;
+-- Takes these triggers out of what is frozen, and out of the rollups what of them was. The hours keep their figures: they
+-- name no trigger. Returns how many executions that were. Only `erase` calls it, after it deleted the rows.
+create or replace function analytics_refresh.erase_frozen(erased_triggers text[]) returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp set jit = off set work_mem = '64MB' set max_parallel_workers_per_gather = 0
+as $erase_frozen$
+declare
+    horizon timestamptz;
+    result record;
+begin
+    {refuse_unsound};
+    -- what was deleted before this is folded, and what was to be frozen is; nobody folds until this commits
+    perform analytics_refresh.fold();
+    select i.frozen_until into strict horizon from analytics_refresh.incremental i;
+    with gone as materialized (
+        delete from analytics_refresh.frozen_triggers f where f.trigger_id = any (erased_triggers)
+        returning f.*, {trigger_hash} as hash),
+    gone_durations as materialized (
+        delete from analytics_refresh.frozen_durations d using gone g where d.cell = g.cell
+        returning g.trigger_id, d.duration_ms, d.n),
+    gone_retries as materialized (
+        delete from analytics_refresh.frozen_retries d using gone g where d.cell = g.cell
+        returning g.trigger_id, d.retry_count, d.n),
+    -- what belonged to an organization when it was frozen stays
+    gone_series as materialized (
+        delete from analytics_refresh.frozen_series s
+        where s.trigger_id = any (erased_triggers) and s.organization_id is null
+        returning s.series, s.trigger_id, s.organization_id),
+    gone_days as materialized (
+        delete from analytics_refresh.frozen_days d using gone_series s where d.series = s.series
+        returning s.trigger_id, s.organization_id, d.day, d.action_type, d.status, d.n, d.timed, d.retried,
+            d.duration_total, d.retry_total),
+    checksum as (
+        update analytics_refresh.incremental i set frozen_checksum = i.frozen_checksum
+            - (select coalesce(sum(g.hash), 0) from gone g)
+            - (select coalesce(sum(f.n * {duration_hash}), 0) from gone_durations f)
+            - (select coalesce(sum(f.n * {retry_hash}), 0) from gone_retries f)
+            - (select coalesce(sum({day_hash}), 0) from gone_days f)
+        where exists (select from gone) or exists (select from gone_days)),
+    -- the first and the last of the executions that are folded and not frozen: those there, without those that wait
+    ends as materialized (
+        select e.trigger_id, min(e.executed_at) as first_at, max(e.executed_at) as last_at
+        from (
+            select c.trigger_id, c.executed_at
+            from (
+                select r.trigger_id, r.executed_at, 1 as n
+                from gone g join {app}.action_results r on r.trigger_id = g.trigger_id
+                where r.executed_at >= horizon and r.action_type is not null and r.status is not null
+                union all
+                select d.trigger_id, d.executed_at, -d.sign
+                from gone g join analytics_refresh.deltas d on d.trigger_id = g.trigger_id
+                where d.executed_at >= horizon and d.unheld < 4) c
+            group by c.trigger_id, c.executed_at having sum(c.n) > 0) e
+        group by e.trigger_id),
+    live as (
+        update analytics_refresh.trigger_cells c
+        set n = c.n - g.n, succeeded = c.succeeded - g.succeeded, failed = c.failed - g.failed,
+            retrying = c.retrying - g.retrying, timed = c.timed - g.timed,
+            duration_total = c.duration_total - g.duration_total, tried = c.tried - g.tried,
+            retry_total = c.retry_total - g.retry_total,
+            first_at = (select e.first_at from ends e where e.trigger_id = g.trigger_id),
+            last_at = (select e.last_at from ends e where e.trigger_id = g.trigger_id)
+        from gone g where c.trigger_id = g.trigger_id
+        returning c.cell, c.trigger_id, c.n, c.timed),
+    live_durations as (
+        update analytics_refresh.duration_counts c set n = c.n - d.n
+        from gone_durations d join live l on l.trigger_id = d.trigger_id
+        where c.cell = l.cell and c.duration_ms = d.duration_ms
+        returning c.cell, c.duration_ms, c.n),
+    live_retries as (
+        update analytics_refresh.retry_counts c set n = c.n - d.n
+        from gone_retries d join live l on l.trigger_id = d.trigger_id
+        where c.cell = l.cell and c.retry_count = d.retry_count
+        returning c.cell, c.retry_count, c.n)
+    select (select coalesce(sum(g.n), 0) from gone g) as executions,
+        l.cells, l.left_cells, l.left_totals, d.cells as duration_cells, d.durations, r.cells as retry_cells, r.retries,
+        l.broken or d.broken or r.broken as broken
+    into strict result
+    from (
+        select array_agg(cell) as cells, array_agg(cell) filter (where n > 0) as left_cells,
+            array_agg(timed) filter (where n > 0) as left_totals, coalesce(bool_or(n < 0), false) as broken
+        from live) l,
+        (select array_agg(cell) filter (where n = 0) as cells, array_agg(duration_ms) filter (where n = 0) as durations,
+            coalesce(bool_or(n < 0), false) as broken from live_durations) d,
+        (select array_agg(cell) filter (where n = 0) as cells, array_agg(retry_count) filter (where n = 0) as retries,
+            coalesce(bool_or(n < 0), false) as broken from live_retries) r;
+    if result.executions > 0 then
+        perform analytics_refresh.drop_empty_counts(
+            result.duration_cells, result.durations, result.retry_cells, result.retries);
+        -- counted from the first row again
+        delete from analytics_refresh.duration_stats s where s.cell = any (result.cells);
+        perform analytics_refresh.recount(result.left_cells, result.left_totals, null, null);
+        perform analytics_refresh.drop_empty_cells(false, true, false);
+        update analytics_refresh.view_changes set version = version + 1
+        where view_name = 'trigger_performance_summary';
+    end if;
+    if result.broken then
+        insert into analytics_refresh.rebuild_marks (reason) values ('a count fell below zero');
+    end if;
+    return result.executions;
+end
+$erase_frozen$;
 revoke execute on function analytics_refresh.freeze(integer), analytics_refresh.apply_late(),
-    analytics_refresh.organizations_of(text[]) from public;
+    analytics_refresh.organizations_of(text[]), analytics_refresh.erase_frozen(text[]) from public;
+comment on function analytics_refresh.erase_frozen(text[]) is 'Takes triggers out of what is frozen.';
 comment on function analytics_refresh.apply_late() is 'Counts rows that were inserted before the horizon.';
 comment on function analytics_refresh.organizations_of(text[]) is 'The organizations that triggers belong to now.';
 comment on function analytics_refresh.freeze(integer) is

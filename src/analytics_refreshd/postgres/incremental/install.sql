@@ -34,7 +34,8 @@ from pg_trigger t
 join pg_class c on c.oid = t.tgrelid
 join pg_namespace n on n.oid = c.relnamespace
 join pg_proc p on p.oid = t.tgfoid and p.pronamespace = to_regnamespace('analytics_refresh')
-where not t.tgisinternal and not exists (select from tree where tree.relation = c.oid)
+where not t.tgisinternal and left(p.proname::text, 8) = 'capture_'
+    and not exists (select from tree where tree.relation = c.oid)
 group by n.nspname, c.oid;
 
 -- name: failure_index_name

@@ -18,9 +18,9 @@ from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.errors import primary_text
 from analytics_refreshd.postgres.incremental import horizon
 from analytics_refreshd.postgres.incremental.commands import Commands
-from analytics_refreshd.postgres.incremental.state import is_installed
 from analytics_refreshd.postgres.migrate.functions import standalone_steps
 from analytics_refreshd.postgres.migrate.plan import Found, Plan, make_plan
+from analytics_refreshd.postgres.migrate.removal import drop_ours, refuse_uninstall
 from analytics_refreshd.postgres.migrate.steps import Draft
 from analytics_refreshd.postgres.migrate.tenants import drop_tenants_steps
 from analytics_refreshd.postgres.schema.acting import Step, foreign_obstacle
@@ -28,14 +28,10 @@ from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.commands import command
 from analytics_refreshd.postgres.schema.definitions import (
     OUR_SCHEMA,
-    OUR_TABLES,
-    TENANT_SCHEMA,
-    TENANT_TABLES,
     Definitions,
     latest_version,
     set_role,
 )
-from analytics_refreshd.postgres.schema.installed import Installed
 from analytics_refreshd.postgres.schema.publications import require_prepared, subscriber_sql_after
 
 
@@ -187,38 +183,16 @@ def uninstall(
             _carry_out(connection, step, 0, 0, None)
         connection.execute(set_role(draft.role))
         if installed.privileges.versioned:
-            _refuse_uninstall(connection, catalog, installed)
+            refuse_uninstall(connection, catalog, installed)
         draft.refuse()
         for step in draft.carried_out(free):
             _carry_out(connection, step, 0, 0, None)
         connection.execute(set_role(draft.role))
         if installed.privileges.versioned:
-            connection.execute(command("uninstall"))
-            dropped.append(f"schema {OUR_SCHEMA} with its history, alerts and pauses")
-            dropped += [f"schema {TENANT_SCHEMA}, and the keys of the API"] if tenants else []
+            dropped += drop_ours(connection, tenants=bool(tenants))
         elif free:
             dropped.append(f"what the functions in {draft.app} had to do with schema {OUR_SCHEMA}")
     return tuple(dropped)
-
-
-def _refuse_uninstall(connection: Connection, catalog: Catalog, installed: Installed) -> None:
-    has = installed.privileges
-    if not has.owns_ours:
-        raise MigrationError(
-            f"role {has.role} does not own schema {OUR_SCHEMA}: uninstall as {has.ours_owner} or a superuser"
-        )
-    if installed.installation is not None and installed.installation.mode != "plain":
-        raise MigrationError("the views read our rollups: run migrate --plain first, then uninstall")
-    if is_installed(connection):
-        raise MigrationError(
-            "a switch to the incremental mode was begun and not finished: run migrate --plain first, then uninstall"
-        )
-    foreign = catalog.outside_dependents((*OUR_TABLES, *TENANT_TABLES))
-    if foreign:
-        raise MigrationError(
-            f"schema {OUR_SCHEMA} holds or carries what is not ours ({', '.join(foreign)}): "
-            "drop or move these, then uninstall again"
-        )
 
 
 @contextmanager

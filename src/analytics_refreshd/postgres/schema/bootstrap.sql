@@ -114,3 +114,31 @@ grant select, insert, update on analytics_refresh.last_refresh to {role};
 
 -- name: uninstall
 drop schema analytics_refresh cascade;
+
+-- name: has_receipts
+-- an installation before migration 9 has no such table
+select to_regclass('analytics_refresh.erasures') is not null;
+
+-- name: receipts
+select exists (select from analytics_refresh.erasures);
+
+-- name: uninstall_but_receipts
+do $uninstall$
+declare
+    each record;
+begin
+    for each in
+        select c.relname from pg_class c
+        where c.relnamespace = 'analytics_refresh'::regnamespace and c.relkind in ('r', 'p') and c.relname <> 'erasures'
+    loop
+        execute format('drop table analytics_refresh.%I cascade', each.relname);
+    end loop;
+    for each in
+        select p.oid::regprocedure as name from pg_proc p
+        where p.pronamespace = 'analytics_refresh'::regnamespace and p.proname <> 'refuse_change'
+    loop
+        execute format('drop routine %s cascade', each.name);
+    end loop;
+    comment on schema analytics_refresh is 'Receipts of analytics-refreshd erase.';
+end
+$uninstall$;

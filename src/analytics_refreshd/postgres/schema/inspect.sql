@@ -14,7 +14,8 @@ select
     coalesce(v.oid is not null, false) as versioned,
     coalesce(has_schema_privilege(ours.oid, 'USAGE') and has_table_privilege(v.oid, 'SELECT')
         and has_table_privilege(i.oid, 'SELECT'), false) as reads_version,
-    (select count(*) from pg_class c where c.relnamespace = ours.oid) as relations_in_ours
+    -- receipts of erasures stay when the rest is dropped
+    (select count(*) from pg_class c where c.relnamespace = ours.oid and left(c.relname, 8) <> 'erasures') as relations_in_ours
 from (select) one
 left join pg_namespace app on app.nspname = %(schema)s
 left join pg_namespace ours on ours.nspname = 'analytics_refresh'

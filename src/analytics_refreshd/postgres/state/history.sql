@@ -1,7 +1,10 @@
 -- name: present
 -- the schema alone: a missing table is an error, and the record waits until it is back
 select
-    exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_refresh' and {trusted}),
+    -- after --uninstall there may be receipts of erasures in it, and nothing else
+    exists (
+        select from pg_catalog.pg_namespace n join pg_catalog.pg_class c on c.relnamespace = n.oid
+        where n.nspname = 'analytics_refresh' and {trusted} and pg_catalog.left(c.relname::text, 8) <> 'erasures'),
     -- a schema before migration 7 lacks it, and a new program writes there too while a rolling upgrade lasts
     exists (
         select from pg_catalog.pg_attribute a
