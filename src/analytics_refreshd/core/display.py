@@ -1,7 +1,9 @@
 """Text of others, made safe for what shows it: a terminal, a JSON document, a spreadsheet."""
 
+import math
 import re
 import unicodedata
+from decimal import Decimal
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
@@ -46,3 +48,15 @@ def _as_escape(character: str) -> str:
 def spreadsheet_cell(text: str) -> str:
     """Put an apostrophe where a spreadsheet would begin a formula. A number stays a number."""
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", text)
+
+
+def json_number(value: object) -> object:
+    """Return a Decimal as an int or a float.
+
+    It has the same digits. JSON has no infinity and no NaN: those are text.
+    """
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
