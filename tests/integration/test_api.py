@@ -1,5 +1,8 @@
 """The REST API as its clients see it: a real process, a real database, figures counted again in plain Python."""
 
+import csv
+import gzip
+import io
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -65,6 +68,8 @@ def world(
         row = connection.execute("select date_trunc('second', now()) - interval '10 minutes'").fetchone()
         assert row is not None
         data = shifted(stream(3_000), row[0])
+        formula = replace(data.organizations["acme"], name="=1+1")
+        data = replace(data, organizations={**data.organizations, "acme": formula})
         connection.execute("insert into users (id, username) values ('u', 'u')")
         connection.execute(
             "alter table organizations alter column owner_id drop not null, alter column slug drop not null"
@@ -315,6 +320,45 @@ def test_the_catalogue_tells_of_itself(world: World) -> None:
     listed = world.api.ask("meta/queries", world.everything).json["data"]
     assert {one["query"] for one in listed} == {*CATALOGUE.queries, "own"}
     assert all(field["meaning"] for one in listed for field in one["fields"])
+
+
+def test_rows_come_as_csv(world: World) -> None:
+    """By `format` or Accept, all rows, with exact figures; a text that a spreadsheet would run gets an apostrophe."""
+    pages = world.api.ask("triggers/slowest?limit=100&sort=trigger_id", world.everything).json
+    answer = world.api.ask("triggers/slowest?format=csv&sort=trigger_id", world.everything)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert answer.headers["content-disposition"] == 'attachment; filename="triggers-slowest.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
+    assert len(rows) == pages["pagination"]["total"]
+    for row, wanted in zip(rows, pages["data"], strict=False):
+        assert list(row) == list(wanted)
+        assert row["trigger_name"] == (wanted["trigger_name"] or "")
+        assert float(row["p95_duration_ms"]) == wanted["p95_duration_ms"]
+        assert datetime.fromisoformat(row["last_execution_at"]) == datetime.fromisoformat(wanted["last_execution_at"])
+    accepted = world.api.ask("triggers/slowest?limit=2", world.everything, {"Accept": "text/csv, */*;q=0.1"})
+    assert accepted.body.decode().count("\r\n") == 3
+    assert accepted.headers["etag"] != world.api.ask("triggers/slowest?limit=2", world.everything).headers["etag"]
+    kept = world.api.ask("triggers/slowest?format=csv", world.everything, {"If-None-Match": "*"})
+    assert kept.status == 304
+    assert world.api.ask("triggers/nobody/stats?format=csv", world.everything).status == 404
+    assert world.api.ask("triggers/trigger-1/stats?format=csv", world.everything).body.count(b"\r\n") == 2
+    assert world.api.ask("meta/refresh-status?format=csv", world.acme).body.count(b"\r\n") == 5
+    evil = world.api.ask("organizations/top?format=csv", world.everything).body.decode()
+    assert ",'=1+1," in evil
+    wrong = world.api.ask("triggers/slowest?format=xml", world.everything)
+    assert (wrong.status, wrong.json["details"]) == (400, {"parameter": "format"})
+
+
+def test_long_answers_are_compressed_for_who_asks(world: World) -> None:
+    """gzip, of JSON and CSV; the content is the same."""
+    for path in ("actions/hourly?hours=168", "actions/hourly?hours=168&format=csv"):
+        plain = world.api.ask(path, world.everything)
+        packed = world.api.ask(path, world.everything, {"Accept-Encoding": "gzip"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert "Accept-Encoding" in packed.headers["vary"]
+        assert len(packed.body) < len(plain.body) / 2
+        body = gzip.decompress(packed.body)
+        assert body == plain.body if "csv" in path else json.loads(body)["data"] == plain.json["data"]
 
 
 def test_headers_and_methods(world: World) -> None:

@@ -70,18 +70,18 @@ def links(path: str, items: Sequence[tuple[str, str]], total: int, asked: Asked)
 
     Empty for a page that is all.
     """
-    page = asked.page
+    page, limit = asked.page, asked.page.limit or 0
     others = [(name, value) for name, value in items if name not in ("limit", "offset")]
 
     def link(offset: int, relation: str) -> str:
-        query = urlencode([*others, ("limit", str(page.limit)), ("offset", str(offset))])
+        query = urlencode([*others, ("limit", str(limit)), ("offset", str(offset))])
         return f'<{path}?{query}>; rel="{relation}"'
 
     found = []
-    if page.offset + page.limit < total and page.offset + page.limit <= MOST_OFFSET:
-        found.append(link(page.offset + page.limit, "next"))
+    if page.offset + limit < total and page.offset + limit <= MOST_OFFSET:
+        found.append(link(page.offset + limit, "next"))
     if page.offset > 0:
-        found.append(link(max(0, page.offset - page.limit), "prev"))
+        found.append(link(max(0, page.offset - limit), "prev"))
     return ", ".join(found)
 
 

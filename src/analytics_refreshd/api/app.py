@@ -9,8 +9,10 @@ from http import HTTPStatus
 import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
 
 from analytics_refreshd.api.access.principal import AccessDenied
@@ -29,6 +31,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_LEAST_GZIP_BYTES = 1000
 OTHER = "other"
 """The endpoint of a request to no endpoint of the catalogue."""
 
@@ -79,6 +82,7 @@ class Api:
         self.asgi = Starlette(
             routes=paths,
             exception_handlers={HTTPException: self._refused, Exception: self._failed},
+            middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_GZIP_BYTES, compresslevel=5)],
         )
         self.asgi.router.redirect_slashes = False
 
@@ -133,6 +137,8 @@ class Api:
         headers = {**_HEADERS, **reply.headers, "X-Request-ID": request_id}
         if reply.status != HTTPStatus.NOT_MODIFIED:
             headers["Content-Type"] = reply.content_type
+        if reply.spool is not None:
+            return StreamingResponse(reply.spool.pieces(), reply.status, headers)
         return Response(reply.body, reply.status, headers)
 
 

@@ -23,17 +23,20 @@ class Asked:
     """What a request asks of an endpoint.
 
     `given` is what the query binds, `filters` its type and trigger. `parameters` are those in force, for the answer.
+    `csv` asks for rows alone, all of them unless a page is named.
     """
 
     given: Mapping[str, object]
     filters: Mapping[str, str]
     page: Page
     parameters: Mapping[str, object]
+    csv: bool = False
 
 
-def asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, str]) -> Asked:
+def asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, str], accept: str = "") -> Asked:
     """Read a request's parameters and the values that stand in its path. Raises Problem."""
     values = _once(route, items)
+    as_csv = _as_csv(values, accept)
     given: dict[str, object] = {}
     shown: dict[str, object] = {}
     spans = [name for name in ("since", "until") if name in values]
@@ -52,7 +55,7 @@ def asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, s
     if "timezone" in values:
         given["timezone"] = shown["timezone"] = values["timezone"]
     filters = {name: values[name] for name in route.filters if name in values}
-    return Asked(given, filters, _page(route, values, shown), shown | filters)
+    return Asked(given, filters, _page(route, values, shown, every=as_csv), shown | filters, as_csv)
 
 
 def checked(parameter: Parameter, text: str) -> int | float | bool | str:
@@ -97,11 +100,24 @@ def _time(name: str, text: str) -> datetime:
     raise invalid(f"{name} must be a time such as 2026-03-01T00:00:00Z", parameter=name)
 
 
-def _page(route: Route, values: Mapping[str, str], shown: dict[str, object]) -> Page:
+def _as_csv(values: Mapping[str, str], accept: str) -> bool:
+    """Whether CSV is asked for: by the parameter, else by what the client accepts first."""
+    wanted = values.get("format")
+    if wanted is None:
+        kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+        known = [kind for kind in kinds if kind in ("text/csv", "application/json", "application/*", "*/*")]
+        return known[:1] == ["text/csv"]
+    if wanted not in ("json", "csv"):
+        raise invalid("format must be json or csv", parameter="format")
+    return wanted == "csv"
+
+
+def _page(route: Route, values: Mapping[str, str], shown: dict[str, object], *, every: bool) -> Page:
     endpoint = route.endpoint
     if endpoint.shape == "object":
         return Page(2)
     limit = checked(endpoint.limit, values["limit"]) if "limit" in values else endpoint.limit.default
+    whole = every and "limit" not in values
     offset = checked(OFFSET, values["offset"]) if "offset" in values else OFFSET.default
     sort = values.get("sort", endpoint.order)
     if "sort" in values:
@@ -111,4 +127,4 @@ def _page(route: Route, values: Mapping[str, str], shown: dict[str, object]) -> 
         shown["sort"] = sort
     columns = {field.name: field.column.name for field in endpoint.fields}
     order = (columns[sort.removeprefix("-")], sort.startswith("-")) if sort else None
-    return Page(int(limit), int(offset), order)
+    return Page(None if whole else int(limit), int(offset), order)

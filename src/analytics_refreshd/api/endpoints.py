@@ -1,6 +1,6 @@
 """Answers requests to the endpoints of the catalogue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -9,13 +9,15 @@ from analytics_refreshd.api.answers import document, links
 from analytics_refreshd.api.asking import Asked, asked, not_usable
 from analytics_refreshd.api.exchange import Reply, Request, as_json, of_problem
 from analytics_refreshd.api.freshness import Timing, entity_tag, matches
-from analytics_refreshd.api.problems import Problem, internal_error, of_denial, of_fault
+from analytics_refreshd.api.problems import Problem, internal_error, invalid, of_denial, of_fault
 from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import FRESHNESS, ORGANIZATION, SCHEMA, Route
+from analytics_refreshd.api.spool import MEDIA_TYPE as CSV
+from analytics_refreshd.api.spool import MOST_BYTES, Spool, TooLargeError
 from analytics_refreshd.api.status import read_status, status_document
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
-from analytics_refreshd.postgres.catalogue.run import BoundQuery, bind
+from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, bind
 from analytics_refreshd.postgres.catalogue.spans import ParameterError
 from analytics_refreshd.postgres.tenants.wall import Wall
 
@@ -56,7 +58,7 @@ class Endpoints:
         return reply
 
     def _answer(self, route: Route, request: Request, principal: Principal) -> Reply:
-        question = asked(route, request.items, request.places)
+        question = asked(route, request.items, request.places, request.headers.get("accept", ""))
         now = self.clock.now()
         if route.query.name == FRESHNESS:
             return self._status(route, question, principal, now)
@@ -66,11 +68,13 @@ class Endpoints:
             tag = self._tag(route, question, bound, successes)
             if tag is not None and matches(tag, header):
                 return Reply(304, b"", headers=self._kept(tag, bound, successes, now))
+        if question.csv:
+            return self._csv(route, question, bound, now)
         beside = self._beside(route, principal, now)
         reading = self.reader.read(bound, question.page, beside)
         rows = reading.page.rows
         if route.endpoint.shape == "object" and len(rows) != 1:
-            raise Problem(404, "not_found", "there is nothing of that name that this key may see")
+            raise _nothing()
         tag = self._tag(route, question, bound, reading.successes)
         body = document(route, question, bound, reading, self.timing, now)
         headers = self._kept(tag, bound, reading.successes, now)
@@ -78,6 +82,36 @@ class Endpoints:
             link = links(request.path, request.items, reading.page.total, question)
             headers |= {"Link": link} if link else {}
         return Reply(200, as_json(body), headers=headers, rows=len(rows))
+
+    def _csv(self, route: Route, question: Asked, bound: BoundQuery, now: datetime) -> Reply:
+        names = [field.name for field in route.endpoint.fields]
+        spool, count = Spool(), 0
+
+        def take(rows: Iterator[Row]) -> None:
+            nonlocal spool, count
+            spool.close()
+            spool = Spool()
+            count = spool.write(names, rows)
+
+        try:
+            successes = self.reader.export(bound, question.page, take)
+        except TooLargeError:
+            spool.close()
+            raise invalid(f"the rows are over {MOST_BYTES >> 20} MiB: ask for less, or page by page") from None
+        except BaseException:
+            spool.close()
+            raise
+        if route.endpoint.shape == "object" and count != 1:
+            spool.close()
+            raise _nothing()
+        return self._file(
+            route, spool, count, self._kept(self._tag(route, question, bound, successes), bound, successes, now)
+        )
+
+    def _file(self, route: Route, spool: Spool, count: int, headers: dict[str, str]) -> Reply:
+        name = "-".join(part for part in route.name.split("/") if "{" not in part)
+        headers |= {"Content-Disposition": f'attachment; filename="{name}.csv"', "Content-Length": str(spool.size)}
+        return Reply(200, b"", CSV, headers, rows=count, spool=spool)
 
     def _bound(self, route: Route, question: Asked, principal: Principal, now: datetime) -> BoundQuery:
         organizations = principal.organizations
@@ -106,7 +140,14 @@ class Endpoints:
         window = bound.query.window
         steps = window is not None and window.step is not None
         times = [bound.values["since"], bound.values["until"]] if steps else []
-        asks = [route.name, dict(question.parameters), question.page.limit, question.page.offset, question.page.order]
+        asks = [
+            route.name,
+            question.csv,
+            dict(question.parameters),
+            question.page.limit,
+            question.page.offset,
+            question.page.order,
+        ]
         return entity_tag(sources.views, successes, [*asks, bound.values.get("organizations"), *times])
 
     def _kept(
@@ -123,4 +164,14 @@ class Endpoints:
         sizes = self._bound(route, question, principal, now) if principal.organizations is None else None
         found = read_status(self.reader, route, sizes)
         body = status_document(route, question, found, self.timing, now)
-        return Reply(200, as_json(body), headers={"Cache-Control": _NOT_KEPT, "Vary": _VARY}, rows=len(found.rows))
+        headers = {"Cache-Control": _NOT_KEPT, "Vary": _VARY}
+        rows = body["data"]
+        assert isinstance(rows, list)  # noqa: S101 - the document's data are the views
+        if question.csv:
+            names, spool = [field.name for field in route.endpoint.fields], Spool()
+            return self._file(route, spool, spool.write(names, (list(row.values()) for row in rows)), headers)
+        return Reply(200, as_json(body), headers=headers, rows=len(rows))
+
+
+def _nothing() -> Problem:
+    return Problem(404, "not_found", "there is nothing of that name that this key may see")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analytics_refreshd.api.problems import MEDIA_TYPE, Problem
+from analytics_refreshd.api.spool import Spool
 
 JSON = "application/json"
 
@@ -27,7 +28,7 @@ class Request:
 
 @dataclass(slots=True)
 class Reply:
-    """A reply; `key_id`, `rows` and `error` are for the log."""
+    """A reply; `key_id`, `rows` and `error` are for the log. A `spool` stands for the body."""
 
     status: int
     body: bytes
@@ -37,6 +38,7 @@ class Reply:
     rows: int | None = None
     error: str | None = None
     exception: BaseException | None = None
+    spool: Spool | None = None
 
 
 def as_json(document: object) -> bytes:

@@ -107,7 +107,10 @@ def _operation(route: Route, number: int) -> Schema:
                     "ETag": {"schema": {"type": "string"}, "description": "Where only views were read."},
                     "Link": {"schema": {"type": "string"}, "description": "Pages with rel next and prev."},
                 },
-                "content": {"application/json": {"schema": _answer(route)}},
+                "content": {
+                    "application/json": {"schema": _answer(route)},
+                    "text/csv": {"schema": {"type": "string"}},
+                },
             },
             "304": {"description": "Not modified: the views were not refreshed since."},
             **{code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS},
@@ -155,6 +158,9 @@ def _parameters(route: Route) -> list[Schema]:
             schema["default"] = endpoint.order
         description = "Order of the rows; after a minus sign descending"
         found.append({"name": "sort", "in": "query", "required": False, "description": description, "schema": schema})
+    schema = {"type": "string", "enum": ["json", "csv"], "default": "json"}
+    description = "As the header Accept; csv has all rows unless a limit is given"
+    found.append({"name": "format", "in": "query", "required": False, "description": description, "schema": schema})
     return [*found, _organization()]
 
 

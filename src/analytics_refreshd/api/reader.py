@@ -1,14 +1,14 @@
 """Reads an answer from the database, at one moment."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from analytics_refreshd.api.answers import Reading
 from analytics_refreshd.api.freshness import Successes
 from analytics_refreshd.api.pool import PooledConnection, ReadPool
-from analytics_refreshd.postgres.catalogue.page import Page, read_page
+from analytics_refreshd.postgres.catalogue.page import Page, read_page, stream_rows
 from analytics_refreshd.postgres.catalogue.parameters import Column
-from analytics_refreshd.postgres.catalogue.run import BoundQuery, read_only
+from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, read_only
 from analytics_refreshd.postgres.tenants.freshness import last_successes
 
 KNOWN_SECONDS = 1.0
@@ -41,6 +41,20 @@ class Reader:
         reading = self._pool.read(work, self._seconds)
         self._remember(began, reading.successes)
         return reading
+
+    def export(self, bound: BoundQuery, page: Page, take: Callable[[Iterator[Row]], None]) -> Successes:
+        """Hand rows to `take`; return the views' last successes.
+
+        Raises DatabaseFault. `take` may be called again, from the first row on.
+        """
+
+        def work(connection: PooledConnection) -> Successes:
+            with read_only(connection, bound, int(self._seconds * 1000), snapshot=True):
+                successes = last_successes(connection, self._views) if connection.records else {}
+                take(stream_rows(connection, bound, page, _columns(bound)))
+            return successes
+
+        return self._pool.read(work, self._seconds)
 
     def successes(self) -> Successes:
         """Return the views' last successes, a second old at most. Raises DatabaseFault."""

@@ -52,7 +52,7 @@ class Route:
         own = tuple(name for name in self.arguments if name not in self.endpoint.places)
         window = (*self.query.span_names, "timezone") if self.query.window is not None else ()
         pages = ("limit", "offset", "sort") if self.endpoint.shape == "list" else ()
-        return (*own, *window, *self.filters, *pages, ORGANIZATION)
+        return (*own, *window, *self.filters, *pages, "format", ORGANIZATION)
 
 
 def routes_of(catalogue: Catalogue) -> tuple[Route, ...]:

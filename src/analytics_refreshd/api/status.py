@@ -49,7 +49,7 @@ def status_document(route: Route, asked: Asked, status: Status, timing: Timing, 
         known.sort(key=lambda row: row[name], reverse=descends)  # type: ignore[arg-type, return-value]
         every = [*known, *(row for row in every if row[name] is None)]
     page = asked.page
-    rows = every[page.offset : page.offset + page.limit]
+    rows = every[page.offset :][: page.limit]
     stale = [timing.stale(view, status.successes, now) for view in timing.views]
     known_times = [status.successes.get(view) for view in timing.views]
     oldest = None if None in known_times else min(at for at in known_times if at is not None)

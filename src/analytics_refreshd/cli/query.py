@@ -121,7 +121,7 @@ def show(result: "Result", organizations: Sequence[str] | None, output: FormatWi
 
 def export(chosen: "Query", rows: Iterable[Sequence[object]], *, raw: bool) -> None:
     """Write all rows as csv while they come, with exact figures."""
-    print_csv([column.name for column in chosen.columns], ([_csv(value) for value in row] for row in rows), raw=raw)
+    print_csv([column.name for column in chosen.columns], rows, raw=raw)
 
 
 def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, object]:
@@ -182,14 +182,6 @@ def _figure(unit: str, value: float | Decimal) -> str:
     if unit == "bytes":
         return bytes_in_words(int(value))
     return f"{value:,} %" if unit == "percent" else f"{value:,}"
-
-
-def _csv(value: object) -> object:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value
 
 
 def _title(result: "Result") -> str:

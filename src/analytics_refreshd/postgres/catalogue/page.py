@@ -1,9 +1,11 @@
 """Reads one page of a query's rows, in a chosen order."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
+import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
@@ -14,18 +16,19 @@ from analytics_refreshd.postgres.connection import Connection
 
 _MESSAGE_CHARACTERS = 65_536
 """How much of a message the server sends; less is left of it when it is redacted."""
+_ROWS_AT_A_TIME = 100
 _NUMBER, _TOTAL = "row number", "row total"
 """With a space, so that no column of a query has such a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which rows: `limit` of them from `offset` on.
+    """Which rows: `limit` of them from `offset` on; None: all.
 
     `order` is a column and whether it descends; None is the query's own order, which also breaks ties.
     """
 
-    limit: int
+    limit: int | None
     offset: int = 0
     order: tuple[str, bool] | None = None
 
@@ -44,6 +47,26 @@ def unlimited(bound: BoundQuery) -> BoundQuery:
     if "limit" in values:
         values["limit"] = None
     return replace(bound, values=values)
+
+
+def stream_rows(
+    connection: Connection, bound: BoundQuery, page: Page, columns: Sequence[Column]
+) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a page as they come.
+
+    That may be all rows. Otherwise as `read_page`.
+    """
+    every = unlimited(bound)
+    with reading(bound.query), connection.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.stream(_statement(every, page, columns), every.placeholders, size=_chunk())
+        # until it is closed it holds the connection's lock, which the end of the transaction needs
+        with closing(cast("Generator[Row]", rows)):
+            for row in rows:
+                yield redacted(tuple(columns), row[1:])
+
+
+def _chunk() -> int:
+    return _ROWS_AT_A_TIME if psycopg.capabilities.has_stream_chunked() else 1
 
 
 def read_page(connection: Connection, bound: BoundQuery, page: Page, columns: Sequence[Column]) -> PageOfRows:
