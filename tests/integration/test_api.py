@@ -1,10 +1,13 @@
 """The REST API as its clients see it: a real process, a real database, figures counted again in plain Python."""
 
+import base64
 import csv
 import gzip
+import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -157,6 +160,25 @@ def test_every_answer_is_as_the_openapi_document_says(world: World) -> None:
         answer = world.api.ask(path.replace("{trigger_id}", "trigger-1"), world.everything)
         assert answer.status == 200, (path, answer.body)
         jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(answer.json)
+
+
+def test_the_documentation_is_a_page_that_loads_nothing_else(world: World) -> None:
+    """Every path, parameter and field is on it; its policy allows its own style alone."""
+    answer = world.api.ask("/api/v1/docs")
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    page = answer.body.decode()
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{allowed}'" in answer.headers["content-security-policy"]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for path, operations in world.api.ask("/api/v1/openapi.json").json["paths"].items():
+        assert f"GET {path}<" in page
+        for parameter in operations["get"]["parameters"]:
+            assert f"<code>{parameter['name']}</code>" in page
+    assert all(f"<code>{field.name}</code>" in page for route in ROUTES for field in route.endpoint.fields)
+    assert "<td>30</td><td>1 to 365</td><td>Days of the window" in page
+    assert "built-in" not in page
+    assert not re.search(r"<script|<link|<img|src=|url\(|https?://", page)
 
 
 def test_an_own_query_is_an_endpoint(world: World) -> None:

@@ -16,16 +16,20 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
 
 from analytics_refreshd.api.access.principal import AccessDenied
+from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_docs
 from analytics_refreshd.api.endpoints import Endpoints
-from analytics_refreshd.api.exchange import Reply, Request, as_json, of_problem
+from analytics_refreshd.api.exchange import JSON, Reply, Request, as_json, of_problem
 from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
 from analytics_refreshd.api.problems import Problem, internal_error, of_denial
 from analytics_refreshd.api.routes import BASE, ORGANIZATION, Route
 from analytics_refreshd.core.ports import Clock
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HTML = "text/html; charset=utf-8"
+_POLICY = "Content-Security-Policy"
+_NOTHING_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    _POLICY: _NOTHING_POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -67,7 +71,8 @@ class Api:
         self._threads = threads
         self._served = served
         self._limiter: anyio.CapacityLimiter | None = None
-        document = as_json(openapi(routes))
+        described = openapi(routes)
+        document, page = as_json(described), render_docs(described)
         queries = as_json({"data": queries_document(routes)})
         paths = [
             HttpRoute(path, self._handler(route.name, self._answerer(route)), methods=["GET"])
@@ -77,7 +82,8 @@ class Api:
         paths.sort(key=lambda path: "{" in path.path)
         paths += [
             HttpRoute(QUERIES_PATH, self._handler("meta/queries", self._queries(queries)), methods=["GET"]),
-            HttpRoute(OPENAPI_PATH, self._handler(OTHER, _open(document)), methods=["GET"]),
+            HttpRoute(OPENAPI_PATH, self._handler(OTHER, _open(document, JSON)), methods=["GET"]),
+            HttpRoute(DOCS_PATH, self._handler(OTHER, _open(page, _HTML, DOCS_POLICY)), methods=["GET"]),
         ]
         self.asgi = Starlette(
             routes=paths,
@@ -120,7 +126,7 @@ class Api:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             problem = Problem(405, "method_not_allowed", "only GET and HEAD", headers=headers)
         elif error.status_code == HTTPStatus.NOT_FOUND:
-            problem = Problem(404, "not_found", f"there is no such path; {OPENAPI_PATH} lists those of {BASE}")
+            problem = Problem(404, "not_found", f"there is no such path; {DOCS_PATH} lists those of {BASE}")
         else:
             problem = Problem(error.status_code, "bad_request", "the request cannot be answered", headers=headers)
         request_id = _request_id(http.headers)
@@ -142,9 +148,10 @@ class Api:
         return Response(reply.body, reply.status, headers)
 
 
-def _open(document: bytes) -> Work:
+def _open(document: bytes, content_type: str, policy: str = _NOTHING_POLICY) -> Work:
     """Answer everybody with a document that holds no data."""
-    return lambda request: Reply(200, document, headers={"Cache-Control": "public, max-age=300"})
+    headers = {"Cache-Control": "public, max-age=300", _POLICY: policy}
+    return lambda request: Reply(200, document, content_type, headers)
 
 
 def _request(http: HttpRequest) -> Request:
