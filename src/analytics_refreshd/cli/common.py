@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("/etc/analytics-refreshd/config.toml")
 _PIPE_WIDTH = 400
-_NEVER_A_DEMO = ("run", "migrate")
+_NEVER_A_DEMO = ("run", "api", "migrate")
 _NAMES_A_DATABASE = ("PG", "ANALYTICS_REFRESHD_")
 EXIT_OK = 0
 EXIT_FAILED = 1
