@@ -3,6 +3,8 @@
 import http.client
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -131,6 +133,32 @@ def test_a_query_that_takes_too_long_is_a_timeout(world: World, tmp_path: Path) 
         answer = api.ask("triggers/slowest", world.key)
         assert (answer.status, answer.json["error"]) == (503, "service_unavailable")
         assert "trigger_performance_summary" not in json.dumps(answer.json)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_every_operation_does_what_the_document_says(world: World) -> None:
+    """schemathesis: 200 requests for each operation, those that the document allows and others; all its checks but one.
+
+    That one wants every request that the parameters allow one by one, and since excludes days.
+    """
+    with Api(world.own, world.secret) as api:
+        api.until(lambda: api.probe("/readyz").status == 200)
+        done = subprocess.run(
+            [
+                *(Path(sys.executable).with_name("schemathesis"), "run"),
+                f"http://127.0.0.1:{api.port}/api/v1/openapi.json",
+                *("-H", f"X-API-Key: {world.key}", "--no-color", "--continue-on-failure"),
+                *("--phases", "examples,coverage,fuzzing", "--max-examples", "200"),
+                *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert "26 selected" in done.stdout
+        assert not [line for line in api.events("library.message") if line["level"] == "error"]
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_do
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.exchange import JSON, Reply, Request, as_json, of_problem
 from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
-from analytics_refreshd.api.problems import Problem, internal_error, of_denial
+from analytics_refreshd.api.problems import Problem, internal_error, of_denial, unknown_parameter
 from analytics_refreshd.api.routes import BASE, ORGANIZATION, Route
 from analytics_refreshd.core.ports import Clock
 
@@ -102,6 +102,9 @@ class Api:
                 admission = self._endpoints.gate.admit(request.headers, organization, request.address, 1)
             except AccessDenied as denial:
                 return of_problem(of_denial(denial), request.request_id)
+            for name, _ in request.items:
+                if name != ORGANIZATION:
+                    return of_problem(unknown_parameter(name, [ORGANIZATION]), request.request_id)
             headers = {"Cache-Control": "private, no-cache", **admission.headers}
             return Reply(200, body, headers=headers, key_id=admission.principal.key_id)
 

@@ -7,7 +7,7 @@ from analytics_refreshd import __version__
 from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
 from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, Route
 from analytics_refreshd.postgres.catalogue.endpoint import Field
-from analytics_refreshd.postgres.catalogue.parameters import Column, Parameter
+from analytics_refreshd.postgres.catalogue.parameters import TEXT_LIMIT, Column, Parameter
 
 Schema = dict[str, Any]
 OPENAPI_PATH = "/api/v1/openapi.json"
@@ -28,6 +28,7 @@ _UNITS: Mapping[str, Schema] = {
     "list": {"type": "array", "items": {"type": "string"}},
     "json": {},
 }
+_TEXT: Schema = {"type": "string", "maxLength": TEXT_LIMIT, "pattern": r"^[^\u0000]*$"}
 _TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 _ERRORS = {
     "400": "A parameter cannot be used.",
@@ -146,9 +147,9 @@ def _parameters(route: Route) -> list[Schema]:
     }
     names = (*route.query.span_names, *(["timezone"] if window is not None else []), *route.filters)
     for name in names:
-        schema: Schema = {"type": "string"}
+        schema: Schema = {**_TEXT, **({"minLength": 1} if name == "timezone" else {})}
         if name in ("since", "until"):
-            schema["format"] = "date-time"
+            schema = {"type": "string", "format": "date-time"}
         found.append({"name": name, "in": "query", "required": False, "description": texts[name], "schema": schema})
     if endpoint.shape == "list":
         found += [_parameter(endpoint.limit), _parameter(OFFSET)]
@@ -165,7 +166,7 @@ def _parameters(route: Route) -> list[Schema]:
 
 
 def _parameter(parameter: Parameter, place: str = "query") -> Schema:
-    schema: Schema = {"type": "string" if parameter.type == "text" else parameter.type}
+    schema: Schema = dict(_TEXT) if parameter.type == "text" else {"type": parameter.type}
     if parameter.minimum is not None and parameter.maximum is not None:
         whole = parameter.type == "integer"
         schema["minimum"] = int(parameter.minimum) if whole else parameter.minimum
@@ -190,7 +191,7 @@ def _organization() -> Schema:
         "in": "query",
         "required": False,
         "description": description,
-        "schema": {"type": "string"},
+        "schema": {**_TEXT, "minLength": 1},
     }
 
 
