@@ -1,8 +1,10 @@
 """`demo` from the outside: one command that shows everything and leaves nothing."""
 
 import gzip
+import json
 import os
 import pty
+import shlex
 import signal
 import socket
 import subprocess
@@ -114,6 +116,37 @@ def test_L27_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningD
     assert one.stop() == 0
     assert list(folder.iterdir()) == []
     assert _servers_below(folder) == []
+
+
+def test_the_api_runs_beside_it(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """What is printed answers: the page, and the question with its key. It ends with the demo, even a killed one."""
+    one = demo("--interval", "1s", "--rows", "2000", "--api-port", "0")
+    assert b"Action analytics" in eventually(partial(_page, one, "api"))
+    eventually(partial(_asked, one), within=60.0)
+    answer = json.loads(_asked(one))
+    assert answer["data"]["total_executions"] > 0
+    assert one.shown("key").startswith("rfd_")
+    port = int(one.shown("api").split(":")[2].partition("/")[0])
+    one.process.kill()
+    one.wait()
+    eventually(lambda: not _listens(port), within=60.0)
+    again = demo("--interval", "1s", "--rows", "200", "--cycles", "1")
+    assert again.wait() == 0
+    assert list(folder.iterdir()) == []
+
+
+def _asked(one: RunningDemo) -> bytes:
+    words = shlex.split(one.shown("curl"))
+    assert words[:2] == ["curl", "-H"]
+    name, _, value = words[2].partition(": ")
+    with urllib.request.urlopen(urllib.request.Request(words[3], headers={name: value}), timeout=10) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.fault

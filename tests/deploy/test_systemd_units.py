@@ -111,6 +111,27 @@ def test_D12_a_daemon_is_supervised_without_a_restart_storm(unit: str) -> None:
     assert given["DynamicUser"] == ["yes"]
 
 
+def test_the_api_is_supervised_as_the_daemon_is() -> None:
+    """It tells when it serves, is killed when it hangs, stays down when its configuration is refused."""
+    given, daemon = settings("analytics-refreshd-api@.service"), settings("analytics-refreshd@.service")
+    for key in (
+        "Type",
+        "WatchdogSec",
+        "Restart",
+        "RestartSec",
+        "RestartPreventExitStatus",
+        "StartLimitIntervalSec",
+        "StartLimitBurst",
+    ):
+        assert given[key] == daemon[key], key
+    assert given["User"] != daemon["User"]
+    assert given["LoadCredential"] == [
+        "password:/etc/analytics-refreshd/%i-api.password",
+        "api-secret:/etc/analytics-refreshd/%i-api.secret",
+    ]
+    assert "ANALYTICS_REFRESHD_API__SECRET_FILE=%d/api-secret" in given["Environment"]
+
+
 @pytest.mark.parametrize("unit", SERVICES)
 def test_the_time_to_stop_exceeds_the_shutdown_deadline(unit: str) -> None:
     """systemd waits longer than the ten seconds that the daemon gives itself."""

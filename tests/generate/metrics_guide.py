@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from analytics_refreshd.core.api_metrics import API_METRICS
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.metrics import METRICS
 
@@ -9,7 +10,9 @@ from analytics_refreshd.core.metrics import METRICS
 def metrics_guide() -> str:
     """Return the introduction and a table of all metrics, ending in a newline."""
     head = (Path(__file__).parent / "metrics.head.md").read_text(encoding="utf-8").strip()
-    return "\n".join([head, "", "| name | type | meaning |", "|---|---|---|", *map(_row, METRICS)]) + "\n"
+    api = '## The API\n\nOn its management port; every series carries `process="api"` too.'
+    table = ("", "| name | type | meaning |", "|---|---|---|")
+    return "\n".join([head, *table, *map(_row, METRICS), "", api, *table, *map(_row, API_METRICS)]) + "\n"
 
 
 def _row(metric: Metric) -> str:

@@ -15,6 +15,7 @@ from psycopg import sql
 from analytics_refreshd.postgres.catalogue.definition import Column, Query
 from analytics_refreshd.postgres.catalogue.files import Catalogue, relations
 from analytics_refreshd.postgres.catalogue.run import statement
+from analytics_refreshd.postgres.catalogue.sources import LIMIT
 
 _SOURCE = {"type": "grafana-postgresql-datasource", "uid": "${datasource}"}
 _UNITS = {"ms": "ms", "percent": "percent", "bytes": "bytes", "seconds": "s", "days": "d", "count": "locale"}
@@ -49,14 +50,9 @@ _OF_TRIGGERS = (
 )
 
 
-_LIMIT = """from {app}.action_results as a
-   join {app}.triggers as t on t.id = a.trigger_id
-  where t.organization_id = any (%(organizations)s::text[])"""
-
-
 def _limited(name: str) -> str:
     """The relation as the limit to organizations computes it from rows, over what was chosen in its place."""
-    before, found, after = relations()[f"{name} limited"].partition(_LIMIT)
+    before, found, after = relations()[f"{name} limited"].partition(LIMIT)
     if not found:
         raise ValueError(f"{name} limited reads its rows in another way")
     return f"{before}from {{app}}.action_results as a where {_TYPES} and {_OF_TRIGGERS}{after}"
@@ -81,11 +77,8 @@ _USAGE = (
     "count(*) as executions, count(*) filter (where a.status = 'success') as successes,"
     " count(*) filter (where a.status = 'failed') as failures,"
     " count(*) filter (where a.status = 'retrying') as retrying, coalesce(sum(a.retry_count), 0) as total_retries,"
-    " coalesce(sum(a.duration_ms), 0) as total_duration_ms, max(a.executed_at) as last_execution_at"
-)
-_DISTRIBUTION = (
-    "action_type, total_executions, success_count, failure_count, percentage, avg_duration_ms, total_retries,"
-    " last_execution_at"
+    " coalesce(sum(a.duration_ms), 0) as total_duration_ms, count(a.duration_ms) as measured,"
+    " max(a.executed_at) as last_execution_at"
 )
 
 
@@ -94,8 +87,9 @@ def _relations() -> dict[str, str]:
     owned = _chosen("organization_id", "organization")
     triggers = "id, organization_id, name, enabled, created_at"
     columns = "id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count"
+    actions = f"(select {columns} from {{app}}.action_results where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS})"
     return {
-        "actions": f"(select {columns} from {{app}}.action_results where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS})",
+        "actions": actions,
         "hourly": _either("hourly", _HOURLY),
         "usage": f"(select a.trigger_id, t.organization_id, {_USAGE} from {{app}}.action_results as a left join"
         f" {{app}}.triggers as t on t.id = a.trigger_id where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS}"
@@ -104,7 +98,7 @@ def _relations() -> dict[str, str]:
         "failures": "(select id, job_id, trigger_id, event_id, action_type, error_message, retry_count, executed_at,"
         " duration_ms, response_data from analytics_reader.recent_failures(%(since)s, %(until)s)"
         f" where {_TYPES} and {_OF_TRIGGERS})",
-        "distribution": _either("distribution", _DISTRIBUTION),
+        "distribution": relations()["distribution rows"].replace("{source}", actions),
         "triggers": f"(select {triggers} from {{app}}.triggers where {owned} and {_chosen('id', 'trigger')})",
         "organizations": "(select id, name, slug, plan from {app}.organizations"
         f" where {_chosen('id', 'organization')})",
@@ -116,6 +110,9 @@ def dashboard_json(catalogue: Catalogue, app_schema: str = "public") -> str:
     panels: list[dict[str, object]] = [_row(1, "When it runs", 0), _heat_map(2, app_schema)]
     top, left, section = 1 + _HEIGHT, 0, ""
     for query in catalogue:
+        if query.api.places:
+            # of one trigger, which a panel cannot name
+            continue
         if query.section != section:
             top, left, section = top + (_HEIGHT if left else 0), 0, query.section
             panels.append(_row(len(panels) + 1, section.capitalize(), top))

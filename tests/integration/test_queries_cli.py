@@ -224,10 +224,10 @@ def test_L28_a_wrong_span_exits_2_with_what_is_right(dsn: str) -> None:
     for words, said in (
         (("latency", "--since", "yesterday"), "neither a duration"),
         (("latency", "--since"), "needs a value"),
-        (("distribution", "--since", "1d"), "covers no span of time"),
+        (("top-organizations", "--since", "1d"), "covers no span of time"),
         (("latency", "--since", "2d", "--hours", "3"), "not both"),
     ):
         refused = query(dsn, *words)
         assert (refused.returncode, said in refused.stderr, refused.stderr.count("\n")) == (2, True, 1), refused.stderr
     assert "--since" in query(dsn, "latency", "--list").stdout
-    assert "--since" not in query(dsn, "distribution", "--list").stdout
+    assert "--since" not in query(dsn, "top-organizations", "--list").stdout

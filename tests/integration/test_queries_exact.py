@@ -169,6 +169,8 @@ parameters = st.fixed_dictionaries(
         "below-percent": st.sampled_from([50, 80, 101]),
         "above": st.sampled_from([0, 1, 2]),
         "include-disabled": st.booleans(),
+        "metric": st.sampled_from(["avg_duration_ms", "p95_duration_ms", "max_duration_ms"]),
+        "trigger-id": st.sampled_from(["t1", "t5", "gone", "nobody"]),
     }
 )
 

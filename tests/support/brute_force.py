@@ -190,6 +190,14 @@ def average(rows: list[Action], key: Callable[[Action], object]) -> Estimate:
     return Estimate(mean(durations(rows)), low, high, tight, weighted(cells))
 
 
+def approximated(rows: list[Action], share: float) -> Estimate:
+    """A percentile weighted by executions: between the shortest and the longest duration."""
+    values = durations(rows)
+    low, high = (None if not values else Decimal(each(values)) for each in (min, max))
+    cells = [(percentile(durations(group), share), len(group)) for group in grouped(rows, cell).values()]
+    return Estimate(percentile(values, share), low, high, False, weighted(cells))
+
+
 def cell(row: Action) -> object:
     """The hourly view's key."""
     assert row.executed_at is not None
@@ -215,6 +223,11 @@ def who(data: Data, trigger_id: str | None) -> Row:
     """trigger_id, its name and organization."""
     trigger = data.triggers.get(trigger_id or "")
     return (trigger_id, trigger and trigger.name, trigger and trigger.organization_id)
+
+
+def enabled(data: Data, trigger_id: str) -> bool | None:
+    """Whether it is; None where the trigger is gone."""
+    return data.triggers[trigger_id].enabled if trigger_id in data.triggers else None
 
 
 P = Mapping[str, object]
@@ -276,13 +289,16 @@ def _number(p: P, name: str) -> Decimal:
 def success_rate(data: Data, now: datetime, p: P) -> list[Row]:
     rows = data.between(*_stretch(now, p, 24 * _int(p, "days")))
     groups = grouped(rows, lambda row: row.action_type)
-    return [(kind, *counts(groups[kind]), average(groups[kind], cell)) for kind in sorted(groups, key=str)]
+    return [
+        (kind, *counts(group), average(group, cell), percent(counts(group)[2], len(group)), retries(group))
+        for kind, group in sorted(groups.items(), key=lambda item: str(item[0]))
+    ]
 
 
 def hourly_actions(data: Data, now: datetime, p: P) -> list[Row]:
     hours = _hours(_stretch(now, p, _int(p, "hours")))
     each = [(hour, data.between(hour, hour + HOUR)) for hour in hours]
-    return [(hour, *counts(rows), average(rows, cell)) for hour, rows in each]
+    return [(hour, *counts(rows), average(rows, cell), approximated(rows, 0.95)) for hour, rows in each]
 
 
 def daily_trend(data: Data, now: datetime, p: P) -> list[Row]:
@@ -297,8 +313,9 @@ def slowest_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         if len(found) >= _int(p, "min-executions") and p95 is not None:
             values = durations(found)
             figures = (percentile(values, 0.5), p95, percentile(values, 0.99), mean(values), max(values))
-            rows.append((*who(data, key), len(found), *figures, last(found)))
-    return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]
+            rows.append((*who(data, key), len(found), *figures, last(found), counts(found)[4], retries(found)))
+    by = {"p95_duration_ms": 5, "avg_duration_ms": 7, "max_duration_ms": 8}[str(p["metric"])]
+    return sorted(rows, key=lambda row: (-row[by], row[0]))[: _int(p, "limit")]
 
 
 def latency(data: Data, now: datetime, p: P) -> list[Row]:
@@ -319,7 +336,9 @@ def sla_violations(data: Data, now: datetime, p: P) -> list[Row]:
         if p95 is not None and p95 > _int(p, "above-ms"):
             severity = "critical" if p95 > _int(p, "critical-ms") else "warning"
             over = p95 - _int(p, "above-ms")
-            rows.append((*who(data, key), severity, len(found), p95, over, last(found)))
+            status = "CRITICAL" if p95 > 10_000 else "WARNING" if p95 > 5000 else "OK"
+            more = (enabled(data, key), counts(found)[4], status)
+            rows.append((*who(data, key), severity, len(found), p95, over, last(found), *more))
     return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]
 
 
@@ -339,7 +358,9 @@ def failing_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         messages = {row.error_message for row in found} - {None, ""}
         trigger = who(data, str(key) if key else None)
         share = percent(len(found), len(failures))
-        rows.append((*trigger, len(found), share, len(messages), first(found), last(found)))
+        tries = [row.retry_count or 0 for row in found]
+        figures = (len(found), share, len(messages), first(found), last(found), mean(tries), max(tries))
+        rows.append((*trigger, *figures))
     return sorted(rows, key=lambda r: (-r[3], r[0] is None, r[0] or ""))[: _int(p, "limit")]
 
 
@@ -349,7 +370,9 @@ def top_errors(data: Data, now: datetime, p: P) -> list[Row]:
     for message, found in grouped(failures, lambda row: row.error_message or None).items():
         triggers = {row.trigger_id for row in found} - {None}
         share = percent(len(found), len(failures))
-        rows.append((message, len(found), share, len(triggers), first(found), last(found)))
+        tries = mean([row.retry_count or 0 for row in found])
+        kinds = sorted({row.action_type for row in found})
+        rows.append((message, len(found), share, len(triggers), first(found), last(found), tries, kinds))
     return sorted(rows, key=lambda r: (-r[1], r[0] is None, r[0] or ""))[: _int(p, "limit")]
 
 
@@ -391,14 +414,49 @@ def unhealthy_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         if rate < _number(p, "below-percent") and len(found) >= _int(p, "min-executions"):
             severity = "critical" if rate < _number(p, "critical-percent") else "warning"
             figures = (severity, rate, executions, successes, failures, retrying)
-            rows.append((*who(data, key), *figures, last(found)))
+            health = "CRITICAL" if rate < 50 else "WARNING" if rate < 80 else "OK"
+            rows.append((*who(data, key), *figures, last(found), enabled(data, key), retries(found), health))
     return sorted(rows, key=lambda r: (r[4], -r[5], r[0]))[: _int(p, "limit")]
+
+
+def trigger_health(data: Data, now: datetime, p: P) -> list[Row]:
+    rates = [counts(found)[4] for found in by_trigger(data).values()]
+    critical, fair = (sum(rate < least for rate in rates) for least in (50, 80))
+    return [(critical, fair - critical, len(rates) - fair)]
+
+
+def trigger_stats(data: Data, now: datetime, p: P) -> list[Row]:
+    key = str(p["trigger-id"])
+    found = by_trigger(data).get(key, [])
+    if not found and key not in data.triggers:
+        return []
+    executions, successes, failures, retrying, rate = counts(found)
+    values = durations(found)
+    shares = tuple(percentile(values, share) for share in (0.5, 0.95, 0.99))
+    known = [row.retry_count for row in found if row.retry_count is not None]
+    latest, earliest = last(found), first(found)
+    hours = Fraction((latest - earliest) // timedelta(microseconds=1), 3_600_000_000) if latest and earliest else None
+    return [
+        (
+            *who(data, key),
+            enabled(data, key),
+            *(executions, successes, failures, retrying, rate),
+            *(mean(values), min(values, default=None), max(values, default=None), *shares),
+            *(sum(known), mean(known), max(known, default=None)),
+            *(latest, earliest, rounded(hours)),
+        )
+    ]
 
 
 def most_active(data: Data, now: datetime, p: P) -> list[Row]:
     found = data.between(*_stretch(now, p, 24 * _int(p, "days")))
     groups = {key: rows for key, rows in grouped(found, lambda row: row.trigger_id).items() if key}
-    rows = [(*who(data, str(key)), *counts(group), last(group)) for key, group in groups.items()]
+    since, until = _stretch(now, p, 24 * _int(p, "days"))
+    hours = (until - since) // HOUR
+    rows: list[Row] = []
+    for key, group in groups.items():
+        more = (mean(durations(group)), retries(group), rounded(Fraction(len(group), hours)))
+        rows.append((*who(data, str(key)), *counts(group), last(group), enabled(data, str(key)), *more))
     return sorted(rows, key=lambda row: (-row[3], row[0]))[: _int(p, "limit")]
 
 
@@ -412,7 +470,8 @@ def idle_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         if since < now - timedelta(days=_int(p, "days")) and (trigger.enabled or p["include-disabled"]):
             microseconds = (now - since) // timedelta(microseconds=1)
             idle = rounded(Fraction(microseconds, 86_400_000_000))
-            found.append((since, key, (*who(data, key), trigger.enabled, len(rows), latest, idle)))
+            figures = (trigger.enabled, len(rows), latest, idle, trigger.created_at)
+            found.append((since, key, (*who(data, key), *figures)))
     return [row for _, _, row in sorted(found, key=lambda item: item[:2])][: _int(p, "limit")]
 
 
@@ -423,7 +482,9 @@ def retrying_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         rate = mean(known)
         if rate is not None and rate > _number(p, "above") and len(found) >= _int(p, "min-executions"):
             share = counts(found)[4]
-            rows.append((*who(data, key), len(found), rate, max(known), sum(known), share, last(found)))
+            ratio = rounded(Fraction(sum(known), len(found)))
+            figures = (len(found), rate, max(known), sum(known), share, last(found), enabled(data, key), ratio)
+            rows.append((*who(data, key), *figures))
     return sorted(rows, key=lambda r: (-r[4], -r[6], r[0]))[: _int(p, "limit")]
 
 
@@ -434,12 +495,19 @@ def throughput(data: Data, now: datetime, p: P) -> list[Row]:
         over = hour + HOUR <= now
         rate = rounded(Fraction(len(found), 60)) if over else None
         retried = sum((row.retry_count or 0) > 0 for row in found)
-        rows.append((hour, len(found), rate, retries(found), retried, over))
+        _, successes, failures, _, share = counts(found)
+        figures = (successes, failures, share, average(found, cell), approximated(found, 0.95))
+        second = round(Decimal(len(found)) / 3600, 4) if over else None
+        rows.append((hour, len(found), rate, retries(found), retried, over, *figures, second))
     return rows
 
 
 def distribution(data: Data, now: datetime, p: P) -> list[Row]:
-    found = [row for row in data.actions if row.executed_at and row.executed_at >= now - 720 * HOUR]
+    since, until = _stretch(now, p, 0) if "since" in p else (now - 24 * _int(p, "days") * HOUR, now)
+    if p["days"] == 30 and "since" not in p:
+        # the view's, which also has what is dated after it was made
+        until = datetime.max.replace(tzinfo=UTC)
+    found = data.between(since, until)
     rows: list[Row] = []
     for kind, group in grouped(found, lambda row: row.action_type).items():
         executions, successes, failures, _, rate = counts(group)
@@ -458,7 +526,12 @@ def peak_hours(data: Data, now: datetime, p: P) -> list[Row]:
     for hour in range(24):
         group = groups.get(hour, [])
         per_day = rounded(Fraction(len(group)) / (Fraction((until - since) // HOUR) / 24))
-        rows.append((hour, len(group), per_day, percent(len(group), len(found)), counts(group)[4]))
+        each = grouped(group, lambda row: row.executed_at and hour_of(row.executed_at))
+        begins = [at for at in _hours((since, until)) if at.astimezone(_zone(p)).hour == hour]
+        sizes = [len(each.get(at, [])) for at in begins]
+        more = (mean(sizes), max(sizes, default=None), min(sizes, default=None))
+        share = percent(len(group), len(found))
+        rows.append((hour, len(group), per_day, share, counts(group)[4], len(begins), *more))
     return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
@@ -473,7 +546,8 @@ def weekly_growth(data: Data, now: datetime, p: P) -> list[Row]:
         before = len(data.between(*earlier))
         over = next_week <= now
         growth = percent(len(found) - before, before) if over else None
-        rows.append((week, len(found), before, growth, counts(found)[4], over))
+        figures = (counts(found)[4], over, counts(found)[1], average(found, cell))
+        rows.append((week, len(found), before, growth, *figures))
     return rows
 
 
@@ -493,7 +567,8 @@ def organization_usage(data: Data, now: datetime, p: P) -> list[Row]:
     for key, group in grouped(found, lambda row: _organization(data, row.trigger_id)).items():
         triggers = {row.trigger_id for row in group} - {None}
         plan = _plan(data, str(key) if key else None)
-        rows.append((*plan, *counts(group), len(triggers), retries(group), sum(durations(group))))
+        figures = (len(triggers), retries(group), sum(durations(group)), mean(durations(group)))
+        rows.append((*plan, *counts(group), *figures))
     return sorted(rows, key=lambda row: (-row[3], row[0] is None, row[0] or ""))
 
 
@@ -509,20 +584,19 @@ def top_organizations(data: Data, now: datetime, p: P) -> list[Row]:
     return sorted(rows, key=lambda row: (-row[4], row[0]))[: _int(p, "limit")]
 
 
-def _decimal(value: int | None) -> Decimal | None:
-    return None if value is None else Decimal(value)
-
-
 def summary(data: Data, now: datetime, p: P) -> list[Row]:
     since, until = _stretch(now, p, _int(p, "hours"))
     found = data.between(since, until)
     values = durations(found)
     low, high = min(values, default=None), max(values, default=None)
-    cells = [(percentile(durations(group), 0.95), len(group)) for group in grouped(found, cell).values()]
-    p95 = Estimate(percentile(values, 0.95), _decimal(low), _decimal(high), False, weighted(cells))
     latest = [last(rows) for rows in by_trigger(data).values()]
     active = sum(at is not None and since <= at < until for at in latest)
-    return [(*counts(found), average(found, cell), p95, low, high, retries(found), active)]
+    hours = len({hour_of(row.executed_at) for row in found if row.executed_at})
+    share = Fraction(100 * counts(found)[1], len(found)) if found else None
+    status = None if share is None else "healthy" if share >= 95 else "degraded" if share >= 90 else "unhealthy"
+    more = (approximated(found, 0.99), hours, status, f"{(until - since) // HOUR} hours")
+    p95 = approximated(found, 0.95)
+    return [(*counts(found), average(found, cell), p95, low, high, retries(found), active, *more)]
 
 
 ANSWERS: dict[str, Callable[[Data, datetime, P], list[Row]]] = {
@@ -539,6 +613,8 @@ ANSWERS: dict[str, Callable[[Data, datetime, P], list[Row]]] = {
         failures_by_type,
         recent_failures,
         unhealthy_triggers,
+        trigger_health,
+        trigger_stats,
         most_active,
         idle_triggers,
         retrying_triggers,

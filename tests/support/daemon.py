@@ -53,6 +53,8 @@ class Daemon:
     `broken` is Python that the process executes first, to break a part of itself that no fault from outside reaches.
     """
 
+    command = "run"
+
     def __init__(
         self,
         dsn: str,
@@ -71,7 +73,7 @@ class Daemon:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, *self._program, *self._words, "run"],
+            [sys.executable, *self._program, *self._words, self.command],
             env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

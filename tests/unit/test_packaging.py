@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution, packages_distributions
@@ -26,7 +27,9 @@ def _imported() -> set[str]:
 
 def test_whatever_is_imported_is_declared() -> None:
     """No module comes by way of another package, which may drop it."""
-    given = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["demo"]
+    given = PROJECT["dependencies"] + [
+        each for extra in ("api", "demo") for each in PROJECT["optional-dependencies"][extra]
+    ]
     declared = {re.split(r"[^\w.-]", each)[0].lower() for each in given}
     bringing = packages_distributions()
     undeclared = {
@@ -43,3 +46,14 @@ def test_the_licence_comes_along() -> None:
     text = installed.read_text(f"licenses/{named}") or ""
     assert text == (ROOT / named).read_text()
     assert text.lstrip().startswith("Apache License")
+
+
+def test_the_daemon_loads_no_package_of_the_api() -> None:
+    """Who only refreshes needs none of what the extra brings, nor memory for it."""
+    only = {"anyio", "jwt", "limits", "psycopg_pool", "starlette", "uvicorn"}
+    program = (
+        "import sys, analytics_refreshd.cli.main, analytics_refreshd.app.daemon, analytics_refreshd.demo.session,"
+        " analytics_refreshd.app.commands.query, analytics_refreshd.config; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {name.partition(".")[0] for name in done.stdout.split()} & only

@@ -81,10 +81,11 @@ def test_every_query_but_the_status_can_be_limited() -> None:
 
 def test_every_relation_has_a_limited_twin() -> None:
     """Each limited relation reads the organizations as a parameter; the names of the two forms match."""
-    forms = {name for name in relations() if not name.endswith(" frozen")}
+    # the rows of `distribution rows` are those of the relation `actions`, whichever form that has
+    forms = {name for name in relations() if not name.endswith(" frozen")} - {"distribution rows"}
     plain = {name for name in forms if not name.endswith(" limited")}
     assert {f"{name} limited" for name in plain} == forms - plain
-    for name in set(relations()) - forms:
+    for name in set(relations()) - forms - {"distribution rows"}:
         assert name.removesuffix(" frozen") in forms
         assert (" limited " in name) == ("any (%(organizations)s::text[])" in relations()[name])
     for name in plain:

@@ -53,17 +53,17 @@ def test_L28_the_amount_is_that_of_the_span() -> None:
 @pytest.mark.parametrize(
     ("query", "asked", "said"),
     [
-        ("distribution", {"since": at(1)}, "covers no span"),
+        ("top-organizations", {"since": at(1)}, "covers no span"),
         ("latency", {"since": at(1), "hours": 3}, "not both"),
         ("latency", {"until": at(1)}, "--until needs --since"),
         ("latency", {"since": at(2), "until": at(2)}, "must be before --until"),
         ("latency", {"since": at(2), "until": at(1)}, "must be before --until"),
         ("latency", {"since": at(9)}, "must be before --until"),
         ("latency", {"since": at(1, month=1), "until": at(3)}, "at most 744 hours"),
-        ("top-errors", {"since": at(3), "until": at(3, 1)}, "holds the last 24 hours only"),
+        ("top-errors", {"since": at(1, month=1), "until": at(3, 1)}, "at most 168 hours"),
         ("idle-triggers", {"since": at(1), "until": at(3)}, "takes no --until"),
         ("latency", {"since": "yesterday"}, "must be a time, or a duration back"),
-        ("distribution", {"timezone": "UTC"}, "takes no --timezone"),
+        ("top-organizations", {"timezone": "UTC"}, "takes no --timezone"),
         ("latency", {"timezone": "Europe"}, "--timezone must be a name such as Europe/Berlin"),
         ("latency", {"timezone": "../../etc/passwd"}, "--timezone must be a name such as Europe/Berlin"),
         ("latency", {"since": at(1), "timezone": "\x00" * 90}, "--timezone must be a name such as Europe/Berlin"),
@@ -88,7 +88,7 @@ def test_L28_days_and_weeks_begin_in_the_time_zone() -> None:
     before = at(1) - timedelta(hours=1)
     assert span("daily-trend", since=datetime(2026, 3, 1), until=at(2), **berlin) == (before, at(2, 23))  # noqa: DTZ001
     asked = {"since": start, "until": at(29, 20), **berlin}
-    since, until, days = asked_span("q", Window("days", "days"), asked, NOW, most=9, only_last=False, ends=True)
+    since, until, days = asked_span("q", Window("days", "days"), asked, NOW, most=9, ends=True)
     assert (since, until) == (at(27, 23), at(29, 22))
     assert days == pytest.approx(47 / 24)
     assert span("weekly-growth", **berlin)[1] == at(8, 23)
@@ -122,7 +122,7 @@ def test_L28_the_default_window_as_a_span_is_the_same(name: str) -> None:
 def test_L28_what_was_asked_is_covered_and_little_more(window: Window, since: datetime, length: timedelta) -> None:
     """No moment of the span is left out, and less than a step is added at each end."""
     asked = {"since": since, "until": since + length}
-    start, end, amount = asked_span("q", window, asked, NOW, most=9e9, only_last=False, ends=True)
+    start, end, amount = asked_span("q", window, asked, NOW, most=9e9, ends=True)
     step = UNITS[str(window.step)]
     assert start <= since - window.earlier < start + step
     assert end - step < since + length <= end

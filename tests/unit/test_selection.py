@@ -9,9 +9,11 @@ import pytest
 TESTS = Path(__file__).parents[1]
 LEFT_OUT = {
     "acceptance/test_alert_flood.py": "fifty views that fail, and a daemon",
+    "acceptance/test_api_process.py": "processes that are stopped, and servers",
     "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
     "acceptance/test_rolling_upgrade.py": "the wheel of an earlier version",
     "acceptance/test_soak.py": "minutes of random faults",
+    "integration/test_api.py": "an API, and a database filled for it",
     "integration/test_horizon_exact.py": "hundreds of random changes around a horizon, and writers beside it",
     "acceptance/test_truth.py": "a minute and a half of random incidents",
     "integration/test_long_history.py": "thirty thousand runs in history",

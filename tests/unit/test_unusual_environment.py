@@ -165,4 +165,4 @@ def test_L25_a_port_that_this_user_may_not_use_is_not_called_taken(monkeypatch: 
 
     monkeypatch.setattr("analytics_refreshd.demo.session.socket.socket", Refusing)
     with pytest.raises(DemoError, match=r"Port 81 on 127\.0\.0\.1 may not be used by this user"):
-        session._held_port(81)
+        session._held_port(81, 9720, "--port")

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from analytics_refreshd.core.display import escaped_json, spreadsheet_cell, without_controls
+from analytics_refreshd.core.display import csv_cell, escaped_json, without_controls
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.core.wording import rfc3339, seconds_in_words, to_the_second
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("/etc/analytics-refreshd/config.toml")
 _PIPE_WIDTH = 400
-_NEVER_A_DEMO = ("run", "migrate")
+_NEVER_A_DEMO = ("run", "api", "migrate")
 _NAMES_A_DATABASE = ("PG", "ANALYTICS_REFRESHD_")
 _TELL_SECONDS = 5.0
 EXIT_OK = 0
@@ -225,20 +225,9 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]], *, raw: 
     but for control characters on a terminal.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    to_terminal = sys.stdout.isatty()
-
-    def cell(value: object) -> object:
-        if value is None:
-            return ""
-        if isinstance(value, int | float | Decimal):
-            return value
-        text = _plain(value)
-        shown = without_controls(text) if to_terminal or not raw else text
-        return shown if raw else spreadsheet_cell(shown)
-
-    writer.writerow([cell(column) for column in columns])
-    for row in rows:
-        writer.writerow([cell(value) for value in row])
+    controls = raw and not sys.stdout.isatty()
+    for row in chain([columns], rows):
+        writer.writerow([csv_cell(value, raw=raw, controls=controls) for value in row])
 
 
 def clock(at: datetime | None) -> str:

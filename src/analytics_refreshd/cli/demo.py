@@ -64,6 +64,10 @@ def demo(
         int | None,
         typer.Option(help="Port of the page and the metrics.  [default: 9720, or a free one]", min=0, max=65535),
     ] = None,
+    api_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the REST API.  [default: 9721, or a free one]", min=0, max=65535),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the database here, and continue with it next time.")
     ] = None,
@@ -82,6 +86,7 @@ def demo(
         cycles=cycles,
         log_file=input,
         http_port=port,
+        api_port=api_port,
         data=data,
         log_format="console" if sys.stderr.isatty() else "json",
     )

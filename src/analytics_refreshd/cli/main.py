@@ -12,6 +12,7 @@ from typing import IO, Annotated, Protocol, runtime_checkable
 import typer
 
 from analytics_refreshd import __version__
+from analytics_refreshd.cli import api as rest_api
 from analytics_refreshd.cli import (
     check,
     daemon,
@@ -74,6 +75,7 @@ def _root(
 
 
 daemon.register(app)
+rest_api.register(app)
 show.register(app)
 incident.register(app)
 query.register(app)

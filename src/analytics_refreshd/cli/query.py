@@ -29,6 +29,7 @@ from analytics_refreshd.cli.common import (
 )
 from analytics_refreshd.cli.query_words import parse_parameters
 from analytics_refreshd.cli.tables import print_table
+from analytics_refreshd.core.display import json_number
 from analytics_refreshd.core.errors import ConfigError, UsageError
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
@@ -120,7 +121,7 @@ def show(result: "Result", organizations: Sequence[str] | None, output: FormatWi
 
 def export(chosen: "Query", rows: Iterable[Sequence[object]], *, raw: bool) -> None:
     """Write all rows as csv while they come, with exact figures."""
-    print_csv([column.name for column in chosen.columns], ([_csv(value) for value in row] for row in rows), raw=raw)
+    print_csv([column.name for column in chosen.columns], rows, raw=raw)
 
 
 def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, object]:
@@ -145,7 +146,7 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
         "frozen_until": result.frozen_until,
         "notes": list(result.notes),
         "rows": [
-            {column.name: _number(value) for column, value in zip(result.columns, row, strict=True)}
+            {column.name: json_number(value) for column, value in zip(result.columns, row, strict=True)}
             for row in result.rows
         ],
     }
@@ -168,6 +169,8 @@ def cell(column: "Column", value: object, zone: tzinfo = UTC) -> Text:
         if not math.isfinite(value):
             return Text(str(value), justify="right")
         return Text(_figure(column.unit, value), justify="right")
+    if column.unit == "list" and isinstance(value, list):
+        return Text(printable(", ".join(str(item) for item in value)))
     if column.unit == "json":
         return Text(printable(json.dumps(value, ensure_ascii=False, default=str)))
     return Text(printable(str(value)))
@@ -179,26 +182,6 @@ def _figure(unit: str, value: float | Decimal) -> str:
     if unit == "bytes":
         return bytes_in_words(int(value))
     return f"{value:,} %" if unit == "percent" else f"{value:,}"
-
-
-def _number(value: object) -> object:
-    """Return a Decimal as an int if it is whole, else as the float with the same digits.
-
-    JSON has no infinity and no NaN: those are text.
-    """
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
-        return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value
-
-
-def _csv(value: object) -> object:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value
 
 
 def _title(result: "Result") -> str:

@@ -33,7 +33,10 @@ RUN_COLUMNS = [
 
 
 def run_rows(run: Run) -> list[list[object]]:
-    """Return a run as rows of `RUN_COLUMNS`, one for each view."""
+    """Return a run as rows of `RUN_COLUMNS`, one for each view.
+
+    Success is True or False, as it has been since the first version.
+    """
     head: list[object] = [
         run.run_id, run.origin.value, run.scheduled_at, run.started_at, run.finished_at,
         run.outcome.value if run.outcome else "running", run.reason, run.sqlstate, run.duration_seconds,
@@ -43,7 +46,7 @@ def run_rows(run: Run) -> list[list[object]]:
         return [[*head, None, None, None, None, run.error, None, None, None, None]]
     return [
         [
-            *head, item.view, item.success, item.reason, item.sqlstate, item.error, item.rows,
+            *head, item.view, str(item.success), item.reason, item.sqlstate, item.error, item.rows,
             item.duration_seconds, item.reported_seconds, item.observed_seconds,
         ]
         for item in run.views

@@ -1,5 +1,6 @@
 """Translate the configuration into each adapter's settings, which check it."""
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from analytics_refreshd.config.sections import Config, DatabaseSection
@@ -16,6 +17,11 @@ _SECRET_BYTES = 32
 def connection_settings(config: Config) -> ConnectionSettings:
     """Return `[database]` as the adapters' settings."""
     return _connection_settings(config.name, config.database)
+
+
+def reading_settings(config: Config) -> ConnectionSettings:
+    """Return `[database]` for a process that only reads, also from a standby."""
+    return replace(connection_settings(config), standby=True)
 
 
 def connection_problems(database: DatabaseSection) -> list[str]:

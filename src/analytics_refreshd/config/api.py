@@ -1,11 +1,26 @@
 """The section `[api]`."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from analytics_refreshd.config.values import Section
+from pydantic import Field
+
+from analytics_refreshd.config.values import Duration, Section, between
 
 
 class ApiSection(Section):
-    """The REST API. `secret_file` holds what its processes and the database share."""
+    """Where the REST API is served, and what it may cost.
 
+    `management_host` and `management_port` are for metrics and probes; they need no key. `secret_file` holds what the
+    API's processes and the database share.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9721
+    management_host: str = "127.0.0.1"
+    management_port: Annotated[int, Field(ge=0, le=65535)] = 9722
+    connections: Annotated[int, Field(ge=1, le=30)] = 5
+    statement_timeout: Annotated[Duration, between("100ms", "60s")] = timedelta(seconds=5)
+    slow_request: Duration = timedelta(milliseconds=100)
     secret_file: Path | None = None

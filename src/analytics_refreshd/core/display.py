@@ -1,7 +1,13 @@
 """Text of others, made safe for what shows it: a terminal, a JSON document, a spreadsheet."""
 
+import json
+import math
 import re
 import unicodedata
+from datetime import datetime
+from decimal import Decimal
+
+from analytics_refreshd.core.wording import rfc3339
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
@@ -46,3 +52,35 @@ def _as_escape(character: str) -> str:
 def spreadsheet_cell(text: str) -> str:
     """Put an apostrophe where a spreadsheet would begin a formula. A number stays a number."""
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", text)
+
+
+def csv_cell(value: object, *, raw: bool = False, controls: bool = False) -> object:
+    """Return what a cell of a CSV file holds.
+
+    A number stays exact, an unknown value is empty. Text begins no formula unless `raw`, and has no control characters
+    unless `controls`.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return value
+    if isinstance(value, dict | list):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = rfc3339(value, "auto") if isinstance(value, datetime) else str(value)
+    shown = text if controls else without_controls(text)
+    return shown if raw else spreadsheet_cell(shown)
+
+
+def json_number(value: object) -> object:
+    """Return a Decimal as an int or a float.
+
+    It has the same digits. JSON has no infinity and no NaN: those are text.
+    """
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value

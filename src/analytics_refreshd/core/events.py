@@ -15,6 +15,9 @@ class Event(StrEnum):
     ALERT_FIRING = "alert.firing"
     ALERT_PENDING = "alert.pending"
     ALERT_RESOLVED = "alert.resolved"
+    API_STARTED = "api.started"
+    API_STOPPED = "api.stopped"
+    API_STOPPING = "api.stopping"
     CLOCK_STEP = "clock.step"
     CONFIG_LOADED = "config.loaded"
     CONFIG_RELOADED = "config.reloaded"
@@ -37,6 +40,7 @@ class Event(StrEnum):
     REFRESH_RETRY = "refresh.retry"
     REFRESH_SKIPPED = "refresh.skipped"
     REFRESH_STARTED = "refresh.started"
+    REQUEST_FINISHED = "request.finished"
     ROWS_LATE = "rows.late"
     SHUTDOWN_FORCED = "shutdown.forced"
     VIEW_BLOCKED = "view.blocked"
@@ -51,6 +55,9 @@ MEANING: dict[Event, str] = {
     Event.ALERT_FIRING: "an alert's condition has held long enough: somebody should look",
     Event.ALERT_PENDING: "an alert's condition holds, but not yet for long enough",
     Event.ALERT_RESOLVED: "a firing alert's condition is over",
+    Event.API_STARTED: "the API answers requests",
+    Event.API_STOPPED: "the last line of the API's process, unless it was killed",
+    Event.API_STOPPING: "a signal or an internal failure ends the API; requests under way are still answered",
     Event.CLOCK_STEP: "the wall clock jumped against the monotonic one; the schedule was recomputed",
     Event.CONFIG_LOADED: "the configuration in force at start, without secrets",
     Event.CONFIG_RELOADED: "SIGHUP: a new configuration is in force",
@@ -73,6 +80,7 @@ MEANING: dict[Event, str] = {
     Event.REFRESH_RETRY: "an attempt failed and will be repeated within the slot",
     Event.REFRESH_SKIPPED: "a slot passed without a refresh; repeats are counted, not logged each",
     Event.REFRESH_STARTED: "a run begins (level debug)",
+    Event.REQUEST_FINISHED: "the API answered a request (level debug, a failure and a slow one info)",
     Event.ROWS_LATE: "rows came before the frozen horizon, or were changed there",
     Event.SHUTDOWN_FORCED: "the stop's deadline passed before everything had ended",
     Event.VIEW_BLOCKED: "a refresh waits for a lock; names the session that holds it",

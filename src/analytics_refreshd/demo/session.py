@@ -1,7 +1,6 @@
 """Run one demo: server, rows, views, live actions, the daemon, and clean-up."""
 
 import errno
-import json
 import os
 import shlex
 import socket
@@ -19,7 +18,7 @@ import psycopg
 
 from analytics_refreshd import config
 from analytics_refreshd.app import daemon
-from analytics_refreshd.demo import DEFAULT_ROWS, DemoError, loading
+from analytics_refreshd.demo import DEFAULT_ROWS, DemoError, api, loading
 from analytics_refreshd.demo.actions import Generator, make_bursts
 from analytics_refreshd.demo.csvlog import ActionLog, read_log
 from analytics_refreshd.demo.folder import CONFIGURATION
@@ -31,6 +30,7 @@ from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.migrate.run import migrate
 
 DEFAULT_HTTP_PORT = 9720
+DEFAULT_API_PORT = 9721
 _HOST = "127.0.0.1"
 _SEED = 1
 _PACKAGE = "analytics_refreshd"
@@ -42,7 +42,8 @@ _EXIT_ENDED = 1
 class Options:
     """What the user asked for; None means the default.
 
-    `rows` and `log_file` exclude each other. `http_port` is where page and metrics are served.
+    `rows` and `log_file` exclude each other. `http_port` is where page and metrics are served, `api_port`
+    where the API is.
     """
 
     interval: str = "10s"
@@ -50,6 +51,7 @@ class Options:
     cycles: int | None = None
     log_file: Path | None = None
     http_port: int | None = None
+    api_port: int | None = None
     data: Path | None = None
     log_format: str = "json"
 
@@ -89,13 +91,19 @@ def run(options: Options, output: DemoOutput) -> int:
     """
     forget_surroundings(os.environ)
     log = read_log(options.log_file) if options.log_file else None
-    with Interrupt() as interrupt, _held_port(options.http_port) as held:
+    with (
+        Interrupt() as interrupt,
+        _held_port(options.http_port, DEFAULT_HTTP_PORT, "--port") as held,
+        _held_port(options.api_port, DEFAULT_API_PORT, "--api-port") as held_for_api,
+    ):
         port: int = held.getsockname()[1]
+        rest_api = api.ApiProcess()
         server = Server(options.data, note=output.note)
         live: Live | None = None
         watch = Watch(server.is_running, lambda: output.note(_ENDED))
 
         def leave() -> None:
+            rest_api.stop()
             server.stop()
             if watch.has_ended:
                 os._exit(_EXIT_ENDED)
@@ -116,6 +124,11 @@ def run(options: Options, output: DemoOutput) -> int:
                     live.start()
                 file = _write_configuration(server, options, port)
                 output.say(_where_to_look(server, options, port, file))
+                if api.installed():
+                    prepared = _prepare_api(configuration, server, options, held_for_api)
+                    rest_api.start(prepared.file)
+                    output.say(_where_the_api_is(prepared))
+                output.say(f"Ctrl-C   {_what_ends(options)}")
                 held.close()
                 watch.start()
                 code = daemon.serve(configuration, cycles=options.cycles, before_exit=leave)
@@ -125,6 +138,7 @@ def run(options: Options, output: DemoOutput) -> int:
             watch.stop()
             if live:
                 live.stop()
+            rest_api.stop()
             server.stop()
             output.note(f"The database is kept in {options.data}" if options.data else "Stopped; nothing is left.")
     return _EXIT_ENDED if watch.has_ended else code
@@ -142,13 +156,19 @@ def _settings(options: Options, dsn: str, port: int) -> dict[str, dict[str, obje
 def _write_configuration(server: Server, options: Options, port: int) -> Path:
     """Write the demo's configuration as a file, which other commands read. Returns its path."""
     path = server.folder / CONFIGURATION
-    lines = []
-    for section, values in _settings(options, server.dsn, port).items():
-        # JSON's texts and whole numbers are TOML's, too
-        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
     path.touch(0o600)
-    path.write_text("\n".join(lines))
+    path.write_text(api.as_toml(_settings(options, server.dsn, port)))
     return path
+
+
+def _prepare_api(configuration: config.Config, server: Server, options: Options, held: socket.socket) -> api.Prepared:
+    """Let the API know the daemon's schedule, and which port is its own; probes get any free one."""
+    port: int = held.getsockname()[1]
+    shared = {key: value for key, value in _settings(options, server.dsn, port).items() if key != "http"}
+    own = {"api": {"host": _HOST, "port": port, "management_host": _HOST, "management_port": 0}}
+    prepared = api.prepare(configuration, server.dsn, server.folder, {**shared, **own})
+    held.close()
+    return prepared
 
 
 def _fill(server: Server, options: Options, log: ActionLog | None, output: DemoOutput) -> bool:
@@ -194,7 +214,6 @@ def _load(connection: loading.Connection, options: Options, log: ActionLog | Non
 
 
 def _where_to_look(server: Server, options: Options, port: int, file: Path) -> str:
-    end = "stops it; the database stays" if options.data else "stops it and removes everything"
     program = shlex.join([*_program(), "--config", str(file)])
     return "\n".join(
         (
@@ -203,9 +222,18 @@ def _where_to_look(server: Server, options: Options, port: int, file: Path) -> s
             f"status   {program} status",
             f"query    {program} query success-rate",
             f"psql     {server.psql}",
-            f"Ctrl-C   {end}",
         )
     )
+
+
+def _where_the_api_is(prepared: api.Prepared) -> str:
+    address = f"http://{_HOST}:{prepared.port}"
+    asked = shlex.join(["curl", "-H", f"X-API-Key: {prepared.key}", f"{address}/api/v1/analytics/health/summary"])
+    return "\n".join((f"api      {address}/api/v1/docs", f"key      {prepared.key}", f"curl     {asked}"))
+
+
+def _what_ends(options: Options) -> str:
+    return "stops it; the database stays" if options.data else "stops it and removes everything"
 
 
 def _program() -> list[str]:
@@ -214,12 +242,12 @@ def _program() -> list[str]:
     return [str(called.absolute())] if called.name == "analytics-refreshd" else [sys.executable, "-m", _PACKAGE]
 
 
-def _held_port(wanted: int | None) -> socket.socket:
+def _held_port(wanted: int | None, usual: int, option: str) -> socket.socket:
     """Return a listening socket on the wanted port, else the usual one, else any free one.
 
     It listens, so that a second demo cannot choose the same port while this one still loads.
     """
-    for port in (DEFAULT_HTTP_PORT, 0) if wanted is None else (wanted,):
+    for port in (usual, 0) if wanted is None else (wanted,):
         holder = socket.socket()
         # As the HTTP server does, so that a connection that has just ended does not keep the port taken.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -230,9 +258,9 @@ def _held_port(wanted: int | None) -> socket.socket:
             holder.close()
             if error.errno == errno.EACCES:
                 raise DemoError(
-                    f"Port {port} on {_HOST} may not be used by this user: choose one from 1024 on with --port, or "
+                    f"Port {port} on {_HOST} may not be used by this user: choose one from 1024 on with {option}, or "
                     "leave it out"
                 ) from error
             continue
         return holder
-    raise DemoError(f"Port {wanted} on {_HOST} is taken: choose another with --port, or leave it out")
+    raise DemoError(f"Port {wanted} on {_HOST} is taken: choose another with {option}, or leave it out")

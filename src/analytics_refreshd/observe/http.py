@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.model import Role
@@ -38,13 +39,25 @@ _NOTHING_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 class HttpSettings:
     """`[http]`: where to listen (port 0: any free one), and whether `/` and `/status.json` are served.
 
-    `names` are those that requests may use besides addresses and localhost, as `host_allowed` takes them.
+    `names` are those that requests may use besides addresses and localhost, as `host_allowed` takes them. `keys` are
+    the configuration's keys of host and port, for an error.
     """
 
     host: str = "127.0.0.1"
     port: int = 9720
     page: bool = True
     names: tuple[str, ...] = ()
+    keys: str = "[http] port or host"
+
+
+class Probed(Protocol):
+    """Answers the probes from memory."""
+
+    def live(self) -> tuple[bool, str]:
+        """Tell whether the process can work, and if not why. Independent of the database."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Tell whether it can serve now, and if not why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +99,10 @@ _REFUSALS: Mapping[HTTPStatus, Answer] = {
 }
 
 
-class HttpServer:
-    """Serves on a thread of its own from `start` to `close`.
+class ManagementServer:
+    """Serves metrics and probes on a thread of its own.
 
-    From here on `metrics` reads its gauges from `health`.
+    It does from `start` to `close`.
 
     A connection is answered once and then closed. It has `request_seconds` for its request and as many for taking
     the answer. At most 400 are open, and at most 16 MiB of answers wait: beyond that the oldest connections are reset,
@@ -99,8 +112,8 @@ class HttpServer:
     def __init__(
         self,
         settings: HttpSettings,
-        health: Health,
-        metrics: PrometheusMetrics,
+        health: Probed,
+        registry: CollectorRegistry,
         *,
         request_seconds: float = 10.0,
     ) -> None:
@@ -108,18 +121,13 @@ class HttpServer:
         self._names = settings.names
         self._limits = HttpLimits(seconds=request_seconds)
         self._health = health
-        self._metrics_app = make_wsgi_app(metrics.registry)
-        metrics.watch(health)
+        self._metrics_app = make_wsgi_app(registry)
         self._loop: HttpLoop | None = None
         self._thread: threading.Thread | None = None
         self._paths: dict[str, Callable[[], Answer]] = {
             "/livez": self._livez,
             "/readyz": self._readyz,
-            "/leader": self._leader,
         }
-        if settings.page:
-            self._paths["/"] = self._page
-            self._paths["/status.json"] = self._status
 
     def allow(self, names: tuple[str, ...]) -> None:
         """Replace the names that requests may use; from any thread."""
@@ -127,7 +135,7 @@ class HttpServer:
 
     def start(self) -> int:
         """Listen, and return the port. Raises RefreshdError where the address cannot be had."""
-        listener = _listen(self._settings)
+        listener = listen(self._settings)
         port: int = listener.getsockname()[1]
         self._loop = HttpLoop(listener, self._respond, self._limits)
         self._thread = threading.Thread(target=self._loop.run, name="http", daemon=True)
@@ -206,16 +214,36 @@ class HttpServer:
         ready, reason = self._health.ready()
         return _text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, reason or ("ok" if ready else "no"))
 
+
+class HttpServer(ManagementServer):
+    """Serves the daemon's page and its data too. From here on `metrics` reads its gauges from `health`."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        health: Health,
+        metrics: PrometheusMetrics,
+        *,
+        request_seconds: float = 10.0,
+    ) -> None:
+        super().__init__(settings, health, metrics.registry, request_seconds=request_seconds)
+        self._daemon = health
+        metrics.watch(health)
+        self._paths["/leader"] = self._leader
+        if settings.page:
+            self._paths["/"] = self._page
+            self._paths["/status.json"] = self._status
+
     def _leader(self) -> Answer:
-        role = self._health.snapshot().role
+        role = self._daemon.snapshot().role
         return _text(HTTPStatus.OK if role is Role.LEADER else HTTPStatus.SERVICE_UNAVAILABLE, str(role))
 
     def _page(self) -> Answer:
-        body = render_page(self._health.snapshot())
+        body = render_page(self._daemon.snapshot())
         return Answer(HTTPStatus.OK, body, "text/html; charset=utf-8", PAGE_POLICY)
 
     def _status(self) -> Answer:
-        body = status_json(self._health.snapshot())
+        body = status_json(self._daemon.snapshot())
         return Answer(HTTPStatus.OK, f"{body}\n".encode(), "application/json")
 
 
@@ -239,7 +267,8 @@ def _head(answer: Answer) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-def _listen(settings: HttpSettings) -> socket.socket:
+def listen(settings: HttpSettings) -> socket.socket:
+    """Return a socket that listens there. Raises RefreshdError where the address cannot be had."""
     where = f"{settings.host}:{settings.port}"
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -254,5 +283,5 @@ def _listen(settings: HttpSettings) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = (error.strerror or str(error)).lower()
-        raise RefreshdError(f"cannot listen on {where}: {reason}; choose another [http] port or host") from error
+        raise RefreshdError(f"cannot listen on {where}: {reason}; choose another {settings.keys}") from error
     return listener

@@ -39,3 +39,13 @@ update {app}.action_results
 set status = %(status)s, duration_ms = %(duration_ms)s,
     error_message = %(error_message)s, response_data = %(response_data)s, retry_count = %(retry_count)s
 where id = %(id)s and status = 'retrying'
+
+-- name: api_role
+do $role$ begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'analytics_api') then
+        create role analytics_api login;
+    end if;
+end $role$;
+
+-- name: api_allow
+select analytics_api.allow('analytics_api');

@@ -88,6 +88,7 @@ _DELIVERY = (
     Field("tries", "count", "attempts made"),
 )
 _CONFIG = Field("config", "object", "every setting in force, without secrets")
+_STOPPED = (Field("exit_code", "count", "of the process"), Field("seconds", "number", "that stopping took"))
 _EPOCH = Field("epoch", "count", "the term as leader; later ones are greater")
 
 FIELDS: Mapping[Event, tuple[Field, ...]] = {
@@ -106,6 +107,15 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
     Event.ALERT_FIRING: _ALERT,
     Event.ALERT_PENDING: _ALERT,
     Event.ALERT_RESOLVED: _ALERT,
+    Event.API_STARTED: (
+        Field("version", "text", "of the program"),
+        Field("pid", "count", "the process"),
+        Field("http", "text", "where requests are answered"),
+        Field("management", "text", "where metrics and probes are"),
+        Field("endpoints", "count", "paths that are served"),
+    ),
+    Event.API_STOPPED: _STOPPED,
+    Event.API_STOPPING: (Field("signal", "text", "the signal's name; null where the server ended by itself"),),
     Event.CLOCK_STEP: (
         Field("step_seconds", "number", "how far the wall clock jumped; negative is back"),
         Field("suspended", "yes/no", "whether the process itself was stopped meanwhile"),
@@ -122,10 +132,7 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("http", "text", "where metrics, probes and page are"),
         Field("interval_seconds", "number", "between two slots"),
     ),
-    Event.DAEMON_STOPPED: (
-        Field("exit_code", "count", "of the process"),
-        Field("seconds", "number", "that stopping took"),
-    ),
+    Event.DAEMON_STOPPED: _STOPPED,
     Event.DAEMON_STOPPING: (
         Field("signal", "text", "the signal's name; null where none asked for it"),
         Field("running", "yes/no", "whether a refresh is being cancelled"),
@@ -210,6 +217,18 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("repeated", "count", "slots skipped in a row for this reason, not all of them logged"),
     ),
     Event.REFRESH_STARTED: (RUN_ID, SCHEDULED),
+    Event.REQUEST_FINISHED: (
+        Field("request_id", "text", "the request, as in the answer's header X-Request-ID"),
+        Field("method", "text", "`GET` or `HEAD`"),
+        Field("endpoint", "text", "its path below the base; `other` where there is none"),
+        Field("status", "count", "of the answer"),
+        Field("seconds", "number", "from the request's head to the answer's"),
+        Field("key_id", "text", "which key asked; never the key"),
+        Field("rows", "count", "in the answer"),
+        Field("code", "text", "of a problem, as in its member `error`"),
+        SQLSTATE,
+        ERROR,
+    ),
     Event.ROWS_LATE: (
         Field("rows", "count", "how many since the last such line, or the daemon's start"),
         Field("frozen_until", "time", "the horizon"),

@@ -15,6 +15,10 @@
 -- column: approx_avg_duration_ms ms; Average duration
 -- approximated: approx_avg_duration_ms; hourly averages weighted by execution_count. Within 0.01 ms of the exact one
 --   where every action has a duration; otherwise an estimate between the lowest and the highest hourly average
+-- argument: days default 30 min 1 max 365
+-- argument: limit default 365 min 1 max 365
+-- fields: day, executions as total_executions, successes, failures, success_rate_percent as success_rate,
+--   approx_avg_duration_ms as avg_duration_ms
 select s.day,
        coalesce(d.executions, 0) as executions,
        coalesce(d.successes, 0) as successes,

@@ -1,34 +1,34 @@
 """Defines catalogue queries, and checks and binds the values given to them."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.postgres.catalogue.endpoint import Endpoint
+from analytics_refreshd.postgres.catalogue.parameters import (
+    COLUMN_UNITS,
+    PARAMETER_TYPES,
+    TEXT_LIMIT,
+    Column,
+    Parameter,
+    shown,
+)
 from analytics_refreshd.postgres.catalogue.spans import NAMES, ParameterError, Window, asked_span, zone_of
 from analytics_refreshd.postgres.catalogue.zones import UNITS, odd_offset
 
-__all__ = ["Column", "Parameter", "ParameterError", "Query", "QueryFileError", "Window"]
+__all__ = [
+    "COLUMN_UNITS",
+    "PARAMETER_TYPES",
+    "Column",
+    "Parameter",
+    "ParameterError",
+    "Query",
+    "QueryFileError",
+    "Window",
+]
 
-COLUMN_UNITS = (
-    "text",
-    "message",
-    "json",
-    "count",
-    "number",
-    "percent",
-    "ms",
-    "seconds",
-    "days",
-    "bytes",
-    "timestamp",
-    "boolean",
-)
-"""`message` and `json` come out redacted; `ms`, `seconds`, `days` and `bytes` are shown in human units."""
-
-PARAMETER_TYPES = ("integer", "number", "boolean", "text")
 VIEWS_BY_RELATION = {
     "hourly": "action_metrics_hourly",
     "trigger_summary": "trigger_performance_summary",
@@ -37,7 +37,7 @@ VIEWS_BY_RELATION = {
 }
 WINDOWED = frozenset({"actions", "hourly", "usage", "failures"})
 """The relations that hold the rows of a window only."""
-_TEXT_LIMIT = 1000
+FILTERS = ("action_type", "trigger_id")
 
 
 class QueryFileError(RefreshdError):
@@ -45,82 +45,11 @@ class QueryFileError(RefreshdError):
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A value the user may give; integer and number have inclusive bounds."""
-
-    name: str
-    type: str
-    default: int | float | bool | str
-    minimum: float | None
-    maximum: float | None
-    meaning: str
-
-    @property
-    def placeholder(self) -> str:
-        """Return its name in the SQL text."""
-        return self.name.replace("-", "_")
-
-    @property
-    def in_words(self) -> str:
-        """Return `10 (1 to 1000)`, or the default alone without bounds."""
-        default = str(self.default).lower() if self.type == "boolean" else str(self.default)
-        if self.minimum is None or self.maximum is None:
-            return default
-        return f"{default} ({self.minimum:.15g} to {self.maximum:.15g})"
-
-    def check(self, given: object) -> int | float | bool | str:
-        """Convert what a user typed or an API passed. Raises ParameterError."""
-        value = self._convert(given)
-        if self.minimum is not None and isinstance(value, int | float) and value < self.minimum:
-            raise ParameterError(f"{self.name} must be at least {_plain(self.minimum)}, not {_shown(given)}")
-        if self.maximum is not None and isinstance(value, int | float) and value > self.maximum:
-            raise ParameterError(f"{self.name} must be at most {_plain(self.maximum)}, not {_shown(given)}")
-        return value
-
-    def _convert(self, given: object) -> int | float | bool | str:
-        text = given if isinstance(given, str) else None
-        if self.type == "boolean":
-            if isinstance(given, bool):
-                return given
-            if text is not None and text.lower() in ("true", "false"):
-                return text.lower() == "true"
-            raise ParameterError(f"{self.name} must be true or false, not {_shown(given)}")
-        if self.type == "text":
-            if text is None or "\x00" in text or len(text) > _TEXT_LIMIT:
-                raise ParameterError(f"{self.name} must be text of at most {_TEXT_LIMIT} characters, without NUL")
-            return text
-        if isinstance(given, int) and not isinstance(given, bool):
-            return given
-        if self.type == "integer":
-            if text is not None and re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-                return int(text)
-            raise ParameterError(f"{self.name} must be a whole number, not {_shown(given)}")
-        if isinstance(given, float) and math.isfinite(given):
-            return given
-        if text is not None and re.fullmatch(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,9})?", text):
-            return float(text)
-        raise ParameterError(f"{self.name} must be a number, not {_shown(given)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the result.
-
-    `approximated` says how its figures differ from the exact ones; it is empty where they are exact.
-    """
-
-    name: str
-    unit: str
-    meaning: str
-    approximated: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
     """One catalogue query; `body` is SQL with `{relations}` and `%(placeholders)s`.
 
     `days` tells that it adds up whole days, so that frozen ones can stand in for older rows; of those the columns
-    `after_horizon` say nothing.
+    `after_horizon` say nothing. `own` says that it comes from a file of the user's.
     """
 
     name: str
@@ -133,6 +62,8 @@ class Query:
     organizations: bool
     body: str
     file: str
+    api: Endpoint
+    own: bool = False
     days: bool = False
     after_horizon: tuple[str, ...] = ()
 
@@ -156,7 +87,14 @@ class Query:
         """Return which of since and until it takes."""
         if self.window is None:
             return ()
-        return NAMES if self.relations & WINDOWED or "%(until)s" in self.body else NAMES[:1]
+        ends = WINDOWED | {"distribution"}
+        return NAMES if self.relations & ends or "%(until)s" in self.body else NAMES[:1]
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """Return by what its relations can be limited: type and trigger, where they hold a window's actions."""
+        holds = self.window is not None and self.relations & (WINDOWED | {"distribution"})
+        return FILTERS if holds else ()
 
     def bind(
         self, given: Mapping[str, object], organizations: Sequence[str] | None, now: datetime
@@ -174,7 +112,7 @@ class Query:
         for name in given:
             if name not in known and name not in (*span, "timezone"):
                 choice = ", ".join([*known, *self.span_names, *(["timezone"] if self.window else [])]) or "none"
-                raise ParameterError(f"{self.name} has no parameter {_shown(name)}; it has: {choice}")
+                raise ParameterError(f"{self.name} has no parameter {shown(name)}; it has: {choice}")
         values: dict[str, object] = {
             parameter.placeholder: parameter.check(given.get(name, parameter.default))
             for name, parameter in known.items()
@@ -210,7 +148,6 @@ class Query:
             given,
             now,
             most=parameter.maximum if parameter is not None and parameter.maximum is not None else 0,
-            only_last="failures" in self.relations,
             ends="until" in self.span_names,
         )
         own = {parameter.placeholder: amount} if parameter is not None else {}
@@ -222,16 +159,6 @@ class Query:
         if isinstance(organizations, str):
             raise ParameterError("organizations must be a list of ids")
         for identity in organizations:
-            if not identity or "\x00" in identity or len(identity) > _TEXT_LIMIT:
-                raise ParameterError(f"{_shown(identity)} is no organization id")
+            if not identity or "\x00" in identity or len(identity) > TEXT_LIMIT:
+                raise ParameterError(f"{shown(identity)} is no organization id")
         return list(organizations)
-
-
-def _plain(number: float) -> str:
-    return str(int(number)) if float(number).is_integer() else str(number)
-
-
-def _shown(given: object) -> str:
-    """Show what was given, on one line and short."""
-    text = repr(given)
-    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -2,7 +2,7 @@
 -- section: failures
 -- endpoint: failures/by-action-type
 -- purpose: Which types of action fail?
--- parameter: hours integer default 24 min 1 max 24; Hours up to now; the view holds 24
+-- parameter: hours integer default 24 min 1 max 168; Hours up to now; over 24 are read from rows
 -- window: hours exactly
 -- organizations: yes
 -- column: action_type text; Type of the action
@@ -11,6 +11,11 @@
 -- column: triggers count; Triggers among them
 -- column: avg_retries number; Retries per failed action
 -- column: last_failure_at timestamp; Last failure
+-- argument: hours default 24 min 1 max 168
+-- argument: limit default 100 min 1 max 100
+-- cost: 2
+-- fields: action_type, failures as failure_count, triggers as affected_triggers, avg_retries as avg_retry_count,
+--   last_failure_at
 select f.action_type,
        count(*) as failures,
        round(100.0 * count(*) / sum(count(*)) over (), 2) as share_percent,

@@ -14,6 +14,8 @@ A query is added by adding a file.
     -- column: action_type text; Type of the action
     -- approximated: approx_x_ms; how, and how far from the exact figure
 
+`endpoint_header` reads the lines that say more of the endpoint.
+
 A line that begins with `--` and three spaces continues the one above it.
 """
 
@@ -38,6 +40,8 @@ from analytics_refreshd.postgres.catalogue.definition import (
     QueryFileError,
     Window,
 )
+from analytics_refreshd.postgres.catalogue.endpoint_header import ONCE, endpoint_of
+from analytics_refreshd.postgres.catalogue.headers import Line, need, split
 
 SECTIONS = (
     "success rate",
@@ -49,10 +53,9 @@ SECTIONS = (
     "system health",
 )
 _PACKAGE = "analytics_refreshd.postgres.catalogue"
-_ONCE = ("name", "section", "endpoint", "purpose", "window", "organizations", "horizon")
+_ONCE = ("name", "section", "endpoint", "purpose", "window", "organizations", "horizon", *ONCE)
 _NEEDED = ("name", "section", "endpoint", "purpose", "organizations")
-_ENTRY = re.compile(r"--\s(\w+):\s*(.*)")
-_PARAMETER = re.compile(r"([a-z][a-z-]*) (\w+) default (\S+)(?: min (\S+))?(?: max (\S+))?; (.+)")
+_PARAMETER = re.compile(r"([a-z][a-z-]*) (\w+) default (\S+)(?: min (\S+))?(?: max (\S+))?(?: among ([^;]+))?; (.+)")
 _WINDOW = re.compile(r"(hours|days|weeks) (?:exactly|in (hours|days|weeks)(?:, ([0-9]+) before)?)")
 _HORIZON = re.compile(r"days(?:; ([a-z0-9_]+(?:, [a-z0-9_]+)*))?")
 _COLUMN = re.compile(r"([a-z_][a-z0-9_]*) (\w+); (.+)")
@@ -68,24 +71,17 @@ _BEGINNING = re.compile(r"(?:\s|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/|\()*
 read-only transaction a write."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    key: str
-    value: str
-    number: int
-
-
-def parse(text: str, file: str) -> Query:
+def parse(text: str, file: str, *, own: bool = False) -> Query:
     """Read one query from its file's text.
 
-    Raises QueryFileError, which names the file, the line and what is wrong.
+    `own` is one of the user's. Raises QueryFileError, which names the file, the line and what is wrong.
     """
-    lines, body, body_line = _split(text, file)
-    values: dict[str, _Line] = {}
+    lines, body, body_line = split(text, file)
+    values: dict[str, Line] = {}
     for line in lines:
         if line.key in _ONCE and line.key in values:
             raise QueryFileError(f"{file}:{line.number}: {line.key} is given twice")
-        if line.key not in (*_ONCE, "parameter", "column", "approximated"):
+        if line.key not in (*_ONCE, "parameter", "column", "approximated", "argument"):
             raise QueryFileError(f"{file}:{line.number}: unknown header {line.key!r}")
         if not line.value:
             raise QueryFileError(f"{file}:{line.number}: {line.key} is empty")
@@ -93,10 +89,10 @@ def parse(text: str, file: str) -> Query:
     for key in _NEEDED:
         if key not in values:
             raise QueryFileError(f"{file}:1: the header lacks {key!r}")
-    _need(re.fullmatch(r"[a-z][a-z0-9-]{0,62}", values["name"].value), file, values["name"], "a kebab-case name")
-    _need(re.fullmatch(r"[a-z][a-z0-9/-]{0,99}", values["endpoint"].value), file, values["endpoint"], "a path")
-    _need(values["organizations"].value in ("yes", "no"), file, values["organizations"], "yes or no")
+    need(re.fullmatch(r"[a-z][a-z0-9-]{0,62}", values["name"].value), file, values["name"], "a kebab-case name")
+    need(values["organizations"].value in ("yes", "no"), file, values["organizations"], "yes or no")
     parameters = tuple(_parameter(line, file) for line in lines if line.key == "parameter")
+    columns = _columns(lines, file)
     query = Query(
         name=values["name"].value,
         section=values["section"].value,
@@ -104,94 +100,75 @@ def parse(text: str, file: str) -> Query:
         purpose=values["purpose"].value,
         parameters=parameters,
         window=_window(values["window"], parameters, file) if "window" in values else None,
-        columns=_columns(lines, file),
+        columns=columns,
         organizations=values["organizations"].value == "yes",
         days="horizon" in values,
         after_horizon=_after_horizon(values["horizon"], lines, file) if "horizon" in values else (),
         body=body,
         file=file,
+        api=endpoint_of(lines, parameters, columns, file),
+        own=own,
     )
     _check_body(query, body_line)
     return query
 
 
-def _split(text: str, file: str) -> tuple[list[_Line], str, int]:
-    """Return the header's lines, the SQL, and the number of its first line."""
-    lines: list[_Line] = []
-    # not splitlines, which also ends a line at characters that an editor shows within one
-    rows = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    for index, row in enumerate(rows):
-        if row.startswith("--   ") and lines:
-            lines[-1] = replace(lines[-1], value=f"{lines[-1].value} {row[5:].strip()}")
-        elif row.startswith("--"):
-            entry = _ENTRY.fullmatch(row)
-            if entry is None:
-                raise QueryFileError(f"{file}:{index + 1}: expected `-- key: value`, found {row[:60]!r}")
-            lines.append(_Line(entry[1], entry[2].strip(), index + 1))
-        elif row.strip():
-            return lines, "\n".join(rows[index:]).strip().removesuffix(";").rstrip(), index + 1
-    raise QueryFileError(f"{file}:{max(len(rows), 1)}: there is no SQL after the header")
-
-
-def _need(condition: object, file: str, line: _Line, wanted: str) -> None:
-    if not condition:
-        raise QueryFileError(f"{file}:{line.number}: {line.key} must be {wanted}, not {line.value[:60]!r}")
-
-
-def _parameter(line: _Line, file: str) -> Parameter:
+def _parameter(line: Line, file: str) -> Parameter:
     match = _PARAMETER.fullmatch(line.value)
-    _need(match, file, line, "`name type default X min X max X; meaning`")
-    assert match is not None  # noqa: S101 - _need has raised otherwise
-    name, kind, default, low, high, meaning = match.groups()
-    _need(kind in PARAMETER_TYPES, file, line, f"of a type among {', '.join(PARAMETER_TYPES)}")
+    need(match, file, line, "`name type default X min X max X; meaning`, or with `among A, B` of a text")
+    assert match is not None  # noqa: S101 - need has raised otherwise
+    name, kind, default, low, high, among, meaning = match.groups()
+    need(kind in PARAMETER_TYPES, file, line, f"of a type among {', '.join(PARAMETER_TYPES)}")
     numeric = kind in ("integer", "number")
-    _need(name not in _RESERVED, file, line, "of another name, which no option and no bound value has")
-    _need(numeric == (low is not None and high is not None), file, line, "given min and max if it is a number")
+    need(name not in _RESERVED, file, line, "of another name, which no option and no bound value has")
+    need(kind == "text" or among is None, file, line, "of type text where it has choices")
+    need(numeric == (low is not None and high is not None), file, line, "given min and max if it is a number")
     try:
         bounds = (float(low), float(high)) if numeric else (None, None)
-        unset = Parameter(name, kind, 0, bounds[0], bounds[1], meaning)
+        choices = tuple(choice.strip() for choice in among.split(",")) if among else ()
+        unset = Parameter(name, kind, 0, bounds[0], bounds[1], meaning, choices)
         return replace(unset, default=unset.check(default))
     except (ParameterError, ValueError) as error:
         raise QueryFileError(f"{file}:{line.number}: the parameter's own figures do not fit: {error}") from error
 
 
-def _window(line: _Line, parameters: tuple[Parameter, ...], file: str) -> Window:
+def _window(line: Line, parameters: tuple[Parameter, ...], file: str) -> Window:
     match = _WINDOW.fullmatch(line.value)
-    _need(match, file, line, "`PARAMETER in hours|days|weeks`, with `, N before` if needed, or `PARAMETER exactly`")
-    assert match is not None  # noqa: S101 - _need has raised otherwise
+    need(match, file, line, "`PARAMETER in hours|days|weeks`, with `, N before` if needed, or `PARAMETER exactly`")
+    assert match is not None  # noqa: S101 - need has raised otherwise
     declared = [parameter for parameter in parameters if parameter.name == match[1]]
-    _need(declared and declared[0].type == "integer", file, line, "over an integer parameter of that name")
-    _need((declared[0].maximum or 0) <= 36_500, file, line, "over a parameter of at most 36500")
+    need(declared and declared[0].type == "integer", file, line, "over an integer parameter of that name")
+    need((declared[0].maximum or 0) <= 36_500, file, line, "over a parameter of at most 36500")
     return Window(match[1], match[2], int(match[3] or 0))
 
 
-def _after_horizon(line: _Line, lines: list[_Line], file: str) -> tuple[str, ...]:
+def _after_horizon(line: Line, lines: list[Line], file: str) -> tuple[str, ...]:
     match = _HORIZON.fullmatch(line.value)
-    _need(match, file, line, "`days`, or `days; ` and the columns that say nothing of frozen days")
+    need(match, file, line, "`days`, or `days; ` and the columns that say nothing of frozen days")
     assert match is not None  # noqa: S101 - _need has raised otherwise
     names = tuple(match[1].split(", ")) if match[1] else ()
     declared = {column.name for column in _columns(lines, file)}
-    _need(declared.issuperset(names), file, line, "followed by columns above or below")
+    need(declared.issuperset(names), file, line, "followed by columns above or below")
     return names
 
 
-def _columns(lines: list[_Line], file: str) -> tuple[Column, ...]:
+def _columns(lines: list[Line], file: str) -> tuple[Column, ...]:
     columns: dict[str, Column] = {}
     for line in lines:
         if line.key == "column":
             match = _COLUMN.fullmatch(line.value)
-            _need(match, file, line, "`name unit; meaning`")
-            assert match is not None  # noqa: S101 - _need has raised otherwise
-            _need(match[2] in COLUMN_UNITS, file, line, f"of a unit among {', '.join(COLUMN_UNITS)}")
+            need(match, file, line, "`name unit; meaning`")
+            assert match is not None  # noqa: S101 - need has raised otherwise
+            need(match[2] in COLUMN_UNITS, file, line, f"of a unit among {', '.join(COLUMN_UNITS)}")
             private = _PRIVATE_UNITS.get(match[1])
-            _need(private in (None, match[2]), file, line, f"of unit {private}, so that it is redacted")
-            _need(match[1] not in columns, file, line, "named once")
+            need(private in (None, match[2]), file, line, f"of unit {private}, so that it is redacted")
+            need(match[1] not in columns, file, line, "named once")
             columns[match[1]] = Column(match[1], match[2], match[3])
     for line in lines:
         if line.key == "approximated":
             match = _APPROXIMATED.fullmatch(line.value)
-            _need(match and match[1] in columns, file, line, "`column; how`, for a column above or below")
-            assert match is not None  # noqa: S101 - _need has raised otherwise
+            need(match and match[1] in columns, file, line, "`column; how`, for a column above or below")
+            assert match is not None  # noqa: S101 - need has raised otherwise
             columns[match[1]] = replace(columns[match[1]], approximated=match[2])
     if not columns:
         raise QueryFileError(f"{file}:1: the header lacks 'column'")
@@ -247,12 +224,16 @@ class Catalogue:
     def load(cls, extra_directory: Path | None = None) -> Self:
         """Read the built-in queries and those of `extra_directory`/*.sql. Raises QueryFileError."""
         queries: dict[str, Query] = {}
-        for file, text in (*_built_in(), *(_files(extra_directory) if extra_directory else ())):
-            query = parse(text, file)
+        given = _files(extra_directory) if extra_directory else ()
+        for file, text, own in (*((*found, False) for found in _built_in()), *((*found, True) for found in given)):
+            query = parse(text, file, own=own)
             for other in queries.values():
-                if query.name == other.name or query.endpoint == other.endpoint:
+                if query.name == other.name or set(query.api.paths) & set(other.api.paths):
                     raise QueryFileError(f"{file}:1: {query.name} repeats the name or endpoint of {other.file}")
             queries[query.name] = query
+        for query in queries.values():
+            if query.api.summary and query.api.summary not in queries:
+                raise QueryFileError(f"{query.file}:1: there is no query {query.api.summary[:60]!r} to add")
         order = {section: number for number, section in enumerate(SECTIONS)}
         chosen = sorted(queries.values(), key=lambda query: order.get(query.section, len(order)))
         return cls({query.name: query for query in chosen})

@@ -14,6 +14,12 @@
 -- column: p99_duration_ms ms; 99th percentile
 -- column: max_duration_ms ms; Longest
 -- column: avg_duration_ms ms; Average
+-- argument: hours default 24 min 1 max 168
+-- argument: limit default 100 min 1 max 100
+-- cost: 5
+-- fields: action_type, measured as sample_count, avg_duration_ms as mean_duration_ms,
+--   p50_duration_ms as median_duration_ms, p95_duration_ms, p99_duration_ms, min_duration_ms as fastest_ms,
+--   max_duration_ms as slowest_ms
 select d.action_type, d.executions, d.measured, d.min_duration_ms,
        d.percentiles[1]::numeric(12, 2) as p50_duration_ms,
        d.percentiles[2]::numeric(12, 2) as p95_duration_ms,

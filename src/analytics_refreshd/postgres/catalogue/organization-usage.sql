@@ -18,6 +18,12 @@
 -- column: triggers count; Triggers that ran
 -- column: total_retries count; Retries of these actions
 -- column: total_duration_ms ms; Sum of the durations
+-- column: avg_duration_ms ms; Average duration
+-- argument: days default 30 min 1 max 90
+-- argument: limit default 20 min 1 max 100
+-- cost: 10
+-- fields: organization_id, organization_name, triggers as active_triggers, executions as total_executions, successes,
+--   success_rate_percent as success_rate, avg_duration_ms, total_retries
 select u.organization_id, o.name as organization_name, o.plan,
        sum(u.executions)::bigint as executions,
        sum(u.successes)::bigint as successes,
@@ -26,7 +32,8 @@ select u.organization_id, o.name as organization_name, o.plan,
        round(100.0 * sum(u.successes) / sum(u.executions), 2) as success_rate_percent,
        count(distinct u.trigger_id) as triggers,
        sum(u.total_retries)::bigint as total_retries,
-       sum(u.total_duration_ms)::bigint as total_duration_ms
+       sum(u.total_duration_ms)::bigint as total_duration_ms,
+       round(sum(u.total_duration_ms) / nullif(sum(u.measured), 0), 2) as avg_duration_ms
   from {usage} as u
   left join {organizations} as o on o.id = u.organization_id
  group by u.organization_id, o.name, o.plan

@@ -3,7 +3,7 @@
 -- endpoint: failures/recent
 -- purpose: What failed last, and with what context?
 -- parameter: limit integer default 20 min 1 max 1000; Rows at most
--- parameter: hours integer default 24 min 1 max 24; Hours up to now; the view holds 24
+-- parameter: hours integer default 24 min 1 max 168; Hours up to now; over 24 are read from rows
 -- window: hours exactly
 -- organizations: yes
 -- column: executed_at timestamp; When
@@ -18,6 +18,10 @@
 -- column: job_id text; Its job
 -- column: event_id text; Its event, if any
 -- column: response_data json; What the other side answered
+-- argument: limit default 20 min 1 max 100
+-- cost: 2
+-- fields: id, trigger_id, trigger_name, action_type, error_message, retry_count, executed_at, duration_ms, event_id,
+--   organization_id
 select f.executed_at, f.action_type, f.error_message, f.trigger_id, t.name as trigger_name, t.organization_id,
        f.retry_count, f.duration_ms, f.id, f.job_id, f.event_id, f.response_data
   from {failures} as f

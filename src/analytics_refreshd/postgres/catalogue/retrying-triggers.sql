@@ -15,8 +15,15 @@
 -- column: total_retries count; Retries over all history
 -- column: success_rate_percent percent; Successes in all executions over all history
 -- column: last_execution_at timestamp; Last execution
+-- column: enabled boolean; Whether it is enabled; empty where the trigger is gone
+-- column: retry_ratio number; Retries in all executions, those without a count included
+-- argument: threshold of above default 0.5 min 0 max 1000000
+-- argument: limit default 20 min 1 max 100
+-- fields: trigger_id, trigger_name, organization_id, enabled, executions as total_executions, avg_retries,
+--   max_retries, retry_ratio, success_rate_percent as success_rate
 select s.trigger_id, t.name as trigger_name, t.organization_id, s.total_executions as executions, s.avg_retries,
-       s.max_retries, s.total_retries, s.success_rate as success_rate_percent, s.last_execution_at
+       s.max_retries, s.total_retries, s.success_rate as success_rate_percent, s.last_execution_at, t.enabled,
+       round(s.total_retries::numeric / nullif(s.total_executions, 0), 2) as retry_ratio
   from {trigger_summary} as s
   left join {triggers} as t on t.id = s.trigger_id
  where s.avg_retries > %(above)s and s.total_executions >= %(min_executions)s

@@ -12,9 +12,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from analytics_refreshd.core.redaction import LIMIT_BYTES, redact_json, redact_value
-from analytics_refreshd.postgres.catalogue.definition import Column, Query, QueryFileError
+from analytics_refreshd.core.redaction import LIMIT_BYTES
+from analytics_refreshd.postgres.catalogue.definition import Column, Parameter, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
+from analytics_refreshd.postgres.catalogue.redacting import REDACTED, redacted
+from analytics_refreshd.postgres.catalogue.sources import Sources, sources
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.connection.errors import primary_text
@@ -26,17 +28,17 @@ SIZE_LIMIT_BYTES = 16 << 20
 _CALLS = re.compile(r"\{app\}\.\w+\s*\(")
 _CHUNK = 32
 """Rows that come at a time where they are not kept."""
+FILTER = Parameter("filter", "text", "", None, None, "Of which type, or of which trigger")
 Row = tuple[object, ...]
 _Value = TypeVar("_Value")
-_REDACTED = ("message", "json")
 
 
 @dataclass(frozen=True, slots=True)
 class BoundQuery:
     """A query with a value for every placeholder, for one application schema.
 
-    `admit` is called in the transaction, before the query.
-    Before `frozen_until` it reads frozen days; None: it reads none. `notes` are sentences for whoever reads its rows.
+    `admit` is called in the transaction, before the query. Before `frozen_until` it reads frozen days; None: it
+    reads none. `notes` are sentences for whoever reads its rows.
     """
 
     query: Query
@@ -65,6 +67,11 @@ class BoundQuery:
         )
 
     @property
+    def sources(self) -> Sources:
+        """Return what its relations stand for."""
+        return sources(self.query, self.values, frozen=self.frozen_until is not None)
+
+    @property
     def limited(self) -> bool:
         """Whether it is limited to organizations."""
         return "organizations" in self.values
@@ -80,7 +87,7 @@ class BoundQuery:
 
     def statement(self) -> sql.Composed:
         """Return the SQL with placeholders left in it."""
-        return statement(self.query, self.app_schema, limited=self.limited, frozen=self.frozen_until is not None)
+        return statement(self.query, self.app_schema, limited=self.limited, replaced=self.sources.texts)
 
 
 def bind(
@@ -89,9 +96,16 @@ def bind(
     organizations: Sequence[str] | None,
     now: datetime,
     app_schema: str,
+    filters: Mapping[str, str] | None = None,
 ) -> BoundQuery:
-    """Bind what a user gave, as `Query.bind` does. Raises ParameterError for a bad value."""
-    return BoundQuery(query, query.bind(parameters, organizations, now), app_schema)
+    """Bind what a user gave, as `Query.bind` does. Raises ParameterError for a bad value.
+
+    `filters` has an `action_type`, a `trigger_id` or both, for a query that takes filters.
+    """
+    values = query.bind(parameters, organizations, now)
+    for name, value in (filters or {}).items():
+        values[name.upper()] = FILTER.check(value)
+    return BoundQuery(query, values, app_schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +127,14 @@ class Result:
 
 
 def statement(
-    query: Query, app_schema: str, *, limited: bool, frozen: bool = False, replaced: Mapping[str, str] | None = None
+    query: Query, app_schema: str, *, limited: bool, replaced: Mapping[str, str] | None = None
 ) -> sql.Composed:
-    """Fill in a query's relations; placeholders stay.
-
-    With `frozen` they read frozen days before `%(frozen_until)s`. `replaced` overrides relations.
-    """
+    """Fill in a query's relations; placeholders stay. `replaced` overrides relations."""
     suffix = " limited" if limited else ""
     app = sql.Identifier(app_schema)
-    chosen = {name: _relation(name + suffix, frozen) for name in query.relations} | dict(replaced or {})
+    chosen = {name: relations()[name + suffix] for name in query.relations} | dict(replaced or {})
     filled = {name: sql.SQL(text).format(app=app) for name, text in chosen.items()}
     return sql.SQL(query.body).format(app=app, **filled)
-
-
-def _relation(name: str, frozen: bool) -> str:
-    rows, days = relations()[name], relations().get(f"{name} frozen")
-    if not frozen or days is None:
-        return rows
-    return f"({rows.replace('%(since)s', '%(frozen_until)s')}\n union all\n {days})"
 
 
 def printed(bound: BoundQuery) -> str:
@@ -162,7 +166,7 @@ def run(connection: Connection, bound: BoundQuery, *, raw: bool = False) -> Resu
             size += _size(cursor, columns, raw=raw)
             if len(kept) == ROW_LIMIT or (kept and size > SIZE_LIMIT_BYTES):
                 return False
-            kept.append(row if raw else _redacted(columns, row))
+            kept.append(row if raw else redacted(columns, row))
         return True
 
     complete = _with_rows(connection, bound, keep, chunk=1)
@@ -177,7 +181,7 @@ def export(
     _with_rows(
         connection,
         bound,
-        lambda _, rows: take(row if raw else _redacted(columns, row) for row in rows),
+        lambda _, rows: take(row if raw else redacted(columns, row) for row in rows),
         chunk=_CHUNK,
     )
 
@@ -185,7 +189,7 @@ def export(
 def explain(connection: Connection, bound: BoundQuery) -> list[str]:
     """Return the lines of EXPLAIN (ANALYZE, BUFFERS), which runs the query, read-only."""
     with (
-        _reading(bound.query),
+        reading(bound.query),
         read_only(connection, bound),
         connection.cursor(row_factory=tuple_row) as cursor,
         stream(cursor, bound, prefix="explain (analyze, buffers) ") as rows,
@@ -194,13 +198,17 @@ def explain(connection: Connection, bound: BoundQuery) -> list[str]:
 
 
 @contextmanager
-def read_only(connection: Connection, bound: BoundQuery, timeout_ms: int | None = None) -> Iterator[None]:
+def read_only(
+    connection: Connection, bound: BoundQuery, timeout_ms: int | None = None, *, snapshot: bool = False
+) -> Iterator[None]:
     """Open a read-only transaction in UTC for `bound`.
 
-    `timeout_ms` is its statement_timeout. It is rolled back in the end: a query may also set parameters of the session.
+    `timeout_ms` is its statement_timeout. With `snapshot` all its statements see the database at one moment. It is
+    rolled back in the end: a query may also set parameters of the session.
     """
+    level: LiteralString = "isolation level repeatable read, " if snapshot else ""
     with connection.transaction(force_rollback=True):
-        connection.execute("set transaction read only")
+        connection.execute("set transaction " + level + "read only")
         limit = "" if timeout_ms is None else str(timeout_ms)
         connection.execute(
             "select set_config('timezone', 'UTC', true), set_config('search_path', %(search_path)s, true),"
@@ -238,7 +246,7 @@ def _with_rows(
 ) -> _Value:
     """Return what `take` makes of the rows, for the columns that the query declares."""
     with (
-        _reading(bound.query),
+        reading(bound.query),
         read_only(connection, bound),
         connection.cursor(row_factory=tuple_row) as cursor,
         stream(cursor, bound, chunk=chunk) as rows,
@@ -256,7 +264,7 @@ def _size(cursor: psycopg.Cursor[Any], columns: Sequence[Column], *, raw: bool) 
     assert cursor.pgresult is not None  # noqa: S101 - it holds the row
     lengths = (len(cursor.pgresult.get_value(0, number) or b"") for number in range(len(columns)))
     return sum(
-        length if raw or column.unit not in _REDACTED else min(length, LIMIT_BYTES)
+        length if raw or column.unit not in REDACTED else min(length, LIMIT_BYTES)
         for column, length in zip(columns, lengths, strict=True)
     )
 
@@ -274,7 +282,7 @@ def _check_columns(query: Query, names: Sequence[str]) -> None:
 
 
 @contextmanager
-def _reading(query: Query) -> Iterator[None]:
+def reading(query: Query) -> Iterator[None]:
     """Tell where the SQL is that the server cannot read."""
     try:
         yield
@@ -282,12 +290,3 @@ def _reading(query: Query) -> Iterator[None]:
         raise QueryFileError(
             f"{query.file}:1: the server cannot read its SQL, which must be one SELECT: {primary_text(error)}"
         ) from None
-
-
-def _redacted(columns: tuple[Column, ...], row: Sequence[object]) -> Row:
-    def clean(unit: str, value: object) -> object:
-        if value is not None and unit == "message":
-            return redact_value(str(value))
-        return redact_json(value) if unit == "json" else value
-
-    return tuple(clean(column.unit, value) for column, value in zip(columns, row, strict=True))

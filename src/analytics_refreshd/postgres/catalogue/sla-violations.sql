@@ -14,10 +14,19 @@
 -- column: p95_duration_ms ms; 95th percentile over all history
 -- column: over_ms ms; By how much it exceeds above-ms
 -- column: last_execution_at timestamp; Last execution
+-- column: enabled boolean; Whether it is enabled; empty where the trigger is gone
+-- column: success_rate_percent percent; Successes in all executions over all history
+-- column: sla_status text; CRITICAL over 10000 ms, WARNING over 5000 ms, else OK
+-- argument: threshold_ms of above-ms default 5000 min 0 max 2147483647
+-- argument: limit default 20 min 1 max 100
+-- fields: trigger_id, trigger_name, organization_id, enabled, executions as total_executions, p95_duration_ms,
+--   success_rate_percent as success_rate, sla_status
 select s.trigger_id, t.name as trigger_name, t.organization_id,
        case when s.p95_duration_ms > %(critical_ms)s then 'critical' else 'warning' end as severity,
        s.total_executions as executions, s.p95_duration_ms, s.p95_duration_ms - %(above_ms)s::integer as over_ms,
-       s.last_execution_at
+       s.last_execution_at, t.enabled, s.success_rate as success_rate_percent,
+       case when s.p95_duration_ms > 10000 then 'CRITICAL' when s.p95_duration_ms > 5000 then 'WARNING' else 'OK' end
+           as sla_status
   from {trigger_summary} as s
   left join {triggers} as t on t.id = s.trigger_id
  where s.p95_duration_ms > %(above_ms)s

@@ -74,14 +74,13 @@ def asked_span(
     now: datetime,
     *,
     most: float,
-    only_last: bool,
     ends: bool,
 ) -> tuple[datetime, datetime, float]:
     """Return since, until and the window's amount for the query `name`.
 
     `given` has `since`, and perhaps `until`: times, those without an offset in `timezone`, or durations back from
-    `now`. Both are moved outwards to whole steps. `most` is the longest window, `only_last` whether the query sees no
-    earlier time than that, `ends` whether it asks for the end. Raises ParameterError.
+    `now`. Both are moved outwards to whole steps. `most` is the longest window, `ends` whether it asks for
+    the end. Raises ParameterError.
     """
     if window is None:
         raise ParameterError(f"{name} covers no span of time: it takes neither --since nor --until")
@@ -104,8 +103,6 @@ def asked_span(
     unit = UNITS[window.parameter]
     if (end - start) / unit > most:
         raise ParameterError(f"{name} covers at most {most:.15g} {window.parameter}, whole {window.step or 'seconds'}")
-    if only_last and (at - start) / unit > most:
-        raise ParameterError(f"{name} reads a view that holds the last {most:.15g} {window.parameter} only")
     amount = (end - start) / unit
     return earliest, end, int(amount) if amount == int(amount) else amount
 

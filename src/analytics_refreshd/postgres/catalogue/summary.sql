@@ -5,7 +5,7 @@
 -- parameter: hours integer default 24 min 1 max 2160; Hours of the window; the last is the current one
 -- window: hours in hours
 -- organizations: yes
--- horizon: days; approx_p95_duration_ms, min_duration_ms, max_duration_ms
+-- horizon: days; approx_p95_duration_ms, min_duration_ms, max_duration_ms, approx_p99_duration_ms, hours_with_data
 -- column: executions count; Actions of any status
 -- column: successes count; Actions that succeeded
 -- column: failures count; Actions that failed
@@ -21,6 +21,17 @@
 -- column: active_triggers count; Triggers whose last execution is in the window
 -- approximated: approx_p95_duration_ms; hourly 95th percentiles weighted by execution_count. The exact one lies
 --   between min_duration_ms and max_duration_ms
+-- column: approx_p99_duration_ms ms; 99th percentile; the query latency has the exact one by action type
+-- approximated: approx_p99_duration_ms; hourly 99th percentiles weighted by execution_count. The exact one lies
+--   between min_duration_ms and max_duration_ms
+-- column: hours_with_data count; Hours of the window in which something ran
+-- column: status text; healthy from 95 % success, degraded from 90 %, else unhealthy; empty without executions
+-- column: time_window text; The length of the window
+-- answer: object
+-- fields: time_window, executions as total_executions, successes as total_successes, failures as total_failures,
+--   success_rate_percent as success_rate, approx_avg_duration_ms as avg_duration_ms,
+--   approx_p95_duration_ms as p95_duration_ms, approx_p99_duration_ms as p99_duration_ms, total_retries,
+--   hours_with_data, status
 select
        coalesce(sum(h.execution_count), 0)::bigint as executions,
        coalesce(sum(h.success_count), 0)::bigint as successes,
@@ -39,5 +50,13 @@ select
        (select count(*)
           from {trigger_summary} as s
          where s.last_execution_at >= %(since)s::timestamptz and s.last_execution_at < %(until)s::timestamptz)
-           as active_triggers
+           as active_triggers,
+       round(sum(h.p99_duration_ms * h.execution_count)
+             / nullif(sum(h.execution_count) filter (where h.p99_duration_ms is not null), 0), 2)
+           as approx_p99_duration_ms,
+       count(distinct h.hour) as hours_with_data,
+       case when 100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0) >= 95 then 'healthy'
+            when 100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0) >= 90 then 'degraded'
+            when sum(h.execution_count) > 0 then 'unhealthy' end as status,
+       concat(%(hours)s::integer, ' hours') as time_window
   from {hourly} as h

@@ -19,6 +19,9 @@
 -- approximated: approx_avg_duration_ms; averages of the triggers weighted by total_executions. Within 0.01 ms of
 --   the exact one where every action has a duration; otherwise an estimate between the lowest and the highest
 --   average of a trigger
+-- argument: limit default 10 min 1 max 100
+-- fields: organization_id, organization_name, plan, triggers as trigger_count, executions as total_executions,
+--   success_rate_percent as success_rate
 select t.organization_id, o.name as organization_name, o.plan,
        count(*) as triggers,
        sum(s.total_executions)::bigint as executions,

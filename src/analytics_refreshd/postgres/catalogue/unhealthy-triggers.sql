@@ -17,10 +17,23 @@
 -- column: failures count; Actions that failed
 -- column: retrying count; Actions still being retried
 -- column: last_execution_at timestamp; Last execution
+-- column: enabled boolean; Whether it is enabled; empty where the trigger is gone
+-- column: total_retries count; Retries over all history
+-- column: health_status text; CRITICAL below 50 %, WARNING below 80 %, else OK
+-- also: triggers/health
+-- summary: trigger-health
+-- argument: threshold of below-percent default 80 min 0 max 100
+-- argument: limit default 20 min 1 max 100
+-- fields: trigger_id, trigger_name, organization_id, enabled, executions as total_executions,
+--   successes as success_count, failures as failure_count, success_rate_percent as success_rate, total_retries,
+--   last_execution_at, health_status
 select s.trigger_id, t.name as trigger_name, t.organization_id,
        case when s.success_rate < %(critical_percent)s then 'critical' else 'warning' end as severity,
        s.success_rate as success_rate_percent, s.total_executions as executions, s.success_count as successes,
-       s.failure_count as failures, s.retrying_count as retrying, s.last_execution_at
+       s.failure_count as failures, s.retrying_count as retrying, s.last_execution_at,
+       t.enabled, s.total_retries,
+       case when s.success_rate < 50 then 'CRITICAL' when s.success_rate < 80 then 'WARNING' else 'OK' end
+           as health_status
   from {trigger_summary} as s
   left join {triggers} as t on t.id = s.trigger_id
  where s.success_rate < %(below_percent)s and s.total_executions >= %(min_executions)s

@@ -83,18 +83,19 @@ class Connector:
         instead_of_lost: bool = False,
         any_schema: bool = False,
         within_seconds: float = math.inf,
+        kind: type[BoundedConnection] = BoundedConnection,
     ) -> BoundedConnection:
         """Make an autocommit connection with `label` in its application_name.
 
         Raises DatabaseFault of class connect, and WrongSchemaFault for a database that is installed for another
         application schema, unless `any_schema`. `instead_of_lost` counts it as a reconnect once it is made; replacing a
-        connection that was closed on purpose is no reconnect.
+        connection that was closed on purpose is no reconnect. `kind` is the class of the connection.
 
         libpq resolves names by a blocking call that none of its timeouts covers. So a thread connects; at the deadline
         it is left behind, and closes the connection that it may still get. `within_seconds` ends the wait earlier.
         While four such threads hang, no further one is started.
         """
-        attempt = _Attempt(lambda: self._connect(label, profile, any_schema=any_schema))
+        attempt = _Attempt(lambda: self._connect(label, profile, kind, any_schema=any_schema))
         with self._lock:
             self._attempts = {earlier for earlier in self._attempts if earlier.under_way}
             if self._stopped:
@@ -127,14 +128,16 @@ class Connector:
             for attempt in self._attempts:
                 attempt.give_up()
 
-    def _connect(self, label: str, profile: Profile, *, any_schema: bool) -> BoundedConnection:
+    def _connect(
+        self, label: str, profile: Profile, kind: type[BoundedConnection], *, any_schema: bool
+    ) -> BoundedConnection:
         parameters = self.settings.libpq()
         password = self.settings.password()
         if password is not None:
             parameters["password"] = password
         parameters["application_name"] = application_name(self.settings.name, label)
         try:
-            connection = BoundedConnection.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+            connection = kind.connect(autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
         except psycopg.Error as error:
             secrets = [str(parameters[key]) for key in ("password", "sslpassword") if parameters.get(key)]
             raise connect_fault(error, secrets, addresses(parameters)) from None

@@ -35,7 +35,8 @@ class ConnectionSettings:
     the environment. Without an sslmode given anywhere it is `prefer` where libpq would connect to this machine, and
     `verify-full` for all others. The password is that of `password_file`, or what `password_command` (a program and
     its arguments) prints, read for each connection; else libpq's own (PGPASSFILE, service file, the URL).
-    `connect_timeout_seconds` counts per host, and libpq raises it to 2.
+    `connect_timeout_seconds` counts per host, and libpq raises it to 2. With `standby` any server will do, else
+    only one that takes writes.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ConnectionSettings:
     password_command: tuple[str, ...] = ()
     password_command_timeout_seconds: float = 10.0
     connect_timeout_seconds: float = 5.0
+    standby: bool = False
 
     def problems(self) -> list[str]:
         """Return what is wrong with `url` and `parameters`.
@@ -101,8 +103,11 @@ class ConnectionSettings:
         merged["sslmode"] = (given | used)["sslmode"] if asks_for_sslmode(given) else default_sslmode(given)
         if merged["sslmode"] not in _CERTAIN_TLS and pq.version() >= 160_000:
             merged["require_auth"] = used.get("require_auth") or "!password"
+        asked = used.get("target_session_attrs")
         merged["target_session_attrs"] = "primary"
-        if used.get("target_session_attrs") != "primary":
+        if self.standby:
+            merged["target_session_attrs"] = asked or "any"
+        elif asked != "primary":
             merged["target_session_attrs"] = "read-write"
         merged["client_encoding"] = "UTF8"
         merged["connect_timeout"] = max(_LIBPQ_LEAST_SECONDS, round(self.connect_timeout_seconds))

@@ -76,6 +76,7 @@ begin
     execute format('grant execute on function analytics_api.sees_all(), analytics_api.organizations() to %I', api_role);
     execute format('grant execute on function analytics_api.memberships() to %I', api_role);
     execute format('grant execute on function analytics_api.get_analytics_refresh_status() to %I', api_role);
+    execute format('grant execute on function analytics_api.last_successes() to %I', api_role);
     -- all of them are views that show what is admitted
     execute format('grant select on all tables in schema analytics_api to %I', api_role);
 end

@@ -95,6 +95,14 @@ comment on function analytics_api.memberships() is
     'The organizations of the user that this transaction is admitted for; one row without an organization for none.';
 revoke execute on function analytics_api.memberships() from public;
 
+create or replace function analytics_api.last_successes() returns table (view_name text, at timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select r.view_name, greatest(r.last_success_at, r.last_checked_at) from analytics_refresh.last_refresh r;
+end;
+comment on function analytics_api.last_successes() is 'When each view was last refreshed.';
+revoke execute on function analytics_api.last_successes() from public;
+
 -- name: views
 create or replace view analytics_api.organizations with (security_barrier = true) as
     select o.id, o.name, o.slug, o.plan

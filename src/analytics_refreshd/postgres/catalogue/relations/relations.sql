@@ -2,7 +2,8 @@
 -- Both forms have the same columns, so a query is written once, and a limit cannot be forgotten in one of them.
 -- Windows are part of the relation: %(since)s inclusive, %(until)s exclusive. Where days are frozen with their
 -- organizations, a form is asked since the horizon, and its `frozen` adds what is older: whole days, those whose noon is
--- in the window.
+-- in the window. `NAME rows` stands for a view where a time is asked for that the view does not hold; `{source}` is then
+-- the relation `actions`.
 
 -- name: actions
 (select id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count
@@ -64,7 +65,7 @@
 
 -- name: usage
 (select a.trigger_id, t.organization_id, a.executions, a.successes, a.failures, a.retrying, a.total_retries,
-        a.total_duration_ms, a.last_execution_at
+        a.total_duration_ms, a.measured, a.last_execution_at
    from (select r.trigger_id,
                 count(*) as executions,
                 count(*) filter (where r.status = 'success') as successes,
@@ -72,6 +73,7 @@
                 count(*) filter (where r.status = 'retrying') as retrying,
                 coalesce(sum(r.retry_count), 0) as total_retries,
                 coalesce(sum(r.duration_ms), 0) as total_duration_ms,
+                count(r.duration_ms) as measured,
                 max(r.executed_at) as last_execution_at
            from {app}.action_results as r
           where r.executed_at >= %(since)s::timestamptz and r.executed_at < %(until)s::timestamptz
@@ -86,6 +88,7 @@
         count(*) filter (where a.status = 'retrying') as retrying,
         coalesce(sum(a.retry_count), 0) as total_retries,
         coalesce(sum(a.duration_ms), 0) as total_duration_ms,
+        count(a.duration_ms) as measured,
         max(a.executed_at) as last_execution_at
    from {app}.action_results as a
    join {app}.triggers as t on t.id = a.trigger_id
@@ -101,6 +104,7 @@
         coalesce(sum(d.n) filter (where d.status = 'retrying'), 0)::bigint,
         sum(d.retry_total)::bigint,
         sum(d.duration_total)::bigint,
+        sum(d.timed)::bigint,
         null
    from analytics_refresh.frozen_series as s
    join analytics_refresh.frozen_days as d on d.series = s.series
@@ -116,6 +120,7 @@
         coalesce(sum(d.n) filter (where d.status = 'retrying'), 0)::bigint,
         sum(d.retry_total)::bigint,
         sum(d.duration_total)::bigint,
+        sum(d.timed)::bigint,
         null
    from analytics_refresh.frozen_series as s
    join analytics_refresh.frozen_days as d on d.series = s.series
@@ -164,6 +169,33 @@
   where t.organization_id = any (%(organizations)s::text[])
     and a.executed_at >= %(now)s::timestamptz - interval '720 hours'
   group by a.action_type)
+
+-- name: distribution rows
+(select a.action_type,
+        count(*) as total_executions,
+        count(*) filter (where a.status = 'success') as success_count,
+        count(*) filter (where a.status = 'failed') as failure_count,
+        round(100.0 * count(*) / nullif(sum(count(*)) over (), 0), 2) as percentage,
+        avg(a.duration_ms)::numeric(12, 2) as avg_duration_ms,
+        coalesce(sum(a.retry_count), 0)::bigint as total_retries,
+        max(a.executed_at) as last_execution_at
+   from {source} as a
+  group by a.action_type)
+
+-- name: failures rows
+(select id, job_id, trigger_id, event_id, action_type, error_message, retry_count, executed_at, duration_ms,
+        response_data
+   from {app}.action_results
+  where status = 'failed'
+    and executed_at >= %(since)s::timestamptz and executed_at < %(until)s::timestamptz)
+
+-- name: failures rows limited
+(select a.id, a.job_id, a.trigger_id, a.event_id, a.action_type, a.error_message, a.retry_count, a.executed_at,
+        a.duration_ms, a.response_data
+   from {app}.action_results as a
+   join {app}.triggers as t on t.id = a.trigger_id
+  where t.organization_id = any (%(organizations)s::text[]) and a.status = 'failed'
+    and a.executed_at >= %(since)s::timestamptz and a.executed_at < %(until)s::timestamptz)
 
 -- name: triggers
 (select id, organization_id, name, enabled, created_at from {app}.triggers)

@@ -1,0 +1,116 @@
+"""The documents that answer requests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from analytics_refreshd.api.asking import Asked
+from analytics_refreshd.api.freshness import Successes, Timing, any_stale, as_of
+from analytics_refreshd.api.routes import MOST_OFFSET, Route
+from analytics_refreshd.core.display import json_number
+from analytics_refreshd.core.wording import rfc3339
+from analytics_refreshd.postgres.catalogue.page import PageOfRows
+from analytics_refreshd.postgres.catalogue.run import BoundQuery
+from analytics_refreshd.postgres.catalogue.spans import zone_of
+from analytics_refreshd.postgres.catalogue.zones import later
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read for an answer, in one transaction: a page, the row beside it, and the views' last successes."""
+
+    page: PageOfRows
+    summary: tuple[object, ...] | None
+    successes: Successes
+
+
+def document(
+    route: Route, asked: Asked, bound: BoundQuery, reading: Reading, timing: Timing, now: datetime
+) -> dict[str, object]:
+    """Return the members of an answer: `data`, `pagination` of a list, `summary` where there is one, and `meta`."""
+    names = [field.name for field in route.endpoint.fields]
+    rows = [as_object(names, row) for row in reading.page.rows]
+    sources = bound.sources
+    answer: dict[str, object] = {"data": rows if route.endpoint.shape == "list" else rows[0]}
+    if route.summary is not None and reading.summary is not None:
+        answer["summary"] = as_object([field.name for field in route.summary.api.fields], reading.summary)
+    if route.endpoint.shape == "list":
+        answer["pagination"] = pagination(reading.page.total, len(rows), asked)
+    answer["meta"] = {
+        "as_of": moment(as_of(sources.views, reading.successes, rows=sources.rows, now=now)),
+        "generated_at": moment(now),
+        "stale": any_stale(sources.views, reading.successes, timing, now),
+        "window": window(bound),
+        "parameters": {name: plain(value) for name, value in asked.parameters.items()},
+        "approximate": [field.name for field in route.endpoint.fields if field.column.approximated],
+    }
+    return answer
+
+
+def as_object(names: Sequence[str], row: Sequence[object]) -> dict[str, object]:
+    """Return a row as JSON has it."""
+    return {name: plain(value) for name, value in zip(names, row, strict=True)}
+
+
+def pagination(total: int, shown: int, asked: Asked) -> dict[str, object]:
+    """Return where the page lies among all rows."""
+    page = asked.page
+    return {
+        "total": total,
+        "limit": page.limit,
+        "offset": page.offset,
+        "has_more": page.offset + shown < total and shown > 0,
+    }
+
+
+def links(path: str, items: Sequence[tuple[str, str]], total: int, asked: Asked) -> str:
+    """Return the Link header, with rel next and prev.
+
+    Empty for a page that is all.
+    """
+    page, limit = asked.page, asked.page.limit or 0
+    others = [(name, value) for name, value in items if name not in ("limit", "offset")]
+
+    def link(offset: int, relation: str) -> str:
+        query = urlencode([*others, ("limit", str(limit)), ("offset", str(offset))])
+        return f'<{path}?{query}>; rel="{relation}"'
+
+    found = []
+    if page.offset + limit < total and page.offset + limit <= MOST_OFFSET:
+        found.append(link(page.offset + limit, "next"))
+    if page.offset > 0:
+        found.append(link(max(0, page.offset - limit), "prev"))
+    return ", ".join(found)
+
+
+def window(bound: BoundQuery) -> dict[str, object] | None:
+    """Return the stretch of time of the answer.
+
+    What is read before it, to compare with, does not count.
+    """
+    since, until = bound.values.get("since"), bound.values.get("until")
+    if not isinstance(since, datetime) or not isinstance(until, datetime):
+        return None
+    own = bound.query.window
+    if own is not None and own.step is not None and own.before:
+        since = later(own.step, since, own.before, zone_of(bound.values))
+    return {"since": moment(since), "until": moment(until)}
+
+
+def moment(at: datetime | None) -> str | None:
+    """Write a time as the API does."""
+    return None if at is None else rfc3339(at, "auto")
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON has it."""
+    if isinstance(value, datetime):
+        return rfc3339(value, "auto")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    number = json_number(value)
+    return number if number is None or isinstance(number, str | int | float | bool) else str(number)

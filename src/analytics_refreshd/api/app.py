@@ -1,0 +1,175 @@
+"""The ASGI application: paths, request ids, headers, log and metrics."""
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route as HttpRoute
+
+from analytics_refreshd.api.access.principal import AccessDenied
+from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_docs
+from analytics_refreshd.api.endpoints import Endpoints
+from analytics_refreshd.api.exchange import JSON, Reply, Request, as_json, of_problem
+from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
+from analytics_refreshd.api.problems import Problem, internal_error, of_denial, unknown_parameter
+from analytics_refreshd.api.routes import BASE, ORGANIZATION, Route
+from analytics_refreshd.core.ports import Clock
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HTML = "text/html; charset=utf-8"
+_POLICY = "Content-Security-Policy"
+_NOTHING_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+_HEADERS = {
+    _POLICY: _NOTHING_POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_LEAST_GZIP_BYTES = 1000
+OTHER = "other"
+"""The endpoint of a request to no endpoint of the catalogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request that was answered, for log and metrics."""
+
+    request_id: str
+    method: str
+    endpoint: str
+    seconds: float
+    reply: Reply
+
+
+Work = Callable[[Request], Reply]
+
+
+class Api:
+    """Builds the application. Each request is answered in one of `threads` threads."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        routes: Sequence[Route],
+        *,
+        clock: Clock,
+        threads: int,
+        served: Callable[[Served], None],
+    ) -> None:
+        self._endpoints = endpoints
+        self._clock = clock
+        self._threads = threads
+        self._served = served
+        self._limiter: anyio.CapacityLimiter | None = None
+        described = openapi(routes)
+        document, page = as_json(described), render_docs(described)
+        queries = as_json({"data": queries_document(routes)})
+        paths = [
+            HttpRoute(path, self._handler(route.name, self._answerer(route)), methods=["GET"])
+            for route in routes
+            for path in route.paths
+        ]
+        paths.sort(key=lambda path: "{" in path.path)
+        paths += [
+            HttpRoute(QUERIES_PATH, self._handler("meta/queries", self._queries(queries)), methods=["GET"]),
+            HttpRoute(OPENAPI_PATH, self._handler(OTHER, _open(document, JSON)), methods=["GET"]),
+            HttpRoute(DOCS_PATH, self._handler(OTHER, _open(page, _HTML, DOCS_POLICY)), methods=["GET"]),
+        ]
+        self.asgi = Starlette(
+            routes=paths,
+            exception_handlers={HTTPException: self._refused, Exception: self._failed},
+            middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_GZIP_BYTES, compresslevel=5)],
+        )
+        self.asgi.router.redirect_slashes = False
+
+    def _answerer(self, route: Route) -> Work:
+        return lambda request: self._endpoints.answer(route, request)
+
+    def _queries(self, body: bytes) -> Work:
+        def answer(request: Request) -> Reply:
+            try:
+                organization = request.item(ORGANIZATION)
+                admission = self._endpoints.gate.admit(request.headers, organization, request.address, 1)
+            except AccessDenied as denial:
+                return of_problem(of_denial(denial), request.request_id)
+            for name, _ in request.items:
+                if name != ORGANIZATION:
+                    return of_problem(unknown_parameter(name, [ORGANIZATION]), request.request_id)
+            headers = {"Cache-Control": "private, no-cache", **admission.headers}
+            return Reply(200, body, headers=headers, key_id=admission.principal.key_id)
+
+        return answer
+
+    def _handler(self, endpoint: str, work: Work) -> Callable[[HttpRequest], Awaitable[Response]]:
+        async def handle(http: HttpRequest) -> Response:
+            began = self._clock.monotonic()
+            request = _request(http)
+            if self._limiter is None:
+                self._limiter = anyio.CapacityLimiter(self._threads)
+            reply = await anyio.to_thread.run_sync(work, request, limiter=self._limiter)
+            return self._respond(http, endpoint, request.request_id, began, reply)
+
+        return handle
+
+    async def _refused(self, http: HttpRequest, error: Exception) -> Response:
+        """Answer what no route takes."""
+        began = self._clock.monotonic()
+        assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for it
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem = Problem(405, "method_not_allowed", "only GET and HEAD", headers=headers)
+        elif error.status_code == HTTPStatus.NOT_FOUND:
+            problem = Problem(404, "not_found", f"there is no such path; {DOCS_PATH} lists those of {BASE}")
+        else:
+            problem = Problem(error.status_code, "bad_request", "the request cannot be answered", headers=headers)
+        request_id = _request_id(http.headers)
+        return self._respond(http, OTHER, request_id, began, of_problem(problem, request_id))
+
+    async def _failed(self, http: HttpRequest, error: Exception) -> Response:
+        request_id = _request_id(http.headers)
+        reply = of_problem(internal_error(), request_id)
+        reply.exception = error
+        return self._respond(http, OTHER, request_id, self._clock.monotonic(), reply)
+
+    def _respond(self, http: HttpRequest, endpoint: str, request_id: str, began: float, reply: Reply) -> Response:
+        self._served(Served(request_id, http.method, endpoint, self._clock.monotonic() - began, reply))
+        headers = {**_HEADERS, **reply.headers, "X-Request-ID": request_id}
+        if reply.status != HTTPStatus.NOT_MODIFIED:
+            headers["Content-Type"] = reply.content_type
+        if reply.spool is not None:
+            return StreamingResponse(reply.spool.pieces(), reply.status, headers)
+        return Response(reply.body, reply.status, headers)
+
+
+def _open(document: bytes, content_type: str, policy: str = _NOTHING_POLICY) -> Work:
+    """Answer everybody with a document that holds no data."""
+    headers = {"Cache-Control": "public, max-age=300", _POLICY: policy}
+    return lambda request: Reply(200, document, content_type, headers)
+
+
+def _request(http: HttpRequest) -> Request:
+    address = http.client.host if http.client else ""
+    return Request(
+        http.url.path,
+        {name: str(value) for name, value in http.path_params.items()},
+        http.query_params.multi_items(),
+        http.headers,
+        address,
+        _request_id(http.headers),
+    )
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    """Return the caller's id where it is one that can be logged, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

@@ -1,0 +1,78 @@
+"""How fresh an answer is, and until when it may be kept."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from analytics_refreshd.core.model import Limits
+from analytics_refreshd.core.schedule import next_slot
+from analytics_refreshd.core.staleness import Age, verdict
+
+Successes = Mapping[str, datetime]
+"""Each view's last success; a view without a known one is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When refreshes are due, and how old a view may be."""
+
+    limits: Limits
+    interval: timedelta
+    offset: timedelta
+    views: tuple[str, ...]
+
+    def stale(self, view: str, successes: Successes, now: datetime) -> bool:
+        """Whether a view is older than its limit, or of unknown age."""
+        at = successes.get(view)
+        age = Age(view, None if at is None else max(0.0, (now - at).total_seconds()), at, "record")
+        return verdict(age, self.limits).is_stale
+
+    def seconds_left(self, successes: Iterable[datetime], now: datetime) -> int:
+        """Return the seconds until the next refresh after `successes` is due.
+
+        The hour's end counts if that is sooner: a window moves on with it. 0 where a refresh is due already: it may
+        end at any moment.
+        """
+        hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        due = min([hour, *(next_slot(at, self.interval, self.offset) for at in successes)])
+        return max(0, int((due - now).total_seconds()))
+
+
+def as_of(views: Iterable[str], successes: Successes, *, rows: bool, now: datetime) -> datetime | None:
+    """Return when what was read was true: the oldest view's last success, or now for rows alone.
+
+    None where a view's last success is not known.
+    """
+    known = [successes.get(view) for view in views]
+    if not known:
+        return now if rows else None
+    return None if None in known else min(at for at in known if at is not None)
+
+
+def any_stale(views: Iterable[str], successes: Successes, timing: Timing, now: datetime) -> bool:
+    """Whether any view that was read is stale."""
+    return any(timing.stale(view, successes, now) for view in views)
+
+
+def entity_tag(views: Iterable[str], successes: Successes, asked: Iterable[object]) -> str | None:
+    """Return the ETag of an answer from `views` alone.
+
+    None where a last success is not known. `asked` is all else that the answer depends on. It is weak: within the
+    minutes until the next refresh a window that
+    ends now moves on, which is no new answer.
+    """
+    known = {view: successes.get(view) for view in sorted(views)}
+    if not known or None in known.values():
+        return None
+    text = json.dumps([known, *asked], default=str, sort_keys=True)
+    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+def matches(tag: str, header: str) -> bool:
+    """Whether an If-None-Match header names the tag, compared weakly."""
+    if header.strip() == "*":
+        return True
+    given = {part.strip().removeprefix("W/") for part in header.split(",")}
+    return tag.removeprefix("W/") in given

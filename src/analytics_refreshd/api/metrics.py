@@ -1,0 +1,63 @@
+"""The Prometheus metrics of the API's process."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from analytics_refreshd.core import api_metrics as catalogue
+from analytics_refreshd.core.api_metrics import PROCESS
+from analytics_refreshd.core.metric import Metric
+
+_ERROR = 500
+
+
+class ApiMetrics:
+    """Counts answers on a registry of its own. Series of all `endpoints` exist from the first scrape."""
+
+    def __init__(
+        self,
+        database: str,
+        version: str,
+        endpoints: Iterable[str],
+        *,
+        connections: Callable[[], int],
+        log_lines_lost: Callable[[], int],
+    ) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._series = (database, PROCESS)
+        self._duration = Gauge(*_family(catalogue.QUERY_DURATION), registry=self.registry)
+        self._durations = Histogram(
+            *_family(catalogue.QUERY_DURATIONS), registry=self.registry, buckets=catalogue.QUERY_DURATIONS.buckets
+        )
+        self._errors = Counter(*_family(catalogue.QUERY_ERRORS), registry=self.registry)
+        for endpoint in endpoints:
+            self._durations.labels(*self._series, endpoint)
+            self._errors.labels(*self._series, endpoint)
+        open_now = Gauge(*_family(catalogue.CONNECTIONS), registry=self.registry)
+        open_now.labels(*self._series).set_function(connections)
+        lost = Gauge(*_family(catalogue.LOG_LINES_LOST), registry=self.registry)
+        lost.labels(*self._series).set_function(log_lines_lost)
+        Gauge(*_family(catalogue.BUILD_INFO), registry=self.registry).labels(*self._series, version).set(1)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+        """Observe an answer. One that the server could not give is an error, and has no duration."""
+        if status >= _ERROR:
+            self._errors.labels(*self._series, endpoint).inc()
+            return
+        self._duration.labels(*self._series, endpoint).set(seconds)
+        self._durations.labels(*self._series, endpoint).observe(seconds)
+
+
+def _family(metric: Metric) -> tuple[str, str, tuple[str, ...]]:
+    return metric.name, metric.help, ("database", "process", *metric.labels)

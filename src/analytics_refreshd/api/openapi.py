@@ -1,0 +1,263 @@
+"""The OpenAPI 3.1 document, written from the catalogue."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analytics_refreshd import __version__
+from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
+from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, Route
+from analytics_refreshd.postgres.catalogue.endpoint import Field
+from analytics_refreshd.postgres.catalogue.parameters import TEXT_LIMIT, Column, Parameter
+
+Schema = dict[str, Any]
+OPENAPI_PATH = "/api/v1/openapi.json"
+QUERIES_PATH = f"{BASE}/meta/queries"
+
+_UNITS: Mapping[str, Schema] = {
+    "text": {"type": "string"},
+    "message": {"type": "string"},
+    "count": {"type": "integer"},
+    "bytes": {"type": "integer"},
+    "number": {"type": "number"},
+    "percent": {"type": "number"},
+    "ms": {"type": "number"},
+    "seconds": {"type": "number"},
+    "days": {"type": "number"},
+    "timestamp": {"type": "string", "format": "date-time"},
+    "boolean": {"type": "boolean"},
+    "list": {"type": "array", "items": {"type": "string"}},
+    "json": {},
+}
+_TEXT: Schema = {"type": "string", "maxLength": TEXT_LIMIT, "pattern": r"^[^\u0000]*$"}
+_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
+_ERRORS = {
+    "400": "A parameter cannot be used.",
+    "401": "The key or token is missing, unknown or expired.",
+    "403": "This key may not see that.",
+    "404": "There is nothing of that name.",
+    "429": "Too many requests in the hour.",
+    "500": "An internal error.",
+    "503": "The database cannot answer now.",
+}
+
+
+def openapi(routes: Sequence[Route]) -> Schema:
+    """Return the document for all routes."""
+    paths: Schema = {}
+    for route in routes:
+        for number, path in enumerate(route.paths):
+            paths[path] = {"get": _operation(route, number)}
+    paths[QUERIES_PATH] = {"get": _queries_operation()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Action analytics",
+            "version": __version__,
+            "description": "Executions of actions: success, latency, failures, triggers, capacity and organizations.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"ApiKey": []}],
+        "tags": [{"name": name} for name in dict.fromkeys(route.query.section for route in routes)],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
+            "schemas": {"Problem": _problem(), "Meta": _meta(), "Pagination": _pagination()},
+            "responses": {code: _error(text) for code, text in _ERRORS.items()},
+        },
+    }
+
+
+def queries_document(routes: Sequence[Route]) -> list[Schema]:
+    """Return what `meta/queries` says of each endpoint."""
+    return [
+        {
+            "query": route.query.name,
+            "section": route.query.section,
+            "paths": list(route.paths),
+            "purpose": route.query.purpose,
+            "shape": route.endpoint.shape,
+            "cost": route.endpoint.cost,
+            "parameters": list(route.parameters),
+            "fields": [
+                {
+                    "name": field.name,
+                    "unit": field.column.unit,
+                    "meaning": field.column.meaning,
+                    "approximated": field.column.approximated or None,
+                }
+                for field in route.endpoint.fields
+            ],
+        }
+        for route in routes
+    ]
+
+
+def _operation(route: Route, number: int) -> Schema:
+    query = route.query
+    name = query.name.replace("-", "_") + (f"_{number + 1}" if number else "")
+    return {
+        "operationId": name,
+        "tags": [query.section],
+        "summary": query.purpose,
+        "parameters": _parameters(route),
+        "responses": {
+            "200": {
+                "description": "The answer.",
+                "headers": {
+                    "ETag": {"schema": {"type": "string"}, "description": "Where only views were read."},
+                    "Link": {"schema": {"type": "string"}, "description": "Pages with rel next and prev."},
+                },
+                "content": {
+                    "application/json": {"schema": _answer(route)},
+                    "text/csv": {"schema": {"type": "string"}},
+                },
+            },
+            "304": {"description": "Not modified: the views were not refreshed since."},
+            **{code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS},
+        },
+    }
+
+
+def _queries_operation() -> Schema:
+    schema = {"type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": {}}}}
+    return {
+        "operationId": "queries",
+        "summary": "Which endpoints are there, and what do their fields mean?",
+        "parameters": [_organization()],
+        "responses": {
+            "200": {"description": "The catalogue.", "content": {"application/json": {"schema": schema}}},
+            **{code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS if code != "404"},
+        },
+    }
+
+
+def _parameters(route: Route) -> list[Schema]:
+    endpoint, window = route.endpoint, route.query.window
+    found = [
+        _parameter(argument.parameter, place="path" if name in endpoint.places else "query")
+        for name, argument in route.arguments.items()
+    ]
+    texts = {
+        "since": "Beginning of the window, instead of its length",
+        "until": "End of the window; now where it is left out",
+        "timezone": "IANA name of the time zone of days, weeks and hours of the day",
+        "action_type": "Only actions of this type",
+        "trigger_id": "Only actions of this trigger",
+    }
+    names = (*route.query.span_names, *(["timezone"] if window is not None else []), *route.filters)
+    for name in names:
+        schema: Schema = {**_TEXT, **({"minLength": 1} if name == "timezone" else {})}
+        if name in ("since", "until"):
+            schema = {"type": "string", "format": "date-time"}
+        found.append({"name": name, "in": "query", "required": False, "description": texts[name], "schema": schema})
+    if endpoint.shape == "list":
+        found += [_parameter(endpoint.limit), _parameter(OFFSET)]
+        sorts = [sign + name for name in endpoint.sorts for sign in ("", "-")]
+        schema = {"type": "string", "enum": sorts}
+        if endpoint.order:
+            schema["default"] = endpoint.order
+        description = "Order of the rows; after a minus sign descending"
+        found.append({"name": "sort", "in": "query", "required": False, "description": description, "schema": schema})
+    schema = {"type": "string", "enum": ["json", "csv"], "default": "json"}
+    description = "As the header Accept; csv has all rows unless a limit is given"
+    found.append({"name": "format", "in": "query", "required": False, "description": description, "schema": schema})
+    return [*found, _organization()]
+
+
+def _parameter(parameter: Parameter, place: str = "query") -> Schema:
+    schema: Schema = dict(_TEXT) if parameter.type == "text" else {"type": parameter.type}
+    if parameter.minimum is not None and parameter.maximum is not None:
+        whole = parameter.type == "integer"
+        schema["minimum"] = int(parameter.minimum) if whole else parameter.minimum
+        schema["maximum"] = int(parameter.maximum) if whole else parameter.maximum
+    if parameter.choices:
+        schema["enum"] = list(parameter.choices)
+    if place == "query":
+        schema["default"] = parameter.default
+    return {
+        "name": parameter.name,
+        "in": place,
+        "required": place == "path",
+        "description": parameter.meaning,
+        "schema": schema,
+    }
+
+
+def _organization() -> Schema:
+    description = "The organization, of those that the key may see; also as the header X-Organization-ID"
+    return {
+        "name": ORGANIZATION,
+        "in": "query",
+        "required": False,
+        "description": description,
+        "schema": {**_TEXT, "minLength": 1},
+    }
+
+
+def _answer(route: Route) -> Schema:
+    row = _row(route.endpoint.fields)
+    listed = route.endpoint.shape == "list"
+    properties: Schema = {"data": {"type": "array", "items": row} if listed else row}
+    if route.summary is not None:
+        properties["summary"] = _row(route.summary.api.fields)
+    if route.query.name == FRESHNESS:
+        fresh = {"all_views_fresh": {"type": "boolean"}}
+        properties["summary"] = {"type": "object", "required": ["all_views_fresh"], "properties": fresh}
+    if listed:
+        properties["pagination"] = {"$ref": "#/components/schemas/Pagination"}
+    properties["meta"] = {"$ref": "#/components/schemas/Meta"}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _row(fields: Sequence[Field]) -> Schema:
+    return {
+        "type": "object",
+        "required": [field.name for field in fields],
+        "properties": {field.name: _field(field.column) for field in fields},
+    }
+
+
+def _field(column: Column) -> Schema:
+    schema = dict(_UNITS[column.unit])
+    if "type" in schema:
+        schema["type"] = [schema["type"], "null"]
+    text = f"{column.meaning}. Approximated: {column.approximated}" if column.approximated else column.meaning
+    return {**schema, "description": text}
+
+
+def _meta() -> Schema:
+    bounds: Schema = {"type": "object", "required": ["since", "until"], "properties": {"since": _TIME, "until": _TIME}}
+    properties: Schema = {
+        "as_of": {**_TIME, "description": "Last successful refresh of the oldest view read, or now where rows are."},
+        "generated_at": {"type": "string", "format": "date-time"},
+        "stale": {"type": "boolean", "description": "Whether a view that was read is older than its limit."},
+        "window": {"anyOf": [bounds, {"type": "null"}]},
+        "parameters": {"type": "object", "description": "Those in force, defaults included."},
+        "approximate": {"type": "array", "items": {"type": "string"}, "description": "Fields that are not exact."},
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _pagination() -> Schema:
+    properties: Schema = {name: {"type": "integer", "minimum": 0} for name in ("total", "limit", "offset")}
+    properties["has_more"] = {"type": "boolean"}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _problem() -> Schema:
+    properties: Schema = {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "error": {"type": "string", "enum": list(CODES)},
+        "message": {"type": "string"},
+        "details": {"type": "object"},
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _error(text: str) -> Schema:
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}

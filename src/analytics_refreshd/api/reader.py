@@ -1,0 +1,79 @@
+"""Reads an answer from the database, at one moment."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+from analytics_refreshd.api.answers import Reading
+from analytics_refreshd.api.freshness import Successes
+from analytics_refreshd.api.pool import PooledConnection, ReadPool
+from analytics_refreshd.postgres.catalogue.page import Page, read_page, stream_rows
+from analytics_refreshd.postgres.catalogue.parameters import Column
+from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, read_only
+from analytics_refreshd.postgres.tenants.freshness import last_successes
+
+KNOWN_SECONDS = 1.0
+"""How long the views' last successes are taken as they were read, where nothing else is."""
+
+
+class Reader:
+    """Reads pages and the views' last successes."""
+
+    def __init__(self, pool: ReadPool, views: tuple[str, ...], seconds: float, monotonic: Callable[[], float]) -> None:
+        self._pool = pool
+        self._views = list(views)
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._known: tuple[float, Successes] | None = None
+
+    def read(self, bound: BoundQuery, page: Page, summary: BoundQuery | None) -> Reading:
+        """Read a page, the row beside it, and how fresh views are. Raises DatabaseFault."""
+        timeout_ms = int(self._seconds * 1000)
+
+        def work(connection: PooledConnection) -> Reading:
+            with read_only(connection, bound, timeout_ms, snapshot=True):
+                successes = last_successes(connection, self._views) if connection.records else {}
+                rows = read_page(connection, bound, page, _columns(bound))
+                beside = read_page(connection, summary, Page(1), _columns(summary)).rows[0] if summary else None
+            return Reading(rows, beside, successes)
+
+        began = self._monotonic()
+        reading = self._pool.read(work, self._seconds)
+        self._remember(began, reading.successes)
+        return reading
+
+    def export(self, bound: BoundQuery, page: Page, take: Callable[[Iterator[Row]], None]) -> Successes:
+        """Hand rows to `take`; return the views' last successes.
+
+        Raises DatabaseFault. `take` may be called again, from the first row on.
+        """
+
+        def work(connection: PooledConnection) -> Successes:
+            with read_only(connection, bound, int(self._seconds * 1000), snapshot=True):
+                successes = last_successes(connection, self._views) if connection.records else {}
+                take(stream_rows(connection, bound, page, _columns(bound)))
+            return successes
+
+        return self._pool.read(work, self._seconds)
+
+    def successes(self) -> Successes:
+        """Return the views' last successes, a second old at most. Raises DatabaseFault."""
+        with self._lock:
+            known = self._known
+        began = self._monotonic()
+        if known is not None and began - known[0] < KNOWN_SECONDS:
+            return known[1]
+        found = self._pool.read(
+            lambda connection: last_successes(connection, self._views) if connection.records else {}, self._seconds
+        )
+        self._remember(began, found)
+        return found
+
+    def _remember(self, began: float, found: Successes) -> None:
+        with self._lock:
+            if self._known is None or began >= self._known[0]:
+                self._known = (began, found)
+
+
+def _columns(bound: BoundQuery) -> list[Column]:
+    return [field.column for field in bound.query.api.fields]

@@ -1,0 +1,80 @@
+"""The endpoints of the catalogue: what each one takes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from analytics_refreshd.postgres.catalogue.definition import Query
+from analytics_refreshd.postgres.catalogue.endpoint import Argument, Endpoint
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.parameters import Parameter
+
+BASE = "/api/v1/analytics"
+SCHEMA = "analytics_api"
+"""The schema that queries read: its views show what a transaction is admitted to."""
+MOST_OFFSET = 10_000
+OFFSET = Parameter("offset", "integer", 0, 0, MOST_OFFSET, "Rows before the page")
+ORGANIZATION = "organization_id"
+FRESHNESS = "refresh-status"
+"""The query whose answer differs for tenants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint: its query with the API's bounds and defaults, and its paths with the base."""
+
+    query: Query
+    paths: tuple[str, ...]
+    summary: Query | None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Return what the query's header says of the endpoint."""
+        return self.query.api
+
+    @property
+    def name(self) -> str:
+        """Return the path below the base, for metrics and log."""
+        return self.paths[0].removeprefix(f"{BASE}/")
+
+    @property
+    def arguments(self) -> Mapping[str, Argument]:
+        """Return the endpoint's own parameters by name."""
+        return {argument.parameter.name: argument for argument in self.endpoint.arguments}
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """Return the filters offered: those that are no parameter of the endpoint's own."""
+        return tuple(name for name in self.query.filters if name not in self.arguments)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Return the names that a request's query string may have."""
+        own = tuple(name for name in self.arguments if name not in self.endpoint.places)
+        window = (*self.query.span_names, "timezone") if self.query.window is not None else ()
+        pages = ("limit", "offset", "sort") if self.endpoint.shape == "list" else ()
+        return (*own, *window, *self.filters, *pages, "format", ORGANIZATION)
+
+
+def routes_of(catalogue: Catalogue) -> tuple[Route, ...]:
+    """Return an endpoint for each query, the built-in ones first."""
+    return tuple(sorted(_routes(catalogue), key=lambda route: route.query.own))
+
+
+def _routes(catalogue: Catalogue) -> Iterator[Route]:
+    for query in catalogue:
+        below = "custom/" if query.own else ""
+        paths = tuple(f"{BASE}/{below}{path}" for path in query.api.paths)
+        summary = catalogue.queries[query.api.summary] if query.api.summary else None
+        yield Route(_bounded(query), paths, summary)
+
+
+def _bounded(query: Query) -> Query:
+    """Return the query with the bounds and defaults of the endpoint, also for spans of time."""
+    own = {argument.of: argument.parameter for argument in query.api.arguments}
+    parameters = tuple(
+        replace(item, default=own[item.name].default, minimum=own[item.name].minimum, maximum=own[item.name].maximum)
+        if item.name in own
+        else item
+        for item in query.parameters
+    )
+    return replace(query, parameters=parameters)

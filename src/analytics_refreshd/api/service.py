@@ -1,0 +1,236 @@
+"""Builds the API's process and runs it: signals, watchdog, and a stop that always ends."""
+
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+
+from analytics_refreshd import __version__
+from analytics_refreshd.api.access.keys import KeyGate
+from analytics_refreshd.api.app import OTHER, Api, Served
+from analytics_refreshd.api.endpoints import Endpoints
+from analytics_refreshd.api.freshness import Timing
+from analytics_refreshd.api.health import ApiHealth
+from analytics_refreshd.api.metrics import ApiMetrics
+from analytics_refreshd.api.pool import ReadPool
+from analytics_refreshd.api.reader import Reader
+from analytics_refreshd.api.routes import routes_of
+from analytics_refreshd.app.clock import SystemClock
+from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import api_secret, connection_settings, reading_settings
+from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
+from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.schedule import splay_offset
+from analytics_refreshd.observe.http import HttpSettings, ManagementServer, listen
+from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
+from analytics_refreshd.observe.systemd import SystemdNotifier
+from analytics_refreshd.postgres.catalogue.files import Catalogue
+from analytics_refreshd.postgres.catalogue.walled import refuse_unwalled
+from analytics_refreshd.postgres.connection.connector import Connector, Profile
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.tenants.keys import KeyReader
+from analytics_refreshd.postgres.tenants.wall import Wall
+
+EXIT_STOPPED = 0
+EXIT_INTERNAL = 70
+STOP_SECONDS = 10.0
+_DRAIN_SECONDS = 7
+_TICK_SECONDS = 1.0
+_THREADS_PER_CONNECTION = 4
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_IGNORED = frozenset({signal.SIGUSR1, signal.SIGUSR2})
+
+
+class ApiService:
+    """Builds and connects everything that the API's process consists of; starts nothing."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.clock = SystemClock()
+        try:
+            catalogue = Catalogue.load(config.queries.directory)
+            refuse_unwalled(catalogue, config.database.db_schema)
+        except RefreshdError as error:
+            raise ConfigError([f"[queries] {error}"]) from error
+        self.routes = routes_of(catalogue)
+        secret = api_secret(config)
+        if secret is None:
+            raise ConfigError(["api.secret_file is missing: name the file that `migrate --tenants` was told"])
+        self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, config.replica)
+        seconds = config.api.statement_timeout.total_seconds()
+        profile = Profile(seconds, seconds / 2, idle_in_transaction_seconds=2 * seconds + 5)
+        self.connector = Connector(reading_settings(config))
+        self.pool = ReadPool(self.connector, profile, config.api.connections)
+        self.health = ApiHealth(self.clock, lambda: self.pool.fault)
+        self.metrics = ApiMetrics(
+            config.name,
+            __version__,
+            [*dict.fromkeys(route.name for route in self.routes), "meta/queries", OTHER],
+            connections=lambda: self.connector.open_connections + self.primary.open_connections,
+            log_lines_lost=lambda: self.log.lost,
+        )
+        views = tuple(config.refresh.views)
+        offset = splay_offset(config.name, config.schedule.splay)
+        timing = Timing(config.limits(), config.schedule.interval, offset, views)
+        reader = Reader(self.pool, views, seconds, self.clock.monotonic)
+        # keys are found where they are revoked: a standby would learn of it later, and cannot note a use
+        self.primary = Connector(connection_settings(config))
+        self.keys = Session(self.primary, label="keys")
+        gate = KeyGate(KeyReader(self.keys), self.clock)
+        endpoints = Endpoints(gate, reader, timing, self.clock, Wall(secret))
+        threads = _THREADS_PER_CONNECTION * config.api.connections
+        self.api = Api(endpoints, self.routes, clock=self.clock, threads=threads, served=self._served)
+        management = HttpSettings(
+            config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
+        )
+        self.management = ManagementServer(management, self.health, self.metrics.registry)
+
+    def close(self) -> None:
+        """Give up what is read, and close every connection and port."""
+        self.pool.close()
+        self.keys.close()
+        self.primary.stop()
+        self.management.close()
+
+    def _served(self, served: Served) -> None:
+        """Count and log a request that was answered."""
+        reply = served.reply
+        self.metrics.answered(served.endpoint, reply.status, served.seconds)
+        failed = reply.status >= 400
+        slow = served.seconds > self.config.api.slow_request.total_seconds()
+        fault = reply.exception if isinstance(reply.exception, DatabaseFault) else None
+        if reply.exception is not None and fault is None:
+            message = f"the request {served.request_id} failed"
+            self.log.emit(
+                Event.LIBRARY_MESSAGE, level="error", library="api", message=message, exception=reply.exception
+            )
+        self.log.emit(
+            Event.REQUEST_FINISHED,
+            level="info" if failed or slow else "debug",
+            request_id=served.request_id,
+            method=served.method,
+            endpoint=served.endpoint,
+            status=reply.status,
+            seconds=round(served.seconds, 6),
+            key_id=reply.key_id,
+            rows=reply.rows,
+            code=reply.error,
+            sqlstate=fault.sqlstate if fault else None,
+            error=fault.message if fault else None,
+        )
+
+
+class ApiProcess:
+    """Runs an `ApiService` until a signal, or until the server ends."""
+
+    def __init__(self, service: ApiService, *, before_exit: Callable[[], None] = lambda: None) -> None:
+        self._service = service
+        self._before_exit = before_exit
+        self._systemd = SystemdNotifier(os.environ)
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self) -> int:
+        """Serve until stopped; return the exit code. Must be called on the main thread, with signals blocked."""
+        service = self._service
+        api = service.config.api
+        listener = listen(HttpSettings(api.host, api.port, keys="[api] port or host"))
+        management = service.management.start()
+        service.pool.open()
+        self._server = uvicorn.Server(_server_settings(service))
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
+        self._thread.start()
+        host, port = listener.getsockname()[:2]
+        service.log.emit(
+            Event.API_STARTED,
+            version=__version__,
+            pid=os.getpid(),
+            http=f"{host}:{port}",
+            management=f"{api.management_host}:{management}",
+            endpoints=sum(len(route.paths) for route in service.routes),
+        )
+        self._systemd.ready(f"answers on {host}:{port}")
+        return self._stop(self._wait())
+
+    def _wait(self) -> signal.Signals | None:
+        """Return the signal that ends it, None where the server ended by itself."""
+        assert self._thread is not None  # noqa: S101 - run has started it
+        while self._thread.is_alive():
+            taken = signal.sigtimedwait(_SIGNALS, _TICK_SECONDS)
+            if taken is not None and taken.si_signo in _SIGNALS:
+                return signal.Signals(taken.si_signo)
+            if self._service.health.live()[0]:
+                self._systemd.watchdog()
+        return None
+
+    def _stop(self, cause: signal.Signals | None) -> int:
+        """Refuse new requests, answer those under way, close; within the deadline, whatever hangs."""
+        service = self._service
+        began = service.clock.monotonic()
+        assert self._server is not None  # noqa: S101 - run has made both
+        assert self._thread is not None  # noqa: S101
+        self._systemd.stopping("answering what was asked")
+        service.health.draining = True
+        service.log.emit(Event.API_STOPPING, level="info" if cause else "error", signal=cause.name if cause else None)
+        self._server.should_exit = True
+        self._thread.join(STOP_SECONDS * 0.8)
+        forced = ["requests"] if self._thread.is_alive() else []
+        self._server.force_exit = True
+        service.close()
+        self._thread.join(max(0.1, began + STOP_SECONDS * 0.95 - service.clock.monotonic()))
+        if forced:
+            service.log.emit(Event.SHUTDOWN_FORCED, level="warning", still_running=forced)
+        code = EXIT_STOPPED if cause is not None else EXIT_INTERNAL
+        seconds = round(service.clock.monotonic() - began, 3)
+        service.log.emit(Event.API_STOPPED, exit_code=code, seconds=seconds)
+        if forced or code:
+            # a thread that hangs would keep the interpreter from ending
+            self._before_exit()
+            os._exit(code)
+        return code
+
+
+def _server_settings(service: ApiService) -> uvicorn.Config:
+    return uvicorn.Config(
+        service.api.asgi,
+        access_log=False,
+        callback_notify=_heartbeat(service.health),
+        date_header=True,
+        lifespan="off",
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_notify=1,
+        ws="none",
+    )
+
+
+def _heartbeat(health: ApiHealth) -> Callable[..., Awaitable[None]]:
+    async def alive() -> None:
+        health.alive()
+
+    return alive
+
+
+def serve(config: Config, *, before_exit: Callable[[], None] = lambda: None) -> int:
+    """Run the API's process on the main thread; return its exit code.
+
+    Raises RefreshdError where a port cannot be had.
+    """
+    # before anything is built, so that a SIGTERM during start-up is a clean stop
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED}
+    try:
+        service = ApiService(config)
+        try:
+            return ApiProcess(service, before_exit=before_exit).run()
+        except RefreshdError:
+            service.close()
+            raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

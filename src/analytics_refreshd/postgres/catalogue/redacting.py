@@ -1,0 +1,20 @@
+"""Masks what values of a result hold of secrets."""
+
+from collections.abc import Sequence
+
+from analytics_refreshd.core.redaction import redact_json, redact_value
+from analytics_refreshd.postgres.catalogue.parameters import Column
+
+REDACTED = ("message", "json")
+"""The units of columns whose values come out masked."""
+
+
+def redacted(columns: tuple[Column, ...], row: Sequence[object]) -> tuple[object, ...]:
+    """Mask what messages and JSON hold of secrets."""
+
+    def clean(unit: str, value: object) -> object:
+        if value is not None and unit == "message":
+            return redact_value(str(value))
+        return redact_json(value) if unit == "json" else value
+
+    return tuple(clean(column.unit, value) for column, value in zip(columns, row, strict=True))

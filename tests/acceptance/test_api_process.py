@@ -1,0 +1,175 @@
+"""The API's process in trouble: a database that goes and comes back, a stop with requests under way, ports in use."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.api import Answer, Api, api_role, install_api, make_key
+from tests.support.daemon import command
+from tests.support.faults import Connection, FaultServer
+from tests.support.postgres import free_port
+
+SLOW = """-- name: slow
+-- section: our own
+-- endpoint: slow
+-- purpose: How long is a while?
+-- organizations: no
+-- column: waited text; Nothing
+select count(*)::text as waited from generate_series(1, 2000000000)
+"""
+
+
+def test_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: Path) -> None:
+    """Meanwhile each request is a 503 that says when to try again, the process lives, and recovery needs nobody."""
+    with fault_server.connect() as connection:
+        own, secret = install_api(fault_server.dsn, connection, "api", tmp_path)
+    key = make_key(fault_server.dsn, "--all-organizations")
+    with Api(own, secret) as api:
+        api.until(lambda: api.probe("/readyz").status == 200)
+        assert api.ask("triggers/slowest", key).status == 200
+        fault_server.server.stop("immediate")
+        answer = api.ask("triggers/slowest", key)
+        assert (answer.status, answer.json["error"]) == (503, "service_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert "connection" not in answer.json["message"]
+        api.until(lambda: api.probe("/readyz").status == 503)
+        assert api.probe("/livez").status == 200
+        assert api.ask("/api/v1/openapi.json").status == 200
+        assert 'endpoint="triggers/slowest"' in api.probe("/metrics").body.decode()
+        fault_server.server.start()
+        api.until(lambda: api.probe("/readyz").status == 200)
+        api.until(lambda: api.ask("triggers/slowest", key).status == 200)
+        assert api.stop() == 0
+    fault_server.server.stop("immediate")
+    with Api(own, secret) as api:
+        # it starts without a database, too
+        assert api.ask("triggers/slowest", key).status == 503
+        assert api.probe("/readyz").status == 503
+        fault_server.server.start()
+        api.until(lambda: api.ask("triggers/slowest", key).status == 200)
+
+
+@dataclass(frozen=True)
+class World:
+    """A database, its owner's connection, and the API's role, secret and key."""
+
+    dsn: str
+    connection: Connection
+    own: str
+    secret: Path
+    key: str
+
+
+@pytest.fixture
+def world(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[World]:
+    """A database with all that the API needs."""
+    with api_role(dsn, connection, tmp_path) as (own, secret):
+        yield World(dsn, connection, own, secret, make_key(dsn, "--all-organizations"))
+
+
+def test_a_stop_answers_what_was_asked(world: World) -> None:
+    """SIGTERM ends it within ten seconds and with 0; a request under way gets its answer, a new one no connection."""
+    with Api(world.own, world.secret, api__statement_timeout="60s") as api:
+        assert api.ask("triggers/slowest", world.key).status == 200
+        answers: list[Answer] = []
+        asking = threading.Thread(target=lambda: answers.append(api.ask("triggers/slowest", world.key)))
+        with psycopg.connect(world.dsn) as holder:
+            holder.execute("lock table triggers in access exclusive mode")
+            asking.start()
+            api.until(lambda: waiting(world.connection))
+            api.process.send_signal(signal.SIGTERM)
+            api.wait_for("api.stopping")
+            holder.rollback()
+        assert api.process.wait(60) == 0
+        asking.join(30)
+        assert [answer.status for answer in answers] == [200]
+        assert api.wait_for("api.stopped")["exit_code"] == 0
+        assert not api.events("shutdown.forced")
+
+
+@pytest.mark.nightly
+def test_a_stop_ends_what_hangs(world: World) -> None:
+    """A request that waits for longer than the stop may take is given up."""
+    with Api(world.own, world.secret, api__statement_timeout="60s") as api:
+        with psycopg.connect(world.dsn) as holder:
+            holder.execute("lock table triggers in access exclusive mode")
+            threading.Thread(target=lambda: suppressed(api, world.key), daemon=True).start()
+            api.until(lambda: waiting(world.connection))
+            assert api.stop() == 0
+        assert api.events("shutdown.forced")
+
+
+def waiting(connection: Connection) -> bool:
+    """Whether some session waits for a lock."""
+    return connection.execute("select exists (select from pg_locks where not granted)").fetchone() == (True,)
+
+
+def suppressed(api: Api, key: str) -> None:
+    """A request whose connection may be cut."""
+    with suppress(OSError, http.client.HTTPException):
+        api.ask("triggers/slowest", key)
+
+
+@pytest.mark.slow
+def test_a_query_that_takes_too_long_is_a_timeout(world: World, tmp_path: Path) -> None:
+    """The server ends it, and the client learns to ask for less."""
+    (tmp_path / "slow.sql").write_text(SLOW)
+    with Api(world.own, world.secret, queries__directory=tmp_path, api__statement_timeout="300ms") as api:
+        answer = api.ask("custom/slow", world.key)
+        assert (answer.status, answer.json["error"]) == (503, "timeout")
+        line = api.wait_for("request.finished", lambda line: line["endpoint"] == "custom/slow")
+        assert (line["level"], line["code"], line["sqlstate"]) == ("info", "timeout", "57014")
+        world.connection.execute("drop materialized view trigger_performance_summary cascade")
+        answer = api.ask("triggers/slowest", world.key)
+        assert (answer.status, answer.json["error"]) == (503, "service_unavailable")
+        assert "trigger_performance_summary" not in json.dumps(answer.json)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_every_operation_does_what_the_document_says(world: World) -> None:
+    """schemathesis: 200 requests for each operation, those that the document allows and others; all its checks but one.
+
+    That one wants every request that the parameters allow one by one, and since excludes days.
+    """
+    with Api(world.own, world.secret) as api:
+        api.until(lambda: api.probe("/readyz").status == 200)
+        done = subprocess.run(
+            [
+                *(Path(sys.executable).with_name("schemathesis"), "run"),
+                f"http://127.0.0.1:{api.port}/api/v1/openapi.json",
+                *("-H", f"X-API-Key: {world.key}", "--no-color", "--continue-on-failure"),
+                *("--phases", "examples,coverage,fuzzing", "--max-examples", "200"),
+                *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert "26 selected" in done.stdout
+        assert not [line for line in api.events("library.message") if line["level"] == "error"]
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_one_sentence(world: World) -> None:
+    """It says which key to change, and ends with 70."""
+    with Api(world.own, world.secret) as api:
+        done = command(world.own, "api", api__secret_file=world.secret, api__port=api.port, api__management_port=0)
+        assert done.returncode == 70
+        assert "[api] port or host" in done.stderr
+        done = command(
+            world.own, "api", api__secret_file=world.secret, api__port=free_port(), api__management_port=api.management
+        )
+        assert done.returncode == 70
+        assert "[api] management_port" in done.stderr
