@@ -5,12 +5,14 @@ import io
 import json
 import re
 import unicodedata
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.display import escaped_json, spreadsheet_cell, without_controls
+from analytics_refreshd.core.display import csv_cell, escaped_json, json_number, spreadsheet_cell, without_controls
 
 HOSTILE = "\x1b[31m\x9b31m\x07\x00\x7f\u202e\u2066\u200f\U000e0041\ud800"
 NUMBER = re.compile(r"[+-]\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -97,3 +99,48 @@ def test_however_a_spreadsheet_splits_no_cell_begins_a_formula(text: str, delimi
         for cell in row:
             formula = cell.lstrip()[:1] in tuple("=+-@")
             assert not formula or NUMBER.fullmatch(cell), row
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (None, ""),
+        (True, "true"),
+        (False, "false"),
+        (7, 7),
+        (Decimal("1.50"), Decimal("1.50")),
+        (datetime(2026, 3, 1, 14, 7, 30, tzinfo=UTC), "2026-03-01T14:07:30Z"),
+        ({"a": "ä"}, '{"a": "ä"}'),
+        (["=x"], '["=x"]'),
+        ("=cmd|x", "'=cmd|x"),
+        ("a\x1b[31m", "a[31m"),
+    ],
+)
+def test_what_a_cell_of_a_csv_file_holds(value: object, cell: object) -> None:
+    """Numbers stay numbers, unknown is empty, text is harmless."""
+    assert csv_cell(value) == cell
+
+
+def test_a_cell_is_left_as_it_is_where_asked() -> None:
+    """A formula for who wants one, control characters for who reads the file by a program."""
+    assert csv_cell("=1+1", raw=True) == "=1+1"
+    assert csv_cell("a\tb\x07", controls=True) == "a\tb\x07"
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (Decimal("100"), 100),
+        (Decimal("98.36"), 98.36),
+        (Decimal("NaN"), "NaN"),
+        (Decimal("-Infinity"), "-Infinity"),
+        (float("inf"), "Infinity"),
+        (1.5, 1.5),
+        ("text", "text"),
+        (None, None),
+    ],
+)
+def test_numbers_in_json_are_exact(value: object, number: object) -> None:
+    """Whole decimals are integers; what JSON has no number for is text."""
+    assert json_number(value) == number
+    assert type(json_number(value)) is type(number)
