@@ -253,3 +253,20 @@ def test_a_table_for_people(dsn: str, tenants: Connection) -> None:
     assert "shown once" in done.stderr
     shown = command(dsn, "keys", "list").stdout
     assert ("portal" in shown, "acme" in shown, done.stdout.strip() in shown) == (True, True, False)
+
+
+@pytest.mark.slow
+def test_a_key_without_a_plan_has_its_organizations(dsn: str, tenants: Connection, reader: KeyReader) -> None:
+    """The plan of its one organization; of several it has none."""
+    tenants.execute("update organizations set plan = 'enterprise' where id = 'acme'")
+    for words, plan in (
+        (("--organization", "acme"), "enterprise"),
+        (("--organization", "acme", "--plan", "starter"), "starter"),
+        (("--organization", "acme", "--organization", "bolt"), None),
+        (("--all-organizations",), None),
+    ):
+        digest = key_digest(keys(dsn, "create", "portal", *words)["key"])
+        assert digest is not None
+        found = reader.find(digest)
+        assert found is not None
+        assert found.plan == plan
