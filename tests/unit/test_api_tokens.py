@@ -64,6 +64,11 @@ def raw(header: Mapping[str, Any], claims: Mapping[str, Any], signature: bytes =
     return f"{signed}.{part(proof)}"
 
 
+def numbered(value: object) -> str:
+    """Name a case by nothing but its number: a token is another in each process that collects the cases."""
+    return "" if not isinstance(value, str) or value.count(".") == 2 else value[:20]
+
+
 SHARED_VERIFIER = TokenVerifier(TokenRules(("HS256",)), SharedSecret(SHARED))
 
 
@@ -85,6 +90,7 @@ def public_verifier(keys: bytes | None = None, **rules: Any) -> TokenVerifier:
         (public_verifier(), lambda: rs(aud=["other", "analytics"])),
         (public_verifier(issuer="https://id.example.net"), lambda: rs(iss="https://id.example.net")),
     ],
+    ids=numbered,
 )
 def test_a_good_token(verifier: TokenVerifier, token: Callable[[], str]) -> None:
     """By secret or public key, with clocks that are up to a minute apart."""
@@ -139,6 +145,7 @@ GOOD = {"sub": "u", "exp": NOW + DAY, "aud": "analytics"}
             "not signed with RS256",
         ),
     ],
+    ids=numbered,
 )  # fmt: skip
 def test_what_is_no_good_token(verifier: TokenVerifier, token: str, said: str) -> None:
     """Each is 401: expired, early, forged, unsigned, by another algorithm, for others, or signed with a public key."""

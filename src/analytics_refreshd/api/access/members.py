@@ -10,6 +10,7 @@ from analytics_refreshd.api.access.requests import asked_organization, unauthori
 from analytics_refreshd.core.access import (
     DEFAULT_PLAN,
     PLANS,
+    PLATFORM_PLAN,
     ROLES,
     Memberships,
     NoMembershipError,
@@ -66,7 +67,7 @@ class TokenGate:
         key_id, operator = f"user:{user}", self._is_true(claims, self._claims.operator)
         if self._is_true(claims, self._claims.administrator):
             seen = None if asked is None else (asked,)
-            return Admission(Principal(key_id, seen, "admin", PLANS[-1], operator))
+            return Admission(Principal(key_id, seen, "admin", PLATFORM_PLAN, operator))
         known = self._memberships.get(user)
         others = claimed(claims.get(self._claims.organizations)) if self._claims.organizations else ()
         try:
