@@ -115,6 +115,8 @@ def test_error_texts_as_stored_are_for_some(world: World) -> None:
                 answer = api.ask("failures/recent", key(number))
                 assert answer.status == 200
                 assert (secret in answer.body.decode()) is (number in readers), (text, number)
+                rows = api.ask("failures/recent?format=csv", key(number))
+                assert (rows.status, secret in rows.body.decode()) == (200, number in readers), (text, number)
 
 
 def calls(api: Api, seed: int, number: int) -> int:

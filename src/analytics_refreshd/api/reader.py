@@ -50,7 +50,8 @@ class Reader:
     ) -> Successes:
         """Hand rows to `take`; return the views' last successes.
 
-        With `stored` error texts are as they are stored. Raises DatabaseFault. `take` may be called again, from the first row on.
+        With `stored` error texts are as they are stored. `take` may be called again, from the first row on. Raises
+        DatabaseFault.
         """
 
         def work(connection: PooledConnection) -> Successes:
