@@ -15,11 +15,14 @@ from analytics_refreshd.api.access.principal import AccessDenied
 from analytics_refreshd.cli.main import main
 from analytics_refreshd.core.access import key_digest
 from analytics_refreshd.core.errors import DatabaseFault, MigrationError
+from analytics_refreshd.postgres.check.run import CheckSettings, run_checks
 from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.migrate.run import dry_run, migrate, status, uninstall
+from analytics_refreshd.postgres.tenants.install import note_secret
 from analytics_refreshd.postgres.tenants.keys import KeyReader
+from analytics_refreshd.postgres.tenants.wall import Wall
 from tests.integration.test_migrate_roles import psql, psql_text
 from tests.support.catalog import snapshot
 from tests.support.daemon import command, environment
@@ -253,3 +256,94 @@ def test_a_table_for_people(dsn: str, tenants: Connection) -> None:
     assert "shown once" in done.stderr
     shown = command(dsn, "keys", "list").stdout
     assert ("portal" in shown, "acme" in shown, done.stdout.strip() in shown) == (True, True, False)
+
+
+@pytest.mark.slow
+def test_a_key_without_a_plan_has_its_organizations(dsn: str, tenants: Connection, reader: KeyReader) -> None:
+    """The plan of its one organization; of several it has none."""
+    tenants.execute("update organizations set plan = 'enterprise' where id = 'acme'")
+    for words, plan in (
+        (("--organization", "acme"), "enterprise"),
+        (("--organization", "acme", "--plan", "starter"), "starter"),
+        (("--organization", "acme", "--organization", "bolt"), None),
+        (("--all-organizations",), None),
+    ):
+        digest = key_digest(keys(dsn, "create", "portal", *words)["key"])
+        assert digest is not None
+        found = reader.find(digest)
+        assert found is not None
+        assert found.plan == plan
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["a superuser", "the owner"])
+def test_all_of_it_belongs_to_the_owner_of_the_tables(application_dsn: str, by: str) -> None:
+    """Who migrates gives nobody more rights than the tables' owner has: views and functions act as that role."""
+    with psycopg.connect(application_dsn, autocommit=True) as connection, temporary_role(connection) as owner:
+        database = value(connection, "select current_database()")
+        connection.execute(f'grant create on database "{database}" to {owner}')
+        connection.execute(f"grant usage, create on schema public to {owner}")
+        for table in ("action_results", "triggers", "organizations", "users"):
+            connection.execute(f"alter table {table} owner to {owner}")
+        with psycopg.connect(as_role(application_dsn, owner), autocommit=True) as own:
+            migrating = connection if by == "a superuser" else own
+            migrate(migrating, tenants=True)
+            assert note_secret(migrating, "public", b"s" * 32)
+            assert not note_secret(own, "public", b"s" * 32)
+            assert not migrate(connection).changed
+            assert not migrate(own, tenants=True).changed
+            others = connection.execute(
+                "select c.relname::text from pg_class c where c.relnamespace in"
+                " ('analytics_api'::regnamespace, 'analytics_refresh'::regnamespace)"
+                " and pg_get_userbyid(c.relowner) <> %(owner)s union all"
+                " select p.proname from pg_proc p where p.pronamespace = 'analytics_api'::regnamespace"
+                " and pg_get_userbyid(p.proowner) <> %(owner)s",
+                {"owner": owner},
+            ).fetchall()
+            assert others == []
+            with temporary_role(connection) as role:
+                psql(as_role(application_dsn, owner), "api.sql", "-v", f"role={role}")
+                with psycopg.connect(as_role(application_dsn, role), autocommit=True) as api:
+                    Wall(b"s" * 32).admit(api, None)
+                    assert api.execute("select * from analytics_api.triggers").fetchall() == []
+            uninstall(own)
+        assert value(connection, "select to_regnamespace('analytics_api')") is None
+
+
+@pytest.mark.slow
+def test_who_may_create_no_schema_is_told(connection: Connection, dsn: str) -> None:
+    """In one sentence, before anything is changed."""
+    with temporary_role(connection) as owner:
+        connection.execute(f"alter table action_results owner to {owner}")
+        connection.execute(f"grant usage, create on schema public to {owner}")
+        # what a superuser installed goes to the tables' owner
+        migrate(connection)
+        with psycopg.connect(as_role(dsn, owner), autocommit=True) as own:
+            with pytest.raises(MigrationError, match="may not create schemas here"):
+                migrate(own, tenants=True)
+
+
+@pytest.mark.slow
+def test_check_looks_at_it(dsn: str, tenants: Connection) -> None:
+    """Whole or not, of this program or of another, and whether the daemon's role reads what it should not."""
+
+    def found(url: str) -> list[tuple[str, str]]:
+        findings = run_checks(Connector(ConnectionSettings("t", url)), CheckSettings(), lambda: datetime.now(UTC))
+        return [(str(one.level), one.text) for one in findings if one.name == "api"]
+
+    assert found(dsn) == [("ok", "schema analytics_api is as this program makes it")]
+    with temporary_role(tenants) as role:
+        psql(dsn, "grants.sql", "-v", f"role={role}")
+        own = as_role(dsn, role)
+        assert [level for level, _ in found(own)] == ["ok"]
+        tenants.execute(f"grant select on all tables in schema analytics_refresh to {role}")
+        assert found(own)[1][0] == "warning"
+        assert "analytics_refresh.api_keys, analytics_refresh.api_secrets" in found(own)[1][1]
+    tenants.execute(
+        "comment on schema analytics_api is 'What the role of the API of analytics-refreshd may use; of old'"
+    )
+    assert found(dsn) == [("warning", "schema analytics_api is not as this program makes it")]
+    tenants.execute("drop view analytics_api.triggers")
+    assert found(dsn) == [("error", "schema analytics_api lacks triggers")]
+    tenants.execute("comment on schema analytics_api is null")
+    assert "not ours" in found(dsn)[0][1]

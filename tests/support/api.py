@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analytics_refreshd.api.access.limits import PER_HOUR
 from analytics_refreshd.postgres.migrate.run import migrate
 from analytics_refreshd.postgres.tenants.install import note_secret
 from tests.support.daemon import Daemon, command
@@ -39,7 +40,9 @@ class Api(Daemon):
 
     def __init__(self, dsn: str, secret: Path, **settings: Any) -> None:
         own = {"api__port": 0, "api__management_port": 0, "api__secret_file": secret, "log__level": "debug"}
-        given: Any = own | settings
+        # a test's own limits, or none that it meets
+        plenty = {"api__requests_per_hour": dict.fromkeys(PER_HOUR, 1_000_000), "api__burst": 1.0}
+        given: Any = own | plenty | settings
         super().__init__(dsn, **given)
 
     @property

@@ -55,6 +55,8 @@ def walled(dsn: str, connection: psycopg.Connection[Any]) -> Iterator[psycopg.Co
         psql(dsn, "api.sql", "-v", f"role={role}")
         with psycopg.connect(as_role(dsn, role), autocommit=True, options="-c timezone=UTC") as own:
             yield own
+            # a session that ends drops its temporary functions when it likes, and `drop owned` meets it at that
+            own.execute("discard temp")
 
 
 def foreign(value: object, seen: tuple[str, ...]) -> bool:

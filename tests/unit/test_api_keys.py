@@ -76,10 +76,10 @@ def test_a_key_sees_its_organizations(
 
 
 def test_a_key_for_all_organizations() -> None:
-    """It sees all, or the one that is named; without a plan it has the smallest."""
+    """It sees all, or the one that is named; without a plan it has the largest."""
     everyone = replace(KEY, organizations=None, plan=None, operator=True, role="admin")
     gate = KeyGate(Keys((SECRET, everyone)), FakeClock())
-    assert admit(gate, {"x-api-key": SECRET}) == Principal("key_1", None, "admin", "free", True)
+    assert admit(gate, {"x-api-key": SECRET}) == Principal("key_1", None, "admin", "enterprise", True)
     assert admit(gate, {"x-api-key": SECRET}, "z").organizations == ("z",)
 
 

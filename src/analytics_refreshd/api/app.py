@@ -15,6 +15,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
 
+from analytics_refreshd.api.access.address import Network, client_address
 from analytics_refreshd.api.access.principal import AccessDenied
 from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_docs
 from analytics_refreshd.api.endpoints import Endpoints
@@ -55,7 +56,10 @@ Work = Callable[[Request], Reply]
 
 
 class Api:
-    """Builds the application. Each request is answered in one of `threads` threads."""
+    """Builds the application. Each request is answered in one of `threads` threads.
+
+    `trusted` proxies are believed whom they forward.
+    """
 
     def __init__(
         self,
@@ -65,11 +69,13 @@ class Api:
         clock: Clock,
         threads: int,
         served: Callable[[Served], None],
+        trusted: Sequence[Network] = (),
     ) -> None:
         self._endpoints = endpoints
         self._clock = clock
         self._threads = threads
         self._served = served
+        self._trusted = trusted
         self._limiter: anyio.CapacityLimiter | None = None
         described = openapi(routes)
         document, page = as_json(described), render_docs(described)
@@ -113,13 +119,24 @@ class Api:
     def _handler(self, endpoint: str, work: Work) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def handle(http: HttpRequest) -> Response:
             began = self._clock.monotonic()
-            request = _request(http)
+            request = self._request(http)
             if self._limiter is None:
                 self._limiter = anyio.CapacityLimiter(self._threads)
             reply = await anyio.to_thread.run_sync(work, request, limiter=self._limiter)
             return self._respond(http, endpoint, request.request_id, began, reply)
 
         return handle
+
+    def _request(self, http: HttpRequest) -> Request:
+        peer = http.client.host if http.client else ""
+        return Request(
+            http.url.path,
+            {name: str(value) for name, value in http.path_params.items()},
+            http.query_params.multi_items(),
+            http.headers,
+            client_address(peer, http.headers.getlist("x-forwarded-for"), self._trusted),
+            _request_id(http.headers),
+        )
 
     async def _refused(self, http: HttpRequest, error: Exception) -> Response:
         """Answer what no route takes."""
@@ -155,18 +172,6 @@ def _open(document: bytes, content_type: str, policy: str = _NOTHING_POLICY) -> 
     """Answer everybody with a document that holds no data."""
     headers = {"Cache-Control": "public, max-age=300", _POLICY: policy}
     return lambda request: Reply(200, document, content_type, headers)
-
-
-def _request(http: HttpRequest) -> Request:
-    address = http.client.host if http.client else ""
-    return Request(
-        http.url.path,
-        {name: str(value) for name, value in http.path_params.items()},
-        http.query_params.multi_items(),
-        http.headers,
-        address,
-        _request_id(http.headers),
-    )
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

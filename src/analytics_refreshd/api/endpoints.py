@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.access.principal import AccessDenied, Admission, Gate, Principal
 from analytics_refreshd.api.answers import document, links
 from analytics_refreshd.api.asking import Asked, asked, not_usable
@@ -15,6 +16,7 @@ from analytics_refreshd.api.routes import FRESHNESS, ORGANIZATION, SCHEMA, Route
 from analytics_refreshd.api.spool import MEDIA_TYPE as CSV
 from analytics_refreshd.api.spool import MOST_BYTES, Spool, TooLargeError
 from analytics_refreshd.api.status import read_status, status_document
+from analytics_refreshd.core.access import READ_STORED
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, bind
@@ -27,13 +29,18 @@ _NOT_KEPT = "private, no-cache"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Answers what the gate admits. Every answer is made in the caller's thread, which may wait for the database."""
+    """Answers what the gate admits. Every answer is made in the caller's thread, which may wait for the database.
+
+    With `stored_errors` owners and admins read error texts as they are stored.
+    """
 
     gate: Gate
     reader: Reader
     timing: Timing
     clock: Clock
     wall: Wall
+    queries: ConcurrentQueries
+    stored_errors: bool = False
 
     def answer(self, route: Route, request: Request) -> Reply:
         """Return the answer, or the problem document that stands for it. Never raises."""
@@ -63,19 +70,22 @@ class Endpoints:
         if route.query.name == FRESHNESS:
             return self._status(route, question, principal, now)
         bound = self._bound(route, question, principal, now)
+        stored = self.stored_errors and principal.role in READ_STORED
         if (header := request.headers.get("if-none-match")) is not None:
             successes = self.reader.successes()
-            tag = self._tag(route, question, bound, successes)
+            tag = self._tag(route, question, bound, successes, stored)
             if tag is not None and matches(tag, header):
                 return Reply(304, b"", headers=self._kept(tag, bound, successes, now))
         if question.csv:
-            return self._csv(route, question, bound, now)
+            with self.queries.slot(principal, request.address):
+                return self._csv(route, question, bound, now, stored)
         beside = self._beside(route, principal, now)
-        reading = self.reader.read(bound, question.page, beside)
+        with self.queries.slot(principal, request.address):
+            reading = self.reader.read(bound, question.page, beside, stored=stored)
         rows = reading.page.rows
         if route.endpoint.shape == "object" and len(rows) != 1:
             raise _nothing()
-        tag = self._tag(route, question, bound, reading.successes)
+        tag = self._tag(route, question, bound, reading.successes, stored)
         body = document(route, question, bound, reading, self.timing, now)
         headers = self._kept(tag, bound, reading.successes, now)
         if route.endpoint.shape == "list":
@@ -83,7 +93,7 @@ class Endpoints:
             headers |= {"Link": link} if link else {}
         return Reply(200, as_json(body), headers=headers, rows=len(rows))
 
-    def _csv(self, route: Route, question: Asked, bound: BoundQuery, now: datetime) -> Reply:
+    def _csv(self, route: Route, question: Asked, bound: BoundQuery, now: datetime, stored: bool) -> Reply:
         names = [field.name for field in route.endpoint.fields]
         spool, count = Spool(), 0
 
@@ -94,7 +104,7 @@ class Endpoints:
             count = spool.write(names, rows)
 
         try:
-            successes = self.reader.export(bound, question.page, take)
+            successes = self.reader.export(bound, question.page, take, stored=stored)
         except TooLargeError:
             spool.close()
             raise invalid(f"the rows are over {MOST_BYTES >> 20} MiB: ask for less, or page by page") from None
@@ -104,9 +114,8 @@ class Endpoints:
         if route.endpoint.shape == "object" and count != 1:
             spool.close()
             raise _nothing()
-        return self._file(
-            route, spool, count, self._kept(self._tag(route, question, bound, successes), bound, successes, now)
-        )
+        tag = self._tag(route, question, bound, successes, stored)
+        return self._file(route, spool, count, self._kept(tag, bound, successes, now))
 
     def _file(self, route: Route, spool: Spool, count: int, headers: dict[str, str]) -> Reply:
         name = "-".join(part for part in route.name.split("/") if "{" not in part)
@@ -133,7 +142,9 @@ class Endpoints:
             return None
         return bind(route.summary, {}, principal.organizations, now, SCHEMA)
 
-    def _tag(self, route: Route, question: Asked, bound: BoundQuery, successes: Mapping[str, datetime]) -> str | None:
+    def _tag(
+        self, route: Route, question: Asked, bound: BoundQuery, successes: Mapping[str, datetime], stored: bool
+    ) -> str | None:
         sources = bound.sources
         if sources.rows:
             return None
@@ -148,7 +159,7 @@ class Endpoints:
             question.page.offset,
             question.page.order,
         ]
-        return entity_tag(sources.views, successes, [*asks, bound.values.get("organizations"), *times])
+        return entity_tag(sources.views, successes, [*asks, bound.values.get("organizations"), stored, *times])
 
     def _kept(
         self, tag: str | None, bound: BoundQuery, successes: Mapping[str, datetime], now: datetime

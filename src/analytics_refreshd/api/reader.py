@@ -26,14 +26,17 @@ class Reader:
         self._lock = threading.Lock()
         self._known: tuple[float, Successes] | None = None
 
-    def read(self, bound: BoundQuery, page: Page, summary: BoundQuery | None) -> Reading:
-        """Read a page, the row beside it, and how fresh views are. Raises DatabaseFault."""
+    def read(self, bound: BoundQuery, page: Page, summary: BoundQuery | None, *, stored: bool = False) -> Reading:
+        """Read a page, the row beside it, and how fresh views are.
+
+        With `stored` error texts are as they are stored. Raises DatabaseFault.
+        """
         timeout_ms = int(self._seconds * 1000)
 
         def work(connection: PooledConnection) -> Reading:
             with read_only(connection, bound, timeout_ms, snapshot=True):
                 successes = last_successes(connection, self._views) if connection.records else {}
-                rows = read_page(connection, bound, page, _columns(bound))
+                rows = read_page(connection, bound, page, _columns(bound), stored=stored)
                 beside = read_page(connection, summary, Page(1), _columns(summary)).rows[0] if summary else None
             return Reading(rows, beside, successes)
 
@@ -42,16 +45,19 @@ class Reader:
         self._remember(began, reading.successes)
         return reading
 
-    def export(self, bound: BoundQuery, page: Page, take: Callable[[Iterator[Row]], None]) -> Successes:
+    def export(
+        self, bound: BoundQuery, page: Page, take: Callable[[Iterator[Row]], None], *, stored: bool = False
+    ) -> Successes:
         """Hand rows to `take`; return the views' last successes.
 
-        Raises DatabaseFault. `take` may be called again, from the first row on.
+        With `stored` error texts are as they are stored. `take` may be called again, from the first row on. Raises
+        DatabaseFault.
         """
 
         def work(connection: PooledConnection) -> Successes:
             with read_only(connection, bound, int(self._seconds * 1000), snapshot=True):
                 successes = last_successes(connection, self._views) if connection.records else {}
-                take(stream_rows(connection, bound, page, _columns(bound)))
+                take(stream_rows(connection, bound, page, _columns(bound), stored=stored))
             return successes
 
         return self._pool.read(work, self._seconds)

@@ -4,11 +4,13 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_network
 
 import uvicorn
 
 from analytics_refreshd import __version__
-from analytics_refreshd.api.access.keys import KeyGate
+from analytics_refreshd.api.access.build import access_gate
+from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.app import OTHER, Api, Served
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.freshness import Timing
@@ -31,6 +33,7 @@ from analytics_refreshd.postgres.catalogue.walled import refuse_unwalled
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.tenants.keys import KeyReader
+from analytics_refreshd.postgres.tenants.members import MemberReader
 from analytics_refreshd.postgres.tenants.wall import Wall
 
 EXIT_STOPPED = 0
@@ -78,10 +81,14 @@ class ApiService:
         # keys are found where they are revoked: a standby would learn of it later, and cannot note a use
         self.primary = Connector(connection_settings(config))
         self.keys = Session(self.primary, label="keys")
-        gate = KeyGate(KeyReader(self.keys), self.clock)
-        endpoints = Endpoints(gate, reader, timing, self.clock, Wall(secret))
+        wall = Wall(secret)
+        gate = access_gate(config, KeyReader(self.keys), MemberReader(self.keys, wall), self.clock)
+        queries = ConcurrentQueries(config.api.concurrent_queries)
+        stored_errors = config.api.error_text == "stored"
+        endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, stored_errors)
+        trusted = [ip_network(one) for one in config.api.trusted_proxies]
         threads = _THREADS_PER_CONNECTION * config.api.connections
-        self.api = Api(endpoints, self.routes, clock=self.clock, threads=threads, served=self._served)
+        self.api = Api(endpoints, self.routes, clock=self.clock, threads=threads, served=self._served, trusted=trusted)
         management = HttpSettings(
             config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
         )

@@ -1,6 +1,7 @@
 """Translate the configuration into each adapter's settings, which check it."""
 
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from analytics_refreshd.config.sections import Config, DatabaseSection
@@ -75,16 +76,39 @@ def api_secret(config: Config) -> bytes | None:
 
     Only who needs it reads it: the daemon's user need not. Raises ConfigError.
     """
-    path = config.api.secret_file
+    return _secret("api.secret_file", config.api.secret_file)
+
+
+def jwt_secret(config: Config) -> bytes | None:
+    """Read `[api] jwt_secret_file`, None where none is named. Raises ConfigError."""
+    return _secret("api.jwt_secret_file", config.api.jwt_secret_file)
+
+
+def limits_url(config: Config) -> str | None:
+    """Read `[api] limits_url_file`, None where none is named. Raises ConfigError."""
+    content = _content("api.limits_url_file", config.api.limits_url_file)
+    if content is None:
+        return None
+    url = content.decode("ascii", "replace")
+    if not url.startswith(("redis://", "rediss://")):
+        raise ConfigError(["api.limits_url_file holds no address of a Redis: redis:// or rediss://"])
+    return url
+
+
+def _secret(key: str, path: Path | None) -> bytes | None:
+    content = _content(key, path)
+    if content is not None and len(content) < _SECRET_BYTES:
+        raise ConfigError([f"{key} is too short: `openssl rand -hex {_SECRET_BYTES}` prints what is not"])
+    return content
+
+
+def _content(key: str, path: Path | None) -> bytes | None:
     if path is None:
         return None
     try:
-        secret = read_small(path).strip()
+        return read_small(path).strip()
     except OSError as error:
-        raise ConfigError([f"api.secret_file cannot be read: {error.strerror}"]) from None
-    if len(secret) < _SECRET_BYTES:
-        raise ConfigError([f"api.secret_file is too short: `openssl rand -hex {_SECRET_BYTES}` prints what is not"])
-    return secret
+        raise ConfigError([f"{key} cannot be read: {error.strerror}"]) from None
 
 
 def receiver_settings(config: Config) -> list[ReceiverSettings]:

@@ -1,19 +1,18 @@
 """The section `[api]`."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from analytics_refreshd.config.values import Duration, Section, between
+from analytics_refreshd.config.access import AccessSettings
+from analytics_refreshd.config.values import Duration, between
 
 
-class ApiSection(Section):
+class ApiSection(AccessSettings):
     """Where the REST API is served, and what it may cost.
 
-    `management_host` and `management_port` are for metrics and probes; they need no key. `secret_file` holds what the
-    API's processes and the database share.
+    `management_host` and `management_port` are for metrics and probes; they need no key.
     """
 
     host: str = "127.0.0.1"
@@ -23,4 +22,3 @@ class ApiSection(Section):
     connections: Annotated[int, Field(ge=1, le=30)] = 5
     statement_timeout: Annotated[Duration, between("100ms", "60s")] = timedelta(seconds=5)
     slow_request: Duration = timedelta(milliseconds=100)
-    secret_file: Path | None = None

@@ -11,6 +11,10 @@ ROLES = ("owner", "admin", "member", "viewer")
 """Roles, the one with most rights first."""
 PLANS = ("free", "starter", "pro", "enterprise")
 DEFAULT_PLAN = "free"
+PLATFORM_PLAN = "enterprise"
+"""The plan of a key for all organizations, unless it has another."""
+READ_STORED = ("owner", "admin")
+"""Roles that may read error texts as they are stored, where that is configured."""
 KEY_PREFIX = "rfd_"
 _KEY = re.compile(rf"{KEY_PREFIX}[A-Za-z0-9_-]{{43}}")
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from analytics_refreshd.api.access.lookup import MOST_REMEMBERED, Lookup
 from analytics_refreshd.api.access.principal import AccessDenied, Admission, Principal
 from analytics_refreshd.api.access.requests import asked_organization, unauthorized, values
-from analytics_refreshd.core.access import DEFAULT_PLAN, ApiKey, KeyState, key_digest, visible
+from analytics_refreshd.core.access import DEFAULT_PLAN, PLATFORM_PLAN, ApiKey, KeyState, key_digest, visible
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
 
@@ -55,7 +55,8 @@ class KeyGate:
             raise unauthorized(f"this API key is {state}")
         organizations = _visible(key, asked_organization(headers, organization_id))
         self._note_use(digest)
-        return Admission(Principal(key.key_id, organizations, key.role, key.plan or DEFAULT_PLAN, key.operator))
+        plan = key.plan or (PLATFORM_PLAN if key.organizations is None else DEFAULT_PLAN)
+        return Admission(Principal(key.key_id, organizations, key.role, plan, key.operator))
 
     def _note_use(self, digest: bytes) -> None:
         """Note the use of a key, once a minute. A database that cannot write refuses no request."""

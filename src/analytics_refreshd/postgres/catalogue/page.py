@@ -50,7 +50,7 @@ def unlimited(bound: BoundQuery) -> BoundQuery:
 
 
 def stream_rows(
-    connection: Connection, bound: BoundQuery, page: Page, columns: Sequence[Column]
+    connection: Connection, bound: BoundQuery, page: Page, columns: Sequence[Column], *, stored: bool = False
 ) -> Iterator[tuple[object, ...]]:
     """Yield the rows of a page as they come.
 
@@ -62,23 +62,26 @@ def stream_rows(
         # until it is closed it holds the connection's lock, which the end of the transaction needs
         with closing(cast("Generator[Row]", rows)):
             for row in rows:
-                yield redacted(tuple(columns), row[1:])
+                yield redacted(tuple(columns), row[1:], messages=not stored)
 
 
 def _chunk() -> int:
     return _ROWS_AT_A_TIME if psycopg.capabilities.has_stream_chunked() else 1
 
 
-def read_page(connection: Connection, bound: BoundQuery, page: Page, columns: Sequence[Column]) -> PageOfRows:
+def read_page(
+    connection: Connection, bound: BoundQuery, page: Page, columns: Sequence[Column], *, stored: bool = False
+) -> PageOfRows:
     """Read the page, with `columns` alone, in the caller's transaction.
 
-    Messages and JSON are redacted. Raises psycopg.Error, and QueryFileError where the SQL cannot be read.
+    Messages and JSON are redacted; with `stored` messages are not. Raises psycopg.Error, and QueryFileError where the
+    SQL cannot be read.
     """
     every = unlimited(bound)
     with reading(bound.query), connection.cursor(row_factory=tuple_row) as cursor:
         found = cursor.execute(_statement(every, page, columns), every.placeholders, prepare=False).fetchall()
         if found:
-            rows = tuple(redacted(tuple(columns), row[1:]) for row in found)
+            rows = tuple(redacted(tuple(columns), row[1:], messages=not stored) for row in found)
             return PageOfRows(rows, int(found[0][0]))
         total = _total(cursor, every) if page.offset else 0
     return PageOfRows((), total)

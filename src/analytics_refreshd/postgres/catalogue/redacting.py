@@ -9,11 +9,11 @@ REDACTED = ("message", "json")
 """The units of columns whose values come out masked."""
 
 
-def redacted(columns: tuple[Column, ...], row: Sequence[object]) -> tuple[object, ...]:
-    """Mask what messages and JSON hold of secrets."""
+def redacted(columns: tuple[Column, ...], row: Sequence[object], *, messages: bool = True) -> tuple[object, ...]:
+    """Mask what messages and JSON hold of secrets. Without `messages`, these stay as stored."""
 
     def clean(unit: str, value: object) -> object:
-        if value is not None and unit == "message":
+        if value is not None and unit == "message" and messages:
             return redact_value(str(value))
         return redact_json(value) if unit == "json" else value
 

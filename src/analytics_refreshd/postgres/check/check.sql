@@ -194,3 +194,14 @@ select exists (
 select j.jobid, j.schedule, j.command
 from cron.job j
 where j.active and j.database = pg_catalog.current_database();
+
+-- name: read_by_role
+-- by a grant: who owns a table, or may do anything, is no mistake
+select c.relname::text as name
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'analytics_refresh' and c.relname = any (%(tables)s) and exists (
+    select from pg_catalog.aclexplode(c.relacl) a
+    join pg_catalog.pg_roles r on r.oid = a.grantee and r.rolname = current_user
+    where a.privilege_type = 'SELECT' and a.grantee <> c.relowner)
+order by 1;

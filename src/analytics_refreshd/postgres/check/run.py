@@ -18,6 +18,7 @@ from analytics_refreshd.postgres.check.results import infinite_findings, result_
 from analytics_refreshd.postgres.check.schema import our_schema_findings
 from analytics_refreshd.postgres.check.server import server_findings
 from analytics_refreshd.postgres.check.status import status_findings
+from analytics_refreshd.postgres.check.tenants import tenant_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import translating
@@ -80,6 +81,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("contract", lambda: _contract_and_status(connection, connector, settings)),
             ("rates", lambda: _rates(connection, schema)),
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
+            ("api", lambda: tenant_findings(connection, schema)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
             ("times", lambda: infinite_findings(connection, connector.settings.app_schema)),

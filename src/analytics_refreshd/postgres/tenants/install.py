@@ -85,7 +85,8 @@ class TenantCommands:
         memberships = ("members" if self.members else "owners", "memberships_comment")
         names = ("functions", *memberships, "views")
         wall = (compose(sqlfiles.blocks(_WALL)[name], app=app) for name in names)
-        return _block(_TENANTS, "functions"), *wall, _block(_TENANTS, "grants")
+        keys = compose(sqlfiles.blocks(_TENANTS)["functions"], app=app)
+        return keys, *wall, _block(_TENANTS, "grants")
 
     def names(self) -> set[str]:
         """Return the names of the views and functions."""

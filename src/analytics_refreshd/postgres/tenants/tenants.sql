@@ -44,7 +44,10 @@ returns table (key_id text, name text, organizations text[], role text, plan tex
     created_at timestamptz, created_by text, expires_at timestamptz, revoked_at timestamptz, last_used_at timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 begin atomic
-    select k.key_id, k.name, k.organizations, k.role, k.plan, k.operator, k.created_at, k.created_by, k.expires_at,
+    select k.key_id, k.name, k.organizations, k.role,
+        coalesce(k.plan, case when cardinality(k.organizations) = 1 then (
+            select o.plan::text from {app}.organizations o where o.id = k.organizations[1]) end),
+        k.operator, k.created_at, k.created_by, k.expires_at,
         k.revoked_at, k.last_used_at
     from analytics_refresh.api_keys k
     where k.key_hash = find_key.hash;

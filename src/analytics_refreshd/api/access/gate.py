@@ -1,0 +1,42 @@
+"""Admits requests by key or token, within their limits."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from analytics_refreshd.api.access.principal import AccessDenied, Admission, Gate, Principal
+from analytics_refreshd.api.access.requests import unauthorized, values
+
+
+class RequestLimits(Protocol):
+    """How many requests are admitted."""
+
+    def count(self, principal: Principal, address: str, cost: int) -> Mapping[str, str]:
+        """Count a request; return the headers that tell what is left. Raises AccessDenied (429)."""
+
+
+class AccessGate:
+    """Admits by `X-API-Key` or `Authorization: Bearer`, and counts what it admits."""
+
+    def __init__(self, keys: Gate, tokens: Gate | None = None, limits: RequestLimits | None = None) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        self._limits = limits
+
+    def admit(self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int) -> Admission:
+        """Return who asks. Raises AccessDenied."""
+        gate = self._gate(headers)
+        admission = gate.admit(headers, organization_id, address, cost)
+        if self._limits is None:
+            return admission
+        return replace(admission, headers=self._limits.count(admission.principal, address, cost))
+
+    def _gate(self, headers: Mapping[str, str]) -> Gate:
+        bears = bool(values(headers, "authorization"))
+        if bears and values(headers, "x-api-key"):
+            raise AccessDenied(400, "bad_request", "send an API key or a token, not both")
+        if not bears:
+            return self._keys
+        if self._tokens is None:
+            raise unauthorized("tokens are not taken here: send an API key in the header X-API-Key")
+        return self._tokens
