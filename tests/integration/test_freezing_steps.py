@@ -372,7 +372,8 @@ def _prepared(server: Server) -> int:
 @pytest.mark.nightly
 def test_a_kill_at_any_statement_of_a_freeze_loses_nothing() -> None:
     """kill -9 at each statement of freezing, building and folding: the next run ends where it would have ended."""
-    server = Server().start()
+    # a server that is killed must keep what was committed just before
+    server = Server(settings={"synchronous_commit": "on"}).start()
     try:
         points = _prepared(server)
         reached = 0
@@ -388,7 +389,8 @@ def test_a_kill_at_any_statement_of_a_freeze_loses_nothing() -> None:
 @pytest.mark.slow
 def test_a_kill_in_a_freeze_loses_nothing() -> None:
     """kill -9 within a step of the freeze, after others were committed."""
-    server = Server().start()
+    # a server that is killed must keep what was committed just before
+    server = Server(settings={"synchronous_commit": "on"}).start()
     try:
         _prepared(server)
         assert _kill_at(server, "prepared", 4)
