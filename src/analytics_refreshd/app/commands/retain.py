@@ -89,11 +89,7 @@ def retain(
         shown, leaves = _preview(config, retention, database, bound, max_share)
         if shown.refused:
             raise RefusedError(shown.refused)
-        run_id = uuid4()
-        if not retention.begin(run_id, bound, keep_figures=policy.keep_figures):
-            raise OtherRunError("another `retain` is under way in this database")
-        run = _Run(config, retention, run_id, bound, shown.survey.rows_to_go, stop, told)
-        return run.work(leaves)
+        return _Run(config, retention, shown, stop, told).work(leaves)
 
 
 class _Run:
@@ -103,26 +99,30 @@ class _Run:
         self,
         config: Config,
         retention: RowRetention,
-        run_id: UUID,
-        bound: datetime,
-        rows_to_go: int,
+        shown: Preview,
         stop: threading.Event,
         told: Callable[[Progress], None],
     ) -> None:
         self._retention = retention
-        self._run_id = run_id
-        self._bound = bound
+        self._run_id = uuid4()
+        self._shown = shown
+        self._bound = shown.bound
         self._stop = stop
         self._told = told
-        self._progress = Progress(0, rows_to_go)
+        self._progress = Progress(0, shown.survey.rows_to_go)
         self._begun = time.monotonic()
         until = self._begun + config.retention.max_duration.total_seconds()
         self._turns = Turns(config, stop, retention.standbys, self._waiting, until)
         self._pace = Pace()
 
     def work(self, leaves: list[Leaf]) -> Retained:
-        """Delete what may go, and record how it ended. Raises DatabaseFault, recorded where that is possible."""
+        """Delete what may go, and record begin and end.
+
+        Raises OtherRunError, and DatabaseFault, recorded where that is possible.
+        """
         try:
+            if not self._retention.begin(self._run_id, self._bound, keep_figures=self._shown.keep_figures):
+                raise OtherRunError("another `retain` is under way in this database")
             for leaf in leaves:
                 self._empty(leaf)
         except DatabaseFault as fault:

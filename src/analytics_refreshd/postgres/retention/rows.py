@@ -103,14 +103,14 @@ class RowRetention(ActionLog):
     def finish(self, run_id: UUID, end: End, reason: str | None, rows_left: int | None) -> tuple[int, int]:
         """Record the end of the run.
 
-        Returns how many rows it deleted, and in how many portions.
+        Returns how many rows it deleted, and in how many portions: none where it was stopped before it had begun.
         """
 
         def work(connection: BoundedConnection) -> tuple[int, int]:
             values = {"run_id": run_id, "outcome": str(end), "reason": reason, "rows_left": rows_left}
             connection.execute(self._sql["finish_run"], values)
-            ((deleted, portions),) = connection.execute(self._sql["deleted"], {"run_id": run_id}).fetchall()
-            return int(deleted), int(portions)
+            rows = connection.execute(self._sql["deleted"], {"run_id": run_id}).fetchall()
+            return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
 
         return self._session.run(work, seconds=RECORD_SECONDS)
 
