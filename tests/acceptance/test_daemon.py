@@ -364,6 +364,7 @@ def test_null_age_of_an_older_install_goes_stale_and_fires(older_dsn: str) -> No
             assert daemon.stop() == 0
 
 
+@pytest.mark.nightly
 def test_sixty_five_seconds_are_reported_as_sixty_five(older_dsn: str) -> None:
     """An older install's function says 5 s for a view held 65 s; the daemon and `status` say 65."""
     with psycopg.connect(older_dsn, autocommit=True) as connection:

@@ -201,7 +201,9 @@ def test_L13_check_calls_the_status_function(dsn: str, connection: psycopg.Conne
 @pytest.mark.parametrize(
     "seconds", [pytest.param(45.0, id="45 s"), pytest.param(600.0, id="10 min", marks=pytest.mark.nightly)]
 )
-@pytest.mark.parametrize("trouble", ["hung", "down", "blackholed"])
+@pytest.mark.parametrize(
+    "trouble", ["hung", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("down", "blackholed"))]
+)
 def test_L11_L16_no_server_restarts_the_daemon(fault_server: FaultServer, trouble: str, seconds: float) -> None:
     """Evaluations go on within their period, so nothing is stuck, and a probe finds the process alive throughout."""
     server = fault_server.server

@@ -99,7 +99,7 @@ def both_write(earlier: Earlier, dsn: str, connection: Connection) -> None:
         assert {view["verdict"] for view in json.loads(told.stdout)["views"]} <= {"fresh", "late"}
 
 
-@pytest.mark.parametrize("mode", ["plain", "incremental"])
+@pytest.mark.parametrize("mode", [pytest.param("plain", marks=pytest.mark.nightly), "incremental"])
 def test_L09_a_rolling_upgrade_and_back(
     earlier: Earlier, application_dsn: str, database: Connection, mode: str
 ) -> None:

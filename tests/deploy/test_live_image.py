@@ -16,7 +16,7 @@ from tests.deploy.support import DEPLOY, accepted, copy_sources, tool
 from tests.support.postgres import Server, free_port
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(500)]
 IMAGE = "localhost/analytics-refreshd-test"
 BASE = "localhost/python-base-test"
 

@@ -18,7 +18,9 @@ from tests.support.postgres import PROGRAMS, Server
 
 def _version(version: int) -> object:
     missing = pytest.mark.skipif(not PROGRAMS[version].exists(), reason=f"PostgreSQL {version} is not installed")
-    return pytest.param(version, marks=[missing, pytest.mark.slow])
+    # those between run at night, with all other tests of the database
+    night = [] if version in (TESTED_VERSIONS[0], TESTED_VERSIONS[-1]) else [pytest.mark.nightly]
+    return pytest.param(version, marks=[missing, pytest.mark.slow, *night])
 
 
 @pytest.fixture(params=[_version(version) for version in TESTED_VERSIONS])
