@@ -39,7 +39,7 @@ def to(hook: Receiver) -> dict[str, Any]:
 
 def told(hook: Receiver) -> set[tuple[str, str]]:
     """What the webhook was told: pairs of alert and status."""
-    return {(got.json["alert"], got.json["status"]) for got in list(hook.got)}
+    return {(one["alert"], one["status"]) for got in list(hook.got) for one in got.alerts}
 
 
 @pytest.fixture(scope="module")
