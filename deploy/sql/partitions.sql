@@ -1,5 +1,5 @@
 -- The role that `analytics-refreshd partitions` runs as: a member of the owner of action_results, since only an owner may
--- give a table partitions. Whoever has it can do with these tables what their owner can: keep its password where only
+-- give a table partitions. Who has it can do with these tables what their owner can: keep its password where only
 -- the timer reads it. Run it after `analytics-refreshd migrate`, as a superuser, or as the owner if that may create roles;
 -- it may be run again.
 --

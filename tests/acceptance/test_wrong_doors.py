@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.conftest import ROLE
 from tests.support.adapters import holding_refresh
 from tests.support.daemon import Daemon, command
-from tests.support.faults import FAST, Connection, FaultServer, act
+from tests.support.faults import Connection, FaultServer, act
 from tests.support.installs import install_older
 from tests.support.next_commands import next_commands
 from tests.support.ordinary import Call, commands, open_folder
@@ -116,8 +116,8 @@ def test_L29_status_names_who_held_a_lock_after_the_run(dsn: str, connection: Co
     """From history, once nothing runs any more and the lock is gone; `history` shows the same."""
     with holding_refresh(dsn, "recent_failures") as holder:
         pid = holder.info.backend_pid
-        # one run alone: of a daemon's the next might end otherwise before it stops
-        assert command(dsn, "refresh", **FAST).returncode == 2
+        # one run alone: of a daemon the next might end otherwise before it stops; long enough to be looked at
+        assert command(dsn, "refresh", refresh__lock_timeout="5s").returncode == 2
     held = f"canceling statement due to lock timeout: it waited on pid {pid}, nightly-etl"
     assert f"recent_failures: the last run failed: 55P03 {held}" in " ".join(command(dsn, "status").stdout.split())
     runs = json.loads(command(dsn, "history", "--format", "json").stdout)

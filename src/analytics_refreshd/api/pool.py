@@ -98,7 +98,7 @@ class ReadPool:
         raise AssertionError("the last attempt returns or raises")
 
     def _find_again(self) -> None:
-        """Try to connect every second while the database is away: without requests nobody else would."""
+        """Try to connect every second while the database is away. Without requests nothing else tries."""
         while not self._stopped.wait(_TRY_SECONDS):
             if self._fault is not None:
                 with suppress(DatabaseFault):

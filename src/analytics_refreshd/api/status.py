@@ -1,4 +1,4 @@
-"""The answer of `meta/refresh-status`: how fresh each view is; its size for whoever may see everything."""
+"""The answer of `meta/refresh-status`: how fresh each view is; its size for callers who may see everything."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

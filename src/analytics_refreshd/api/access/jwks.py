@@ -1,4 +1,4 @@
-"""Keeps the public keys of whoever issues tokens."""
+"""Keeps the public keys of the issuer of tokens."""
 
 import threading
 from collections.abc import Callable

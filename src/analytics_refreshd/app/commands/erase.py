@@ -198,7 +198,8 @@ def _key(config: Config) -> Key:
     path = config.retention.erasure_key_file
     if path is None:
         raise UsageError(
-            "set `[retention] erasure_key_file` to a key's file: `head -c 32 /dev/urandom | base64 > FILE` makes one"
+            "set `[retention] erasure_key_file` to a key's file: `(umask 077; head -c 32 /dev/urandom | base64 > FILE)`"
+            " makes one"
         )
     try:
         return Key(read_small(path).strip())

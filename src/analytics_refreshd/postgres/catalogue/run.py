@@ -38,7 +38,7 @@ class BoundQuery:
     """A query with a value for every placeholder, for one application schema.
 
     `admit` is called in the transaction, before the query. Before `frozen_until` it reads frozen days; None: it
-    reads none. `notes` are sentences for whoever reads its rows.
+    reads none. `notes` are sentences for the reader of its rows.
     """
 
     query: Query

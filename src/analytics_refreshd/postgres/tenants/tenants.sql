@@ -57,7 +57,7 @@ revoke execute on function analytics_api.find_key(bytea) from public;
 create or replace function analytics_api.note_use(hash bytea) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp
 begin atomic
-    -- whoever revokes it meanwhile is not waited for
+    -- a revocation under way is not waited for
     update analytics_refresh.api_keys k set last_used_at = clock_timestamp()
     where k.key_id = (
         select o.key_id from analytics_refresh.api_keys o

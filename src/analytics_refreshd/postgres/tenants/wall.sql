@@ -1,6 +1,6 @@
 -- The second wall: in the schema analytics_api each relation that queries read is a view that shows the admitted organizations
 -- only. Which they are comes from outside the query's text: a transaction is admitted by a token that carries them, a proof
--- that whoever wrote it knows the secret of the API, and that it was written for this transaction. The role of the API cannot
+-- that its writer knows the secret of the API, and that it was written for this transaction. The role of the API cannot
 -- read the secret, so a query may set another token, and sees nothing then.
 
 -- name: tables
@@ -20,7 +20,7 @@ comment on index analytics_refresh.api_secrets_pkey is 'One row per secret.';
 create or replace function analytics_api.admitted() returns jsonb
 language sql stable parallel restricted security definer set search_path = pg_catalog, pg_temp
 begin atomic
-    -- the proof is of this transaction alone: whoever reads a token cannot use it in another. Hashes of both proofs are
+    -- the proof is of this transaction alone: a token that is read cannot be used in another. Hashes of both proofs are
     -- compared, so that the time which that takes tells nothing.
     select case when sha256(convert_to(encode(
             sha256(s.outer_key || sha256(s.inner_key || convert_to(
