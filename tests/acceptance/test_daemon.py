@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 
 VIEWS = ["action_metrics_hourly", "trigger_performance_summary", "recent_failures", "action_type_distribution"]
 FAST: Settings = {"schedule__interval": "2s", "alerts__stale_for": "0s", "alerts__resolve_after_runs": 1}
-LONG: Settings = {"schedule__interval": "5m"}
+LONG: Settings = {"schedule__interval": "6h"}
 
 Connection = psycopg.Connection[Any]
 
@@ -287,7 +287,7 @@ def test_a_timeout_rolls_back_every_view(dsn: str, stretchable: Connection) -> N
 
 def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: Connection) -> None:
     """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history."""
-    settings: Settings = {"schedule__interval": "5m", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
+    settings: Settings = {"schedule__interval": "6h", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
     with holding_refresh(dsn, VIEWS[2]) as holder, Daemon(dsn, **settings) as daemon:
         eventually(lambda: refreshing(aged))
         done = command(dsn, "refresh", "--format", "json")
@@ -396,7 +396,7 @@ def test_sixty_five_seconds_are_reported_as_sixty_five(older_dsn: str) -> None:
 def test_reload_applies_or_keeps_the_old(dsn: str, aged: Connection, tmp_path: Path) -> None:
     """SIGHUP takes over a good file, refuses a bad one, and says so in log and metric."""
     path = tmp_path / "config.toml"
-    path.write_text('[schedule]\ninterval = "5m"\n')
+    path.write_text('[schedule]\ninterval = "6h"\n')
     with Daemon(dsn, config=path) as daemon:
         daemon.wait_for("refresh.finished")
         path.write_text('[schedule]\nintervall = "2s"\n')

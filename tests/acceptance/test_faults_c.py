@@ -212,7 +212,7 @@ def test_C10_executor_starved(dsn: str, stretched: Connection) -> None:
             print("beat", file=sys.stderr, flush=True)
         timetable.Timetable._beat = told
     """
-    with Daemon(dsn, broken=broken, **SLOT | {"schedule__interval": "5m", "alerts__stale_for": "0s"}) as daemon:
+    with Daemon(dsn, broken=broken, **SLOT | {"schedule__interval": "6h", "alerts__stale_for": "0s"}) as daemon:
         eventually(lambda: sleeper(stretched))
         firing = fired(daemon, "AnalyticsViewStale", "recent_failures")
         assert firing["active_at"]

@@ -59,7 +59,7 @@ def test_D03_sigterm_while_the_server_is_silent(fault_server: FaultServer) -> No
     """With a refresh under way on a server that no longer answers, the stop is forced within its deadline, exit 0."""
     with fault_server.connect() as connection:
         stretch(connection, "recent_failures", 60)
-        with Daemon(fault_server.dsn, **SLOT | {"schedule__interval": "5m"}) as daemon:
+        with Daemon(fault_server.dsn, **SLOT | {"schedule__interval": "6h"}) as daemon:
             eventually(lambda: sleeper(connection))
             with silent(fault_server):
                 # systemd's unit waits 20 s before it kills
@@ -95,7 +95,7 @@ def test_D05_second_sigterm(fault_server: FaultServer) -> None:
     """A second signal shortens the wait for what hangs; nothing deadlocks, and the exit is 0."""
     with fault_server.connect() as connection:
         stretch(connection, "recent_failures", 60)
-        with Daemon(fault_server.dsn, **SLOT | {"schedule__interval": "5m"}) as daemon:
+        with Daemon(fault_server.dsn, **SLOT | {"schedule__interval": "6h"}) as daemon:
             eventually(lambda: sleeper(connection))
             with silent(fault_server):
                 daemon.process.send_signal(signal.SIGTERM)
@@ -161,7 +161,7 @@ def test_D09_watchdog_during_a_long_refresh(dsn: str, stretched: Connection, tmp
     """A refresh that takes longer than the watchdog's patience is healthy: the watchdog is fed all the while."""
     stretch(stretched, "recent_failures", 6)
     with Supervisor(tmp_path, watchdog_seconds=3) as supervisor:
-        with Daemon(dsn, schedule__interval="5m", extra=supervisor.environment) as daemon:
+        with Daemon(dsn, schedule__interval="6h", extra=supervisor.environment) as daemon:
             eventually(lambda: sleeper(stretched))
             before = supervisor.count("WATCHDOG=1")
             daemon.wait_for("refresh.finished", lambda line: bool(line["outcome"] == "ok"))

@@ -94,7 +94,7 @@ def test_D14_losing_the_lock_cancels_the_refresh(dsn: str, connection: Connectio
         "update analytics_refresh.last_refresh set last_success_at = now() - interval '1 day', "
         "last_checked_at = now() - interval '1 day'"
     )
-    with Daemon(dsn, schedule__interval="5m", service__replica="one") as one:
+    with Daemon(dsn, schedule__interval="6h", service__replica="one") as one:
         eventually(lambda: running(connection) == 1)
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -129,7 +129,7 @@ def test_D14_the_fence_keeps_the_next_leader_out(dsn: str, connection: Connectio
         PostgresRefresher.cancel = lambda self: None
     """
     most = 0
-    with Daemon(dsn, broken=deaf, schedule__interval="5m", service__replica="one") as one:
+    with Daemon(dsn, broken=deaf, schedule__interval="6h", service__replica="one") as one:
         busy = eventually(lambda: sleeper(connection))
         stretch(connection, "recent_failures")
         with Daemon(dsn, **FAST, service__replica="two") as two:

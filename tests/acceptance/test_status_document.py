@@ -19,7 +19,7 @@ from tests.support.faults import FAST, Connection, FaultServer, act, age_views, 
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.status_schema import conforming
 
-LONG: Settings = {"schedule__interval": "5m", "alerts__evaluate_every": "1s"}
+LONG: Settings = {"schedule__interval": "6h", "alerts__evaluate_every": "1s"}
 MEMORY_ONLY = ("replica", "role", "next_run_at", "receivers")
 
 

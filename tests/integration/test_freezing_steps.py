@@ -180,6 +180,7 @@ def test_a_verification_waits_for_no_late_row(connection: Connection) -> None:
     assert not ask(connection)
 
 
+@pytest.mark.slow
 def test_keeping_nothing_is_said_aloud(dsn: str) -> None:
     """`check` warns where figures go with their rows."""
     for keep, told in (("nothing", True), ("rollups", False)):

@@ -123,6 +123,7 @@ def test_a_schema_of_others_is_left_alone(connection: Connection) -> None:
         assert value(connection, "select to_regnamespace('analytics_api')") is not None
 
 
+@pytest.mark.slow
 def test_a_key_lives(dsn: str, tenants: Connection, reader: KeyReader) -> None:
     """Made by the command, shown once, stored as a hash, admitted by the gate, listed with its use, revoked."""
     made = keys(dsn, "create", "portal", "--organization", "acme", "--plan", "pro", "--expires", "90d")

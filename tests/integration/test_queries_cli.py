@@ -197,6 +197,7 @@ def test_own_queries_are_listed_and_run(log: str, tmp_path: Path) -> None:
     assert "mine.sql:5: there is no SQL after the header" in done.stderr
 
 
+@pytest.mark.slow
 def test_L28_a_span_of_the_past_is_counted_exactly(log: str, connection: psycopg.Connection[Any]) -> None:
     """`--since` and `--until` show what lies between them, by rows and by views, to every format."""
     connection.execute(
@@ -219,6 +220,7 @@ def test_L28_a_span_of_the_past_is_counted_exactly(log: str, connection: psycopg
     assert by_view["parameters"] == {"hours": 2}
 
 
+@pytest.mark.slow
 def test_L28_a_wrong_span_exits_2_with_what_is_right(dsn: str) -> None:
     """What is typed wrong is told in one line; `--list` shows what a query takes."""
     for words, said in (

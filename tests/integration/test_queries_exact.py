@@ -187,6 +187,7 @@ parameters = st.fixed_dictionaries(
     given=parameters,
     limit=st.lists(st.sampled_from(["acme", "blue", "unknown", "nobody"]), max_size=3),
 )
+@pytest.mark.slow
 def test_equals_brute_force_on_random_data(
     connection: psycopg.Connection[Any],
     rows: list[Action],

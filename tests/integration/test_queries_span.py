@@ -85,7 +85,9 @@ def compare(
             assert right == value, (name, asked, column.name, got, wanted)
 
 
-@pytest.mark.parametrize("timezone", ZONES)
+@pytest.mark.parametrize(
+    "timezone", [zone if zone == "Europe/Berlin" else pytest.param(zone, marks=pytest.mark.slow) for zone in ZONES]
+)
 def test_L28_a_span_equals_brute_force_in_its_zone(connection: psycopg.Connection[Any], timezone: str) -> None:
     """Days, weeks and hours of the day are those of the zone, also where the clock changes."""
     data = rows_of(*YEAR, 6_000)

@@ -55,6 +55,7 @@ def retention_dsn(dsn: str, connection: Connection) -> Iterator[str]:
     connection.execute(f"drop role {name}")
 
 
+@pytest.mark.slow
 def test_what_was_shown_goes_and_is_recorded(retention_dsn: str, connection: Connection) -> None:
     """The role of retention.sql deletes what is older than the bound, and only that; the run is in its table."""
     fill(connection, 2_500)

@@ -157,6 +157,7 @@ def test_L10_settings_of_the_database_and_the_role_do_not_count(actions: str, co
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_L10_migrations_and_verification_do_not_depend_on_settings(
     databases: Callable[..., str], application_template: str
 ) -> None:
