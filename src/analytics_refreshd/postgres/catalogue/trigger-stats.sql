@@ -24,7 +24,7 @@
 -- column: max_retries count; Most retries of one action
 -- column: last_execution_at timestamp; Last execution
 -- column: first_execution_at timestamp; First execution
--- column: hours_active number; Hours from the first to the last execution
+-- column: hours_active number; Hours from the first to the last execution; empty where one of the two times is infinite
 -- answer: object
 select coalesce(s.trigger_id, t.id) as trigger_id, t.name as trigger_name, t.organization_id, t.enabled,
        coalesce(s.total_executions, 0) as total_executions, coalesce(s.success_count, 0) as success_count,

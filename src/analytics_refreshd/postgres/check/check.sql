@@ -183,6 +183,19 @@ select exists (
         and pg_catalog.has_schema_privilege(n.oid, 'usage')
         and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select'));
 
+-- name: infinite_times_held
+-- whether the triggers' view, or the function that it reads, computes no difference of infinite times
+select coalesce(bool_or(found.text ~ 'isfinite'), false) from (
+    select pg_catalog.pg_get_viewdef(c.oid) as text
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = %(schema)s and c.relname = 'trigger_performance_summary' and c.relkind = 'm'
+    union all
+    select p.prosrc
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'analytics_refresh' and p.proname = 'trigger_performance_summary_rows') as found;
+
 -- name: cron_readable
 select exists (
     select from pg_catalog.pg_class c

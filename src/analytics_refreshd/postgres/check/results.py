@@ -22,24 +22,28 @@ _REMEDY = "see deploy/runbooks/AnalyticsRefreshFailed.md; `analytics-refreshd re
 
 
 def infinite_findings(connection: BoundedConnection, app_schema: str) -> Iterator[Finding]:
-    """Yield an error where the log holds infinite times: differences of them stop the triggers' view.
+    """Yield a finding where the log holds infinite times.
 
-    None where this role may not read the times.
+    It is an error where the triggers' view is of a definition that they stop. None where this role may not read the
+    times.
     """
-    readable = connection.execute(blocks("check/check.sql")["executed_at_readable"], {"schema": app_schema}).fetchone()
+    statements = blocks("check/check.sql")
+    readable = connection.execute(statements["executed_at_readable"], {"schema": app_schema}).fetchone()
     if not readable or not readable[0]:
         return
-    table = sql.Identifier(app_schema, "action_results")
-    row = connection.execute(_INFINITE.format(table=table)).fetchone()
-    if row is not None and row[0]:
-        name = quoted(app_schema, "action_results")
-        yield error(
-            "times",
-            f"{row[0]} rows of {app_schema}.action_results are dated infinity or -infinity: a refresh of "
-            "trigger_performance_summary fails with SQLSTATE 22008",
-            # printed for a person, who may know the true times
-            f"UPDATE {name} SET executed_at = NULL WHERE executed_at IN ('infinity', '-infinity');",  # noqa: S608
-        )
+    row = connection.execute(_INFINITE.format(table=sql.Identifier(app_schema, "action_results"))).fetchone()
+    if row is None or not row[0]:
+        return
+    found = f"{row[0]} rows of {app_schema}.action_results are dated infinity or -infinity: "
+    # printed for a person, who may know the true times
+    name = quoted(app_schema, "action_results")
+    update = f"UPDATE {name} SET executed_at = NULL WHERE executed_at IN ('infinity', '-infinity');"  # noqa: S608
+    held = connection.execute(statements["infinite_times_held"], {"schema": app_schema}).fetchone()
+    if held and held[0]:
+        yield warning("times", found + "hours_active of their triggers is null", update)
+    else:
+        stops = "a refresh of trigger_performance_summary fails with SQLSTATE 22008"
+        yield error("times", found + stops, f"analytics-refreshd migrate --replace, or {update}")
 
 
 def _last_results() -> str:

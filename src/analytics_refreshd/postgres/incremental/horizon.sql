@@ -880,7 +880,8 @@ select s.trigger_id, s.n::bigint as total_executions, s.succeeded::bigint as suc
     p.longest as max_duration_ms, p.p50 as p50_duration_ms, p.p95 as p95_duration_ms, p.p99 as p99_duration_ms,
     s.retry_total::bigint as total_retries, (s.retry_total / nullif(s.tried, 0))::numeric(12, 2) as avg_retries,
     s.max_retries, s.last_at as last_execution_at, s.first_at as first_execution_at,
-    (extract(epoch from s.last_at - s.first_at) / 3600)::numeric as hours_active
+    case when isfinite(s.last_at) and isfinite(s.first_at)
+        then (extract(epoch from s.last_at - s.first_at) / 3600)::numeric end as hours_active
 from (
     select trigger_id, sum(n) as n, sum(succeeded) as succeeded, sum(failed) as failed, sum(retrying) as retrying,
         sum(timed) as timed, sum(duration_total) as duration_total, sum(tried) as tried, sum(retry_total) as retry_total,

@@ -125,7 +125,8 @@ select
     (select max(r.retry_count) from analytics_refresh.retry_counts r where r.cell = c.cell) as max_retries,
     c.last_at as last_execution_at,
     c.first_at as first_execution_at,
-    (extract(epoch from c.last_at - c.first_at) / 3600)::numeric as hours_active
+    case when isfinite(c.last_at) and isfinite(c.first_at)
+        then (extract(epoch from c.last_at - c.first_at) / 3600)::numeric end as hours_active
 from analytics_refresh.trigger_cells c
 left join analytics_refresh.duration_stats s on s.cell = c.cell
 order by c.trigger_id collate "C"
