@@ -174,7 +174,7 @@ def test_L27_a_second_terminal_finds_the_demo(demo: Callable[..., RunningDemo], 
     assert both.stderr.count(f"--config {folder}/analytics-refreshd-demo-") == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("moment", ["making", "starting", "loading", "building", "serving"])
 def test_a_signal_at_any_moment_leaves_nothing(
     demo: Callable[..., RunningDemo], folder: Path, number: signal.Signals, moment: str

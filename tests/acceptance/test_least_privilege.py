@@ -10,7 +10,9 @@ from tests.support.postgres import Server
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("isolation", [pytest.param("cycle", marks=pytest.mark.quick), "view"])
+@pytest.mark.parametrize(
+    "isolation", [pytest.param("cycle", marks=pytest.mark.quick), pytest.param("view", marks=pytest.mark.nightly)]
+)
 def test_H12_the_least_privileged_role_suffices(granted: Server, isolation: str) -> None:
     """Refresh, history, alerts, pauses, status and check all work; nothing else of the database is open to the role."""
     dsn = granted.dsn(user=ROLE)

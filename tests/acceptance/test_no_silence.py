@@ -132,7 +132,10 @@ def stale(daemon: Daemon) -> list[dict[str, Any]]:
     return [line for line in daemon.events("alert.firing") if line["alert"] == "AnalyticsViewStale"]
 
 
-@pytest.mark.parametrize("table", ["runs", "last_refresh", "alerts", "installation"])
+@pytest.mark.parametrize(
+    "table",
+    ["runs", "alerts", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("last_refresh", "installation"))],
+)
 def test_L12_a_lock_on_our_own_tables_makes_no_view_stale(
     dsn: str, connection: psycopg.Connection[Any], table: str
 ) -> None:
@@ -198,12 +201,9 @@ def test_L13_check_calls_the_status_function(dsn: str, connection: psycopg.Conne
     assert [(each["level"], "no such number" in each["text"]) for each in told_of] == [("error", True)]
 
 
-@pytest.mark.parametrize(
-    "seconds", [pytest.param(45.0, id="45 s"), pytest.param(600.0, id="10 min", marks=pytest.mark.nightly)]
-)
-@pytest.mark.parametrize(
-    "trouble", ["hung", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("down", "blackholed"))]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("seconds", [pytest.param(45.0, id="45 s"), pytest.param(600.0, id="10 min")])
+@pytest.mark.parametrize("trouble", ["hung", "down", "blackholed"])
 def test_L11_L16_no_server_restarts_the_daemon(fault_server: FaultServer, trouble: str, seconds: float) -> None:
     """Evaluations go on within their period, so nothing is stuck, and a probe finds the process alive throughout."""
     server = fault_server.server

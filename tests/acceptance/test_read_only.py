@@ -56,10 +56,10 @@ def _write(connection: Connection, *, allowed: bool, how: str) -> None:
 @pytest.mark.parametrize(
     ("install", "how"),
     [
-        ("older", "every session"),
+        pytest.param("older", "every session", marks=pytest.mark.nightly),
         ("ours", "every session"),
         ("older", "new sessions"),
-        ("ours", "new sessions"),
+        pytest.param("ours", "new sessions", marks=pytest.mark.nightly),
     ],
 )
 def test_L14_a_server_that_turns_read_only_is_one_outage(server: Server, install: str, how: str) -> None:

@@ -419,7 +419,7 @@ def _case(version: int, mode: str, mark: pytest.MarkDecorator) -> object:
 @pytest.mark.parametrize(
     ("version", "mode"),
     [
-        _case(15, "plain redact", pytest.mark.slow),
+        _case(15, "plain redact", pytest.mark.nightly),
         _case(15, "frozen delete", pytest.mark.nightly),
         _case(18, "plain redact", pytest.mark.nightly),
         _case(18, "frozen delete", pytest.mark.slow),

@@ -101,6 +101,12 @@ def test_a_frozen_day_keeps_its_organization(connection: Connection) -> None:
 @pytest.mark.slow
 def test_a_day_is_frozen_hour_by_hour(connection: Connection) -> None:
     """A day in which the horizon stops is completed later, under two organizations where the trigger moved between."""
+    # on every hour of what is frozen below, which holds a whole day whatever the time is now
+    connection.execute(
+        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at)"
+        " select 'hour ' || i, 'job', 'one', 'rest', 'success', now() - i * interval '1 hour'"
+        " from generate_series(46 * 24, 48 * 24 + 22) i"
+    )
     for hours in range(49 * 24 + 23, 48 * 24 - 6, -5):
         organization = "acme" if hours % 2 else "blue"
         connection.execute("update triggers set organization_id = %s where id = 'one'", [organization])

@@ -86,7 +86,8 @@ def compare(
 
 
 @pytest.mark.parametrize(
-    "timezone", [zone if zone == "Europe/Berlin" else pytest.param(zone, marks=pytest.mark.slow) for zone in ZONES]
+    "timezone",
+    ["Europe/Berlin", *(pytest.param(zone, marks=pytest.mark.nightly) for zone in ZONES if zone != "Europe/Berlin")],
 )
 def test_L28_a_span_equals_brute_force_in_its_zone(connection: psycopg.Connection[Any], timezone: str) -> None:
     """Days, weeks and hours of the day are those of the zone, also where the clock changes."""
