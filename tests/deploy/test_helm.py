@@ -134,6 +134,7 @@ def test_a_wrong_value_is_refused(setting: str) -> None:
     assert "don't meet the specifications of the schema" in refused.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("components", [[], [*COMPONENTS]], ids=["plain", "components"])
 def test_base_and_chart_are_equal(components: list[str], tmp_path: Path) -> None:
     """The chart's objects are those of kustomize's base, with no component and with each of them."""
@@ -142,12 +143,14 @@ def test_base_and_chart_are_equal(components: list[str], tmp_path: Path) -> None
     assert comparable(rendered) == comparable(expected)
 
 
+@pytest.mark.slow
 def test_the_chart_refreshes_by_cronjob_as_the_overlay_does(tmp_path: Path) -> None:
     """`mode: cronjob` renders the overlay of that name."""
     expected = kustomized(tmp_path / "kubernetes", "overlays/cronjob", [])
     assert comparable(render(KUBERNETES / "base/config.toml", "mode=cronjob")) == comparable(expected)
 
 
+@pytest.mark.slow
 def test_a_further_database_is_told_apart_as_in_the_overlay(tmp_path: Path) -> None:
     """`instance` names, labels and selects what the overlay of one of three databases does, Jobs included."""
     expected = kustomized(tmp_path / "kubernetes", "overlays/three-databases/orders", ["verify", "retain"])
