@@ -61,18 +61,16 @@ grant select (id, user_id, organization_id) on :"schema".triggers to :"role";
 
 -- receipts are only added
 grant select, insert on analytics_refresh.erasures to :"role";
-grant select on analytics_refresh.installation to :"role";
 -- error texts
 grant select (error), update (error) on analytics_refresh.runs, analytics_refresh.view_results to :"role";
 grant select (summary, description), update (summary, description) on analytics_refresh.alerts to :"role";
 grant select (reason), update (reason) on analytics_refresh.retention_runs to :"role";
 
 -- refresh at the end
-grant execute on function
-    :"schema".refresh_action_analytics(), :"schema".refresh_action_analytics_view(text)
-to :"role";
+grant execute on function :"schema".refresh_action_analytics() to :"role";
 \if :maintainable
 -- from PostgreSQL 17 the functions run with the caller's rights
+grant execute on function :"schema".refresh_action_analytics_view(text) to :"role";
 grant maintain on
     :"schema".action_metrics_hourly, :"schema".trigger_performance_summary,
     :"schema".recent_failures, :"schema".action_type_distribution
@@ -89,7 +87,7 @@ grant execute on function analytics_refresh.rebuild_step(integer) to :"role";
 \if :maintainable
 grant execute on function
     analytics_refresh.fold(), analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint),
-    analytics_refresh.view_checked(text), analytics_refresh.note_obstacles()
+    analytics_refresh.view_checked(text)
 to :"role";
 \endif
 \endif
