@@ -33,7 +33,10 @@ select
         where n.nspname = 'analytics_refresh' and c.relname = 'incremental') as incremental,
     exists (
         select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-        where n.nspname = 'analytics_refresh' and p.proname = 'erase_frozen') as frozen
+        where n.nspname = 'analytics_refresh' and p.proname = 'erase_frozen') as frozen,
+    exists (
+        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_refresh' and c.relname = 'retention_months') as months
 \gset
 
 select not exists (select from pg_roles where rolname = :'role')
@@ -57,6 +60,19 @@ from (
     select format('%I.action_results', :'schema')::regclass::oid as relation
     union
     select p.relid from pg_partition_tree(format('%I.action_results', :'schema')::regclass) p) t \gexec
+\if :months
+-- months that `retain` detached can come back; their rows are changed, too
+grant select (relation, schema_name, table_name, state) on analytics_refresh.retention_months to :"role";
+select format('grant select (ctid, executed_at, trigger_id, job_id, event_id, error_message, response_data), '
+    'update (job_id, event_id, error_message, response_data), delete on %s to %I', c.oid::regclass, :'role')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relowner = (
+        select o.relowner from pg_class o where o.oid = format('%I.action_results', :'schema')::regclass)
+    and exists (
+        select from analytics_refresh.retention_months r
+        where r.state <> 'dropped'
+            and (r.relation = c.oid or r.schema_name = n.nspname and r.table_name = c.relname)) \gexec
+\endif
 grant select (id, user_id, organization_id) on :"schema".triggers to :"role";
 
 -- receipts are only added

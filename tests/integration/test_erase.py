@@ -453,7 +453,7 @@ def test_every_right_of_the_role_is_needed(version: int, tmp_path: Path) -> None
             connection.execute("insert into analytics_refresh.rebuild_marks (reason) values ('a test')")
             connection.execute("update analytics_refresh.last_refresh set last_success_at = now() - interval '1 day'")
             grants = [row[0] for row in connection.execute(_GRANTS.replace("%s::", "%(role)s::").replace("%s", "%%s")
-                .replace("%I", "%%I"), {"role": role})]  # type: ignore[arg-type]  # fmt: skip
+                .replace("%I", "%%I"), {"role": role})]  # fmt: skip
         needless = []
         with psycopg.connect(server.dsn(), dbname="template1", autocommit=True) as admin:
             for revoke in ["", *grants]:

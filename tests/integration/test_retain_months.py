@@ -1,5 +1,6 @@
 """`retain` takes months as a whole, keeps them for a while, and puts them back when asked."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -25,10 +27,12 @@ from analytics_refreshd.postgres.retention.undo import put_back
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
 from tests.support.daemon import environment
+from tests.support.erasing import CANARY, act, erase, found_by_sql, make_key, receipt_of, started
 from tests.support.faults import as_role, value
 from tests.support.installs import temporary_role
 from tests.support.months import YOUNG, traffic
 from tests.support.postgres import PROGRAMS, Server
+from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
 MODES = ("plain", "incremental")
@@ -363,3 +367,60 @@ def test_what_would_go_is_shown(application_dsn: str, log: Connection) -> None:
     assert shown.takes == tuple(f"public.{month.table}" for month in OLD)
     assert (shown.drops, shown.months.waiting()) == ((), ())
     assert {month.table for month in OLD} <= attached(log)
+
+
+def somebody(connection: Connection) -> None:
+    """Let one person and another act in the oldest month, in a later one that goes, and lately; then let these go."""
+    connection.execute("insert into triggers (id, user_id) values ('alone', 'person'), ('other', 'somebody')")
+    step = f"{(NOW - OLD[0].start).total_seconds() / 3 - 60} seconds"
+    act(connection, ["alone"], CANARY, 3, step)
+    act(connection, ["other"], "harmless", 3, step)
+    connection.execute("select * from refresh_action_analytics()")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["redact", "delete"])
+def test_an_erasure_reaches_months_that_were_detached(
+    application_dsn: str, log: Connection, tmp_path: Path, mode: str
+) -> None:
+    """Nothing of the person is left in a month that can come back, or was restored; all of the others is."""
+    built = value(log, "select built_at from analytics_refresh.incremental")
+    somebody(log)
+    assert len(retain(application_dsn).months.detached) == len(OLD)
+    rows = value(log, f"select count(*) from {OLD[0].table}")
+    if mode == "delete":
+        # a table that was restored from a dump has another number
+        log.execute("update analytics_refresh.retention_months set relation = (relation::int8 + 100000000)::oid")
+    before = figures(log)
+    with temporary_role(log) as eraser:
+        psql(application_dsn, "erasure.sql", "-v", f"role={eraser}")
+        done = erase(as_role(application_dsn, eraser), make_key(tmp_path), "--user", "person", "--mode", mode)
+        receipt = receipt_of(done)
+    assert (receipt["rows_erased"], receipt["rows_left"]) == (3, 0)
+    assert f'vacuum (full, analyze) "public"."{OLD[0].table}";' in json.loads(done.stdout)["commands"]
+    assert found_by_sql(log, samples=False) == []
+    assert value(log, f"select count(*) from {OLD[0].table}") == rows - (mode == "delete")
+    assert value(log, f"select job_id from {OLD[0].table} where trigger_id = 'other'") == "harmlessjob0"
+    assert figures(log) == before
+    exact(log, built)
+    if mode == "redact":
+        undo(application_dsn, str(OLD[0]))
+        assert found_by_sql(log, samples=False) == []
+        exact(log, built)
+
+
+@pytest.mark.slow
+def test_a_month_that_is_dropped_during_an_erasure_is_passed_over(
+    application_dsn: str, log: Connection, tmp_path: Path
+) -> None:
+    """What was found there is gone, and the rest is erased."""
+    somebody(log)
+    retain(application_dsn)
+    with psycopg.connect(application_dsn) as refreshing:
+        refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
+        with started(application_dsn, make_key(tmp_path), "--user", "person") as running:
+            eventually(lambda: value(log, "select count(*) from analytics_refresh.erasures") == 1)
+            log.execute(f"drop table {OLD[0].table}")
+            refreshing.rollback()
+            assert running.wait(60) == 0
+    assert found_by_sql(log, samples=False) == []
