@@ -33,7 +33,10 @@ select
         where n.nspname = 'analytics_refresh' and c.relname = 'incremental') as incremental,
     exists (
         select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-        where n.nspname = 'analytics_refresh' and p.proname = 'erase_frozen') as frozen
+        where n.nspname = 'analytics_refresh' and p.proname = 'erase_frozen') as frozen,
+    exists (
+        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_refresh' and c.relname = 'retention_months') as months
 \gset
 
 select not exists (select from pg_roles where rolname = :'role')
@@ -57,22 +60,33 @@ from (
     select format('%I.action_results', :'schema')::regclass::oid as relation
     union
     select p.relid from pg_partition_tree(format('%I.action_results', :'schema')::regclass) p) t \gexec
+\if :months
+-- months that `retain` detached can come back; their rows are changed, too
+grant select (relation, schema_name, table_name, state) on analytics_refresh.retention_months to :"role";
+select format('grant select (ctid, executed_at, trigger_id, job_id, event_id, error_message, response_data), '
+    'update (job_id, event_id, error_message, response_data), delete on %s to %I', c.oid::regclass, :'role')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relowner = (
+        select o.relowner from pg_class o where o.oid = format('%I.action_results', :'schema')::regclass)
+    and exists (
+        select from analytics_refresh.retention_months r
+        where r.state <> 'dropped'
+            and (r.relation = c.oid or r.schema_name = n.nspname and r.table_name = c.relname)) \gexec
+\endif
 grant select (id, user_id, organization_id) on :"schema".triggers to :"role";
 
 -- receipts are only added
 grant select, insert on analytics_refresh.erasures to :"role";
-grant select on analytics_refresh.installation to :"role";
 -- error texts
 grant select (error), update (error) on analytics_refresh.runs, analytics_refresh.view_results to :"role";
 grant select (summary, description), update (summary, description) on analytics_refresh.alerts to :"role";
 grant select (reason), update (reason) on analytics_refresh.retention_runs to :"role";
 
 -- refresh at the end
-grant execute on function
-    :"schema".refresh_action_analytics(), :"schema".refresh_action_analytics_view(text)
-to :"role";
+grant execute on function :"schema".refresh_action_analytics() to :"role";
 \if :maintainable
 -- from PostgreSQL 17 the functions run with the caller's rights
+grant execute on function :"schema".refresh_action_analytics_view(text) to :"role";
 grant maintain on
     :"schema".action_metrics_hourly, :"schema".trigger_performance_summary,
     :"schema".recent_failures, :"schema".action_type_distribution
@@ -89,7 +103,7 @@ grant execute on function analytics_refresh.rebuild_step(integer) to :"role";
 \if :maintainable
 grant execute on function
     analytics_refresh.fold(), analytics_refresh.view_due(text), analytics_refresh.view_refreshed(text, bigint),
-    analytics_refresh.view_checked(text), analytics_refresh.note_obstacles()
+    analytics_refresh.view_checked(text)
 to :"role";
 \endif
 \endif

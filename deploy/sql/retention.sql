@@ -13,6 +13,9 @@
 -- stats   -v stats=1 adds pg_read_all_stats: without it the lag of standbys is unknown, and nothing waits for them. For a
 --         superuser, or who has ADMIN on pg_read_all_stats; an owner leaves it out and asks them for
 --         grant pg_read_all_stats to analytics_retention;
+-- months  -v months=1 makes it a member of the owner of action_results, since only an owner may detach and drop a
+--         partition: with it `retain` takes months as a whole, and can do with these tables what their owner can. For
+--         a superuser, or who has ADMIN on the owner
 --
 -- To take it back: drop owned by analytics_retention; drop role analytics_retention;
 \set ON_ERROR_STOP on
@@ -31,6 +34,10 @@
 begin;
 -- the application's schema may hold functions and operators that fit better than pg_catalog's, and would run as you
 set local search_path = pg_catalog, pg_temp;
+\if :{?months}
+\else
+  \set months 0
+\endif
 select exists (
     select from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = 'analytics_refresh' and c.relname = 'incremental') as incremental
@@ -54,9 +61,19 @@ grant select (ctid, executed_at), delete on :"schema".action_results to :"role";
 select format('grant select (ctid, executed_at), delete on %s to %I', t.relid::regclass, :'role')
 from pg_partition_tree(format('%I.action_results', :'schema')::regclass) t where t.level > 0 \gexec
 grant select on analytics_refresh.installation to :"role";
-grant select, insert, update on analytics_refresh.retention_runs to :"role";
+grant select, insert, update on analytics_refresh.retention_runs, analytics_refresh.retention_months to :"role";
 \if :incremental
 grant select on analytics_refresh.incremental to :"role";
+\endif
+\if :months
+select pg_get_userbyid(c.relowner) as owner, r.rolsuper as too_much
+from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner
+where n.nspname = :'schema' and c.relname = 'action_results'
+\gset
+\if :too_much
+  do $$ begin raise exception 'action_results belongs to a superuser, and a member of it could do everything: give it to another role first, as analytics-refreshd check says'; end $$;
+\endif
+grant :"owner" to :"role";
 \endif
 \if :stats
 grant pg_read_all_stats to :"role";

@@ -401,6 +401,78 @@ def test_the_role_may_do_what_it_must_and_no_more(dsn: str, connection: Connecti
                 own.execute(statement)
 
 
+_GRANTS = """
+select format('revoke %s on %s from %s', a.privilege_type, c.oid::regclass, %s::text)
+from pg_class c, aclexplode(c.relacl) a where a.grantee = %s::regrole
+union all
+select format('revoke %s (%I) on %s from %s', a.privilege_type, t.attname, t.attrelid::regclass, %s::text)
+from pg_attribute t, aclexplode(t.attacl) a where a.grantee = %s::regrole
+union all
+select format('revoke execute on function %s from %s', p.oid::regprocedure, %s::text)
+from pg_proc p, aclexplode(p.proacl) a where a.grantee = %s::regrole
+union all
+select format('revoke usage on schema %s from %s', n.nspname, %s::text)
+from pg_namespace n, aclexplode(n.nspacl) a where a.grantee = %s::regrole
+order by 1
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("version", [15, 18])
+def test_every_right_of_the_role_is_needed(version: int, tmp_path: Path) -> None:
+    """Without any one of its grants an erasure fails, or leaves the refresh at its end unrecorded; with all it does."""
+    if not PROGRAMS[version].exists():
+        pytest.skip(f"PostgreSQL {version} is not installed")
+    server = Server(programs=PROGRAMS[version]).start()
+    role, key = "analytics_erasure", make_key(tmp_path)
+
+    def works(database: str) -> bool:
+        dsn = as_role(psycopg.conninfo.make_conninfo(server.dsn(), dbname=database), role)
+        for words in (("--trigger", "alone", "--mode", "delete"), ("--organization", "o1")):
+            given: dict[str, Any] = SETTINGS | {"retention__erasure_key_file": key}
+            shown = command(dsn, "erase", *words, "--dry-run", "--format", "json", **given)
+            if shown.returncode != 0:
+                return False
+            if command(dsn, "erase", *words, "--confirm", json.loads(shown.stdout)["token"], **given).returncode != 0:
+                return False
+        with psycopg.connect(server.dsn(), dbname=database) as connection:
+            recorded = "select count(*) from analytics_refresh.last_refresh where rows_refreshed is not null"
+            aged = (
+                "select count(*) from analytics_refresh.last_refresh where last_checked_at <"
+                " (select max(e.noted_at) from analytics_refresh.erasures e where e.step = 'begun')"
+            )
+            return (value(connection, recorded), value(connection, aged)) == (4, 0)
+
+    try:
+        create_application(server.dsn())
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            migrate(connection)
+            fill(connection, rows=60, step="1 day")
+            freeze(connection)
+            psql(server.dsn(), "erasure.sql")
+            connection.execute("insert into analytics_refresh.rebuild_marks (reason) values ('a test')")
+            connection.execute("update analytics_refresh.last_refresh set last_success_at = now() - interval '1 day'")
+            grants = [row[0] for row in connection.execute(_GRANTS.replace("%s::", "%(role)s::").replace("%s", "%%s")
+                .replace("%I", "%%I"), {"role": role})]  # fmt: skip
+        needless = []
+        with psycopg.connect(server.dsn(), dbname="template1", autocommit=True) as admin:
+            for revoke in ["", *grants]:
+                admin.execute("create database copied template postgres")
+                if revoke:
+                    with psycopg.connect(server.dsn(), dbname="copied", autocommit=True) as connection:
+                        connection.execute(revoke)
+                if works("copied") == bool(revoke):
+                    needless.append(revoke or "with all of them")
+                admin.execute("drop database copied with (force)")
+        # what everyone may anyway, as long as nobody took it from them
+        everyone = [f"revoke usage on schema public from {role}"]
+        everyone += [f"revoke execute on function refresh_action_analytics() from {role}"] if version >= 17 else []
+        assert sorted(needless) == sorted(everyone), "\n".join(needless)
+        assert len(grants) > 20
+    finally:
+        server.destroy()
+
+
 def test_a_role_without_rights_is_told_which_file_gives_them(
     dsn: str, connection: Connection, key: Path, role: str
 ) -> None:

@@ -30,7 +30,7 @@ NOT_REACHED = (
     "backups and copies, also files of `migrate --export-frozen`: after a restore, `erase --replay`",
     "the write-ahead log, its archive, and replicas by logical replication",
     "log files of the server, of the daemon and of who received its alerts; what a running daemon remembers",
-    "the application's own tables: users, triggers, organizations, and whatever copies the log",
+    "the application's own tables: users, triggers, organizations, partitions that others detached, copies of the log",
 )
 """What no command of ours erases."""
 

@@ -19,9 +19,13 @@ from analytics_refreshd.cli.common import (
     say,
     took,
 )
+from analytics_refreshd.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from analytics_refreshd.app.commands.retain import Preview, Retained
+    from analytics_refreshd.core.retention_months import OldPartition
 
 
 def register(app: typer.Typer) -> None:
@@ -39,15 +43,23 @@ def retain(
         float | None,
         typer.Option(min=0, max=1, help="Let this share of all rows go, this once. Default: [retention] max_share."),
     ] = None,
+    undo: Annotated[
+        str | None, typer.Option("--undo", metavar="MONTH", help="Put a month back that went as a whole.")
+    ] = None,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Delete rows of action_results that are older than `[retention] rows`.
 
-    Portion by portion, beside writers and refreshes. What is left goes at the next run.
+    Portion by portion, beside writers and refreshes. What is left goes at the next run. A partition that is older as a
+    whole is detached, and dropped after `[retention] undo`.
     """
     from analytics_refreshd.app.commands import retain as command
 
+    if undo is not None and (dry_run or confirm is not None):
+        raise UsageError("--undo goes with neither --dry-run nor --confirm")
     config = load_config(context)
+    if undo is not None:
+        return _back(command.undo(config, undo, told=note), config.retention.undo)
     if dry_run:
         return _show(command.preview(config, max_share=max_share), output)
     try:
@@ -72,6 +84,12 @@ def _show(found: "Preview", output: Format) -> int:
                 "rows_without_time": survey.timeless,
                 "figures": "kept" if found.keep_figures else "lost",
                 "frozen_until": survey.frozen_until,
+                "months": {
+                    "takes": list(found.takes),
+                    "drops": list(found.drops),
+                    "to_put_back": list(found.months.waiting()),
+                    "member": found.months.member,
+                },
                 "refused": found.refused,
                 "token": None if found.refused else found.token,
             }
@@ -88,10 +106,27 @@ def _show(found: "Preview", output: Format) -> int:
         say(f"  figures: stay, frozen until {clock(survey.frozen_until)}")
     else:
         say('  figures: those of deleted rows go with them (keep = "nothing")')
+    _say_months(found)
     if found.refused:
         note(f"analytics-refreshd: {found.refused}")
         return EXIT_FAILED
     say(f"nothing was deleted; to delete: analytics-refreshd retain --confirm {found.token}")
+    return EXIT_OK
+
+
+def _say_months(found: "Preview") -> None:
+    if found.takes:
+        say(f"  months: {', '.join(found.takes)} go as a whole, and can be put back for a while")
+    elif found.months.old and not found.months.member:
+        names = ", ".join(str(each) for each in found.months.old)
+        say(f"  months: {names} are emptied row by row, since this role is no member of {found.months.owner}:")
+        say("    deploy/sql/retention.sql with -v months=1 makes it one")
+    if found.drops:
+        say(f"  to drop for good: {', '.join(found.drops)}")
+
+
+def _back(partition: "OldPartition", kept: "timedelta") -> int:
+    say(f"{partition} is a partition again, and stays for {took(kept.total_seconds())} before `retain` takes it again")
     return EXIT_OK
 
 
@@ -106,12 +141,23 @@ def _report(done: "Retained", output: Format) -> int:
                 "rows_deleted": done.rows_deleted,
                 "rows_left": done.rows_left,
                 "portions": done.portions,
+                "months": {
+                    "detached": list(done.months.detached),
+                    "dropped": list(done.months.dropped),
+                    "left": list(done.months.left),
+                },
                 "seconds": round(done.seconds, 3),
             }
         )
         return EXIT_OK
     how = f"in {done.portions:,} portion{'' if done.portions == 1 else 's'} and {took(done.seconds)}"
     say(f"deleted {done.rows_deleted:,} rows older than {clock(done.bound)}, {how}")
+    if done.months.detached:
+        say(f"detached {', '.join(done.months.detached)}: `analytics-refreshd retain --undo MONTH` puts one back")
+    if done.months.dropped:
+        say(f"dropped {', '.join(done.months.dropped)}")
+    for text in done.months.left:
+        note(f"analytics-refreshd: {text}")
     if done.reason:
         say(f"{done.reason}: the next run goes on")
     elif done.rows_left:

@@ -36,6 +36,7 @@ class RetentionSection(Section):
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     max_lag: Duration = timedelta(seconds=1)
     max_duration: PositiveDuration = timedelta(hours=1)
+    undo: Duration = timedelta(days=7)
     overdue_after: PositiveDuration | None = None
     erasure_key_file: Path | None = None
 

@@ -15,7 +15,6 @@ from analytics_refreshd.core.erasure import Key, Mode, Receipt, Scope, Subject, 
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, UsageError
 from analytics_refreshd.core.files import read_small
 from analytics_refreshd.core.model import Reason
-from analytics_refreshd.postgres.retention.action_log import Leaf
 from analytics_refreshd.postgres.retention.erasure import Erasure
 
 __all__ = ["Mode", "OtherRunError", "Progress", "Receipt", "Scope", "Subject"]
@@ -69,7 +68,6 @@ class Erased:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     jobs: list[Job]
-    leaves: list[Leaf]
     preview: Preview
 
 
@@ -108,7 +106,7 @@ def erase(config: Config, wanted: Wanted, *, confirm: str | None, told: Callable
             )
         if not erasure.claim():
             raise OtherRunError("another `erase` is under way in this database")
-        run = Run(config, erasure, plan.jobs, plan.leaves, stop, told)
+        run = Run(config, erasure, plan.jobs, stop, told)
         failed = run.work(plan.preview.rows_unlinked)
         receipts = [receipt for job in plan.jobs for receipt in erasure.receipts(job.erasure_id)]
         return Erased(tuple(receipts), tuple(failed), tuple(erasure.cleaning()))
@@ -140,7 +138,7 @@ def _plan(config: Config, erasure: Erasure, key: Key, wanted: Wanted, database: 
         refused=_refusal(wanted, jobs, foreign, hidden, rows_unlinked),
         token=_token(hour, _said(config, wanted, key, database, jobs)),
     )
-    return _Plan(jobs, [each.leaf for each in leaves], found)
+    return _Plan(jobs, found)
 
 
 def _jobs(erasure: Erasure, key: Key, wanted: Wanted) -> tuple[list[Job], tuple[str, ...]]:

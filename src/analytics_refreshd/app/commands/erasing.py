@@ -10,6 +10,7 @@ from analytics_refreshd.app.commands.portions import KEY_SECONDS, STOP_SECONDS, 
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.erasure import Scope
 from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.retention import End, Pace
 from analytics_refreshd.postgres.retention.action_log import Leaf
 from analytics_refreshd.postgres.retention.erasure import Begun, Erasure, Task
@@ -43,7 +44,6 @@ class Run:
         config: Config,
         erasure: Erasure,
         jobs: list[Job],
-        leaves: list[Leaf],
         stop: threading.Event,
         told: Callable[[Progress], None],
     ) -> None:
@@ -51,7 +51,6 @@ class Run:
         self._refresh_seconds = config.statement_timeout_seconds
         self._erasure = erasure
         self._jobs = jobs
-        self._leaves = leaves
         self._stop = stop
         self._told = told
         self._turns = Turns(config, stop, erasure.standbys, self._waiting)
@@ -103,8 +102,13 @@ class Run:
         """Erase rows until there are none, or until others held the rest for too long."""
         for _ in range(_MOST_PASSES):
             before = self._progress.rows_done
-            for leaf in self._leaves:
-                self._erase_found(job, leaf)
+            for found in self._erasure.leaves():
+                try:
+                    self._erase_found(job, found.leaf)
+                except DatabaseFault as fault:
+                    # `retain` drops months that it detached
+                    if fault.reason is not Reason.UNDEFINED or not self._erasure.is_gone(found.leaf):
+                        raise
             if self._stop.is_set():
                 return
             job.rows_left = self._erasure.rows_left(job.task)

@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from analytics_refreshd.app.commands.portions import (
     KEY_SECONDS,
@@ -18,6 +18,8 @@ from analytics_refreshd.app.commands.portions import (
     connected,
     stopping,
 )
+from analytics_refreshd.app.commands.retain_months import MonthsDone, MonthSteps, rows_that_stay, undo
+from analytics_refreshd.app.commands.retain_results import Preview, Retained
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Reason
@@ -25,42 +27,17 @@ from analytics_refreshd.core.retention import (
     End,
     Pace,
     Policy,
-    Survey,
     bound_at,
     confirmed_bound,
     refusal,
     token,
 )
+from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.retention.action_log import Leaf
+from analytics_refreshd.postgres.retention.months import MonthRetention
 from analytics_refreshd.postgres.retention.rows import RowRetention
 
-__all__ = ["OtherRunError", "Progress"]
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a run would delete. `refused` says why it would not; `token` confirms it."""
-
-    database: str
-    bound: datetime
-    survey: Survey
-    keep_figures: bool
-    refused: str | None
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retained:
-    """What a run did. `rows_left` is None where they could not be counted."""
-
-    run_id: UUID
-    bound: datetime
-    end: End
-    reason: str | None
-    rows_deleted: int
-    rows_left: int | None
-    portions: int
-    seconds: float
+__all__ = ["OtherRunError", "Preview", "Progress", "RefusedError", "Retained", "preview", "retain", "undo"]
 
 
 def preview(config: Config, *, max_share: float | None = None) -> Preview:
@@ -70,7 +47,7 @@ def preview(config: Config, *, max_share: float | None = None) -> Preview:
         now, database = retention.database()
         policy = _policy(config)
         bound = bound_at(now, policy.rows)
-        return _preview(config, retention, database, bound, max_share)[0]
+        return _preview(config, session, database, bound, max_share)[0]
 
 
 def retain(
@@ -86,10 +63,11 @@ def retain(
         now, database = retention.database()
         policy = _policy(config)
         bound = _bound(config, confirm, database, now, policy)
-        shown, leaves = _preview(config, retention, database, bound, max_share)
+        shown, leaves = _preview(config, session, database, bound, max_share)
         if shown.refused:
             raise RefusedError(shown.refused)
-        return _Run(config, retention, shown, stop, told).work(leaves)
+        run = _Run(config, retention, shown, stop, told)
+        return run.work(leaves, MonthSteps(config, MonthRetention(session), run.run_id, run.turns))
 
 
 class _Run:
@@ -104,7 +82,7 @@ class _Run:
         told: Callable[[Progress], None],
     ) -> None:
         self._retention = retention
-        self._run_id = uuid4()
+        self.run_id = uuid4()
         self._shown = shown
         self._bound = shown.bound
         self._stop = stop
@@ -112,17 +90,19 @@ class _Run:
         self._progress = Progress(0, shown.survey.rows_to_go)
         self._begun = time.monotonic()
         until = self._begun + config.retention.max_duration.total_seconds()
-        self._turns = Turns(config, stop, retention.standbys, self._waiting, until)
+        self.turns = Turns(config, stop, retention.standbys, self._waiting, until)
         self._pace = Pace()
+        self._months = MonthsDone()
 
-    def work(self, leaves: list[Leaf]) -> Retained:
+    def work(self, leaves: list[Leaf], months: MonthSteps) -> Retained:
         """Delete what may go, and record begin and end.
 
         Raises OtherRunError, and DatabaseFault, recorded where that is possible.
         """
         try:
-            if not self._retention.begin(self._run_id, self._bound, keep_figures=self._shown.keep_figures):
+            if not self._retention.begin(self.run_id, self._bound, keep_figures=self._shown.keep_figures):
                 raise OtherRunError("another `retain` is under way in this database")
+            self._months = months.work(self._bound)
             for leaf in leaves:
                 self._empty(leaf)
         except DatabaseFault as fault:
@@ -134,15 +114,15 @@ class _Run:
         if self._stop.is_set():
             self._retention.renew()
             return self._finished(End.STOPPED, "stopped on request")
-        if self._turns.out_of_time:
+        if self.turns.out_of_time:
             return self._finished(End.STOPPED, "[retention] max_duration is over")
         return self._finished(End.OK, None)
 
     def _empty(self, leaf: Leaf) -> None:
         """Delete the old rows of one table, from the oldest on."""
         since: str | None = "-infinity"
-        while since is not None and self._turns.may_begin(self._pace):
-            portion = self._retention.delete(self._run_id, leaf, since, self._bound, self._pace)
+        while since is not None and self.turns.may_begin(self._pace):
+            portion = self._retention.delete(self.run_id, leaf, since, self._bound, self._pace)
             if portion.timed_out:
                 smaller = self._pace.after_timeout()
                 if smaller is None:
@@ -150,7 +130,7 @@ class _Run:
                     since = self._retention.after_next(leaf, since, self._bound, self._pace.rows)
                 self._pace = smaller or self._pace
             elif portion.rows is None:
-                self._turns.wait(KEY_SECONDS, "a refresh")
+                self.turns.wait(KEY_SECONDS, "a refresh")
             else:
                 done = self._progress.rows_done + portion.rows
                 self._progress = replace(self._progress, rows_done=done)
@@ -167,9 +147,9 @@ class _Run:
         rows_left = None
         with suppress(DatabaseFault):
             rows_left = None if self._stop.is_set() else self._retention.rows_left(self._bound)
-        deleted, portions = self._retention.finish(self._run_id, end, reason, rows_left)
+        deleted, portions = self._retention.finish(self.run_id, end, reason, rows_left)
         seconds = time.monotonic() - self._begun
-        return Retained(self._run_id, self._bound, end, reason, deleted, rows_left, portions, seconds)
+        return Retained(self.run_id, self._bound, end, reason, deleted, rows_left, portions, seconds, self._months)
 
 
 def _policy(config: Config) -> Policy:
@@ -196,13 +176,19 @@ def _bound(config: Config, confirm: str | None, database: str, now: datetime, po
 
 
 def _preview(
-    config: Config, retention: RowRetention, database: str, bound: datetime, max_share: float | None
+    config: Config, session: Session, database: str, bound: datetime, max_share: float | None
 ) -> tuple[Preview, list[Leaf]]:
-    policy = _policy(config)
+    """Return what would go, and the tables from which rows are deleted one by one."""
+    policy, whole = _policy(config), MonthRetention(session)
     try:
-        survey, leaves = retention.survey(bound)
+        survey, leaves = RowRetention(session).survey(bound)
+        months, kept = whole.survey(bound), config.retention.undo
+        stays = rows_that_stay(whole, months, bound, kept)
     except DatabaseFault as fault:
         raise _explained(fault) from fault
+    takes = [str(each) for each in months.to_take(kept)]
+    apart = {*takes, *(str(each) for each in months.returned(kept))}
+    survey = replace(survey, rows_to_go=max(0, survey.rows_to_go - stays))
     schema = config.database.db_schema
     wanted = policy if max_share is None else replace(policy, max_share=max_share)
     return (
@@ -213,8 +199,11 @@ def _preview(
             keep_figures=policy.keep_figures,
             refused=refusal(survey, wanted, bound),
             token=token(database, schema, bound, policy),
+            months=months,
+            takes=tuple(takes),
+            drops=tuple(str(each.partition) for each in months.to_drop(kept)),
         ),
-        leaves,
+        [leaf for leaf in leaves if f"{leaf.schema}.{leaf.name}" not in apart],
     )
 
 

@@ -17,14 +17,8 @@ from analytics_refreshd.core.retention import Pace
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.names import identifier, quoted
 from analytics_refreshd.postgres.connection.session import Session
-from analytics_refreshd.postgres.retention.action_log import (
-    COUNT_SECONDS,
-    RECORD_SECONDS,
-    ActionLog,
-    FoundLeaf,
-    Leaf,
-    Portion,
-)
+from analytics_refreshd.postgres.retention.action_log import COUNT_SECONDS, RECORD_SECONDS, Leaf, Portion
+from analytics_refreshd.postgres.retention.erasable import ErasableLog
 
 _CLAIM = 6
 _AT_ONCE = 20_000
@@ -66,7 +60,7 @@ class Begun:
     rows_unlinked: int
 
 
-class Erasure(ActionLog):
+class Erasure(ErasableLog):
     """Looks for rows and erases them, over one session.
 
     Every method raises DatabaseFault.
@@ -101,24 +95,14 @@ class Erasure(ActionLog):
 
         return self._session.run(work, seconds=COUNT_SECONDS)
 
-    def leaves(self) -> list[FoundLeaf]:
-        """Find the tables in which rows lie."""
-        return self._session.run(self._leaves)
-
     def count(self, task: Task) -> tuple[int, int]:
         """Count the rows that would be erased, and the frozen executions."""
-
-        def work(connection: BoundedConnection) -> tuple[int, int]:
-            ((rows,),) = connection.execute(self._of("count_rows", task, table=self.table), _given(task)).fetchall()
-            return int(rows), sum(self._frozen(connection, task).values())
-
-        return self._session.run(work, seconds=COUNT_SECONDS)
+        frozen = self._session.run(lambda connection: self._frozen(connection, task))
+        return self.rows_left(task), sum(frozen.values())
 
     def rows_unlinked(self) -> int:
         """Count the rows that no trigger links to a user. Reads all rows."""
-        query = self._filled("count_unlinked", table=self.table, triggers=self._triggers)
-        ((rows,),) = self._session.run(lambda connection: connection.execute(query).fetchall(), seconds=COUNT_SECONDS)
-        return int(rows)
+        return self._count(lambda table: self._filled("count_unlinked", table=table, triggers=self._triggers))
 
     def claim(self) -> bool:
         """Become the only erasure here; False if another is under way."""
@@ -144,8 +128,9 @@ class Erasure(ActionLog):
             fetched = connection.execute(self._filled("fetch_rows", rows=sql.Literal(_AT_ONCE)))
             return [str(row[0]) for row in fetched]
 
+        # those of a table that was dropped meanwhile are still open; the rows are looked for when it commits
         declare = self._of("find_rows", task, leaf=leaf.identifier)
-        # the rows are looked for when it commits
+        self._session.run(lambda connection: connection.execute(self._sql["close_rows"]))
         self._session.run(lambda connection: connection.execute(declare, _given(task)), seconds=COUNT_SECONDS)
         while rows := self._session.run(fetch):
             yield rows
@@ -168,11 +153,7 @@ class Erasure(ActionLog):
 
     def rows_left(self, task: Task) -> int:
         """Count the rows that are there still."""
-        statement = self._of("count_rows", task, table=self.table)
-        ((left,),) = self._session.run(
-            lambda connection: connection.execute(statement, _given(task)).fetchall(), seconds=COUNT_SECONDS
-        )
-        return int(left)
+        return self._count(lambda table: self._of("count_rows", task, table=table), _given(task))
 
     def erase_texts(self) -> int:
         """Empty the error texts of our own tables, and count them."""
@@ -242,7 +223,8 @@ class Erasure(ActionLog):
         schema = self._session.app_schema
         incremental, frozen = self._session.run(self._modes)
         ours = [*_OWN_TABLES, *(_ROLLUPS if incremental else ()), *(_FROZEN if frozen else ())]
-        relations = [(schema, "action_results"), *((schema, view) for view in VIEWS)]
+        relations = [(schema, "action_results"), *((leaf.schema, leaf.name) for leaf in self._detached_leaves())]
+        relations += [(schema, view) for view in VIEWS]
         relations += [("analytics_refresh", name) for name in ours]
         commands = [f"vacuum (full, analyze) {quoted(*relation)};" for relation in relations]
         return [*commands, "vacuum full pg_catalog.pg_statistic;", "checkpoint;"]

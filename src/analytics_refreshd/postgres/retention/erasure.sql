@@ -1,6 +1,28 @@
 -- name: incremental
 select to_regclass('analytics_refresh.incremental') is not null, to_regclass('analytics_refresh.frozen_triggers') is not null;
 
+-- name: has_months
+-- a schema that was not migrated since has no such table
+select to_regclass('analytics_refresh.retention_months') is not null;
+
+-- name: detached
+-- Months that `retain` took from the log: their rows can come back. Of the same owner also by name, since a restored table
+-- has another number. What is part of the log again is left out by who reads this.
+select n.nspname::text, c.relname::text, c.relkind = 'f', c.reltuples::float8, row_security_active(c.oid), false
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r'
+    and exists (
+        select from analytics_refresh.retention_months r
+        where r.state <> 'dropped' and (r.relation = c.oid
+            or (r.schema_name = n.nspname and r.table_name = c.relname
+                and c.relowner = (select o.relowner from pg_class o where o.oid = to_regclass(%(table)s)))))
+    and 6 = (
+        select count(*) from pg_attribute a
+        where a.attrelid = c.oid and not a.attisdropped and a.attname in (
+            'trigger_id', 'executed_at', 'job_id', 'event_id', 'error_message', 'response_data'))
+order by 1, 2;
+
 -- name: triggers
 -- the triggers of one user or organization, or one trigger; and whether one person alone owns it
 select t.id, t.user_id is not null and t.organization_id is null
@@ -41,7 +63,7 @@ declare erased_rows no scroll cursor with hold for select r.ctid::text from only
 fetch forward {rows} from erased_rows;
 
 -- name: close_rows
-close erased_rows;
+close all;
 
 -- name: hold_rows
 select r.ctid::text, convert_to(r.job_id, getdatabaseencoding()), convert_to(r.event_id, getdatabaseencoding())
