@@ -23,12 +23,13 @@ SCRIPT = Path(sys.executable).with_name("analytics-refreshd")
     "words",
     [["query", "--list"], ["query", "--list", "--format", "json"], ["--help"], ["--version"]],
 )
-def test_an_answer_that_cannot_be_written_is_one_sentence(words: list[str], unbuffered: str) -> None:
+def test_an_answer_that_cannot_be_written_is_one_sentence(words: list[str], unbuffered: str, tmp_path: Path) -> None:
     """A full disk is no defect of ours, whoever writes, with Python's buffer and, as in the container, without."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [SCRIPT, *words],
-            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            # in a folder of its own no demo is found
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered, "TMPDIR": str(tmp_path)},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
