@@ -13,6 +13,7 @@ import pytest
 
 from analytics_refreshd.api.access.build import access_gate
 from analytics_refreshd.api.access.gate import AccessGate
+from analytics_refreshd.api.access.limits import PER_HOUR
 from analytics_refreshd.api.access.principal import AccessDenied
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.config import load
@@ -67,7 +68,7 @@ def world(
     dsn = templates(migrated_template)
     secret = tmp_path_factory.mktemp("api") / "jwt"
     secret.write_text(JWT_SECRET)
-    plenty = dict.fromkeys(("anonymous", "free", "starter", "pro", "enterprise"), 10_000_000)
+    plenty = dict.fromkeys(PER_HOUR, 10_000_000)
     config = load(
         {
             "database": {"url": dsn},
