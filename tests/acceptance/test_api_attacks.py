@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from analytics_refreshd.api.access.unknown import IN_ALL
 from tests.acceptance.test_http_attacks import kernel_bytes, peak_memory
-from tests.support.api import Api, api_role, make_key
+from tests.support.api import Api, api_role, counted, make_key
 from tests.support.faults import Connection
 from tests.support.hostile import KINDS, attacked
 
@@ -25,18 +24,11 @@ pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 def keyed(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[tuple[Api, str]]:
     """An API, and a key for it."""
-    with api_role(dsn, connection, tmp_path) as (own, secret), Api(own, secret) as api:
+    with api_role(dsn, connection, tmp_path) as (own, secret), Api(own, secret, api__cache_megabytes=0) as api:
         key = make_key(dsn, "--all-organizations")
         api.until(lambda: api.ask("triggers/slowest", key).status == 200)
         yield api, key
         assert api.stop() == 0
-
-
-def counted(api: Api, name: str) -> dict[str, float]:
-    """The values of a counter, by its last label."""
-    text = api.probe("/metrics").body.decode()
-    families = {family.name: family for family in text_string_to_metric_families(text)}
-    return {list(sample.labels.values())[-1]: sample.value for sample in families[name].samples}
 
 
 def hold_out(api: Api, key: str, *kinds: str, requests: int = 40) -> None:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _idle_keep_alive(client: socket.socket, path: str) -> Iterator[None]:
             yield
 
 
-_BEHAVIOURS: dict[str, Callable[[socket.socket, str], Iterator[None]]] = dict(
+_BEHAVIOURS: Mapping[str, Callable[[socket.socket, str], Iterator[None]]] = dict(
     zip(KINDS, (_unread_pipeline, _dripped_headers, _dripped_body, _half_closed, _idle_keep_alive), strict=True)
 ) | {"unknown-keys": _unknown_keys}
 

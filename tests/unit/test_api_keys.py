@@ -230,7 +230,7 @@ def tried(gate: KeyGate, number: int, address: str) -> AccessDenied:
 
 
 def test_unknown_keys_of_an_address_have_a_limit() -> None:
-    """Beyond it nothing is looked for, until the minute ends. Other addresses, and keys that were found, are admitted."""
+    """Beyond it nothing is looked for until the minute ends. Other addresses and keys that were found are admitted."""
     store, clock, counts = Keys((SECRET, KEY), (OTHER, KEY)), FakeClock(), Counter[str]()
     gate = limited(store, clock, counts, by_address=True)
     gate.admit({"x-api-key": SECRET}, None, "192.0.2.1", 1)

@@ -13,6 +13,7 @@ from analytics_refreshd import __version__
 from analytics_refreshd.api.access.build import access_gate
 from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.app import OTHER, Api, Served
+from analytics_refreshd.api.cache import AnswerCache
 from analytics_refreshd.api.connections import (
     HEADER_BYTES,
     bound_kernel_memory,
@@ -75,12 +76,14 @@ class ApiService:
         self.connector = Connector(reading_settings(config))
         self.pool = ReadPool(self.connector, profile, config.api.connections)
         self.health = ApiHealth(self.clock, lambda: self.pool.fault)
+        self.cache = AnswerCache(config.api.cache_megabytes << 20, lambda result: self.metrics.cached(result))
         self.metrics = ApiMetrics(
             config.name,
             __version__,
             [*dict.fromkeys(route.name for route in self.routes), "meta/queries", OTHER],
             connections=lambda: self.connector.open_connections + self.primary.open_connections,
             log_lines_lost=lambda: self.log.lost,
+            cache_bytes=lambda: self.cache.bytes,
         )
         views = tuple(config.refresh.views)
         offset = splay_offset(config.name, config.schedule.splay)
@@ -95,7 +98,7 @@ class ApiService:
         )
         queries = ConcurrentQueries(config.api.concurrent_queries)
         stored_errors = config.api.error_text == "stored"
-        endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, stored_errors)
+        endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, self.cache, stored_errors)
         trusted = [ip_network(one) for one in config.api.trusted_proxies]
         threads = _THREADS_PER_CONNECTION * config.api.connections
         self.api = Api(endpoints, self.routes, clock=self.clock, threads=threads, served=self._served, trusted=trusted)

@@ -44,6 +44,14 @@ UNKNOWN_KEYS = Metric(
     labels=("result",),
     known={"result": ("unknown", "remembered", "limited")},
 )
+CACHE = Metric(
+    "analytics_api_cache_total",
+    "counter",
+    "Questions to the cache of answers: answered from it, read, or joined with one that was just being read.",
+    labels=("result",),
+    known={"result": ("hit", "miss", "joined")},
+)
+CACHE_BYTES = Metric("analytics_api_cache_bytes", "gauge", "Memory of the answers that are kept.", read_at="scrape")
 CONNECTIONS = metrics.DATABASE_CONNECTIONS
 LOG_LINES_LOST = metrics.LOG_LINES_LOST
 BUILD_INFO = metrics.BUILD_INFO
@@ -54,6 +62,8 @@ API_METRICS: tuple[Metric, ...] = (
     QUERY_ERRORS,
     REFUSED,
     UNKNOWN_KEYS,
+    CACHE,
+    CACHE_BYTES,
     CONNECTIONS,
     LOG_LINES_LOST,
     BUILD_INFO,
