@@ -111,7 +111,7 @@ def test_a_stop_ends_what_hangs(world: World) -> None:
 
 @pytest.mark.slow
 def test_what_is_kept_needs_no_view(world: World) -> None:
-    """Behind a lock on what it reads: an answer that was given comes again, also as 304; equal questions wait for one."""
+    """Behind a lock on what it reads: what was given comes again, also as 304; equal questions wait for one answer."""
     with Api(world.own, world.secret, api__statement_timeout="60s") as api:
         api.until(lambda: api.probe("/readyz").status == 200)
         world.connection.execute("select refresh_action_analytics()")

@@ -19,9 +19,9 @@ _ENTRY_BYTES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What an answer depends on: who may see it, and its ETag, which is of all else.
+    """What an answer depends on: who may see it, and its ETag.
 
-    The ETag has the views' last success: after a refresh nobody asks for the answers from before.
+    The ETag is of all else. It has the views' last success: after a refresh nobody asks for the answers from before.
     """
 
     organizations: tuple[str, ...] | None
@@ -83,7 +83,10 @@ class AnswerCache:
         return found
 
     def put(self, key: Key, answer: Answer) -> None:
-        """Keep an answer, at the cost of those that were not used for longest."""
+        """Keep an answer.
+
+        Those that were not used for longest make room for it.
+        """
         size = _size(answer)
         if size > min(LARGEST_BYTES, self._most_bytes):
             return
@@ -96,7 +99,7 @@ class AnswerCache:
                 self._bytes -= _size(oldest)
 
     def once(self, key: Key, make: Callable[[], Answer]) -> Answer:
-        """Return what `make` returns, or what it just now returns to another who asks the same.
+        """Return what `make` returns, to all who ask while it is made.
 
         Raises what it raises; only that the other is refused makes it be called again.
         """

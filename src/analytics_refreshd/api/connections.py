@@ -1,4 +1,4 @@
-"""The connections of the API's port: how many, how long a client may take, how much may wait for it.
+"""Bounds what the clients of the API's port can hold.
 
 uvicorn bounds neither: it ends an idle connection, but not one that sends a byte from time to time, or reads none.
 """
@@ -27,7 +27,10 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """What clients can hold: together, connections and bytes that wait for them; each, `seconds` to ask and to read."""
+    """What clients can hold.
+
+    Together that is connections, and bytes that wait for them; each has `seconds` to ask and to read.
+    """
 
     connections: int = 1200
     unsent_bytes: int = 16 * 1024 * 1024
@@ -47,7 +50,10 @@ class Client(Protocol):
 
     @property
     def waits_since(self) -> float | None:
-        """Since when only the client can go on; None while its answer is made."""
+        """Since when only the client can go on.
+
+        None while its answer is made.
+        """
 
     @property
     def unsent(self) -> int:
@@ -76,7 +82,10 @@ def to_drop(clients: Iterable[Client], limits: ClientLimits, now: float) -> list
 
 
 def bound_kernel_memory(listener: socket.socket) -> None:
-    """Set what the kernel may hold for each client of the port: it counts in a container's memory."""
+    """Set what the kernel may hold for each client.
+
+    It counts in a container's memory.
+    """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
 
@@ -132,7 +141,10 @@ class ClientConnection(H11Protocol):
 
     @property
     def waits_since(self) -> float | None:
-        """Since when only the client can go on; None while its answer is made."""
+        """Since when only the client can go on.
+
+        None while its answer is made.
+        """
         if self._unread_since is not None:
             return self._unread_since
         asks = self.cycle is None or self.cycle.response_complete or self.cycle.more_body
@@ -144,7 +156,10 @@ class ClientConnection(H11Protocol):
         return self.transport.get_write_buffer_size()
 
     def drop(self) -> None:
-        """Reset the connection: the kernel, too, forgets at once what the client has not taken."""
+        """Reset the connection.
+
+        So the kernel, too, forgets at once what the client has not taken.
+        """
         found = self.transport.get_extra_info("socket")
         with suppress(OSError):
             found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -17,11 +17,11 @@ _WINDOW_SECONDS = 60.0
 
 
 class UnknownKeys:
-    """Remembers digests that no key has, and counts how many were looked for. Callable from any thread.
+    """Remembers digests that no key has, and counts them. Callable from any thread.
 
-    Each costs the database a question. A digest is remembered for as long as a key is, so that a new key is good as
-    soon. With `by_address` each address has a limit of its own: without proxies that are trusted all clients may have
-    the proxy's, and one of them could use it up for all.
+    Each one looked for costs the database a question. A digest is remembered for as long as a key is, so that a new key
+    is good as soon. With `by_address` each address has a limit of its own: without proxies that are trusted all clients
+    may have the proxy's, and one of them could use it up for all.
     """
 
     def __init__(self, clock: Clock, *, by_address: bool, counted: Callable[[str], None] = lambda result: None) -> None:
@@ -35,7 +35,10 @@ class UnknownKeys:
         self._began = float("-inf")
 
     def admit(self, digest: bytes, address: str) -> bool:
-        """Return whether the digest may be looked for; False if it was a moment ago. Raises AccessDenied (429)."""
+        """Return whether the digest may be looked for.
+
+        False if it was, a moment ago. Raises AccessDenied (429).
+        """
         now = self._clock.monotonic()
         with self._lock:
             if now - self._seen.get(digest, float("-inf")) < FRESH_SECONDS:
