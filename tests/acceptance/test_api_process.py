@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.api import Answer, Api, api_role, install_api, make_key
+from tests.support.api import Answer, Api, api_role, counted, install_api, make_key
 from tests.support.daemon import command
 from tests.support.faults import Connection, FaultServer
 from tests.support.postgres import free_port
@@ -34,7 +34,7 @@ def test_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: P
     with fault_server.connect() as connection:
         own, secret = install_api(fault_server.dsn, connection, "api", tmp_path)
     key = make_key(fault_server.dsn, "--all-organizations")
-    with Api(own, secret) as api:
+    with Api(own, secret, api__cache_megabytes=0) as api:
         api.until(lambda: api.probe("/readyz").status == 200)
         assert api.ask("triggers/slowest", key).status == 200
         fault_server.server.stop("immediate")
@@ -79,7 +79,7 @@ def world(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[World]:
 
 def test_a_stop_answers_what_was_asked(world: World) -> None:
     """SIGTERM ends it within ten seconds and with 0; a request under way gets its answer, a new one no connection."""
-    with Api(world.own, world.secret, api__statement_timeout="60s") as api:
+    with Api(world.own, world.secret, api__statement_timeout="60s", api__cache_megabytes=0) as api:
         assert api.ask("triggers/slowest", world.key).status == 200
         answers: list[Answer] = []
         asking = threading.Thread(target=lambda: answers.append(api.ask("triggers/slowest", world.key)))
@@ -107,6 +107,36 @@ def test_a_stop_ends_what_hangs(world: World) -> None:
             api.until(lambda: waiting(world.connection))
             assert api.stop() == 0
         assert api.events("shutdown.forced")
+
+
+@pytest.mark.slow
+def test_what_is_kept_needs_no_view(world: World) -> None:
+    """Behind a lock on what it reads: what was given comes again, also as 304; equal questions wait for one answer."""
+    with Api(world.own, world.secret, api__statement_timeout="60s") as api:
+        api.until(lambda: api.probe("/readyz").status == 200)
+        world.connection.execute("select refresh_action_analytics()")
+        first = api.ask("triggers/slowest", world.key)
+        assert "etag" in first.headers
+        before = counted(api, "analytics_api_cache")
+        answers: list[Answer] = []
+        ask = [threading.Thread(target=lambda: answers.append(api.ask("triggers/idle", world.key))) for _ in range(3)]
+        with psycopg.connect(world.dsn) as holder:
+            holder.execute("lock table triggers in access exclusive mode")
+            again = api.ask("triggers/slowest", world.key)
+            assert (again.status, again.body, again.headers["etag"]) == (200, first.body, first.headers["etag"])
+            assert api.ask("triggers/slowest", world.key, {"If-None-Match": first.headers["etag"]}).status == 304
+            for thread in ask:
+                thread.start()
+            api.until(lambda: counted(api, "analytics_api_cache")["joined"] == 2)
+            holder.rollback()
+        for thread in ask:
+            thread.join(60)
+        assert [answer.status for answer in answers] == [200, 200, 200]
+        assert len({answer.body for answer in answers}) == 1
+        after = counted(api, "analytics_api_cache")
+        assert (after["hit"] - before["hit"], after["miss"] - before["miss"]) == (1, 1)
+        world.connection.execute("select refresh_action_analytics()")
+        api.until(lambda: api.ask("triggers/slowest", world.key).headers["etag"] != first.headers["etag"])
 
 
 def waiting(connection: Connection) -> bool:
@@ -157,7 +187,7 @@ def test_every_operation_does_what_the_document_says(world: World) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout[-5000:]
-        assert "26 selected" in done.stdout
+        assert "28 selected" in done.stdout
         assert not [line for line in api.events("library.message") if line["level"] == "error"]
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from analytics_refreshd.api.routes import routes_of
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from tests.integration.test_tenants_random import JWT_SECRET, MEMBERS, may_see, request, store_keys
-from tests.support.api import Api, api_role
+from tests.integration.test_tenants_random import JWT_SECRET, KEYS, MEMBERS, may_see, request, store_keys
+from tests.support.api import Api, api_role, counted
 from tests.support.tenants import fill, foreign
 
 pytestmark = pytest.mark.slow
@@ -142,6 +142,30 @@ def test_nobody_sees_anothers_rows_over_http(world: World) -> None:
     """Random keys, tokens, roles, headers and endpoints."""
     with world.api() as api:
         assert calls(api, 1, 150) > 30
+
+
+def test_what_is_kept_is_nobody_elses(world: World) -> None:
+    """Random requests of two tenants and all roles: what comes from the cache is what the database says."""
+    chance = random.Random(7)
+    asked = [
+        path + query
+        for path in ("triggers/slowest", "triggers/health", "failures/recent", "organizations/top", "actions/daily")
+        for query in ("?limit=3", "?limit=3&offset=1", "?limit=3&format=csv")
+    ]
+    with world.api(error_text="stored") as api, world.api(error_text="stored", cache_megabytes=0) as fresh:
+        for at in range(70):
+            headers = chance.choice(
+                [*({"X-API-Key": key(number)} for number in range(len(KEYS))), bearer("ann"), bearer("bob")]
+            )
+            named = chance.choice([{}, {}, {"X-Organization-ID": "acme"}, {"X-Organization-ID": "bolt"}])
+            path = chance.choice(asked)
+            got, wanted = (one.ask(path, headers=headers | named) for one in (api, fresh))
+            assert got.status == wanted.status, (at, path, headers, named)
+            if got.status == 200:
+                bodies = [one.body if "csv" in path else one.json["data"] for one in (got, wanted)]
+                assert bodies[0] == bodies[1], (at, path, headers, named)
+        hits = int(counted(api, "analytics_api_cache")["hit"])
+    assert hits > 5
 
 
 @pytest.mark.nightly

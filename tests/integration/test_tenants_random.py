@@ -13,6 +13,7 @@ import pytest
 
 from analytics_refreshd.api.access.build import access_gate
 from analytics_refreshd.api.access.gate import AccessGate
+from analytics_refreshd.api.access.limits import PER_HOUR
 from analytics_refreshd.api.access.principal import AccessDenied
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.config import load
@@ -35,7 +36,7 @@ MEMBERS = (
     "insert into organization_members values ('acme', 'ann', 'admin'), ('bolt', 'bob', 'owner'),"
     " ('acme', 'eve', 'viewer'), ('bolt', 'eve', 'viewer')"
 )
-_KEYS: tuple[tuple[str, KeyRequest], ...] = tuple(
+KEYS: tuple[tuple[str, KeyRequest], ...] = tuple(
     (f"rfd_{number:043}", KeyRequest(f"key {number}", organizations, role, None, operator, None))
     for number, (organizations, role, operator) in enumerate(
         [
@@ -67,7 +68,7 @@ def world(
     dsn = templates(migrated_template)
     secret = tmp_path_factory.mktemp("api") / "jwt"
     secret.write_text(JWT_SECRET)
-    plenty = dict.fromkeys(("anonymous", "free", "starter", "pro", "enterprise"), 10_000_000)
+    plenty = dict.fromkeys(PER_HOUR, 10_000_000)
     config = load(
         {
             "database": {"url": dsn},
@@ -96,7 +97,7 @@ def world(
 def store_keys(dsn: str) -> None:
     """Store the keys, as `keys create` does."""
     session = Session(Connector(ConnectionSettings("t", dsn)))
-    for number, (key, wanted) in enumerate(_KEYS):
+    for number, (key, wanted) in enumerate(KEYS):
         digest = key_digest(key)
         assert digest is not None
         ApiKeys(session).create(f"key_{number}", digest, wanted)
@@ -108,7 +109,7 @@ def request(chance: random.Random) -> tuple[dict[str, str], str | None]:
     headers: dict[str, str] = {}
     by_key = chance.random() < 0.6
     if by_key:
-        key = chance.choice([key for key, _ in _KEYS] + ["rfd_" + "x" * 43, "", "rfd_"])
+        key = chance.choice([key for key, _ in KEYS] + ["rfd_" + "x" * 43, "", "rfd_"])
         headers[chance.choice(["X-API-Key", "x-api-key"])] = key
     if not by_key or chance.random() < 0.05:
         claims: dict[str, Any] = {"sub": chance.choice(_USERS), "exp": time.time() + chance.choice([3600, 3600, -3600])}
@@ -125,7 +126,7 @@ def may_see(headers: dict[str, str], parameter: str | None) -> tuple[str, ...]:
     """What whoever sent this may see at most, worked out from keys and members alone."""
     given = {name.lower(): value for name, value in headers.items()}
     if "x-api-key" in given:
-        wanted = next(request for key, request in _KEYS if key == given["x-api-key"])
+        wanted = next(request for key, request in KEYS if key == given["x-api-key"])
         most = (*TENANTS, "nobody") if wanted.organizations is None else wanted.organizations
     else:
         claims = jwt.decode(given["authorization"].removeprefix("Bearer "), JWT_SECRET, ["HS256"])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from analytics_refreshd.api.access.limits import PER_HOUR
 from analytics_refreshd.postgres.migrate.run import migrate
 from analytics_refreshd.postgres.tenants.install import note_secret
@@ -76,6 +78,17 @@ def ask(port: int, path: str, headers: Mapping[str, str], method: str) -> Answer
         return Answer(found.status, {name.lower(): value for name, value in found.getheaders()}, found.read())
     finally:
         connection.close()
+
+
+def counted(api: Api, name: str) -> dict[str, float]:
+    """The values of a counter without `_total`, by its own label."""
+    text = api.probe("/metrics").body.decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    found: dict[str, float] = {}
+    for sample in families[name].samples:
+        (own,) = (value for label, value in sample.labels.items() if label not in ("database", "process"))
+        found[own] = sample.value
+    return found
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 Row = tuple[Any, ...]
@@ -535,6 +535,56 @@ def peak_hours(data: Data, now: datetime, p: P) -> list[Row]:
     return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
+def heat_map(data: Data, now: datetime, p: P) -> list[Row]:
+    stretch = _stretch(now, p, 24 * _int(p, "days"))
+    cells: dict[tuple[int, int], tuple[int, list[Action]]] = {}
+    for hour in _hours(stretch):
+        local = hour.astimezone(_zone(p))
+        number, rows = cells.get((local.isoweekday(), local.hour), (0, []))
+        cells[local.isoweekday(), local.hour] = (number + 1, rows + data.between(hour, hour + HOUR))
+    found: list[Row] = []
+    for weekday in range(1, 8):
+        for hour_of_day in range(24):
+            number, rows = cells.get((weekday, hour_of_day), (0, []))
+            failures = counts(rows)[2]
+            found.append((weekday, hour_of_day, number, len(rows), failures, percent(failures, len(rows))))
+    return found
+
+
+def correlations(data: Data, now: datetime, p: P) -> list[Row]:
+    hours: list[dict[str, Fraction | None]] = []
+    for hour in _hours(_stretch(now, p, 24 * _int(p, "days"))):
+        rows = data.between(hour, hour + HOUR)
+        cells = [(percentile(durations(group), 0.95), len(group)) for group in grouped(rows, cell).values()]
+        known = [(Fraction(figure), number) for figure, number in cells if figure is not None]
+        total = sum(number for _, number in known)
+        figures = {
+            "total_executions": Fraction(len(rows)),
+            "failure_rate": Fraction(counts(rows)[2], len(rows)) if rows else None,
+            "p95_duration_ms": sum((one * number for one, number in known), Fraction(0)) / total if total else None,
+            "total_retries": Fraction(retries(rows)),
+        }
+        if hour + HOUR <= now:
+            hours.append(figures)
+    names = ["total_executions", "failure_rate", "p95_duration_ms", "total_retries"]
+    found: list[Row] = []
+    for name, other in combinations(names, 2):
+        pairs = [(x, y) for x, y in ((one[name], one[other]) for one in hours) if x is not None and y is not None]
+        found.append((name, other, len(pairs), _pearson(pairs)))
+    return found
+
+
+def _pearson(pairs: list[tuple[Fraction, Fraction]]) -> Decimal | None:
+    """The correlation to four digits, from exact sums; None where one of the two never differs."""
+    if not pairs:
+        return None
+    mean_x, mean_y = (sum(each, Fraction(0)) / len(pairs) for each in zip(*pairs, strict=True))
+    above = sum(((x - mean_x) * (y - mean_y) for x, y in pairs), Fraction(0))
+    below = sum(((x - mean_x) ** 2 for x, _ in pairs), Fraction(0))
+    below *= sum(((y - mean_y) ** 2 for _, y in pairs), Fraction(0))
+    return round(Decimal(float(above) / math.sqrt(below)), 4) if below else None
+
+
 def weekly_growth(data: Data, now: datetime, p: P) -> list[Row]:
     rows: list[Row] = []
     since, until = week_of(now) - timedelta(weeks=_int(p, "weeks")), week_of(now) + timedelta(weeks=1)
@@ -621,6 +671,8 @@ ANSWERS: dict[str, Callable[[Data, datetime, P], list[Row]]] = {
         throughput,
         distribution,
         peak_hours,
+        heat_map,
+        correlations,
         weekly_growth,
         organization_usage,
         top_organizations,

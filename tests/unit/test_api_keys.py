@@ -1,6 +1,7 @@
 """The gate: who is admitted by a key, what a refusal says, and how long a key is believed."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 from analytics_refreshd.api.access.keys import KeyGate
 from analytics_refreshd.api.access.lookup import FRESH_SECONDS, OUTAGE_SECONDS
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
+from analytics_refreshd.api.access.unknown import BY_ADDRESS, IN_ALL, UnknownKeys
 from analytics_refreshd.core.access import ApiKey, key_digest
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
@@ -188,17 +190,95 @@ def test_a_refused_request_is_no_use() -> None:
     assert store.uses == []
 
 
+def test_what_has_not_the_form_of_a_key_is_not_looked_for() -> None:
+    """Nobody asks the database for it, and nothing is remembered."""
+    store = Keys((SECRET, KEY))
+    gate = KeyGate(store, FakeClock())
+    for given in ("", "rfd_short", SECRET + "k", SECRET.upper(), "é" * 47, "rfd_" + "k" * 42 + "\n"):
+        assert refused(gate, {"x-api-key": given}).status == 401
+    assert store.finds == 0
+    assert not gate._unknown._seen
+
+
 def test_random_keys_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is remembered has a limit; the oldest goes."""
-    monkeypatch.setattr("analytics_refreshd.api.access.lookup.MOST_REMEMBERED", 3)
+    """What nobody has is remembered for a moment, the newest of it; keys that somebody has stay."""
+    monkeypatch.setattr("analytics_refreshd.api.access.unknown.MOST_REMEMBERED", 3)
     store = Keys((SECRET, KEY))
     gate = KeyGate(store, FakeClock())
     admit(gate, {"x-api-key": SECRET})
     for number in range(5):
         refused(gate, {"x-api-key": f"rfd_{number:043}"})
+    refused(gate, {"x-api-key": f"rfd_{4:043}"})
     admit(gate, {"x-api-key": SECRET})
+    assert store.finds == 6
+    assert len(gate._keys._remembered) == 1
+    assert len(gate._unknown._seen) == 3
+    refused(gate, {"x-api-key": f"rfd_{0:043}"})
     assert store.finds == 7
-    assert len(gate._keys._remembered) == 3
+
+
+def limited(store: Keys, clock: FakeClock, counts: Counter[str], *, by_address: bool) -> KeyGate:
+    """A gate that counts unknown keys."""
+    return KeyGate(store, clock, UnknownKeys(clock, by_address=by_address, counted=lambda one: counts.update([one])))
+
+
+def tried(gate: KeyGate, number: int, address: str) -> AccessDenied:
+    """How one of many random keys is refused."""
+    with pytest.raises(AccessDenied) as denied:
+        gate.admit({"x-api-key": f"rfd_{number:043}"}, None, address, 1)
+    return denied.value
+
+
+def test_unknown_keys_of_an_address_have_a_limit() -> None:
+    """Beyond it nothing is looked for until the minute ends. Other addresses and keys that were found are admitted."""
+    store, clock, counts = Keys((SECRET, KEY), (OTHER, KEY)), FakeClock(), Counter[str]()
+    gate = limited(store, clock, counts, by_address=True)
+    gate.admit({"x-api-key": SECRET}, None, "192.0.2.1", 1)
+    assert {tried(gate, number, "192.0.2.1").status for number in range(BY_ADDRESS)} == {401}
+    clock.pass_by(FRESH_SECONDS)
+    denied = tried(gate, BY_ADDRESS, "192.0.2.1")
+    assert (denied.status, denied.code, denied.headers["Retry-After"]) == (429, "rate_limited", "50")
+    with pytest.raises(AccessDenied, match="too many"):
+        gate.admit({"x-api-key": OTHER}, None, "192.0.2.1", 1)
+    assert store.finds == 1 + BY_ADDRESS
+    # it is read again, since its ten seconds are over
+    gate.admit({"x-api-key": SECRET}, None, "192.0.2.1", 1)
+    gate.admit({"x-api-key": OTHER}, None, "192.0.2.2", 1)
+    assert counts == {"unknown": BY_ADDRESS, "limited": 2}
+    clock.pass_by(60 - FRESH_SECONDS)
+    assert tried(gate, BY_ADDRESS, "192.0.2.1").status == 401
+
+
+@pytest.mark.parametrize("by_address", [True, False])
+def test_unknown_keys_of_all_have_a_limit(by_address: bool) -> None:
+    """It is the only one where addresses may be a proxy's; memory has a limit in both cases."""
+    store, clock, counts = Keys(), FakeClock(), Counter[str]()
+    gate = limited(store, clock, counts, by_address=by_address)
+    for number in range(IN_ALL + 50):
+        address = f"2001:db8:0:{number:x}::1" if by_address else "192.0.2.1"
+        assert tried(gate, number, address).status == (401 if number < IN_ALL else 429)
+    assert (store.finds, counts) == (IN_ALL, {"unknown": IN_ALL, "limited": 50})
+    assert len(gate._unknown._failed) <= IN_ALL
+    clock.pass_by(60)
+    assert tried(gate, IN_ALL + 50, "192.0.2.1").status == 401
+    assert len(gate._unknown._failed) == 1
+
+
+def test_an_ipv6_client_is_its_network() -> None:
+    """Who has 64 bits of addresses has one limit."""
+    gate = limited(Keys(), FakeClock(), Counter(), by_address=True)
+    answers = [tried(gate, number, f"2001:db8::{number:x}").status for number in range(BY_ADDRESS + 1)]
+    assert answers == [401] * BY_ADDRESS + [429]
+
+
+def test_an_outage_counts_no_key_as_unknown() -> None:
+    """Who cannot be checked is neither remembered nor limited."""
+    store, counts = Keys(), Counter[str]()
+    gate = limited(store, FakeClock(), counts, by_address=True)
+    store.fails = fault(ErrorClass.CONNECT)
+    assert {tried(gate, number, "192.0.2.1").status for number in range(2 * BY_ADDRESS)} == {503}
+    assert not counts
+    assert not gate._unknown._seen
 
 
 def test_many_threads_at_once() -> None:

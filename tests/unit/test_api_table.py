@@ -15,7 +15,7 @@ TABLE: dict[str, dict[str, Any]] = tomllib.loads(
 )
 ROUTES = routes_of(Catalogue.load())
 WINDOW = {"since", "until", "timezone", "action_type", "trigger_id"}
-ADDED = {"triggers/health-summary"}
+ADDED = {"triggers/health-summary", "actions/heatmap", "actions/correlations"}
 """Endpoints of ours beside the table."""
 
 

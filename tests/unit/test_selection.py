@@ -9,6 +9,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 LEFT_OUT = {
     "acceptance/test_alert_flood.py": "fifty views that fail, and a daemon",
+    "acceptance/test_api_attacks.py": "an API, and hundreds of hostile clients",
     "acceptance/test_api_process.py": "processes that are stopped, and servers",
     "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
     "acceptance/test_rolling_upgrade.py": "the wheel of an earlier version",

@@ -1,6 +1,6 @@
 """Answers requests to the endpoints of the catalogue."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -8,8 +8,9 @@ from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.access.principal import AccessDenied, Admission, Gate, Principal
 from analytics_refreshd.api.answers import document, links
 from analytics_refreshd.api.asking import Asked, asked, not_usable
+from analytics_refreshd.api.cache import LARGEST_BYTES, Answer, AnswerCache, Key
 from analytics_refreshd.api.exchange import Reply, Request, as_json, of_problem
-from analytics_refreshd.api.freshness import Timing, entity_tag, matches
+from analytics_refreshd.api.freshness import Successes, Timing, any_stale, entity_tag, matches
 from analytics_refreshd.api.problems import Problem, internal_error, invalid, of_denial, of_fault
 from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import FRESHNESS, ORGANIZATION, SCHEMA, Route
@@ -40,6 +41,7 @@ class Endpoints:
     clock: Clock
     wall: Wall
     queries: ConcurrentQueries
+    cache: AnswerCache
     stored_errors: bool = False
 
     def answer(self, route: Route, request: Request) -> Reply:
@@ -69,31 +71,55 @@ class Endpoints:
         now = self.clock.now()
         if route.query.name == FRESHNESS:
             return self._status(route, question, principal, now)
-        bound = self._bound(route, question, principal, now)
-        stored = self.stored_errors and principal.role in READ_STORED
-        if (header := request.headers.get("if-none-match")) is not None:
-            successes = self.reader.successes()
-            tag = self._tag(route, question, bound, successes, stored)
-            if tag is not None and matches(tag, header):
-                return Reply(304, b"", headers=self._kept(tag, bound, successes, now))
-        if question.csv:
-            with self.queries.slot(principal, request.address):
-                return self._csv(route, question, bound, now, stored)
-        beside = self._beside(route, principal, now)
-        with self.queries.slot(principal, request.address):
-            reading = self.reader.read(bound, question.page, beside, stored=stored)
+        asking = _Asking(route, request, question, principal, self._bound(route, question, principal, now), now)
+        if asking.bound.sources.rows:
+            return self._read(asking, None)
+        successes = self.reader.successes()
+        tag = self._tag(asking, successes)
+        if tag is None:
+            return self._read(asking, None)
+        if (header := request.headers.get("if-none-match")) is not None and matches(tag, header):
+            return Reply(304, b"", headers=self._kept(tag, asking, successes))
+        key = Key.of(principal, tag)
+        stale = any_stale(asking.bound.sources.views, successes, self.timing, now)
+        kept = self.cache.get(key, stale=stale)
+        return self._read(asking, key) if kept is None else self._reply(asking, kept)
+
+    def _read(self, asking: "_Asking", key: Key | None) -> Reply:
+        """Read an answer, one at a time of those with the same key, and keep it."""
+        with self.queries.slot(asking.principal, asking.request.address):
+            if asking.question.csv:
+                return self._csv(asking)
+            answer = self.cache.once(key, lambda: self._made(asking)) if key else self._made(asking)
+        return self._reply(asking, answer)
+
+    def _made(self, asking: "_Asking") -> Answer:
+        route, bound = asking.route, asking.bound
+        beside = self._beside(route, asking.principal, asking.now)
+        reading = self.reader.read(bound, asking.question.page, beside, stored=self._stored(asking))
         rows = reading.page.rows
         if route.endpoint.shape == "object" and len(rows) != 1:
             raise _nothing()
-        tag = self._tag(route, question, bound, reading.successes, stored)
-        body = document(route, question, bound, reading, self.timing, now)
-        headers = self._kept(tag, bound, reading.successes, now)
-        if route.endpoint.shape == "list":
-            link = links(request.path, request.items, reading.page.total, question)
-            headers |= {"Link": link} if link else {}
-        return Reply(200, as_json(body), headers=headers, rows=len(rows))
+        body = as_json(document(route, asking.question, bound, reading, self.timing, asking.now))
+        stale = any_stale(bound.sources.views, reading.successes, self.timing, asking.now)
+        tag = self._tag(asking, reading.successes)
+        answer = Answer(body, len(rows), reading.successes, tag, stale, reading.page.total)
+        return self._keep(asking, answer)
 
-    def _csv(self, route: Route, question: Asked, bound: BoundQuery, now: datetime, stored: bool) -> Reply:
+    def _keep(self, asking: "_Asking", answer: Answer) -> Answer:
+        if answer.tag is not None:
+            self.cache.put(Key.of(asking.principal, answer.tag), answer)
+        return answer
+
+    def _reply(self, asking: "_Asking", answer: Answer) -> Reply:
+        headers = {**self._kept(answer.tag, asking, answer.successes), **answer.headers}
+        if asking.route.endpoint.shape == "list" and not asking.question.csv:
+            link = links(asking.request.path, asking.request.items, answer.total or 0, asking.question)
+            headers |= {"Link": link} if link else {}
+        return Reply(200, answer.body, answer.content_type, headers, rows=answer.rows)
+
+    def _csv(self, asking: "_Asking") -> Reply:
+        route = asking.route
         names = [field.name for field in route.endpoint.fields]
         spool, count = Spool(), 0
 
@@ -104,7 +130,7 @@ class Endpoints:
             count = spool.write(names, rows)
 
         try:
-            successes = self.reader.export(bound, question.page, take, stored=stored)
+            successes = self.reader.export(asking.bound, asking.question.page, take, stored=self._stored(asking))
         except TooLargeError:
             spool.close()
             raise invalid(f"the rows are over {MOST_BYTES >> 20} MiB: ask for less, or page by page") from None
@@ -114,13 +140,16 @@ class Endpoints:
         if route.endpoint.shape == "object" and count != 1:
             spool.close()
             raise _nothing()
-        tag = self._tag(route, question, bound, successes, stored)
-        return self._file(route, spool, count, self._kept(tag, bound, successes, now))
+        tag = self._tag(asking, successes)
+        if tag is None or spool.size > LARGEST_BYTES:
+            return self._file(route, spool, count, self._kept(tag, asking, successes))
+        stale = any_stale(asking.bound.sources.views, successes, self.timing, asking.now)
+        body = b"".join(spool.pieces())
+        answer = Answer(body, count, successes, tag, stale, content_type=CSV, headers=_attached(route, len(body)))
+        return self._reply(asking, self._keep(asking, answer))
 
     def _file(self, route: Route, spool: Spool, count: int, headers: dict[str, str]) -> Reply:
-        name = "-".join(part for part in route.name.split("/") if "{" not in part)
-        headers |= {"Content-Disposition": f'attachment; filename="{name}.csv"', "Content-Length": str(spool.size)}
-        return Reply(200, b"", CSV, headers, rows=count, spool=spool)
+        return Reply(200, b"", CSV, headers | _attached(route, spool.size), rows=count, spool=spool)
 
     def _bound(self, route: Route, question: Asked, principal: Principal, now: datetime) -> BoundQuery:
         organizations = principal.organizations
@@ -142,33 +171,33 @@ class Endpoints:
             return None
         return bind(route.summary, {}, principal.organizations, now, SCHEMA)
 
-    def _tag(
-        self, route: Route, question: Asked, bound: BoundQuery, successes: Mapping[str, datetime], stored: bool
-    ) -> str | None:
-        sources = bound.sources
-        if sources.rows:
+    def _stored(self, asking: "_Asking") -> bool:
+        return self.stored_errors and asking.principal.role in READ_STORED
+
+    def _tag(self, asking: "_Asking", successes: Successes) -> str | None:
+        bound, question = asking.bound, asking.question
+        if bound.sources.rows:
             return None
         window = bound.query.window
         steps = window is not None and window.step is not None
         times = [bound.values["since"], bound.values["until"]] if steps else []
         asks = [
-            route.name,
+            asking.route.name,
             question.csv,
             dict(question.parameters),
             question.page.limit,
             question.page.offset,
             question.page.order,
         ]
-        return entity_tag(sources.views, successes, [*asks, bound.values.get("organizations"), stored, *times])
+        known = [bound.values.get("organizations"), self._stored(asking)]
+        return entity_tag(bound.sources.views, successes, [*asks, *known, *times])
 
-    def _kept(
-        self, tag: str | None, bound: BoundQuery, successes: Mapping[str, datetime], now: datetime
-    ) -> dict[str, str]:
+    def _kept(self, tag: str | None, asking: "_Asking", successes: Successes) -> dict[str, str]:
         """Return the headers by which an answer may be kept."""
         if tag is None:
             return {"Cache-Control": _NOT_KEPT, "Vary": _VARY}
-        read = [at for view, at in successes.items() if view in bound.sources.views]
-        left = self.timing.seconds_left(read, now)
+        read = [at for view, at in successes.items() if view in asking.bound.sources.views]
+        left = self.timing.seconds_left(read, asking.now)
         return {"Cache-Control": f"private, max-age={left}", "ETag": tag, "Vary": _VARY}
 
     def _status(self, route: Route, question: Asked, principal: Principal, now: datetime) -> Reply:
@@ -182,6 +211,23 @@ class Endpoints:
             names, spool = [field.name for field in route.endpoint.fields], Spool()
             return self._file(route, spool, spool.write(names, (list(row.values()) for row in rows)), headers)
         return Reply(200, as_json(body), headers=headers, rows=len(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One request, as far as it is understood."""
+
+    route: Route
+    request: Request
+    question: Asked
+    principal: Principal
+    bound: BoundQuery
+    now: datetime
+
+
+def _attached(route: Route, size: int) -> dict[str, str]:
+    name = "-".join(part for part in route.name.split("/") if "{" not in part)
+    return {"Content-Disposition": f'attachment; filename="{name}.csv"', "Content-Length": str(size)}
 
 
 def _nothing() -> Problem:

@@ -30,6 +30,7 @@ class ApiMetrics:
         *,
         connections: Callable[[], int],
         log_lines_lost: Callable[[], int],
+        cache_bytes: Callable[[], int],
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -39,9 +40,21 @@ class ApiMetrics:
             *_family(catalogue.QUERY_DURATIONS), registry=self.registry, buckets=catalogue.QUERY_DURATIONS.buckets
         )
         self._errors = Counter(*_family(catalogue.QUERY_ERRORS), registry=self.registry)
+        self._refused = Counter(*_family(catalogue.REFUSED), registry=self.registry)
+        self._unknown_keys = Counter(*_family(catalogue.UNKNOWN_KEYS), registry=self.registry)
+        self._cached = Counter(*_family(catalogue.CACHE), registry=self.registry)
+        for metric, counter in (
+            (catalogue.REFUSED, self._refused),
+            (catalogue.UNKNOWN_KEYS, self._unknown_keys),
+            (catalogue.CACHE, self._cached),
+        ):
+            for value in metric.known[metric.labels[0]]:
+                counter.labels(*self._series, value)
         for endpoint in endpoints:
             self._durations.labels(*self._series, endpoint)
             self._errors.labels(*self._series, endpoint)
+        kept = Gauge(*_family(catalogue.CACHE_BYTES), registry=self.registry)
+        kept.labels(*self._series).set_function(cache_bytes)
         open_now = Gauge(*_family(catalogue.CONNECTIONS), registry=self.registry)
         open_now.labels(*self._series).set_function(connections)
         lost = Gauge(*_family(catalogue.LOG_LINES_LOST), registry=self.registry)
@@ -50,8 +63,18 @@ class ApiMetrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def answered(self, endpoint: str, status: int, seconds: float) -> None:
+    def looked_in_vain(self, result: str) -> None:
+        """Count an API key that nobody has."""
+        self._unknown_keys.labels(*self._series, result).inc()
+
+    def cached(self, result: str) -> None:
+        """Count a question to the cache of answers."""
+        self._cached.labels(*self._series, result).inc()
+
+    def answered(self, endpoint: str, status: int, seconds: float, error: str | None = None) -> None:
         """Observe an answer. One that the server could not give is an error, and has no duration."""
+        if error is not None and status < _ERROR:
+            self._refused.labels(*self._series, error).inc()
         if status >= _ERROR:
             self._errors.labels(*self._series, endpoint).inc()
             return

@@ -1,9 +1,10 @@
 """Builds the API's process and runs it: signals, watchdog, and a stop that always ends."""
 
+import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from ipaddress import ip_network
 
 import uvicorn
@@ -12,6 +13,14 @@ from analytics_refreshd import __version__
 from analytics_refreshd.api.access.build import access_gate
 from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.app import OTHER, Api, Served
+from analytics_refreshd.api.cache import AnswerCache
+from analytics_refreshd.api.connections import (
+    HEADER_BYTES,
+    bound_kernel_memory,
+    client_connections,
+    client_limits,
+    drop_slow,
+)
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.freshness import Timing
 from analytics_refreshd.api.health import ApiHealth
@@ -67,12 +76,14 @@ class ApiService:
         self.connector = Connector(reading_settings(config))
         self.pool = ReadPool(self.connector, profile, config.api.connections)
         self.health = ApiHealth(self.clock, lambda: self.pool.fault)
+        self.cache = AnswerCache(config.api.cache_megabytes << 20, lambda result: self.metrics.cached(result))
         self.metrics = ApiMetrics(
             config.name,
             __version__,
             [*dict.fromkeys(route.name for route in self.routes), "meta/queries", OTHER],
             connections=lambda: self.connector.open_connections + self.primary.open_connections,
             log_lines_lost=lambda: self.log.lost,
+            cache_bytes=lambda: self.cache.bytes,
         )
         views = tuple(config.refresh.views)
         offset = splay_offset(config.name, config.schedule.splay)
@@ -82,10 +93,12 @@ class ApiService:
         self.primary = Connector(connection_settings(config))
         self.keys = Session(self.primary, label="keys")
         wall = Wall(secret)
-        gate = access_gate(config, KeyReader(self.keys), MemberReader(self.keys, wall), self.clock)
+        gate = access_gate(
+            config, KeyReader(self.keys), MemberReader(self.keys, wall), self.clock, self.metrics.looked_in_vain
+        )
         queries = ConcurrentQueries(config.api.concurrent_queries)
         stored_errors = config.api.error_text == "stored"
-        endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, stored_errors)
+        endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, self.cache, stored_errors)
         trusted = [ip_network(one) for one in config.api.trusted_proxies]
         threads = _THREADS_PER_CONNECTION * config.api.connections
         self.api = Api(endpoints, self.routes, clock=self.clock, threads=threads, served=self._served, trusted=trusted)
@@ -104,7 +117,7 @@ class ApiService:
     def _served(self, served: Served) -> None:
         """Count and log a request that was answered."""
         reply = served.reply
-        self.metrics.answered(served.endpoint, reply.status, served.seconds)
+        self.metrics.answered(served.endpoint, reply.status, served.seconds, reply.error)
         failed = reply.status >= 400
         slow = served.seconds > self.config.api.slow_request.total_seconds()
         fault = reply.exception if isinstance(reply.exception, DatabaseFault) else None
@@ -144,9 +157,10 @@ class ApiProcess:
         service = self._service
         api = service.config.api
         listener = listen(HttpSettings(api.host, api.port, keys="[api] port or host"))
+        bound_kernel_memory(listener)
         management = service.management.start()
         service.pool.open()
-        self._server = uvicorn.Server(_server_settings(service))
+        self._server = _server(service)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
         self._thread.start()
         host, port = listener.getsockname()[:2]
@@ -199,27 +213,33 @@ class ApiProcess:
         return code
 
 
-def _server_settings(service: ApiService) -> uvicorn.Config:
-    return uvicorn.Config(
+def _server(service: ApiService) -> uvicorn.Server:
+    limits = client_limits()
+    settings = uvicorn.Config(
         service.api.asgi,
         access_log=False,
-        callback_notify=_heartbeat(service.health),
         date_header=True,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        http=client_connections(limits),
         lifespan="off",
+        # reached only where all of them have an answer under way
+        limit_concurrency=limits.connections + 1,
         log_config=None,
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_keep_alive=int(limits.seconds),
         timeout_notify=1,
         ws="none",
     )
+    server = uvicorn.Server(settings)
 
+    async def each_second() -> None:
+        service.health.alive()
+        drop_slow(server.server_state.connections, limits, asyncio.get_running_loop().time())
 
-def _heartbeat(health: ApiHealth) -> Callable[..., Awaitable[None]]:
-    async def alive() -> None:
-        health.alive()
-
-    return alive
+    settings.callback_notify = each_second
+    return server
 
 
 def serve(config: Config, *, before_exit: Callable[[], None] = lambda: None) -> int:

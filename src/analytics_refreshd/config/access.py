@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from analytics_refreshd.config.values import Section
 
-Plan = Literal["anonymous", "free", "starter", "pro", "enterprise"]
+Plan = Literal["free", "starter", "pro", "enterprise"]
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _ClaimName = Annotated[str, Field(min_length=1, max_length=200)]
 

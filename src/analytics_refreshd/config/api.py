@@ -12,7 +12,8 @@ from analytics_refreshd.config.values import Duration, between
 class ApiSection(AccessSettings):
     """Where the REST API is served, and what it may cost.
 
-    `management_host` and `management_port` are for metrics and probes; they need no key.
+    `management_host` and `management_port` are for metrics and probes; they need no key. `cache_megabytes` is for
+    answers that are kept, 0 for none.
     """
 
     host: str = "127.0.0.1"
@@ -21,4 +22,5 @@ class ApiSection(AccessSettings):
     management_port: Annotated[int, Field(ge=0, le=65535)] = 9722
     connections: Annotated[int, Field(ge=1, le=30)] = 5
     statement_timeout: Annotated[Duration, between("100ms", "60s")] = timedelta(seconds=5)
+    cache_megabytes: Annotated[int, Field(ge=0, le=4096)] = 16
     slow_request: Duration = timedelta(milliseconds=100)

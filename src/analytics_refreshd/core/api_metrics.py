@@ -18,6 +18,40 @@ QUERY_ERRORS = Metric(
     "Requests that the server could not answer: each got a status of 500 or above.",
     labels=("endpoint",),
 )
+REFUSED = Metric(
+    "analytics_api_requests_refused_total",
+    "counter",
+    "Requests answered with a status of 400 to 499, by the problem document's `error`.",
+    labels=("error",),
+    known={
+        "error": (
+            "unauthorized",
+            "forbidden",
+            "not_found",
+            "method_not_allowed",
+            "validation_error",
+            "bad_request",
+            "missing_organization",
+            "conflict",
+            "rate_limited",
+        )
+    },
+)
+UNKNOWN_KEYS = Metric(
+    "analytics_api_unknown_keys_total",
+    "counter",
+    "API keys that nobody has: looked for in the database, remembered, or limited, which is neither.",
+    labels=("result",),
+    known={"result": ("unknown", "remembered", "limited")},
+)
+CACHE = Metric(
+    "analytics_api_cache_total",
+    "counter",
+    "Questions to the cache of answers: answered from it, read, or joined with one that was just being read.",
+    labels=("result",),
+    known={"result": ("hit", "miss", "joined")},
+)
+CACHE_BYTES = Metric("analytics_api_cache_bytes", "gauge", "Memory of the answers that are kept.", read_at="scrape")
 CONNECTIONS = metrics.DATABASE_CONNECTIONS
 LOG_LINES_LOST = metrics.LOG_LINES_LOST
 BUILD_INFO = metrics.BUILD_INFO
@@ -26,6 +60,10 @@ API_METRICS: tuple[Metric, ...] = (
     QUERY_DURATION,
     QUERY_DURATIONS,
     QUERY_ERRORS,
+    REFUSED,
+    UNKNOWN_KEYS,
+    CACHE,
+    CACHE_BYTES,
     CONNECTIONS,
     LOG_LINES_LOST,
     BUILD_INFO,

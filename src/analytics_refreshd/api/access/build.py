@@ -1,5 +1,6 @@
 """Builds the gate from the configuration."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import urllib3
@@ -11,6 +12,7 @@ from analytics_refreshd.api.access.keys import KeyGate, KeyStore
 from analytics_refreshd.api.access.limits import PER_HOUR, LimitRules, Limits
 from analytics_refreshd.api.access.members import Claims, MemberStore, TokenGate
 from analytics_refreshd.api.access.tokens import SharedSecret, TokenRules, TokenVerifier
+from analytics_refreshd.api.access.unknown import UnknownKeys
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import jwt_secret, limits_url
 from analytics_refreshd.core.files import read_small
@@ -20,10 +22,20 @@ _MOST_KEY_BYTES = 256 * 1024
 _SECONDS = 5.0
 
 
-def access_gate(config: Config, keys: KeyStore, members: MemberStore, clock: Clock) -> AccessGate:
-    """Build the gate of `[api]`: keys, tokens where they are configured, and limits. Raises ConfigError."""
+def access_gate(
+    config: Config,
+    keys: KeyStore,
+    members: MemberStore,
+    clock: Clock,
+    in_vain: Callable[[str], None] = lambda result: None,
+) -> AccessGate:
+    """Build the gate of `[api]`: keys, tokens where they are configured, and limits.
+
+    `in_vain` is told what became of each unknown key. Raises ConfigError.
+    """
     limits = Limits(limit_rules(config))
-    return AccessGate(KeyGate(keys, clock), _tokens(config, members, clock), limits)
+    unknown = UnknownKeys(clock, by_address=bool(config.api.trusted_proxies), counted=in_vain)
+    return AccessGate(KeyGate(keys, clock, unknown), _tokens(config, members, clock), limits)
 
 
 def limit_rules(config: Config) -> LimitRules:

@@ -9,6 +9,7 @@ from typing import Protocol
 from analytics_refreshd.api.access.lookup import MOST_REMEMBERED, Lookup
 from analytics_refreshd.api.access.principal import AccessDenied, Admission, Principal
 from analytics_refreshd.api.access.requests import asked_organization, unauthorized, values
+from analytics_refreshd.api.access.unknown import UnknownKeys
 from analytics_refreshd.core.access import DEFAULT_PLAN, PLATFORM_PLAN, ApiKey, KeyState, key_digest, visible
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
@@ -32,10 +33,12 @@ class KeyGate:
     While the database cannot be reached, keys that were read in the last five minutes hold.
     """
 
-    def __init__(self, store: KeyStore, clock: Clock) -> None:
+    def __init__(self, store: KeyStore, clock: Clock, unknown: UnknownKeys | None = None) -> None:
         self._store = store
         self._clock = clock
-        self._keys: Lookup[bytes, ApiKey | None] = Lookup(store.find, clock)
+        self._unknown = unknown or UnknownKeys(clock, by_address=False)
+        # what nobody has would push out what somebody has
+        self._keys: Lookup[bytes, ApiKey | None] = Lookup(store.find, clock, worth=lambda key: key is not None)
         self._lock = threading.Lock()
         self._used: OrderedDict[bytes, float] = OrderedDict()
 
@@ -47,9 +50,7 @@ class KeyGate:
         digest = key_digest(given[0]) if len(given) == 1 else None
         if digest is None:
             raise unauthorized("the header X-API-Key holds no API key: it is rfd_ and 43 characters, once")
-        key = self._keys.get(digest)
-        if key is None:
-            raise unauthorized("this API key is not known")
+        key = self._key(digest, address)
         state = key.state(self._clock.now())
         if state is not KeyState.ACTIVE:
             raise unauthorized(f"this API key is {state}")
@@ -57,6 +58,18 @@ class KeyGate:
         self._note_use(digest)
         plan = key.plan or (PLATFORM_PLAN if key.organizations is None else DEFAULT_PLAN)
         return Admission(Principal(key.key_id, organizations, key.role, plan, key.operator))
+
+    def _key(self, digest: bytes, address: str) -> ApiKey:
+        """Return the key of this SHA-256.
+
+        One that was found before is looked for whatever others try. Raises AccessDenied.
+        """
+        if self._keys.knows(digest) or self._unknown.admit(digest, address):
+            key = self._keys.get(digest)
+            if key is not None:
+                return key
+            self._unknown.add(digest, address)
+        raise unauthorized("this API key is not known")
 
     def _note_use(self, digest: bytes) -> None:
         """Note the use of a key, once a minute. A database that cannot write refuses no request."""

@@ -13,8 +13,9 @@ from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
+from analytics_refreshd.core.access import DEFAULT_PLAN
 
-PER_HOUR: Mapping[str, int] = {"anonymous": 10, "free": 50, "starter": 100, "pro": 500, "enterprise": 2000}
+PER_HOUR: Mapping[str, int] = {"free": 50, "starter": 100, "pro": 500, "enterprise": 2000}
 DEAREST = 10
 """The most that one request counts for."""
 _HOUR_SECONDS = 3600
@@ -70,7 +71,7 @@ class Limits:
 
     def _items(self, plan: str) -> tuple[RateLimitItem, RateLimitItem]:
         rules = self._rules
-        hour = max(1, rules.per_hour.get(plan, rules.per_hour["anonymous"]) // rules.replicas)
+        hour = max(1, rules.per_hour.get(plan, rules.per_hour[DEFAULT_PLAN]) // rules.replicas)
         burst = min(hour, max(DEAREST, round(hour * rules.burst)))
         return RateLimitItemPerHour(hour, namespace=f"hour:{plan}"), RateLimitItemPerMinute(
             burst, namespace=f"burst:{plan}"

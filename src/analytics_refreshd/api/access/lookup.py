@@ -20,11 +20,17 @@ _Value = TypeVar("_Value")
 
 
 class Lookup(Generic[_Key, _Value]):
-    """Reads values by key, each at most every ten seconds. Callable from any thread."""
+    """Reads values by key, each at most every ten seconds. Callable from any thread.
 
-    def __init__(self, read: Callable[[_Key], _Value], clock: Clock) -> None:
+    Only what `worth` admits is remembered.
+    """
+
+    def __init__(
+        self, read: Callable[[_Key], _Value], clock: Clock, worth: Callable[[_Value], bool] = lambda value: True
+    ) -> None:
         self._read = read
         self._clock = clock
+        self._worth = worth
         self._lock = threading.Lock()
         self._remembered: OrderedDict[_Key, tuple[_Value, float]] = OrderedDict()
         self._away_until = float("-inf")
@@ -34,6 +40,11 @@ class Lookup(Generic[_Key, _Value]):
         """Whether the database could not be reached just now."""
         with self._lock:
             return self._clock.monotonic() < self._away_until
+
+    def knows(self, key: _Key) -> bool:
+        """Whether the value is remembered, however old it is."""
+        with self._lock:
+            return key in self._remembered
 
     def get(self, key: _Key) -> _Value:
         """Return the value, as it was read in the last ten seconds.
@@ -61,6 +72,9 @@ class Lookup(Generic[_Key, _Value]):
     def _keep(self, key: _Key, value: _Value, read_at: float) -> _Value:
         """Remember a value. It is dated before it was read: it is no older than that."""
         with self._lock:
+            if not self._worth(value):
+                self._remembered.pop(key, None)
+                return value
             self._remembered[key] = (value, read_at)
             self._remembered.move_to_end(key)
             while len(self._remembered) > MOST_REMEMBERED:

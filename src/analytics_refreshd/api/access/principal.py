@@ -10,7 +10,7 @@ class Principal:
     """Who asks. `organizations` None is all of them.
 
     `key_id` names the key in logs and limits; it is never the key. `role` is owner, admin, member or viewer, `plan`
-    anonymous, free, starter, pro or enterprise. An operator may ask for a refresh or a pause.
+    free, starter, pro or enterprise. An operator may ask for a refresh or a pause.
     """
 
     key_id: str | None

@@ -1,0 +1,67 @@
+"""Hostile clients against the API's public port: a keyed request is answered, in bounded memory.
+
+With `-s` the figures are shown.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from analytics_refreshd.api.access.unknown import IN_ALL
+from tests.acceptance.test_http_attacks import kernel_bytes, peak_memory
+from tests.support.api import Api, api_role, counted, make_key
+from tests.support.faults import Connection
+from tests.support.hostile import KINDS, attacked
+
+OPEN = "/api/v1/openapi.json"
+MEMORY_BYTES = 200_000_000
+KERNEL_BYTES = 300 * 128 * 1024
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def keyed(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[tuple[Api, str]]:
+    """An API, and a key for it."""
+    with api_role(dsn, connection, tmp_path) as (own, secret), Api(own, secret, api__cache_megabytes=0) as api:
+        key = make_key(dsn, "--all-organizations")
+        api.until(lambda: api.ask("triggers/slowest", key).status == 200)
+        yield api, key
+        assert api.stop() == 0
+
+
+def hold_out(api: Api, key: str, *kinds: str, requests: int = 40) -> None:
+    """Every request with the key must be answered, in little memory."""
+    most_in_kernel = 0
+    with attacked(api.port, 240, 300, *kinds):
+        for _ in range(requests):
+            assert api.ask("triggers/slowest", key).status == 200
+            most_in_kernel = max(most_in_kernel, kernel_bytes(api.port))
+    print(f"\n{peak_memory(api) / 1e6:.0f} MB resident and {most_in_kernel / 1e6:.1f} MB in the kernel at most")
+    assert peak_memory(api) < MEMORY_BYTES
+    assert most_in_kernel < KERNEL_BYTES
+
+
+def test_three_hundred_hostile_clients(keyed: tuple[Api, str]) -> None:
+    """Unread pipelines of a large document, dripped headers and bodies, half-closed and idle ones, and unknown keys.
+
+    The database is asked for so many of these keys a minute, and no more.
+    """
+    api, key = keyed
+    hold_out(api, key, OPEN, *KINDS, "unknown-keys")
+    keys = counted(api, "analytics_api_unknown_keys")
+    assert 0 < keys["unknown"] <= 2 * IN_ALL
+    refused = counted(api, "analytics_api_requests_refused")
+    assert refused["unauthorized"] >= keys["unknown"]
+    assert refused["rate_limited"] == keys["limited"]
+
+
+@pytest.mark.nightly
+def test_unknown_keys_alone(keyed: tuple[Api, str]) -> None:
+    """However many are tried, the database is asked for few, and a key that is known is not limited."""
+    api, key = keyed
+    hold_out(api, key, "unknown-keys", requests=200)
+    keys = counted(api, "analytics_api_unknown_keys")
+    assert 0 < keys["unknown"] <= 3 * IN_ALL
+    assert keys["limited"] > 0
