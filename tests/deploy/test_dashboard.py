@@ -58,7 +58,7 @@ def test_every_metric_shown_exists() -> None:
         assert metrics <= exported(), expression
         for name, matchers in re.findall(r"(?<![:\w])(analytics_[a-z0-9_]+)\{([^}]*)\}", expression):
             used = set(re.findall(r"(\w+)=", matchers))
-            assert used <= {"database", *_LABELS[name.removesuffix("_bucket")]}, expression
+            assert used <= {"database", "process", *_LABELS[name.removesuffix("_bucket")]}, expression
 
 
 def test_every_panel_follows_the_chosen_data_source() -> None:

@@ -8,15 +8,23 @@ import pytest
 import yaml
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
+from analytics_refreshd.core.api_metrics import API_METRICS
 from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.observe.metrics.gauges import thresholds
 from tests.deploy.support import DEPLOY, RULES, accepted, tool
 
 _LABELS = {metric.name: metric.labels for metric in METRICS}
+_API_LABELS = {metric.name: ("process", *metric.labels) for metric in API_METRICS}
 
 UNIT_TESTS = sorted(Path(__file__).parent.glob("analytics-refreshd.rules*.test.yaml"))
-PROMETHEUS_ALONE = {"AnalyticsRefreshdDown", "AnalyticsTwoLeaders", "AnalyticsVerificationOverdue"}
+PROMETHEUS_ALONE = {
+    "AnalyticsApiDown",
+    "AnalyticsApiErrors",
+    "AnalyticsRefreshdDown",
+    "AnalyticsTwoLeaders",
+    "AnalyticsVerificationOverdue",
+}
 _METRIC = re.compile(r"(?<![:\w])analytics_[a-z0-9_]+(?![:\w])")
 _SELECTOR = re.compile(r"(?<![:\w])(analytics_[a-z0-9_]+)\{([^}]*)\}")
 
@@ -32,9 +40,9 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def exported() -> set[str]:
-    """Every name that a scrape of the daemon can contain."""
+    """Every name that a scrape of the daemon or the API can contain."""
     found = set()
-    for metric in METRICS:
+    for metric in (*METRICS, *API_METRICS):
         found.add(metric.name)
         if metric.kind == "histogram":
             found |= {f"{metric.name}_{part}" for part in ("bucket", "count", "sum")}
@@ -83,7 +91,8 @@ def test_every_label_in_a_rule_is_exported() -> None:
     for expression in expressions():
         for name, matchers in _SELECTOR.findall(expression):
             used = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'\\?"[^"]*"|%q', "", matchers)))
-            assert used <= {"database", *_LABELS[name]}, f"{name}{{{matchers}}}"
+            known = {*_LABELS.get(name, ()), *_API_LABELS.get(name.removesuffix("_count"), ())}
+            assert used <= {"database", *known}, f"{name}{{{matchers}}}"
 
 
 def test_every_threshold_in_a_rule_is_exported() -> None:

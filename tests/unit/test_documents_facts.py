@@ -103,13 +103,13 @@ def test_a_wrong_default_would_be_found(config: Config) -> None:
 
 
 def test_every_address_has_the_default_port(config: Config) -> None:
-    """What a document asks the daemon for, it asks where the daemon listens unless told otherwise."""
+    """What a document asks daemon or API for, it asks where that listens unless told otherwise."""
     ports = {
         int(port)
         for document in DOCUMENTS
         for port in re.findall(r":(\d+)/(?:livez|readyz|leader|metrics|status\.json)", document.read_text())
     }
-    assert ports == {config.http.port}
+    assert ports == {config.http.port, config.api.management_port}
 
 
 def keys_that_need_a_restart(config: Config) -> set[str]:
