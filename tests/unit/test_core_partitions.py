@@ -106,12 +106,15 @@ def test_a_layout_that_is_not_by_months_is_refused() -> None:
 def test_pg_partman_is_configured_by_its_version() -> None:
     """Version 5 has other arguments than 4, and its schema is named; rows that stay for ever set no retention."""
     newer = partman_configuration(replace(MONTHS, partman="5.2.4 parts"), timedelta(days=90))
-    assert "parts.create_parent" in newer
+    assert '"parts".create_parent' in newer
     assert "p_interval := '1 month'" in newer
     assert "retention = '90 days'" in newer
     older = partman_configuration(replace(MONTHS, partman="4.7.0 partman"), None)
     assert "p_type := 'native'" in older
     assert "retention" not in older
+    odd = partman_configuration(replace(MONTHS, schema="o'brien", partman='5.2.4 part"s'), None)
+    assert "\"part\"\"s\".create_parent(p_parent_table := 'o''brien.action_results'" in odd
+    assert odd.count("o''brien") == odd.count("brien") == 2
 
 
 def test_a_token_is_of_one_plan() -> None:

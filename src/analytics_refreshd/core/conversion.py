@@ -83,7 +83,9 @@ def token(database: str, schema: str, commands: Iterable[str], said: Sequence[st
 def partman_configuration(layout: Layout, rows: timedelta | None) -> str:
     """Return the commands that let pg_partman make the months."""
     version, _, schema = (layout.partman or "5").partition(" ")
-    table, of = f"{layout.schema}.action_results", f"{schema or 'partman'}."
+    of = '"{}".'.format((schema or "partman").replace('"', '""'))
+    # pg_partman takes the names apart itself, without quotes
+    table = f"{layout.schema}.action_results".replace("'", "''")
     newer = int(version.partition(".")[0]) >= 5
     interval = "p_interval := '1 month'" if newer else "p_type := 'native', p_interval := 'monthly'"
     kept = f"\n    retention = '{rows.days} days', retention_keep_table = true," if rows else ""

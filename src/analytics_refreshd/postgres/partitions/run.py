@@ -186,6 +186,3 @@ class _Run:
         with transaction(self._connection, self._home):
             layout, tables, _ = read(self._connection, self._schema)
         return layout, tables
-
-
-__all__ = ["Plan", "apply", "plan", "release"]
