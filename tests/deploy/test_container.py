@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from tests.deploy.support import DEPLOY, ROOT, accepted, tool
 
 CONTAINER = DEPLOY / "container"
-LOCKS = ["requirements.lock", "build.lock"]
+LOCKS = ["requirements.lock", "build.lock", "api.lock"]
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)")
 
 
@@ -30,6 +30,7 @@ def wanted(name: str) -> list[Requirement]:
     """What pyproject.toml asks for at run time, or for building."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = project["build-system"]["requires"] if name == "build.lock" else project["project"]["dependencies"]
+    listed = listed + (project["project"]["optional-dependencies"]["api"] if name == "api.lock" else [])
     return [Requirement(text) for text in listed]
 
 
@@ -55,6 +56,12 @@ def test_H19_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
     assert "://" not in text
     assert "index-url" not in text.replace("--no-emit-index-url", "")
     assert [name for name, (_, hashes) in pins(lock).items() if not hashes] == []
+
+
+def test_the_apis_lock_is_the_other_and_more() -> None:
+    """The daemon is the same in both images."""
+    daemon, api = pins("requirements.lock"), pins("api.lock")
+    assert {name: api[name] for name in daemon} == daemon
 
 
 def test_the_driver_brings_its_own_libpq() -> None:

