@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from analytics_refreshd.core.events import MEANING, Event
-from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS, Field
+from analytics_refreshd.observe.log.field import Field
+from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS
 
 
 def _table(fields: tuple[Field, ...]) -> str:

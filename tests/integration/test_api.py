@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from analytics_refreshd.api.openapi import openapi
-from analytics_refreshd.api.routes import BASE, Route, routes_of
+from analytics_refreshd.api.routes import BASE, STREAM_PATHS, Route, routes_of
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.integration.test_queries_exact import ORGANIZATIONS, insert, shifted, stream
 from tests.support.api import Api, api_role, make_key
@@ -156,6 +156,8 @@ def test_every_answer_is_as_the_openapi_document_says(world: World) -> None:
     document = served.json
     assert set(document["paths"]) == set(DOCUMENT["paths"]) | {f"{BASE}/custom/types"}
     for path, operations in document["paths"].items():
+        if path in STREAM_PATHS:
+            continue
         schema = operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         answer = world.api.ask(path.replace("{trigger_id}", "trigger-1"), world.everything)
         assert answer.status == 200, (path, answer.body)

@@ -310,3 +310,55 @@ def test_the_command_notes_the_secret(dsn: str, connection: Connection, tmp_path
     assert connection.execute("select secret_id, inner_key from analytics_refresh.api_secrets").fetchall() == [
         (keys.secret_id, keys.inner_key)
     ]
+
+
+LIVE = (
+    "select coalesce(sum(w.executions), 0)::int, coalesce(sum(w.failures), 0)::int,"
+    " (select coalesce(sum(f.executions), 0)::int from analytics_api.folded_hours('-infinity', 'infinity') f),"
+    " (select count(*)::int from analytics_api.firing_alerts()),"
+    " (select array_agg(r.outcome order by r.started_at) from analytics_api.last_runs() r)"
+    " from analytics_api.waiting_hours('-infinity', 'infinity') w"
+)
+
+
+@pytest.mark.slow
+def test_what_the_stream_reads_is_what_is_admitted(own: Walled) -> None:
+    """Changes that wait are those of the admitted organizations; alerts, and how runs ended, are for who sees all."""
+    api, connection = own.api, own.owner
+    nothing = [(0, 0, 0, 0, None)]
+    assert [rows(api, LIVE, seen) for seen in (("acme",), None)] == [nothing, nothing]
+    assert rows(api, "select analytics_api.fold_marker()") == [(None,)]
+    install(connection)
+    connection.execute("select * from refresh_action_analytics()")
+    for tenant, count, status in (("acme", 3, "failed"), ("bolt", 5, "success"), ("nobody", 7, "failed")):
+        connection.execute(
+            "insert into action_results (id, job_id, trigger_id, event_id, action_type, status, executed_at)"
+            " select 'w' || %(t)s || n, 'j', %(t)s || '-trigger-1', 'e', 'rest', %(s)s, now()"
+            " from generate_series(1, %(n)s) n",
+            {"t": tenant, "n": count, "s": status},
+        )
+    connection.execute(
+        "insert into analytics_refresh.alerts (alert, state, severity, active_at, fired_at)"
+        " values ('A', 'firing', 'critical', now(), now()), ('B', 'pending', 'critical', now(), null)"
+    )
+    connection.execute(
+        "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at, outcome)"
+        " values (gen_random_uuid(), 'd', 'r', 'schedule', now() - interval '1 hour', 'failed'),"
+        " (gen_random_uuid(), 'd', 'r', 'schedule', now(), null)"
+    )
+    whole = value(connection, "select sum(n)::int from analytics_refresh.hour_cells")
+    for seen, figures in (
+        (("acme",), (3, 3, 0, 0, [None])),
+        (("bolt",), (5, 0, 0, 0, [None])),
+        (TENANTS, (8, 3, 0, 0, [None])),
+        ((), (0, 0, 0, 0, [None])),
+        (None, (15, 10, whole, 1, ["failed", None])),
+    ):
+        assert rows(api, LIVE, seen) == [figures], seen
+    assert api.execute(LIVE).fetchall() == nothing
+    marker = rows(api, "select analytics_api.fold_marker()")
+    assert marker != [(None,)]
+    connection.execute("select * from refresh_action_analytics()")
+    assert rows(api, "select analytics_api.fold_marker()") not in (marker, [(None,)])
+    connection.execute("alter table action_results disable trigger analytics_refresh_insert")
+    assert rows(api, "select analytics_api.fold_marker()") == [(None,)]

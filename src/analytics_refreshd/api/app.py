@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 import anyio
 from starlette.applications import Starlette
@@ -22,9 +23,12 @@ from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.exchange import JSON, Reply, Request, as_json, of_problem
 from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
 from analytics_refreshd.api.problems import Problem, internal_error, of_denial, unknown_parameter
-from analytics_refreshd.api.routes import BASE, ORGANIZATION, Route
+from analytics_refreshd.api.routes import BASE, ORGANIZATION, STREAM_PATHS, Route
+from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
+from analytics_refreshd.api.stream.endpoint import Streams
 from analytics_refreshd.core.ports import Clock
 
+_Value = TypeVar("_Value")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HTML = "text/html; charset=utf-8"
 _POLICY = "Content-Security-Policy"
@@ -65,7 +69,7 @@ class Api:
         self,
         endpoints: Endpoints,
         routes: Sequence[Route],
-        *,
+        streams: Streams,
         clock: Clock,
         threads: int,
         served: Callable[[Served], None],
@@ -85,6 +89,7 @@ class Api:
             for route in routes
             for path in route.paths
         ]
+        paths += [HttpRoute(path, self._streaming(streams), methods=["GET"]) for path in STREAM_PATHS]
         paths.sort(key=lambda path: "{" in path.path)
         paths += [
             HttpRoute(QUERIES_PATH, self._handler("meta/queries", self._queries(queries)), methods=["GET"]),
@@ -120,12 +125,27 @@ class Api:
         async def handle(http: HttpRequest) -> Response:
             began = self._clock.monotonic()
             request = self._request(http)
-            if self._limiter is None:
-                self._limiter = anyio.CapacityLimiter(self._threads)
-            reply = await anyio.to_thread.run_sync(work, request, limiter=self._limiter)
+            reply = await self._in_thread(work, request)
             return self._respond(http, endpoint, request.request_id, began, reply)
 
         return handle
+
+    def _streaming(self, streams: Streams) -> Callable[[HttpRequest], Awaitable[Response]]:
+        async def handle(http: HttpRequest) -> Response:
+            began = self._clock.monotonic()
+            request = self._request(http)
+            reply, listener = await self._in_thread(streams.admit, request)
+            if listener is not None and http.method != "HEAD":
+                reply, listener = streams.join(reply, listener)
+            head = self._respond(http, STREAM, request.request_id, began, reply)
+            return head if listener is None or http.method == "HEAD" else streams.response(listener, head)
+
+        return handle
+
+    async def _in_thread(self, work: Callable[[Request], _Value], request: Request) -> _Value:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._threads)
+        return await anyio.to_thread.run_sync(work, request, limiter=self._limiter)
 
     def _request(self, http: HttpRequest) -> Request:
         peer = http.client.host if http.client else ""

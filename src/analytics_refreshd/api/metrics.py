@@ -15,6 +15,7 @@ from prometheus_client import (
 from analytics_refreshd.core import api_metrics as catalogue
 from analytics_refreshd.core.api_metrics import PROCESS
 from analytics_refreshd.core.metric import Metric
+from analytics_refreshd.core.stream import Ending
 
 _ERROR = 500
 
@@ -28,6 +29,7 @@ class ApiMetrics:
         version: str,
         endpoints: Iterable[str],
         *,
+        streams: Callable[[], int],
         connections: Callable[[], int],
         log_lines_lost: Callable[[], int],
         cache_bytes: Callable[[], int],
@@ -55,6 +57,10 @@ class ApiMetrics:
             self._errors.labels(*self._series, endpoint)
         kept = Gauge(*_family(catalogue.CACHE_BYTES), registry=self.registry)
         kept.labels(*self._series).set_function(cache_bytes)
+        Gauge(*_family(catalogue.STREAMS), registry=self.registry).labels(*self._series).set_function(streams)
+        self._ended = Counter(*_family(catalogue.STREAMS_ENDED), registry=self.registry)
+        for ending in Ending:
+            self._ended.labels(*self._series, ending)
         open_now = Gauge(*_family(catalogue.CONNECTIONS), registry=self.registry)
         open_now.labels(*self._series).set_function(connections)
         lost = Gauge(*_family(catalogue.LOG_LINES_LOST), registry=self.registry)
@@ -76,10 +82,18 @@ class ApiMetrics:
         if error is not None and status < _ERROR:
             self._refused.labels(*self._series, error).inc()
         if status >= _ERROR:
-            self._errors.labels(*self._series, endpoint).inc()
+            self.failed(endpoint)
             return
         self._duration.labels(*self._series, endpoint).set(seconds)
         self._durations.labels(*self._series, endpoint).observe(seconds)
+
+    def failed(self, endpoint: str) -> None:
+        """Count an answer that the server could not give."""
+        self._errors.labels(*self._series, endpoint).inc()
+
+    def stream_ended(self, ending: Ending) -> None:
+        """Count a stream that ended."""
+        self._ended.labels(*self._series, ending).inc()
 
 
 def _family(metric: Metric) -> tuple[str, str, tuple[str, ...]]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from analytics_refreshd import __version__
 from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
-from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, Route
+from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, STREAM_PATHS, Route
+from analytics_refreshd.api.stream.description import stream_operation
 from analytics_refreshd.postgres.catalogue.endpoint import Field
 from analytics_refreshd.postgres.catalogue.parameters import TEXT_LIMIT, Column, Parameter
 
@@ -48,6 +49,9 @@ def openapi(routes: Sequence[Route]) -> Schema:
         for number, path in enumerate(route.paths):
             paths[path] = {"get": _operation(route, number)}
     paths[QUERIES_PATH] = {"get": _queries_operation()}
+    errors = {code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS if code != "404"}
+    for number, path in enumerate(STREAM_PATHS):
+        paths[path] = {"get": stream_operation(_organization(), errors, number)}
     return {
         "openapi": "3.1.0",
         "info": {

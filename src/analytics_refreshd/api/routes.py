@@ -9,6 +9,7 @@ from analytics_refreshd.postgres.catalogue.files import Catalogue
 from analytics_refreshd.postgres.catalogue.parameters import Parameter
 
 BASE = "/api/v1/analytics"
+STREAM_PATHS = (f"{BASE}/stream", "/api/v1/stream")
 SCHEMA = "analytics_api"
 """The schema that queries read: its views show what a transaction is admitted to."""
 MOST_OFFSET = 10_000
@@ -16,6 +17,8 @@ OFFSET = Parameter("offset", "integer", 0, 0, MOST_OFFSET, "Rows before the page
 ORGANIZATION = "organization_id"
 FRESHNESS = "refresh-status"
 """The query whose answer differs for tenants."""
+SUMMARY = "summary"
+"""The query whose figures the stream has."""
 
 
 @dataclass(frozen=True, slots=True)

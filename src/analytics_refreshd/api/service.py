@@ -28,6 +28,8 @@ from analytics_refreshd.api.metrics import ApiMetrics
 from analytics_refreshd.api.pool import ReadPool
 from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import routes_of
+from analytics_refreshd.api.stream.build import StreamReports, build_streams
+from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import api_secret, connection_settings, reading_settings
@@ -80,7 +82,8 @@ class ApiService:
         self.metrics = ApiMetrics(
             config.name,
             __version__,
-            [*dict.fromkeys(route.name for route in self.routes), "meta/queries", OTHER],
+            [*dict.fromkeys(route.name for route in self.routes), "meta/queries", STREAM, OTHER],
+            streams=lambda: self.streams.hub.open_streams,
             connections=lambda: self.connector.open_connections + self.primary.open_connections,
             log_lines_lost=lambda: self.log.lost,
             cache_bytes=lambda: self.cache.bytes,
@@ -101,7 +104,9 @@ class ApiService:
         endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, self.cache, stored_errors)
         trusted = [ip_network(one) for one in config.api.trusted_proxies]
         threads = _THREADS_PER_CONNECTION * config.api.connections
-        self.api = Api(endpoints, self.routes, clock=self.clock, threads=threads, served=self._served, trusted=trusted)
+        reports = StreamReports(self.metrics, self.log, self.clock)
+        self.streams = build_streams(config, self.routes, self.pool, gate, wall, timing, reports)
+        self.api = Api(endpoints, self.routes, self.streams, self.clock, threads, self._served, trusted)
         management = HttpSettings(
             config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
         )
@@ -109,6 +114,7 @@ class ApiService:
 
     def close(self) -> None:
         """Give up what is read, and close every connection and port."""
+        self.streams.close()
         self.pool.close()
         self.keys.close()
         self.primary.stop()
@@ -160,6 +166,7 @@ class ApiProcess:
         bound_kernel_memory(listener)
         management = service.management.start()
         service.pool.open()
+        service.streams.start()
         self._server = _server(service)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
         self._thread.start()
@@ -195,6 +202,7 @@ class ApiProcess:
         self._systemd.stopping("answering what was asked")
         service.health.draining = True
         service.log.emit(Event.API_STOPPING, level="info" if cause else "error", signal=cause.name if cause else None)
+        service.streams.close()
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS * 0.8)
         forced = ["requests"] if self._thread.is_alive() else []

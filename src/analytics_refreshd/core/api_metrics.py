@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from analytics_refreshd.core import metrics
 from analytics_refreshd.core.metric import Metric
+from analytics_refreshd.core.stream import Ending
 
 PROCESS = "api"
 """The value of the label `process`. The daemon's series have no such label."""
@@ -52,6 +53,15 @@ CACHE = Metric(
     known={"result": ("hit", "miss", "joined")},
 )
 CACHE_BYTES = Metric("analytics_api_cache_bytes", "gauge", "Memory of the answers that are kept.", read_at="scrape")
+STREAMS = Metric("analytics_api_streams", "gauge", "Streams of live figures that are open.", read_at="scrape")
+STREAMS_ENDED = Metric(
+    "analytics_api_streams_ended_total",
+    "counter",
+    "Streams that ended: the client left (gone), read too slowly (slow) or lost its access (access), or the server"
+    " stopped (stopping).",
+    labels=("ending",),
+    known={"ending": tuple(Ending)},
+)
 CONNECTIONS = metrics.DATABASE_CONNECTIONS
 LOG_LINES_LOST = metrics.LOG_LINES_LOST
 BUILD_INFO = metrics.BUILD_INFO
@@ -64,6 +74,8 @@ API_METRICS: tuple[Metric, ...] = (
     UNKNOWN_KEYS,
     CACHE,
     CACHE_BYTES,
+    STREAMS,
+    STREAMS_ENDED,
     CONNECTIONS,
     LOG_LINES_LOST,
     BUILD_INFO,

@@ -43,6 +43,7 @@ class Event(StrEnum):
     REQUEST_FINISHED = "request.finished"
     ROWS_LATE = "rows.late"
     SHUTDOWN_FORCED = "shutdown.forced"
+    STREAM_FINISHED = "stream.finished"
     VIEW_BLOCKED = "view.blocked"
     VIEW_FAILED = "view.failed"
     VIEW_STALE = "view.stale"
@@ -83,6 +84,7 @@ MEANING: dict[Event, str] = {
     Event.REQUEST_FINISHED: "the API answered a request (level debug, a failure and a slow one info)",
     Event.ROWS_LATE: "rows came before the frozen horizon, or were changed there",
     Event.SHUTDOWN_FORCED: "the stop's deadline passed before everything had ended",
+    Event.STREAM_FINISHED: "a stream of the API ended (level debug; info where the client read too slowly)",
     Event.VIEW_BLOCKED: "a refresh waits for a lock; names the session that holds it",
     Event.VIEW_FAILED: "a view began to fail with this run; repeats are not logged",
     Event.VIEW_STALE: "a view became older than its limit",

@@ -25,11 +25,14 @@ class AccessGate:
 
     def admit(self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int) -> Admission:
         """Return who asks. Raises AccessDenied."""
-        gate = self._gate(headers)
-        admission = gate.admit(headers, organization_id, address, cost)
+        admission = self._gate(headers).admit(headers, organization_id, address, cost)
         if self._limits is None:
             return admission
         return replace(admission, headers=self._limits.count(admission.principal, address, cost))
+
+    def identify(self, headers: Mapping[str, str], organization_id: str | None, address: str) -> Principal:
+        """Return who asks, without counting a request: who was admitted before listens still. Raises AccessDenied."""
+        return self._gate(headers).admit(headers, organization_id, address, 0).principal
 
     def _gate(self, headers: Mapping[str, str]) -> Gate:
         bears = bool(values(headers, "authorization"))

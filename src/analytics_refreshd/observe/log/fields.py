@@ -1,12 +1,13 @@
 """The fields of every log event: source of the JSON Schema and of the guide's tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
 from analytics_refreshd.core.events import MEANING, Event
 from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.observe.log.api_fields import API_FIELDS
+from analytics_refreshd.observe.log.field import ERROR, SQLSTATE, STOPPED, Field
 
 _TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": ["string", "null"]},
@@ -24,20 +25,9 @@ _TYPES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field: `kind` is a key of `_TYPES`, "views" or "exception"; `meaning` adds to the name."""
-
-    name: str
-    kind: str
-    meaning: str
-
-
 RUN_ID = Field("run_id", "uuid", "the run, as in history")
 VIEW = Field("view", "text", "the view")
 REASON = Field("reason", "reason", "why, from a closed list")
-SQLSTATE = Field("sqlstate", "text", "the database's code of the error")
-ERROR = Field("error", "text", "the error, redacted, at most 1 kB")
 SCHEDULED = Field("scheduled_at", "time", "the slot; null for a run that a person asked for")
 
 COMMON = (
@@ -88,10 +78,10 @@ _DELIVERY = (
     Field("tries", "count", "attempts made"),
 )
 _CONFIG = Field("config", "object", "every setting in force, without secrets")
-_STOPPED = (Field("exit_code", "count", "of the process"), Field("seconds", "number", "that stopping took"))
 _EPOCH = Field("epoch", "count", "the term as leader; later ones are greater")
 
 FIELDS: Mapping[Event, tuple[Field, ...]] = {
+    **API_FIELDS,
     Event.ALERT_DELIVERED: (
         *_DELIVERY,
         Field("status", "text", "`firing` or `resolved`"),
@@ -107,15 +97,6 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
     Event.ALERT_FIRING: _ALERT,
     Event.ALERT_PENDING: _ALERT,
     Event.ALERT_RESOLVED: _ALERT,
-    Event.API_STARTED: (
-        Field("version", "text", "of the program"),
-        Field("pid", "count", "the process"),
-        Field("http", "text", "where requests are answered"),
-        Field("management", "text", "where metrics and probes are"),
-        Field("endpoints", "count", "paths that are served"),
-    ),
-    Event.API_STOPPED: _STOPPED,
-    Event.API_STOPPING: (Field("signal", "text", "the signal's name; null where the server ended by itself"),),
     Event.CLOCK_STEP: (
         Field("step_seconds", "number", "how far the wall clock jumped; negative is back"),
         Field("suspended", "yes/no", "whether the process itself was stopped meanwhile"),
@@ -132,7 +113,7 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("http", "text", "where metrics, probes and page are"),
         Field("interval_seconds", "number", "between two slots"),
     ),
-    Event.DAEMON_STOPPED: _STOPPED,
+    Event.DAEMON_STOPPED: STOPPED,
     Event.DAEMON_STOPPING: (
         Field("signal", "text", "the signal's name; null where none asked for it"),
         Field("running", "yes/no", "whether a refresh is being cancelled"),
@@ -217,18 +198,6 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("repeated", "count", "slots skipped in a row for this reason, not all of them logged"),
     ),
     Event.REFRESH_STARTED: (RUN_ID, SCHEDULED),
-    Event.REQUEST_FINISHED: (
-        Field("request_id", "text", "the request, as in the answer's header X-Request-ID"),
-        Field("method", "text", "`GET` or `HEAD`"),
-        Field("endpoint", "text", "its path below the base; `other` where there is none"),
-        Field("status", "count", "of the answer"),
-        Field("seconds", "number", "from the request's head to the answer's"),
-        Field("key_id", "text", "which key asked; never the key"),
-        Field("rows", "count", "in the answer"),
-        Field("code", "text", "of a problem, as in its member `error`"),
-        SQLSTATE,
-        ERROR,
-    ),
     Event.ROWS_LATE: (
         Field("rows", "count", "how many since the last such line, or the daemon's start"),
         Field("frozen_until", "time", "the horizon"),

@@ -12,7 +12,7 @@ from analytics_refreshd.postgres.schema.catalog import Catalog
 from analytics_refreshd.postgres.schema.definitions import compose, set_role, verbatim
 from analytics_refreshd.postgres.tenants.wall import WallSecret
 
-_TENANTS, _WALL = "tenants/tenants.sql", "tenants/wall.sql"
+_TENANTS, _WALL, _LIVE = "tenants/tenants.sql", "tenants/wall.sql", "tenants/live.sql"
 _CREATED = re.compile(r"create or replace (?:view|function) analytics_api\.(\w+)")
 OURS = "What the role of the API of analytics-refreshd may use"
 """How the comment of the schema begins."""
@@ -86,7 +86,7 @@ class TenantCommands:
         names = ("functions", *memberships, "views")
         wall = (compose(sqlfiles.blocks(_WALL)[name], app=app) for name in names)
         keys = compose(sqlfiles.blocks(_TENANTS)["functions"], app=app)
-        return keys, *wall, _block(_TENANTS, "grants")
+        return keys, *wall, _block(_LIVE, "functions"), _block(_TENANTS, "grants")
 
     def names(self) -> set[str]:
         """Return the names of the views and functions."""

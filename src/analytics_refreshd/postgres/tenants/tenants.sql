@@ -80,6 +80,9 @@ begin
     execute format('grant execute on function analytics_api.memberships() to %I', api_role);
     execute format('grant execute on function analytics_api.get_analytics_refresh_status() to %I', api_role);
     execute format('grant execute on function analytics_api.last_successes() to %I', api_role);
+    execute format('grant execute on function analytics_api.fold_marker(), analytics_api.last_runs(), '
+        'analytics_api.firing_alerts(), analytics_api.waiting_hours(timestamptz, timestamptz), '
+        'analytics_api.folded_hours(timestamptz, timestamptz) to %I', api_role);
     -- all of them are views that show what is admitted
     execute format('grant select on all tables in schema analytics_api to %I', api_role);
 end

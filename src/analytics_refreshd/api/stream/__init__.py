@@ -1,0 +1,1 @@
+"""The stream: server-sent events of live figures, refreshes and alerts."""
