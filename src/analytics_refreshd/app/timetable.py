@@ -104,6 +104,8 @@ class Timetable:
             self._evaluate_trigger(),
             id="evaluate",
             executor="evaluate",
+            # one that is asked for while another is under way comes after it
+            max_instances=2,
             next_run_time=service.clock.now(),
         )
         scheduler.add_job(
