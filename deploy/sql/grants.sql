@@ -100,6 +100,9 @@ to :"role";
 grant insert, update, delete on
     analytics_refresh.runs, analytics_refresh.alerts, analytics_refresh.deliveries
 to :"role";
+-- what operators ask for over the API, and what was done
+grant delete on analytics_refresh.operator_requests to :"role";
+grant insert on analytics_refresh.operator_request_steps to :"role";
 grant execute on function analytics_refresh.pause(interval, text), analytics_refresh.resume() to :"role";
 \if :incremental
 -- the refresh functions, and the daemon itself, call these

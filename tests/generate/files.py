@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from analytics_refreshd.observe.log.fields import schema
+from analytics_refreshd.observe.log.schema import schema
 from analytics_refreshd.observe.status.schema import status_schema
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.generate.licences import licences_guide

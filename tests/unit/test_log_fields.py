@@ -14,7 +14,8 @@ import analytics_refreshd
 from analytics_refreshd.app.run_logger import view_fields
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason, ViewResult
-from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS, schema
+from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS
+from analytics_refreshd.observe.log.schema import schema
 from analytics_refreshd.observe.log.sink import JsonLog, LineSink, LogSettings
 
 _GUIDES = Path(__file__).parents[2] / "deploy" / "guides"

@@ -31,8 +31,8 @@ _RATES_EVERY_SECONDS = 300.0
 class EvaluateCycle:
     """Reads status and history, evaluates every alert, and notifies.
 
-    `within` limits what the thread does on the database inside it to so many seconds: a server that hangs must not
-    hold up the next evaluation.
+    `requests` does what operators ask for. `within` limits what the thread does on the database inside it to so many
+    seconds: a server that hangs must not hold up the next evaluation.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class EvaluateCycle:
         alerts: AlertEvaluator,
         retention: timedelta,
         within: Callable[[float], AbstractContextManager[None]],
+        requests: Callable[[], None] = lambda: None,
     ) -> None:
         self._status = status
         self._history = history
@@ -57,6 +58,7 @@ class EvaluateCycle:
         self._clock = runtime.clock
         self._retention = retention
         self._within = within
+        self._requests = requests
         self._parts = Parts(runtime)
         self._turn = threading.Lock()
         self._rates_for: tuple[object, ...] = ()
@@ -100,6 +102,7 @@ class EvaluateCycle:
         """Read all that the rules need. What is broken in one place keeps nothing else from being read."""
         reads = (
             (Part.STATUS, self._read_status),
+            (Part.REQUESTS, self._requests),
             (Part.PAUSE, self._read_pause),
             (Part.LEADER, self._read_leader),
             (Part.PROGRESS, self._read_progress),

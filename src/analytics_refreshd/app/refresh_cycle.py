@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from analytics_refreshd.app.attempts import Attempts, CycleSettings
 from analytics_refreshd.app.parts import Parts
@@ -98,6 +98,16 @@ class RefreshCycle:
             return None
         return self._refresh(scheduled_at, origin)
 
+    def run_requested(self, run_id: UUID) -> Run | None:
+        """Refresh once for operators, as the command does.
+
+        None on a standby, or after `stop`.
+        """
+        if self._attempts.stopped:
+            return None
+        self._attempts.begin()
+        return self._refresh(None, Origin.COMMAND, run_id) if self._state.leads() else None
+
     def _pause(self, origin: Origin) -> Pause | None:
         """Read the pause in force; the one last known where it cannot be read."""
         try:
@@ -112,11 +122,11 @@ class RefreshCycle:
         self._state.change(lambda state: replace(state, pause=pause))
         return pause
 
-    def _refresh(self, scheduled_at: datetime | None, origin: Origin) -> Run:
+    def _refresh(self, scheduled_at: datetime | None, origin: Origin, run_id: UUID | None = None) -> Run:
         # kept for the whole run: a reload must not evaluate it by views that it did not refresh
         settings = self._attempts.settings
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
-        run = self.new_run(scheduled_at, origin, began)
+        run = replace(self.new_run(scheduled_at, origin, began), run_id=run_id or uuid4())
         extras = RunExtras()
         try:
             if self._pause(origin) is not None:

@@ -16,6 +16,7 @@ from analytics_refreshd.app.health import HealthChecks
 from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
+from analytics_refreshd.app.requests import OperatorRequests
 from analytics_refreshd.app.run_logger import RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.app.state import StateHolder, initial_state
@@ -44,6 +45,7 @@ from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore, PostgresDeliveryStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.leader import PostgresLeader
+from analytics_refreshd.postgres.state.requests import PostgresRequests
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
 
@@ -133,6 +135,7 @@ class Service:
         )
         self.on_leading: Callable[[], None] = lambda: None
         self.on_finished: Callable[[Run], None] = lambda run: None
+        self.on_request: Callable[[], None] = lambda: None
 
     def _build_adapters(self, config: Config) -> None:
         self.session = Session(self.connector)
@@ -147,7 +150,7 @@ class Service:
             clock=self.clock,
         )
         self.refresher = PostgresRefresher(self.connector, refresh_settings(config))
-        self.leader = PostgresLeader(self.connector)
+        self.leader = PostgresLeader(self.connector, on_request=lambda: self.on_request())
 
     def _build_cycles(self, config: Config, runtime: Runtime, probed: list[Query]) -> None:
         self.recorder = Recorder(runtime, self.history, config.history.buffer)
@@ -175,6 +178,8 @@ class Service:
         store = PostgresAlertStore(self.session)
         self.alerts = AlertEvaluator(runtime, store=store, history=self.history, notifier=self.notifier)
         self.evaluation_watch = EvaluationWatch(runtime, store=store, notifier=self.notifier)
+        store_of_requests = PostgresRequests(self.session, config.replica)
+        self.requests = OperatorRequests(runtime, store=store_of_requests, status=self.status)
         self.evaluate = EvaluateCycle(
             runtime,
             status=self.status,
@@ -183,6 +188,7 @@ class Service:
             alerts=self.alerts,
             retention=config.history.retention,
             within=self.session.within,
+            requests=self.requests.serve,
         )
 
     def start_http(self) -> str:

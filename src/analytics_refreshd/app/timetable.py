@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -103,6 +104,8 @@ class Timetable:
             self._evaluate_trigger(),
             id="evaluate",
             executor="evaluate",
+            # one that is asked for while another is under way comes after it
+            max_instances=2,
             next_run_time=service.clock.now(),
         )
         scheduler.add_job(
@@ -114,6 +117,8 @@ class Timetable:
         )
         service.on_leading = self._first_run
         service.on_finished = self._finished
+        service.on_request = self._evaluate_now
+        service.requests.on_refresh = self._refresh_requested
 
     def _trigger(self) -> SlotTrigger:
         schedule = self._service.config.schedule
@@ -165,12 +170,32 @@ class Timetable:
     def _finished(self, run: Run) -> None:
         """Evaluate and probe right after a run, on other threads than the refresh's."""
         now = self._service.clock.now()
-        with suppress(JobLookupError):  # gone where a stop did not wait for this run
-            self.scheduler.modify_job("evaluate", next_run_time=now)
+        self._evaluate_now()
         if run.outcome in (Outcome.OK, Outcome.PARTIAL) and self._service.prober.endpoints:
             self.scheduler.add_job(
                 self._service.prober.run, id="probe", executor="bookkeeping", next_run_time=now, replace_existing=True
             )
+
+    def _evaluate_now(self) -> None:
+        with suppress(JobLookupError):  # gone where a stop did not wait for a run
+            self.scheduler.modify_job("evaluate", next_run_time=self._service.clock.now())
+
+    def _refresh_requested(self, run_id: UUID) -> None:
+        """Refresh for operators, after a refresh under way."""
+        now = self._service.clock.now()
+        self.scheduler.add_job(
+            self._run_requested, args=[run_id], id=str(run_id), executor="refresh", next_run_time=now
+        )
+
+    def _run_requested(self, run_id: UUID) -> None:
+        run: Run | None = None
+        self.idle.clear()
+        try:
+            run = self._service.cycle.run_requested(run_id)
+        finally:
+            self.idle.set()
+            self._service.requests.finished(run_id, run)
+            self._evaluate_now()
 
     def note_next_run(self) -> None:
         """Note in the state when the next slot comes."""

@@ -33,6 +33,8 @@ class Event(StrEnum):
     LEADER_ACQUIRED = "leader.acquired"
     LEADER_LOST = "leader.lost"
     LIBRARY_MESSAGE = "library.message"
+    OPERATOR_REQUEST_ENDED = "operator.request_ended"
+    OPERATOR_REQUEST_TAKEN = "operator.request_taken"
     PART_FAILED = "part.failed"
     REFRESH_FINISHED = "refresh.finished"
     REFRESH_PAUSED = "refresh.paused"
@@ -74,6 +76,8 @@ MEANING: dict[Event, str] = {
     Event.LEADER_ACQUIRED: "this replica refreshes from now on",
     Event.LEADER_LOST: "this replica no longer refreshes",
     Event.LIBRARY_MESSAGE: "an error that a library logged (its warnings: level debug), or one of the daemon itself",
+    Event.OPERATOR_REQUEST_ENDED: "what an operator asked for over the API is done, failed, or expired: nobody took it",
+    Event.OPERATOR_REQUEST_TAKEN: "a run refreshes for an operator's request, or one under way does",
     Event.PART_FAILED: "a part of an evaluation or of a run's end failed, the others went on; repeats are only counted",
     Event.REFRESH_FINISHED: "the canonical line of a cycle: outcome, durations, rows and errors of every view",
     Event.REFRESH_PAUSED: "refreshes are suspended until the time given",

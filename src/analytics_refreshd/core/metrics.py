@@ -8,6 +8,7 @@ from analytics_refreshd.core.guards import GUARDS
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.core.parts import Part
+from analytics_refreshd.core.requests import RequestKind, RequestOutcome
 
 OTHER = "other"
 """The label value for a name that nobody configured."""
@@ -256,6 +257,13 @@ RETENTION_LAST = Metric(
     "gauge",
     "Unix time at which a run of `retain` last deleted all that it should; absent before the first.",
     read_at="scrape",
+)
+OPERATOR_REQUESTS = Metric(
+    "analytics_operator_requests_total",
+    "counter",
+    "Requests of operators over the API that ended, by kind and outcome; expired: no leader took them in time.",
+    labels=("kind", "outcome"),
+    known={"kind": tuple(RequestKind), "outcome": tuple(RequestOutcome)},
 )
 GUARD_TRIPS = Metric(
     "analytics_guard_trips_total",

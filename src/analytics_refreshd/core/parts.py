@@ -20,6 +20,7 @@ class Part(StrEnum):
     PAUSE_LOG = "pause_log"
     PROGRESS = "progress"
     RATES = "rates"
+    REQUESTS = "requests"
     RETENTION = "retention"
     RUN_LOG = "run_log"
     RECORDS = "records"

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, Severity
-from analytics_refreshd.core.events import MEANING, Event
+from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.observe.log.api_fields import API_FIELDS
 from analytics_refreshd.observe.log.field import ERROR, SQLSTATE, STOPPED, Field
 
-_TYPES: dict[str, dict[str, Any]] = {
+TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": ["string", "null"]},
     "texts": {"type": "array", "items": {"type": "string"}},
     "number": {"type": ["number", "null"]},
@@ -23,6 +23,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "alert": {"enum": [*Alert, None]},
     "severity": {"enum": [*Severity, None]},
 }
+"""The JSON Schema of each kind of field."""
 
 
 RUN_ID = Field("run_id", "uuid", "the run, as in history")
@@ -76,6 +77,13 @@ _DELIVERY = (
     Field("view", "text", "its view"),
     Field("key", "text", "stable over repeats of this alert: database, alert, view, started_at"),
     Field("tries", "count", "attempts made"),
+)
+_OPERATOR_REQUEST = (
+    Field("request_id", "uuid", "the request, as the API names it"),
+    Field("kind", "text", "`refresh`, `pause` or `resume`"),
+    Field("actor", "text", "who asked: the id of a key, or `user:` and a user"),
+    Field("reason_text", "text", "the reason that was given"),
+    RUN_ID,
 )
 _CONFIG = Field("config", "object", "every setting in force, without secrets")
 _EPOCH = Field("epoch", "count", "the term as leader; later ones are greater")
@@ -150,6 +158,16 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("library", "text", "the library's logger"),
         Field("message", "text", "what it said, redacted"),
         EXCEPTION,
+    ),
+    Event.OPERATOR_REQUEST_ENDED: (
+        *_OPERATOR_REQUEST,
+        Field("outcome", "text", "as of a run; `ok` or `failed` of a pause and its end; `expired`: nobody took it"),
+        Field("detail", "text", "why, where it is not ok"),
+        Field("until", "time", "until when refreshes are paused since then"),
+    ),
+    Event.OPERATOR_REQUEST_TAKEN: (
+        *_OPERATOR_REQUEST,
+        Field("joined", "yes/no", "whether that run had begun before"),
     ),
     Event.PART_FAILED: (
         Field("part", "text", "which, from a closed list"),
@@ -228,41 +246,3 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("doubt", "text", "why the status function was not believed"),
     ),
 }
-
-
-def _properties(fields: tuple[Field, ...]) -> dict[str, Any]:
-    return {field.name: _property(field) for field in fields}
-
-
-def _property(field: Field) -> dict[str, Any]:
-    if field.kind == "views":
-        item = {"type": "object", "required": ["view", "success"], "properties": _properties(VIEW_FIELDS)}
-        return {"type": "array", "items": item}
-    if field.kind == "exception":
-        properties = {"type": {"type": "string"}, "message": {"type": "string"}, "frames": _TYPES["texts"]}
-        return {"type": "array", "items": {"type": "object", "properties": properties}}
-    return dict(_TYPES[field.kind])
-
-
-def schema() -> dict[str, Any]:
-    """A JSON Schema (2020-12) for one line. Unknown fields are allowed, unknown events are not."""
-    common = _properties(COMMON)
-    common["timestamp"] = {"type": "string", "format": "date-time"}
-    common["level"] = {"enum": ["debug", "info", "warning", "error"]}
-    common["event"] = {"enum": [event.value for event in Event]}
-    required = [field.name for field in COMMON[:5]]
-    rules = [
-        {
-            "if": {"properties": {"event": {"const": event.value}}},
-            "then": {"description": MEANING[event], "properties": _properties(FIELDS[event])},
-        }
-        for event in Event
-    ]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "One line of analytics-refreshd's log",
-        "type": "object",
-        "required": required,
-        "properties": common,
-        "allOf": rules,
-    }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from analytics_refreshd.postgres.check.findings import Finding, error, ok, warning
+from analytics_refreshd.postgres.check.rights import grant, missing_rights
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.names import quoted
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
@@ -10,6 +11,7 @@ from analytics_refreshd.postgres.connection.trust import trusting
 from analytics_refreshd.postgres.schema.definitions import OUR_SCHEMA, TENANT_SCHEMA, TENANT_TABLES
 from analytics_refreshd.postgres.tenants.install import TenantCommands, tenants
 
+_RIGHTS = {"operator_requests": ("SELECT", "DELETE"), "operator_request_steps": ("SELECT", "INSERT")}
 _MIGRATE = "run `analytics-refreshd migrate --tenants`"
 
 
@@ -31,6 +33,10 @@ def tenant_findings(connection: BoundedConnection, app_schema: str) -> Iterator[
         yield warning("api", f"schema {TENANT_SCHEMA} is not as this program makes it", _MIGRATE)
     else:
         yield ok("api", f"schema {TENANT_SCHEMA} is as this program makes it")
+    lacking, _ = missing_rights(connection, _RIGHTS)
+    for table, privileges in lacking.items():
+        text, advice = grant(table, privileges, quoted(role))
+        yield warning("api", f"{text}: what operators ask for over the API expires", advice)
     values = {"tables": list(TENANT_TABLES)}
     readable = [str(name) for (name,) in connection.execute(blocks("check/check.sql")["read_by_role"], values)]
     if readable:

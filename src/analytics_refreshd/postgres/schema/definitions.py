@@ -29,7 +29,7 @@ _MIGRATIONS = "schema/migrations/"
 OUR_SCHEMA = "analytics_refresh"
 OUR_TABLES = (
     "schema_version", "installation", "last_refresh", "runs", "view_results", "alerts", "deliveries", "pauses",
-    "retention_runs", "retention_months", "erasures",
+    "retention_runs", "retention_months", "erasures", "operator_requests", "operator_request_steps",
 )  # fmt: skip
 INCREMENTAL_TABLES = (
     "incremental", "deltas", "rebuild_marks", "hour_cells", "trigger_cells", "type_cells", "duration_counts",

@@ -36,11 +36,19 @@ class PostgresLeader:
     """`core.ports.Leader` on a connection that no pooler may share.
 
     The lock is tried only on a session made for it. Its backend_start is then the time of the election, so the leader's
-    epoch (backend_start in milliseconds) grows from one leader to the next.
+    epoch (backend_start in milliseconds) grows from one leader to the next. `on_request` is called by the heartbeat
+    after an operator asked for something.
     """
 
-    def __init__(self, connector: Connector, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        *,
+        on_request: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._connector = connector
+        self._on_request = on_request
         self._monotonic = monotonic
         self._connection: BoundedConnection | None = None
         self._lost = False
@@ -62,6 +70,7 @@ class PostgresLeader:
             self._drop()
             self._connect()
         self._ask("try_lock")
+        self._listen()
         self._ask("mark_schema", {"schema": self._connector.settings.app_schema})
         # read it in another transaction, where a pooler would answer from another session
         return self._read()[0]
@@ -120,6 +129,12 @@ class PostgresLeader:
         if self._pid != self._connection.info.backend_pid:
             self._refuse_transaction_pooler()
 
+    def _listen(self) -> None:
+        """Learn with the next heartbeat that an operator asked for something."""
+        if self._connection is not None:
+            self._connection.add_notify_handler(lambda notify: self._on_request())
+        self._ask("listen")
+
     def _refuse_transaction_pooler(self) -> None:
         """Raise DatabaseFault where the pooler in between changes backends.
 
@@ -165,7 +180,8 @@ class PostgresLeader:
         try:
             with translating(connection), connection.within(_ANSWER_SECONDS):
                 cursor = connection.cursor(row_factory=dict_row)
-                return cursor.execute(blocks("state/leader.sql")[name], parameters).fetchall()
+                cursor.execute(blocks("state/leader.sql")[name], parameters)
+                return cursor.fetchall() if cursor.description else []
         finally:
             self._drop_if_closed()
 

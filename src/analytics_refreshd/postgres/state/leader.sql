@@ -2,6 +2,10 @@
 -- only where `reading` showed no holder: a session lock that is taken twice must be released twice
 select pg_catalog.pg_try_advisory_lock(2583, 1);
 
+-- name: listen
+-- a notification arrives with the answer to the next statement of this session
+listen analytics_refresh_requests;
+
 -- name: mark_schema
 -- which application schema the leader refreshes: the lock on leading knows the database alone, as programs before 0.3 take it
 select pg_catalog.pg_try_advisory_lock_shared(2584, pg_catalog.hashtext(%(schema)s));

@@ -67,6 +67,24 @@ begin atomic
 end;
 comment on function analytics_api.note_use(bytea) is 'Notes that the key of this SHA-256 was used, at most once a minute.';
 revoke execute on function analytics_api.note_use(bytea) from public;
+create or replace function analytics_api.request(kind text, actor text, reason text, "for" interval) returns uuid
+language sql volatile security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select analytics_refresh.request(request.kind, request.actor, request.reason, request."for");
+end;
+comment on function analytics_api.request(text, text, text, interval) is
+    'Asks the leader for a refresh, a pause or its end, within the bounds of analytics_refresh.request().';
+revoke execute on function analytics_api.request(text, text, text, interval) from public;
+create or replace function analytics_api.request_state(id uuid)
+returns table (request_id uuid, kind text, actor text, reason text, pause_for interval, requested_at timestamptz,
+    expires_at timestamptz, state text, run_id uuid, joined boolean, ended_at timestamptz, outcome text, detail text,
+    paused_until timestamptz, pauses_ended integer, led boolean)
+language sql volatile security definer rows 1 set search_path = pg_catalog, pg_temp
+begin atomic
+    select s.* from analytics_refresh.request_state(request_state.id) s;
+end;
+comment on function analytics_api.request_state(uuid) is 'What became of the request of this id.';
+revoke execute on function analytics_api.request_state(uuid) from public;
 
 -- name: grants
 create or replace function analytics_api.allow(api_role text) returns void
@@ -75,6 +93,8 @@ as $allow$
 begin
     execute format('grant usage on schema analytics_api to %I', api_role);
     execute format('grant execute on function analytics_api.find_key(bytea), analytics_api.note_use(bytea) to %I', api_role);
+    execute format('grant execute on function analytics_api.request(text, text, text, interval) to %I', api_role);
+    execute format('grant execute on function analytics_api.request_state(uuid) to %I', api_role);
     -- the views call these as who reads
     execute format('grant execute on function analytics_api.sees_all(), analytics_api.organizations() to %I', api_role);
     execute format('grant execute on function analytics_api.memberships() to %I', api_role);
