@@ -3,7 +3,8 @@
 from typing import Any
 
 from analytics_refreshd.core.events import MEANING, Event
-from analytics_refreshd.observe.log.fields import COMMON, FIELDS, TYPES, VIEW_FIELDS, Field
+from analytics_refreshd.observe.log.field import Field
+from analytics_refreshd.observe.log.fields import COMMON, FIELDS, TYPES, VIEW_FIELDS
 
 
 def _properties(fields: tuple[Field, ...]) -> dict[str, Any]:
