@@ -1,4 +1,4 @@
-"""The files of the pages, and what a browser may do on them."""
+"""The pages' files, and what a browser may do on them."""
 
 from dataclasses import dataclass
 from importlib.resources import files
