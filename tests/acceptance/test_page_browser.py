@@ -3,10 +3,6 @@
 Screenshots go to the folder that REFRESHD_TEST_SCREENSHOTS names, else to `screenshots` in pytest's own.
 """
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +15,7 @@ from analytics_refreshd.core.model import VIEWS, Blocker, LeaderInfo, Outcome, P
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
-from tests.support.browser import Browser, missing
+from tests.support.browser import Browser, missing, violations
 from tests.support.fakes import FakeHealth
 from tests.support.states import MONOTONIC, NOW, a_day, healthy, run_at, view_state
 from tests.support.waiting import eventually
@@ -192,51 +188,11 @@ class Shown:
         return " ".join(str(self.browser.run("return document.body.textContent")).split())
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    opened = Browser(tmp_path_factory.mktemp("browser"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="session")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    named = os.environ.get("REFRESHD_TEST_SCREENSHOTS")
-    return Path(named) if named else tmp_path_factory.getbasetemp() / "screenshots"
-
-
 @pytest.fixture
 def shown(browser: Browser, screenshots: Path) -> Iterator[Shown]:
     made = Shown(browser, screenshots)
     yield made
     made.server.close()
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """axe-core's source: from the folder that REFRESHD_TEST_AXE names, else installed from npm for this run."""
-    folder = Path(os.environ.get("REFRESHD_TEST_AXE") or tmp_path_factory.mktemp("axe"))
-    source = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not source.exists():
-        if shutil.which("npm") is None:
-            pytest.skip("npm is not installed (Debian: npm)")
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-        if not source.exists():
-            pytest.skip(f"npm could not install axe-core: {done.stderr.strip()[-200:]}")
-    return source.read_text(encoding="utf-8")
-
-
-def violations(browser: Browser, axe: str) -> list[str]:
-    browser.run(axe + "; return true")
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = browser.run_async(
-        "const done = arguments[arguments.length - 1];"
-        f"axe.run(document, {{runOnly: {json.dumps(tags)}}}).then(result => done(result.violations.map("
-        "each => each.id + ': ' + each.nodes.slice(0, 3).map(node => node.html + ' ' + node.failureSummary).join(' | ')"
-        ")), error => done(['axe failed: ' + error]))"
-    )
-    return list(found)
 
 
 @pytest.mark.quick

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from tests.generate.web import bundled
+
 _LOCK = Path(__file__).parents[2] / "deploy" / "container" / "requirements.lock"
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)(.*)")
 _NAMES = {
@@ -16,6 +18,7 @@ _NAMES = {
 """SPDX's names for those of the package index."""
 COMPATIBLE = frozenset(
     {
+        "0BSD",
         "Apache-2.0",
         "Apache-2.0 AND BSD-2-Clause",
         "BSD-2-Clause",
@@ -30,7 +33,13 @@ COMPATIBLE = frozenset(
 """What a work under Apache-2.0 may depend on. LGPL: as long as it is a package of its own, unchanged, as here."""
 _HEAD = """# Licences
 
-analytics-refreshd is under [Apache-2.0](../../.github/LICENSE). Its wheel holds nothing of other projects.
+analytics-refreshd is under [Apache-2.0](../../.github/LICENSE). Of other projects its wheel holds what the pages of the
+API are built from, and nothing else; their terms are in
+[licences.txt](../../src/analytics_refreshd/api/web/built/licences.txt):
+
+| package | version | licence |
+|---|---|---|
+{bundled}
 These are the packages that it needs at run time, as the [lock](../container/requirements.lock) of the image has them;
 each is installed as it was published.
 
@@ -66,4 +75,8 @@ def _licence(package: str) -> str:
 
 def licences_guide() -> str:
     """Return the guide as Markdown."""
-    return _HEAD + "".join(f"| {name} | {version} | {terms} |\n" for name, version, terms in licences()) + _TAIL
+    return _HEAD.format(bundled=_rows(bundled())) + _rows(licences()) + _TAIL
+
+
+def _rows(packages: Iterator[tuple[str, str, str]]) -> str:
+    return "".join(f"| {name} | {version} | {terms} |\n" for name, version, terms in packages)

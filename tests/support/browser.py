@@ -116,6 +116,19 @@ class Browser:
         self._driver.wait(20)
 
 
+def violations(browser: Browser, axe: str) -> list[str]:
+    """What axe finds against WCAG 2.2 AA and its best practices."""
+    browser.run(axe + "; return true")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = browser.run_async(
+        "const done = arguments[arguments.length - 1];"
+        f"axe.run(document, {{runOnly: {json.dumps(tags)}}}).then(result => done(result.violations.map("
+        "each => each.id + ': ' + each.nodes.slice(0, 3).map(node => node.html + ' ' + node.failureSummary).join(' | ')"
+        ")), error => done(['axe failed: ' + error]))"
+    )
+    return list(found)
+
+
 def plain_name(text: str) -> str:
     """A file name made of a test's name."""
     return re.sub(r"[^\w-]+", "-", text).strip("-")

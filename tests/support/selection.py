@@ -16,6 +16,7 @@ TOGETHER = {
     "tests/acceptance/test_incident.py": "incident",
     "tests/acceptance/test_incremental_crash.py": "crash",
     "tests/acceptance/test_page_browser.py": "browser",
+    "tests/acceptance/test_pages_browser.py": "pages",
 }
 """Files whose tests share what takes long to make: one process runs all of a name."""
 

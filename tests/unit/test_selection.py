@@ -13,6 +13,7 @@ LEFT_OUT = {
     "acceptance/test_api_process.py": "processes that are stopped, and servers",
     "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
     "acceptance/test_operator_requests.py": "daemons whose heartbeats are waited for",
+    "acceptance/test_pages_browser.py": "an API, a database of two tenants, and a browser",
     "acceptance/test_rolling_upgrade.py": "the wheel of an earlier version",
     "acceptance/test_soak.py": "minutes of random faults",
     "integration/test_api.py": "an API, and a database filled for it",

@@ -26,6 +26,7 @@ from analytics_refreshd.api.problems import Problem, internal_error, of_denial, 
 from analytics_refreshd.api.routes import BASE, ORGANIZATION, STREAM_PATHS, Route
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.api.stream.endpoint import Streams
+from analytics_refreshd.api.web.files import PAGES_POLICY, web_files
 from analytics_refreshd.core.ports import Clock
 
 _Value = TypeVar("_Value")
@@ -96,6 +97,9 @@ class Api:
             HttpRoute(OPENAPI_PATH, self._handler(OTHER, _open(document, JSON)), methods=["GET"]),
             HttpRoute(DOCS_PATH, self._handler(OTHER, _open(page, _HTML, DOCS_POLICY)), methods=["GET"]),
         ]
+        for file in web_files():
+            work = _open(file.content, file.content_type, PAGES_POLICY, file.cache_control)
+            paths.append(HttpRoute(file.path, self._handler(OTHER, work), methods=["GET"]))
         self.asgi = Starlette(
             routes=paths,
             exception_handlers={HTTPException: self._refused, Exception: self._failed},
@@ -188,9 +192,11 @@ class Api:
         return Response(reply.body, reply.status, headers)
 
 
-def _open(document: bytes, content_type: str, policy: str = _NOTHING_POLICY) -> Work:
+def _open(
+    document: bytes, content_type: str, policy: str = _NOTHING_POLICY, cache_control: str = "public, max-age=300"
+) -> Work:
     """Answer everybody with a document that holds no data."""
-    headers = {"Cache-Control": "public, max-age=300", _POLICY: policy}
+    headers = {"Cache-Control": cache_control, _POLICY: policy}
     return lambda request: Reply(200, document, content_type, headers)
 
 

@@ -229,7 +229,7 @@ def _where_to_look(server: Server, options: Options, port: int, file: Path) -> s
 def _where_the_api_is(prepared: api.Prepared) -> str:
     address = f"http://{_HOST}:{prepared.port}"
     asked = shlex.join(["curl", "-H", f"X-API-Key: {prepared.key}", f"{address}/api/v1/analytics/health/summary"])
-    return "\n".join((f"api      {address}/api/v1/docs", f"key      {prepared.key}", f"curl     {asked}"))
+    return "\n".join((f"api      {address}/", f"key      {prepared.key}", f"curl     {asked}"))
 
 
 def _what_ends(options: Options) -> str:

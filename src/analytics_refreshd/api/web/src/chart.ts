@@ -1,0 +1,178 @@
+// Draws charts. What a chart shows is also in its label and in the table beside it.
+
+import { BarChart, LineChart } from "echarts/charts";
+import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
+import { init, use, type ECharts, type EChartsCoreOption } from "echarts/core";
+import { CanvasRenderer } from "echarts/renderers";
+import { h } from "./dom";
+import { onAxis, shown, type Kind } from "./format";
+import { texts } from "./texts";
+
+use([AriaComponent, BarChart, CanvasRenderer, GridComponent, LegendComponent, LineChart, TooltipComponent]);
+
+export type Figure = number | null;
+export type Tone = "main" | "good" | "bad" | "warn" | "second";
+
+export interface Series {
+  name: string;
+  values: Figure[];
+  tone: Tone;
+}
+
+export interface Chart {
+  /** `line` and `stack` run over time, `across` compares names from top to bottom; `columns` compares side by side. */
+  shape: "line" | "stack" | "across" | "columns";
+  labels: string[];
+  series: Series[];
+  kind: Kind;
+  /** The largest figure that is possible, such as 100 percent. */
+  most?: number;
+}
+
+const MOST_BARS = 15;
+const BAR_HEIGHT = 34;
+const NARROW = 420;
+
+interface Colours {
+  text: string;
+  soft: string;
+  line: string;
+  card: string;
+  tones: Record<Tone, string>;
+}
+
+function colours(): Colours {
+  const style = getComputedStyle(document.documentElement);
+  const of = (name: string): string => style.getPropertyValue(`--${name}`).trim();
+  return {
+    text: of("text"), soft: of("soft"), line: of("line"), card: of("card"),
+    tones: { main: of("main"), good: of("good"), bad: of("bad"), warn: of("warn"), second: of("second") },
+  };
+}
+
+const DECALS: Record<Tone, object> = {
+  main: { symbol: "none" },
+  good: { symbol: "none" },
+  bad: { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [2, 3], rotation: -Math.PI / 4, color: "rgba(255,255,255,.55)" },
+  warn: { symbol: "circle", dashArrayX: [[6, 6], [0, 6, 6, 0]], dashArrayY: [6, 0], symbolSize: 0.5, color: "rgba(255,255,255,.6)" },
+  second: { symbol: "rect", dashArrayX: [1, 0], dashArrayY: [2, 4], color: "rgba(255,255,255,.5)" },
+};
+const DASHES: Record<Tone, string> = { main: "solid", good: "solid", bad: "dashed", warn: "dotted", second: "dashed" };
+
+function tooltip(chart: Chart, paint: Colours): object {
+  const lines = (points: { dataIndex: number }[]): string => {
+    const at = points[0]?.dataIndex ?? 0;
+    const figures = chart.series.map(({ name, values }) => {
+      const value = values[at];
+      return `${name}: ${value === null || value === undefined ? texts.noFigure : shown(value, chart.kind, "UTC")}`;
+    });
+    return [chart.labels[at] ?? "", ...figures].join("\n");
+  };
+  return {
+    // drawn on the canvas: no text of ours or of the database becomes markup
+    renderMode: "richText", trigger: "axis", confine: true, formatter: lines, axisPointer: { type: chart.shape === "line" ? "line" : "shadow" },
+    backgroundColor: paint.card, borderColor: paint.line, textStyle: { color: paint.text, fontSize: 13 },
+  };
+}
+
+function option(chart: Chart, width: number): EChartsCoreOption {
+  const paint = colours();
+  const across = chart.shape === "across";
+  const label = { color: paint.soft, fontSize: 12 };
+  const names = {
+    type: "category", data: chart.labels, inverse: across, axisLine: { lineStyle: { color: paint.line } }, axisTick: { show: false },
+    axisLabel: { ...label, hideOverlap: true, ...(across ? { width: Math.min(220, width * 0.36), overflow: "truncate", interval: 0 } : { formatter: inTwoLines, lineHeight: 15 }) },
+  };
+  const figures = {
+    type: "value", ...(chart.kind === "count" ? { minInterval: 1 } : {}), min: chart.shape === "line" ? least(chart) : 0, ...(chart.most === undefined ? {} : { max: chart.most }), splitNumber: 4,
+    axisLabel: { ...label, hideOverlap: true, formatter: (value: number) => onAxis(value, chart.kind) }, splitLine: { lineStyle: { color: paint.line } },
+  };
+  const many = chart.series.length > 1;
+  return {
+    animation: false,
+    aria: { enabled: true, label: { enabled: false }, decal: { show: true } },
+    color: chart.series.map((each) => paint.tones[each.tone]),
+    textStyle: { fontFamily: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif" },
+    grid: { left: 4, right: 18, top: !many ? 12 : width < NARROW && chart.series.length > 2 ? 64 : 36, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+    legend: { show: many, top: 0, left: 0, data: chart.series.map((each) => ({ name: each.name, icon: sign(chart, each) })), textStyle: { color: paint.text, fontSize: 13 }, selectedMode: false },
+    tooltip: tooltip(chart, paint),
+    xAxis: across ? figures : names,
+    yAxis: across ? names : figures,
+    series: chart.series.map((each) => one(chart, each)),
+  };
+}
+
+/** A date and its time one above the other: so more of them fit. */
+function inTwoLines(label: string): string {
+  return label.replace(", ", "\n");
+}
+
+/** Where an axis of shares begins: at the quarter below all of them, so that small changes are seen. */
+function least(chart: Chart): number {
+  const known = chart.series.flatMap((each) => each.values.filter((value) => value !== null));
+  return chart.most === undefined || known.length === 0 ? 0 : Math.min(75, Math.floor(Math.min(...known) / 25) * 25);
+}
+
+function sign(chart: Chart, series: Series): string {
+  if (chart.shape !== "line") return "roundRect";
+  return DASHES[series.tone] === "solid" ? "path://M0,4 H24 V6 H0 Z" : "path://M0,4 H10 V6 H0 Z M14,4 H24 V6 H14 Z";
+}
+
+function one(chart: Chart, series: Series): object {
+  const shared = { name: series.name, data: series.values };
+  if (chart.shape === "line") {
+    const known = series.values.filter((value) => value !== null).length;
+    return {
+      ...shared, type: "line", lineStyle: { width: 2.5, type: DASHES[series.tone] },
+      // a step between two without figures is a point alone
+      showSymbol: true, showAllSymbol: true, symbolSize: known < 40 ? 5 : 3, connectNulls: false,
+    };
+  }
+  const stacked = chart.shape === "columns" ? {} : { stack: "all" };
+  return { ...shared, ...stacked, type: "bar", barMaxWidth: 26, barCategoryGap: "22%", itemStyle: { decal: DECALS[chart.series.length > 1 ? series.tone : "main"] } };
+}
+
+/** What a chart shows, for who does not see it. */
+export function spoken(title: string, chart: Chart): string {
+  const say = (value: Figure | undefined): string => (value === null || value === undefined ? texts.noFigure : shown(value, chart.kind, "UTC"));
+  if (chart.shape === "across" || chart.shape === "columns") {
+    const first = chart.series[0]?.values ?? [];
+    const bars = chart.labels.slice(0, 5).map((name, at) => texts.bar(name, say(first[at])));
+    return texts.chart(title, bars.join(" "));
+  }
+  const parts = chart.series.map(({ name, values }) => {
+    const known = values.filter((value): value is number => value !== null);
+    if (known.length === 0) return `${name}: ${texts.noFigure}.`;
+    return texts.series(name, say(Math.min(...known)), say(Math.max(...known)), say(values.at(-1)));
+  });
+  return texts.chart(title, parts.join(" "));
+}
+
+/** Make the picture. It is drawn once it is in the document, and again with another width or colour scheme. */
+export function picture(title: string, given: Chart, signal: AbortSignal): HTMLElement {
+  const chart = given.shape === "across" ? shortened(given) : given;
+  const height = chart.shape === "across" ? Math.max(90, chart.labels.length * BAR_HEIGHT + 60) : 260;
+  const place = h("div", { class: "chart", role: "img", "aria-label": spoken(title, given) });
+  place.style.height = `${height}px`;
+  let drawn: ECharts | null = null;
+  const draw = (): void => {
+    if (place.clientWidth === 0) return;
+    drawn ??= init(place, null, { renderer: "canvas" });
+    drawn.resize();
+    drawn.setOption(option(chart, place.clientWidth), true);
+  };
+  const watcher = new ResizeObserver(draw);
+  watcher.observe(place);
+  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  scheme.addEventListener("change", draw, { signal });
+  signal.addEventListener("abort", () => {
+    watcher.disconnect();
+    drawn?.dispose();
+  });
+  return place;
+}
+
+function shortened(chart: Chart): Chart {
+  const series = chart.series.map((each) => ({ ...each, values: each.values.slice(0, MOST_BARS) }));
+  return { ...chart, labels: chart.labels.slice(0, MOST_BARS), series };
+}

@@ -1,0 +1,107 @@
+// Talks to the API. The key goes as a header; an error is a Trouble with the API's own sentence.
+
+import { readKey } from "./session";
+
+export type Value = string | number | boolean | null | string[];
+export type Row = Record<string, Value>;
+
+export interface Meta {
+  as_of: string | null;
+  generated_at: string;
+  stale: boolean;
+  window: { since: string; until: string } | null;
+  approximate: string[];
+}
+
+export interface Answer {
+  rows: Row[];
+  summary: Row | null;
+  /** All rows, of which `rows` is a page. */
+  total: number;
+  meta: Meta;
+}
+
+/** A question: the path below the API's base, and its parameters. `cost` is what it counts for in the limits. */
+export interface Question {
+  path: string;
+  parameters?: Record<string, string | number>;
+  cost?: number;
+}
+
+/** Why there is no answer. `status` is 0 where the server could not be reached; `retryAfter` is in seconds. */
+export class Trouble extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly retryAfter: number | null = null,
+  ) {
+    super(message);
+  }
+}
+
+export interface Budget {
+  limit: number;
+  remaining: number;
+}
+
+const BASE = "api/v1/analytics/";
+let budget: Budget | null = null;
+
+/** What is left of this hour's requests, as the last answer said; null before, and without limits. */
+export function leftOver(): Budget | null {
+  return budget;
+}
+
+function address(question: Question, more: Record<string, string>): URL {
+  const url = new URL(BASE + question.path, document.baseURI);
+  const given = { ...question.parameters, ...more };
+  for (const [name, value] of Object.entries(given)) url.searchParams.set(name, String(value));
+  return url;
+}
+
+async function problem(response: Response): Promise<Trouble> {
+  const after = Number(response.headers.get("Retry-After"));
+  let code = "", message = "";
+  try {
+    const body = (await response.json()) as { error?: string; message?: string };
+    code = body.error ?? "";
+    message = body.message ?? "";
+  } catch {
+    // a proxy's own page; its status says enough
+  }
+  return new Trouble(response.status, code, message, Number.isFinite(after) && after > 0 ? after : null);
+}
+
+async function send(question: Question, organization: string, signal: AbortSignal, more: Record<string, string>): Promise<Response> {
+  const headers = new Headers();
+  const key = readKey();
+  if (key) headers.set("X-API-Key", key);
+  if (organization) headers.set("X-Organization-ID", organization);
+  let response: Response;
+  try {
+    response = await fetch(address(question, more), { headers, signal, credentials: "same-origin" });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new Trouble(0, "unreachable", "");
+  }
+  const limit = Number(response.headers.get("X-RateLimit-Limit"));
+  if (limit > 0) budget = { limit, remaining: Number(response.headers.get("X-RateLimit-Remaining")) };
+  if (!response.ok) throw await problem(response);
+  return response;
+}
+
+/** Ask a question. Throws Trouble, or the abort. */
+export async function ask(question: Question, organization: string, signal: AbortSignal): Promise<Answer> {
+  const response = await send(question, organization, signal, {});
+  const body = (await response.json()) as { data: Row | Row[]; summary?: Row; pagination?: { total: number }; meta: Meta };
+  const rows = Array.isArray(body.data) ? body.data : [body.data];
+  return { rows, summary: body.summary ?? null, total: body.pagination?.total ?? rows.length, meta: body.meta };
+}
+
+/** Ask for all rows as CSV: text as the API wrote it. Throws Trouble, or the abort. */
+export async function askCsv(question: Question, organization: string, signal: AbortSignal): Promise<string> {
+  const { limit: _limit, offset: _offset, ...others } = question.parameters ?? {};
+  const all = { path: question.path, parameters: others };
+  return (await send(all, organization, signal, { format: "csv" })).text();
+}

@@ -1,0 +1,214 @@
+"""The API's pages in a real browser: figures, trouble, three widths, light and dark, axe.
+
+Screenshots go to the folder that REFRESHD_TEST_SCREENSHOTS names, else to `screenshots` in pytest's own.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.api import Api, api_role, install_api, make_key
+from tests.support.browser import Browser, missing, violations
+from tests.support.faults import FaultServer
+from tests.support.pages import HOSTILE, PAGES, PagesInBrowser, fill_pages
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+
+WIDTHS = (360, 768, 1920)
+MANY = 10_000
+
+
+@dataclass(frozen=True)
+class World:
+    """An API over two tenants, and keys for all of it, for one tenant, and for one that has nothing."""
+
+    api: Api
+    everything: str
+    tenant: str
+    nothing: str
+    own: str
+    secret: Path
+
+
+@pytest.fixture(scope="module")
+def world(
+    templates: Callable[..., str], migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """One API for all tests of this file."""
+    dsn, folder = templates(migrated_template), tmp_path_factory.mktemp("pages")
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        fill_pages(owner)
+        owner.execute(
+            "insert into organizations (id, name, slug, owner_id, plan) values ('void', 'v', 'v', 'u', 'pro')"
+        )
+        with api_role(dsn, owner, folder) as (own, secret):
+            everything = make_key(dsn, "--all-organizations", "--role", "admin")
+            tenant = make_key(dsn, "--organization", "acme")
+            nothing = make_key(dsn, "--organization", "void")
+            with Api(own, secret, schedule__interval="1h", staleness__max_age="3h") as api:
+                yield World(api, everything, tenant, nothing, own, secret)
+
+
+@pytest.fixture
+def pages(browser: Browser, world: World) -> PagesInBrowser:
+    """The pages, in a window of a usual size."""
+    browser.shape()
+    return PagesInBrowser(browser, world.api.port)
+
+
+def test_a_key_opens_the_pages(pages: PagesInBrowser, world: World) -> None:
+    """Figures are the API's; the key is in no address; names full of markup stay text; nothing is complained of."""
+    pages.sign_in(world.everything)
+    answer = world.api.ask("health/summary", world.everything).json["data"]
+    (row,) = pages.cells("Last 24 hours")
+    assert row[1:4] == [f"{answer[name]:,}" for name in ("total_executions", "total_successes", "total_failures")]
+    assert pages.browser.run("return sessionStorage.length") == 1
+    assert pages.browser.run("return localStorage.length + document.cookie.length") == 0
+    for page in PAGES:
+        pages.show(page, range="7d")
+        shown = str(pages.browser.run("return document.documentElement.outerHTML + location.href"))
+        assert world.everything not in shown, page
+        assert "owned" not in pages.browser.run("return document.title")
+        assert pages.browser.run("return document.querySelectorAll('main script, main img').length") == 0
+        assert pages.fits, page
+        assert pages.browser.complaints() == [], page
+    pages.show("organizations")
+    names = {row[0] for row in pages.cells("Usage")}
+    assert names == {"acme name", HOSTILE, "Without an organization"}
+
+
+def test_trouble_is_said_in_words(pages: PagesInBrowser, world: World) -> None:
+    """A key that is none, one that may not see something, and a tenant in whose organization nothing ever ran."""
+    pages.sign_in(world.nothing)
+    assert "Nothing ran in this time." in pages.text
+    pages.show("overview", organization="acme")
+    assert "not for the organization" in pages.text
+    pages.browser.run("sessionStorage.clear()")
+    pages.browser.open(pages.url)
+    pages.sees("Sign in")
+    pages.enter("rfd_" + "x" * 43)
+    pages.sees("This API key is not known")
+    assert pages.browser.run("return sessionStorage.length") == 0
+    assert pages.browser.run("return document.activeElement.type") == "password"
+    pages.enter(world.tenant)
+    pages.loaded("overview")
+    assert "Success rate over time" in pages.text
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_page_fits_and_is_accessible(
+    pages: PagesInBrowser, world: World, axe: str, screenshots: Path, width: int, scheme: str
+) -> None:
+    """No sideways scrolling from a telephone to a wall; axe finds nothing, with every table open, too."""
+    pages.browser.shape(width=width, dark=scheme == "dark")
+    pages.sign_in(world.everything)
+    views: list[tuple[str, dict[str, str]]] = [(page, {}) for page in PAGES]
+    views += [("triggers", {"trigger": "acme-trigger-2"}), ("types", {"type": HOSTILE})]
+    for page, state in views:
+        pages.show(page, range="7d", **state)
+        pages.browser.screenshot(screenshots / f"pages-{page}{'-one' if state else ''}-{scheme}-{width}.png")
+        pages.browser.run("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        assert pages.fits, (page, state)
+        assert violations(pages.browser, axe) == [], (page, state)
+        assert pages.browser.complaints() == [], (page, state)
+    pages.browser.run("sessionStorage.clear()")
+    pages.browser.open(pages.url)
+    pages.sees("Sign in")
+    assert violations(pages.browser, axe) == []
+
+
+@pytest.mark.nightly
+def test_a_link_is_a_saved_question(pages: PagesInBrowser, world: World) -> None:
+    """Range, zone and filters are in the address: who opens it sees the same, and back leads back."""
+    pages.sign_in(world.everything)
+    until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    since = until - timedelta(hours=5)
+    given = {"range": "custom", "since": f"{since:%Y-%m-%dT%H:%M}", "until": f"{until:%Y-%m-%dT%H:%M}"}
+    pages.show("failures", **given, type="rest")
+    answer = world.api.ask(
+        f"failures/by-action-type?since={since:%Y-%m-%dT%H:%M:%SZ}&until={until:%Y-%m-%dT%H:%M:%SZ}&action_type=rest",
+        world.everything,
+    ).json["data"]
+    assert [row[:2] for row in pages.cells("By action type")] == [
+        [row["action_type"], str(row["failure_count"])] for row in answer
+    ]
+    address = pages.browser.run("return location.search")
+    pages.browser.run("[...document.querySelectorAll('nav a')].find(each => each.textContent === 'Growth').click()")
+    pages.loaded("growth")
+    assert pages.browser.run("return document.activeElement.tagName") == "H1"
+    pages.browser.run("history.back()")
+    pages.loaded("failures")
+    assert pages.browser.run("return location.search") == address
+    assert pages.browser.run("return document.querySelector('fieldset input').value") == "rest"
+
+
+@pytest.mark.nightly
+def test_ten_thousand_triggers_are_searched(
+    templates: Callable[..., str], migrated_template: str, browser: Browser, tmp_path: Path
+) -> None:
+    """Page by page in any order, and by any part of a name."""
+    dsn = templates(migrated_template)
+    browser.shape()
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        fill_pages(owner, many=MANY)
+        with api_role(dsn, owner, tmp_path) as (own, secret):
+            key = make_key(dsn, "--all-organizations")
+            with Api(own, secret) as api:
+                pages = PagesInBrowser(browser, api.port)
+                pages.sign_in(key)
+                pages.show("triggers", sort="trigger_name", offset="25")
+                assert len(pages.cells("All that ever ran")) == 25
+                assert f"26 to 50 of {MANY + 12:,}" in pages.text or "26 to 50 of 10,0" in pages.text
+                pages.show("triggers", search="number 777")
+                assert "11 of 10,0" in pages.text
+                assert {row[0] for row in pages.cells("All that ever ran")} >= {
+                    "Trigger number 777",
+                    "Trigger number 7770",
+                }
+                assert browser.complaints() == []
+
+
+@pytest.mark.nightly
+def test_the_pages_wait_for_the_database(browser: Browser, fault_server: FaultServer, tmp_path: Path) -> None:
+    """While it is away one message says so, when the next try is, and the figures come by themselves."""
+    browser.shape()
+    with fault_server.connect() as connection:
+        own, secret = install_api(fault_server.dsn, connection, "api", tmp_path)
+    key = make_key(fault_server.dsn, "--all-organizations")
+    with Api(own, secret) as api:
+        pages = PagesInBrowser(browser, api.port)
+        pages.sign_in(key)
+        fault_server.server.stop("immediate")
+        # answers that the browser may keep are shown all the same
+        pages.show("types")
+        pages.sees("The figures cannot be read now.")
+        assert pages.browser.run("return document.querySelectorAll('[role=alert]').length") == 1
+        pages.sees("Next try in")
+        fault_server.server.start()
+        eventually(lambda: "cannot be read" not in pages.text, within=60)
+        pages.loaded("types")
+
+
+@pytest.mark.nightly
+def test_the_limit_is_said_and_waited_for(browser: Browser, world: World) -> None:
+    """A page that asks for more than is left says until when, and what is dear waits for a press."""
+    browser.shape()
+    with Api(world.own, world.secret, api__requests_per_hour={"pro": 40, "free": 40}, api__burst=1.0) as api:
+        pages = PagesInBrowser(browser, api.port)
+        pages.sign_in(world.tenant)
+        assert "requests left this hour" in pages.text
+        pages.show("organizations")
+        pages.sees("Show (counts as 10 requests)")
+        for _ in range(14):
+            api.ask("actions/success-rate?days=2", world.tenant)
+            api.ask("failures/recent", world.tenant)
+        pages.show("failures")
+        pages.sees("All requests of this key are used for now.")
+        assert pages.browser.run("return document.querySelectorAll('[role=alert]').length") == 1
