@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from tests.integration.test_migrate_roles import psql
+from tests.support.api import Api, api_role, make_key
 from tests.support.daemon import Daemon, Settings
-from tests.support.faults import Connection, value
+from tests.support.faults import Connection, as_role, value
+from tests.support.installs import temporary_role
 from tests.support.requests import ask, ended, expire, state_of
 from tests.support.waiting import eventually
 
@@ -110,3 +115,34 @@ def test_a_killed_leader_leaves_no_request_open(dsn: str, connection: Connection
             assert (found["run_id"], found["outcome"], found["detail"]) == (run_id, "unknown", "abandoned")
             assert not two.events("operator.request_taken")
             assert two.stop() == 0
+
+
+@pytest.mark.slow
+def test_an_operator_asks_over_http(dsn: str, connection: Connection, tmp_path: Path) -> None:
+    """From the API's role to the daemon's, each with its own grants alone: what was asked is done, and told."""
+    with temporary_role(connection) as role, api_role(dsn, connection, tmp_path) as (own, secret):
+        psql(dsn, "grants.sql", "-v", f"role={role}")
+        key = make_key(dsn, "--all-organizations", "--operator")
+        with Daemon(as_role(dsn, role), **RARELY) as daemon, Api(own, secret) as api:
+            daemon.wait_for("leader.acquired")
+
+            def done(kind: str, **members: object) -> dict[str, Any]:
+                """Ask, and wait for the end."""
+                place = api.post(kind, key, members=members).headers["location"]
+                return eventually(lambda: over(api.ask(place, key).json["data"]))
+
+            refreshed = done("refresh", reason="a report is due")
+            assert (refreshed["state"], refreshed["outcome"], refreshed["leader"]) == ("ended", "ok", True)
+            assert daemon.wait_for("refresh.finished")["run_id"] == refreshed["run_id"]
+            paused = done("pause", reason="import", **{"for": "2h"})
+            assert daemon.wait_for("refresh.paused")["created_by"] == paused["actor"]
+            assert paused["paused_until"] is not None
+            assert done("resume")["pauses_ended"] == 1
+            daemon.wait_for("refresh.resumed")
+            assert not daemon.events("part.failed")
+            assert (api.stop(), daemon.stop()) == (0, 0)
+
+
+def over(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The state of a request, once it is over."""
+    return data if data["state"] in ("ended", "expired") else None

@@ -58,22 +58,38 @@ class Api(Daemon):
         return int(self.wait_for("api.started")["management"].rsplit(":", 1)[1])
 
     def ask(
-        self, path: str, key: str | None = None, headers: Mapping[str, str] | None = None, method: str = "GET"
+        self,
+        path: str,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Answer:
         """Send a request for a path below the base, or for a whole one."""
         whole = path if path.startswith("/") else f"{BASE}/{path}"
-        return ask(self.port, whole, {**({"X-API-Key": key} if key else {}), **(headers or {})}, method)
+        return ask(self.port, whole, {**({"X-API-Key": key} if key else {}), **(headers or {})}, method, body)
+
+    def post(
+        self,
+        path: str,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> Answer:
+        """Ask for an action, with these members of its body."""
+        own = {"Content-Type": "application/json", **(headers or {})}
+        return self.ask(f"/api/v1/{path}", key, own, "POST", json.dumps(members or {}).encode())
 
     def probe(self, path: str) -> Answer:
         """Send a request to the port of metrics and probes."""
         return ask(self.management, path, {}, "GET")
 
 
-def ask(port: int, path: str, headers: Mapping[str, str], method: str) -> Answer:
+def ask(port: int, path: str, headers: Mapping[str, str], method: str, body: bytes | None = None) -> Answer:
     """Send one request on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request(method, path, headers=dict(headers))
+        connection.request(method, path, body, headers=dict(headers))
         found = connection.getresponse()
         return Answer(found.status, {name.lower(): value for name, value in found.getheaders()}, found.read())
     finally:

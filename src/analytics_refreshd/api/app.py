@@ -3,7 +3,8 @@
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ from starlette.routing import Route as HttpRoute
 
 from analytics_refreshd.api.access.address import Network, client_address
 from analytics_refreshd.api.access.principal import AccessDenied
+from analytics_refreshd.api.actions.body import read_body
+from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, STATE_PATH, Actions
 from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_docs
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.exchange import JSON, Reply, Request, as_json, of_problem
@@ -71,6 +74,7 @@ class Api:
         endpoints: Endpoints,
         routes: Sequence[Route],
         streams: Streams,
+        actions: Actions,
         clock: Clock,
         threads: int,
         served: Callable[[Served], None],
@@ -100,6 +104,11 @@ class Api:
         for file in web_files():
             work = _open(file.content, file.content_type, PAGES_POLICY, file.cache_control)
             paths.append(HttpRoute(file.path, self._handler(OTHER, work), methods=["GET"]))
+        paths += [
+            HttpRoute(path, self._handler(str(kind), partial(actions.ask, kind), body=True), methods=["POST"])
+            for path, kind in ACTION_PATHS.items()
+        ]
+        paths.append(HttpRoute(STATE_PATH, self._handler(STATE, actions.state), methods=["GET"]))
         self.asgi = Starlette(
             routes=paths,
             exception_handlers={HTTPException: self._refused, Exception: self._failed},
@@ -125,10 +134,18 @@ class Api:
 
         return answer
 
-    def _handler(self, endpoint: str, work: Work) -> Callable[[HttpRequest], Awaitable[Response]]:
+    def _handler(
+        self, endpoint: str, work: Work, *, body: bool = False
+    ) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def handle(http: HttpRequest) -> Response:
             began = self._clock.monotonic()
             request = self._request(http)
+            if body:
+                try:
+                    request = replace(request, body=await read_body(http))
+                except Problem as problem:
+                    reply = of_problem(problem, request.request_id)
+                    return self._respond(http, endpoint, request.request_id, began, reply)
             reply = await self._in_thread(work, request)
             return self._respond(http, endpoint, request.request_id, began, reply)
 
@@ -168,7 +185,8 @@ class Api:
         assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for it
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            problem = Problem(405, "method_not_allowed", "only GET and HEAD", headers=headers)
+            allowed = sorted(method.strip() for method in headers.get("Allow", "GET, HEAD").split(","))
+            problem = Problem(405, "method_not_allowed", f"only {' and '.join(allowed)}", headers=headers)
         elif error.status_code == HTTPStatus.NOT_FOUND:
             problem = Problem(404, "not_found", f"there is no such path; {DOCS_PATH} lists those of {BASE}")
         else:

@@ -12,7 +12,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: its path, the values that stand in it, and its query string's items in order."""
+    """A request: its path, the values that stand in it, its query string's items in order, and its body."""
 
     path: str
     places: Mapping[str, str]
@@ -20,6 +20,7 @@ class Request:
     headers: Mapping[str, str]
     address: str
     request_id: str
+    body: bytes = b""
 
     def item(self, name: str) -> str | None:
         """Return the first item of that name."""

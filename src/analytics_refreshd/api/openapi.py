@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analytics_refreshd import __version__
+from analytics_refreshd.api.actions.description import SECTION, action_paths
 from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
 from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, STREAM_PATHS, Route
 from analytics_refreshd.api.stream.description import stream_operation
@@ -52,6 +53,7 @@ def openapi(routes: Sequence[Route]) -> Schema:
     errors = {code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS if code != "404"}
     for number, path in enumerate(STREAM_PATHS):
         paths[path] = {"get": stream_operation(_organization(), errors, number)}
+    paths |= action_paths({code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS})
     return {
         "openapi": "3.1.0",
         "info": {
@@ -62,7 +64,7 @@ def openapi(routes: Sequence[Route]) -> Schema:
         },
         "servers": [{"url": "/"}],
         "security": [{"ApiKey": []}],
-        "tags": [{"name": name} for name in dict.fromkeys(route.query.section for route in routes)],
+        "tags": [{"name": name} for name in dict.fromkeys([*(route.query.section for route in routes), SECTION])],
         "paths": paths,
         "components": {
             "securitySchemes": {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},

@@ -12,6 +12,7 @@ import uvicorn
 from analytics_refreshd import __version__
 from analytics_refreshd.api.access.build import access_gate
 from analytics_refreshd.api.access.limits import ConcurrentQueries
+from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, Actions
 from analytics_refreshd.api.app import OTHER, Api, Served
 from analytics_refreshd.api.cache import AnswerCache
 from analytics_refreshd.api.connections import (
@@ -45,6 +46,7 @@ from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.tenants.keys import KeyReader
 from analytics_refreshd.postgres.tenants.members import MemberReader
+from analytics_refreshd.postgres.tenants.requests import PostgresRequestBook
 from analytics_refreshd.postgres.tenants.wall import Wall
 
 EXIT_STOPPED = 0
@@ -82,7 +84,14 @@ class ApiService:
         self.metrics = ApiMetrics(
             config.name,
             __version__,
-            [*dict.fromkeys(route.name for route in self.routes), "meta/queries", STREAM, OTHER],
+            [
+                *dict.fromkeys(route.name for route in self.routes),
+                "meta/queries",
+                *map(str, ACTION_PATHS.values()),
+                STATE,
+                STREAM,
+                OTHER,
+            ],
             streams=lambda: self.streams.hub.open_streams,
             connections=lambda: self.connector.open_connections + self.primary.open_connections,
             log_lines_lost=lambda: self.log.lost,
@@ -106,7 +115,8 @@ class ApiService:
         threads = _THREADS_PER_CONNECTION * config.api.connections
         reports = StreamReports(self.metrics, self.log, self.clock)
         self.streams = build_streams(config, self.routes, self.pool, gate, wall, timing, reports)
-        self.api = Api(endpoints, self.routes, self.streams, self.clock, threads, self._served, trusted)
+        actions = Actions(gate, PostgresRequestBook(self.primary), self.clock)
+        self.api = Api(endpoints, self.routes, self.streams, actions, self.clock, threads, self._served, trusted)
         management = HttpSettings(
             config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
         )

@@ -54,6 +54,32 @@ class OperatorRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestState:
+    """What became of a request, as who asked may read it.
+
+    `state` is waiting, running, ended or expired; `led` says whether a daemon leads now. `outcome` and `detail` are
+    those of its end, `joined` whether its run had begun before.
+    """
+
+    request_id: UUID
+    kind: str
+    state: str
+    actor: str
+    reason: str | None
+    pause_for: timedelta | None
+    requested_at: datetime
+    expires_at: datetime
+    led: bool
+    run_id: UUID | None = None
+    joined: bool | None = None
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    detail: str | None = None
+    paused_until: datetime | None = None
+    pauses_ended: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestEnd:
     """How a request ended. `detail` says why where that is not ok."""
 

@@ -34,6 +34,13 @@ class AccessGate:
         """Return who asks, without counting a request: who was admitted before listens still. Raises AccessDenied."""
         return self._gate(headers).admit(headers, organization_id, address, 0).principal
 
+    def admit_person(self, headers: Mapping[str, str], address: str) -> Admission:
+        """Return who asks, whatever organizations it sees. Raises AccessDenied."""
+        admission = self._gate(headers).admit_person(headers, address)
+        if self._limits is None:
+            return admission
+        return replace(admission, headers=self._limits.count(admission.principal, address, 1))
+
     def _gate(self, headers: Mapping[str, str]) -> Gate:
         bears = bool(values(headers, "authorization"))
         if bears and values(headers, "x-api-key"):

@@ -55,16 +55,10 @@ class TokenGate:
 
     def admit(self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int) -> Admission:
         """Return who asks. Raises AccessDenied."""
-        given = values(headers, "authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise unauthorized("send one token, as Authorization: Bearer TOKEN")
-        claims = self._verify(token.strip())
+        claims = self._claims_of(headers)
         asked = asked_organization(headers, organization_id)
-        user = str(claims[self._claims.user])
-        if len(user) > _LONGEST_USER:
-            raise unauthorized("this token names no user")
-        key_id, operator = f"user:{user}", self._is_true(claims, self._claims.operator)
+        user, key_id = str(claims[self._claims.user]), self._key_id(claims)
+        operator = self._is_true(claims, self._claims.operator)
         if self._is_true(claims, self._claims.administrator):
             seen = None if asked is None else (asked,)
             return Admission(Principal(key_id, seen, "admin", PLATFORM_PLAN, operator))
@@ -81,6 +75,25 @@ class TokenGate:
         role = found.role if found.role in ROLES else ROLES[-1]
         plan = found.plan if found.plan in PLANS else DEFAULT_PLAN
         return Admission(Principal(key_id, (found.organization_id,), role, plan or DEFAULT_PLAN, operator))
+
+    def admit_person(self, headers: Mapping[str, str], address: str) -> Admission:
+        """Return who asks, whatever organizations it sees: a user of none may be an operator. Raises AccessDenied."""
+        claims = self._claims_of(headers)
+        operator = self._is_true(claims, self._claims.operator)
+        return Admission(Principal(self._key_id(claims), (), ROLES[-1], PLATFORM_PLAN, operator))
+
+    def _claims_of(self, headers: Mapping[str, str]) -> Mapping[str, Any]:
+        given = values(headers, "authorization")
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise unauthorized("send one token, as Authorization: Bearer TOKEN")
+        return self._verify(token.strip())
+
+    def _key_id(self, claims: Mapping[str, Any]) -> str:
+        user = str(claims[self._claims.user])
+        if len(user) > _LONGEST_USER:
+            raise unauthorized("this token names no user")
+        return f"user:{user}"
 
     def _why(self, known: Memberships, asked: str | None) -> str:
         if asked is not None and known.kept:

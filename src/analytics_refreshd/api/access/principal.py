@@ -42,7 +42,14 @@ class Admission:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Gate(Protocol):
+class PersonGate(Protocol):
+    """Admits to what concerns no organization. Callable from any thread; it may wait for the database."""
+
+    def admit_person(self, headers: Mapping[str, str], address: str) -> Admission:
+        """Return who asks, whatever organizations it sees. Raises AccessDenied: 400, 401, 429 or 503."""
+
+
+class Gate(PersonGate, Protocol):
     """Admits requests. Callable from any thread; it may wait for the database."""
 
     def admit(self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int) -> Admission:

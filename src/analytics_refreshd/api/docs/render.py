@@ -33,9 +33,9 @@ def render_docs(document: Mapping[str, Any]) -> bytes:
     """Render an OpenAPI document of ours, by sections."""
     sections: dict[str, list[dict[str, Any]]] = {}
     for path, operations in document["paths"].items():
-        operation = operations["get"]
-        name = next(iter(operation.get("tags", [])), "the API itself")
-        sections.setdefault(name, []).append(_endpoint(path, operation))
+        for method, operation in operations.items():
+            name = next(iter(operation.get("tags", [])), "the API itself")
+            sections.setdefault(name, []).append(_endpoint(path, method, operation))
     template = _environment.get_template("docs.html.j2")
     page = template.render(
         document=document,
@@ -47,13 +47,19 @@ def render_docs(document: Mapping[str, Any]) -> bytes:
     return page.encode("utf-8", "replace")
 
 
-def _endpoint(path: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+def _endpoint(path: str, method: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+    responses = operation["responses"]
     # the stream has no fields of one answer
-    answer = operation["responses"]["200"]["content"].get("application/json", {"schema": {"properties": {}}})
+    nothing: dict[str, Any] = {"schema": {"properties": {}}}
+    answer = responses.get("200", responses.get("202"))["content"].get("application/json", nothing)
     data = answer["schema"]["properties"].get("data", {})
+    body = operation.get("requestBody", {"content": {"application/json": nothing}})
+    members = body["content"]["application/json"]["schema"].get("properties", {})
     return {
         "path": path,
-        "short": path.removeprefix(f"{BASE}/"),
+        "method": method.upper(),
+        "members": [{"name": name, "meaning": member["description"]} for name, member in members.items()],
+        "short": path.removeprefix(f"{BASE}/").removeprefix("/api/v1/"),
         "identity": operation["operationId"],
         "summary": operation["summary"],
         "parameters": [_parameter(each) for each in operation["parameters"]],

@@ -17,7 +17,7 @@ API_FIELDS: Mapping[Event, tuple[Field, ...]] = {
     Event.API_STOPPING: (Field("signal", "text", "the signal's name; null where the server ended by itself"),),
     Event.REQUEST_FINISHED: (
         Field("request_id", "text", "the request, as in the answer's header X-Request-ID"),
-        Field("method", "text", "`GET` or `HEAD`"),
+        Field("method", "text", "`GET`, `HEAD` or `POST`"),
         Field("endpoint", "text", "its path below the base; `other` where there is none"),
         Field("status", "count", "of the answer"),
         Field("seconds", "number", "from the request's head to the answer's"),

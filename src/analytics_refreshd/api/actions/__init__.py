@@ -1,0 +1,1 @@
+"""What operators may ask for over HTTP: refreshes, pauses, and their end."""
