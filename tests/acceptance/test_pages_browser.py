@@ -31,6 +31,7 @@ class World:
     everything: str
     tenant: str
     nothing: str
+    dsn: str
     own: str
     secret: Path
 
@@ -51,7 +52,7 @@ def world(
             tenant = make_key(dsn, "--organization", "acme")
             nothing = make_key(dsn, "--organization", "void")
             with Api(own, secret, schedule__interval="1h", staleness__max_age="3h") as api:
-                yield World(api, everything, tenant, nothing, own, secret)
+                yield World(api, everything, tenant, nothing, dsn, own, secret)
 
 
 @pytest.fixture
@@ -98,6 +99,34 @@ def test_trouble_is_said_in_words(pages: PagesInBrowser, world: World) -> None:
     pages.enter(world.tenant)
     pages.loaded("overview")
     assert "Success rate over time" in pages.text
+
+
+def test_figures_are_live_until_they_are_paused(pages: PagesInBrowser, world: World) -> None:
+    """What a refresh brings is shown without a press; a pause keeps what is read; going on catches up."""
+    pages.sign_in(world.everything)
+    pages.sees("Live: ")
+    before = int(pages.fact("Executions").replace(",", ""))
+    act_and_refresh(world.dsn)
+    eventually(lambda: pages.fact("Executions") == f"{before + 1:,}")
+    pages.press("Pause")
+    pages.sees("Paused")
+    act_and_refresh(world.dsn)
+    eventually(lambda: world.api.ask("health/summary", world.everything).json["data"]["total_executions"] == before + 2)
+    assert pages.fact("Executions") == f"{before + 1:,}"
+    pages.press("Go on")
+    eventually(lambda: pages.fact("Executions") == f"{before + 2:,}")
+    assert pages.browser.complaints() == []
+
+
+def act_and_refresh(dsn: str) -> None:
+    """Let an action succeed, and refresh the views."""
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute(
+            "insert into action_results (id, job_id, trigger_id, event_id, action_type, status, executed_at,"
+            " duration_ms, retry_count) values (gen_random_uuid()::text, 'job', 'acme-trigger-1', 'event', 'rest',"
+            " 'success', now() - interval '1 second', 5, 0)"
+        )
+        assert all(row[3] for row in owner.execute("select * from refresh_action_analytics()"))
 
 
 @pytest.mark.nightly

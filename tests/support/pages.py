@@ -9,7 +9,7 @@ from tests.support.browser import Browser
 from tests.support.tenants import fill
 from tests.support.waiting import eventually
 
-PAGES = ("overview", "types", "triggers", "failures", "growth", "organizations", "freshness")
+PAGES = ("overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "freshness")
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> {b|c} =1+1 &lt;"
 LONG = "a-name-without-any-place-to-break-" * 6
 _MANY = """
@@ -87,6 +87,19 @@ class PagesInBrowser:
     def fits(self) -> bool:
         """Whether there is no sideways scrolling."""
         return bool(self.browser.run("return document.documentElement.scrollWidth <= innerWidth"))
+
+    def fact(self, name: str) -> str:
+        """A large figure, by its name."""
+        script = (
+            "const found = [...document.querySelectorAll('dt')].find(each => each.textContent === arguments[0]);"
+            "return found?.nextElementSibling.textContent ?? ''"
+        )
+        return str(self.browser.run(script, name))
+
+    def press(self, name: str) -> None:
+        """Press the button of that name."""
+        script = "[...document.querySelectorAll('button')].find(each => each.textContent === arguments[0]).click();"
+        self.browser.run(script, name)
 
     def cells(self, title: str) -> list[list[str]]:
         """The table of a panel, by its heading."""

@@ -1,14 +1,15 @@
 // Draws charts. What a chart shows is also in its label and in the table beside it.
 
-import { BarChart, LineChart } from "echarts/charts";
-import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
+import { BarChart, HeatmapChart, LineChart } from "echarts/charts";
+import { AriaComponent, GridComponent, LegendComponent, TooltipComponent, VisualMapComponent } from "echarts/components";
 import { init, use, type ECharts, type EChartsCoreOption } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
+import { gridOption, spokenGrid } from "./grid";
 import { h } from "./dom";
 import { onAxis, shown, type Kind } from "./format";
 import { texts } from "./texts";
 
-use([AriaComponent, BarChart, CanvasRenderer, GridComponent, LegendComponent, LineChart, TooltipComponent]);
+use([AriaComponent, BarChart, CanvasRenderer, GridComponent, HeatmapChart, LegendComponent, LineChart, TooltipComponent, VisualMapComponent]);
 
 export type Figure = number | null;
 export type Tone = "main" | "good" | "bad" | "warn" | "second";
@@ -20,20 +21,27 @@ export interface Series {
 }
 
 export interface Chart {
-  /** `line` and `stack` run over time, `across` compares names from top to bottom; `columns` compares side by side. */
-  shape: "line" | "stack" | "across" | "columns";
+  /** `line` and `stack` run over time, `across` compares names from top to bottom; `columns` compares side by side; `grid` has `cells`. */
+  shape: "line" | "stack" | "across" | "columns" | "grid";
   labels: string[];
   series: Series[];
   kind: Kind;
   /** The largest figure that is possible, such as 100 percent. */
   most?: number;
+  /** Of a grid: the names of its rows, and each cell as column, row and figure. */
+  rows?: string[];
+  cells?: [number, number, Figure][];
+  /** What the colours of a grid reach from and to; else from 0 to its largest figure. */
+  between?: [number, number];
+  /** Whether each cell has room for its figure. */
+  written?: boolean;
 }
 
 const MOST_BARS = 15;
 const BAR_HEIGHT = 34;
 const NARROW = 420;
 
-interface Colours {
+export interface Colours {
   text: string;
   soft: string;
   line: string;
@@ -41,7 +49,7 @@ interface Colours {
   tones: Record<Tone, string>;
 }
 
-function colours(): Colours {
+export function colours(): Colours {
   const style = getComputedStyle(document.documentElement);
   const of = (name: string): string => style.getPropertyValue(`--${name}`).trim();
   return {
@@ -77,6 +85,7 @@ function tooltip(chart: Chart, paint: Colours): object {
 
 function option(chart: Chart, width: number): EChartsCoreOption {
   const paint = colours();
+  if (chart.shape === "grid") return gridOption(chart, paint, width);
   const across = chart.shape === "across";
   const label = { color: paint.soft, fontSize: 12 };
   const names = {
@@ -135,6 +144,7 @@ function one(chart: Chart, series: Series): object {
 /** What a chart shows, for who does not see it. */
 export function spoken(title: string, chart: Chart): string {
   const say = (value: Figure | undefined): string => (value === null || value === undefined ? texts.noFigure : shown(value, chart.kind, "UTC"));
+  if (chart.shape === "grid") return spokenGrid(title, chart);
   if (chart.shape === "across" || chart.shape === "columns") {
     const first = chart.series[0]?.values ?? [];
     const bars = chart.labels.slice(0, 5).map((name, at) => texts.bar(name, say(first[at])));
@@ -151,7 +161,7 @@ export function spoken(title: string, chart: Chart): string {
 /** Make the picture. It is drawn once it is in the document, and again with another width or colour scheme. */
 export function picture(title: string, given: Chart, signal: AbortSignal): HTMLElement {
   const chart = given.shape === "across" ? shortened(given) : given;
-  const height = chart.shape === "across" ? Math.max(90, chart.labels.length * BAR_HEIGHT + 60) : 260;
+  const height = chart.shape === "across" ? Math.max(90, chart.labels.length * BAR_HEIGHT + 60) : chart.shape === "grid" ? 320 : 260;
   const place = h("div", { class: "chart", role: "img", "aria-label": spoken(title, given) });
   place.style.height = `${height}px`;
   let drawn: ECharts | null = null;

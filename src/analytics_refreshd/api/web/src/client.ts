@@ -46,6 +46,7 @@ export interface Budget {
 }
 
 const BASE = "api/v1/analytics/";
+const STREAM = "api/v1/stream?topics=summary,refresh";
 let budget: Budget | null = null;
 
 /** What is left of this hour's requests, as the last answer said; null before, and without limits. */
@@ -73,14 +74,14 @@ async function problem(response: Response): Promise<Trouble> {
   return new Trouble(response.status, code, message, Number.isFinite(after) && after > 0 ? after : null);
 }
 
-async function send(question: Question, organization: string, signal: AbortSignal, more: Record<string, string>): Promise<Response> {
-  const headers = new Headers();
+async function send(url: URL, organization: string, signal: AbortSignal, more: Record<string, string> = {}): Promise<Response> {
+  const headers = new Headers(more);
   const key = readKey();
   if (key) headers.set("X-API-Key", key);
   if (organization) headers.set("X-Organization-ID", organization);
   let response: Response;
   try {
-    response = await fetch(address(question, more), { headers, signal, credentials: "same-origin" });
+    response = await fetch(url, { headers, signal, credentials: "same-origin" });
   } catch (error) {
     if (signal.aborted) throw error;
     throw new Trouble(0, "unreachable", "");
@@ -93,7 +94,7 @@ async function send(question: Question, organization: string, signal: AbortSigna
 
 /** Ask a question. Throws Trouble, or the abort. */
 export async function ask(question: Question, organization: string, signal: AbortSignal): Promise<Answer> {
-  const response = await send(question, organization, signal, {});
+  const response = await send(address(question, {}), organization, signal);
   const body = (await response.json()) as { data: Row | Row[]; summary?: Row; pagination?: { total: number }; meta: Meta };
   const rows = Array.isArray(body.data) ? body.data : [body.data];
   return { rows, summary: body.summary ?? null, total: body.pagination?.total ?? rows.length, meta: body.meta };
@@ -103,5 +104,10 @@ export async function ask(question: Question, organization: string, signal: Abor
 export async function askCsv(question: Question, organization: string, signal: AbortSignal): Promise<string> {
   const { limit: _limit, offset: _offset, ...others } = question.parameters ?? {};
   const all = { path: question.path, parameters: others };
-  return (await send(all, organization, signal, { format: "csv" })).text();
+  return (await send(address(all, { format: "csv" }), organization, signal)).text();
+}
+
+/** Open the stream of live figures, after the event of this id where there was one. Throws Trouble, or the abort. */
+export async function openStream(organization: string, last: string, signal: AbortSignal): Promise<Response> {
+  return send(new URL(STREAM, document.baseURI), organization, signal, last ? { "Last-Event-ID": last } : {});
 }

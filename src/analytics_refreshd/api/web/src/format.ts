@@ -54,6 +54,11 @@ export function time(at: string | number, zone: string): string {
   return date(zone, `time ${old}`, options).format(moment);
 }
 
+/** The time of a moment in the zone, to the second. */
+export function clockTime(at: string, zone: string): string {
+  return date(zone, "seconds", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(new Date(at));
+}
+
 function day(at: string, zone: string): string {
   return date(zone, "day", { weekday: "short", month: "short", day: "numeric" }).format(new Date(at));
 }
@@ -61,6 +66,12 @@ function day(at: string, zone: string): string {
 /** The hour of a day, as a clock shows it. */
 function clock(hour: number): string {
   return date("UTC", "clock", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(new Date(hour * 3_600_000));
+}
+
+/** The name of a day of the week: 1 is Monday. */
+export function weekday(number: number): string {
+  // 1 January 2024 was a Monday
+  return date("UTC", "weekday", { weekday: "short" }).format(new Date(Date.UTC(2024, 0, number)));
 }
 
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });

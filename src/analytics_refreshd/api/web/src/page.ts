@@ -19,6 +19,10 @@ export interface Page {
   go: (state: State) => void;
   /** Say a trouble that is not one panel's alone; the key's end leads to the sign-in. */
   report: (trouble: Trouble) => void;
+  /** Call `again` when newer figures are there and the page may ask for them. */
+  onRenewal: (again: () => void) => void;
+  /** Ask for newer figures, without a press. */
+  renew: () => void;
   /** Take part in the count of what is still loading. */
   loading: (work: Promise<void>) => void;
 }

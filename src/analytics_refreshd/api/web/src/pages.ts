@@ -6,6 +6,7 @@ import { freshness } from "./pages/freshness";
 import { growth } from "./pages/growth";
 import { organizations } from "./pages/organizations";
 import { overview } from "./pages/overview";
+import { patterns } from "./pages/patterns";
 import { triggers } from "./pages/triggers";
 import { types } from "./pages/types";
 import { Shell } from "./shell";
@@ -20,6 +21,6 @@ interface TrustedTypes {
   createHTML: (text) => (text === "" ? "" : null),
 });
 
-const DRAWS: Record<PageName, Draw> = { overview, types, triggers, failures, growth, organizations, freshness };
+const DRAWS: Record<PageName, Draw> = { overview, types, triggers, failures, growth, patterns, organizations, freshness };
 
 new Shell(DRAWS).start();

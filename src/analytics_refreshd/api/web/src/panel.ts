@@ -41,8 +41,10 @@ export function addPanel(page: Page, panel: Panel): HTMLElement {
   const section = h("section", { class: panel.wide ? "panel full" : "panel", "aria-labelledby": id },
     h("h2", { id }, panel.title), content);
   page.add(section);
-  if ((panel.question.cost ?? 1) < DEAR) page.loading(fill(page, panel, content, false));
-  else page.loading(page.first.then(() => fillDear(page, panel, content)));
+  if ((panel.question.cost ?? 1) < DEAR) {
+    page.loading(fill(page, panel, content, false));
+    page.onRenewal(() => page.loading(renew(page, panel, content)));
+  } else page.loading(page.first.then(() => fillDear(page, panel, content)));
   return section;
 }
 
@@ -56,6 +58,21 @@ async function fillDear(page: Page, panel: Panel, content: HTMLElement): Promise
   }
   const load = (): void => page.loading(fill(page, panel, content, false));
   content.replaceChildren(h("button", { type: "button", click: load }, texts.ask(count(cost))));
+}
+
+/** Put newer figures where older ones are. Who reads in the panel, and what is open, stays. */
+async function renew(page: Page, panel: Panel, content: HTMLElement): Promise<void> {
+  if (content.contains(document.activeElement) || content.querySelector(".trouble, .wait")) return;
+  try {
+    const fresh = filled(page, panel, await page.ask(panel.question));
+    if (page.signal.aborted || content.contains(document.activeElement)) return;
+    const open = content.querySelector("details")?.open ?? false;
+    content.replaceChildren(...fresh);
+    const details = content.querySelector("details");
+    if (details) details.open = open;
+  } catch {
+    // the older figures stay, with their time; a press on Refresh says what is wrong
+  }
 }
 
 async function fill(page: Page, panel: Panel, content: HTMLElement, again: boolean): Promise<void> {

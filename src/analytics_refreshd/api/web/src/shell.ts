@@ -122,12 +122,18 @@ export class Shell {
       });
     };
     const answers = new Map<string, Promise<Answer>>();
+    const renewals: (() => void)[] = [];
     let answered = (): void => undefined;
     const first = new Promise<void>((done) => { answered = done; });
     delete this.main.dataset["loaded"];
     this.status.textContent = "";
     return {
       state, now: Date.now(), signal, report, loading, first,
+      onRenewal: (again) => void renewals.push(again),
+      renew: () => {
+        answers.clear();
+        for (const again of renewals) again();
+      },
       ask: (question, again) => {
         const name = JSON.stringify([question.path, question.parameters]);
         const known = again ? undefined : answers.get(name);

@@ -18,7 +18,8 @@ export function sentence(trouble: Trouble): string {
   const first = known[String(trouble.status)] ?? texts.trouble.other(String(trouble.status));
   const own = trouble.message ? ` ${trouble.message.charAt(0).toUpperCase()}${trouble.message.slice(1)}.` : "";
   const next = trouble.code === "missing_organization" ? ` ${texts.trouble.organization}` : "";
-  return trouble.status === 400 ? `${own.trim()}${next}` : `${first}${own}${next}`;
+  // where the API's own sentence says it all
+  return own && [400, 404].includes(trouble.status) ? `${own.trim()}${next}` : `${first}${own}${next}`;
 }
 
 /** Make the box that says it. Where it may be over soon, `retry` is called by itself. */

@@ -1,7 +1,9 @@
 // How is it going? Success rate, volume and durations.
 
-import type { Answer } from "../client";
+import type { Answer, Row } from "../client";
+import { h } from "../dom";
 import { facts } from "../facts";
+import { liveBar } from "../livebar";
 import type { Page } from "../page";
 import { addPanel } from "../panel";
 import { badge, figure, type Column } from "../table";
@@ -25,7 +27,10 @@ const COLUMNS: Column[] = [
 
 export function overview(page: Page): void {
   const { zone } = page.state;
-  summary(page);
+  let show: (row: Row, approximate: string[]) => void = () => undefined;
+  // the stream tells of the last 24 hours
+  page.add(liveBar(page, page.state.range === "24h" ? (row, approximate) => show(row, approximate) : null));
+  show = summary(page);
   const { question, step, columns, notes } = steps(page);
   const shared = { question, columns, notes, isEmpty: nothingRan };
   addPanel(page, { ...shared, title: texts.overview.rateByTime, chart: (answer) => rateChart(answer, step, zone) });
@@ -35,20 +40,26 @@ export function overview(page: Page): void {
   }
 }
 
-function summary(page: Page): void {
+/** Add the figures of the range; return how to show others in their place. */
+function summary(page: Page): (row: Row, approximate: string[]) => void {
   const { zone } = page.state;
   const asked = asking(page.state, { parameter: null, most: SUMMARY_DAYS }, page.now);
   const notes = asked.shortened ? [texts.shortened(String(SUMMARY_DAYS))] : [];
-  const head = ({ rows: [row = {}], meta }: Answer): HTMLElement => {
-    const about = (field: string): string => (meta.approximate.includes(field) ? " ≈" : "");
+  const place = h("div", {});
+  const show = (row: Row, approximate: string[]): void => {
+    const about = (field: string): string => (approximate.includes(field) ? " ≈" : "");
     const status = row["status"];
-    return facts([
+    place.replaceChildren(facts([
       { name: texts.overview.successRate, value: figure(row["success_rate"], "percent", zone), beside: typeof status === "string" && badge(status) },
       { name: texts.overview.executions, value: figure(row["total_executions"], "count", zone) },
       { name: texts.overview.failures, value: figure(row["total_failures"], "count", zone) },
       { name: texts.overview.p95 + about("p95_duration_ms"), value: figure(row["p95_duration_ms"], "ms", zone) },
       { name: texts.overview.retries, value: figure(row["total_retries"], "count", zone) },
-    ]);
+    ]));
+  };
+  const head = ({ rows: [row = {}], meta }: Answer): HTMLElement => {
+    show(row, meta.approximate);
+    return place;
   };
   const parameters = page.state.range === "24h" ? {} : asked.parameters;
   addPanel(page, {
@@ -56,4 +67,5 @@ function summary(page: Page): void {
     head, chart: () => null, notes: [...notes, ...(page.state.range === "24h" || page.state.range === "7d" ? [] : [texts.overview.p95Hours])],
     isEmpty: nothingRan,
   });
+  return show;
 }
