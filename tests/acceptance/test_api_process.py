@@ -16,9 +16,11 @@ import pytest
 
 from tests.support.api import Answer, Api, api_role, counted, install_api, make_key
 from tests.support.daemon import command
-from tests.support.faults import Connection, FaultServer
-from tests.support.postgres import free_port
+from tests.support.faults import Connection, FaultServer, value
+from tests.support.postgres import Server, free_port
+from tests.support.waiting import eventually
 
+LAST_USE = "select last_used_at from analytics_refresh.api_keys"
 SLOW = """-- name: slow
 -- section: our own
 -- endpoint: slow
@@ -57,6 +59,46 @@ def test_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: P
         assert api.probe("/readyz").status == 503
         fault_server.server.start()
         api.until(lambda: api.ask("triggers/slowest", key).status == 200)
+
+
+@pytest.fixture
+def standby(fault_server: FaultServer) -> Iterator[Server]:
+    """A standby of the server, which has what the API needs."""
+    server = fault_server.server.standby()
+    try:
+        yield server
+    finally:
+        server.destroy()
+
+
+@pytest.mark.slow
+def test_a_standby_answers_and_the_primary_takes_what_is_asked_for(
+    fault_server: FaultServer, standby: Server, tmp_path: Path
+) -> None:
+    """Without `write_url` keys are read on the standby, no use is noted, and an action is a 503 that names the key."""
+    with fault_server.connect() as connection:
+        own, secret = install_api(fault_server.dsn, connection, "api", tmp_path)
+        key = make_key(fault_server.dsn, "--all-organizations", "--operator")
+        flushed = value(connection, "select pg_current_wal_flush_lsn()")
+        standby.start()
+        there = psycopg.conninfo.make_conninfo(own, host="127.0.0.1", port=standby.port)
+        with standby.connect() as replica:
+            eventually(lambda: value(replica, "select pg_last_wal_replay_lsn() >= %s", flushed))
+        with Api(there, secret) as api:
+            api.until(lambda: api.probe("/readyz").status == 200)
+            assert api.ask("triggers/slowest", key).status == 200
+            refused = api.post("refresh", key)
+            assert (refused.status, refused.json["error"]) == (503, "service_unavailable")
+            assert "[api] write_url" in refused.json["message"]
+            assert "127.0.0.1" not in refused.json["message"]
+            assert value(connection, LAST_USE) is None
+            assert api.stop() == 0
+        with Api(there, secret, api__write_url=own) as api:
+            api.until(lambda: api.probe("/readyz").status == 200)
+            assert api.ask("triggers/slowest", key).status == 200
+            assert api.post("refresh", key).status == 202
+            assert value(connection, LAST_USE) is not None
+            assert api.stop() == 0
 
 
 @dataclass(frozen=True)

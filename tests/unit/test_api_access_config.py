@@ -19,7 +19,7 @@ from analytics_refreshd.api.access.build import access_gate, limit_rules
 from analytics_refreshd.api.access.limits import PER_HOUR
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
 from analytics_refreshd.config import load
-from analytics_refreshd.config.adapters import limits_url
+from analytics_refreshd.config.adapters import key_settings, limits_url, writing_settings
 from analytics_refreshd.core.access import Membership
 from analytics_refreshd.core.errors import ConfigError
 from tests.support.fakes import FakeClock
@@ -147,3 +147,25 @@ def test_limits_are_those_of_the_configuration(tmp_path: Path) -> None:
     file.write_text("memcached://h")
     with pytest.raises(ConfigError, match="no address of a Redis"):
         limits_url(configured(limits_url_file=str(file)))
+
+
+def test_the_primary_is_where_write_url_says() -> None:
+    """Else it is the server of `[database]` that takes writes; keys are read there where it is known."""
+    written = "postgresql://api@primary/app"
+    one, named = configured(), configured(write_url=written)
+    assert (writing_settings(one).url, key_settings(one).standby) == ("postgresql://u@h/app", True)
+    assert (writing_settings(named).url, key_settings(named).url) == (written, written)
+    assert not key_settings(named).standby
+    two = load({"database": {"url": "postgresql://u@one,two/app", "sslmode": "disable", "user": "reader"}})
+    assert not key_settings(two).standby
+    moved = load({"database": {"host": "h", "user": "reader", "sslmode": "require"}, "api": {"write_url": written}})
+    assert writing_settings(moved).parameters == {"sslmode": "require"}
+
+
+def test_a_write_url_that_cannot_be_read_is_named_without_its_secret() -> None:
+    """Nor is a good one logged."""
+    with pytest.raises(ConfigError) as caught:
+        configured(write_url="postgresql://u:secretword@x@h/db")
+    assert "api.write_url" in str(caught.value)
+    assert "secretword" not in str(caught.value)
+    assert "secretword" not in repr(configured(write_url="postgresql://u:secretword@h/db").public())

@@ -33,7 +33,7 @@ from analytics_refreshd.api.stream.build import StreamReports, build_streams
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.config import Config
-from analytics_refreshd.config.adapters import api_secret, connection_settings, reading_settings
+from analytics_refreshd.config.adapters import api_secret, key_settings, reading_settings, writing_settings
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.schedule import splay_offset
@@ -55,6 +55,7 @@ STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 7
 _TICK_SECONDS = 1.0
 _THREADS_PER_CONNECTION = 4
+_OTHER_ENDPOINTS = ("meta/queries", *map(str, ACTION_PATHS.values()), STATE, STREAM, OTHER)
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _IGNORED = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
@@ -84,16 +85,9 @@ class ApiService:
         self.metrics = ApiMetrics(
             config.name,
             __version__,
-            [
-                *dict.fromkeys(route.name for route in self.routes),
-                "meta/queries",
-                *map(str, ACTION_PATHS.values()),
-                STATE,
-                STREAM,
-                OTHER,
-            ],
+            [*dict.fromkeys(route.name for route in self.routes), *_OTHER_ENDPOINTS],
             streams=lambda: self.streams.hub.open_streams,
-            connections=lambda: self.connector.open_connections + self.primary.open_connections,
+            connections=lambda: sum(one.open_connections for one in (self.connector, self.primary, self.key_connector)),
             log_lines_lost=lambda: self.log.lost,
             cache_bytes=lambda: self.cache.bytes,
         )
@@ -101,9 +95,10 @@ class ApiService:
         offset = splay_offset(config.name, config.schedule.splay)
         timing = Timing(config.limits(), config.schedule.interval, offset, views)
         reader = Reader(self.pool, views, seconds, self.clock.monotonic)
-        # keys are found where they are revoked: a standby would learn of it later, and cannot note a use
-        self.primary = Connector(connection_settings(config))
-        self.keys = Session(self.primary, label="keys")
+        self.primary = Connector(writing_settings(config))
+        # keys are found where they are revoked, if that is known: a standby learns of it later, and notes no use
+        self.key_connector = Connector(key_settings(config))
+        self.keys = Session(self.key_connector, label="keys")
         wall = Wall(secret)
         gate = access_gate(
             config, KeyReader(self.keys), MemberReader(self.keys, wall), self.clock, self.metrics.looked_in_vain
@@ -128,6 +123,7 @@ class ApiService:
         self.pool.close()
         self.keys.close()
         self.primary.stop()
+        self.key_connector.stop()
         self.management.close()
 
     def _served(self, served: Served) -> None:

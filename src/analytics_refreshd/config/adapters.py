@@ -8,7 +8,7 @@ from analytics_refreshd.config.sections import Config, DatabaseSection
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.files import read_small
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
-from analytics_refreshd.postgres.connection.settings import ConnectionSettings
+from analytics_refreshd.postgres.connection.settings import ConnectionSettings, hosts_used
 from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 
@@ -23,6 +23,33 @@ def connection_settings(config: Config) -> ConnectionSettings:
 def reading_settings(config: Config) -> ConnectionSettings:
     """Return `[database]` for a process that only reads, also from a standby."""
     return replace(connection_settings(config), standby=True)
+
+
+def writing_settings(config: Config) -> ConnectionSettings:
+    """Return how the API reaches the primary: by `[api] write_url`, else by `[database]`."""
+    settings, url = connection_settings(config), config.api.write_url
+    if url is None:
+        return settings
+    kept = {key: value for key, value in settings.parameters.items() if key in ("sslmode", "sslrootcert")}
+    return replace(settings, url=url, parameters=kept)
+
+
+def key_settings(config: Config) -> ConnectionSettings:
+    """Return where the API reads keys: on the primary, if it is known.
+
+    Where `[database]` is one server, it is there, whether or not that takes writes.
+    """
+    settings = writing_settings(config)
+    known = config.api.write_url is not None or len(hosts_used(settings.libpq())) > 1
+    return settings if known else replace(settings, standby=True)
+
+
+def writing_problems(url: str | None) -> list[str]:
+    """Return the adapter's problems with `[api] write_url`.
+
+    Each is one sentence that names the key.
+    """
+    return [f"api.write_{problem}" for problem in ConnectionSettings("", url=url).problems()] if url else []
 
 
 def connection_problems(database: DatabaseSection) -> list[str]:

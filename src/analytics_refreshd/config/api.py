@@ -13,7 +13,8 @@ class ApiSection(AccessSettings):
     """Where the REST API is served, and what it may cost.
 
     `management_host` and `management_port` are for metrics and probes; they need no key. `cache_megabytes` is for
-    answers that are kept, 0 for none. So many `streams` are open at once, in all and to one key.
+    answers that are kept, 0 for none. `write_url` is the primary, where `[database]` leads to a standby. So many
+    `streams` are open at once, in all and to one key.
     """
 
     host: str = "127.0.0.1"
@@ -24,5 +25,6 @@ class ApiSection(AccessSettings):
     statement_timeout: Annotated[Duration, between("100ms", "60s")] = timedelta(seconds=5)
     cache_megabytes: Annotated[int, Field(ge=0, le=4096)] = 16
     slow_request: Duration = timedelta(milliseconds=100)
+    write_url: str | None = None
     streams: Annotated[int, Field(ge=1, le=10_000)] = 1000
     streams_per_key: Annotated[int, Field(ge=1, le=10_000)] = 20

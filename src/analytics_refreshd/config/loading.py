@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
 
 from analytics_refreshd.config.access import access_contradictions
-from analytics_refreshd.config.adapters import connection_problems
+from analytics_refreshd.config.adapters import connection_problems, writing_problems
 from analytics_refreshd.config.environment import not_json, unknown_variables
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
@@ -170,6 +170,7 @@ def _contradictions(config: Config) -> Iterator[str]:
         for key, path in receiver.files():
             yield from _secret_problem(f"receivers.{name}.{key}", path)
     yield from access_contradictions(config.api)
+    yield from writing_problems(config.api.write_url)
     if config.queries.directory is not None:
         try:
             list_files(config.queries.directory, ".sql")

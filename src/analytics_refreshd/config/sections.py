@@ -29,6 +29,8 @@ from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 from analytics_refreshd.postgres.connection.libpq import used_by_libpq
 
 PREFIX = "ANALYTICS_REFRESHD_"
+_SECRET = {"database": {"url", "password_command"}, "api": {"write_url"}}
+"""What is not logged: a URL may hold a password."""
 
 
 class ServiceSection(Section):
@@ -273,7 +275,7 @@ class Config(EnvironmentFirst):
 
         Addresses of receivers and the connection string are left out.
         """
-        shown = self.model_dump(mode="json", by_alias=True, exclude={"database": {"url", "password_command"}})
+        shown = self.model_dump(mode="json", by_alias=True, exclude=_SECRET)
         for name, receiver in self.receivers.items():
             for key in receiver.secret_keys():
                 del shown["receivers"][name][key]

@@ -25,7 +25,8 @@ select key_id, name, organizations, role, plan, operator, created_at, created_by
 from analytics_api.find_key(%(key_hash)s);
 
 -- name: note_use
-select analytics_api.note_use(%(key_hash)s);
+-- nothing on a server that takes no writes: a standby does not know the last use
+select analytics_api.note_use(%(key_hash)s) where pg_catalog.current_setting('transaction_read_only') = 'off';
 
 -- name: untrusted
 select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_api' and not ({trusted}));
