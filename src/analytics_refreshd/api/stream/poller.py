@@ -72,9 +72,9 @@ class Poller:
             began = self._clock.monotonic()
             self.turn(wanted)
             self.check_access()
-            self._hub.somebody.wait(pause_seconds(self._clock.monotonic() - began))
-            # many who come at once share a turn
-            self._stopped.wait(_SPACING_SECONDS)
+            if self._hub.somebody.wait(pause_seconds(self._clock.monotonic() - began)):
+                # many who come at once share a turn
+                self._stopped.wait(_SPACING_SECONDS)
 
     def turn(self, wanted: Wanted) -> None:
         """Read once, and publish what is new. Never raises."""
