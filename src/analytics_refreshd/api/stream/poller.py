@@ -67,6 +67,8 @@ class Poller:
             wanted = self._hub.wanted()
             if wanted == Wanted():
                 self._bases.clear()
+                # whatever it was, nobody looked since
+                self._hub.trouble(None, everybody=True)
                 self._hub.somebody.wait()
                 continue
             began = self._clock.monotonic()
