@@ -88,6 +88,7 @@ def world(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[World]:
 
 def test_figures_are_true_to_the_second(world: World) -> None:
     """Without a refresh, for all and for a tenant: what is inserted, changed and deleted is in the next event."""
+    world.insert("early", 11)
     with StreamClient(world.api.port, world.everything) as whole, StreamClient(world.api.port, world.acme) as tenant:
         for client in (whole, tenant):
             assert client.response.getheader("Content-Type") == "text/event-stream"

@@ -35,6 +35,7 @@ class Server:
     hub: Hub
     slow_seconds: float
     tell_seconds: float
+    topic: Topic = Topic.REFRESH
     port: int = 0
     finished: list[Listener] = field(default_factory=list)
 
@@ -42,7 +43,7 @@ class Server:
         """Open a stream."""
         credentials = Credentials((), None, "127.0.0.1")
         listener = Listener(
-            Principal("key", None, "admin", "pro"), (Topic.REFRESH,), credentials, "r", CLOCK.monotonic(), 0.0
+            Principal("key", None, "admin", "pro"), (self.topic,), credentials, "r", CLOCK.monotonic(), 0.0
         )
         self.hub.join(listener)
         headers = {"Content-Type": "text/event-stream", "Content-Length": "0"}
@@ -59,10 +60,13 @@ class Server:
 
 @contextmanager
 def serving(
-    slow_seconds: float = 60.0, tell_seconds: float = 60.0, heartbeat_seconds: float = 60.0
+    slow_seconds: float = 60.0,
+    tell_seconds: float = 60.0,
+    heartbeat_seconds: float = 60.0,
+    topic: Topic = Topic.REFRESH,
 ) -> Iterator[Server]:
     """Run a server, its kernel buffers as small as they can be."""
-    server = Server(Hub(StreamLimits(), CLOCK, heartbeat_seconds=heartbeat_seconds), slow_seconds, tell_seconds)
+    server = Server(Hub(StreamLimits(), CLOCK, heartbeat_seconds=heartbeat_seconds), slow_seconds, tell_seconds, topic)
     app = Starlette(routes=[Route("/api/v1/stream", server.stream), Route("/other", server.other)])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -93,18 +97,23 @@ def silent(port: int) -> Iterator[socket.socket]:
 def publish(server: Server, number: int, kilobytes: int = 32) -> None:
     """Publish an event that is new."""
     document = {"data": {"number": number, "fill": "x" * 1024 * kilobytes}, "meta": {}}
-    server.hub.publish(Topic.REFRESH, None, document)
+    server.hub.publish(server.topic, None, document)
 
 
 def test_a_client_that_does_not_read_is_told_and_nobody_waits_for_it() -> None:
     """Others hear every event and get their answers meanwhile; it hears the end when it reads again."""
-    with serving(slow_seconds=0.3) as server, silent(server.port) as slow, StreamClient(server.port, "") as quick:
+    with (
+        # of summaries one waits at most, so only the time tells that it is slow
+        serving(slow_seconds=0.3, topic=Topic.SUMMARY) as server,
+        silent(server.port) as slow,
+        StreamClient(server.port, "") as quick,
+    ):
         eventually(lambda: server.hub.open_streams == 2)
         number = 0
         deadline = time.monotonic() + 60
         while Ending.SLOW not in [each.ending for each in server.hub.by_credentials().popitem()[1]]:
             publish(server, number)
-            assert quick.next("refresh").data["data"]["number"] == number
+            assert quick.next("summary").data["data"]["number"] == number
             assert ask(server.port, "/other", {}, "GET").body == b"answered"
             number += 1
             assert time.monotonic() < deadline
@@ -117,7 +126,7 @@ def test_a_client_that_does_not_read_is_told_and_nobody_waits_for_it() -> None:
         assert last.startswith(b'end\ndata: {"reason":"slow"')
         eventually(lambda: server.endings() == [Ending.SLOW])
         publish(server, number)
-        assert quick.next("refresh").data["data"]["number"] == number
+        assert quick.next("summary").data["data"]["number"] == number
 
 
 def test_a_client_that_never_reads_is_given_up() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from analytics_refreshd.api.access.principal import AccessDenied, Principal
 from analytics_refreshd.api.freshness import Timing
 from analytics_refreshd.api.stream import hub as hubs
 from analytics_refreshd.api.stream.documents import Base
+from analytics_refreshd.api.stream.endpoint import stream_limits
 from analytics_refreshd.api.stream.hub import Hub, StreamFull, Trouble
 from analytics_refreshd.api.stream.listener import Credentials, Listener
 from analytics_refreshd.api.stream.poller import CHECK_SECONDS, Poller
@@ -378,6 +380,13 @@ def test_an_access_that_ended_or_changed_ends_the_stream() -> None:
         assert turns.acme.ending is Ending.ACCESS
 
     run(test)
+
+
+def test_streams_leave_files_for_the_rest_of_the_process() -> None:
+    """Half of those that it may open."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert stream_limits(10**9, 7) == StreamLimits(files // 2, 7)
+    assert stream_limits(1, 7) == StreamLimits(1, 7)
 
 
 def test_trouble_of_everybody_comes_before_that_of_one() -> None:

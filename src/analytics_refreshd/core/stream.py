@@ -15,9 +15,9 @@ RECENT_EVENTS = 64
 MOST_WAITING = 64
 """How many events may wait for a listener, beside the newest summary."""
 _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})")
-_LEAST_PAUSE_SECONDS = 1.0
+_PERIOD_SECONDS = 1.0
 _MOST_PAUSE_SECONDS = 30.0
-_REST = 4
+_REST = 3
 """How many times as long as it read the poller rests."""
 
 
@@ -183,8 +183,11 @@ def backlog(channels: Sequence[Channel], number: int | None) -> tuple[list[Event
 
 
 def pause_seconds(turn_seconds: float) -> float:
-    """Return how long to wait after a turn: a second, or longer where reading took long."""
-    return min(_MOST_PAUSE_SECONDS, max(_LEAST_PAUSE_SECONDS, _REST * turn_seconds))
+    """Return how long to wait after a turn.
+
+    A turn begins every second, or later where reading took long.
+    """
+    return min(_MOST_PAUSE_SECONDS, max(_PERIOD_SECONDS - turn_seconds, _REST * turn_seconds))
 
 
 def overdue(checked_at: Iterable[tuple[_Who, float]], now: float, every_seconds: float, most: int) -> list[_Who]:

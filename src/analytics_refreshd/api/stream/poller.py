@@ -67,14 +67,16 @@ class Poller:
             wanted = self._hub.wanted()
             if wanted == Wanted():
                 self._bases.clear()
+                # whatever it was, nobody looked since
+                self._hub.trouble(None, everybody=True)
                 self._hub.somebody.wait()
                 continue
             began = self._clock.monotonic()
             self.turn(wanted)
             self.check_access()
-            self._hub.somebody.wait(pause_seconds(self._clock.monotonic() - began))
-            # many who come at once share a turn
-            self._stopped.wait(_SPACING_SECONDS)
+            if self._hub.somebody.wait(pause_seconds(self._clock.monotonic() - began)):
+                # many who come at once share a turn
+                self._stopped.wait(_SPACING_SECONDS)
 
     def turn(self, wanted: Wanted) -> None:
         """Read once, and publish what is new. Never raises."""
