@@ -124,6 +124,7 @@ def test_held_lock_is_reviewed_whole() -> None:
         "detected_after_seconds": pytest.approx(309.0),
         "delivered_after_seconds": pytest.approx(312.0),
         "recovered_after_seconds": pytest.approx(606.0),
+        "failed_requests": None,
         "other_events": {},
         "lost_lines": 0,
         "missing": (),

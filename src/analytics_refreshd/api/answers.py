@@ -106,6 +106,8 @@ def moment(at: datetime | None) -> str | None:
 
 def plain(value: object) -> Any:
     """Return a value as JSON has it."""
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, datetime):
         return rfc3339(value, "auto")
     if isinstance(value, Mapping):

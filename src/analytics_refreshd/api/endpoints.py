@@ -21,6 +21,7 @@ from analytics_refreshd.core.access import READ_STORED
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, bind
+from analytics_refreshd.postgres.catalogue.sources import Sources
 from analytics_refreshd.postgres.catalogue.spans import ParameterError
 from analytics_refreshd.postgres.tenants.wall import Wall
 
@@ -71,8 +72,9 @@ class Endpoints:
         now = self.clock.now()
         if route.query.name == FRESHNESS:
             return self._status(route, question, principal, now)
-        asking = _Asking(route, request, question, principal, self._bound(route, question, principal, now), now)
-        if asking.bound.sources.rows:
+        bound = self._bound(route, question, principal, now)
+        asking = _Asking(route, request, question, principal, bound, bound.sources, now)
+        if asking.sources.rows:
             return self._read(asking, None)
         successes = self.reader.successes()
         tag = self._tag(asking, successes)
@@ -81,7 +83,7 @@ class Endpoints:
         if (header := request.headers.get("if-none-match")) is not None and matches(tag, header):
             return Reply(304, b"", headers=self._kept(tag, asking, successes))
         key = Key.of(principal, tag)
-        stale = any_stale(asking.bound.sources.views, successes, self.timing, now)
+        stale = any_stale(asking.sources.views, successes, self.timing, now)
         kept = self.cache.get(key, stale=stale)
         return self._read(asking, key) if kept is None else self._reply(asking, kept)
 
@@ -101,7 +103,7 @@ class Endpoints:
         if route.endpoint.shape == "object" and len(rows) != 1:
             raise _nothing()
         body = as_json(document(route, asking.question, bound, reading, self.timing, asking.now))
-        stale = any_stale(bound.sources.views, reading.successes, self.timing, asking.now)
+        stale = any_stale(asking.sources.views, reading.successes, self.timing, asking.now)
         tag = self._tag(asking, reading.successes)
         answer = Answer(body, len(rows), reading.successes, tag, stale, reading.page.total)
         return self._keep(asking, answer)
@@ -143,7 +145,7 @@ class Endpoints:
         tag = self._tag(asking, successes)
         if tag is None or spool.size > LARGEST_BYTES:
             return self._file(route, spool, count, self._kept(tag, asking, successes))
-        stale = any_stale(asking.bound.sources.views, successes, self.timing, asking.now)
+        stale = any_stale(asking.sources.views, successes, self.timing, asking.now)
         body = b"".join(spool.pieces())
         answer = Answer(body, count, successes, tag, stale, content_type=CSV, headers=_attached(route, len(body)))
         return self._reply(asking, self._keep(asking, answer))
@@ -176,7 +178,7 @@ class Endpoints:
 
     def _tag(self, asking: "_Asking", successes: Successes) -> str | None:
         bound, question = asking.bound, asking.question
-        if bound.sources.rows:
+        if asking.sources.rows:
             return None
         window = bound.query.window
         steps = window is not None and window.step is not None
@@ -190,13 +192,13 @@ class Endpoints:
             question.page.order,
         ]
         known = [bound.values.get("organizations"), self._stored(asking)]
-        return entity_tag(bound.sources.views, successes, [*asks, *known, *times])
+        return entity_tag(asking.sources.views, successes, [*asks, *known, *times])
 
     def _kept(self, tag: str | None, asking: "_Asking", successes: Successes) -> dict[str, str]:
         """Return the headers by which an answer may be kept."""
         if tag is None:
             return {"Cache-Control": _NOT_KEPT, "Vary": _VARY}
-        read = [at for view, at in successes.items() if view in asking.bound.sources.views]
+        read = [at for view, at in successes.items() if view in asking.sources.views]
         left = self.timing.seconds_left(read, asking.now)
         return {"Cache-Control": f"private, max-age={left}", "ETag": tag, "Vary": _VARY}
 
@@ -222,6 +224,7 @@ class _Asking:
     question: Asked
     principal: Principal
     bound: BoundQuery
+    sources: Sources
     now: datetime
 
 

@@ -152,6 +152,9 @@ class ReadPool:
                 read_every_time(connection)
                 refuse_untrusted_tenants(connection, self._connector.settings.app_schema)
                 connection.records = records_successes(connection)
+            # so that a transaction begins in one round trip
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
         except DatabaseFault as fault:
             self._fault, self._failed_at = fault, time.monotonic()
             # for the pool, which logs what it meets

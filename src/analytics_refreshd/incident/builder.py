@@ -19,6 +19,7 @@ from analytics_refreshd.incident.model import (
     PauseSeen,
     StaleSeen,
 )
+from analytics_refreshd.incident.requests import Requests
 
 _LOCKED = frozenset({Reason.LOCK_TIMEOUT.value, Reason.TIMEOUT.value})
 
@@ -37,11 +38,13 @@ class PendingObservations:
         self.crashes: list[Crash] = []
         self.crash_count = 0
         self.errors = Errors()
+        self.requests = Requests()
 
     @property
     def any(self) -> bool:
         """Return whether anything was recorded."""
-        return bool(self.retries or self.blockers or self.leader_changes or self.crash_count or self.errors.first)
+        seen = self.retries or self.blockers or self.leader_changes or self.crash_count or self.errors.first
+        return bool(seen or self.requests.found)
 
     def blocked(self, at: datetime, fields: Fields) -> None:
         """Record a session that blocked a refresh."""
@@ -125,6 +128,7 @@ class IncidentBuilder(PendingObservations):
         known = {blocker.pid for blocker in self.blockers}
         self.blockers = (self.blockers + [item for item in pending.blockers if item.pid not in known])[:LIMIT]
         self.errors.take(pending.errors)
+        self.requests.take(pending.requests)
 
     def run(self, outcome: str) -> None:
         """Count a run. One after the end counts only if the incident continues."""
@@ -228,6 +232,7 @@ class IncidentBuilder(PendingObservations):
             detected_after_seconds=self._after(min(fired, default=None)),
             delivered_after_seconds=self._after(min(told, default=None)),
             recovered_after_seconds=self._after(self.ended_at),
+            failed_requests=self.requests.found,
             other_events=dict(self.other_events),
             lost_lines=self.lost_lines,
             missing=(*self.gaps, *self._missing(missed, detected=bool(fired or told), delivers=delivers)),

@@ -22,7 +22,7 @@ FIELDS: Mapping[type, tuple[str, ...]] = MappingProxyType(
             "views", "runs", "skipped", "missed_slots", "reasons", "first_error", "first_sqlstate", "errors",
             "errors_beyond", "blockers", "retries", "leader_changes", "leaders", "crash_count", "crashes", "away",
             "stale", "pauses", "paused_seconds", "alerts", "detected_after_seconds", "delivered_after_seconds",
-            "recovered_after_seconds", "other_events", "lost_lines", "missing",
+            "recovered_after_seconds", "failed_requests", "other_events", "lost_lines", "missing",
         ),
         model.ErrorSeen: ("at", "event", "run_id", "view", "reason", "sqlstate", "error"),
         model.DistinctError: ("sqlstate", "error", "reason", "views", "first_at", "last_at", "times"),
@@ -43,6 +43,7 @@ FIELDS: Mapping[type, tuple[str, ...]] = MappingProxyType(
             "alert", "view", "severity", "active_at", "fired_at", "resolved_at", "summary", "deliveries",
             "failed_deliveries",
         ),
+        model.FailedRequests: ("count", "codes", "endpoints", "first_at", "last_at"),
         model.LeaderChange: ("at", "replica", "event", "epoch", "reason"),
     }
 )  # fmt: skip

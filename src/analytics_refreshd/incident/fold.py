@@ -83,6 +83,7 @@ class DatabaseFold:
             Event.ALERT_RESOLVED: lambda at, _, fields: alerts.resolved(at, fields),
             Event.ALERT_DELIVERED: lambda at, _, fields: alerts.delivered(at, fields),
             Event.ALERT_DELIVERY_FAILED: self._delivery_failed,
+            Event.REQUEST_FINISHED: lambda at, _, fields: tracker.observations.requests.add(at, fields),
             Event.DAEMON_STARTED: self._started,
             Event.DAEMON_STOPPING: lambda at, replica, _: self._daemons.stopping(at, replica),
             Event.DAEMON_STOPPED: lambda _, replica, __: self._daemons.stopped(replica),
@@ -99,7 +100,7 @@ class DatabaseFold:
         if replica not in self._replicas and len(self._replicas) < LIMIT:
             self._replicas[replica] = None
         self._tracker.settle(at)
-        if event not in _OF_A_START:
+        if event not in _OF_A_START and event not in _OF_THE_API:
             self._daemons.heard(at, replica)
         lost = count_of(fields, "lost_lines") or 0
         self._lost_lines += lost
@@ -267,6 +268,10 @@ class DatabaseFold:
 
 
 _OF_A_START = frozenset({Event.CONFIG_LOADED.value, Event.DAEMON_STARTED.value})
+_OF_THE_API = frozenset(
+    item.value for item in (Event.API_STARTED, Event.API_STOPPING, Event.API_STOPPED, Event.REQUEST_FINISHED)
+)
+"""Lines of another process under the daemon's name: they do not show that the daemon lives."""
 _COUNTED = frozenset(
     item.value
     for item in (

@@ -13,6 +13,7 @@ from analytics_refreshd.incident.model import (
     DatabaseLog,
     DistinctError,
     ErrorSeen,
+    FailedRequests,
     Incident,
     PauseSeen,
     StaleSeen,
@@ -119,6 +120,12 @@ def crash_words(crash: Crash) -> str:
     )
 
 
+def request_words(requests: FailedRequests) -> str:
+    """Describe the API's requests that failed."""
+    number, ends = requests.count, f"from {stamp(requests.first_at)} to {stamp(requests.last_at)}"
+    return plain(f"{number:,} requests failed, {ends}: {counts(requests.codes)}; {counts(requests.endpoints)}")
+
+
 def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     """Yield each heading of an incident's review with its lines."""
     ended = stamp(incident.ended_at) if incident.ended_at else "not over when the log ends"
@@ -170,6 +177,8 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
         ],
     )
     yield "Time to recover", [took(incident.recovered_after_seconds)]
+    if incident.failed_requests is not None:
+        yield "API", [request_words(incident.failed_requests)]
     if incident.other_events:
         yield "Meanwhile", [counts(incident.other_events)]
 

@@ -212,6 +212,17 @@ class LeaderChange:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedRequests:
+    """Requests that the API answered with 500 or above, counted."""
+
+    count: int
+    codes: Mapping[str, int]
+    endpoints: Mapping[str, int]
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """One incident of one database.
 
@@ -252,6 +263,7 @@ class Incident:
     detected_after_seconds: float | None
     delivered_after_seconds: float | None
     recovered_after_seconds: float | None
+    failed_requests: FailedRequests | None
     other_events: Mapping[str, int]
     lost_lines: int
     missing: tuple[str, ...]

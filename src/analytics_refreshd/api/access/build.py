@@ -9,7 +9,7 @@ from urllib3.exceptions import HTTPError
 from analytics_refreshd.api.access.gate import AccessGate
 from analytics_refreshd.api.access.jwks import JwksKeys
 from analytics_refreshd.api.access.keys import KeyGate, KeyStore
-from analytics_refreshd.api.access.limits import PER_HOUR, LimitRules, Limits
+from analytics_refreshd.api.access.limits import MEMORY, PER_HOUR, LimitRules, Limits
 from analytics_refreshd.api.access.members import Claims, MemberStore, TokenGate
 from analytics_refreshd.api.access.tokens import SharedSecret, TokenRules, TokenVerifier
 from analytics_refreshd.api.access.unknown import UnknownKeys
@@ -46,7 +46,7 @@ def limit_rules(config: Config) -> LimitRules:
         burst=access.burst,
         # a Redis counts for all of them
         replicas=1 if url else access.replicas,
-        storage=url or "memory://",
+        storage=url or MEMORY,
         open_without_storage=access.without_limits == "admit",
     )
 

@@ -13,11 +13,14 @@ from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
+from analytics_refreshd.api.access.windows import MemoryWindows
 from analytics_refreshd.core.access import DEFAULT_PLAN
 
 PER_HOUR: Mapping[str, int] = {"free": 50, "starter": 100, "pro": 500, "enterprise": 2000}
 DEAREST = 10
 """The most that one request counts for."""
+MEMORY = "memory://"
+"""The storage of who counts in the process's own memory."""
 _HOUR_SECONDS = 3600
 
 
@@ -26,14 +29,14 @@ class LimitRules:
     """How much is let through.
 
     `per_hour` is what a plan has in any hour, `burst` the share of it in any minute. `replicas` divide it, where each
-    counts in its own memory. `storage` is `memory://` or a Redis URL. With `open_without_storage` requests are let
+    counts in its own memory. `storage` is MEMORY or a Redis URL. With `open_without_storage` requests are let
     through while the storage is away, else refused with 503.
     """
 
     per_hour: Mapping[str, int] = field(default_factory=lambda: dict(PER_HOUR))
     burst: float = 0.2
     replicas: int = 1
-    storage: str = "memory://"
+    storage: str = MEMORY
     open_without_storage: bool = True
 
 
@@ -45,9 +48,10 @@ class Limits:
 
     def __init__(self, rules: LimitRules) -> None:
         self._rules = rules
-        # what the storage raises is one class then
-        storage = storage_from_string(rules.storage, wrap_exceptions=True)
-        self._window = MovingWindowRateLimiter(storage)
+        self._window: MemoryWindows | MovingWindowRateLimiter = MemoryWindows()
+        if rules.storage != MEMORY:
+            # what the storage raises is one class then
+            self._window = MovingWindowRateLimiter(storage_from_string(rules.storage, wrap_exceptions=True))
 
     def count(self, principal: Principal, address: str, cost: int) -> Mapping[str, str]:
         """Count a request; return the headers that tell what is left.

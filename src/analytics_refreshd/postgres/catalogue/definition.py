@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.postgres.catalogue.endpoint import Endpoint
@@ -40,6 +41,11 @@ WINDOWED = frozenset({"actions", "hourly", "usage", "failures"})
 FILTERS = ("action_type", "trigger_id")
 
 
+@lru_cache(maxsize=1000)
+def _relations(body: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\{(\w+)\}", body)) - {"app"}
+
+
 class QueryFileError(RefreshdError):
     """A query file cannot be used; the text names file and line."""
 
@@ -70,7 +76,7 @@ class Query:
     @property
     def relations(self) -> frozenset[str]:
         """Return the names in braces of the body, without `app`, the schema."""
-        return frozenset(re.findall(r"\{(\w+)\}", self.body)) - {"app"}
+        return _relations(self.body)
 
     @property
     def views(self) -> tuple[str, ...]:

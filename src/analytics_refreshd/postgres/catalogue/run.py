@@ -207,8 +207,10 @@ def read_only(
     rolled back in the end: a query may also set parameters of the session.
     """
     level: LiteralString = "isolation level repeatable read, " if snapshot else ""
+    begins_so = connection.read_only and connection.isolation_level is psycopg.IsolationLevel.REPEATABLE_READ
     with connection.transaction(force_rollback=True):
-        connection.execute("set transaction " + level + "read only")
+        if not begins_so:
+            connection.execute("set transaction " + level + "read only")
         limit = "" if timeout_ms is None else str(timeout_ms)
         connection.execute(
             "select set_config('timezone', 'UTC', true), set_config('search_path', %(search_path)s, true),"
