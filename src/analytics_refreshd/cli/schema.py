@@ -23,33 +23,13 @@ from analytics_refreshd.cli.common import (
     say,
     took,
 )
+from analytics_refreshd.cli.schema_options import DiscardFrozen, ExportFrozen, ImportFrozen, Redact, Tenants
 from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import PublicationError, UsageError
 
 if TYPE_CHECKING:
     from analytics_refreshd.app.commands.migrate import InstallProgress, MigrationReport, Populating, VerifyReport
     from analytics_refreshd.config import Config
-
-
-_DiscardFrozen = Annotated[
-    datetime | None,
-    typer.Option(
-        "--discard-frozen",
-        metavar="DATE",
-        formats=["%Y-%m-%d"],
-        help="With --plain, --uninstall, --import-frozen: let frozen figures go. DATE is the day of the horizon.",
-    ),
-]
-_Tenants = Annotated[
-    bool,
-    typer.Option("--tenants", help="Add what the API needs: keys. Also with --status, --dry-run, --subscriber-sql."),
-]
-_ExportFrozen = Annotated[
-    Path | None, typer.Option("--export-frozen", metavar="FILE", help="Write frozen figures to a new file (.gz packs).")
-]
-_ImportFrozen = Annotated[
-    Path | None, typer.Option("--import-frozen", metavar="FILE", help="Take in frozen figures that were exported.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -80,10 +60,11 @@ def migrate(
     accept_publication: Annotated[
         bool, typer.Option("--accept-publication", help="Go on: every subscriber has run that SQL.")
     ] = False,
-    export_frozen: _ExportFrozen = None,
-    import_frozen: _ImportFrozen = None,
-    discard_frozen: _DiscardFrozen = None,
-    tenants: _Tenants = False,
+    export_frozen: ExportFrozen = None,
+    import_frozen: ImportFrozen = None,
+    discard_frozen: DiscardFrozen = None,
+    tenants: Tenants = False,
+    redact_failures: Redact = None,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Create or upgrade views, functions and tables.
@@ -94,16 +75,17 @@ def migrate(
     _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql, bool(files)])
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
-    _refuse_tenants(tenants, bool(uninstall or to_incremental or to_plain or verify or files))
+    others = bool(uninstall or to_incremental or to_plain or verify or files)
+    _refuse_beside(others, {"--tenants": tenants, "--[no-]redact-failures": redact_failures is not None})
     _refuse_discarding(discard_frozen, to_plain or uninstall or import_frozen is not None)
     from analytics_refreshd.app.commands import migrate as command
 
     config = load_config(context)
     if status:
-        return _report(command.planned(config, tenants=tenants), output, done=False)
-    replacing = _Replacing(recreate_views, accept_publication)
+        return _report(command.planned(config, tenants=tenants, redact=redact_failures), output, done=False)
+    wanted = _Wanted(recreate_views, accept_publication, tenants, redact_failures)
     if dry_run or subscriber_sql:
-        return _print_sql(config, replacing, tenants, for_subscribers=subscriber_sql)
+        return _print_sql(config, wanted, for_subscribers=subscriber_sql)
     if files:
         return _transfer(config, export_frozen, import_frozen, discard_frozen)
     if uninstall:
@@ -112,26 +94,32 @@ def migrate(
         return _verify(config, output, rebuild=rebuild)
     with _subscribers_told():
         if to_incremental or to_plain:
-            return _switch(config, to_incremental, replacing, discard_frozen)
-        return _migrate(config, output, replacing, tenants)
+            return _switch(config, to_incremental, wanted, discard_frozen)
+        return _migrate(config, output, wanted)
 
 
 @dataclass(frozen=True, slots=True)
-class _Replacing:
-    """What of the user's a change may touch."""
+class _Wanted:
+    """What of the user's a change may touch, and what it is to add."""
 
     views: bool
     published: bool
+    tenants: bool
+    redact: bool | None
 
 
-def _print_sql(config: "Config", replacing: _Replacing, tenants: bool, *, for_subscribers: bool) -> int:
+def _print_sql(config: "Config", wanted: _Wanted, *, for_subscribers: bool) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
     if for_subscribers:
-        print_exact(command.subscriber_sql(config, tenants=tenants))
+        print_exact(command.subscriber_sql(config, tenants=wanted.tenants))
         return EXIT_OK
     script = command.as_sql(
-        config, recreate_views=replacing.views, accept_publication=replacing.published, tenants=tenants
+        config,
+        recreate_views=wanted.views,
+        accept_publication=wanted.published,
+        tenants=wanted.tenants,
+        redact=wanted.redact,
     )
     print_exact(script)
     return EXIT_OK
@@ -158,14 +146,15 @@ def _transfer(config: "Config", target: Path | None, source: Path | None, discar
     return EXIT_OK
 
 
-def _migrate(config: "Config", output: Format, replacing: _Replacing, tenants: bool) -> int:
+def _migrate(config: "Config", output: Format, wanted: _Wanted) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
     report = command.migrate(
         config,
-        recreate_views=replacing.views,
-        accept_publication=replacing.published,
-        tenants=tenants,
+        recreate_views=wanted.views,
+        accept_publication=wanted.published,
+        tenants=wanted.tenants,
+        redact=wanted.redact,
         populating=_progress,
         told=_share,
     )
@@ -177,9 +166,9 @@ def _refuse_discarding(day: datetime | None, allowed: bool) -> None:
         raise UsageError("--discard-frozen goes with --plain, --uninstall or --import-frozen")
 
 
-def _refuse_tenants(tenants: bool, other: bool) -> None:
-    if tenants and other:
-        raise UsageError("--tenants goes with none of --uninstall, --incremental, --plain, --verify and frozen figures")
+def _refuse_beside(others: bool, given: dict[str, bool]) -> None:
+    for name in [name for name, is_given in given.items() if is_given and others]:
+        raise UsageError(f"{name} goes with none of --uninstall, --incremental, --plain, --verify and frozen figures")
 
 
 def _refuse_more_than_one(chosen: list[bool]) -> None:
@@ -233,14 +222,14 @@ def _report(report: "MigrationReport", output: Format, *, done: bool) -> int:
     return EXIT_OK
 
 
-def _switch(config: "Config", to_incremental: bool, replacing: _Replacing, discard_frozen: datetime | None) -> int:
+def _switch(config: "Config", to_incremental: bool, wanted: _Wanted, discard_frozen: datetime | None) -> int:
     from analytics_refreshd.app.commands import migrate as command
 
     done, warnings = command.switch(
         config,
         to_incremental=to_incremental,
-        replace=replacing.views,
-        accept_publication=replacing.published,
+        replace=wanted.views,
+        accept_publication=wanted.published,
         discard_frozen=discard_frozen.date() if discard_frozen else None,
         told=_share,
     )

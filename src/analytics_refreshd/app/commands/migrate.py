@@ -38,13 +38,15 @@ def connected(config: Config, *, any_schema: bool = False) -> Iterator[BoundedCo
         connection.close()
 
 
-def planned(config: Config, *, tenants: bool) -> MigrationReport:
+def planned(config: Config, *, tenants: bool, redact: bool | None) -> MigrationReport:
     """Say what `migrate` would do; changes nothing."""
     with connected(config) as connection:
-        return run.status(connection, config.database.db_schema, tenants=tenants)
+        return run.status(connection, config.database.db_schema, tenants=tenants, redact=redact)
 
 
-def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool, tenants: bool) -> str:
+def as_sql(
+    config: Config, *, recreate_views: bool, accept_publication: bool, tenants: bool, redact: bool | None
+) -> str:
     """Print what `migrate` would execute, as psql takes it; changes nothing."""
     with connected(config) as connection:
         script = run.dry_run(
@@ -53,6 +55,7 @@ def as_sql(config: Config, *, recreate_views: bool, accept_publication: bool, te
             recreate_views=recreate_views,
             accept_publication=accept_publication,
             tenants=tenants,
+            redact=redact,
         )
     return f"{script}-- {_NOTED_APART}\n" if tenants else script
 
@@ -75,6 +78,7 @@ def migrate(
     recreate_views: bool,
     accept_publication: bool,
     tenants: bool = False,
+    redact: bool | None = None,
     populating: Callable[[Populating], None],
     told: _Told,
 ) -> MigrationReport:
@@ -88,6 +92,7 @@ def migrate(
             recreate_views=recreate_views,
             accept_publication=accept_publication,
             tenants=tenants,
+            redact=redact,
         )
         if tenants and report.found != "newer":
             report = _with_secret(connection, config, report)

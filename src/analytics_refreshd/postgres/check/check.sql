@@ -218,3 +218,8 @@ where n.nspname = 'analytics_refresh' and c.relname = any (%(tables)s) and exist
     join pg_catalog.pg_roles r on r.oid = a.grantee and r.rolname = current_user
     where a.privilege_type = 'SELECT' and a.grantee <> c.relowner)
 order by 1;
+
+-- name: failures_redacted
+-- an earlier version has no such column
+select coalesce((pg_catalog.to_jsonb(i) operator(pg_catalog.->>) 'failures_redacted')::pg_catalog.bool, false)
+from analytics_refresh.installation i;

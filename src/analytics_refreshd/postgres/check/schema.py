@@ -56,6 +56,8 @@ def our_schema_findings(connection: BoundedConnection, app_schema: str, max_age_
         yield error("schema", *grant(table, privileges, role))
     if not absent & {"schema_version"} and "schema_version" not in lacking:
         yield _version(connection)
+        if "installation" not in absent | {*lacking} and _is_redacted(connection):
+            yield ok("schema", "recent_failures stores error messages redacted, and no answers")
     yield from uncallable(connection, "pause", _PAUSE_CALLS, "this role cannot pause and resume", role)
     if not absent and not lacking:
         yield from incremental_findings(connection, app_schema, max_age_seconds)
@@ -74,6 +76,11 @@ def _version(connection: BoundedConnection) -> Finding:
     return error(
         "schema", f"version {found}, and this program knows up to {ours}", "install a newer analytics-refreshd"
     )
+
+
+def _is_redacted(connection: BoundedConnection) -> bool:
+    row = connection.execute(blocks("check/check.sql")["failures_redacted"]).fetchone()
+    return bool(row and row[0])
 
 
 def _pause(connection: BoundedConnection) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ class Commands:
     def __init__(self, definitions: Definitions, *, frozen: bool = False) -> None:
         self._frozen = frozen
         self._app_schema = definitions.app_schema
+        self._failure_texts = definitions.failure_texts()
         security = "security invoker" if has_maintain(definitions.server_version) else "security definer"
         table = sql.Identifier(definitions.app_schema, "action_results")
         self.names: dict[str, sql.Composable] = {
@@ -156,8 +157,8 @@ class Commands:
         It is created in `target`, unpopulated and without indexes.
         """
         names: dict[str, sql.Composable] = {"target": sql.Identifier(target)}
-        if "{app}" in sqlfiles.blocks("incremental/views.sql")[name]:
-            names["app"] = self.names["app"]
+        if name == VIEW_WITHOUT_ROLLUP:
+            names |= {"app": self.names["app"], **self._failure_texts}
         return block("views", name, **names)
 
     def query(self, name: str) -> sql.Composed:

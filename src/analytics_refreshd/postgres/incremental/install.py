@@ -59,7 +59,7 @@ def install(
     report = progress or report_to_nobody
     done: list[str] = []
     with alone(connection, app_schema) as found:
-        definitions, commands = _definitions(connection, app_schema, retention)
+        definitions, commands = _definitions(connection, app_schema, found, retention)
         briefly(connection, _refuse, app_schema, commands, found)
         if found.mode == "plain" and not replace:
             briefly(connection, refuse_replacing, definitions, found)
@@ -114,7 +114,7 @@ def uninstall_to_plain(
     done: list[str] = []
     with alone(connection, app_schema) as found:
         horizon.refuse_discarding(connection, discard_frozen)
-        definitions, commands = _definitions(connection, app_schema)
+        definitions, commands = _definitions(connection, app_schema, found)
         if found.mode == "incremental":
             if not replace:
                 briefly(connection, refuse_replacing, definitions, found)
@@ -134,9 +134,9 @@ def uninstall_to_plain(
 
 
 def _definitions(
-    connection: Connection, app_schema: str, retention: Retention | None = None
+    connection: Connection, app_schema: str, found: Found, retention: Retention | None = None
 ) -> tuple[Definitions, Commands]:
-    definitions = Definitions(app_schema, connection.info.server_version)
+    definitions = Definitions(app_schema, connection.info.server_version, redacted=found.redacted)
     wanted = retention is not None and retention.rows_seconds is not None
     return definitions, Commands(definitions, frozen=wanted or horizon.is_installed(connection))
 

@@ -84,12 +84,14 @@ def failures_named() -> Iterator[None]:
 class Found:
     """What `migrate` installed, and the roles concerned.
 
-    They are who is connected, who owns our schema, and who acts in it.
+    They are who is connected, who owns our schema, and who acts in it. `redacted` is whether recent_failures stores
+    redacted texts.
     """
 
     mode: str
     role: str
     home: str
+    redacted: bool
 
 
 def installed_for(connection: Connection, app_schema: str, *, to_change: bool = True) -> Found:
@@ -126,7 +128,7 @@ def installed_for(connection: Connection, app_schema: str, *, to_change: bool = 
             f"{app_schema}.action_results belongs to {installed.source.owner}, as which changes are to be captured and "
             f"folded: run this as {installed.source.owner} or a superuser"
         )
-    return Found(installation.mode, found.role, installed.home)
+    return Found(installation.mode, found.role, installed.home, installation.failures_redacted)
 
 
 def refuse(connection: Connection, app_schema: str, commands: Commands, home: str, *, replaces_views: bool) -> None:

@@ -84,7 +84,7 @@ def verify(connection: Connection, app_schema: str = "public", *, first: int = 5
 
 def _verify(connection: Connection, app_schema: str, first: int) -> VerifyReport:
     found = installed_for(connection, app_schema, to_change=False)
-    definitions = Definitions(app_schema, connection.info.server_version)
+    definitions = Definitions(app_schema, connection.info.server_version, redacted=found.redacted)
     problems = _definition_problems(connection, definitions, found.mode)
     if found.mode != "incremental":
         return VerifyReport((), problems)

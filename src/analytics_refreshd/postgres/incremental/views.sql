@@ -139,11 +139,11 @@ select
     r.trigger_id::text as trigger_id,
     r.event_id::text as event_id,
     r.action_type::text as action_type,
-    r.error_message::text as error_message,
+    {error_message} as error_message,
     case when r.retry_count between -2147483648 and 2147483647 then r.retry_count::integer end as retry_count,
     r.executed_at::timestamptz as executed_at,
     case when r.duration_ms between -2147483648 and 2147483647 then r.duration_ms::integer end as duration_ms,
-    r.response_data::jsonb as response_data
+    {response_data} as response_data
 from {app}.action_results r
 where r.status = 'failed' and r.executed_at >= now() - interval '24 hours'
 order by r.id collate "C"

@@ -66,7 +66,7 @@ def make_plan(catalog: Catalog, installed: Installed, *, recreate_views: bool, t
     views.touches[:0] = given_views(draft)
     api = tenant_steps(draft, wanted=tenants)
     tables = [*_gifts(draft), *_schema_steps(draft, version), *api.tables]
-    steps = [*tables, *_grant_steps(draft, version)]
+    steps = [*tables, *_redaction_steps(draft), *_grant_steps(draft, version)]
     steps += [*draft.lend_ours("lend_create"), *views.first, *functions]
     if views.touches or views.swaps:
         steps.append(Step("wait for a running refresh", (command("hold_refreshes"),)))
@@ -97,6 +97,14 @@ def _schema_steps(draft: Draft, version: int) -> Iterator[Step]:
         row = command("version", version=sql.Literal(number), name=sql.Literal(name))
         script = draft.definitions.migration(number)
         yield Step(f"migration {name}", (row, script) if script else (row,))
+
+
+def _redaction_steps(draft: Draft) -> Iterator[Step]:
+    """Note whether recent_failures stores redacted texts, where that changes."""
+    if draft.installed.changes_texts:
+        redacted = draft.installed.redacted
+        title = f"note that {draft.app}.recent_failures stores {'redacted texts' if redacted else 'texts as they are'}"
+        yield Step(title, (command("note_redaction", redacted=sql.Literal(redacted)),))
 
 
 def _gifts(draft: Draft) -> Iterator[Step]:

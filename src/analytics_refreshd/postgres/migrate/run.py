@@ -74,12 +74,14 @@ def migrate(
     recreate_views: bool = False,
     accept_publication: bool = False,
     tenants: bool = False,
+    redact: bool | None = None,
 ) -> MigrationReport:
     """Bring the database to this version, waiting for another migration to end first.
 
     `connection` is in autocommit mode and idle. Existing views are kept, unless `recreate_views` asks for those
     that differ from ours to be built again; one that others depend on is refused. `accept_publication` says that every
-    subscriber of this database has the tables that are created or changed. `tenants` adds what the API needs. Raises
+    subscriber of this database has the tables that are created or changed. `tenants` adds what the API needs. `redact`
+    is whether recent_failures is to store redacted texts and no answers; None leaves that as it is. Raises
     MigrationError, after which nothing has changed.
     """
     with _transaction(connection):
@@ -90,6 +92,7 @@ def migrate(
             recreate_views=recreate_views,
             accept_publication=accept_publication,
             tenants=tenants,
+            redact=redact,
         )
         total = sum(step.populates is not None for step in plan.steps)
         populated = 0
@@ -100,13 +103,15 @@ def migrate(
     return _report(plan, app_schema, version)
 
 
-def status(connection: Connection, app_schema: str = "public", *, tenants: bool = False) -> MigrationReport:
+def status(
+    connection: Connection, app_schema: str = "public", *, tenants: bool = False, redact: bool | None = None
+) -> MigrationReport:
     """What `migrate` would find and do; changes nothing and waits for nobody.
 
     Raises MigrationError where it could not be done, and where another migration is running.
     """
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(connection, app_schema, tenants=tenants)
+        plan = _plan_without_waiting(connection, app_schema, tenants=tenants, redact=redact)
     return _report(plan, app_schema, plan.version)
 
 
@@ -133,6 +138,7 @@ def dry_run(
     recreate_views: bool = False,
     accept_publication: bool = False,
     tenants: bool = False,
+    redact: bool | None = None,
 ) -> str:
     """The script that does to this database what `migrate` would, for psql to run unchanged."""
     with _transaction(connection, keep=False):
@@ -142,6 +148,7 @@ def dry_run(
             recreate_views=recreate_views,
             accept_publication=accept_publication,
             tenants=tenants,
+            redact=redact,
         )
         steps = [Step("one transaction, one migration at a time", (command("begin"), command("lock"))), *plan.steps]
         parts = [
@@ -214,10 +221,16 @@ def _failure(error: psycopg.Error, what: str) -> MigrationError:
 
 
 def _plan(
-    connection: Connection, app_schema: str, *, recreate_views: bool, accept_publication: bool, tenants: bool
+    connection: Connection,
+    app_schema: str,
+    *,
+    recreate_views: bool,
+    accept_publication: bool,
+    tenants: bool,
+    redact: bool | None,
 ) -> Plan:
     catalog = Catalog(connection, app_schema)
-    plan = make_plan(catalog, catalog.read(), recreate_views=recreate_views, tenants=tenants)
+    plan = make_plan(catalog, catalog.read(redact=redact), recreate_views=recreate_views, tenants=tenants)
     warnings = require_prepared(connection, lambda: _execute(connection, plan.tables), accepted=accept_publication)
     return replace(plan, warnings=(*plan.warnings, *warnings))
 
@@ -229,12 +242,18 @@ def _plan_without_waiting(
     recreate_views: bool = False,
     accept_publication: bool = False,
     tenants: bool = False,
+    redact: bool | None = None,
 ) -> Plan:
     row = connection.execute(command("try_lock")).fetchone()
     if row is None or not row[0]:
         raise MigrationError("another migration is running here: wait for its end, then ask again")
     return _plan(
-        connection, app_schema, recreate_views=recreate_views, accept_publication=accept_publication, tenants=tenants
+        connection,
+        app_schema,
+        recreate_views=recreate_views,
+        accept_publication=accept_publication,
+        tenants=tenants,
+        redact=redact,
     )
 
 

@@ -1,12 +1,12 @@
 """What happens to the four views: create, keep, fix, or build again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
 from analytics_refreshd.core.model import VIEWS
-from analytics_refreshd.postgres.incremental.commands import Commands, block
+from analytics_refreshd.postgres.incremental.commands import VIEW_WITHOUT_ROLLUP, Commands, block
 from analytics_refreshd.postgres.migrate.steps import Draft
 from analytics_refreshd.postgres.schema.acting import Step
 from analytics_refreshd.postgres.schema.commands import command
@@ -36,10 +36,12 @@ class ViewSteps:
 class Wanted:
     """How the four views are to be in this database's mode, and what the server makes of that.
 
-    `create(name, target)` is the command that creates a view. `expected` is None where the role could not build it.
+    `create(name, target)` is the command that creates a view, and `create_other` that of one whose texts are redacted
+    if they are not, and stored if they are. `expected` is None where the role could not build it.
     """
 
     create: Callable[[str, str], sql.Composed]
+    create_other: Callable[[str, str], sql.Composed]
     expected: Objects | None
     reads_rollups: bool = False
     functions: tuple[sql.Composed, ...] = ()
@@ -48,8 +50,9 @@ class Wanted:
 def wanted_views(draft: Draft, mode: str) -> Wanted:
     """Return the definitions of the views in `mode`."""
     definitions = draft.definitions
+    other = replace(definitions, redacted=not definitions.redacted)
     if mode == "plain":
-        return Wanted(definitions.create, draft.installed.expected)
+        return Wanted(definitions.create, other.create, draft.installed.expected)
     incremental = Commands(definitions)
     rollups = incremental.view
     row = draft.catalog.connection.execute(block("install", "has_rows_functions")).fetchone()
@@ -67,7 +70,7 @@ def wanted_views(draft: Draft, mode: str) -> Wanted:
         ),
     ]
     expected = draft.catalog.expected(commands, draft.home) if draft.installed.expected is not None else None
-    return Wanted(rollups, expected, reads_rollups=True, functions=functions)
+    return Wanted(rollups, Commands(other).view, expected, reads_rollups=True, functions=functions)
 
 
 def view_steps(draft: Draft, wanted: Wanted, *, recreate: bool) -> ViewSteps:
@@ -86,13 +89,15 @@ def view_steps(draft: Draft, wanted: Wanted, *, recreate: bool) -> ViewSteps:
             continue
         draft.owners.add(draft.owner_of(view))
         differences = differences_of(view, draft.installed.found, wanted.expected) if wanted.expected else []
-        if differences and (recreate or _is_former(draft, wanted, view)):
+        if differences and (recreate or _is_former(draft, wanted, view) or _has_other_texts(draft, wanted, view)):
             draft.need(view)
             steps.first.append(build(draft.catalog.connection, draft, _replacement(draft, wanted, name)))
             replaced.append(name)
         else:
             # our indexes and comments name columns that such a view may not have
             _mend(draft, view, steps, columns_fit=OTHER_COLUMNS not in differences)
+            if name == VIEW_WITHOUT_ROLLUP and draft.installed.changes_texts and (differences or not wanted.expected):
+                draft.obstacles.append(_texts_kept(draft, name, differences))
             if differences:
                 kept.append(f"{draft.app}.{name} is kept as it is: {'; '.join(differences)}{_hanging(draft, name)}")
         same = wanted.expected is not None and view.definition == wanted.expected.views[name].definition
@@ -146,7 +151,24 @@ def _is_former(draft: Draft, wanted: Wanted, view: View) -> bool:
     noted = draft.installed.recorded.get(view.name)
     untouched = noted is None or (noted["ours"] and noted["fingerprint"] == view.fingerprint)
     (found,) = installed_views(draft.catalog.connection, draft.app, [view.name])
-    return untouched and (found.reads_table or (found.reads_rollups and view.name != "recent_failures"))
+    return untouched and (found.reads_table or (found.reads_rollups and view.name != VIEW_WITHOUT_ROLLUP))
+
+
+def _has_other_texts(draft: Draft, wanted: Wanted, view: View) -> bool:
+    """Whether a view is ours but for its texts, which are redacted in one of both and not in the other."""
+    if view.name != VIEW_WITHOUT_ROLLUP:
+        return False
+    other = draft.catalog.expected([wanted.create_other(view.name, OUR_SCHEMA)], draft.home)
+    return other is not None and other.views[view.name].definition == view.definition
+
+
+def _texts_kept(draft: Draft, name: str, differences: list[str]) -> str:
+    """Say why the texts of a view cannot be changed."""
+    if not differences:
+        return f"role {draft.role} may create nothing here, so that {draft.app}.{name} cannot be built again"
+    return (
+        f"{draft.app}.{name} is not ours: {'; '.join(differences)}; the same command with --replace puts ours in place"
+    )
 
 
 def _parts(draft: Draft, name: str, target: str) -> list[sql.Composed]:

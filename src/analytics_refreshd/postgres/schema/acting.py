@@ -56,7 +56,7 @@ class Acting:
     @property
     def definitions(self) -> Definitions:
         """Our definitions for this database."""
-        return Definitions(self.app, self.installed.privileges.server_version)
+        return Definitions(self.app, self.installed.privileges.server_version, redacted=self.installed.redacted)
 
     @property
     def gives(self) -> bool:

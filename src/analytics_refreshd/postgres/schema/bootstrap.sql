@@ -112,6 +112,9 @@ revoke execute on function {app}.{function} from public;
 grant usage on schema analytics_refresh to {role};
 grant select, insert, update on analytics_refresh.last_refresh to {role};
 
+-- name: note_redaction
+update analytics_refresh.installation set failures_redacted = {redacted};
+
 -- name: uninstall
 drop schema analytics_refresh cascade;
 

@@ -38,6 +38,7 @@ from analytics_refreshd.postgres.schema.installed import (
 )
 
 Row = TypeVar("Row")
+_NO_ANSWERS = "NULL::jsonb AS response_data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +180,11 @@ class Catalog:
         """What other people hung on our schema or put into it."""
         return [row.dependent for row in self._rows("outside_dependents", _Name, ours=list(ours))]
 
-    def read(self, *, compare: bool = True, migrates: bool = True) -> Installed:
+    def read(self, *, compare: bool = True, migrates: bool = True, redact: bool | None = None) -> Installed:
         """Everything at once, and nothing by way of what others may have put in our place.
 
         Without `compare`, `expected` stays None. Who does not migrate accepts also who did: the owner of the status
-        function.
+        function. `redact` is whether recent_failures is to store redacted texts; None leaves that as it is.
         """
         privileges = self.privileges()
         source = self.source()
@@ -203,7 +204,8 @@ class Catalog:
             owner = actors[privileges.ours_owner or home]
             with self.acting_as(owner.name if owner.may_become else privileges.role):
                 installation, recorded = self.installation(), recorded_views(self.connection)
-        ours = Definitions(self.app_schema, privileges.server_version).everything(OUR_SCHEMA)
+        redacted = redact if redact is not None else _is_redacted(installation, found)
+        ours = Definitions(self.app_schema, privileges.server_version, redacted=redacted).everything(OUR_SCHEMA)
         return Installed(
             privileges,
             home,
@@ -214,4 +216,13 @@ class Catalog:
             found,
             self.expected(ours, home) if compare and readable and not foreign else None,
             recorded,
+            redacted,
         )
+
+
+def _is_redacted(installation: Installation | None, found: Objects) -> bool:
+    """Whether recent_failures stores redacted texts: as noted, or by its query where our schema was taken away."""
+    if installation is not None:
+        return installation.failures_redacted
+    view = found.views.get("recent_failures")
+    return view is not None and _NO_ANSWERS in view.definition

@@ -111,6 +111,16 @@ class Definitions:
     server_version: int
     # without our schema the functions name nothing of it: whoever created one of that name would be trusted
     standalone: bool = False
+    # recent_failures stores error messages redacted, and no answers
+    redacted: bool = False
+
+    def failure_texts(self) -> dict[str, sql.Composable]:
+        """Return the expressions of the texts of recent_failures, by column."""
+        form = "redacted" if self.redacted else "stored"
+        return {
+            column: verbatim(sqlfiles.blocks("schema/redaction.sql")[f"{form}_{column}"])
+            for column in ("error_message", "response_data")
+        }
 
     def is_definer(self, function: str) -> bool:
         """Whether `function`, one of FUNCTIONS, acts as its owner."""
@@ -135,6 +145,7 @@ class Definitions:
             recorded_status=sql.SQL("")
             if self.standalone
             else compose(_objects()["recorded_status"], app_name=app_name),
+            **self.failure_texts(),
         )
 
     def migration(self, number: int) -> sql.Composed | None:

@@ -128,7 +128,9 @@ where n.nspname = 'analytics_refresh' and pg_get_userbyid(p.proowner) <> %(home)
 order by place, command;
 
 -- name: installed
-select i.app_schema, i.mode, (select max(v.version) from analytics_refresh.schema_version v) as version
+-- an earlier version has no such column
+select i.app_schema, i.mode, (select max(v.version) from analytics_refresh.schema_version v) as version,
+    coalesce((to_jsonb(i) ->> 'failures_redacted')::boolean, false) as failures_redacted
 from analytics_refresh.installation i;
 
 -- name: source

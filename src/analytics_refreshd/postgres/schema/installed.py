@@ -44,6 +44,7 @@ class Installation:
     app_schema: str
     mode: str
     version: int
+    failures_redacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Installed:
 
     `home` is the role that is to own our schema and functions. `foreign` describe what in our schema would run code
     of a role that is neither the owner of action_results nor the one that migrates; with one, nothing of it was read.
-    `recorded` is what `migrate` noted of the views.
+    `recorded` is what `migrate` noted of the views. `redacted` is whether recent_failures is to store redacted texts.
     """
 
     privileges: Privileges
@@ -122,3 +123,9 @@ class Installed:
     found: Objects
     expected: Objects | None
     recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    redacted: bool = False
+
+    @property
+    def changes_texts(self) -> bool:
+        """Whether what is noted of the texts of recent_failures is to change."""
+        return self.redacted != (self.installation is not None and self.installation.failures_redacted)
