@@ -3,10 +3,12 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +25,7 @@ from tests.support.adapters import refresher
 from tests.support.daemon import command
 from tests.support.horizon import ask, connect, create_oracle, horizon, keep_rows, learn, refresh_and_ask
 from tests.support.incremental import build_reason
-from tests.support.postgres import Server
+from tests.support.postgres import PROGRAMS, Server
 from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
@@ -262,10 +264,16 @@ def test_a_truncate_decides_nothing_about_a_lost_month(months: Connection) -> No
 
 _INSTRUMENTED = ("freeze", "apply_late", "rebuild_start", "rebuild_step", "fold")
 _KEY = 7001
+_PAUSE = f"perform pg_advisory_xact_lock_shared({_KEY}, {{number}});"
+_FULL = """
+if current_setting('test.full_at', true) = '{number}' then
+    raise exception using errcode = '53100', message = 'could not extend file: No space left on device';
+end if;
+"""
 
 
-def _pause_everywhere(connection: Connection) -> int:
-    """Let each statement of what freezes wait for a lock of its own first; return how many there are."""
+def _after_each_statement(connection: Connection, added: str) -> int:
+    """Add something to each statement of what freezes, with its number; return how many there are."""
     number = 0
     for name in _INSTRUMENTED:
         ((source,),) = connection.execute(
@@ -278,7 +286,7 @@ def _pause_everywhere(connection: Connection) -> int:
             lines.append(line)
             # a statement ends where a line ends with a semicolon; one of two words is a declaration, or ends a block
             if line.endswith(";") and not re.match(r"\s*(return|exit|\w+ [\w.]+(\[\])?;$)", line):
-                lines.append(f"perform pg_advisory_xact_lock_shared({_KEY}, {number});")
+                lines.append(added.format(number=number))
                 number += 1
         connection.execute(head + begin + "\n".join(lines))
     return number
@@ -347,27 +355,32 @@ def _answers(connection: Connection | None, dsn: str = "") -> bool:
 
 
 def _prepared(server: Server) -> int:
-    """Make database `prepared`: half of it frozen, the rest due, with changes of every kind that wait."""
+    """Make database `prepared`, which waits at each statement."""
     with server.connect() as admin:
         admin.execute("create database prepared")
     dsn = server.dsn("prepared")
     create_application(dsn)
     with connect(dsn) as connection:
         migrate(connection)
-        connection.execute(_FILL)
-        incremental.install(connection, retention=Retention(62 * _DAY, "apply"))
-        create_oracle(connection)
-        connection.execute(
-            "update action_results set duration_ms = 5 where id in ('row 440', 'row 441');"
-            " update action_results set executed_at = now() where id = 'row 442';"
-            " delete from action_results where executed_at < now() - interval '52 days';"
-            " update triggers set organization_id = 'blue';"
-            " insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms)"
-            " values ('late', 'job', 'one', 'rest', 'success', now() - interval '70 days', 9)"
-        )
-        keep_rows(connection, 41 * 24)
-        learn(connection)
-        return _pause_everywhere(connection)
+        _freeze_half(connection)
+        return _after_each_statement(connection, _PAUSE)
+
+
+def _freeze_half(connection: Connection) -> None:
+    """Freeze half of it; the rest is due, with changes of every kind that wait."""
+    connection.execute(_FILL)
+    incremental.install(connection, retention=Retention(62 * _DAY, "apply"))
+    create_oracle(connection)
+    connection.execute(
+        "update action_results set duration_ms = 5 where id in ('row 440', 'row 441');"
+        " update action_results set executed_at = now() where id = 'row 442';"
+        " delete from action_results where executed_at < now() - interval '52 days';"
+        " update triggers set organization_id = 'blue';"
+        " insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms)"
+        " values ('late', 'job', 'one', 'rest', 'success', now() - interval '70 days', 9)"
+    )
+    keep_rows(connection, 41 * 24)
+    learn(connection)
 
 
 @pytest.mark.nightly
@@ -397,3 +410,64 @@ def test_a_kill_in_a_freeze_loses_nothing() -> None:
         assert _kill_at(server, "prepared", 4)
     finally:
         server.destroy()
+
+
+@pytest.mark.parametrize("every", [pytest.param(9, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.nightly)])
+def test_a_full_disk_while_freezing_loses_nothing(dsn: str, every: int) -> None:
+    """Whichever statement finds no room: what was committed stays, and with room again it ends where it should."""
+    with connect(dsn) as connection:
+        _freeze_half(connection)
+        points = _after_each_statement(connection, _FULL)
+        reached = 0
+        for number in range(0, points, every):
+            with connection.transaction(force_rollback=True):
+                connection.execute(f"set local test.full_at = {number}")
+                reached += _finds_no_room(connection)
+                connection.execute("set local test.full_at = ''")
+                _finish(connection)
+                assert not ask(connection), number
+                assert build_reason(connection) != "an hour that was frozen differed from its rows"
+        assert reached > 20 / every
+
+
+def _finish(connection: Connection) -> None:
+    """Freeze, build and fold what is due, as a refresh of the daemon does."""
+    while connection.execute("select analytics_refresh.rebuild_step(40)").fetchone() != (1.0,):
+        pass
+    assert not connection.execute("select * from refresh_action_analytics() where not success").fetchall()
+
+
+def _finds_no_room(connection: Connection) -> bool:
+    """Freeze step by step, each of which stays, then fold; return whether one of them found no room."""
+    share = 0.0
+    try:
+        while share < 1:
+            with connection.transaction():
+                ((share,),) = connection.execute("select analytics_refresh.rebuild_step(40)").fetchall()
+        with connection.transaction():
+            connection.execute("select analytics_refresh.fold()")
+    except psycopg.errors.DiskFull:
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_a_dump_of_before_the_freeze_freezes_again(
+    dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
+) -> None:
+    """Restored with the rows of then it is as this database was; what is frozen there is what was frozen here."""
+    file, target = tmp_path / "dump", databases()
+    programs = PROGRAMS[connection.info.server_version // 10000]
+    subprocess.run([programs / "pg_dump", "--format=custom", "--file", file, "--dbname", dsn], check=True)
+    for each in (connection, target):
+        if each is target:
+            subprocess.run([programs / "pg_restore", "--dbname", target, file], check=True)
+        with connection if each is connection else connect(target) as database:
+            keep_rows(database, 41 * 24)
+            _finish(database)
+            database.execute("delete from action_results where executed_at < now() - interval '42 days'")
+            assert not refresh_and_ask(database)
+            assert verify(database).ok
+            frozen = database.execute("select sum(n)::bigint from analytics_refresh.frozen_triggers").fetchone()
+            assert frozen is not None
+            assert frozen[0] > 200

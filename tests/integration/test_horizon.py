@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -264,6 +265,50 @@ def test_off_and_on(connection: Connection) -> None:
     assert str(horizon(connection)) > str(before)
     assert incremental.install(connection, retention=Retention(35 * _DAY)) == ()
     assert incremental.install(connection) == ()
+    assert verify(connection).ok
+
+
+def set_clock(connection: Connection, hours: int) -> None:
+    """Let what folds and freezes see a clock that is so many hours ahead."""
+    functions = connection.execute(
+        "select pg_get_functiondef(p.oid) from pg_proc p where p.pronamespace = 'analytics_refresh'::regnamespace"
+        " and p.prosrc ~ '(^|[^_.a-z])now[(][)]'"
+    ).fetchall()
+    assert len(functions) > 2
+    for (text,) in functions:
+        connection.execute(re.sub(r"(?<![\w.])now\(\)", f"(now() + interval '{hours} hours')", text))
+
+
+@pytest.mark.slow
+def test_a_clock_that_steps_makes_no_figure_wrong(connection: Connection) -> None:
+    """Two days ahead for a refresh, then two behind, then right: the horizon never goes back, no row counts twice."""
+    before = horizon(connection)
+    learn(connection)
+    set_clock(connection, 48)
+    assert not connection.execute("select * from refresh_action_analytics() where not success").fetchall()
+    ahead = horizon(connection)
+    assert before is not None
+    assert ahead == before + timedelta(days=2)
+    incremental.install(connection)
+    delete_older(connection, 38)
+    # after the horizon of the right clock, and before that which the wrong one left
+    connection.execute(
+        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at)"
+        " values ('between', 'job', 'busy', 'rest', 'success', now() - interval '38 days')"
+    )
+    assert not refresh_and_ask(connection)
+    set_clock(connection, -48)
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status) values ('n', 'job', 'rest', 'failed')"
+    )
+    learn(connection)
+    assert not connection.execute("select * from refresh_action_analytics() where not success").fetchall()
+    incremental.install(connection)
+    assert not refresh_and_ask(connection)
+    assert horizon(connection) == ahead
+    assert total(connection) == 1201
+    late = connection.execute("select late_rows_total from analytics_refresh.incremental").fetchone()
+    assert late == (1,)
     assert verify(connection).ok
 
 

@@ -439,6 +439,22 @@ def test_where_pg_partman_is_installed_its_configuration_is_printed(dsn: str, co
 
 
 @pytest.mark.slow
+def test_two_at_once_are_one(dsn: str, connection: Connection) -> None:
+    """At each step of the first a second is refused, and the first ends as if it were alone."""
+    fill(connection, "plain", rows=5)
+    refused = []
+
+    def told(text: str) -> None:
+        with open_(dsn) as another, pytest.raises(MigrationError, match="another migration is running"):
+            convert(another)
+        refused.append(text)
+
+    convert(connection, told)
+    assert len(refused) > 3
+    assert len(partitions(connection)) == 3
+
+
+@pytest.mark.slow
 def test_a_long_reader_delays_a_conversion_and_no_writer(dsn: str, connection: Connection) -> None:
     """It waits 50 ms at a time, so that writers go on; once the reader is over, it is done."""
     fill(connection, "plain", rows=5)

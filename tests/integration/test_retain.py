@@ -5,18 +5,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
+from analytics_refreshd.postgres.incremental import install as incremental
+from analytics_refreshd.postgres.incremental.install import Retention
+from analytics_refreshd.postgres.incremental.verify import verify
+from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
 from tests.support.daemon import Daemon, command, environment
 from tests.support.faults import FAST, as_role, fired, value
 from tests.support.installs import Connection
+from tests.support.postgres import Server
 from tests.support.waiting import eventually
 
 # slots are far apart, so that no portion has to wait for one
@@ -365,3 +370,63 @@ def started(dsn: str, **settings: Any) -> "Iterator[subprocess.Popen[bytes]]":
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.nightly
+def test_a_standby_that_is_behind_is_waited_for_and_takes_over_in_the_middle() -> None:
+    """Ten minutes behind, nothing goes unless told; killed with its server, the run goes on where the standby leads."""
+    primary = Server(settings={"synchronous_commit": "on"}).start()
+    standby: Server | None = None
+    settings = PLAIN | {"retention__keep": "rollups", "retention__horizon": "auto", "retention__confirmed": True}
+    try:
+        create_application(primary.dsn())
+        with psycopg.connect(primary.dsn(), autocommit=True) as connection:
+            migrate(connection)
+            connection.execute("insert into triggers (id) values ('busy')")
+            fill(connection, 3_000)
+            fill(connection, 50, days=60, prefix="young")
+            incremental.install(connection, retention=Retention(90 * 86_400.0))
+            connection.execute("select * from refresh_action_analytics()")
+            figures = connection.execute(_HOURS).fetchall()
+            standby = primary.standby()
+            standby.settings["recovery_min_apply_delay"] = "10min"
+            standby.start()
+            eventually(lambda: _is_behind(connection))
+            waited = command(primary.dsn(), "retain", "--format", "json", **settings, retention__max_duration="3s")
+            assert json.loads(waited.stdout)["rows_deleted"] == 0, waited.stderr
+            told = settings | {"retention__max_lag": "0s"}
+            with closing(psycopg.connect(primary.dsn())) as writer:
+                writer.execute("select from action_results where id like 'old100_' for update")
+                done = command(primary.dsn(), "retain", "--format", "json", **told)
+                some = json.loads(done.stdout)["rows_deleted"]
+                assert 0 < some < 3_000
+                writer.execute("select pg_advisory_xact_lock(2583, 2)")
+                with started(primary.dsn(), **told):
+                    begun = "select count(*) from analytics_refresh.retention_runs where finished_at is null"
+                    eventually(lambda: value(connection, begun) == 1)
+                    received = value(connection, "select pg_current_wal_flush_lsn()::text")
+                    replica = "select min(flush_lsn) >= %s::pg_lsn from pg_stat_replication"
+                    eventually(lambda: value(connection, replica, received))
+                    primary.stop("immediate")
+        standby.promote()
+        with psycopg.connect(standby.dsn(), autocommit=True) as connection:
+            done = command(standby.dsn(), "retain", "--format", "json", **told)
+            assert json.loads(done.stdout)["rows_deleted"] == 3_000 - some, done.stderr
+            outcomes = connection.execute("select outcome from analytics_refresh.retention_runs order by started_at")
+            assert outcomes.fetchall() == [("stopped",), ("ok",), ("abandoned",), ("ok",)]
+            assert not connection.execute("select * from refresh_action_analytics() where not success").fetchall()
+            assert connection.execute(_HOURS).fetchall() == figures
+            assert verify(connection).ok
+    finally:
+        for server in (primary, standby):
+            if server:
+                server.destroy()
+
+
+_HOURS = "select * from action_metrics_hourly order by 1, 2, 3"
+
+
+def _is_behind(connection: Connection) -> bool:
+    """Write something, and ask whether the standby is seconds behind with it."""
+    connection.execute("update analytics_refresh.installation set mode = mode")
+    return bool(value(connection, "select max(replay_lag) > interval '2 s' from pg_stat_replication"))

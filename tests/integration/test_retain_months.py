@@ -16,7 +16,7 @@ import pytest
 
 from analytics_refreshd.app.commands import retain as command
 from analytics_refreshd.config import load
-from analytics_refreshd.core.errors import MigrationError, UsageError
+from analytics_refreshd.core.errors import DatabaseFault, MigrationError, UsageError
 from analytics_refreshd.core.partitions import Month
 from analytics_refreshd.core.retention import End
 from analytics_refreshd.postgres.incremental import install as incremental
@@ -194,6 +194,80 @@ def test_a_change_that_waits_is_folded_before_its_month_goes(application_dsn: st
     assert verify(log).ok
 
 
+@pytest.mark.slow
+def test_a_row_that_is_committed_late_goes_with_its_month_and_is_counted(application_dsn: str, log: Connection) -> None:
+    """The writer's lock is waited for, then the fold of what it wrote; figures stay, and the row is told of."""
+    built = value(log, "select built_at from analytics_refresh.incremental")
+    with psycopg.connect(application_dsn) as writer:
+        writer.execute(
+            "insert into action_results (id, job_id, action_type, status, executed_at)"
+            " values ('late', 'j', 'rest', 'failed', %s)",
+            [OLD[0].start],
+        )
+        with running(application_dsn) as process:
+            assert process.stderr is not None
+            assert "waiting for a lock" in process.stderr.readline()
+            writer.commit()
+            lines = iter(process.stderr.readline, "")
+            assert any("waiting for changes that wait to be folded" in line for line in lines)
+            log.execute("select * from refresh_action_analytics()")
+            assert process.wait(60) == 0
+    assert value(log, f"select count(*) from {OLD[0].table} where id = 'late'") == 1
+    assert value(log, "select late_rows_total from analytics_refresh.incremental") == 1
+    exact(log, built)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("DETACH", marks=pytest.mark.nightly),
+        pytest.param("note of a DETACH", marks=pytest.mark.slow),
+        pytest.param("DROP", marks=pytest.mark.nightly),
+        pytest.param("note of a DROP", marks=pytest.mark.slow),
+    ],
+)
+def test_a_kill_within_a_step_leaves_the_month_as_it_was(application_dsn: str, log: Connection, place: str) -> None:
+    """Between a command and its commit: the month is a partition still, or can be put back; the next run goes on."""
+    built = value(log, "select built_at from analytics_refresh.incremental")
+    if "DROP" in place:
+        retain(application_dsn)
+        later(log, 8)
+    log.execute(_KILLS[place])
+    with pytest.raises(DatabaseFault):
+        retain(application_dsn)
+    left = {month.table for month in OLD}
+    if "DROP" in place:
+        assert value(log, "select count(*) from analytics_refresh.retention_months where state = 'detached'") == len(
+            OLD
+        )
+        assert all(value(log, "select to_regclass(%s) is not null", name) for name in left)
+    else:
+        assert left <= attached(log)
+        assert value(log, "select count(*) from analytics_refresh.retention_months") == 0
+    log.execute("drop event trigger if exists kills; drop function kill() cascade")
+    done = retain(application_dsn).months
+    assert len(done.dropped if "DROP" in place else done.detached) == len(OLD)
+    exact(log, built)
+
+
+_KILL = "begin perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(60); return {}; end"
+_ON_COMMAND = (
+    "create function kill() returns event_trigger language plpgsql as $$ " + _KILL.format("") + " $$;"
+    " create event trigger kills on {} execute function kill()"
+)
+_ON_NOTE = (
+    "create function kill() returns trigger language plpgsql as $$ " + _KILL.format("null") + " $$;"
+    " create trigger kills after {} on analytics_refresh.retention_months for each row execute function kill()"
+)
+_KILLS = {
+    "DETACH": _ON_COMMAND.format("ddl_command_end when tag in ('ALTER TABLE')"),
+    "note of a DETACH": _ON_NOTE.format("insert"),
+    "DROP": _ON_COMMAND.format("sql_drop when tag in ('DROP TABLE')"),
+    "note of a DROP": _ON_NOTE.format("update"),
+}
+"""By place, what ends the session there."""
+
+
 @contextmanager
 def running(dsn: str) -> Iterator[subprocess.Popen[str]]:
     """`retain` under way, which tells of every wait at once."""
@@ -264,7 +338,7 @@ def test_undo_goes_on_wherever_it_ended(application_dsn: str, log: Connection) -
 
 @pytest.mark.slow
 def test_undo_says_what_it_cannot_do(application_dsn: str, log: Connection) -> None:
-    """A month that was not taken is named wrong; rows of its time that came meanwhile are in the way."""
+    """A month that was not taken is named wrong; another run, or rows of its time that came, are in the way."""
     with pytest.raises(UsageError, match="there is none"):
         undo(application_dsn, "2020-01")
     retain(application_dsn)
@@ -277,6 +351,10 @@ def test_undo_says_what_it_cannot_do(application_dsn: str, log: Connection) -> N
     )
     with pytest.raises(MigrationError, match="rows of its time came into"):
         undo(application_dsn, str(OLD[0]))
+    with psycopg.connect(application_dsn) as another:
+        another.execute("select pg_advisory_xact_lock(2583, 3)")
+        with pytest.raises(MigrationError, match="another migration is running"):
+            undo(application_dsn, str(OLD[0]))
     log.execute("delete from action_results where id = 'late'; select * from refresh_action_analytics()")
     assert undo(application_dsn, str(OLD[0]))
 
@@ -324,7 +402,7 @@ def test_a_role_that_is_no_member_empties_months_row_by_row(application_dsn: str
         log.execute("drop table action_results cascade")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not PROGRAMS[15].exists(), reason="PostgreSQL 15 is not installed")
 def test_it_works_on_the_oldest_version_in_plain_mode() -> None:
     """Months go with their figures where nothing is to be kept; undo brings both back."""
