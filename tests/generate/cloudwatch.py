@@ -14,6 +14,8 @@ from analytics_refreshd.observe.metrics.gauges import VIEW_ALERTS
 
 NAMESPACE = "AnalyticsRefreshd"
 NOT_FROM_A_LOG = {
+    "AnalyticsApiDown": "the image has no API",
+    "AnalyticsApiErrors": "the same; and requests that succeed are not logged, so no share can be taken",
     "AnalyticsTwoLeaders": "who leads now is a state, and a log tells of changes",
     "AnalyticsVerificationOverdue": "the nightly comparison logs nothing: watch the exit code of its task",
 }
