@@ -119,17 +119,25 @@ def test_the_same_sources_make_the_same_package(tree: Path, package: str) -> Non
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256((tree / package[1:]).read_bytes()).digest()
 
 
+def recorded(text: str) -> dict[str, str]:
+    """Files with their digests, as a package's RECORD has them; itself it does not measure."""
+    return {row[0]: row[1] for row in csv.reader(text.splitlines()) if row[1]}
+
+
+def digest(path: Path) -> str:
+    """A file's, in the form of a RECORD."""
+    return "sha256=" + urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+
+
 def test_it_holds_the_wheel(installed: Machine, wheel: Path) -> None:
-    """Every file that the wheel records is there, as it is, and no other file of ours is."""
+    """Every file that the wheel records is there, as it is, with its compiled form, and no other file of ours is."""
     packages = installed.tree / HOME[1:] / "lib/python3.11/site-packages"
     with zipfile.ZipFile(wheel) as opened:
         (record,) = (name for name in opened.namelist() if name.endswith(".dist-info/RECORD"))
-        rows = list(csv.reader(opened.read(record).decode().splitlines()))
-    ours = {row[0]: row[1] for row in rows if row[0].startswith("analytics_refreshd/")}
+        rows = recorded(opened.read(record).decode())
+    ours = {name: expected for name, expected in rows.items() if name.startswith("analytics_refreshd/")}
     assert len(ours) > 100
-    for name, digest in ours.items():
-        actual = urlsafe_b64encode(hashlib.sha256((packages / name).read_bytes()).digest()).rstrip(b"=").decode()
-        assert digest == f"sha256={actual}", name
+    assert {name: digest(packages / name) for name in ours} == ours
     present = {
         path.relative_to(packages).as_posix()
         for path in (packages / "analytics_refreshd").rglob("*")
@@ -137,6 +145,16 @@ def test_it_holds_the_wheel(installed: Machine, wheel: Path) -> None:
     }
     assert present == set(ours)
     assert len(list((packages / "analytics_refreshd").rglob("*.pyc"))) == sum(name.endswith(".py") for name in ours)
+
+
+def test_every_package_is_as_its_record_says(installed: Machine) -> None:
+    """Scripts too, whose first line was changed after pip had written them."""
+    packages = installed.tree / HOME[1:] / "lib/python3.11/site-packages"
+    records = list(packages.glob("*.dist-info/RECORD"))
+    assert len(records) > 40
+    for record in records:
+        for name, expected in recorded(record.read_text()).items():
+            assert digest(packages / name) == expected, name
 
 
 def test_it_names_no_folder_of_its_making(installed: Machine) -> None:
@@ -182,7 +200,7 @@ def test_shells_complete_commands(installed: Machine) -> None:
 def test_an_installation_by_hand_is_in_the_way(host: Machine, package: str) -> None:
     """Its files would stay among the package's: the package is refused, says what to remove, and changes nothing."""
     by_hand = host.tree / HOME[1:]
-    by_hand.mkdir()
+    by_hand.mkdir(parents=True)  # the purge of another test may have taken /opt, empty as it was
     try:
         done = host.run("dpkg", "--install", package)
         assert done.returncode != 0
