@@ -127,6 +127,10 @@ def test_the_api_runs_beside_it(demo: Callable[..., RunningDemo], folder: Path) 
     assert answer["data"]["total_executions"] > 0
     assert one.shown("key").startswith("rfd_")
     port = int(one.shown("api").split(":")[2].partition("/")[0])
+    sent = {"X-API-Key": one.shown("key"), "Content-Type": "application/json"}
+    action = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1/resume", b"{}", sent)
+    with urllib.request.urlopen(action, timeout=30) as taken:
+        assert taken.status == 202
     one.process.kill()
     one.wait()
     eventually(lambda: not _listens(port), within=60.0)

@@ -337,6 +337,10 @@ def test_check_looks_at_it(dsn: str, tenants: Connection) -> None:
         psql(dsn, "grants.sql", "-v", f"role={role}")
         own = as_role(dsn, role)
         assert [level for level, _ in found(own)] == ["ok"]
+        tenants.execute(f"revoke insert on analytics_refresh.operator_request_steps from {role}")
+        ((level, text),) = found(own)[1:]
+        assert (level, "what operators ask for over the API expires" in text) == ("warning", True)
+        tenants.execute(f"grant insert on analytics_refresh.operator_request_steps to {role}")
         tenants.execute(f"grant select on all tables in schema analytics_refresh to {role}")
         assert found(own)[1][0] == "warning"
         assert "analytics_refresh.api_keys, analytics_refresh.api_secrets" in found(own)[1][1]

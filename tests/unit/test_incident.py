@@ -105,6 +105,7 @@ def test_held_lock_is_reviewed_whole() -> None:
         ),
         "pauses": (),
         "paused_seconds": 0.0,
+        "asked": (),
         "alerts": (
             {
                 "alert": "AnalyticsViewStale",

@@ -233,3 +233,27 @@ def test_words_of_a_pause(tmp_path: Path) -> None:
         "| Paused | 2026-03-01 12:10:00Z to not over when the log ends, by somebody not in the log: reason not in the"
         " log |" in said([run(0), failed(5), skipped(10)])
     )
+
+
+def requested(minutes: float, **fields: Any) -> dict[str, Any]:
+    """`operator.request_ended`."""
+    given: dict[str, Any] = {"request_id": "r", "kind": "refresh", "actor": "key_1", "reason_text": "a report is due"}
+    return line(minutes, "operator.request_ended", **{**given, "outcome": "ok", "detail": None, **fields})
+
+
+def test_what_operators_asked_for_meanwhile_is_told(tmp_path: Path) -> None:
+    """Who asked, why, and what became of it; also the refresh that ended the incident, and nothing of other times."""
+    lines = [START, run(0), requested(1), failed(5), requested(6, outcome="failed", detail="deadlock"), run(10)]
+    lines += [requested(10.1, kind="resume", actor="user:ann", reason_text=None), run(15), run(60), requested(61)]
+    found = only(lines)
+    assert [(item.kind, item.actor, item.outcome) for item in found.asked] == [
+        ("refresh", "key_1", "failed"),
+        ("resume", "user:ann", "ok"),
+    ]
+    path = tmp_path / "log"
+    path.write_text(text(lines))
+    page = "\n".join(markdown.document(review([str(path)])))
+    assert "refresh by key_1 (a report is due): failed, deadlock" in page
+    many = [START, run(0), failed(5), *[requested(6)] * (LIMIT + 2), run(10)]
+    assert len(only(many).asked) == LIMIT
+    assert any("2 mentions of further" in gap for gap in only(many).missing)

@@ -66,7 +66,7 @@ def prepare(config: Config, dsn: str, folder: Path, settings: Mapping[str, Mappi
         note_secret(connection, "public", secret.read_bytes())
         connection.execute(loading.statement("api_role"))
         connection.execute(loading.statement("api_allow"))
-    wanted = KeyRequest("demo", None, "admin", "enterprise", False, datetime.now(UTC) + _KEY_HOLDS)
+    wanted = KeyRequest("demo", None, "admin", "enterprise", True, datetime.now(UTC) + _KEY_HOLDS)
     key, _ = keys.create(config, wanted)
     file = folder / CONFIGURATION
     file.touch(0o600)

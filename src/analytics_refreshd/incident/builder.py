@@ -2,10 +2,12 @@
 
 from collections import Counter
 from datetime import datetime
+from typing import TypeVar
 
 from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Reason
+from analytics_refreshd.incident.asked import Asked
 from analytics_refreshd.incident.errors import Errors
 from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
 from analytics_refreshd.incident.model import (
@@ -21,6 +23,7 @@ from analytics_refreshd.incident.model import (
 )
 from analytics_refreshd.incident.requests import Requests
 
+_Seen = TypeVar("_Seen")
 _LOCKED = frozenset({Reason.LOCK_TIMEOUT.value, Reason.TIMEOUT.value})
 
 
@@ -112,6 +115,7 @@ class IncidentBuilder(PendingObservations):
         self.away: dict[str, AwaySeen] = {}
         self.stale: dict[str, StaleSeen] = {}
         self.pauses: list[PauseSeen] = []
+        self.asked: list[Asked] = []
         self.alerts: list[AlertSeen] = []
         self.other_events: Counter[str] = Counter()
         self.leaderless = False
@@ -152,26 +156,25 @@ class IncidentBuilder(PendingObservations):
 
     def touch(self, view: str) -> None:
         """Record that a view was affected."""
-        if view in self.views:
-            return
-        if len(self.views) < LIMIT:
-            self.views.append(view)
-        else:
-            self.beyond += 1
+        if view not in self.views:
+            self._keep(self.views, view)
 
     def pause(self, pause: PauseSeen | None) -> None:
         """Record a pause that may overlap the incident; `build` decides."""
-        if pause is None or any(known is pause for known in self.pauses):
-            return
-        if len(self.pauses) < LIMIT:
-            self.pauses.append(pause)
-        else:
-            self.beyond += 1
+        if pause is not None and all(known is not pause for known in self.pauses):
+            self._keep(self.pauses, pause)
 
     def attach(self, alert: AlertSeen) -> None:
         """Add an alert of this incident."""
-        if len(self.alerts) < LIMIT:
-            self.alerts.append(alert)
+        self._keep(self.alerts, alert)
+
+    def ask(self, asked: Asked) -> None:
+        """Add what an operator asked for."""
+        self._keep(self.asked, asked)
+
+    def _keep(self, kept: list[_Seen], item: _Seen) -> None:
+        if len(kept) < LIMIT:
+            kept.append(item)
         else:
             self.beyond += 1
 
@@ -228,6 +231,7 @@ class IncidentBuilder(PendingObservations):
             stale=tuple(self.stale.values()),
             pauses=tuple(pauses),
             paused_seconds=sum((max(0.0, length.total_seconds()) for length in paused), 0.0),
+            asked=tuple(self.asked),
             alerts=tuple(self.alerts),
             detected_after_seconds=self._after(min(fired, default=None)),
             delivered_after_seconds=self._after(min(told, default=None)),

@@ -5,6 +5,7 @@ from dataclasses import is_dataclass
 from types import MappingProxyType
 
 from analytics_refreshd.incident import model
+from analytics_refreshd.incident.asked import Asked
 from analytics_refreshd.incident.review import Review
 
 FIELDS: Mapping[type, tuple[str, ...]] = MappingProxyType(
@@ -21,8 +22,9 @@ FIELDS: Mapping[type, tuple[str, ...]] = MappingProxyType(
             "database", "started_at", "ended_at", "duration_seconds", "began_with", "last_ok_before_at", "parts",
             "views", "runs", "skipped", "missed_slots", "reasons", "first_error", "first_sqlstate", "errors",
             "errors_beyond", "blockers", "retries", "leader_changes", "leaders", "crash_count", "crashes", "away",
-            "stale", "pauses", "paused_seconds", "alerts", "detected_after_seconds", "delivered_after_seconds",
-            "recovered_after_seconds", "failed_requests", "other_events", "lost_lines", "missing",
+            "stale", "pauses", "paused_seconds", "asked", "alerts", "detected_after_seconds",
+            "delivered_after_seconds", "recovered_after_seconds", "failed_requests", "other_events", "lost_lines",
+            "missing",
         ),
         model.ErrorSeen: ("at", "event", "run_id", "view", "reason", "sqlstate", "error"),
         model.DistinctError: ("sqlstate", "error", "reason", "views", "first_at", "last_at", "times"),
@@ -36,6 +38,7 @@ FIELDS: Mapping[type, tuple[str, ...]] = MappingProxyType(
         ),
         model.AwaySeen: ("replica", "from_at", "until_at", "seconds", "missed_slots", "times"),
         model.PauseSeen: ("from_at", "until_at", "reason_text", "created_by", "ended_at"),
+        Asked: ("at", "kind", "actor", "reason_text", "outcome", "detail"),
         model.Crash: ("replica", "started_at", "pid", "last_at", "last_pid", "stopping_at"),
         model.DeliverySeen: ("receiver", "host", "status", "at", "tries"),
         model.DeliveryFailed: ("receiver", "host", "at", "error", "failures"),

@@ -72,6 +72,7 @@ class DatabaseFold:
             Event.VIEW_FAILED: self._view_failed,
             Event.VIEW_BLOCKED: lambda at, _, fields: tracker.observations.blocked(at, fields),
             Event.VIEW_STALE: lambda at, _, fields: tracker.view_stale(at, fields),
+            Event.OPERATOR_REQUEST_ENDED: lambda at, _, fields: tracker.asked(at, fields),
             Event.REFRESH_PAUSED: lambda at, _, fields: tracker.paused(at, fields),
             Event.REFRESH_RESUMED: lambda at, _, fields: tracker.pauses.resumed(at),
             Event.DATABASE_LOST: tracker.lost,

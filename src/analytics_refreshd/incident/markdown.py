@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from analytics_refreshd.core.wording import seconds_in_words, to_the_second
+from analytics_refreshd.incident.asked import Asked
 from analytics_refreshd.incident.model import (
     AlertSeen,
     AwaySeen,
@@ -138,6 +139,8 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
     yield "Duration", [f"{took(incident.duration_seconds)}{so_far}{parts}{paused}"]
     if incident.pauses:
         yield "Paused", [_pause_words(item) for item in incident.pauses]
+    if incident.asked:
+        yield "Asked by operators", [_asked_words(item) for item in incident.asked]
     yield "Views", [", ".join(plain(view) for view in incident.views) or "none named"]
     skipped = f"; slots skipped: {counts(incident.skipped)}" if incident.skipped else ""
     missed = f"; slots missed without a database: {incident.missed_slots}" if incident.missed_slots is not None else ""
@@ -181,6 +184,13 @@ def facts(incident: Incident) -> Iterator[tuple[str, list[str]]]:
         yield "API", [request_words(incident.failed_requests)]
     if incident.other_events:
         yield "Meanwhile", [counts(incident.other_events)]
+
+
+def _asked_words(asked: Asked) -> str:
+    reason = f" ({asked.reason_text})" if asked.reason_text else ""
+    end = f"{asked.outcome or _NOT_LOGGED}" + (f", {asked.detail}" if asked.detail else "")
+    by = asked.actor or f"somebody {_NOT_LOGGED}"
+    return plain(f"{asked.kind or 'something'} by {by}{reason}: {end}, {stamp(asked.at)}")
 
 
 def _pause_words(pause: PauseSeen) -> str:

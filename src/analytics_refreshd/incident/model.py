@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from analytics_refreshd.incident.asked import Asked
+
 LIMIT = 50
 """At most this many blockers, views, alerts, receivers and changes of leader are kept for one incident."""
 
@@ -230,7 +232,7 @@ class Incident:
     counts up to the log's last line. `runs` counts logged runs by outcome, including the one that recovered. `skipped`
     counts slots by reason. `missed_slots` are those without a refresh while the database was away, as
     `database.restored` counts them. `errors_beyond` counts errors that are not among `errors`. `paused_seconds` is how
-    long refreshes were paused within it. `missing` says what the log lacks.
+    long refreshes were paused within it, `asked` what operators asked for meanwhile. `missing` says what the log lacks.
     """
 
     database: str
@@ -259,6 +261,7 @@ class Incident:
     stale: tuple[StaleSeen, ...]
     pauses: tuple[PauseSeen, ...]
     paused_seconds: float
+    asked: tuple[Asked, ...]
     alerts: tuple[AlertSeen, ...]
     detected_after_seconds: float | None
     delivered_after_seconds: float | None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.incident.asked import asked_of
 from analytics_refreshd.incident.builder import IncidentBuilder, PendingObservations
 from analytics_refreshd.incident.fields import Fields, count_of, later, moment_of, number_of, text_of
 from analytics_refreshd.incident.model import LIMIT, AlertSeen, AwaySeen, PauseSeen, StaleSeen
@@ -155,6 +156,11 @@ class OutageTracker:
     def paused(self, at: datetime, fields: Fields) -> None:
         """Handle `refresh.paused`."""
         self._pause_in(self.pauses.paused(at, fields))
+
+    def asked(self, at: datetime, fields: Fields) -> None:
+        """Handle `operator.request_ended`, also just after the incident: it may have ended that."""
+        if self.builder is not None:
+            self.builder.ask(asked_of(at, fields))
 
     def slot_paused(self, at: datetime) -> None:
         """Handle `refresh.skipped` for a pause."""
