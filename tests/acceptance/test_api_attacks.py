@@ -3,6 +3,7 @@
 With `-s` the figures are shown.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.faults import Connection
 from tests.support.hostile import KINDS, attacked
 
 OPEN = "/api/v1/openapi.json"
+THREADS = 20
 MEMORY_BYTES = 200_000_000
 KERNEL_BYTES = 300 * 128 * 1024
 
@@ -31,9 +33,9 @@ def keyed(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[tuple[Ap
         assert api.stop() == 0
 
 
-def hold_out(api: Api, key: str, *kinds: str, requests: int = 40) -> None:
-    """Every request with the key must be answered, in little memory."""
-    most_in_kernel = 0
+def hold_out(api: Api, key: str, *kinds: str, requests: int = 40) -> int:
+    """Every request with the key must be answered, in little memory; returns how many lookups that time allows."""
+    most_in_kernel, began = 0, time.monotonic()
     with attacked(api.port, 240, 300, *kinds):
         for _ in range(requests):
             assert api.ask("triggers/slowest", key).status == 200
@@ -41,6 +43,8 @@ def hold_out(api: Api, key: str, *kinds: str, requests: int = 40) -> None:
     print(f"\n{peak_memory(api) / 1e6:.0f} MB resident and {most_in_kernel / 1e6:.1f} MB in the kernel at most")
     assert peak_memory(api) < MEMORY_BYTES
     assert most_in_kernel < KERNEL_BYTES
+    # threads that look at the same moment may each be the last
+    return (int((time.monotonic() - began) / 60) + 2) * (IN_ALL + THREADS)
 
 
 def test_three_hundred_hostile_clients(keyed: tuple[Api, str]) -> None:
@@ -49,19 +53,23 @@ def test_three_hundred_hostile_clients(keyed: tuple[Api, str]) -> None:
     The database is asked for so many of these keys a minute, and no more.
     """
     api, key = keyed
-    hold_out(api, key, OPEN, *KINDS, "unknown-keys")
-    keys = counted(api, "analytics_api_unknown_keys")
-    assert 0 < keys["unknown"] <= 2 * IN_ALL
-    refused = counted(api, "analytics_api_requests_refused")
-    assert refused["unauthorized"] >= keys["unknown"]
-    assert refused["rate_limited"] == keys["limited"]
+    most = hold_out(api, key, OPEN, *KINDS, "unknown-keys")
+
+    def all_are_counted() -> bool:
+        # what was under way when the clients ended is counted when it is answered
+        keys, refused = counted(api, "analytics_api_unknown_keys"), counted(api, "analytics_api_requests_refused")
+        assert 0 < keys["unknown"] <= most
+        tried = keys["unknown"] + keys["remembered"]
+        return (refused["unauthorized"], refused["rate_limited"]) == (tried, keys["limited"])
+
+    api.until(all_are_counted)
 
 
 @pytest.mark.nightly
 def test_unknown_keys_alone(keyed: tuple[Api, str]) -> None:
     """However many are tried, the database is asked for few, and a key that is known is not limited."""
     api, key = keyed
-    hold_out(api, key, "unknown-keys", requests=200)
+    most = hold_out(api, key, "unknown-keys", requests=60)
     keys = counted(api, "analytics_api_unknown_keys")
-    assert 0 < keys["unknown"] <= 3 * IN_ALL
+    assert 0 < keys["unknown"] <= most
     assert keys["limited"] > 0

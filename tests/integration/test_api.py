@@ -388,6 +388,21 @@ def test_long_answers_are_compressed_for_who_asks(world: World) -> None:
         assert body == plain.body if "csv" in path else json.loads(body)["data"] == plain.json["data"]
 
 
+def test_open_documents_are_compressed_once(world: World) -> None:
+    """They come compressed to who accepts that, each time in the same bytes, with a header for caches."""
+    for path in ("/api/v1/openapi.json", "/api/v1/docs"):
+        plain = world.api.ask(path)
+        first, second = (world.api.ask(path, None, {"Accept-Encoding": "br, gzip"}) for _ in range(2))
+        assert "content-encoding" not in plain.headers
+        assert first.headers["content-encoding"] == "gzip"
+        assert first.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+        assert int(first.headers["content-length"]) == len(first.body)
+        assert gzip.decompress(first.body) == plain.body
+        # compressed for this answer, the header would have had its time
+        assert first.body == second.body
+        assert first.body[4:8] == bytes(4)
+
+
 def test_headers_and_methods(world: World) -> None:
     """The caller's request id comes back, or a new one; HEAD has no body; nothing else than GET and HEAD."""
     assert world.api.ask("nothing", None, {"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"

@@ -1,5 +1,6 @@
 """The ASGI application: paths, request ids, headers, log and metrics."""
 
+import gzip
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -45,6 +46,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _LEAST_GZIP_BYTES = 1000
+_PACKED = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 OTHER = "other"
 """The endpoint of a request to no endpoint of the catalogue."""
 
@@ -213,9 +215,19 @@ class Api:
 def _open(
     document: bytes, content_type: str, policy: str = _NOTHING_POLICY, cache_control: str = "public, max-age=300"
 ) -> Work:
-    """Answer everybody with a document that holds no data."""
+    """Answer everybody with a document that holds no data.
+
+    It is compressed once: who has no key could make the server compress it again and again.
+    """
     headers = {"Cache-Control": cache_control, _POLICY: policy}
-    return lambda request: Reply(200, document, content_type, headers)
+    packed = gzip.compress(document, mtime=0)
+
+    def answer(request: Request) -> Reply:
+        if len(document) < _LEAST_GZIP_BYTES or "gzip" not in request.headers.get("accept-encoding", ""):
+            return Reply(200, document, content_type, headers)
+        return Reply(200, packed, content_type, {**headers, **_PACKED})
+
+    return answer
 
 
 def _request_id(headers: Mapping[str, str]) -> str:
