@@ -4,6 +4,7 @@ import http.client
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,11 +57,21 @@ class StreamClient:
 
     def next(self, name: str, fits: Callable[[Any], bool] = lambda data: True, seconds: float = 60) -> Heard:
         """Wait for the next event of that name that fits; others are passed over."""
+        until = time.monotonic() + seconds
         while True:
-            heard = self._heard.get(timeout=seconds)
+            heard = self._heard.get(timeout=max(0.0, until - time.monotonic()))
             assert heard is not None, f"the stream ended before a fitting {name}"
             if heard.name == name and fits(heard.data):
                 return heard
+
+    def each(self, *names: str, seconds: float = 60) -> dict[str, Heard]:
+        """Wait until an event of each name came, in whatever order; return the last of each."""
+        until, found = time.monotonic() + seconds, dict[str, Heard]()
+        while not set(names) <= set(found):
+            heard = self._heard.get(timeout=max(0.0, until - time.monotonic()))
+            assert heard is not None, f"the stream ended before {names}"
+            found[heard.name] = heard
+        return found
 
     def rest(self) -> list[Heard]:
         """What was heard and not asked for, after the end."""
