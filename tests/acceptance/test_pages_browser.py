@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.api import Api, api_role, install_api, make_key
 from tests.support.browser import Browser, missing, violations
-from tests.support.faults import FaultServer
+from tests.support.daemon import Daemon
+from tests.support.faults import Connection, FaultServer
 from tests.support.pages import HOSTILE, PAGES, PagesInBrowser, fill_pages
 from tests.support.waiting import eventually
 
@@ -115,7 +116,16 @@ def test_figures_are_live_until_they_are_paused(pages: PagesInBrowser, world: Wo
     assert pages.fact("Executions") == f"{before + 1:,}"
     pages.press("Go on")
     eventually(lambda: pages.fact("Executions") == f"{before + 2:,}")
+    # the charts follow at a press, though the browser may keep their figures for an hour
+    assert charted(pages) < before + 2
+    pages.press("Refresh")
+    eventually(lambda: charted(pages) == before + 2)
     assert pages.browser.complaints() == []
+
+
+def charted(pages: PagesInBrowser) -> int:
+    """All executions of the table under a chart."""
+    return sum(int(row[1].replace(",", "")) for row in pages.cells("Executions over time"))
 
 
 def act_and_refresh(dsn: str) -> None:
@@ -147,6 +157,16 @@ def test_every_page_fits_and_is_accessible(
         assert pages.fits, (page, state)
         assert violations(pages.browser, axe) == [], (page, state)
         assert pages.browser.complaints() == [], (page, state)
+    pages.sign_in(world.nothing)
+    for page, state in [
+        *((page, {}) for page in PAGES),
+        ("triggers", {"trigger": "none"}),
+        ("growth", {"organization": "acme"}),
+    ]:
+        pages.show(page, **state)
+        pages.browser.screenshot(screenshots / f"pages-empty-{page}{'-one' if state else ''}-{scheme}-{width}.png")
+        assert pages.fits, (page, state)
+        assert violations(pages.browser, axe) == [], (page, state)
     pages.browser.run("sessionStorage.clear()")
     pages.browser.open(pages.url)
     pages.sees("Sign in")
@@ -193,15 +213,49 @@ def test_ten_thousand_triggers_are_searched(
                 pages = PagesInBrowser(browser, api.port)
                 pages.sign_in(key)
                 pages.show("triggers", sort="trigger_name", offset="25")
-                assert len(pages.cells("All that ever ran")) == 25
+                assert len(pages.cells("Every trigger")) == 25
                 assert f"26 to 50 of {MANY + 12:,}" in pages.text or "26 to 50 of 10,0" in pages.text
                 pages.show("triggers", search="number 777")
                 assert "11 of 10,0" in pages.text
-                assert {row[0] for row in pages.cells("All that ever ran")} >= {
+                assert {row[0] for row in pages.cells("Every trigger")} >= {
                     "Trigger number 777",
                     "Trigger number 7770",
                 }
                 assert browser.complaints() == []
+
+
+@pytest.mark.nightly
+def test_an_operator_asks_for_a_refresh_and_a_pause(
+    browser: Browser, dsn: str, connection: Connection, axe: str, tmp_path: Path
+) -> None:
+    """What became of it is said; a pause needs a reason; who is no operator reads so."""
+    browser.shape()
+    with api_role(dsn, connection, tmp_path) as (own, secret):
+        operator, other = make_key(dsn, "--all-organizations", "--operator"), make_key(dsn, "--all-organizations")
+        with Daemon(dsn, schedule__interval="6h", alerts__evaluate_every="1h") as daemon, Api(own, secret) as api:
+            daemon.wait_for("leader.acquired")
+            pages = PagesInBrowser(browser, api.port)
+            pages.sign_in(operator)
+            pages.show("freshness")
+            browser.run("document.querySelector('details').open = true")
+            assert violations(browser, axe) == []
+            pages.press("Refresh the views now")
+            pages.sees("Done: the views are refreshed.")
+            daemon.wait_for("refresh.finished")
+            pages.press("Pause refreshes")
+            pages.sees("A pause needs a reason.")
+            browser.devtools("Input.insertText", text="import")
+            pages.press("Pause refreshes")
+            pages.sees("Done: refreshes are paused until")
+            assert daemon.wait_for("refresh.paused")["reason_text"] == "import"
+            pages.press("End every pause")
+            pages.sees("Done: 1 ended.")
+            assert browser.complaints() == []
+            pages.sign_in(other)
+            pages.show("freshness")
+            browser.run("document.querySelector('details').open = true")
+            pages.press("End every pause")
+            pages.sees("Only operators may ask for this")
 
 
 @pytest.mark.nightly

@@ -72,9 +72,9 @@ def test_every_file_is_served() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(web.WEB).as_posix())
 def test_sources_are_small_and_turn_no_text_into_markup(path: Path) -> None:
-    """A module has at most 300 lines, and none writes HTML."""
+    """A module has at most 300 lines, the texts of a language apart, and none writes HTML."""
     text = path.read_text("utf-8")
-    assert len(text.splitlines()) <= MOST_LINES
+    assert path.parent.name == "texts" or len(text.splitlines()) <= MOST_LINES
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser", text) == []
     assert text.startswith("// ")
 

@@ -90,10 +90,10 @@ function option(chart: Chart, width: number): EChartsCoreOption {
   const label = { color: paint.soft, fontSize: 12 };
   const names = {
     type: "category", data: chart.labels, inverse: across, axisLine: { lineStyle: { color: paint.line } }, axisTick: { show: false },
-    axisLabel: { ...label, hideOverlap: true, ...(across ? { width: Math.min(220, width * 0.36), overflow: "truncate", interval: 0 } : { formatter: inTwoLines, lineHeight: 15 }) },
+    axisLabel: { ...label, hideOverlap: true, ...(across ? { width: Math.min(220, width * 0.36), overflow: "truncate", interval: 0 } : chart.shape === "columns" ? { width: (width - 80) / chart.labels.length, overflow: "truncate", interval: 0 } : { formatter: inTwoLines, lineHeight: 15 }) },
   };
   const figures = {
-    type: "value", ...(chart.kind === "count" ? { minInterval: 1 } : {}), min: chart.shape === "line" ? least(chart) : 0, ...(chart.most === undefined ? {} : { max: chart.most }), splitNumber: 4,
+    type: "value", ...(chart.kind === "count" ? { minInterval: 1 } : {}), min: 0, ...scale(chart), splitNumber: 4,
     axisLabel: { ...label, hideOverlap: true, formatter: (value: number) => onAxis(value, chart.kind) }, splitLine: { lineStyle: { color: paint.line } },
   };
   const many = chart.series.length > 1;
@@ -116,10 +116,12 @@ function inTwoLines(label: string): string {
   return label.replace(", ", "\n");
 }
 
-/** Where an axis of shares begins: at the quarter below all of them, so that small changes are seen. */
-function least(chart: Chart): number {
+/** An axis of shares begins at the quarter below all of them, so that small changes are seen. */
+function scale(chart: Chart): object {
+  if (chart.most === undefined) return {};
   const known = chart.series.flatMap((each) => each.values.filter((value) => value !== null));
-  return chart.most === undefined || known.length === 0 ? 0 : Math.min(75, Math.floor(Math.min(...known) / 25) * 25);
+  const min = known.length === 0 ? 0 : Math.min(75, Math.floor(Math.min(...known) / 25) * 25);
+  return { min, max: chart.most, interval: (chart.most - min) / 5 };
 }
 
 function sign(chart: Chart, series: Series): string {

@@ -74,14 +74,16 @@ async function problem(response: Response): Promise<Trouble> {
   return new Trouble(response.status, code, message, Number.isFinite(after) && after > 0 ? after : null);
 }
 
-async function send(url: URL, organization: string, signal: AbortSignal, more: Record<string, string> = {}): Promise<Response> {
-  const headers = new Headers(more);
+async function send(url: URL, organization: string, signal: AbortSignal, more: RequestInit = {}): Promise<Response> {
+  const { headers = {}, ...others } = more;
+  const sent = new Headers(headers);
   const key = readKey();
-  if (key) headers.set("X-API-Key", key);
-  if (organization) headers.set("X-Organization-ID", organization);
+  if (key) sent.set("X-API-Key", key);
+  // a parameter, since an id may have letters that a header cannot hold
+  if (organization) url.searchParams.set("organization_id", organization);
   let response: Response;
   try {
-    response = await fetch(url, { headers, signal, credentials: "same-origin" });
+    response = await fetch(url, { ...others, headers: sent, signal, credentials: "same-origin" });
   } catch (error) {
     if (signal.aborted) throw error;
     throw new Trouble(0, "unreachable", "");
@@ -92,9 +94,9 @@ async function send(url: URL, organization: string, signal: AbortSignal, more: R
   return response;
 }
 
-/** Ask a question. Throws Trouble, or the abort. */
-export async function ask(question: Question, organization: string, signal: AbortSignal): Promise<Answer> {
-  const response = await send(address(question, {}), organization, signal);
+/** Ask a question; `again` asks whether what the browser kept is still true. Throws Trouble, or the abort. */
+export async function ask(question: Question, organization: string, signal: AbortSignal, again = false): Promise<Answer> {
+  const response = await send(address(question, {}), organization, signal, again ? { cache: "no-cache" } : {});
   const body = (await response.json()) as { data: Row | Row[]; summary?: Row; pagination?: { total: number }; meta: Meta };
   const rows = Array.isArray(body.data) ? body.data : [body.data];
   return { rows, summary: body.summary ?? null, total: body.pagination?.total ?? rows.length, meta: body.meta };
@@ -109,5 +111,31 @@ export async function askCsv(question: Question, organization: string, signal: A
 
 /** Open the stream of live figures, after the event of this id where there was one. Throws Trouble, or the abort. */
 export async function openStream(organization: string, last: string, signal: AbortSignal): Promise<Response> {
-  return send(new URL(STREAM, document.baseURI), organization, signal, last ? { "Last-Event-ID": last } : {});
+  return send(new URL(STREAM, document.baseURI), organization, signal, { headers: last ? { "Last-Event-ID": last } : {} });
+}
+
+export type ActionKind = "refresh" | "pause" | "resume";
+
+/** What became of a request of an operator. */
+export interface ActionState {
+  request_id: string;
+  state: string;
+  leader: boolean;
+  outcome: string | null;
+  detail: string | null;
+  paused_until: string | null;
+  pauses_ended: number | null;
+}
+
+/** Ask the daemon for something. Throws Trouble, or the abort. */
+export async function askAction(kind: ActionKind, body: Record<string, string>, signal: AbortSignal): Promise<ActionState> {
+  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await send(new URL(`api/v1/${kind}`, document.baseURI), "", signal, request);
+  return ((await response.json()) as { data: ActionState }).data;
+}
+
+/** Ask what became of it. Throws Trouble, or the abort. */
+export async function actionState(id: string, signal: AbortSignal): Promise<ActionState> {
+  const response = await send(new URL(`api/v1/requests/${encodeURIComponent(id)}`, document.baseURI), "", signal);
+  return ((await response.json()) as { data: ActionState }).data;
 }

@@ -36,7 +36,7 @@ export function gridOption(chart: Chart, paint: Colours, width: number): ECharts
       text: [onAxis(to, chart.kind), onAxis(from, chart.kind)], textStyle: { color: paint.soft, fontSize: 12 }, inRange: { color: colours },
     },
     xAxis: { ...names, data: chart.labels, axisLabel: { ...label, hideOverlap: !chart.written, ...written, ...(chart.written ? { width: width * 0.195 } : {}) } },
-    yAxis: { ...names, data: chart.rows, inverse: true, axisLabel: { ...label, interval: 0, ...written, ...(chart.written ? { width: width * 0.22 } : {}) } },
+    yAxis: { ...names, data: chart.rows, inverse: true, axisLabel: { ...label, interval: 0, ...written, ...(chart.written ? { width: Math.min(120, width * 0.22) } : {}) } },
     series: [{
       type: "heatmap", data: (chart.cells ?? []).filter(([, , figure]) => figure !== null),
       label: { show: chart.written === true, color: paint.text, textBorderColor: paint.card, textBorderWidth: 3, fontSize: narrow ? 11 : 13, formatter: ({ data }: { data: Cell }) => say(chart, data[2]) },

@@ -72,7 +72,8 @@ export class Shell {
     if (moved) this.main.querySelector("h1")?.focus();
   }
 
-  private show(state: State): void {
+  /** Draw the page; `fresh` takes nothing from what the browser kept. */
+  private show(state: State, fresh = false): void {
     this.shown.abort();
     this.shown = new AbortController();
     this.kept = document.activeElement?.getAttribute("data-keep") ?? null;
@@ -81,7 +82,7 @@ export class Shell {
     document.title = `${name} · ${texts.title}`;
     const messages = h("div", { class: "messages" });
     const grid = h("div", { class: "panels" });
-    const page = this.page(state, messages, grid);
+    const page = this.page(state, fresh, messages, grid);
     this.head(page);
     this.main.replaceChildren(h("h1", { tabindex: "-1" }, name), messages, grid);
     this.draws[state.page](page);
@@ -95,7 +96,7 @@ export class Shell {
     again?.focus({ preventScroll: true });
   }
 
-  private page(state: State, messages: HTMLElement, grid: HTMLElement): Page {
+  private page(state: State, fresh: boolean, messages: HTMLElement, grid: HTMLElement): Page {
     const { signal } = this.shown;
     let waiting = 0;
     const told = new Set<string>();
@@ -122,6 +123,7 @@ export class Shell {
       });
     };
     const answers = new Map<string, Promise<Answer>>();
+    let renewed = fresh;
     const renewals: (() => void)[] = [];
     let answered = (): void => undefined;
     const first = new Promise<void>((done) => { answered = done; });
@@ -132,12 +134,13 @@ export class Shell {
       onRenewal: (again) => void renewals.push(again),
       renew: () => {
         answers.clear();
+        renewed = true;
         for (const again of renewals) again();
       },
       ask: (question, again) => {
         const name = JSON.stringify([question.path, question.parameters]);
         const known = again ? undefined : answers.get(name);
-        const answer = known ?? ask(question, state.organization, signal);
+        const answer = known ?? ask(question, state.organization, signal, again === true || renewed);
         answers.set(name, answer);
         answer.then(answered, answered);
         return answer;
@@ -152,7 +155,7 @@ export class Shell {
     const focused = document.activeElement instanceof HTMLElement && this.header.contains(document.activeElement)
       ? [...this.header.querySelectorAll("input, select, button, a")].indexOf(document.activeElement) : -1;
     const links = PAGES.map((name) => h("li", {}, link(page, elsewhere(state, { page: name }), texts.pages[name], name === state.page)));
-    const again = h("button", { type: "button", click: () => this.show(state) }, texts.refresh);
+    const again = h("button", { type: "button", click: () => this.show(state, true) }, texts.refresh);
     this.header.replaceChildren(
       h("div", { class: "bar" }, h("p", { class: "brand" }, texts.title), h("nav", { "aria-label": texts.navigation }, h("ul", {}, links))),
       h("div", { class: "bar" }, controls(state, (changes) => page.go({ ...state, ...changes })), again));

@@ -12,8 +12,9 @@ export function signIn(why: string | null, done: () => void): HTMLElement {
   const submit = (event: Event): void => {
     event.preventDefault();
     const key = input.value.trim();
-    if (!key) {
-      wrong.textContent = texts.signIn.empty;
+    // a header holds no other characters
+    if (!/^[\x21-\x7e]+$/.test(key)) {
+      wrong.textContent = key ? texts.signIn.malformed : texts.signIn.empty;
       input.focus();
       return;
     }

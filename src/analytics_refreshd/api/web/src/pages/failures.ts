@@ -72,7 +72,7 @@ function byTrigger(page: Page, { parameters, notes }: Shared): void {
       { field: "unique_error_types", kind: "count" }, { field: "avg_retry_count", kind: "number" },
       { field: "max_retry_count", kind: "count" }, { field: "first_error_at", kind: "time" }, { field: "last_error_at", kind: "time" },
     ],
-    chart: (answer) => bars(answer, (row) => String(row["trigger_name"] || row["trigger_id"] || texts.noFigure), "error_count"),
+    chart: (answer) => bars(answer, (row) => String(row["trigger_name"] || row["trigger_id"] || texts.failures.noTrigger), "error_count"),
   });
 }
 

@@ -2,6 +2,7 @@
 
 import type { Answer } from "../client";
 import { h } from "../dom";
+import { operators } from "../operators";
 import type { Page } from "../page";
 import { addPanel } from "../panel";
 import type { Column } from "../table";
@@ -23,4 +24,5 @@ export function freshness(page: Page): void {
   addPanel(page, {
     title: texts.freshness.title, wide: true, question: { path: "meta/refresh-status" }, columns, head, notes: [texts.freshness.note],
   });
+  page.add(operators(page));
 }

@@ -76,7 +76,7 @@ function browse(page: Page): void {
   });
 }
 
-/** Search the whole list: its file is read once and looked through here, so that every further letter costs nothing. */
+/** Search the whole list: its file is read at most once a minute and looked through here, so another search costs nothing. */
 function found(page: Page): void {
   const id = unique("panel");
   const content = h("div", { class: "content" }, h("p", { class: "soft wait" }, texts.loading));

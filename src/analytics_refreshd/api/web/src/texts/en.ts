@@ -43,6 +43,7 @@ export const en = {
     button: "Show the figures",
     empty: "Enter a key. It begins with rfd_.",
     refused: "This key is not accepted.",
+    malformed: "This is no key: it is rfd_ and 43 characters.",
   },
   loading: "Loading …",
   loaded: (page: string) => `${page}: the figures are here`,
@@ -128,7 +129,7 @@ export const en = {
   triggers: {
     list: "Show",
     lists: {
-      all: "All that ever ran",
+      all: "Every trigger",
       failing: "Low success rate",
       slow: "Slow (over 5 s)",
       active: "Most active",
@@ -164,6 +165,7 @@ export const en = {
     recent: "Last failures",
     empty: "Nothing failed in this time.",
     noMessage: "no message",
+    noTrigger: "Without a trigger",
   },
   growth: {
     weekly: "Executions by week",
@@ -195,6 +197,21 @@ export const en = {
     fresh: "All views are fresh",
     stale: "At least one view is older than it may be",
     note: "The figures of the other pages are read from these views.",
+  },
+  operators: {
+    title: "For operators: refresh, pause, resume",
+    reason: "Reason, for those who read it later",
+    reasonMissing: "A pause needs a reason.",
+    length: "Pause for",
+    lengths: { "30m": "30 minutes", "1h": "1 hour", "2h": "2 hours", "8h": "8 hours", "1d": "1 day", "7d": "7 days" } as Record<string, string>,
+    actions: { refresh: "Refresh the views now", pause: "Pause refreshes", resume: "End every pause" },
+    states: { waiting: "Taken. The daemon does it within seconds.", running: "The refresh is running." } as Record<string, string>,
+    noLeader: "Taken, but no daemon leads now. In 5 minutes the request expires.",
+    expired: "No daemon took it in time. Nothing was done.",
+    ended: (outcome: string) => `It ended: ${outcome}.`,
+    refreshed: "Done: the views are refreshed.",
+    pausedUntil: (when: string) => `Done: refreshes are paused until ${when}.`,
+    resumed: (count: string) => `Done: ${count} ended.`,
   },
   fields: {
     action_type: "Action type",
