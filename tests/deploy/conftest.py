@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,10 @@ import pytest
 from packaging.markers import Marker
 
 from tests.deploy.booted import Machine, boot, install
-from tests.deploy.support import DEPLOY, accepted, copy_sources
+from tests.deploy.support import DEPLOY, PIP, accepted, copy_sources
 from tests.deploy.trees import database_in, debian_tree
 from tests.generate.licences import DEBIAN
 from tests.support.postgres import Server
-
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
 @pytest.fixture(scope="session")

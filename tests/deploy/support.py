@@ -14,6 +14,7 @@ SYSTEMD = ROOT / "systemd"
 RULES = DEPLOY / "prometheus" / "analytics-refreshd.rules.yaml"
 MADE_OF = ("pyproject.toml", "README.md", ".github/LICENSE", "deploy/man", "src")
 """What a wheel is built from."""
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 DASHBOARD = DEPLOY / "grafana" / "analytics-refreshd.json"
 
 

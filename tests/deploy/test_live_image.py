@@ -2,23 +2,27 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.support import DEPLOY, accepted, copy_sources, tool
+from tests.deploy.support import DEPLOY, PIP, accepted, copy_sources, tool
 from tests.support.postgres import Server, free_port
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(500)]
 IMAGE = "localhost/analytics-refreshd-test"
 BASE = "localhost/python-base-test"
+_REFRESHED = re.compile(r'^analytics_runs_total\{[^}]*outcome="ok"[^}]*\} [1-9]', re.MULTILINE)
 
 
 class Buildah:
@@ -37,11 +41,16 @@ class Buildah:
         return done.stdout.strip()
 
 
+def offline(folder: Path, wheels: Path) -> list[str]:
+    """What lets pip in a build find the wheels, and nothing else."""
+    settings = folder / "pip.conf"
+    settings.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+    return ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{settings}:/etc/pip.conf:ro"]
+
+
 @pytest.fixture(scope="module")
-def image(
-    debian: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The built image's mounted files and its configuration."""
+def built(debian: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    """A store that holds the image."""
     folder = tmp_path_factory.mktemp("image")
     buildah = Buildah(folder)
     scratch = buildah("from", "scratch")
@@ -53,17 +62,27 @@ def image(
     context.mkdir()
     copy_sources(context)
     shutil.copytree(DEPLOY / "container", context / "deploy" / "container")
-    offline = folder / "pip.conf"
-    offline.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
-    volumes = ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{offline}:/etc/pip.conf:ro"]
     recipe = context / "deploy" / "container" / "Containerfile"
     base = ["--build-arg", f"PYTHON_IMAGE={BASE}"]
-    buildah("build", "-q", "--format", "docker", *base, *volumes, "-f", recipe, "-t", IMAGE, context)
-    configuration: dict[str, Any] = json.loads(buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
-    container = buildah("from", IMAGE)
+    buildah("build", "-q", "--format", "docker", *base, *offline(folder, wheels), "-f", recipe, "-t", IMAGE, context)
+    yield buildah
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def mounted(buildah: Buildah, image: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """An image's files and its configuration."""
+    configuration: dict[str, Any] = json.loads(buildah("inspect", "--type", "image", image))["Docker"]["config"]
+    container = buildah("from", image)
     yield Path(buildah("mount", container)), configuration
     buildah("umount", container)
-    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def image(built: Buildah) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The built image's mounted files and its configuration."""
+    with mounted(built, IMAGE) as found:
+        yield found
 
 
 def test_the_image_runs_without_rights_on_a_read_only_root(
@@ -79,7 +98,7 @@ def test_the_image_runs_without_rights_on_a_read_only_root(
     with subprocess.Popen([*enter, *variables, "--", *command], stderr=subprocess.PIPE, text=True) as process:
         try:
             metrics = f"http://127.0.0.1:{port}/metrics"
-            eventually(lambda: 'outcome="ok"} 0.0' not in _read(metrics) and _read(metrics), within=60)
+            eventually(lambda: _REFRESHED.search(_read(metrics)), within=60)
             pid = _daemon(process.pid)
             status = dict(
                 line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
@@ -108,10 +127,46 @@ def test_the_image_holds_no_compiler_and_no_root_user(image: tuple[Path, dict[st
     assert not list((root / "opt/analytics-refreshd/lib").glob("python*/site-packages/pip"))
 
 
+def test_the_image_for_ecs_has_certificates_and_a_command_for_tokens(
+    built: Buildah, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On top of the plain one, with its user and its command; the token is made without rights on a read-only root."""
+    folder = tmp_path_factory.mktemp("ecs")
+    shutil.copytree(DEPLOY / "ecs", folder / "context" / "deploy" / "ecs")
+    (folder / "context" / "deploy" / "ecs" / "global-bundle.pem").write_text("# certificates\n")
+    download = ["download", "--require-hashes", "--only-binary", ":all:", "--python-version", "3.11"]
+    wheels = folder / "wheels"
+    accepted(*PIP, *download, "--dest", wheels, "-r", DEPLOY / "ecs" / "requirements.lock")
+    recipe = folder / "context" / "deploy" / "ecs" / "Containerfile"
+    base = ["--build-arg", f"IMAGE={IMAGE}"]
+    words: list[str | Path] = [
+        "build",
+        "-q",
+        "--format",
+        "docker",
+        *base,
+        *offline(folder, wheels),
+        "-f",
+        recipe,
+        "-t",
+        f"{IMAGE}-ecs",
+    ]
+    built(*words, folder / "context")
+    with mounted(built, f"{IMAGE}-ecs") as (root, configuration):
+        assert (configuration["User"], configuration["Cmd"]) == ("65532:65532", ["run"])
+        bundle = root / "etc/analytics-refreshd/rds-bundle.pem"
+        assert stat.S_IMODE(bundle.stat().st_mode) == 0o644
+        variables = [*configuration["Env"], "AWS_ACCESS_KEY_ID=AKID", "AWS_SECRET_ACCESS_KEY=secret"]
+        enter: list[str | Path] = [tool("bash"), Path(__file__).with_name("enter-image.sh"), root]
+        command = ["/opt/rds-token/bin/rds-token", "eu-central-1", "db.example.com", "5432", "analytics_refreshd"]
+        token = accepted(*enter, *variables, "--", *command)
+        assert token.startswith("db.example.com:5432/?Action=connect&DBUser=analytics_refreshd&")
+
+
 def _read(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as answer:
         text: str = answer.read().decode()
-    return text if "analytics_runs_total" in text else ""
+    return text
 
 
 def _daemon(parent: int) -> int:
