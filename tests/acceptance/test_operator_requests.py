@@ -19,6 +19,8 @@ from tests.support.waiting import eventually
 
 RARELY: Settings = {"schedule__interval": "6h", "alerts__evaluate_every": "1h"}
 """No slot begins during a test, and between two evaluations only a notification is heard."""
+OFTEN: Settings = {"schedule__interval": "6h", "alerts__evaluate_every": "500ms"}
+"""Nobody waits for the heartbeat that brings a notification."""
 UNFINISHED = "select count(*) from analytics_refresh.runs where finished_at is null"
 
 
@@ -65,7 +67,7 @@ def test_the_leader_does_what_is_asked(dsn: str, connection: Connection) -> None
 @pytest.mark.slow
 def test_a_refresh_that_is_asked_for_joins_one_under_way(dsn: str, connection: Connection) -> None:
     """Two requests have one run, and each has its end."""
-    with Daemon(dsn, **RARELY) as daemon:
+    with Daemon(dsn, **OFTEN) as daemon:
         daemon.wait_for("leader.acquired")
         with holding(dsn):
             first = ask(connection, "refresh")
@@ -96,13 +98,12 @@ def test_what_nobody_took_expires(dsn: str, connection: Connection) -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_leader_leaves_no_request_open(dsn: str, connection: Connection) -> None:
     """It is over with the run that history closes as abandoned, and nobody does it a second time."""
-    often: Settings = {**RARELY, "alerts__evaluate_every": "1s"}
     with Daemon(dsn, **RARELY, service__replica="one") as one:
         one.wait_for("leader.acquired")
-        with Daemon(dsn, **often, service__replica="two") as two:
+        with Daemon(dsn, **OFTEN, service__replica="two") as two:
             eventually(lambda: two.get("/readyz")[0] == 200)
             with holding(dsn):
                 request_id = ask(connection, "refresh")
@@ -123,7 +124,7 @@ def test_an_operator_asks_over_http(dsn: str, connection: Connection, tmp_path: 
     with temporary_role(connection) as role, api_role(dsn, connection, tmp_path) as (own, secret):
         psql(dsn, "grants.sql", "-v", f"role={role}")
         key = make_key(dsn, "--all-organizations", "--operator")
-        with Daemon(as_role(dsn, role), **RARELY) as daemon, Api(own, secret) as api:
+        with Daemon(as_role(dsn, role), **OFTEN) as daemon, Api(own, secret) as api:
             daemon.wait_for("leader.acquired")
 
             def done(kind: str, **members: object) -> dict[str, Any]:
