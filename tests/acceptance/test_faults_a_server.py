@@ -170,7 +170,8 @@ def test_A05_postmaster_killed_under_a_busy_backend(
         (fault_server.server.data / "go").touch()
         daemon.wait_for("database.lost")
         line = daemon.wait_for("refresh.finished")
-        assert line["outcome"] in ("unknown", "failed")
+        # cancelled: the daemon cancels the run with which it loses the lead, if that comes first
+        assert line["outcome"] in ("unknown", "failed", "cancelled")
         assert not any(view["success"] for view in line["views"])
         assert daemon.metric("analytics_view_last_success_timestamp_seconds", view="recent_failures") is None
         (fault_server.server.data / "postmaster.pid").unlink()

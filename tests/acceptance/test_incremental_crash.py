@@ -108,7 +108,7 @@ def seconds_of(server: Server, statement: str) -> float:
 
 
 @pytest.mark.parametrize("statement", [_REFRESH, _REBUILD], ids=["refresh", "build"])
-@pytest.mark.parametrize("victim", ["client", "server"])
+@pytest.mark.parametrize("victim", ["client", pytest.param("server", marks=pytest.mark.nightly)])
 def test_killed_anywhere_is_exact_afterwards(own_server: Server, statement: str, victim: str) -> None:
     """SIGKILL to the client or to its backend, at points spread over the statement, costs nothing but time."""
     change(own_server)

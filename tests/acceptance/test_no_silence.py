@@ -134,7 +134,7 @@ def stale(daemon: Daemon) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "table",
-    ["runs", "alerts", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("last_refresh", "installation"))],
+    ["runs", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("last_refresh", "alerts", "installation"))],
 )
 def test_L12_a_lock_on_our_own_tables_makes_no_view_stale(
     dsn: str, connection: psycopg.Connection[Any], table: str

@@ -222,7 +222,7 @@ def test_the_page_fits_every_width_in_light_and_dark(shown: Shown, name: str, sc
     shown.browser.screenshot(shown.folder / f"{name}-{scheme}-{width}.png")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", STATES)
 def test_axe_finds_no_violation(shown: Shown, axe: str, name: str, scheme: str) -> None:
     """WCAG 2.2 AA and axe's best practices hold in every state, in both colour schemes, with and without scripts."""

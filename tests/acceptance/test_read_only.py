@@ -58,7 +58,7 @@ def _write(connection: Connection, *, allowed: bool, how: str) -> None:
     [
         pytest.param("older", "every session", marks=pytest.mark.nightly),
         ("ours", "every session"),
-        ("older", "new sessions"),
+        pytest.param("older", "new sessions", marks=pytest.mark.nightly),
         pytest.param("ours", "new sessions", marks=pytest.mark.nightly),
     ],
 )

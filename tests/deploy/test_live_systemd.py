@@ -12,7 +12,7 @@ from tests.support.next_commands import next_commands
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from analytics_refreshd import __version__
 from tests.deploy.support import DEPLOY, ROOT
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.fault, pytest.mark.nightly, pytest.mark.timeout(500)]
 GUIDES = DEPLOY / "guides"
 PREFIX = "/opt/analytics-refreshd"
 

@@ -334,7 +334,7 @@ def test_receipts_are_only_added_and_outlive_us(dsn: str, connection: Connection
     assert uninstall(connection)[0].startswith("history, alerts")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_again_after_a_restore(
     databases: Callable[..., str], admin_dsn: str, dsn: str, connection: Connection, key: Path, tmp_path: Path
 ) -> None:

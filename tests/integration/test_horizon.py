@@ -387,7 +387,7 @@ def test_a_dump_and_restore_keep_it(
         assert total(restored) == 1200
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_exported_figures_are_taken_in_elsewhere(
     dsn: str, connection: Connection, databases: Callable[..., str], migrated_template: str, tmp_path: Path
 ) -> None:

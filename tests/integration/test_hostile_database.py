@@ -630,7 +630,7 @@ def test_operators_in_the_applications_schema_never_run_for_us(shop: Shop) -> No
     shop.ask("refresh")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_operators_never_run_where_an_older_install_is_refreshed(shop: Shop) -> None:
     """Its functions need the application's schema in search_path, and our statements around them do without."""
     with psycopg.connect(shop.admin, autocommit=True) as admin:

@@ -227,7 +227,7 @@ def _run(machine: type[Log], connection: Connection, number: int = 25) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_no_sequence_of_changes_around_a_horizon_is_inexact(
     databases: Callable[..., str], migrated_template: str
 ) -> None:

@@ -433,7 +433,7 @@ def test_where_pg_partman_is_installed_its_configuration_is_printed(dsn: str, co
             " values (99999, 'pg_partman', 10, 'public'::regnamespace, false, '5.2.4')"
         )
     shown = command(dsn, "partitions", "--plan", retention__rows="90d")
-    assert (shown.returncode, "public.create_parent(p_parent_table" in shown.stdout) == (0, True), shown.stderr
+    assert (shown.returncode, '"public".create_parent(p_parent_table' in shown.stdout) == (0, True), shown.stderr
     with pytest.raises(MigrationError, match="pg_partman is installed"):
         run.apply(connection, "public", confirm=None, told=ignore)
 

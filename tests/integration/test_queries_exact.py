@@ -262,7 +262,7 @@ def demo_actions(rows: int) -> Data:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_equals_brute_force_on_the_demos_data(connection: psycopg.Connection[Any]) -> None:
     """On 20,000 actions as the demo makes them every query equals the brute-force answer, for everyone and a tenant."""
     data = demo_actions(20_000)

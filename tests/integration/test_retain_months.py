@@ -294,7 +294,7 @@ def running(dsn: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_a_run_that_ends_while_a_reader_holds_a_month_goes_on(
     application_dsn: str, log: Connection, number: int
 ) -> None:
@@ -457,7 +457,7 @@ def somebody(connection: Connection) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["redact", "delete"])
+@pytest.mark.parametrize("mode", ["redact", pytest.param("delete", marks=pytest.mark.nightly)])
 def test_an_erasure_reaches_months_that_were_detached(
     application_dsn: str, log: Connection, tmp_path: Path, mode: str
 ) -> None:

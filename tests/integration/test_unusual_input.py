@@ -152,6 +152,7 @@ def test_L25_pause_and_resume_speak_json(dsn: str) -> None:
     [
         {"PYTHONIOENCODING": "latin-1"},
         pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.nightly),
+        # what a container without a locale has
         {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
         pytest.param({"HOME": ""}, marks=pytest.mark.nightly),
         {"HOME": "/nonexistent", "TERM": "dumb"},
