@@ -209,9 +209,12 @@ class ApiProcess:
         service.health.draining = True
         service.log.emit(Event.API_STOPPING, level="info" if cause else "error", signal=cause.name if cause else None)
         service.streams.close()
+        asked = service.clock.monotonic()
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS * 0.8)
-        forced = ["requests"] if self._thread.is_alive() else []
+        # after so long the server has given up those that were not answered
+        waited = service.clock.monotonic() - asked
+        forced = ["requests"] if self._thread.is_alive() or waited >= _DRAIN_SECONDS else []
         self._server.force_exit = True
         service.close()
         self._thread.join(max(0.1, began + STOP_SECONDS * 0.95 - service.clock.monotonic()))
