@@ -19,14 +19,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
 
 from analytics_refreshd.api.access.address import Network, client_address
-from analytics_refreshd.api.access.principal import AccessDenied
+from analytics_refreshd.api.access.principal import Admission
 from analytics_refreshd.api.actions.body import read_body
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, STATE_PATH, Actions
 from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_docs
 from analytics_refreshd.api.endpoints import Endpoints
-from analytics_refreshd.api.exchange import JSON, Reply, Request, as_json, of_problem
+from analytics_refreshd.api.exchange import JSON, Reply, Request, admitted, as_json, of_problem
 from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
-from analytics_refreshd.api.problems import Problem, internal_error, of_denial, unknown_parameter
+from analytics_refreshd.api.problems import Problem, internal_error, unknown_parameter
 from analytics_refreshd.api.routes import BASE, ORGANIZATION, STREAM_PATHS, Route
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.api.stream.endpoint import Streams
@@ -122,19 +122,16 @@ class Api:
         return lambda request: self._endpoints.answer(route, request)
 
     def _queries(self, body: bytes) -> Work:
-        def answer(request: Request) -> Reply:
-            try:
-                organization = request.item(ORGANIZATION)
-                admission = self._endpoints.gate.admit(request.headers, organization, request.address, 1)
-            except AccessDenied as denial:
-                return of_problem(of_denial(denial), request.request_id)
+        def listed(request: Request) -> Reply:
             for name, _ in request.items:
                 if name != ORGANIZATION:
-                    return of_problem(unknown_parameter(name, [ORGANIZATION]), request.request_id)
-            headers = {"Cache-Control": "private, no-cache", **admission.headers}
-            return Reply(200, body, headers=headers, key_id=admission.principal.key_id)
+                    raise unknown_parameter(name, [ORGANIZATION])
+            return Reply(200, body, headers={"Cache-Control": "private, no-cache"})
 
-        return answer
+        def admit(request: Request) -> Admission:
+            return self._endpoints.gate.admit(request.headers, request.item(ORGANIZATION), request.address, 1)
+
+        return lambda request: admitted(request, lambda: admit(request), lambda _: listed(request))
 
     def _handler(
         self, endpoint: str, work: Work, *, body: bool = False

@@ -5,20 +5,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from analytics_refreshd.api.access.limits import ConcurrentQueries
-from analytics_refreshd.api.access.principal import AccessDenied, Admission, Gate, Principal
+from analytics_refreshd.api.access.principal import Gate, Principal
 from analytics_refreshd.api.answers import document, links
 from analytics_refreshd.api.asking import Asked, asked, not_usable
 from analytics_refreshd.api.cache import LARGEST_BYTES, Answer, AnswerCache, Key
-from analytics_refreshd.api.exchange import Reply, Request, as_json, of_problem
+from analytics_refreshd.api.exchange import Reply, Request, admitted, as_json
 from analytics_refreshd.api.freshness import Successes, Timing, any_stale, entity_tag, matches
-from analytics_refreshd.api.problems import Problem, internal_error, invalid, of_denial, of_fault
+from analytics_refreshd.api.problems import Problem, invalid
 from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import FRESHNESS, ORGANIZATION, SCHEMA, Route
 from analytics_refreshd.api.spool import MEDIA_TYPE as CSV
 from analytics_refreshd.api.spool import MOST_BYTES, Spool, TooLargeError
 from analytics_refreshd.api.status import read_status, status_document
 from analytics_refreshd.core.access import READ_STORED
-from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, bind
 from analytics_refreshd.postgres.catalogue.sources import Sources
@@ -47,25 +46,11 @@ class Endpoints:
 
     def answer(self, route: Route, request: Request) -> Reply:
         """Return the answer, or the problem document that stands for it. Never raises."""
-        admission: Admission | None = None
-        try:
-            organization = request.item(ORGANIZATION)
-            admission = self.gate.admit(request.headers, organization, request.address, route.endpoint.cost)
-            reply = self._answer(route, request, admission.principal)
-        except AccessDenied as denial:
-            reply = of_problem(of_denial(denial), request.request_id)
-        except Problem as problem:
-            reply = of_problem(problem, request.request_id)
-        except DatabaseFault as fault:
-            reply = of_problem(of_fault(fault), request.request_id)
-            reply.exception = fault
-        except Exception as error:
-            reply = of_problem(internal_error(), request.request_id)
-            reply.exception = error
-        if admission is not None:
-            reply.key_id = admission.principal.key_id
-            reply.headers = {**reply.headers, **admission.headers}
-        return reply
+        return admitted(
+            request,
+            lambda: self.gate.admit(request.headers, request.item(ORGANIZATION), request.address, route.endpoint.cost),
+            lambda admission: self._answer(route, request, admission.principal),
+        )
 
     def _answer(self, route: Route, request: Request, principal: Principal) -> Reply:
         question = asked(route, request.items, request.places, request.headers.get("accept", ""))

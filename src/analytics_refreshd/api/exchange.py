@@ -1,11 +1,13 @@
 """A request and its reply."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analytics_refreshd.api.problems import MEDIA_TYPE, Problem
+from analytics_refreshd.api.access.principal import AccessDenied, Admission
+from analytics_refreshd.api.problems import MEDIA_TYPE, Problem, internal_error, of_denial, of_fault
 from analytics_refreshd.api.spool import Spool
+from analytics_refreshd.core.errors import DatabaseFault
 
 JSON = "application/json"
 
@@ -45,6 +47,31 @@ class Reply:
 def as_json(document: object) -> bytes:
     """Serialize a document that holds what JSON has."""
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def admitted(request: Request, admit: Callable[[], Admission], work: Callable[[Admission], Reply]) -> Reply:
+    """Return what `work` makes for who is admitted. Never raises: a problem document stands for a failure."""
+    admission: Admission | None = None
+    try:
+        admission = admit()
+        reply = work(admission)
+    except Exception as error:
+        reply = of_problem(_problem_of(error), request.request_id)
+        cause = error.__cause__ if isinstance(error, Problem) else error
+        # a refusal is no failure for the log
+        reply.exception = None if isinstance(cause, AccessDenied) else cause
+    if admission is not None:
+        reply.key_id = admission.principal.key_id
+        reply.headers = {**reply.headers, **admission.headers}
+    return reply
+
+
+def _problem_of(error: Exception) -> Problem:
+    if isinstance(error, AccessDenied):
+        return of_denial(error)
+    if isinstance(error, Problem):
+        return error
+    return of_fault(error) if isinstance(error, DatabaseFault) else internal_error()
 
 
 def of_problem(problem: Problem, request_id: str) -> Reply:

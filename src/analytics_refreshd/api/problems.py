@@ -5,25 +5,13 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from analytics_refreshd.api.access.principal import AccessDenied
+from analytics_refreshd.core.api_metrics import REFUSALS
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
-CODES = (
-    "unauthorized",
-    "forbidden",
-    "not_found",
-    "method_not_allowed",
-    "validation_error",
-    "bad_request",
-    "missing_organization",
-    "conflict",
-    "rate_limited",
-    "internal_error",
-    "service_unavailable",
-    "timeout",
-)
+CODES = (*REFUSALS, "internal_error", "service_unavailable", "timeout")
 """Every value of `error`. A closed list: clients compare with it."""
 
 

@@ -6,6 +6,19 @@ from analytics_refreshd.core import metrics
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.stream import Ending
 
+REFUSALS = (
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "method_not_allowed",
+    "validation_error",
+    "bad_request",
+    "missing_organization",
+    "conflict",
+    "rate_limited",
+)
+"""Every `error` of a problem document that is the client's own."""
+
 PROCESS = "api"
 """The value of the label `process`. The daemon's series have no such label."""
 
@@ -25,17 +38,7 @@ REFUSED = Metric(
     "Requests answered with a status of 400 to 499, by the problem document's `error`.",
     labels=("error",),
     known={
-        "error": (
-            "unauthorized",
-            "forbidden",
-            "not_found",
-            "method_not_allowed",
-            "validation_error",
-            "bad_request",
-            "missing_organization",
-            "conflict",
-            "rate_limited",
-        )
+        "error": REFUSALS,
     },
 )
 UNKNOWN_KEYS = Metric(

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from analytics_refreshd.api.access.principal import AccessDenied, Admission, PersonGate
+from analytics_refreshd.api.access.principal import Admission, PersonGate
 from analytics_refreshd.api.actions.body import refuse_other_site, wish_of
 from analytics_refreshd.api.answers import moment
-from analytics_refreshd.api.exchange import Reply, Request, as_json, of_problem
-from analytics_refreshd.api.problems import Problem, internal_error, of_denial, of_fault, unknown_parameter
+from analytics_refreshd.api.exchange import Reply, Request, admitted, as_json
+from analytics_refreshd.api.problems import Problem, of_fault, unknown_parameter
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.core.requests import RequestKind, RequestState
@@ -70,32 +70,19 @@ class Actions:
     def _admitted(
         self, request: Request, answer: Callable[[Admission], Reply], checked: Callable[[], None] = lambda: None
     ) -> Reply:
-        admission: Admission | None = None
-        try:
+        def admit() -> Admission:
             checked()
-            admission = self.gate.admit_person(request.headers, request.address)
+            return self.gate.admit_person(request.headers, request.address)
+
+        def operate(admission: Admission) -> Reply:
             if not admission.principal.operator:
                 text = "only operators may ask for this: `keys create --operator` makes a key that may"
                 raise Problem(403, "forbidden", text)
             for name, _ in request.items:
                 raise unknown_parameter(name, ())
-            reply = answer(admission)
-        except AccessDenied as denial:
-            reply = of_problem(of_denial(denial), request.request_id)
-        except Problem as problem:
-            reply = of_problem(problem, request.request_id)
-            if isinstance(problem.__cause__, DatabaseFault):
-                reply.exception = problem.__cause__
-        except DatabaseFault as fault:
-            reply = of_problem(of_fault(fault), request.request_id)
-            reply.exception = fault
-        except Exception as error:
-            reply = of_problem(internal_error(), request.request_id)
-            reply.exception = error
-        if admission is not None:
-            reply.key_id = admission.principal.key_id
-            reply.headers = {**reply.headers, **admission.headers}
-        return reply
+            return answer(admission)
+
+        return admitted(request, admit, operate)
 
     def _reply(self, status: int, state: RequestState, headers: dict[str, str]) -> Reply:
         body = {"data": _document(state), "meta": {"generated_at": moment(self.clock.now())}}

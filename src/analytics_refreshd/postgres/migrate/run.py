@@ -86,14 +86,7 @@ def migrate(
     """
     with _transaction(connection):
         connection.execute(command("lock"))
-        plan = _plan(
-            connection,
-            app_schema,
-            recreate_views=recreate_views,
-            accept_publication=accept_publication,
-            tenants=tenants,
-            redact=redact,
-        )
+        plan = _plan(connection, app_schema, _Asked(recreate_views, accept_publication, tenants, redact))
         total = sum(step.populates is not None for step in plan.steps)
         populated = 0
         for step in plan.steps:
@@ -111,14 +104,14 @@ def status(
     Raises MigrationError where it could not be done, and where another migration is running.
     """
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(connection, app_schema, tenants=tenants, redact=redact)
+        plan = _plan_without_waiting(connection, app_schema, _Asked(tenants=tenants, redact=redact))
     return _report(plan, app_schema, plan.version)
 
 
 def subscriber_sql(connection: Connection, app_schema: str = "public", *, tenants: bool = False) -> str:
     """The commands that give a subscriber of this database the tables that ours has in either mode."""
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(connection, app_schema, accept_publication=True, tenants=tenants)
+        plan = _plan_without_waiting(connection, app_schema, _Asked(accept_publication=True, tenants=tenants))
         catalog = Catalog(connection, app_schema)
         definitions = Definitions(app_schema, catalog.privileges().server_version)
 
@@ -142,14 +135,8 @@ def dry_run(
 ) -> str:
     """The script that does to this database what `migrate` would, for psql to run unchanged."""
     with _transaction(connection, keep=False):
-        plan = _plan_without_waiting(
-            connection,
-            app_schema,
-            recreate_views=recreate_views,
-            accept_publication=accept_publication,
-            tenants=tenants,
-            redact=redact,
-        )
+        asked = _Asked(recreate_views, accept_publication, tenants, redact)
+        plan = _plan_without_waiting(connection, app_schema, asked)
         steps = [Step("one transaction, one migration at a time", (command("begin"), command("lock"))), *plan.steps]
         parts = [
             "\n".join([f"-- {step.title}", *(_as_command(each.as_string(connection)) for each in step.commands)])
@@ -220,41 +207,30 @@ def _failure(error: psycopg.Error, what: str) -> MigrationError:
     return MigrationError(f"{what}: {primary_text(error)}{state}; nothing was changed: mend it, then run migrate again")
 
 
-def _plan(
-    connection: Connection,
-    app_schema: str,
-    *,
-    recreate_views: bool,
-    accept_publication: bool,
-    tenants: bool,
-    redact: bool | None,
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What `migrate` was asked for, by its own parameters."""
+
+    recreate_views: bool = False
+    accept_publication: bool = False
+    tenants: bool = False
+    redact: bool | None = None
+
+
+def _plan(connection: Connection, app_schema: str, asked: _Asked) -> Plan:
     catalog = Catalog(connection, app_schema)
-    plan = make_plan(catalog, catalog.read(redact=redact), recreate_views=recreate_views, tenants=tenants)
-    warnings = require_prepared(connection, lambda: _execute(connection, plan.tables), accepted=accept_publication)
+    installed = catalog.read(redact=asked.redact)
+    plan = make_plan(catalog, installed, recreate_views=asked.recreate_views, tenants=asked.tenants)
+    accepted = asked.accept_publication
+    warnings = require_prepared(connection, lambda: _execute(connection, plan.tables), accepted=accepted)
     return replace(plan, warnings=(*plan.warnings, *warnings))
 
 
-def _plan_without_waiting(
-    connection: Connection,
-    app_schema: str,
-    *,
-    recreate_views: bool = False,
-    accept_publication: bool = False,
-    tenants: bool = False,
-    redact: bool | None = None,
-) -> Plan:
+def _plan_without_waiting(connection: Connection, app_schema: str, asked: _Asked) -> Plan:
     row = connection.execute(command("try_lock")).fetchone()
     if row is None or not row[0]:
         raise MigrationError("another migration is running here: wait for its end, then ask again")
-    return _plan(
-        connection,
-        app_schema,
-        recreate_views=recreate_views,
-        accept_publication=accept_publication,
-        tenants=tenants,
-        redact=redact,
-    )
+    return _plan(connection, app_schema, asked)
 
 
 def _execute(connection: Connection, steps: Iterable[Step]) -> None:

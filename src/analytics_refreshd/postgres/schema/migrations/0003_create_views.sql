@@ -75,9 +75,7 @@ select
     max(r.retry_count)::integer as max_retries,
     max(r.executed_at)::timestamptz as last_execution_at,
     min(r.executed_at)::timestamptz as first_execution_at,
-    -- before PostgreSQL 17 an infinite time has no difference: one such row would stop the view for ever
-    case when isfinite(max(r.executed_at)) and isfinite(min(r.executed_at))
-        then (extract(epoch from max(r.executed_at) - min(r.executed_at)) / 3600)::numeric end as hours_active
+    (extract(epoch from max(r.executed_at) - min(r.executed_at)) / 3600)::numeric as hours_active
 from {app}.action_results r
 where r.trigger_id is not null
 group by 1
@@ -122,7 +120,7 @@ comment on column {target}.trigger_performance_summary.avg_retries is 'Mean retr
 comment on column {target}.trigger_performance_summary.max_retries is 'Most retries of one execution.';
 comment on column {target}.trigger_performance_summary.last_execution_at is 'Latest execution.';
 comment on column {target}.trigger_performance_summary.first_execution_at is 'Earliest execution.';
-comment on column {target}.trigger_performance_summary.hours_active is 'Hours from the first to the last execution; null where one of the two is infinite.';
+comment on column {target}.trigger_performance_summary.hours_active is 'Hours from the first to the last execution.';
 comment on index {target}.idx_trigger_performance_summary_unique is 'Lets the view be refreshed concurrently.';
 comment on index {target}.idx_trigger_performance_summary_executions is 'Most active triggers first.';
 comment on index {target}.idx_trigger_performance_summary_success_rate is 'Least successful triggers first.';

@@ -4,7 +4,7 @@ import type { Chart } from "../chart";
 import type { Answer, Question } from "../client";
 import { shown, type Kind } from "../format";
 import type { Page } from "../page";
-import { numbers } from "../panel";
+import { addPanel, numbers } from "../panel";
 import type { Column } from "../table";
 import { texts } from "../texts";
 import { asking, hoursOf, MOST_HOURS } from "../times";
@@ -19,11 +19,11 @@ export interface Steps {
 
 /** The question of executions over time. */
 export function steps(page: Page, filters: Record<string, string> = {}): Steps {
-  const hourly = hoursOf(page.state) <= MOST_HOURS;
-  const window = hourly ? { parameter: "hours" as const, most: MOST_HOURS } : { parameter: "days" as const, most: 365, zoned: true };
+  const byHour = hoursOf(page.state) <= MOST_HOURS;
+  const window = byHour ? { parameter: "hours" as const, most: MOST_HOURS } : { parameter: "days" as const, most: 365, zoned: true };
   const asked = asking(page.state, window, page.now);
-  const step = hourly ? "hour" : "day";
-  const path = hourly ? "throughput/hourly" : "actions/daily";
+  const step = byHour ? "hour" : "day";
+  const path = byHour ? "throughput/hourly" : "actions/daily";
   const columns: Column[] = [
     { field: step, kind: step },
     { field: "total_executions", kind: "count" },
@@ -32,7 +32,7 @@ export function steps(page: Page, filters: Record<string, string> = {}): Steps {
     { field: "success_rate", kind: "percent" },
     { field: "avg_duration_ms", kind: "ms" },
   ];
-  if (hourly) columns.push({ field: "p95_duration_ms", kind: "ms" });
+  if (byHour) columns.push({ field: "p95_duration_ms", kind: "ms" });
   const notes = page.state.range === "custom" ? [] : [texts.overview.open];
   return { question: { path, parameters: { ...asked.parameters, ...filters } }, step, columns, notes };
 }
@@ -44,6 +44,23 @@ function labels(answer: Answer, step: Kind, zone: string): string[] {
 /** Whether nothing ran in any step. */
 export function nothingRan(answer: Answer): boolean {
   return answer.rows.every((row) => row["total_executions"] === 0);
+}
+
+/** The hours of one trigger or type, as rate and as volume. */
+export function hourly(page: Page, filter: Record<string, string>, titles: { rate: string; volume: string }): void {
+  const { zone } = page.state;
+  const asked = asking(page.state, { parameter: "hours", most: MOST_HOURS }, page.now);
+  const shared = {
+    question: { path: "throughput/hourly", parameters: { ...asked.parameters, ...filter } },
+    columns: [
+      { field: "hour", kind: "hour" }, { field: "total_executions", kind: "count" }, { field: "failures", kind: "count" },
+      { field: "success_rate", kind: "percent" }, { field: "p95_duration_ms", kind: "ms" },
+    ] satisfies Column[],
+    notes: asked.shortened ? [texts.shortened("7")] : [],
+    isEmpty: nothingRan,
+  };
+  addPanel(page, { ...shared, title: titles.rate, chart: (answer) => rateChart(answer, "hour", zone) });
+  addPanel(page, { ...shared, title: titles.volume, chart: (answer) => volumeChart(answer, "hour", zone) });
 }
 
 export function rateChart(answer: Answer, step: "hour" | "day", zone: string): Chart {

@@ -7,9 +7,8 @@ import type { Page } from "../page";
 import { addPanel } from "../panel";
 import { figure, title, type Column } from "../table";
 import { texts } from "../texts";
-import { asking, MOST_HOURS } from "../times";
 import { recent } from "./failures";
-import { nothingRan, rateChart, volumeChart } from "./steps";
+import { hourly } from "./steps";
 
 const STATS: Column[] = [
   { field: "trigger_name", kind: "text" }, { field: "organization_id", kind: "text" }, { field: "enabled", kind: "boolean" },
@@ -32,17 +31,6 @@ export function trigger(page: Page, id: string): void {
     title: `${id}: ${texts.triggers.stats}`, wide: true, question: { path: `triggers/${encodeURIComponent(id)}/stats` },
     columns: STATS, head, chart: () => null,
   });
-  const asked = asking(page.state, { parameter: "hours", most: MOST_HOURS }, page.now);
-  const shared = {
-    question: { path: "throughput/hourly", parameters: { ...asked.parameters, trigger_id: id } },
-    columns: [
-      { field: "hour", kind: "hour" }, { field: "total_executions", kind: "count" }, { field: "failures", kind: "count" },
-      { field: "success_rate", kind: "percent" }, { field: "p95_duration_ms", kind: "ms" },
-    ] satisfies Column[],
-    notes: asked.shortened ? [texts.shortened("7")] : [],
-    isEmpty: nothingRan,
-  };
-  addPanel(page, { ...shared, title: texts.triggers.hours, chart: (answer) => volumeChart(answer, "hour", zone) });
-  addPanel(page, { ...shared, title: texts.triggers.rate, chart: (answer) => rateChart(answer, "hour", zone) });
+  hourly(page, { trigger_id: id }, { volume: texts.triggers.hours, rate: texts.triggers.rate });
   recent(page, { trigger_id: id }, texts.triggers.recent);
 }

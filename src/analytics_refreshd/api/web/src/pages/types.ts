@@ -8,7 +8,7 @@ import { addPanel, numbers } from "../panel";
 import type { Column } from "../table";
 import { texts } from "../texts";
 import { asking, MOST_HOURS } from "../times";
-import { nothingRan, rateChart, volumeChart } from "./steps";
+import { hourly } from "./steps";
 
 export function types(page: Page): void {
   outcomes(page);
@@ -94,17 +94,5 @@ function latency(page: Page): void {
 }
 
 function oneType(page: Page, type: string): void {
-  const { zone } = page.state;
-  const asked = asking(page.state, { parameter: "hours", most: MOST_HOURS }, page.now);
-  const shared = {
-    question: { path: "throughput/hourly", parameters: { ...asked.parameters, action_type: type } },
-    columns: [
-      { field: "hour", kind: "hour" }, { field: "total_executions", kind: "count" }, { field: "failures", kind: "count" },
-      { field: "success_rate", kind: "percent" }, { field: "p95_duration_ms", kind: "ms" },
-    ] satisfies Column[],
-    notes: asked.shortened ? [texts.shortened("7")] : [],
-    isEmpty: nothingRan,
-  };
-  addPanel(page, { ...shared, title: `${type}: ${texts.overview.rateByTime}`, chart: (answer) => rateChart(answer, "hour", zone) });
-  addPanel(page, { ...shared, title: `${type}: ${texts.overview.volume}`, chart: (answer) => volumeChart(answer, "hour", zone) });
+  hourly(page, { action_type: type }, { rate: `${type}: ${texts.overview.rateByTime}`, volume: `${type}: ${texts.overview.volume}` });
 }
