@@ -199,6 +199,7 @@ def test_a_signal_at_any_moment_leaves_nothing(
     assert _servers_below(folder) == []
 
 
+@pytest.mark.nightly
 def test_a_killed_demo_is_swept_up_by_the_next(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """After kill -9 the next demo removes the orphaned server and its folder, and works."""
     first = demo("--rows", "1000")
@@ -268,6 +269,7 @@ def test_the_surroundings_do_not_lead_it_elsewhere(demo: Callable[..., RunningDe
     assert next(line["outcome"] for line in one.events("refresh.finished")) == "ok"
 
 
+@pytest.mark.nightly
 def test_kept_data_are_gone_on_with(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """With --data the second start finds the actions of the first, and a new size is refused."""
     data = folder / "kept"

@@ -132,5 +132,5 @@ def test_G02_no_descriptor_is_left(daemon: Daemon) -> None:
     with attacked(daemon.port, 60, 100, "dripped-headers"):
         eventually(lambda: psutil.Process(daemon.process.pid).num_fds() >= in_use + 18)
         for _ in range(20):
-            # with a dozen places, whoever is slow to ask may be the oldest, too: it is reset at once, and asks again
+            # with a dozen places, a client that is slow to ask may be the oldest: it is reset, and asks again
             eventually(lambda: ask(daemon, "/livez"), within=ANSWERED_WITHIN_SECONDS)

@@ -202,6 +202,7 @@ def test_markdown_and_table_tell_it(troubled: list[str]) -> None:
     assert "\x1b" not in markdown + table
 
 
+@pytest.mark.nightly
 def test_pause_and_kill_of_a_real_daemon() -> None:
     """A pause, a server lost within it and a kill -9 are told as they were, from the fields that a daemon writes."""
     pristine = FaultServer()

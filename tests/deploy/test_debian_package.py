@@ -68,7 +68,7 @@ def test_the_configuration_is_the_example(laid: Path) -> None:
 
 
 def test_every_file_is_roots_and_nobody_elses_to_write(package: Path) -> None:
-    """Whoever may change a unit or a script of it would be root."""
+    """Only root may change a unit or a script of it: they run as root."""
     lines = accepted(tool("dpkg-deb"), "--contents", package).splitlines()
     assert len(lines) > 40
     for line in lines:

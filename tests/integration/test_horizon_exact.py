@@ -104,7 +104,7 @@ def _fold_cut_short(connection: Connection, milliseconds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 5))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 5))])
 def test_no_change_is_lost_or_counted_twice(dsn: str, connection: Connection, seed: int) -> None:
     """Random changes around a horizon that moves, with rebuilds, TRUNCATE, off and on: the oracle agrees each time."""
     changes = OldChanges(connection, 7000 + seed)

@@ -43,7 +43,7 @@ def connection(dsn: str) -> Iterator[Connection]:
         yield opened
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 5))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 5))])
 @pytest.mark.slow
 def test_fuzzed_changes_stay_exact(dsn: str, connection: Connection, seed: int) -> None:
     """Fifty cycles a seed of random changes, rolled back, committed late or not at all, leave no row different."""

@@ -56,7 +56,7 @@ def test_arguments_are_checked(connection: Connection) -> None:
 
 
 def test_requests_of_an_hour_are_bounded(connection: Connection) -> None:
-    """Twenty by one, two hundred by all; who has used up its own keeps nobody else from resuming."""
+    """Twenty by one, two hundred by all; an actor at its limit keeps no other from resuming."""
     for _ in range(20):
         ask(connection, "refresh")
     with pytest.raises(psycopg.errors.ProgramLimitExceeded):

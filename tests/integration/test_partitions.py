@@ -438,6 +438,26 @@ def test_where_pg_partman_is_installed_its_configuration_is_printed(dsn: str, co
         run.apply(connection, "public", confirm=None, told=ignore)
 
 
+def test_the_apis_view_follows(dsn: str, connection: Connection) -> None:
+    """With `migrate --tenants` the conversion goes on, and the API reads every month, behind the same wall."""
+    fill(connection, "plain", rows=5)
+    migrate(connection, tenants=True)
+    view = "'analytics_api.action_results'::regclass"
+    kept = f"select c.reloptions, c.relacl from pg_class c where c.oid = {view}"
+    before = connection.execute(kept).fetchone()
+    convert(connection)
+    assert "_default" not in str(value(connection, f"select pg_get_viewdef({view})"))
+    assert (
+        connection.execute(f"select c.reloptions, c.relacl from pg_class c where c.oid = {view}").fetchone() == before
+    )
+    read = (
+        "select d.refobjid::regclass::text from pg_rewrite w join pg_depend d on d.objid = w.oid"
+        f" where w.ev_class = {view} and d.refobjid in ('action_results'::regclass, 'action_results_default'::regclass)"
+    )
+    assert {name for (name,) in connection.execute(read)} == {"action_results"}
+    assert "nothing to do" in command(dsn, "migrate", "--tenants").stdout
+
+
 @pytest.mark.slow
 def test_two_at_once_are_one(dsn: str, connection: Connection) -> None:
     """At each step of the first a second is refused, and the first ends as if it were alone."""

@@ -187,7 +187,7 @@ def test_it_works_on_the_oldest_version() -> None:
 
 @pytest.mark.slow
 def test_the_guides_trigger_redacts_what_is_written(dsn: str, connection: Connection) -> None:
-    """As the guide has it, for who writes: failures alone, whoever inserts or changes them."""
+    """The guide's trigger for the writer redacts failures alone, inserted or changed."""
     with temporary_role(connection) as role:
         psql(dsn, "reader.sql", "-v", f"role={role}")
     (trigger,) = re.findall(r"```sql\n(create function public\.redact_failure.*?)```", GUIDE.read_text(), re.S)

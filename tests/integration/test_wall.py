@@ -306,6 +306,9 @@ def test_the_command_notes_the_secret(dsn: str, connection: Connection, tmp_path
     assert "note the secret of the API" in done.stdout
     assert SECRET.decode() not in script.stdout + done.stdout + done.stderr
     assert "nothing to do" in command(dsn, "migrate", "--tenants", api__secret_file=file).stdout
+    # a repair of the schema needs no secret
+    again = command(dsn, "migrate", "--tenants")
+    assert (again.returncode, "secret" in again.stdout + again.stderr) == (0, False)
     keys = WallSecret.of(SECRET)
     assert connection.execute("select secret_id, inner_key from analytics_refresh.api_secrets").fetchall() == [
         (keys.secret_id, keys.inner_key)

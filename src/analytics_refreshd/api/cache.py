@@ -1,4 +1,4 @@
-"""Keeps answers for whoever asks the same again, in bounded memory."""
+"""Keeps answers, in bounded memory, for the same questions."""
 
 import threading
 from collections import OrderedDict

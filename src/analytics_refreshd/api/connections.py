@@ -63,8 +63,8 @@ class Client(Protocol):
 def to_drop(clients: Iterable[Client], limits: ClientLimits, now: float) -> list[Client]:
     """Choose the connections to drop. Each that is overdue goes, and those that wait longest beyond a limit.
 
-    Whoever asks and takes its answer never waits for long, whatever the others do. Beyond the number of connections a
-    sixteenth of all places is made free, so that this is not done for each that comes.
+    A client that asks and takes its answer never waits for long, whatever the others do. Beyond the number of
+    connections a sixteenth of all places is made free, so that this is not done for each that comes.
     """
     every = list(clients)
     over = len(every) - limits.connections

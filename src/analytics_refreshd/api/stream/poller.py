@@ -1,4 +1,4 @@
-"""Reads what the stream tells, while somebody listens: one thread a process, whoever and however many listen."""
+"""Reads what the stream tells, while somebody listens. One thread a process serves all listeners."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence

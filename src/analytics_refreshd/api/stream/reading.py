@@ -1,4 +1,4 @@
-"""Reads, for all listeners at once, what the stream tells: one question for each organization, whoever listens."""
+"""Reads what the stream tells: one question for each organization, for all of its listeners."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -15,7 +15,7 @@ from analytics_refreshd.postgres.incremental.install import InstallProgress
 from analytics_refreshd.postgres.incremental.verify import VerifyReport
 from analytics_refreshd.postgres.migrate import run
 from analytics_refreshd.postgres.migrate.run import MigrationReport, Populating
-from analytics_refreshd.postgres.tenants.install import note_secret
+from analytics_refreshd.postgres.tenants.install import note_secret, secret_noted
 
 __all__ = ["InstallProgress", "MigrationReport", "Populating", "VerifyReport"]
 
@@ -112,7 +112,8 @@ def _with_secret(connection: BoundedConnection, config: Config, report: Migratio
     """Note the secret of the API."""
     secret = api_secret(config)
     if secret is None:
-        return replace(report, warnings=(*report.warnings, _NOTHING_TO_NOTE))
+        warnings = () if secret_noted(connection, config.database.db_schema) else (_NOTHING_TO_NOTE,)
+        return replace(report, warnings=(*report.warnings, *warnings))
     if not note_secret(connection, config.database.db_schema, secret):
         return report
     return replace(report, steps=(*report.steps, "note the secret of the API"))

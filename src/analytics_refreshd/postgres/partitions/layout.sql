@@ -45,6 +45,9 @@ where c.oid is distinct from t.oid and y.polrelid is distinct from t.oid
     and k.oid is null
     -- the four are built again by the conversion
     and not coalesce(c.relkind = 'm' and c.relnamespace = t.relnamespace and c.relname = any (%(views)s), false)
+    -- and so are those of the API, by the owner of our schema
+    and not coalesce(c.relkind = 'v' and c.relnamespace = to_regnamespace('analytics_api') and c.relowner = (
+        select o.nspowner from pg_namespace o where o.nspname = 'analytics_refresh'), false)
 union
 select 'references', pg_describe_object('pg_constraint'::regclass, k.oid, 0)
 from t join pg_constraint k on k.confrelid = t.oid and k.contype = 'f' and k.conparentid = 0
@@ -236,6 +239,17 @@ select exists (
 select replace(rtrim(pg_get_viewdef(v.oid), ';'), %(partition)s::text, %(table)s::text)
 from pg_class v join pg_namespace n on n.oid = v.relnamespace and n.nspname = %(schema)s
 where v.relname = %(view)s and v.relkind = 'm';
+
+-- name: api_views
+-- what the API reads of a table, as it is now: carried out once another table has that name, it reads that one
+select distinct format('create or replace view %%I.%%I%%s as %%s', n.nspname, c.relname,
+    ' with (' || array_to_string(c.reloptions, ', ') || ')', rtrim(pg_get_viewdef(c.oid), ';'))
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'analytics_api'
+join pg_namespace o on o.nspname = 'analytics_refresh' and o.nspowner = c.relowner
+join pg_rewrite w on w.ev_class = c.oid
+join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass
+where c.relkind = 'v' and d.refobjid = to_regclass(%(table)s);
 
 -- name: view_columns
 select array(select a.attname::text from pg_attribute a where a.attrelid = v.oid and a.attnum > 0 order by a.attnum)

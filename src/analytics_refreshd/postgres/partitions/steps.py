@@ -46,6 +46,7 @@ class Steps:
                 _text("rename", table=_named(whole), name=sql.Identifier("action_results")),
                 _text("attach_default", table=self._log, partition=_named(self._tables.name(default_name()))),
             ),
+            *self._texts("api_views", table=self._tables.log),
         ]
         locks = [
             *(Lock("SHARE ROW EXCLUSIVE", name, _SWAP_SECONDS) for name in referred),

@@ -63,6 +63,14 @@ def note_secret(connection: Connection, app_schema: str, secret: bytes) -> bool:
     return bool(row and row[0])
 
 
+def secret_noted(connection: Connection, app_schema: str) -> bool:
+    """Return whether any secret of the API is noted. Raises psycopg.Error."""
+    with connection.transaction():
+        connection.execute(set_role(Catalog(connection, app_schema).home()))
+        row = connection.execute(sqlfiles.blocks(_WALL)["secret_noted"]).fetchone()
+    return bool(row and row[0])
+
+
 @dataclass(frozen=True, slots=True)
 class TenantCommands:
     """The commands that create what the API needs. `home` is to own it."""

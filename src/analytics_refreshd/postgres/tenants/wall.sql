@@ -173,6 +173,9 @@ dropped as (
         order by o.noted_at desc limit 1))
 select exists (select from noted);
 
+-- name: secret_noted
+select exists (select from analytics_refresh.api_secrets);
+
 -- name: transaction
 select pg_catalog.pg_backend_pid() || ' '
     || (extract(epoch from pg_catalog.transaction_timestamp()) * 1000000)::pg_catalog.int8;
