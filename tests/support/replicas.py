@@ -99,18 +99,22 @@ class Shared(FakeStatusReader, AlertStore):
 
 
 class FakeLeader(Leader):
-    """The leader's session of one replica; `fault` is raised where the lock is asked for."""
+    """The leader's session of one replica; `fault` is raised where the lock is asked for.
+
+    One that is `slow` does not get a lock that is free: another will be quicker.
+    """
 
     def __init__(self, database: Shared, name: str) -> None:
         self._database = database
         self._name = name
         self.fault: DatabaseFault | None = None
+        self.slow = False
 
     def acquire(self) -> LockReading:
         self._database.answer()
         if self.fault is not None:
             raise self.fault
-        if self._database.holder is None:
+        if self._database.holder is None and not self.slow:
             self._database.holder = LeaderInfo(self._name, 1)
         return self.heartbeat()
 

@@ -91,6 +91,19 @@ def test_an_outage_excuses_only_what_it_caused() -> None:
     assert found(seen(ages=[aged(None)], runs=[before], last_outage=short))[STALE].holds is True
 
 
+def test_a_lead_that_an_outage_ended_at_once_counts_from_the_lead_on() -> None:
+    """On an older install nobody knows what the leader before did: its refreshes may be seconds old."""
+    outage = (ago(30), ago(20))
+    cut_off = run(Outcome.FAILED, Reason.CONNECT, a=Reason.CONNECT, started_at=ago(29))
+    followed = {"history_available": False, "own_success": {"a": ago(3600)}, "ages": [aged(None)]}
+    led_for_a_moment = {**followed, "leading_since": ago(31), "last_outage": outage}
+    assert found(seen(runs=[cut_off], **led_for_a_moment))[STALE].holds is None
+    after = run(Outcome.FAILED, a=BAD, started_at=ago(10))
+    assert found(seen(runs=[after, cut_off], **led_for_a_moment))[STALE].holds is True
+    led_for_long = {**led_for_a_moment, "leading_since": ago(700)}
+    assert found(seen(runs=[cut_off], **led_for_long))[STALE].holds is True
+
+
 def test_a_stale_text_says_age_limit_error_blocker_run_and_next_command() -> None:
     """What somebody woken at night needs is in the description."""
     last = run(Outcome.PARTIAL, a=BAD, sqlstate="55P03")

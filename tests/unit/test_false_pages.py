@@ -41,8 +41,11 @@ def told_while(clock: FakeClock, replicas: list[Replica], seconds: float) -> lis
     return told
 
 
+@pytest.mark.parametrize("nobody_between", [False, True], ids=["at once", "after a moment without a leader"])
 @pytest.mark.parametrize("led_before", [False, True], ids=["never led", "led before"])
-def test_L15_a_change_of_leader_on_an_older_install_pages_nobody(clock: FakeClock, led_before: bool) -> None:
+def test_L15_a_change_of_leader_on_an_older_install_pages_nobody(
+    clock: FakeClock, led_before: bool, nobody_between: bool
+) -> None:
     """Only the leader knows its refreshes: who waited for an hour and takes over has not seen a view go stale."""
     database = Shared(clock, remembers=False)
     one = replica(database, "one")
@@ -55,6 +58,10 @@ def test_L15_a_change_of_leader_on_an_older_install_pages_nobody(clock: FakeCloc
     for _ in range(round(LONG_SECONDS / 300)):
         assert told_while(clock, [one, two], 300) == []
         one.refresh()
+    if nobody_between:
+        database.holder = None
+        two.lock.slow = True
+        two.beat()
     database.holder = LeaderInfo("two", 1)
     clock.pass_by(1.0)
     two.beat()

@@ -245,9 +245,7 @@ class Election(threading.Thread):
             return
         if holder is None or holder.ours:
             self._other_holder_logged = False
-            self._state.change(
-                lambda state: replace(state, leader=holder, leaderless_reason=None, owns_missed_slots=holder is None)
-            )
+            self._state.change(lambda state: state.following(holder))
             return
         reason = f"the leader lock is held by pid {holder.pid}, {holder.replica}, which is not one of our daemons"
         self._state.change(lambda state: replace(state, leader=holder, leaderless_reason=reason))

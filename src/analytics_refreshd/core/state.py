@@ -127,6 +127,13 @@ class State:
         since = self.leading_since if self.owns_missed_slots else None
         return replace(self, owns_missed_slots=True, leading_since=since or at)
 
+    def following(self, holder: LeaderInfo | None) -> "State":
+        """Note which other replica leads, None where nobody does. Its lead ends what counts from ours."""
+        since = self.leading_since if holder is None else None
+        return replace(
+            self, leader=holder, leaderless_reason=None, owns_missed_slots=holder is None, leading_since=since
+        )
+
     def lost_since(self, moment: datetime | None) -> bool:
         """Whether the database was lost after `moment`, and is still: what began before says nothing of it."""
         return moment is not None and self.database_down_since is not None and self.database_down_since > moment

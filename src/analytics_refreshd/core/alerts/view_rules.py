@@ -156,15 +156,18 @@ def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) ->
         tried = newest_attempt is not None and newest_attempt.started_at >= over_at
         return (now - over_at).total_seconds() < grace_seconds and not tried
 
+    refreshed_at = age.last_success_at if age is not None else None
+    before_lead = led_at is not None and refreshed_at is not None and refreshed_at < led_at
+    followed = before_lead and age is not None and _own_evidence(snapshot, age)
     if state.last_outage is not None and age is not None:
         lost_at, restored_at = state.last_outage
-        # an age that was never known counts from the lead on: or a connection cut in every run would excuse it for ever
-        since = led_at if age.seconds is None else now - timedelta(seconds=age.seconds)
+        # An age that was never known, or not while another led, counts from the lead on. Without that, a connection cut
+        # in every run would excuse the former for ever, and nothing would excuse a lead that an outage ended at once.
+        since = led_at if age.seconds is None or followed else now - timedelta(seconds=age.seconds)
         if since is not None and (lost_at - since).total_seconds() <= limit_seconds and lately(restored_at):
             return True
-    if led_at is not None and age is not None and age.last_success_at is not None and age.last_success_at < led_at:
-        if _own_evidence(snapshot, age) and lately(led_at):
-            return True
+    if followed and led_at is not None and lately(led_at):
+        return True
     newest = next((run for run in state.runs if run.outcome is not None), None)
     if newest is None or newest.outcome is not Outcome.SKIPPED or newest.reason is not Reason.PAUSED:
         return False
