@@ -1,6 +1,7 @@
 """When to wake somebody about one view: too old, failing, slow."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -95,8 +96,8 @@ def test_a_lead_that_an_outage_ended_at_once_counts_from_the_lead_on() -> None:
     """On an older install nobody knows what the leader before did: its refreshes may be seconds old."""
     outage = (ago(30), ago(20))
     cut_off = run(Outcome.FAILED, Reason.CONNECT, a=Reason.CONNECT, started_at=ago(29))
-    followed = {"history_available": False, "own_success": {"a": ago(3600)}, "ages": [aged(None)]}
-    led_for_a_moment = {**followed, "leading_since": ago(31), "last_outage": outage}
+    followed: dict[str, Any] = {"history_available": False, "own_success": {"a": ago(3600)}, "ages": [aged(None)]}
+    led_for_a_moment: dict[str, Any] = {**followed, "leading_since": ago(31), "last_outage": outage}
     assert found(seen(runs=[cut_off], **led_for_a_moment))[STALE].holds is None
     after = run(Outcome.FAILED, a=BAD, started_at=ago(10))
     assert found(seen(runs=[after, cut_off], **led_for_a_moment))[STALE].holds is True
