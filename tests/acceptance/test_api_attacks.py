@@ -47,7 +47,7 @@ def hold_out(api: Api, key: str, *kinds: str, requests: int = 40) -> int:
     return (int((time.monotonic() - began) / 60) + 2) * (IN_ALL + THREADS)
 
 
-def test_three_hundred_hostile_clients(keyed: tuple[Api, str]) -> None:
+def test_P05_three_hundred_hostile_clients(keyed: tuple[Api, str]) -> None:
     """Unread pipelines of a large document, dripped headers and bodies, half-closed and idle ones, and unknown keys.
 
     The database is asked for so many of these keys a minute, and no more.
@@ -66,7 +66,7 @@ def test_three_hundred_hostile_clients(keyed: tuple[Api, str]) -> None:
 
 
 @pytest.mark.nightly
-def test_unknown_keys_alone(keyed: tuple[Api, str]) -> None:
+def test_P03_unknown_keys_alone(keyed: tuple[Api, str]) -> None:
     """However many are tried, the database is asked for few, and a key that is known is not limited."""
     api, key = keyed
     most = hold_out(api, key, "unknown-keys", requests=60)

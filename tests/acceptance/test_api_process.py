@@ -31,7 +31,7 @@ select count(*)::text as waited from generate_series(1, 2000000000)
 """
 
 
-def test_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: Path) -> None:
+def test_P13_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: Path) -> None:
     """Meanwhile each request is a 503 that says when to try again, the process lives, and recovery needs nobody."""
     with fault_server.connect() as connection:
         own, secret = install_api(fault_server.dsn, connection, "api", tmp_path)
@@ -72,7 +72,7 @@ def standby(fault_server: FaultServer) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_a_standby_answers_and_the_primary_takes_what_is_asked_for(
+def test_P12_a_standby_answers_and_the_primary_takes_what_is_asked_for(
     fault_server: FaultServer, standby: Server, tmp_path: Path
 ) -> None:
     """Without `write_url` keys are read on the standby, no use is noted, and an action is a 503 that names the key."""
@@ -119,7 +119,7 @@ def world(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[World]:
         yield World(dsn, connection, own, secret, make_key(dsn, "--all-organizations"))
 
 
-def test_a_stop_answers_what_was_asked(world: World) -> None:
+def test_P14_a_stop_answers_what_was_asked(world: World) -> None:
     """SIGTERM ends it within ten seconds and with 0; a request under way gets its answer, a new one no connection."""
     with Api(world.own, world.secret, api__statement_timeout="60s", api__cache_megabytes=0) as api:
         assert api.ask("triggers/slowest", world.key).status == 200
@@ -140,7 +140,7 @@ def test_a_stop_answers_what_was_asked(world: World) -> None:
 
 
 @pytest.mark.nightly
-def test_a_stop_ends_what_hangs(world: World) -> None:
+def test_P14_a_stop_ends_what_hangs(world: World) -> None:
     """A request that waits for longer than the stop may take is given up."""
     with Api(world.own, world.secret, api__statement_timeout="60s") as api:
         with psycopg.connect(world.dsn) as holder:
@@ -152,7 +152,7 @@ def test_a_stop_ends_what_hangs(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_kept_needs_no_view(world: World) -> None:
+def test_P17_what_is_kept_needs_no_view(world: World) -> None:
     """Behind a lock on what it reads: what was given comes again, also as 304; equal questions wait for one answer."""
     with Api(world.own, world.secret, api__statement_timeout="60s") as api:
         api.until(lambda: api.probe("/readyz").status == 200)
@@ -193,7 +193,7 @@ def suppressed(api: Api, key: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_query_that_takes_too_long_is_a_timeout(world: World, tmp_path: Path) -> None:
+def test_P09_P10_a_query_that_takes_too_long_is_a_timeout(world: World, tmp_path: Path) -> None:
     """The server ends it, and the client learns to ask for less."""
     (tmp_path / "slow.sql").write_text(SLOW)
     with Api(world.own, world.secret, queries__directory=tmp_path, api__statement_timeout="300ms") as api:

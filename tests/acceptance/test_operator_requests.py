@@ -84,7 +84,7 @@ def test_a_refresh_that_is_asked_for_joins_one_under_way(dsn: str, connection: C
 
 
 @pytest.mark.slow
-def test_what_nobody_took_expires(dsn: str, connection: Connection) -> None:
+def test_P16_what_nobody_took_expires(dsn: str, connection: Connection) -> None:
     """A leader that comes later does not do it any more, says so, and counts it."""
     late, waiting = ask(connection, "pause", reason="import", length="2 hours"), ask(connection, "refresh")
     expire(connection, late)
@@ -99,7 +99,7 @@ def test_what_nobody_took_expires(dsn: str, connection: Connection) -> None:
 
 @pytest.mark.fault
 @pytest.mark.nightly
-def test_a_killed_leader_leaves_no_request_open(dsn: str, connection: Connection) -> None:
+def test_P16_a_killed_leader_leaves_no_request_open(dsn: str, connection: Connection) -> None:
     """It is over with the run that history closes as abandoned, and nobody does it a second time."""
     with Daemon(dsn, **RARELY, service__replica="one") as one:
         one.wait_for("leader.acquired")

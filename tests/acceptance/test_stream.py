@@ -215,7 +215,7 @@ def test_refreshes_and_alerts_are_told_to_who_may_hear_of_them(world: World) -> 
         assert client.next("alerts").data["data"] == []
 
 
-def test_who_comes_back_hears_what_was_missed(world: World) -> None:
+def test_P15_who_comes_back_hears_what_was_missed(world: World) -> None:
     """By the id of the last event; one of another process begins anew."""
     port = world.api.port
     with StreamClient(port, world.everything) as stays, StreamClient(port, world.everything) as leaves:
@@ -237,7 +237,7 @@ def test_who_comes_back_hears_what_was_missed(world: World) -> None:
             assert other.each("summary", "refresh")["summary"].event_id == stays.last_event_id
 
 
-def test_a_stop_ends_every_stream(own_world: World) -> None:
+def test_P14_P15_a_stop_ends_every_stream(own_world: World) -> None:
     """Each is told why, and the process ends with 0 as always."""
     clients = [StreamClient(own_world.api.port, key) for key in (own_world.everything, own_world.acme)]
     for client in clients:
@@ -253,7 +253,7 @@ def test_a_stop_ends_every_stream(own_world: World) -> None:
 
 
 @pytest.mark.nightly
-def test_a_key_that_is_revoked_ends_its_stream(own_world: World) -> None:
+def test_P03_P15_a_key_that_is_revoked_ends_its_stream(own_world: World) -> None:
     """Within a minute; another key's stream goes on."""
     key_id = next(
         line.split()[0] for line in command(own_world.dsn, "keys", "list").stdout.splitlines() if "acme" in line
@@ -327,7 +327,7 @@ def older(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[Callable
         yield lambda: Api(own, secret, schedule__interval="1h", staleness__max_age="3h")
 
 
-def test_over_an_older_installation(older: Callable[[], Api], dsn: str, connection: Connection) -> None:
+def test_P11_over_an_older_installation(older: Callable[[], Api], dsn: str, connection: Connection) -> None:
     """Figures are as of the refresh, and nothing fails."""
     key = make_key(dsn, "--all-organizations")
     with older() as api, StreamClient(api.port, key, "?topics=summary,refresh,alerts") as client:
@@ -341,7 +341,7 @@ def test_over_an_older_installation(older: Callable[[], Api], dsn: str, connecti
         assert later["data"]["total_executions"] == event["data"]["total_executions"] + 9
 
 
-def test_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: Path) -> None:
+def test_P13_P15_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: Path) -> None:
     """The stream says so and stays; figures go on by themselves."""
     with fault_server.connect() as connection:
         fill(connection)

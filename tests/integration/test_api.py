@@ -289,7 +289,7 @@ def test_pages_are_whole_and_in_order(world: World) -> None:
         ("nothing", 404, "not_found", "no such path"),
     ],
 )
-def test_a_wrong_request_is_a_problem_document(world: World, path: str, status: int, code: str, said: str) -> None:
+def test_P01_a_wrong_request_is_a_problem_document(world: World, path: str, status: int, code: str, said: str) -> None:
     """RFC 9457, with the members that clients know; the sentence says what works."""
     answer = world.api.ask(path, world.everything)
     assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
@@ -301,7 +301,7 @@ def test_a_wrong_request_is_a_problem_document(world: World, path: str, status: 
     assert "--" not in problem["message"]
 
 
-def test_who_has_no_key_sees_nothing(world: World) -> None:
+def test_P02_who_has_no_key_sees_nothing(world: World) -> None:
     """Every path of data asks for one; what another tenant owns is not there."""
     for path in [*PATHS, f"{BASE}/meta/refresh-status", f"{BASE}/meta/queries", f"{BASE}/custom/types"]:
         answer = world.api.ask(path.replace("{trigger_id}", "trigger-1"))
@@ -439,7 +439,7 @@ def test_metrics_and_log_count_requests_and_tell_no_key(world: World) -> None:
         assert key not in json.dumps(world.api.raw)
 
 
-def test_what_nobody_may_ask_is_one_sentence(world: World) -> None:
+def test_P05_what_nobody_may_ask_is_one_sentence(world: World) -> None:
     """100 kB of headers, and a query string of 100 kB, end in an answer; the next request is served."""
     for path, headers in (("nothing", {"X-Long": "x" * 100_000}), ("nothing?" + "a" * 100_000, {})):
         try:

@@ -138,13 +138,13 @@ def calls(api: Api, seed: int, number: int) -> int:
     return answered
 
 
-def test_nobody_sees_anothers_rows_over_http(world: World) -> None:
+def test_P02_nobody_sees_anothers_rows_over_http(world: World) -> None:
     """Random keys, tokens, roles, headers and endpoints."""
     with world.api() as api:
         assert calls(api, 1, 150) > 30
 
 
-def test_what_is_kept_is_nobody_elses(world: World) -> None:
+def test_P17_what_is_kept_is_nobody_elses(world: World) -> None:
     """Random requests of two tenants and all roles: what comes from the cache is what the database says."""
     chance = random.Random(7)
     asked = [
@@ -170,7 +170,7 @@ def test_what_is_kept_is_nobody_elses(world: World) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
-def test_nobody_sees_anothers_rows_over_http_in_ten_thousand_calls(world: World) -> None:
+def test_P02_nobody_sees_anothers_rows_over_http_in_ten_thousand_calls(world: World) -> None:
     """As above, with other requests each night."""
     with world.api() as api:
         assert calls(api, random.SystemRandom().randrange(2**32), 10_000) > 2_000

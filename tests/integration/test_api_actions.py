@@ -97,7 +97,7 @@ def test_an_action_is_taken_and_told_of(world: World) -> None:
     assert (line["method"], line["key_id"]) == ("POST", data["actor"])
 
 
-def test_tenants_are_refused(world: World) -> None:
+def test_P16_tenants_are_refused(world: World) -> None:
     """Whatever role a key or a member has, and of however many organizations; only the right of operators counts."""
     before = world.written
     keys = [
@@ -122,7 +122,7 @@ def test_a_token_with_the_claim_is_an_operators(world: World) -> None:
     assert (answer.status, answer.json["data"]["actor"]) == (202, "user:on-call")
 
 
-def test_no_page_of_another_site_can_ask(world: World) -> None:
+def test_P16_no_page_of_another_site_can_ask(world: World) -> None:
     """A form cannot say that it sends JSON; a script's origin is looked at; nothing is allowed to other origins."""
     before = world.written
     forms = ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "")
@@ -148,7 +148,7 @@ def test_no_page_of_another_site_can_ask(world: World) -> None:
         assert world.api.post("resume", world.operator, given).status == 202
 
 
-def test_what_cannot_be_asked_for_is_named(world: World) -> None:
+def test_P16_what_cannot_be_asked_for_is_named(world: World) -> None:
     """One sentence says which member is wrong; nothing is written."""
     before = world.written
     bad: list[tuple[str, bytes, int, str]] = [
@@ -184,7 +184,7 @@ def test_what_cannot_be_asked_for_is_named(world: World) -> None:
     assert (problem(wrong), wrong.json["message"]) == ((405, "method_not_allowed"), "only GET and HEAD")
 
 
-def test_an_hour_has_its_bound(world: World) -> None:
+def test_P16_an_hour_has_its_bound(world: World) -> None:
     """Over twenty of one operator the answer is 429, and another may go on."""
     loud, quiet = (make_key(world.dsn, "--all-organizations", "--operator") for _ in range(2))
     answers = [world.api.post("refresh", loud) for _ in range(21)]
@@ -194,7 +194,7 @@ def test_an_hour_has_its_bound(world: World) -> None:
     assert world.api.post("resume", quiet).status == 202
 
 
-def test_a_schema_of_before_is_told_of(world: World) -> None:
+def test_P11_a_schema_of_before_is_told_of(world: World) -> None:
     """Where `migrate` has not run yet, the answer is 503, and reading goes on."""
     world.connection.execute("alter function analytics_api.request(text, text, text, interval) rename to other")
     try:

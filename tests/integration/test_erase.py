@@ -209,7 +209,7 @@ def test_redacting_frozen_rows_is_no_late_change(dsn: str, connection: Connectio
 
 
 @pytest.mark.slow
-def test_during_a_rebuild(dsn: str, connection: Connection, key: Path, role: str) -> None:
+def test_R09_during_a_rebuild(dsn: str, connection: Connection, key: Path, role: str) -> None:
     """Rollups that are half built are built to the end first; nothing is lost or counted twice."""
     fill(connection, rows=60, step="1 day")
     freeze(connection)
@@ -225,7 +225,7 @@ def test_during_a_rebuild(dsn: str, connection: Connection, key: Path, role: str
 
 
 @pytest.mark.slow
-def test_two_at_once_and_a_kill_in_the_middle(dsn: str, connection: Connection, key: Path) -> None:
+def test_R01_R02_two_at_once_and_a_kill_in_the_middle(dsn: str, connection: Connection, key: Path) -> None:
     """The second ends with 75; what a killed one began, the next finishes, and both are in the table."""
     fill(connection)
     with psycopg.connect(dsn) as refreshing:
@@ -248,7 +248,7 @@ def test_two_at_once_and_a_kill_in_the_middle(dsn: str, connection: Connection, 
 
 
 @pytest.mark.slow
-def test_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connection, key: Path) -> None:
+def test_R01_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connection, key: Path) -> None:
     """It ends between two portions with 1, since something is left, and says so in its receipt."""
     fill(connection)
     with psycopg.connect(dsn) as refreshing:
@@ -335,7 +335,7 @@ def test_receipts_are_only_added_and_outlive_us(dsn: str, connection: Connection
 
 
 @pytest.mark.nightly
-def test_again_after_a_restore(
+def test_R11_again_after_a_restore(
     databases: Callable[..., str], admin_dsn: str, dsn: str, connection: Connection, key: Path, tmp_path: Path
 ) -> None:
     """A copy of before has lost the receipts: with their file each is erased again, and what came later stays."""

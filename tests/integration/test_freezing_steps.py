@@ -250,7 +250,7 @@ def test_what_becomes_of_a_frozen_month_asks_for_no_rebuild(months: Connection) 
 
 
 @pytest.mark.slow
-def test_a_truncate_decides_nothing_about_a_lost_month(months: Connection) -> None:
+def test_R10_a_truncate_decides_nothing_about_a_lost_month(months: Connection) -> None:
     """A month that went before it was frozen is missed, whatever else asks for a rebuild, until somebody decides."""
     assert not refresh_and_ask(months)
     months.execute(f"drop table {_month(45)}")
@@ -384,7 +384,7 @@ def _freeze_half(connection: Connection) -> None:
 
 
 @pytest.mark.nightly
-def test_a_kill_at_any_statement_of_a_freeze_loses_nothing() -> None:
+def test_R01_a_kill_at_any_statement_of_a_freeze_loses_nothing() -> None:
     """kill -9 at each statement of freezing, building and folding: the next run ends where it would have ended."""
     # a server that is killed must keep what was committed just before
     server = Server(settings={"synchronous_commit": "on"}).start()
@@ -401,7 +401,7 @@ def test_a_kill_at_any_statement_of_a_freeze_loses_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_in_a_freeze_loses_nothing() -> None:
+def test_R01_a_kill_in_a_freeze_loses_nothing() -> None:
     """kill -9 within a step of the freeze, after others were committed."""
     # a server that is killed must keep what was committed just before
     server = Server(settings={"synchronous_commit": "on"}).start()
@@ -413,7 +413,7 @@ def test_a_kill_in_a_freeze_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("every", [pytest.param(9, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.nightly)])
-def test_a_full_disk_while_freezing_loses_nothing(dsn: str, every: int) -> None:
+def test_R08_a_full_disk_while_freezing_loses_nothing(dsn: str, every: int) -> None:
     """Whichever statement finds no room: what was committed stays, and with room again it ends where it should."""
     with connect(dsn) as connection:
         _freeze_half(connection)
@@ -452,7 +452,7 @@ def _finds_no_room(connection: Connection) -> bool:
 
 
 @pytest.mark.slow
-def test_a_dump_of_before_the_freeze_freezes_again(
+def test_R11_a_dump_of_before_the_freeze_freezes_again(
     dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
 ) -> None:
     """Restored with the rows of then it is as this database was; what is frozen there is what was frozen here."""

@@ -170,7 +170,7 @@ def test_days_are_exported_and_taken_in(
 
 
 @pytest.mark.slow
-def test_a_dump_and_restore_keep_the_days(
+def test_R11_a_dump_and_restore_keep_the_days(
     dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
 ) -> None:
     """They travel with a dump, and the horizon goes on over it."""

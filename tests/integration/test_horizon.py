@@ -237,7 +237,7 @@ def test_where_the_horizon_is_is_told(dsn: str, connection: Connection) -> None:
 
 
 @pytest.mark.slow
-def test_rows_without_time_are_never_frozen(connection: Connection) -> None:
+def test_R05_rows_without_time_are_never_frozen(connection: Connection) -> None:
     """A row without executed_at counts as long as it is there."""
     connection.execute(
         "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at) values"
@@ -250,7 +250,7 @@ def test_rows_without_time_are_never_frozen(connection: Connection) -> None:
 
 
 @pytest.mark.slow
-def test_off_and_on(connection: Connection) -> None:
+def test_R12_off_and_on(connection: Connection) -> None:
     """Off, the horizon stays, and what is deleted after it leaves; on again, it goes on from there."""
     before = horizon(connection)
     assert incremental.install(connection, retention=Retention(None))
@@ -280,7 +280,7 @@ def set_clock(connection: Connection, hours: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_clock_that_steps_makes_no_figure_wrong(connection: Connection) -> None:
+def test_R06_a_clock_that_steps_makes_no_figure_wrong(connection: Connection) -> None:
     """Two days ahead for a refresh, then two behind, then right: the horizon never goes back, no row counts twice."""
     before = horizon(connection)
     learn(connection)
@@ -363,7 +363,7 @@ def test_a_horizon_that_froze_nothing_refuses_nothing(connection: Connection) ->
 
 
 @pytest.mark.slow
-def test_a_dump_and_restore_keep_it(
+def test_R11_a_dump_and_restore_keep_it(
     dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
 ) -> None:
     """What is frozen travels with a dump; the rebuild after the restore finds it, and the horizon goes on."""
@@ -513,7 +513,7 @@ def test_a_frozen_month_is_dropped_without_a_rebuild(partitioned: Connection) ->
 
 
 @pytest.mark.slow
-def test_a_month_that_was_not_frozen_is_missed_until_somebody_decides(partitioned: Connection) -> None:
+def test_R10_a_month_that_was_not_frozen_is_missed_until_somebody_decides(partitioned: Connection) -> None:
     """Dropping one is no rebuild: the views keep their figures and say both ways out, and either of them works."""
     before = rebuilt_at(partitioned)
     month = month_of(45)

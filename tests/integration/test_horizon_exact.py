@@ -158,7 +158,7 @@ def test_no_change_is_lost_or_counted_twice(dsn: str, connection: Connection, se
 
 
 @pytest.mark.slow
-def test_writers_retention_and_folds_at_once_lose_nothing(dsn: str, connection: Connection) -> None:
+def test_R02_writers_retention_and_folds_at_once_lose_nothing(dsn: str, connection: Connection) -> None:
     """Rows come, late ones too, change, and are deleted by age while the horizon passes: every row counts for ever."""
     connection.execute("drop trigger oracle_rows on action_results; drop trigger oracle_truncate on action_results")
     connection.execute(

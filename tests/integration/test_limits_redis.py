@@ -60,7 +60,7 @@ def test_three_replicas_let_one_budget_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("admits", [True, False])
-def test_a_redis_that_was_killed(tmp_path: Path, admits: bool) -> None:
+def test_P18_a_redis_that_was_killed(tmp_path: Path, admits: bool) -> None:
     """Requests go through uncounted or are refused, as configured; back again, it counts from the beginning."""
     with redis(tmp_path) as (url, process):
         limits = Limits(LimitRules(burst=1.0, storage=url, open_without_storage=admits))

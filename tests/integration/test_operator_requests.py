@@ -120,7 +120,7 @@ def test_what_was_asked_and_done_stays(
     assert value(connection, "select count(*) from analytics_refresh.operator_request_steps") == 0
 
 
-def test_two_leaders_do_each_request_once(
+def test_P16_two_leaders_do_each_request_once(
     connection: Connection, stores: tuple[PostgresRequests, PostgresRequests]
 ) -> None:
     """Both have read it; the first does it, the second finds it done."""

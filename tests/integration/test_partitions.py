@@ -160,7 +160,7 @@ def test_a_live_table_becomes_months(dsn: str, connection: Connection, mode: str
     ],
     ids=["incremental", "incremental everywhere", "plain everywhere"],
 )
-def test_a_run_that_is_killed_goes_on(
+def test_R01_a_run_that_is_killed_goes_on(
     databases: Callable[..., str], migrated_template: str, mode: str, places: Sequence[int]
 ) -> None:
     """Wherever the connection ends, no row is lost, none counts twice, and the same command does the rest."""
@@ -337,7 +337,7 @@ def test_a_row_that_comes_after_the_look_is_found_by_the_check(dsn: str, connect
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", AT_NIGHT)
-def test_partitions_made_by_hand_are_completed(application_dsn: str, mode: str) -> None:
+def test_R10_partitions_made_by_hand_are_completed(application_dsn: str, mode: str) -> None:
     """A month that they hold is left alone, one that they hold in part is said, the others are made."""
     this, first, second = wanted(NOW)
     with open_(application_dsn) as connection:
@@ -459,7 +459,7 @@ def test_the_apis_view_follows(dsn: str, connection: Connection) -> None:
 
 
 @pytest.mark.slow
-def test_two_at_once_are_one(dsn: str, connection: Connection) -> None:
+def test_R02_two_at_once_are_one(dsn: str, connection: Connection) -> None:
     """At each step of the first a second is refused, and the first ends as if it were alone."""
     fill(connection, "plain", rows=5)
     refused = []
@@ -475,7 +475,7 @@ def test_two_at_once_are_one(dsn: str, connection: Connection) -> None:
 
 
 @pytest.mark.slow
-def test_a_long_reader_delays_a_conversion_and_no_writer(dsn: str, connection: Connection) -> None:
+def test_R03_a_long_reader_delays_a_conversion_and_no_writer(dsn: str, connection: Connection) -> None:
     """It waits 50 ms at a time, so that writers go on; once the reader is over, it is done."""
     fill(connection, "plain", rows=5)
     with psycopg.connect(dsn) as reader, traffic(dsn) as seen:

@@ -61,7 +61,7 @@ def retention_dsn(dsn: str, connection: Connection) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_what_was_shown_goes_and_is_recorded(retention_dsn: str, connection: Connection) -> None:
+def test_R05_what_was_shown_goes_and_is_recorded(retention_dsn: str, connection: Connection) -> None:
     """The role of retention.sql deletes what is older than the bound, and only that; the run is in its table."""
     fill(connection, 2_500)
     fill(connection, 40, days=1, prefix="young")
@@ -125,7 +125,7 @@ def test_a_large_share_is_asked_about(dsn: str, connection: Connection) -> None:
 
 
 @pytest.mark.slow
-def test_rows_that_a_writer_holds_stay_until_the_next_run(dsn: str, connection: Connection) -> None:
+def test_R02_rows_that_a_writer_holds_stay_until_the_next_run(dsn: str, connection: Connection) -> None:
     """Nobody waits for a locked row: the others go, and it is told."""
     fill(connection, 300)
     with psycopg.connect(dsn) as writer:
@@ -232,7 +232,7 @@ def test_a_refresh_goes_first(dsn: str, connection: Connection) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connection, number: int) -> None:
+def test_R01_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connection, number: int) -> None:
     """It ends with 0 between two portions, and says so in its table."""
     fill(connection, 50)
     with psycopg.connect(dsn) as refreshing:
@@ -249,7 +249,7 @@ def test_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Connec
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_closed_by_the_next_and_two_at_once_are_one(dsn: str, connection: Connection) -> None:
+def test_R01_R02_a_killed_run_is_closed_by_the_next_and_two_at_once_are_one(dsn: str, connection: Connection) -> None:
     """The second ends with 75 while the first lives; one that was killed is recorded as abandoned."""
     fill(connection, 50)
     with psycopg.connect(dsn) as refreshing:
@@ -373,7 +373,7 @@ def started(dsn: str, **settings: Any) -> "Iterator[subprocess.Popen[bytes]]":
 
 
 @pytest.mark.nightly
-def test_a_standby_that_is_behind_is_waited_for_and_takes_over_in_the_middle() -> None:
+def test_R07_R13_a_standby_that_is_behind_is_waited_for_and_takes_over_in_the_middle() -> None:
     """Ten minutes behind, nothing goes unless told; killed with its server, the run goes on where the standby leads."""
     primary = Server(settings={"synchronous_commit": "on"}).start()
     standby: Server | None = None

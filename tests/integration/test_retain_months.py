@@ -195,7 +195,9 @@ def test_a_change_that_waits_is_folded_before_its_month_goes(application_dsn: st
 
 
 @pytest.mark.slow
-def test_a_row_that_is_committed_late_goes_with_its_month_and_is_counted(application_dsn: str, log: Connection) -> None:
+def test_R04_a_row_that_is_committed_late_goes_with_its_month_and_is_counted(
+    application_dsn: str, log: Connection
+) -> None:
     """The writer's lock is waited for, then the fold of what it wrote; figures stay, and the row is told of."""
     built = value(log, "select built_at from analytics_refresh.incremental")
     with psycopg.connect(application_dsn) as writer:
@@ -226,7 +228,7 @@ def test_a_row_that_is_committed_late_goes_with_its_month_and_is_counted(applica
         pytest.param("note of a DROP", marks=pytest.mark.slow),
     ],
 )
-def test_a_kill_within_a_step_leaves_the_month_as_it_was(application_dsn: str, log: Connection, place: str) -> None:
+def test_R01_a_kill_within_a_step_leaves_the_month_as_it_was(application_dsn: str, log: Connection, place: str) -> None:
     """Between a command and its commit: the month is a partition still, or can be put back; the next run goes on."""
     built = value(log, "select built_at from analytics_refresh.incremental")
     if "DROP" in place:
@@ -295,7 +297,7 @@ def running(dsn: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
-def test_a_run_that_ends_while_a_reader_holds_a_month_goes_on(
+def test_R03_a_run_that_ends_while_a_reader_holds_a_month_goes_on(
     application_dsn: str, log: Connection, number: int
 ) -> None:
     """Nobody is kept behind it, nothing is half done, and the next run takes all of it."""
@@ -315,7 +317,7 @@ def test_a_run_that_ends_while_a_reader_holds_a_month_goes_on(
 
 
 @pytest.mark.slow
-def test_undo_goes_on_wherever_it_ended(application_dsn: str, log: Connection) -> None:
+def test_R01_undo_goes_on_wherever_it_ended(application_dsn: str, log: Connection) -> None:
     """Killed at each of its steps, it leaves nothing that a run of either command does not clean away."""
     built = value(log, "select built_at from analytics_refresh.incremental")
     retain(application_dsn)
@@ -488,7 +490,7 @@ def test_an_erasure_reaches_months_that_were_detached(
 
 
 @pytest.mark.slow
-def test_a_month_that_is_dropped_during_an_erasure_is_passed_over(
+def test_R09_a_month_that_is_dropped_during_an_erasure_is_passed_over(
     application_dsn: str, log: Connection, tmp_path: Path
 ) -> None:
     """What was found there is gone, and the rest is erased."""

@@ -100,7 +100,7 @@ def publish(server: Server, number: int, kilobytes: int = 32) -> None:
     server.hub.publish(server.topic, None, document)
 
 
-def test_a_client_that_does_not_read_is_told_and_nobody_waits_for_it() -> None:
+def test_P15_a_client_that_does_not_read_is_told_and_nobody_waits_for_it() -> None:
     """Others hear every event and get their answers meanwhile; it hears the end when it reads again."""
     with (
         # of summaries one waits at most, so only the time tells that it is slow
@@ -129,7 +129,7 @@ def test_a_client_that_does_not_read_is_told_and_nobody_waits_for_it() -> None:
         assert quick.next("summary").data["data"]["number"] == number
 
 
-def test_a_client_that_never_reads_is_given_up() -> None:
+def test_P15_a_client_that_never_reads_is_given_up() -> None:
     """Its place becomes free."""
     with serving(slow_seconds=0.2, tell_seconds=0.2, heartbeat_seconds=0.1) as server, silent(server.port):
         eventually(lambda: server.hub.open_streams == 1)
@@ -139,7 +139,7 @@ def test_a_client_that_never_reads_is_given_up() -> None:
         assert server.hub.open_streams == 0
 
 
-def test_silence_has_heartbeats_and_who_leaves_is_noticed() -> None:
+def test_P15_silence_has_heartbeats_and_who_leaves_is_noticed() -> None:
     """A comment now and then, and a place that becomes free."""
     with serving(heartbeat_seconds=0.1) as server:
         with StreamClient(server.port, "") as client:

@@ -93,7 +93,7 @@ def test_every_query_answers_as_without_the_wall(world: Walled) -> None:
 
 
 @pytest.mark.parametrize("query", TENANT_QUERIES, ids=lambda query: query.name)
-def test_a_query_without_its_limit_shows_no_other_tenant(world: Walled, query: Query) -> None:
+def test_P02_a_query_without_its_limit_shows_no_other_tenant(world: Walled, query: Query) -> None:
     """Sabotaged, it shows the admitted tenant's rows or nothing: no other's text, and no figure of all together."""
     result = ask(world.api, query, world.now, ("acme",), None)
     assert [row for row in result.rows if foreign(row, ("acme",))] == []
@@ -126,7 +126,7 @@ def test_a_view_shows_what_is_admitted(api: Connection, view: str) -> None:
     assert api.execute(text).fetchall() == []
 
 
-def test_a_text_cannot_widen_what_it_sees(api: Connection) -> None:
+def test_P02_a_text_cannot_widen_what_it_sees(api: Connection) -> None:
     """It may set another token, in any way that it finds: none is good, and then it sees nothing."""
     count = "select count(*), count(*) filter (where organization_id = 'bolt') from analytics_api.triggers"
     (right, _), *_ = rows(api, count)

@@ -16,6 +16,8 @@ SECTIONS = {
     "G": "Metrics and HTTP",
     "H": "Security",
     "L": "Green lights over broken things",
+    "P": "The API: bad input and trouble",
+    "R": "Retention, partitions and erasure in trouble",
 }
 
 ROWS = {
@@ -172,13 +174,44 @@ ROWS = {
     "L28": "Queries over a time span; what page and dashboards show of it",
     "L29": "The terminal: 80 columns, completion, examples, the last blocker",
     "L30": "Other versions of PostgreSQL",
+    "P01": "A parameter that is unknown, of a wrong type or out of bounds; an offset beyond 10,000",
+    "P02": "An unknown organization; another tenant's trigger or rows",
+    "P03": "A key that is malformed, unknown, expired or revoked",
+    "P04": "A token: `none`, another audience, keys confused, clocks apart",
+    "P05": "Headers and addresses of 100 kB; clients that are slow, silent or no HTTP clients",
+    "P06": "A client that reads a CSV slowly",
+    "P07": "A client that leaves in mid-stream",
+    "P08": "All connections lent out",
+    "P09": "`statement_timeout` of a query",
+    "P10": "A view dropped",
+    "P11": "A schema of an older version",
+    "P12": "A standby that is behind, or alone",
+    "P13": "The database away",
+    "P14": "A stop with requests under way",
+    "P15": "Streams: who reads nothing, leaves, comes back, or loses the right",
+    "P16": "Operators' requests: of tenants, of other sites, twice, or taken by nobody",
+    "P17": "Answers that are kept: another tenant, a view that cannot be read",
+    "P18": "The limits' storage away",
+    "R01": "Killed at every step",
+    "R02": "Two at once; a writer beside it",
+    "R03": "A long reader that holds the month",
+    "R04": "A row committed late into a month being dropped",
+    "R05": "Times that are NULL, infinite or in the future",
+    "R06": "Clock steps",
+    "R07": "A standby ten minutes behind",
+    "R08": "A full disk while freezing",
+    "R09": "Erasure during a rebuild, or of a month being dropped",
+    "R10": "A partition made, or removed, by hand",
+    "R11": "A dump restored from before or after the freeze",
+    "R12": "Incremental mode off and on",
+    "R13": "Failover in the middle",
 }
-"""Every row of the fault matrix, by its section and number; section L goes beyond it."""
+"""Every row of the fault matrix, by its section and number; sections L, P and R go beyond it."""
 
 NOT_COVERED: dict[str, str] = {}
 """The rows that have no test, and why."""
 
-_NAME = re.compile(r"test_((?:[A-HL]\d\d_)+)")
+_NAME = re.compile(r"test_((?:[A-HLPR]\d\d_)+)")
 _HEAD = """# Fault tests
 
 Each test marked `fault` injects faults as the fault matrix says, and bears their rows in its name: `test_A08_…` is row

@@ -154,14 +154,14 @@ def reset(client: socket.socket) -> bool:
     ],
     ids=["nothing", "headers", "body", "second-request"],
 )
-def test_who_asks_too_slowly_loses_the_connection(sent: bytes) -> None:
+def test_P05_who_asks_too_slowly_loses_the_connection(sent: bytes) -> None:
     """A byte now and then does not keep it."""
     with served(ClientLimits(seconds=0.5)) as port, connected(port, sent) as client:
         eventually(lambda: lost(client), within=60)
 
 
 @pytest.mark.slow
-def test_who_does_not_read_loses_the_connection() -> None:
+def test_P05_who_does_not_read_loses_the_connection() -> None:
     """After its time; or at once, where what waits for all is too much: then the first of them goes."""
     with served(ClientLimits(seconds=0.5)) as port, connected(port, LARGE) as client:
         eventually(lambda: reset(client), within=60)
@@ -187,7 +187,7 @@ def test_a_new_client_takes_the_place_of_the_one_that_waits_longest() -> None:
 @pytest.mark.parametrize(
     "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000, GET + b"nonsense\r\n\r\n"]
 )
-def test_what_is_no_http_is_a_problem_document(sent: bytes) -> None:
+def test_P05_what_is_no_http_is_a_problem_document(sent: bytes) -> None:
     """Also headers of 100 kB, and what follows a good request; then the connection ends."""
     with served(ClientLimits()) as port, connected(port, b"") as client:
         with suppress(OSError):

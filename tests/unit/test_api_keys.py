@@ -101,7 +101,7 @@ def test_a_key_for_all_organizations() -> None:
         ({"X-Organization-ID": "acme", "x-api-key": SECRET, "x-organization-id": "bolt"}, None, (400, "bad_request")),
     ],
 )
-def test_what_is_refused(headers: Mapping[str, str], parameter: str | None, answer: tuple[int, str]) -> None:
+def test_P03_what_is_refused(headers: Mapping[str, str], parameter: str | None, answer: tuple[int, str]) -> None:
     """Status and code are those of the guide; no key comes back in the text."""
     denied = refused(KeyGate(Keys((SECRET, KEY)), FakeClock()), headers, parameter)
     assert (denied.status, denied.code) == answer
@@ -109,7 +109,7 @@ def test_what_is_refused(headers: Mapping[str, str], parameter: str | None, answ
     assert "rfd_k" not in denied.detail
 
 
-def test_a_revocation_is_seen_after_ten_seconds() -> None:
+def test_P03_a_revocation_is_seen_after_ten_seconds() -> None:
     """Until then the key is as it was read; a key that was not known is looked for again as soon."""
     store, clock = Keys((SECRET, KEY)), FakeClock()
     gate = KeyGate(store, clock)
@@ -128,14 +128,14 @@ def test_a_revocation_is_seen_after_ten_seconds() -> None:
     assert admit(gate, {"x-api-key": OTHER}).key_id == "key_2"
 
 
-def test_a_key_expires_between_two_readings() -> None:
+def test_P03_a_key_expires_between_two_readings() -> None:
     """The time is looked at in every request."""
     clock = FakeClock()
     gate = KeyGate(Keys((SECRET, replace(KEY, expires_at=clock.now()))), FakeClock(clock.now()))
     assert "expired" in refused(gate, {"x-api-key": SECRET}).detail
 
 
-def test_an_outage_ends_nobodys_key() -> None:
+def test_P03_P13_an_outage_ends_nobodys_key() -> None:
     """Keys that were read hold for five minutes; others cannot be checked. Nothing of the fault is told."""
     store, clock = Keys((SECRET, KEY)), FakeClock()
     gate = KeyGate(store, clock)
@@ -190,7 +190,7 @@ def test_a_refused_request_is_no_use() -> None:
     assert store.uses == []
 
 
-def test_what_has_not_the_form_of_a_key_is_not_looked_for() -> None:
+def test_P03_what_has_not_the_form_of_a_key_is_not_looked_for() -> None:
     """Nobody asks the database for it, and nothing is remembered."""
     store = Keys((SECRET, KEY))
     gate = KeyGate(store, FakeClock())
@@ -250,7 +250,7 @@ def test_unknown_keys_of_an_address_have_a_limit() -> None:
 
 
 @pytest.mark.parametrize("by_address", [True, False])
-def test_unknown_keys_of_all_have_a_limit(by_address: bool) -> None:
+def test_P03_unknown_keys_of_all_have_a_limit(by_address: bool) -> None:
     """It is the only one where addresses may be a proxy's; memory has a limit in both cases."""
     store, clock, counts = Keys(), FakeClock(), Counter[str]()
     gate = limited(store, clock, counts, by_address=by_address)

@@ -106,7 +106,7 @@ def test_many_threads_share_one_budget() -> None:
 
 
 @pytest.mark.parametrize(("opens", "answer"), [(True, {}), (False, None)])
-def test_a_storage_that_is_away(opens: bool, answer: dict[str, str] | None) -> None:
+def test_P18_a_storage_that_is_away(opens: bool, answer: dict[str, str] | None) -> None:
     """Let through or refused, as configured."""
     limits = Limits(LimitRules(storage="redis://127.0.0.1:1/0?socket_connect_timeout=1", open_without_storage=opens))
     if answer is not None:

@@ -147,7 +147,7 @@ GOOD = {"sub": "u", "exp": NOW + DAY, "aud": "analytics"}
     ],
     ids=numbered,
 )  # fmt: skip
-def test_what_is_no_good_token(verifier: TokenVerifier, token: str, said: str) -> None:
+def test_P04_what_is_no_good_token(verifier: TokenVerifier, token: str, said: str) -> None:
     """Each is 401: expired, early, forged, unsigned, by another algorithm, for others, or signed with a public key."""
     with pytest.raises(AccessDenied, match=said) as denied:
         verifier.claims(token)
@@ -240,7 +240,9 @@ def test_an_administrator_and_an_operator_are_named_by_claims() -> None:
         (Members(kept=False), None, (403, "forbidden"), "keeps no members"),
     ],
 )
-def test_what_a_user_may_not(store: Members, organization: str | None, answer: tuple[int, str], said: str) -> None:
+def test_P02_P04_what_a_user_may_not(
+    store: Members, organization: str | None, answer: tuple[int, str], said: str
+) -> None:
     """The sentence says what would help."""
     with pytest.raises(AccessDenied, match=said) as denied:
         admit(store, organization)

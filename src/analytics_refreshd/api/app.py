@@ -17,6 +17,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
+from starlette.types import Receive, Scope, Send
 
 from analytics_refreshd.api.access.address import Network, client_address
 from analytics_refreshd.api.access.principal import Admission
@@ -28,6 +29,7 @@ from analytics_refreshd.api.exchange import JSON, Reply, Request, admitted, as_j
 from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
 from analytics_refreshd.api.problems import Problem, internal_error, unknown_parameter
 from analytics_refreshd.api.routes import BASE, ORGANIZATION, STREAM_PATHS, Route
+from analytics_refreshd.api.spool import Spool
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.api.stream.endpoint import Streams
 from analytics_refreshd.api.web.files import PAGES_POLICY, web_files
@@ -205,8 +207,22 @@ class Api:
         if reply.status != HTTPStatus.NOT_MODIFIED:
             headers["Content-Type"] = reply.content_type
         if reply.spool is not None:
-            return StreamingResponse(reply.spool.pieces(), reply.status, headers)
+            return _Spooled(reply.spool, reply.status, headers)
         return Response(reply.body, reply.status, headers)
+
+
+class _Spooled(StreamingResponse):
+    """Sends what a spool holds, and closes it, also where the client leaves before the end."""
+
+    def __init__(self, spool: Spool, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(spool.pieces(), status, headers)
+        self._spool = spool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._spool.close()
 
 
 def _open(
