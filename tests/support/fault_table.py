@@ -208,7 +208,7 @@ ROWS = {
 }
 """Every row of the fault matrix, by its section and number; sections L, P and R go beyond it."""
 
-NOT_COVERED: dict[str, str] = {}
+NOT_COVERED = dict.fromkeys(("R07", "R13"), "test_R07_R13_… of tests/integration/test_retain.py runs at night")
 """The rows that have no test, and why."""
 
 _NAME = re.compile(r"test_((?:[A-HLPR]\d\d_)+)")
