@@ -1,6 +1,7 @@
 """`erase`: what the log holds of somebody goes, everywhere, and nothing else; with a receipt, again after a restore."""
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from analytics_refreshd.app.commands.erase import Mode, Scope, Subject, Wanted, preview
+from analytics_refreshd.app.commands.erase import erase as run_erase
+from analytics_refreshd.config import Config
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.install import Retention
 from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate, uninstall
+from analytics_refreshd.postgres.retention.erasure import Begun, Erasure
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
 from tests.support.daemon import command
@@ -260,6 +265,28 @@ def test_R01_a_signal_stops_it_and_the_next_run_goes_on(dsn: str, connection: Co
     ended = connection.execute("select outcome, reason from analytics_refresh.erasures where step = 'ended'").fetchall()
     assert ended == [("stopped", "stopped on request")]
     assert receipt_of(erase(dsn, key, "--user", "person"))["rows_erased"] == 12
+
+
+@pytest.mark.slow
+def test_R01_cut_off_while_it_begins_it_records_its_end(
+    dsn: str, connection: Connection, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes after the commit and before the answer leaves no erasure without an end."""
+    fill(connection)
+    begin = Erasure.begin
+
+    def cut_off(erasure: Erasure, begun: Begun) -> None:
+        begin(erasure, begun)
+        os.kill(os.getpid(), signal.SIGTERM)
+        erasure._session.run(lambda given: given.execute("select pg_sleep(60)"), seconds=60.0)
+
+    monkeypatch.setattr(Erasure, "begin", cut_off)
+    config = Config(database={"url": dsn}, retention={"erasure_key_file": key})  # type: ignore[arg-type]
+    wanted = Wanted(Subject(Scope.USER, "person"), Mode.REDACT)
+    done = run_erase(config, wanted, confirm=preview(config, wanted).token, told=lambda progress: None)
+    assert not done.complete
+    (receipt,) = done.receipts
+    assert (receipt.outcome, receipt.reason) == ("stopped", "stopped on request")
 
 
 @pytest.mark.slow

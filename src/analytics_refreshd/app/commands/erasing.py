@@ -33,7 +33,6 @@ class Job:
     rows_left: int | None = None
     frozen_executions: int = 0
     texts_erased: int = 0
-    begun: bool = False
 
 
 class Run:
@@ -96,7 +95,6 @@ class Run:
                 rows_unlinked=rows_unlinked,
             )
         )
-        job.begun = True
 
     def _erase_rows(self, job: Job) -> None:
         """Erase rows until there are none, or until others held the rest for too long."""
@@ -161,14 +159,14 @@ class Run:
         self._told(replace(self._progress, waits_for=waits_for))
 
     def _end(self, end: End, reason: str | None) -> None:
+        """Record this of every erasure that has begun."""
         for job in self._jobs:
-            if job.begun:
-                held = end is End.OK and job.rows_left
-                self._erasure.end(
-                    job.erasure_id,
-                    str(End.STOPPED if held else end),
-                    "rows that others hold, or that came meanwhile" if held else reason,
-                    frozen_executions=job.frozen_executions,
-                    texts_erased=job.texts_erased,
-                    rows_left=job.rows_left,
-                )
+            held = end is End.OK and job.rows_left
+            self._erasure.end(
+                job.erasure_id,
+                str(End.STOPPED if held else end),
+                "rows that others hold, or that came meanwhile" if held else reason,
+                frozen_executions=job.frozen_executions,
+                texts_erased=job.texts_erased,
+                rows_left=job.rows_left,
+            )

@@ -98,9 +98,11 @@ values (%(erasure_id)s, 'begun', %(scope)s, %(mode)s, %(subject_hash)s, %(key_id
 insert into analytics_refresh.erasures (erasure_id, step, rows_erased) values (%(erasure_id)s, 'portion', %(rows)s);
 
 -- name: end
+-- of what has begun: whoever was cut off in the beginning does not know
 insert into analytics_refresh.erasures (
     erasure_id, step, frozen_executions, texts_erased, rows_left, outcome, reason)
-values (%(erasure_id)s, 'ended', %(frozen_executions)s, %(texts_erased)s, %(rows_left)s, %(outcome)s, %(reason)s);
+select e.erasure_id, 'ended', %(frozen_executions)s, %(texts_erased)s, %(rows_left)s, %(outcome)s, %(reason)s
+from analytics_refresh.erasures e where e.erasure_id = %(erasure_id)s and e.step = 'begun';
 
 -- name: receipts
 select b.erasure_id, b.scope, b.mode, b.subject_hash, b.key_id, b.noted_at as begun_at, e.noted_at as ended_at, b.actor,
