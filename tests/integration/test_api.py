@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -24,6 +25,7 @@ from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.integration.test_queries_exact import ORGANIZATIONS, insert, shifted, stream
 from tests.support.api import Api, api_role, make_key
 from tests.support.brute_force import ANSWERS, Data, Estimate
+from tests.support.generated_client import GeneratedClient
 
 pytestmark = pytest.mark.slow
 CATALOGUE = Catalogue.load()
@@ -162,6 +164,80 @@ def test_every_answer_is_as_the_openapi_document_says(world: World) -> None:
         answer = world.api.ask(path.replace("{trigger_id}", "trigger-1"), world.everything)
         assert answer.status == 200, (path, answer.body)
         jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(answer.json)
+
+
+CALLS = """
+import json, sys
+from client import AuthenticatedClient
+from client.api.default import queries
+from client.api.operators import ask_pause
+from client.api.our_own import own
+from client.api.performance import slowest_triggers
+from client.api.success_rate import hourly_actions, success_rate
+from client.api.trigger_health import trigger_stats
+from client.models import AskPauseBody, Problem, SlowestTriggersMetric, SlowestTriggersSort
+
+def client(key):
+    return AuthenticatedClient(base_url=sys.argv[1], token=key, prefix="", auth_header_name="X-API-Key")
+
+def problem(answer):
+    assert isinstance(answer, Problem), answer
+    return [answer.status, answer.error, answer.message]
+
+with client(sys.argv[2]) as api:
+    seen, offset, more = [], 0, True
+    while more:
+        page = slowest_triggers.sync(
+            client=api, metric=SlowestTriggersMetric.MAX_DURATION_MS, sort=SlowestTriggersSort.TRIGGER_NAME,
+            limit=7, offset=offset)
+        seen += [row.trigger_id for row in page.data]
+        offset, more = offset + page.pagination.limit, page.pagination.has_more
+    hours = hourly_actions.sync(client=api, hours=3, action_type="rest")
+    print(json.dumps({
+        "rates": [row.to_dict() for row in success_rate.sync(client=api, days=30).data],
+        "hours": [row.hour.timestamp() for row in hours.data],
+        "window": [hours.meta.window.since.timestamp(), hours.meta.window.until.timestamp()],
+        "seen": [seen, page.pagination.total],
+        "one": trigger_stats.sync("trigger-1", client=api).data.to_dict()["total_executions"],
+        "own": [row.actions for row in own.sync(client=api, least=1).data],
+        "queries": len(queries.sync(client=api).data),
+        "problems": [
+            problem(success_rate.sync(client=api, days=1000)),
+            problem(trigger_stats.sync("nowhere", client=api)),
+            problem(ask_pause.sync(client=api, body=AskPauseBody(for_="2h", reason="import"))),
+            problem(success_rate.sync(client=client("rfd_" + 43 * "a"), days=7)),
+        ],
+    }))
+"""
+
+
+def test_a_generated_client_calls_it(world: World, tmp_path: Path) -> None:
+    """Of openapi-python-client, which warns of nothing: rows, pages, times, the user's own query, and problems."""
+    document = world.api.ask("/api/v1/openapi.json").json
+    client = GeneratedClient(document, tmp_path)
+    told = client.call(CALLS, f"http://127.0.0.1:{world.api.port}", world.everything)
+
+    def answer(path: str) -> Any:
+        return world.api.ask(path, world.everything).json
+
+    assert told["rates"] == answer("actions/success-rate?days=30")["data"]
+    hours = answer("actions/hourly?hours=3&action_type=rest")
+    assert told["hours"] == [datetime.fromisoformat(row["hour"]).timestamp() for row in hours["data"]]
+    assert told["window"] == [datetime.fromisoformat(at).timestamp() for at in hours["meta"]["window"].values()]
+    every = answer("triggers/slowest?metric=max_duration_ms&sort=trigger_name&limit=100")
+    assert told["seen"] == [[row["trigger_id"] for row in every["data"]], every["pagination"]["total"]]
+    assert len(every["data"]) > 7
+    assert told["one"] == answer("triggers/trigger-1/stats")["data"]["total_executions"]
+    assert told["own"] == [row["actions"] for row in answer("custom/types?least=1")["data"]]
+    assert told["queries"] == len(answer("meta/queries")["data"])
+    problems = [
+        world.api.ask("actions/success-rate?days=1000", world.everything),
+        world.api.ask("triggers/nowhere/stats", world.everything),
+        world.api.post("pause", world.everything, members={"for": "2h", "reason": "import"}),
+        world.api.ask("actions/success-rate", "rfd_" + 43 * "a"),
+    ]
+    assert told["problems"] == [[each.status, each.json["error"], each.json["message"]] for each in problems]
+    assert [each.status for each in problems] == [400, 404, 403, 401]
 
 
 def test_the_documentation_is_a_page_that_loads_nothing_else(world: World) -> None:

@@ -60,6 +60,11 @@ def test_an_endpoint_has_the_tables_fields_and_bounds(path: str) -> None:
         assert "summary" not in wanted
 
 
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """The schema that a reference names."""
+    return document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+
+
 def test_the_openapi_document_has_every_path_and_parameter() -> None:
     """It is written from the same files."""
     document = openapi(ROUTES)
@@ -67,8 +72,8 @@ def test_the_openapi_document_has_every_path_and_parameter() -> None:
         operation = document["paths"][f"{BASE}/{path}"]["get"]
         names = {parameter["name"] for parameter in operation["parameters"]}
         assert names == {*route(path).parameters, *route(path).endpoint.places}
-        answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-        row = answer["properties"]["data"].get("items", answer["properties"]["data"])
+        answer = resolved(document, operation["responses"]["200"]["content"]["application/json"]["schema"])
+        row = resolved(document, answer["properties"]["data"].get("items", answer["properties"]["data"]))
         assert row["required"] == TABLE[path]["fields"].split()
     identities = [each["operationId"] for operations in document["paths"].values() for each in operations.values()]
     assert len(set(identities)) == len(identities)

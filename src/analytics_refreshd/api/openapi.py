@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analytics_refreshd import __version__
-from analytics_refreshd.api.actions.description import SECTION, action_paths
+from analytics_refreshd.api.actions.description import SECTION, action_paths, action_schemas
 from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
 from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, STREAM_PATHS, Route
 from analytics_refreshd.api.stream.description import stream_operation
@@ -68,7 +68,7 @@ def openapi(routes: Sequence[Route]) -> Schema:
         "paths": paths,
         "components": {
             "securitySchemes": {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
-            "schemas": {"Problem": _problem(), "Meta": _meta(), "Pagination": _pagination()},
+            "schemas": _schemas(routes),
             "responses": {code: _error(text) for code, text in _ERRORS.items()},
         },
     }
@@ -115,7 +115,7 @@ def _operation(route: Route, number: int) -> Schema:
                     "Link": {"schema": {"type": "string"}, "description": "Pages with rel next and prev."},
                 },
                 "content": {
-                    "application/json": {"schema": _answer(route)},
+                    "application/json": {"schema": _reference(_class_name(query.name, "Answer"))},
                     "text/csv": {"schema": {"type": "string"}},
                 },
             },
@@ -201,8 +201,27 @@ def _organization() -> Schema:
     }
 
 
+def _schemas(routes: Sequence[Route]) -> Schema:
+    """Return the schemas by the names that generated clients give their classes."""
+    found = {"Problem": _problem(), "Meta": _meta(), "Pagination": _pagination(), **action_schemas()}
+    for route in routes:
+        found[_class_name(route.query.name, "Row")] = _row(route.endpoint.fields)
+        found[_class_name(route.query.name, "Answer")] = _answer(route)
+    return found
+
+
+def _class_name(query: str, suffix: str) -> str:
+    # a-1 and a1 are two names
+    parts = (f"_{part}" if part[:1].isdigit() else part.capitalize() for part in query.split("-"))
+    return "".join([*parts, suffix])
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 def _answer(route: Route) -> Schema:
-    row = _row(route.endpoint.fields)
+    row = _reference(_class_name(route.query.name, "Row"))
     listed = route.endpoint.shape == "list"
     properties: Schema = {"data": {"type": "array", "items": row} if listed else row}
     if route.summary is not None:
@@ -211,8 +230,8 @@ def _answer(route: Route) -> Schema:
         fresh = {"all_views_fresh": {"type": "boolean"}}
         properties["summary"] = {"type": "object", "required": ["all_views_fresh"], "properties": fresh}
     if listed:
-        properties["pagination"] = {"$ref": "#/components/schemas/Pagination"}
-    properties["meta"] = {"$ref": "#/components/schemas/Meta"}
+        properties["pagination"] = _reference("Pagination")
+    properties["meta"] = _reference("Meta")
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
@@ -266,4 +285,4 @@ def _problem() -> Schema:
 
 
 def _error(text: str) -> Schema:
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": _reference("Problem")}}}

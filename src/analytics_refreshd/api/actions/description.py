@@ -92,7 +92,8 @@ def _headers() -> Schema:
     }
 
 
-def _content() -> Schema:
+def action_schemas() -> Schema:
+    """Return the schemas of what the actions answer."""
     data = {
         "request_id": {"type": "string", "format": "uuid", "description": "The request"},
         "kind": {"type": "string", "enum": list(RequestKind), "description": "What was asked for"},
@@ -121,8 +122,14 @@ def _content() -> Schema:
     }
     meta = {"generated_at": {"type": "string", "format": "date-time"}}
     properties = {
-        "data": {"type": "object", "required": list(data), "properties": data},
+        "data": {"$ref": "#/components/schemas/OperatorRequest"},
         "meta": {"type": "object", "required": list(meta), "properties": meta},
     }
-    schema = {"type": "object", "required": list(properties), "properties": properties}
-    return {"application/json": {"schema": schema}}
+    return {
+        "OperatorRequest": {"type": "object", "required": list(data), "properties": data},
+        "OperatorRequestAnswer": {"type": "object", "required": list(properties), "properties": properties},
+    }
+
+
+def _content() -> Schema:
+    return {"application/json": {"schema": {"$ref": "#/components/schemas/OperatorRequestAnswer"}}}

@@ -35,7 +35,7 @@ def render_docs(document: Mapping[str, Any]) -> bytes:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             name = next(iter(operation.get("tags", [])), "the API itself")
-            sections.setdefault(name, []).append(_endpoint(path, method, operation))
+            sections.setdefault(name, []).append(_endpoint(path, method, operation, document))
     template = _environment.get_template("docs.html.j2")
     page = template.render(
         document=document,
@@ -47,12 +47,12 @@ def render_docs(document: Mapping[str, Any]) -> bytes:
     return page.encode("utf-8", "replace")
 
 
-def _endpoint(path: str, method: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+def _endpoint(path: str, method: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     responses = operation["responses"]
     # the stream has no fields of one answer
     nothing: dict[str, Any] = {"schema": {"properties": {}}}
     answer = responses.get("200", responses.get("202"))["content"].get("application/json", nothing)
-    data = answer["schema"]["properties"].get("data", {})
+    data = _resolved(_resolved(answer["schema"], document)["properties"].get("data", {}), document)
     body = operation.get("requestBody", {"content": {"application/json": nothing}})
     members = body["content"]["application/json"]["schema"].get("properties", {})
     return {
@@ -63,8 +63,14 @@ def _endpoint(path: str, method: str, operation: Mapping[str, Any]) -> dict[str,
         "identity": operation["operationId"],
         "summary": operation["summary"],
         "parameters": [_parameter(each) for each in operation["parameters"]],
-        "fields": list(_fields(data.get("items", data))),
+        "fields": list(_fields(_resolved(data.get("items", data), document))),
     }
+
+
+def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a reference refers to; another schema as it is."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return document["components"]["schemas"][name] if name else schema
 
 
 def _parameter(parameter: Mapping[str, Any]) -> dict[str, object]:
