@@ -114,6 +114,39 @@ $create$, :'schema') \gexec
 comment on function analytics_reader.recent_failures(timestamptz, timestamptz) is
     'recent_failures of a stretch of time with redacted messages and without answers.';
 
+-- in plpgsql, which looks for the tables when it is called: there are none before anything is frozen
+create or replace function analytics_reader.frozen_until() returns timestamptz
+    language plpgsql stable security definer set search_path = pg_catalog
+as $body$
+begin
+    if to_regclass('analytics_refresh.frozen_days') is null then
+        return '-infinity';
+    end if;
+    return (select coalesce(max(i.frozen_until), '-infinity') from analytics_refresh.incremental i);
+end
+$body$;
+comment on function analytics_reader.frozen_until() is 'Until when figures are frozen; -infinity where nothing is.';
+
+create or replace function analytics_reader.frozen_days(since timestamp, until timestamp)
+    returns table (trigger_id text, organization_id text, day date, action_type text, status text, n integer,
+                   timed integer, retried integer, duration_total bigint, retry_total bigint)
+    language plpgsql stable security definer set search_path = pg_catalog
+as $body$
+begin
+    if to_regclass('analytics_refresh.frozen_days') is null then
+        return;
+    end if;
+    return query
+    select s.trigger_id, s.organization_id, d.day, d.action_type, d.status, d.n, d.timed, d.retried, d.duration_total,
+           d.retry_total
+      from analytics_refresh.frozen_series s
+      join analytics_refresh.frozen_days d on d.series = s.series
+     where d.day >= frozen_days.since and d.day < frozen_days.until;
+end
+$body$;
+comment on function analytics_reader.frozen_days(timestamp, timestamp) is
+    'Frozen days (UTC) with the organization of that time, whose rows may be gone.';
+
 revoke all on all functions in schema analytics_reader from public;
 grant usage on schema analytics_reader to :"role";
 grant execute on all functions in schema analytics_reader to :"role";

@@ -50,6 +50,22 @@ _OF_TRIGGERS = (
 )
 
 
+_SINCE = "%(since)s::timestamptz"
+_SINCE_HORIZON = f"greatest({_SINCE}, analytics_reader.frozen_until())"
+_DAYS = (
+    "(select d.* from analytics_reader.frozen_days((%(since)s::timestamptz at time zone 'UTC') - interval '12 hours',"
+    " (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours') as d"
+    f" where {_TYPES} and {_TRIGGERS} and {_chosen('organization_id', 'organization')})"
+)
+"""Frozen days of what was chosen, under the organizations of their time; none where nothing is frozen."""
+
+
+def _with_days(name: str, rows: str) -> str:
+    """The relation over rows since the horizon, and over days for what is older."""
+    days = relations()[f"{name} frozen"].replace("{days}", _DAYS)
+    return f"({rows.replace(_SINCE, _SINCE_HORIZON)} union all {days})"
+
+
 def _limited(name: str) -> str:
     """The relation as the limit to organizations computes it from rows, over what was chosen in its place."""
     before, found, after = relations()[f"{name} limited"].partition(LIMIT)
@@ -58,16 +74,17 @@ def _limited(name: str) -> str:
     return f"{before}from {{app}}.action_results as a where {_TYPES} and {_OF_TRIGGERS}{after}"
 
 
-def _either(name: str, columns: str) -> str:
+def _either(name: str, columns: str, *, days: bool) -> str:
     """The view, or where an organization or trigger was chosen, of which it knows nothing, the rows."""
     everything = _everything("organization", "trigger")
     view = relations()[name].removeprefix("(").removesuffix(")")
     of_view = f"select {columns} from ({view}) as v where {everything} and {_TYPES}"
-    of_rows = f"select {columns} from {_limited(name)} as r where not ({everything})"
+    rows = _with_days(name, _limited(name)) if days else _limited(name)
+    of_rows = f"select {columns} from {rows} as r where not ({everything})"
     return f"({of_view} union all {of_rows})"
 
 
-_WINDOW = "executed_at >= %(since)s::timestamptz and executed_at < %(until)s::timestamptz"
+_WINDOW = f"executed_at >= {_SINCE} and executed_at < %(until)s::timestamptz"
 _HOURLY = (
     "hour, action_type, status, execution_count, avg_duration_ms, min_duration_ms, max_duration_ms, p50_duration_ms,"
     " p95_duration_ms, p99_duration_ms, success_count, failure_count, retrying_count, total_retries,"
@@ -82,23 +99,28 @@ _USAGE = (
 )
 
 
-def _relations() -> dict[str, str]:
-    """The relations for the reader's role and the variables."""
+def _relations(*, days: bool) -> dict[str, str]:
+    """The relations for the reader's role and the variables; with `days` they read frozen days, too."""
     owned = _chosen("organization_id", "organization")
     triggers = "id, organization_id, name, enabled, created_at"
     columns = "id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count"
     actions = f"(select {columns} from {{app}}.action_results where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS})"
+    usage = (
+        f"(select a.trigger_id, t.organization_id, {_USAGE} from {{app}}.action_results as a left join"
+        f" {{app}}.triggers as t on t.id = a.trigger_id where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS}"
+        " group by a.trigger_id, t.organization_id)"
+    )
+    recent = actions.replace(_SINCE, _SINCE_HORIZON)
+    distribution = relations()["distribution frozen"].replace("{source}", recent).replace("{days}", _DAYS)
     return {
         "actions": actions,
-        "hourly": _either("hourly", _HOURLY),
-        "usage": f"(select a.trigger_id, t.organization_id, {_USAGE} from {{app}}.action_results as a left join"
-        f" {{app}}.triggers as t on t.id = a.trigger_id where {_WINDOW} and {_TYPES} and {_OF_TRIGGERS}"
-        " group by a.trigger_id, t.organization_id)",
+        "hourly": _either("hourly", _HOURLY, days=days),
+        "usage": _with_days("usage", usage) if days else usage,
         "trigger_summary": f"(select * from {{app}}.trigger_performance_summary where {_OF_TRIGGERS})",
         "failures": "(select id, job_id, trigger_id, event_id, action_type, error_message, retry_count, executed_at,"
         " duration_ms, response_data from analytics_reader.recent_failures(%(since)s, %(until)s)"
         f" where {_TYPES} and {_OF_TRIGGERS})",
-        "distribution": relations()["distribution rows"].replace("{source}", actions),
+        "distribution": distribution if days else relations()["distribution rows"].replace("{source}", actions),
         "triggers": f"(select {triggers} from {{app}}.triggers where {owned} and {_chosen('id', 'trigger')})",
         "organizations": "(select id, name, slug, plan from {app}.organizations"
         f" where {_chosen('id', 'organization')})",
@@ -143,7 +165,7 @@ def dashboard_json(catalogue: Catalogue, app_schema: str = "public") -> str:
 
 def dashboard_sql(query: Query, app_schema: str) -> str:
     """The query over the chosen time and what the variables say, for the reader's role."""
-    chosen = _relations()
+    chosen = _relations(days=query.days)
     replaced = {name: text for name, text in chosen.items() if name in query.relations}
     text = statement(query, app_schema, limited=False, replaced=replaced).as_string(None)
     values = {item.placeholder: sql.Literal(item.default).as_string(None) for item in query.parameters}
@@ -223,7 +245,7 @@ def heat_map_sql(app_schema: str) -> str:
         f" (where extract(hour from h.hour at time zone 'UTC') = {hour}), 0)::bigint as \"{hour:02}:00\""
         for hour in range(24)
     )
-    relation = sql.SQL(_relations()["hourly"]).format(app=sql.Identifier(app_schema)).as_string(None)
+    relation = sql.SQL(_relations(days=False)["hourly"]).format(app=sql.Identifier(app_schema)).as_string(None)
     since, until = _picked("days")
     text = f"select date_trunc('day', h.hour, 'UTC') as time, {hours} from {relation} as h group by 1 order by 1"
     return _filled(text, {"since": since, "until": until})
@@ -234,7 +256,7 @@ def _heat_map(number: int, app_schema: str) -> dict[str, object]:
         "id": number,
         "type": "heatmap",
         "title": "At which hours of which days does most run?",
-        "description": "Executions of each hour, UTC: a column a day, a row an hour.",
+        "description": f"Executions of each hour, UTC: a column a day, a row an hour.{_ROWS_ALONE}",
         "datasource": _SOURCE,
         "gridPos": {"h": _HEIGHT, "w": _WIDTH, "x": 0, "y": 1},
         "targets": [_target(heat_map_sql(app_schema))],
@@ -268,6 +290,19 @@ def title_of(query: Query) -> str:
     return re.split(r"(?<=[?.])\s", query.purpose, maxsplit=1)[0]
 
 
+_ROWS_ALONE = " Of an organization or trigger it counts rows: since the horizon, if there is one."
+_OF_DAYS = " Of what is older than the horizon it counts frozen days, which hold no percentiles."
+
+
+def _horizon(query: Query) -> str:
+    """What a panel says of what is older than the frozen horizon."""
+    if query.days:
+        return _OF_DAYS
+    if "actions" in query.relations:
+        return " It counts rows: since the horizon, if there is one."
+    return _ROWS_ALONE if "hourly" in query.relations else ""
+
+
 def _panel(number: int, query: Query, app_schema: str, position: dict[str, int]) -> dict[str, object]:
     approximated = "".join(f" {column.name}: {column.approximated}." for column in query.columns if column.approximated)
     fixed = "" if "until" in query.span_names else " It does not follow the time picker."
@@ -277,7 +312,8 @@ def _panel(number: int, query: Query, app_schema: str, position: dict[str, int])
         "id": number,
         "type": "timeseries" if _is_series(query) else "table",
         "title": title_of(query),
-        "description": f"{query.purpose}{approximated}{fixed}{whole} On the command line: query {query.name}.",
+        "description": f"{query.purpose}{approximated}{fixed}{whole}{_horizon(query)}"
+        f" On the command line: query {query.name}.",
         "datasource": _SOURCE,
         "gridPos": position,
         "targets": [_target(dashboard_sql(query, app_schema))],

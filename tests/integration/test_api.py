@@ -276,6 +276,7 @@ def test_meta_tells_of_window_age_and_parameters(world: World) -> None:
     view = world.api.ask("actions/hourly?hours=3", world.everything).json["meta"]
     assert (view["stale"], view["parameters"]) == (False, {"hours": 3})
     assert view["approximate"] == ["avg_duration_ms", "p95_duration_ms"]
+    assert (view["frozen_until"], view["notes"]) == (None, [])
     since, until = (datetime.fromisoformat(view["window"][name]) for name in ("since", "until"))
     assert until - since == timedelta(hours=3)
     with psycopg.connect(world.dsn) as connection:

@@ -1,7 +1,5 @@
 """Days of triggers are frozen with the organization of that time; what becomes of a trigger later changes none."""
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.support.adapters import connector
 from tests.support.horizon import FROZEN_DAYS, ask, connect, create_oracle, keep_rows, learn, refresh_and_ask
-from tests.support.postgres import PROGRAMS
+from tests.support.postgres import dump_and_restore
 from tests.support.states import NOW
 
 Connection = psycopg.Connection[Any]
@@ -174,16 +172,8 @@ def test_R11_a_dump_and_restore_keep_the_days(
     dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path
 ) -> None:
     """They travel with a dump, and the horizon goes on over it."""
-    file, target = tmp_path / "dump", databases()
-    for words in (
-        ["pg_dump", "--format=custom", "--file", str(file), "--dbname", dsn],
-        ["pg_restore", "--dbname", target, str(file)],
-    ):
-        program = str(PROGRAMS[connection.info.server_version // 10000] / words[0])
-        done = subprocess.run(
-            [program, *words[1:]], capture_output=True, text=True, check=False, env={**os.environ, "TZ": "UTC"}
-        )
-        assert done.returncode == 0, done.stderr
+    target = databases()
+    dump_and_restore(dsn, target, connection.info.server_version // 10000, tmp_path / "dump")
     with connect(target) as restored:
         assert all_days(restored) == all_days(connection)
         keep_rows(restored, 40 * 24)

@@ -35,7 +35,7 @@ from tests.support.horizon import (
     total,
 )
 from tests.support.incremental import build_reason, differences_after_refresh, refresh_and_compare
-from tests.support.postgres import PROGRAMS
+from tests.support.postgres import dump_and_restore
 from tests.support.states import NOW
 
 Connection = psycopg.Connection[Any]
@@ -369,14 +369,8 @@ def test_R11_a_dump_and_restore_keep_it(
     """What is frozen travels with a dump; the rebuild after the restore finds it, and the horizon goes on."""
     delete_older(connection, 40)
     assert not refresh_and_ask(connection)
-    file, target = tmp_path / "dump", databases()
-    for words in (
-        ["pg_dump", "--format=custom", "--file", str(file), "--dbname", dsn],
-        ["pg_restore", "--dbname", target, str(file)],
-    ):
-        program = str(PROGRAMS[connection.info.server_version // 10000] / words[0])
-        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    target = databases()
+    dump_and_restore(dsn, target, connection.info.server_version // 10000, tmp_path / "dump")
     with connect(target) as restored:
         assert not refresh_and_ask(restored)
         assert "changed" in str(build_reason(restored))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -11,12 +12,17 @@ import pytest
 
 from analytics_refreshd.postgres.catalogue.definition import ParameterError
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from analytics_refreshd.postgres.catalogue.horizon import with_horizon
+from analytics_refreshd.postgres.catalogue.horizon import in_database
 from analytics_refreshd.postgres.catalogue.run import Result, bind, run
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.install import Retention
+from tests.generate.queries_dashboard import dashboard_sql
+from tests.integration.test_migrate_roles import psql
+from tests.integration.test_queries_run import expanded
 from tests.support.daemon import command
+from tests.support.faults import as_role
 from tests.support.horizon import connect
+from tests.support.installs import temporary_role
 
 Connection = psycopg.Connection[Any]
 
@@ -30,6 +36,7 @@ _ASKED: dict[str, dict[str, object]] = {
     "success-rate": _SPAN,
     "summary": _SPAN,
     "most-active": _SPAN,
+    "distribution": _SPAN,
 }
 
 
@@ -79,7 +86,7 @@ def ask(
     if "since" in parameters:
         parameters["since"] = (now - timedelta(days=80)).replace(hour=0, minute=0, second=0, microsecond=0)
     bound = bind(_CATALOGUE.get(name), parameters, limit, now, "public")
-    return run(connection, with_horizon(connection, bound, now), raw=True)
+    return run(connection, in_database(connection, bound, now), raw=True)
 
 
 def figures(result: Result) -> list[tuple[object, ...]]:
@@ -106,7 +113,7 @@ def test_deleted_rows_are_answered_from_days(connection: Connection, now: dateti
     """For every query over days and every limit the figures are those that the rows gave before they went."""
     limits = [["acme"], ["blue"], ["acme", "blue"], []]
     cases: list[tuple[str, list[str] | None]] = [(name, limit) for name in _ASKED for limit in limits]
-    cases.append(("organization-usage", None))
+    cases += [("organization-usage", None), ("distribution", None)]
     before = {repr(case): ask(connection, case[0], now, case[1]) for case in cases}
     assert all(result.frozen_until is None and not result.notes for result in before.values())
     freeze(connection)
@@ -115,14 +122,14 @@ def test_deleted_rows_are_answered_from_days(connection: Connection, now: dateti
         assert figures(after) == figures(before[repr((name, limit))]), (name, limit)
         assert after.frozen_until is not None
         assert "noon" in after.notes[0]
-        told = {column.name for column in after.columns if "alone" in column.approximated}
+        told = {column.name for column in after.columns if "frozen" in column.approximated}
         assert told == set(after.query.after_horizon)
 
 
 @pytest.mark.slow
 def test_every_query_over_the_relations_says_what_it_makes_of_days() -> None:
     """Of the built-in queries only those that show hours refuse what is older than the horizon."""
-    read = {query.name for query in _CATALOGUE if query.relations & {"hourly", "usage"}}
+    read = {query.name for query in _CATALOGUE if query.relations & {"hourly", "usage", "distribution"}}
     by_hour = {"hourly-actions", "throughput", "peak-hours", "heat-map", "correlations"}
     assert {name for name in read if not _CATALOGUE.get(name).days} == by_hour
     assert {query.name for query in _CATALOGUE if query.days} == set(_ASKED)
@@ -154,7 +161,9 @@ def test_hours_before_the_horizon_are_refused(connection: Connection, now: datet
         ("throughput", {"hours": 2000}),
         ("peak-hours", {"days": 80}),
     ):
-        with pytest.raises(ParameterError, match=f"{name} limited to organizations needs rows, .* ask --since 20"):
+        with pytest.raises(
+            ParameterError, match=f"{name} limited to organizations or a trigger needs rows, .* ask --since 20"
+        ):
             ask(connection, name, now, ["acme"], dict(given))
         assert ask(connection, name, now, None, dict(given)).frozen_until is None
         assert ask(connection, name, now, ["acme"], {}).frozen_until is None
@@ -180,10 +189,30 @@ def test_the_command_says_what_is_frozen(dsn: str, connection: Connection) -> No
     assert document["frozen_until"].startswith("20")
     assert "noon" in document["notes"][0]
     approximated = {column["name"]: column["approximated"] for column in document["columns"]}
-    assert "alone" in approximated["approx_p95_duration_ms"]
-    assert "alone" in approximated["min_duration_ms"]
+    assert "frozen" in approximated["approx_p95_duration_ms"]
+    assert "frozen" in approximated["min_duration_ms"]
+    assert (document["rows"][0]["approx_p95_duration_ms"], document["rows"][0]["min_duration_ms"]) == (None, None)
     assert approximated["executions"] is None
     assert "noon is in the window" in command(dsn, *asked).stderr
+
+
+@pytest.mark.slow
+def test_the_dashboard_reads_days_as_the_catalogue_does(dsn: str, connection: Connection, now: datetime) -> None:
+    """Of an organization, over 80 days, each panel over days shows what the query shows; before a freeze, too."""
+    since = (now - timedelta(days=80)).replace(hour=0, minute=0, second=0, microsecond=0)
+    with temporary_role(connection) as role:
+        psql(dsn, "reader.sql", "-v", f"role={role}")
+        with psycopg.connect(as_role(dsn, role), autocommit=True, options="-c timezone=UTC") as reader:
+            for frozen in (False, True):
+                if frozen:
+                    freeze(connection)
+                for name, limit in product(_ASKED, (["acme"], None)):
+                    query, chosen = _CATALOGUE.get(name), {"organization": "acme"} if limit else {}
+                    rows = reader.execute(expanded(dashboard_sql(query, "public"), since, now, chosen)).fetchall()
+                    bound = bind(query, {"since": since, "until": now}, limit, now, "public")
+                    right = run(connection, in_database(connection, bound, now), raw=True)
+                    shown = Result(query, right.columns, tuple(rows), right.parameters)
+                    assert figures(shown) == figures(right), (name, limit, frozen)
 
 
 @pytest.mark.slow

@@ -119,6 +119,37 @@ def test_texts_are_redacted_until_asked_otherwise(dsn: str, connection: Connecti
 
 
 @pytest.mark.slow
+def test_a_rebuild_after_a_difference_keeps_the_texts_redacted(dsn: str, connection: Connection) -> None:
+    """The comparison knows how texts are stored: it finds the cell that is wrong and nothing else, and builds again."""
+    connection.execute(_FAILURES)
+    incremental.install(connection)
+    migrate(connection, redact=True)
+    connection.execute("update analytics_refresh.hour_cells set n = n + 1")
+    found = verify(connection)
+    assert found.problems == ()
+    assert [view.view_name for view in found.views if view.missing or view.extra] == [
+        "action_metrics_hourly",
+        "action_type_distribution",
+    ]
+    done = command(dsn, "migrate", "--verify", "--rebuild")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert verify(connection).ok
+    assert texts(connection) == REDACTED
+    # also of a view that was changed by hand: it is told, and --replace brings the redacted one
+    connection.execute("drop materialized view recent_failures")
+    connection.execute(
+        "create materialized view recent_failures as select id, job_id, trigger_id, event_id, action_type,"
+        " error_message, retry_count, executed_at, duration_ms, response_data from action_results"
+    )
+    incremental.rebuild(connection, "public", reason="a test")
+    (problem,) = verify(connection).problems
+    assert problem.startswith("public.recent_failures is not ours")
+    migrate(connection, recreate_views=True)
+    assert verify(connection).ok
+    assert texts(connection) == REDACTED
+
+
+@pytest.mark.slow
 def test_the_view_outlives_our_schema(connection: Connection) -> None:
     """What is redacted stays so without our schema, and is found so when that comes back."""
     connection.execute(_FAILURES)

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -31,7 +31,7 @@ from tests.support.erasing import CANARY, act, erase, found_by_sql, make_key, re
 from tests.support.faults import as_role, value
 from tests.support.installs import temporary_role
 from tests.support.months import YOUNG, traffic
-from tests.support.postgres import PROGRAMS, Server
+from tests.support.postgres import PROGRAMS, Server, dump_and_restore
 from tests.support.waiting import eventually
 
 Connection = psycopg.Connection[Any]
@@ -336,6 +336,38 @@ def test_R01_undo_goes_on_wherever_it_ended(application_dsn: str, log: Connectio
     assert undo(application_dsn, OLD[0].table)
     assert value(log, "select count(*) from pg_constraint where conname ~ '^analytics_refresh_[0-9]'") == 0
     exact(log, built)
+
+
+@pytest.mark.slow
+def test_a_restored_month_can_be_put_back_and_goes_in_its_time(
+    application_dsn: str, log: Connection, databases: Callable[..., str], tmp_path: Path
+) -> None:
+    """A dump and restore changes the numbers of tables: each is found again, and nothing else is taken for one."""
+    log.execute(f"comment on table {OLD[0].table} is 'ours'")
+    assert len(retain(application_dsn).months.detached) == len(OLD) == 3
+    before, target = figures(log), databases()
+    dump_and_restore(application_dsn, target, log.info.server_version // 10000, tmp_path / "dump")
+    with psycopg.connect(target, autocommit=True, options="-c timezone=UTC") as restored:
+        # somebody's table bears the name of one that is gone
+        restored.execute(f"drop table {OLD[2].table}; create table {OLD[2].table} (id text)")
+        undo(target, str(OLD[0]))
+        assert OLD[0].table in attached(restored)
+        assert value(restored, "select obj_description(%s::regclass, 'pg_class')", OLD[0].table) == "ours"
+        later(restored, 8)
+        # the number of one month is by chance that of another's record
+        restored.execute(
+            "update analytics_refresh.retention_months set relation = %s::regclass where table_name = %s",
+            [OLD[0].table, OLD[1].table],
+        )
+        done = retain(target).months
+        assert done.detached == (f"public.{OLD[0].table}",)
+        assert done.dropped == (f"public.{OLD[1].table}",)
+        later(restored, 8)
+        assert retain(target).months.dropped == (f"public.{OLD[0].table}",)
+        assert value(restored, f"select count(*) from {OLD[2].table}") == 0
+        restored.execute("select * from refresh_action_analytics()")
+        assert figures(restored) == before
+        assert verify(restored).ok
 
 
 @pytest.mark.slow

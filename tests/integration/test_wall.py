@@ -257,6 +257,42 @@ def test_a_switch_of_the_mode_keeps_the_wall(own: Walled) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ["plain", pytest.param("incremental", marks=pytest.mark.nightly)])
+def test_views_that_are_replaced_keep_the_wall(own: Walled, dsn: str, mode: str) -> None:
+    """Ours take the place of others', with the API's views over them; what was renamed is read no more."""
+    api, connection = own.api, own.owner
+    if mode == "incremental":
+        install(connection)
+    before = snapshot(connection, SCHEMA)
+    texts = [f"select v::text from {SCHEMA}.{name} v order by 1" for name in ("recent_failures", "action_results")]
+    shown = [rows(api, text) for text in texts]
+    connection.execute("alter materialized view recent_failures rename to former_failures")
+    indexes = "select indexrelid::regclass::text from pg_index where indrelid = 'former_failures'::regclass"
+    for (name,) in connection.execute(indexes).fetchall():
+        connection.execute(f"alter index {name} rename to former_{name}")
+    connection.execute("create materialized view recent_failures as select * from former_failures limit 1")
+    found = command(dsn, "check")
+    assert "recent_failures of schema analytics_api read what was renamed" in found.stdout
+    switch = ("--incremental",) if mode == "incremental" else ()
+    done = command(dsn, "migrate", *switch, "--replace")
+    assert done.returncode == 0, done.stderr
+    connection.execute("drop materialized view former_failures")
+    assert [rows(api, text) for text in texts] == shown
+    assert snapshot(connection, SCHEMA) == before
+    # another table takes the place of the log
+    connection.execute("alter table action_results rename to former")
+    connection.execute("create table action_results (like former including all)")
+    done = command(dsn, "migrate", *switch, "--replace")
+    assert done.returncode == 0, done.stderr
+    connection.execute("drop table former")
+    assert [rows(api, text) for text in texts] == [[], []]
+    assert snapshot(connection, SCHEMA) == before
+    assert "nothing to do" in command(dsn, "migrate").stdout
+    fill(connection, again=True)
+    assert len(rows(api, texts[1])) == len(shown[1])
+
+
+@pytest.mark.slow
 def test_what_was_dropped_is_built_again(own: Walled) -> None:
     """A view that went with another comes back with it, and with its grants."""
     connection = own.owner

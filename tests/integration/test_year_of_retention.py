@@ -1,5 +1,6 @@
 """A year of months, each frozen and then gone, by rows and by partitions: every figure stays."""
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from tests.support.horizon import connect, create_oracle, refresh_and_ask, total
 Connection = psycopg.Connection[Any]
 
 _MONTHS = 12
-_ROWS_A_MONTH = 2_000
+_ROWS_A_MONTH = int(os.environ.get("REFRESHD_TEST_YEAR_ROWS", "2000"))
 _RETAINED = (
     "update analytics_refresh.incremental set retained = now() - %s::timestamptz + interval '23 hours 59 minutes'"
 )
@@ -87,7 +88,12 @@ def _change(connection: Connection, step: int, since: datetime) -> None:
     """Changes of every kind in what is not frozen, and rows that come late."""
     chance = random.Random(step)
     now = datetime.now(UTC)
-    values = {"first": 100_000_000 + step * 1_000_000, "start": since - timedelta(days=40), "end": now, "count": 200}
+    values = {
+        "first": 100_000_000 + step * 1_000_000,
+        "start": since - timedelta(days=40),
+        "end": now,
+        "count": _ROWS_A_MONTH // 10,
+    }
     connection.execute(_ROWS, values)
     for change in (
         "update action_results set status = 'success', duration_ms = 77 where hashtext(id || %s) %% 31 = 0",

@@ -189,3 +189,15 @@ class Server:
     def connect(self, database: str = "postgres", **options: Any) -> "psycopg.Connection[tuple[object, ...]]":
         """An autocommit superuser connection."""
         return psycopg.connect(self.dsn(database), autocommit=True, **options)
+
+
+def dump_and_restore(source: str, target: str, version: int, file: Path) -> None:
+    """Copy a database into an empty one of the same server by pg_dump and pg_restore."""
+    for words in (
+        ["pg_dump", "--format=custom", "--file", str(file), "--dbname", source],
+        ["pg_restore", "--dbname", target, str(file)],
+    ):
+        program = str(PROGRAMS[version] / words[0])
+        environment = {**os.environ, "TZ": "UTC"}
+        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr

@@ -15,13 +15,15 @@ from tests.support.installs import temporary_role
 TENANTS = ("acme", "bolt")
 SECRET = b"0123456789abcdef" * 2
 SCHEMA = "analytics_api"
-_ROWS = """
+_TENANTS = """
 insert into users (id, username) values ('u', 'u');
 insert into organizations (id, name, slug, owner_id, plan)
     select o, o || ' name', o, 'u', 'pro' from unnest(array['acme', 'bolt']) o;
 insert into triggers (id, organization_id, name, enabled, created_at)
     select o || '-trigger-' || n, nullif(o, 'nobody'), o || ' name ' || n, n % 3 > 0, now() - interval '60 days'
     from unnest(array['acme', 'bolt', 'nobody']) o, generate_series(1, 4) n;
+"""
+_ACTIONS = """
 insert into action_results (id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms,
     error_message, response_data, retry_count)
     select o || '-action-' || n, o || '-job',
@@ -34,9 +36,12 @@ insert into action_results (id, job_id, trigger_id, event_id, action_type, statu
 """
 
 
-def fill(connection: psycopg.Connection[Any]) -> datetime:
-    """Insert the tenants' rows, refresh the views, and return the time that queries ask for."""
-    connection.execute(_ROWS)
+def fill(connection: psycopg.Connection[Any], *, again: bool = False) -> datetime:
+    """Insert the tenants' rows, refresh the views, and return the time that queries ask for.
+
+    `again` inserts actions alone.
+    """
+    connection.execute(_ACTIONS if again else _TENANTS + _ACTIONS)
     connection.execute("select * from refresh_action_analytics()")
     row = connection.execute("select clock_timestamp()").fetchone()
     assert row is not None

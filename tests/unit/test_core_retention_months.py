@@ -1,10 +1,11 @@
 """Which whole partitions a retention run takes, keeps, and drops."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
-from analytics_refreshd.core.retention_months import Kept, Months, OldPartition, Record
+from analytics_refreshd.core.retention_months import Kept, Months, OldPartition, Record, marked, unmarked
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -54,3 +55,14 @@ def test_a_table_is_asked_for_by_month_or_name() -> None:
     assert [months.to_put_back(asked) for asked in ("2026-06", "", "april")] == [None] * 3
     assert months.waiting() == ("public.first", "public.may")
     assert Months(NOW, (), (record(MAY, Kept.DETACHED, 9, present=False),)).waiting() == ()
+
+
+@pytest.mark.parametrize("comment", [None, "ours", "ours,\nof two lines"])
+def test_a_table_is_marked_by_its_comment(comment: str | None) -> None:
+    """The mark names the run; another run's takes its place, and without it the comment is as it was."""
+    first, second = uuid4(), uuid4()
+    twice = marked(marked(comment, first), second)
+    assert str(second) in twice
+    assert str(first) not in twice
+    assert unmarked(twice) == unmarked(comment) == comment
+    assert unmarked("") is None

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from analytics_refreshd.api.asking import Asked
-from analytics_refreshd.api.freshness import Successes, Timing, any_stale, as_of
+from analytics_refreshd.api.freshness import Known, Timing, any_stale, as_of
 from analytics_refreshd.api.routes import MOST_OFFSET, Route
 from analytics_refreshd.core.display import json_number
 from analytics_refreshd.core.wording import rfc3339
@@ -19,34 +19,44 @@ from analytics_refreshd.postgres.catalogue.zones import later
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read for an answer, in one transaction: a page, the row beside it, and the views' last successes."""
+    """What was read for an answer, in one transaction: a page, the row beside it, and what is known of the database.
 
+    `bound` is the query as it was asked there.
+    """
+
+    bound: BoundQuery
     page: PageOfRows
     summary: tuple[object, ...] | None
-    successes: Successes
+    known: Known
 
 
-def document(
-    route: Route, asked: Asked, bound: BoundQuery, reading: Reading, timing: Timing, now: datetime
-) -> dict[str, object]:
+def document(route: Route, asked: Asked, reading: Reading, timing: Timing, now: datetime) -> dict[str, object]:
     """Return the members of an answer: `data`, `pagination` of a list, `summary` where there is one, and `meta`."""
     names = [field.name for field in route.endpoint.fields]
     rows = [as_object(names, row) for row in reading.page.rows]
-    sources = bound.sources
+    bound, successes = reading.bound, reading.known.successes
+    sources, approximated = bound.sources, {column.name for column in bound.columns if column.approximated}
     answer: dict[str, object] = {"data": rows if route.endpoint.shape == "list" else rows[0]}
     if route.summary is not None and reading.summary is not None:
         answer["summary"] = as_object([field.name for field in route.summary.api.fields], reading.summary)
     if route.endpoint.shape == "list":
         answer["pagination"] = pagination(reading.page.total, len(rows), asked)
     answer["meta"] = {
-        "as_of": moment(as_of(sources.views, reading.successes, rows=sources.rows, now=now)),
+        "as_of": moment(as_of(sources.views, successes, rows=sources.rows, now=now)),
         "generated_at": moment(now),
-        "stale": any_stale(sources.views, reading.successes, timing, now),
+        "stale": any_stale(sources.views, successes, timing, now),
         "window": window(bound),
         "parameters": {name: plain(value) for name, value in asked.parameters.items()},
-        "approximate": [field.name for field in route.endpoint.fields if field.column.approximated],
+        "approximate": [field.name for field in route.endpoint.fields if field.column.name in approximated],
+        **frozen(reading.known, bound.notes),
     }
     return answer
+
+
+def frozen(known: Known, notes: Sequence[str] = ()) -> dict[str, object]:
+    """Return what `meta` says of the horizon: where it is, and what it means for the answer."""
+    until = known.horizon.until if known.horizon is not None else None
+    return {"frozen_until": moment(until), "notes": list(notes)}
 
 
 def as_object(names: Sequence[str], row: Sequence[object]) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Answers requests to the endpoints of the catalogue."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -61,7 +62,7 @@ class Endpoints:
         asking = _Asking(route, request, question, principal, bound, bound.sources, now)
         if asking.sources.rows:
             return self._read(asking, None)
-        successes = self.reader.successes()
+        successes = self.reader.known().successes
         tag = self._tag(asking, successes)
         if tag is None:
             return self._read(asking, None)
@@ -83,14 +84,15 @@ class Endpoints:
     def _made(self, asking: "_Asking") -> Answer:
         route, bound = asking.route, asking.bound
         beside = self._beside(route, asking.principal, asking.now)
-        reading = self.reader.read(bound, asking.question.page, beside, stored=self._stored(asking))
-        rows = reading.page.rows
+        with _refusing():
+            reading = self.reader.read(bound, asking.question.page, beside, stored=self._stored(asking))
+        rows, successes = reading.page.rows, reading.known.successes
         if route.endpoint.shape == "object" and len(rows) != 1:
             raise _nothing()
-        body = as_json(document(route, asking.question, bound, reading, self.timing, asking.now))
-        stale = any_stale(asking.sources.views, reading.successes, self.timing, asking.now)
-        tag = self._tag(asking, reading.successes)
-        answer = Answer(body, len(rows), reading.successes, tag, stale, reading.page.total)
+        body = as_json(document(route, asking.question, reading, self.timing, asking.now))
+        stale = any_stale(asking.sources.views, successes, self.timing, asking.now)
+        tag = self._tag(asking, successes)
+        answer = Answer(body, len(rows), successes, tag, stale, reading.page.total)
         return self._keep(asking, answer)
 
     def _keep(self, asking: "_Asking", answer: Answer) -> Answer:
@@ -117,7 +119,8 @@ class Endpoints:
             count = spool.write(names, rows)
 
         try:
-            successes = self.reader.export(asking.bound, asking.question.page, take, stored=self._stored(asking))
+            with _refusing():
+                successes = self.reader.export(asking.bound, asking.question.page, take, stored=self._stored(asking))
         except TooLargeError:
             spool.close()
             raise invalid(f"the rows are over {MOST_BYTES >> 20} MiB: ask for less, or page by page") from None
@@ -142,10 +145,8 @@ class Endpoints:
         organizations = principal.organizations
         if organizations is not None and not route.query.organizations:
             raise Problem(403, "forbidden", "this answer tells of every organization, and this key is not for all")
-        try:
+        with _refusing():
             bound = bind(route.query, question.given, organizations, now, SCHEMA, question.filters)
-        except ParameterError as error:
-            raise not_usable(error) from None
         return self._admitting(bound, organizations)
 
     def _admitting(self, bound: BoundQuery, organizations: Sequence[str] | None) -> BoundQuery:
@@ -211,6 +212,15 @@ class _Asking:
     bound: BoundQuery
     sources: Sources
     now: datetime
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Tell the caller what the catalogue refuses."""
+    try:
+        yield
+    except ParameterError as error:
+        raise not_usable(error) from None
 
 
 def _attached(route: Route, size: int) -> dict[str, str]:

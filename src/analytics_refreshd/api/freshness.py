@@ -9,9 +9,18 @@ from datetime import datetime, timedelta
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.schedule import next_slot
 from analytics_refreshd.core.staleness import Age, verdict
+from analytics_refreshd.postgres.catalogue.horizon import Horizon
 
 Successes = Mapping[str, datetime]
 """Each view's last success; a view without a known one is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an answer tells of the database: the views' last successes, and until when figures are frozen."""
+
+    successes: Successes
+    horizon: Horizon | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,6 +260,12 @@ def _meta() -> Schema:
         "window": {"anyOf": [bounds, {"type": "null"}]},
         "parameters": {"type": "object", "description": "Those in force, defaults included."},
         "approximate": {"type": "array", "items": {"type": "string"}, "description": "Fields that are not exact."},
+        "frozen_until": {**_TIME, "description": "Figures before it are frozen, and stay as rows go; null: none are."},
+        "notes": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What the horizon means for it.",
+        },
     }
     return {"type": "object", "required": list(properties), "properties": properties}
 

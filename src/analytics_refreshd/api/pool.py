@@ -16,6 +16,7 @@ from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import cannot_connect, translating
 from analytics_refreshd.postgres.tenants.freshness import records_successes
+from analytics_refreshd.postgres.tenants.horizon import knows_horizon
 from analytics_refreshd.postgres.tenants.keys import refuse_untrusted_tenants
 
 _Value = TypeVar("_Value")
@@ -30,10 +31,11 @@ _TRY_SECONDS = 1.0
 class PooledConnection(BoundedConnection):
     """A connection of the pool.
 
-    `records` says whether our record of successes can be read.
+    `records` says whether our record of successes can be read, `knows_horizon` whether the frozen horizon can.
     """
 
     records: bool = False
+    knows_horizon: bool = False
 
 
 class ReadPool:
@@ -152,6 +154,7 @@ class ReadPool:
                 read_every_time(connection)
                 refuse_untrusted_tenants(connection, self._connector.settings.app_schema)
                 connection.records = records_successes(connection)
+                connection.knows_horizon = knows_horizon(connection)
             # so that a transaction begins in one round trip
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from analytics_refreshd.core.names import TENANT_SCHEMA
 from analytics_refreshd.postgres.catalogue.definition import Query
 from analytics_refreshd.postgres.catalogue.endpoint import Argument, Endpoint
 from analytics_refreshd.postgres.catalogue.files import Catalogue
@@ -10,8 +11,7 @@ from analytics_refreshd.postgres.catalogue.parameters import Parameter
 
 BASE = "/api/v1/analytics"
 STREAM_PATHS = (f"{BASE}/stream", "/api/v1/stream")
-SCHEMA = "analytics_api"
-"""The schema that queries read: its views show what a transaction is admitted to."""
+SCHEMA = TENANT_SCHEMA
 MOST_OFFSET = 10_000
 OFFSET = Parameter("offset", "integer", 0, 0, MOST_OFFSET, "Rows before the page")
 ORGANIZATION = "organization_id"

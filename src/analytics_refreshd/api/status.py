@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from analytics_refreshd.api.answers import moment, pagination, plain
+from analytics_refreshd.api.answers import frozen, moment, pagination, plain
 from analytics_refreshd.api.asking import Asked
-from analytics_refreshd.api.freshness import Successes, Timing
+from analytics_refreshd.api.freshness import Known, Timing
 from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import Route
 from analytics_refreshd.postgres.catalogue.page import Page
@@ -17,9 +17,9 @@ _MOST_VIEWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is known: the last successes, and each view's row of the status function."""
+    """What is known, and each view's row of the status function."""
 
-    successes: Successes
+    known: Known
     rows: Mapping[str, Mapping[str, object]]
 
 
@@ -30,11 +30,11 @@ def read_status(reader: Reader, route: Route, sizes: BoundQuery | None) -> Statu
     install's are those of a VACUUM.
     """
     if sizes is None:
-        return Status(reader.successes(), {})
+        return Status(reader.known(), {})
     reading = reader.read(sizes, Page(_MOST_VIEWS), None)
     names = [field.name for field in route.endpoint.fields]
     found = [dict(zip(names, row, strict=True)) for row in reading.page.rows]
-    return Status(reading.successes, {str(row["view_name"]): row for row in found})
+    return Status(reading.known, {str(row["view_name"]): row for row in found})
 
 
 def status_document(route: Route, asked: Asked, status: Status, timing: Timing, now: datetime) -> dict[str, object]:
@@ -50,8 +50,8 @@ def status_document(route: Route, asked: Asked, status: Status, timing: Timing, 
         every = [*known, *(row for row in every if row[name] is None)]
     page = asked.page
     rows = every[page.offset :][: page.limit]
-    stale = [timing.stale(view, status.successes, now) for view in timing.views]
-    known_times = [status.successes.get(view) for view in timing.views]
+    stale = [timing.stale(view, status.known.successes, now) for view in timing.views]
+    known_times = [status.known.successes.get(view) for view in timing.views]
     oldest = None if None in known_times else min(at for at in known_times if at is not None)
     return {
         "data": [{field.name: plain(row[field.name]) for field in route.endpoint.fields} for row in rows],
@@ -64,12 +64,13 @@ def status_document(route: Route, asked: Asked, status: Status, timing: Timing, 
             "window": None,
             "parameters": {name: plain(value) for name, value in asked.parameters.items()},
             "approximate": [],
+            **frozen(status.known),
         },
     }
 
 
 def _row(view: str, status: Status, now: datetime) -> dict[str, object]:
-    at = status.successes.get(view)
+    at = status.known.successes.get(view)
     known = status.rows.get(view, {})
     return {
         "view_name": view,

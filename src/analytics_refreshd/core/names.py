@@ -5,6 +5,8 @@ import re
 REFRESH_FUNCTION = "refresh_action_analytics"
 VIEW_FUNCTION = "refresh_action_analytics_view"
 STATUS_FUNCTION = "get_analytics_refresh_status"
+TENANT_SCHEMA = "analytics_api"
+"""What the role of the API reads: its views show what a transaction is admitted to."""
 _PART = r"[A-Za-z_][A-Za-z0-9_$]{0,62}"
 _NAME = re.compile(rf"(?:({_PART})\.)?({_PART})")
 

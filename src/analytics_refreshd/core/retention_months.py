@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from uuid import UUID
 
 
 class Kept(StrEnum):
@@ -30,13 +31,33 @@ class OldPartition:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A partition that a run took. `present` is whether its table is there, and no other bears its name."""
+    """A partition that a run took, by the number of its row. `present` is whether that very table is there."""
 
     partition: OldPartition
-    relation: int
+    month_id: int
     state: Kept
     changed_at: datetime
     present: bool
+
+
+_MARK = "Detached by `analytics-refreshd retain`, run "
+
+
+def marked(comment: str | None, run_id: UUID) -> str:
+    """Return a table's comment with a line that names the run.
+
+    By it the table is found again, also after a dump and restore.
+    """
+    return "\n".join(filter(None, (unmarked(comment), f"{_MARK}{run_id}.")))
+
+
+def unmarked(comment: str | None) -> str | None:
+    """Return a table's comment without that line.
+
+    None where nothing else is in it.
+    """
+    lines = [line for line in (comment or "").split("\n") if not line.startswith(_MARK)]
+    return "\n".join(lines) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.catalogue import run
 from analytics_refreshd.postgres.catalogue.definition import Column, ParameterError, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from analytics_refreshd.postgres.catalogue.horizon import with_horizon
+from analytics_refreshd.postgres.catalogue.horizon import in_database
 from analytics_refreshd.postgres.catalogue.organizations import unknown_organizations
 from analytics_refreshd.postgres.catalogue.run import Result, Row
 from analytics_refreshd.postgres.catalogue.times import read_every_time
@@ -73,7 +73,7 @@ class Question:
             unknown = unknown_organizations(connection, app_schema, self.organizations or ())
             if unknown:
                 raise ParameterError(f"there is no organization {printable(', '.join(unknown))[:200]}")
-            return work(connection, with_horizon(connection, self._bound(now, app_schema), now))
+            return work(connection, in_database(connection, self._bound(now, app_schema), now))
 
         return _with_session(config, seconds, answer)
 

@@ -1,10 +1,12 @@
 -- name: distribution
 -- section: capacity
 -- endpoint: actions/distribution
--- purpose: How do actions divide among the types? The last 30 days come from the view, other times from rows.
+-- purpose: How do actions divide among the types? The last 30 days come from the view, other times from rows
+--   and frozen days.
 -- parameter: days integer default 30 min 1 max 365; Days up to now
 -- window: days exactly
 -- organizations: yes
+-- horizon: days; last_execution_at
 -- column: action_type text; Type of the action
 -- column: executions count; Actions of any status
 -- column: share_percent percent; Share of all actions

@@ -1,11 +1,10 @@
 """Lets queries read frozen days for what is before the horizon."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from analytics_refreshd.postgres.catalogue.definition import ParameterError
-from analytics_refreshd.postgres.catalogue.files import relations
 from analytics_refreshd.postgres.catalogue.run import BoundQuery
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
@@ -21,16 +20,24 @@ _UNREADABLE = (
 )
 
 
-def with_horizon(connection: Connection, bound: BoundQuery, now: datetime) -> BoundQuery:
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Figures before `until` are frozen.
+
+    Those of organizations are known since `days_since`, or ever if that is None.
+    """
+
+    until: datetime
+    days_since: datetime | None = None
+
+
+def in_database(connection: Connection, bound: BoundQuery, now: datetime) -> BoundQuery:
     """Return `bound` as it must be asked in this database.
 
-    Where its window begins before the horizon, it reads frozen days for what is older, and its `notes` say so. Raises
-    ParameterError for a query that whole days cannot answer.
+    As `with_horizon`; where this role may not read frozen days, a note says so.
     """
     since = bound.values.get("since")
-    if not isinstance(since, datetime) or now - since < _LEAST_AGE:
-        return bound
-    if not _reads_days(bound) and not bound.query.reads_rows:
+    if not isinstance(since, datetime) or now - since < _LEAST_AGE or not bound.sources.rows:
         return bound
     statements = blocks("catalogue/relations/horizon.sql")
     readable = connection.execute(statements["readable"]).fetchone()
@@ -38,29 +45,34 @@ def with_horizon(connection: Connection, bound: BoundQuery, now: datetime) -> Bo
         return bound
     if not readable[0]:
         return replace(bound, notes=(_UNREADABLE,))
-    row = connection.execute(statements["horizon"], {"since": since}).fetchone()
-    if row is None:
+    row = connection.execute(statements["horizon"]).fetchone()
+    return bound if row is None else with_horizon(bound, Horizon(*row))
+
+
+def with_horizon(bound: BoundQuery, horizon: Horizon | None) -> BoundQuery:
+    """Return `bound` as it must be asked where the horizon is there.
+
+    Where its window begins before the horizon, it reads frozen days for what is older, and its `notes` say so. Raises
+    ParameterError for a query that whole days cannot answer.
+    """
+    since, sources = bound.values.get("since"), bound.sources
+    if horizon is None or not isinstance(since, datetime) or since >= horizon.until or not sources.rows:
         return bound
-    until, days_since = row
-    if not _reads_days(bound):
-        return replace(bound, notes=(_ROWS_ALONE.format(until=f"{until:%Y-%m-%d %H:%M} UTC"),))
+    until = f"{horizon.until:%Y-%m-%d %H:%M} UTC"
+    if not sources.days:
+        return replace(bound, notes=(_ROWS_ALONE.format(until=until),))
     if not bound.query.days:
         raise ParameterError(
-            f"{bound.query.name} limited to organizations needs rows, and before {until:%Y-%m-%d %H:%M} UTC only days "
-            f"are kept of each organization: ask --since {until:%Y-%m-%dT%H:%M:%SZ}"
+            f"{bound.query.name} limited to organizations or a trigger needs rows, and before {until} only days are "
+            f"kept of these: ask --since {horizon.until:%Y-%m-%dT%H:%M:%SZ}"
         )
-    return replace(bound, frozen_until=until, notes=tuple(_notes(until, days_since, since)))
+    return replace(bound, frozen_until=horizon.until, notes=tuple(_notes(until, horizon.days_since, since)))
 
 
-def _notes(until: datetime, days_since: datetime | None, since: datetime) -> Iterator[str]:
+def _notes(until: str, days_since: datetime | None, since: datetime) -> Iterator[str]:
     yield (
-        f"before {until:%Y-%m-%d %H:%M} UTC frozen days count, with the organization of that time: whole days of UTC, "
-        "those whose noon is in the window"
+        f"before {until} frozen days count, with the organization of that time: whole days of UTC, those whose noon is "
+        "in the window"
     )
     if days_since is not None and since < days_since:
         yield f"nothing is known of organizations before {days_since:%Y-%m-%d %H:%M} UTC"
-
-
-def _reads_days(bound: BoundQuery) -> bool:
-    suffix = " limited" if bound.limited else ""
-    return any(f"{name}{suffix} frozen" in relations() for name in bound.query.relations)

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from analytics_refreshd.core.names import TENANT_SCHEMA
 from analytics_refreshd.core.redaction import LIMIT_BYTES
 from analytics_refreshd.postgres.catalogue.definition import Column, Parameter, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
@@ -58,7 +59,7 @@ class BoundQuery:
         """Return the columns; those that say nothing of frozen days are approximated."""
         if self.frozen_until is None:
             return self.query.columns
-        why = f"of what is after {self.frozen_until:%Y-%m-%d %H:%M} UTC alone"
+        why = f"days before {self.frozen_until:%Y-%m-%d %H:%M} UTC are frozen, and do not hold it"
         return tuple(
             replace(column, approximated="; ".join(filter(None, (column.approximated, why))))
             if column.name in self.query.after_horizon
@@ -133,7 +134,9 @@ def statement(
     suffix = " limited" if limited else ""
     app = sql.Identifier(app_schema)
     chosen = {name: relations()[name + suffix] for name in query.relations} | dict(replaced or {})
-    filled = {name: sql.SQL(text).format(app=app) for name, text in chosen.items()}
+    walled = " walled" if app_schema == TENANT_SCHEMA else ""
+    days = sql.SQL(relations()[f"frozen days{walled}{suffix}"]).format(app=app)
+    filled = {name: sql.SQL(text).format(app=app, days=days) for name, text in chosen.items()}
     return sql.SQL(query.body).format(app=app, **filled)
 
 

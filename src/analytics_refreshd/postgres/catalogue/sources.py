@@ -18,7 +18,7 @@ LIMIT = """from {app}.action_results as a
 """How the relation `hourly limited` finds its rows."""
 _OF_TYPE = "action_type = %(ACTION_TYPE)s"
 _OF_TRIGGER = "trigger_id = %(TRIGGER_ID)s"
-_SINCE = re.compile(r"\b(\w+)\.executed_at >= %\((?:since|frozen_until)\)s")
+_SINCE = re.compile(r"\b(\w+)\.executed_at >= %\(since\)s")
 """Where a relation that adds up rows begins to read."""
 _FAILURES_HOLD = timedelta(hours=24)
 _DISTRIBUTION_HOLDS = timedelta(days=30)
@@ -28,12 +28,14 @@ _DISTRIBUTION_HOLDS = timedelta(days=30)
 class Sources:
     """The text of each relation.
 
-    `views` are the materialized views among them, `rows` says whether rows are read too.
+    `views` are the materialized views among them, `rows` says whether rows are read too, and `days` whether frozen days
+    hold what rows hold.
     """
 
     texts: Mapping[str, str]
     views: tuple[str, ...]
     rows: bool
+    days: bool
 
 
 def sources(query: Query, values: Mapping[str, object], *, frozen: bool = False) -> Sources:
@@ -42,11 +44,12 @@ def sources(query: Query, values: Mapping[str, object], *, frozen: bool = False)
     With `frozen` they read frozen days before `%(frozen_until)s`.
     """
     limited = "organizations" in values
-    texts = {name: _text(name, values, limited=limited, frozen=frozen) for name in query.relations}
     of_view = {name for name in query.relations if name in VIEWS_BY_RELATION and _reads_view(name, values, limited)}
     views = tuple(view for name, view in VIEWS_BY_RELATION.items() if name in of_view)
     others = (query.relations & {"actions", "usage", *VIEWS_BY_RELATION}) - of_view
-    return Sources(texts, views, bool(others) or "{app}." in query.body)
+    of_days = {name for name in others if f"{name} frozen" in relations() and not _held_limited(name, values)}
+    texts = {name: _text(name, values, limited=limited, frozen=frozen and name in of_days) for name in query.relations}
+    return Sources(texts, views, bool(others) or "{app}." in query.body, bool(of_days))
 
 
 def _reads_view(name: str, values: Mapping[str, object], limited: bool) -> bool:
@@ -65,6 +68,11 @@ def _held(name: str, values: Mapping[str, object]) -> bool:
     return until == now and since == now - _DISTRIBUTION_HOLDS
 
 
+def _held_limited(name: str, values: Mapping[str, object]) -> bool:
+    """Whether the relation is the last 30 days of rows, which no horizon reaches."""
+    return name == "distribution" and TRIGGER_ID not in values and _held(name, values)
+
+
 def _text(name: str, values: Mapping[str, object], *, limited: bool, frozen: bool) -> str:
     suffix = " limited" if limited else ""
     of_trigger = TRIGGER_ID in values
@@ -75,15 +83,27 @@ def _text(name: str, values: Mapping[str, object], *, limited: bool, frozen: boo
         text = _hourly_of_trigger(limited=limited)
     elif name == "distribution" and (of_trigger or not _held(name, values)):
         source = _where(relations()["actions" + suffix], [_OF_TRIGGER] if of_trigger else [])
-        text = relations()["distribution rows"].replace("{source}", source)
+        text = relations()["distribution frozen" if frozen else "distribution rows"].replace("{source}", source)
     else:
         rows = " rows" if name == "failures" and not _held(name, values) else ""
-        text = _with_days(name + rows + suffix) if frozen else relations()[name + rows + suffix]
+        text = relations()[name + rows + suffix]
         if name == "usage":
             text = _SINCE.sub(_condition(values), text)
         if of_trigger and name in ("actions", "failures", "trigger_summary"):
             conditions.append(_OF_TRIGGER)
+    if frozen:
+        # %(since)s of the days stays: they stand in {days}
+        text = text.replace("%(since)s", "%(frozen_until)s")
+        if name != "distribution":
+            text = f"({text}\n union all\n {relations()[f'{name} frozen']})"
+        text = text.replace("{days}", _where("{days}", _of_days(name, values)))
     return _where(text, conditions)
+
+
+def _of_days(name: str, values: Mapping[str, object]) -> list[str]:
+    """Return the filters of the days that are not put before the whole relation."""
+    of_type = [_OF_TYPE] if ACTION_TYPE in values and name == "usage" else []
+    return of_type + ([_OF_TRIGGER] if TRIGGER_ID in values else [])
 
 
 def _condition(values: Mapping[str, object]) -> str:
@@ -91,14 +111,6 @@ def _condition(values: Mapping[str, object]) -> str:
     filters = [rf"\1.{_OF_TYPE} and "] if ACTION_TYPE in values else []
     filters += [rf"\1.{_OF_TRIGGER} and "] if TRIGGER_ID in values else []
     return "".join(filters) + r"\g<0>"
-
-
-def _with_days(name: str) -> str:
-    """Return the relation since the horizon, and frozen days for what is older."""
-    rows, days = relations()[name], relations().get(f"{name} frozen")
-    if days is None:
-        return rows
-    return f"({rows.replace('%(since)s', '%(frozen_until)s')}\n union all\n {days})"
 
 
 def _hourly_of_trigger(*, limited: bool) -> str:

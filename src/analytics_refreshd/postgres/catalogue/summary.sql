@@ -41,18 +41,23 @@ select
        round(sum(h.avg_duration_ms * h.execution_count)
              / nullif(sum(h.execution_count) filter (where h.avg_duration_ms is not null), 0), 2)
            as approx_avg_duration_ms,
-       round(sum(h.p95_duration_ms * h.execution_count)
-             / nullif(sum(h.execution_count) filter (where h.p95_duration_ms is not null), 0), 2)
+       -- frozen days have durations, but neither percentiles nor bounds: those of a part would pass for the whole
+       case when bool_and(h.p95_duration_ms is not null or h.avg_duration_ms is null)
+            then round(sum(h.p95_duration_ms * h.execution_count)
+                       / nullif(sum(h.execution_count) filter (where h.p95_duration_ms is not null), 0), 2) end
            as approx_p95_duration_ms,
-       min(h.min_duration_ms) as min_duration_ms,
-       max(h.max_duration_ms) as max_duration_ms,
+       case when bool_and(h.min_duration_ms is not null or h.avg_duration_ms is null)
+            then min(h.min_duration_ms) end as min_duration_ms,
+       case when bool_and(h.max_duration_ms is not null or h.avg_duration_ms is null)
+            then max(h.max_duration_ms) end as max_duration_ms,
        coalesce(sum(h.total_retries), 0)::bigint as total_retries,
        (select count(*)
           from {trigger_summary} as s
          where s.last_execution_at >= %(since)s::timestamptz and s.last_execution_at < %(until)s::timestamptz)
            as active_triggers,
-       round(sum(h.p99_duration_ms * h.execution_count)
-             / nullif(sum(h.execution_count) filter (where h.p99_duration_ms is not null), 0), 2)
+       case when bool_and(h.p99_duration_ms is not null or h.avg_duration_ms is null)
+            then round(sum(h.p99_duration_ms * h.execution_count)
+                       / nullif(sum(h.execution_count) filter (where h.p99_duration_ms is not null), 0), 2) end
            as approx_p99_duration_ms,
        count(distinct h.hour) as hours_with_data,
        case when 100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0) >= 95 then 'healthy'

@@ -27,7 +27,11 @@ def tenant_findings(connection: BoundedConnection, app_schema: str) -> Iterator[
         return
     commands = TenantCommands(role, app_schema, found.members)
     missing = sorted(commands.names() - set(found.names))
-    if missing:
+    misled = sorted(commands.names() & set(found.misled))
+    if misled:
+        text = f"{', '.join(misled)} of schema {TENANT_SCHEMA} read what was renamed: figures of the API are old"
+        yield error("api", text, _MIGRATE)
+    elif missing:
         yield error("api", f"schema {TENANT_SCHEMA} lacks {', '.join(missing)}", _MIGRATE)
     elif found.comment != commands.comment():
         yield warning("api", f"schema {TENANT_SCHEMA} is not as this program makes it", _MIGRATE)

@@ -31,7 +31,8 @@ def tenant_steps(draft: Draft, *, wanted: bool) -> TenantSteps:
         )
         return steps
     commands = TenantCommands(draft.home, draft.app, found.members)
-    if found.comment == commands.comment() and commands.names() <= set(found.names):
+    whole = commands.names() <= set(found.names) and not commands.names() & set(found.misled)
+    if whole and found.comment == commands.comment():
         return steps
     if not found.present:
         steps.tables.append(_schema_step(draft, commands))

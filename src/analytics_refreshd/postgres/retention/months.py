@@ -9,7 +9,7 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
-from analytics_refreshd.core.retention_months import Kept, Months, OldPartition, Record
+from analytics_refreshd.core.retention_months import Kept, Months, OldPartition, Record, marked
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.session import Session
@@ -87,6 +87,8 @@ class MonthRetention:
             if row is None:
                 raise _Undone(Tried.GONE)
             connection.execute(self._filled("detach", table=self._table, partition=_name(partition)))
+            comment = sql.Literal(marked(row[1], run_id))
+            connection.execute(self._filled("comment", partition=_name(partition), comment=comment))
             values = {
                 "relation": row[0],
                 "schema": partition.schema,
@@ -110,7 +112,7 @@ class MonthRetention:
             if record not in records(connection):
                 raise _Undone(Tried.GONE)
             connection.execute(self._filled("drop", partition=_name(record.partition)))
-            values = {"relation": record.relation, "state": str(Kept.DROPPED)}
+            values = {"month_id": record.month_id, "state": str(Kept.DROPPED)}
             connection.execute(self._sql["note_state"], values)
 
         return self._tried(work)
@@ -146,7 +148,7 @@ class MonthRetention:
     def _table(self) -> sql.Identifier:
         return sql.Identifier(self._session.app_schema, "action_results")
 
-    def _filled(self, name: str, **names: sql.Identifier) -> sql.Composed:
+    def _filled(self, name: str, **names: sql.Composable) -> sql.Composed:
         return sql.SQL(self._sql[name]).format(**names)
 
 

@@ -25,15 +25,20 @@ select clock_timestamp(), pg_get_userbyid(c.relowner)::text, pg_has_role(c.relow
 from pg_class c where c.oid = to_regclass(%(table)s);
 
 -- name: recorded
--- before its migration there is no such table, and a role that was made before that may not read it
-select coalesce(has_table_privilege(to_regclass('analytics_refresh.retention_months'), 'SELECT'), false);
+-- before its migrations there is no such table, or it is another, and a role that was made before that may not read it
+select exists (
+    select from pg_attribute a
+    where a.attrelid = to_regclass('analytics_refresh.retention_months') and a.attname = 'month_id'
+        and has_table_privilege(a.attrelid, 'SELECT'));
 
 -- name: records
-select r.schema_name, r.table_name, r.since, r.until, r.rows_estimated, r.relation::int8, r.state, r.changed_at,
+-- a restored table has another number; it is the one whose comment names the run. Nothing is dropped by its name alone
+select r.schema_name, r.table_name, r.since, r.until, r.rows_estimated, r.month_id, r.state, r.changed_at,
     exists (
         select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where c.oid = r.relation and c.relname = r.table_name and n.nspname = r.schema_name
-            and (r.state <> 'detached' or not c.relispartition))
+        where c.relname = r.table_name and n.nspname = r.schema_name and case when r.state = 'returned' then c.relispartition
+            else c.relkind = 'r' and not c.relispartition and (c.oid = r.relation
+                or position(r.run_id::text in coalesce(obj_description(c.oid, 'pg_class'), '')) > 0) end)
 from analytics_refresh.retention_months r
 where r.state <> 'dropped'
 order by r.until;
@@ -57,31 +62,40 @@ select exists (
     where d.executed_at >= coalesce(%(since)s, '-infinity'::timestamptz) and d.executed_at < %(until)s);
 
 -- name: attached
-select c.oid::int8 from pg_inherits i join pg_class c on c.oid = i.inhrelid
+select c.oid::int8, obj_description(c.oid, 'pg_class') from pg_inherits i join pg_class c on c.oid = i.inhrelid
 where i.inhparent = to_regclass(%(table)s) and i.inhrelid = to_regclass(%(partition)s);
 
 -- name: detach
 alter table {table} detach partition {partition};
 
+-- name: comment
+comment on table {partition} is {comment};
+
+-- name: comment_of
+select obj_description(to_regclass(%(partition)s), 'pg_class');
+
 -- name: note_detached
--- the number of a table that is gone may be given again
-insert into analytics_refresh.retention_months as r (
-    relation, schema_name, table_name, since, until, rows_estimated, run_id)
-values (%(relation)s, %(schema)s, %(name)s, %(since)s, %(until)s, %(rows)s, %(run_id)s)
-on conflict (relation) do update set schema_name = excluded.schema_name, table_name = excluded.table_name,
-    since = excluded.since, until = excluded.until, rows_estimated = excluded.rows_estimated, run_id = excluded.run_id,
-    detached_at = excluded.detached_at, state = 'detached', changed_at = excluded.changed_at, actor = excluded.actor;
+-- one that was put back has its row already
+with again as (
+    update analytics_refresh.retention_months r
+    set relation = %(relation)s, since = %(since)s::timestamptz, until = %(until)s, rows_estimated = %(rows)s, run_id = %(run_id)s,
+        detached_at = clock_timestamp(), state = 'detached', changed_at = clock_timestamp(), actor = session_user
+    where r.schema_name = %(schema)s and r.table_name = %(name)s and r.state = 'returned'
+    returning r.month_id)
+insert into analytics_refresh.retention_months (relation, schema_name, table_name, since, until, rows_estimated, run_id)
+select %(relation)s, %(schema)s, %(name)s, %(since)s::timestamptz, %(until)s, %(rows)s, %(run_id)s
+where not exists (select from again);
 
 -- name: drop
 drop table {partition};
 
 -- name: note_state
 update analytics_refresh.retention_months set state = %(state)s, changed_at = clock_timestamp()
-where relation = %(relation)s;
+where month_id = %(month_id)s;
 
 -- name: note_returned
 update analytics_refresh.retention_months set state = 'returned', changed_at = clock_timestamp()
-where relation = {relation};
+where month_id = {month_id};
 
 -- name: triggers
 select count(*) from pg_trigger t where t.tgrelid = to_regclass(%(partition)s) and t.tgname like 'analytics\_refresh\_%%';

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from analytics_refreshd.core.errors import MigrationError, UsageError
 from analytics_refreshd.core.partitions import LOCK_MS, Lock, Month, Step, scan_seconds
-from analytics_refreshd.core.retention_months import Months, OldPartition, Record
+from analytics_refreshd.core.retention_months import Months, OldPartition, Record, unmarked
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.incremental.commands import block
@@ -94,8 +94,11 @@ def _steps(connection: Connection, tables: Tables, record: Record, default: str 
             ),
         ]
         attached.append(_text("drop_check", **whole))
-    noted = compose(blocks("retention/months.sql")["note_returned"], relation=sql.Literal(record.relation)).as_string()
-    commands = (short, *_captured(connection, table), *attached, noted)
+    noted = _of_months("note_returned", month_id=sql.Literal(record.month_id))
+    names = {"partition": own}
+    ((comment,),) = connection.execute(blocks("retention/months.sql")["comment_of"], names).fetchall()
+    cleared = _of_months("comment", partition=table, comment=sql.Literal(unmarked(comment)))
+    commands = (short, *_captured(connection, table), *attached, cleared, noted)
     steps.append(Step(f"attach {partition}", commands, (Lock("SHARE UPDATE EXCLUSIVE", tables.log, _ATTACH_SECONDS),)))
     return tuple(steps)
 
@@ -120,6 +123,10 @@ def _released(default: str, record: Record) -> Step:
 
 def _quoted(name: str) -> sql.SQL:
     return sql.SQL(name)
+
+
+def _of_months(name: str, /, **names: sql.Composable) -> str:
+    return compose(blocks("retention/months.sql")[name], **names).as_string()
 
 
 def _text(name: str, /, **names: sql.Composable) -> str:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from psycopg import sql
 
+from analytics_refreshd.core import names
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 from analytics_refreshd.postgres.connection import sqlfiles
@@ -35,7 +36,7 @@ INCREMENTAL_TABLES = (
     "incremental", "deltas", "rebuild_marks", "hour_cells", "trigger_cells", "type_cells", "duration_counts",
     "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes", "view_refreshes",
 )  # fmt: skip
-TENANT_SCHEMA = "analytics_api"
+TENANT_SCHEMA = names.TENANT_SCHEMA
 TENANT_TABLES = ("api_keys", "api_secrets")
 FROZEN_TABLES = (
     "frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries", "frozen_series",

@@ -13,6 +13,7 @@ from analytics_refreshd.postgres.schema.definitions import compose, set_role, ve
 from analytics_refreshd.postgres.tenants.wall import WallSecret
 
 _TENANTS, _WALL, _LIVE = "tenants/tenants.sql", "tenants/wall.sql", "tenants/live.sql"
+_HORIZON = "tenants/horizon.sql"
 _CREATED = re.compile(r"create or replace (?:view|function) analytics_api\.(\w+)")
 OURS = "What the role of the API of analytics-refreshd may use"
 """How the comment of the schema begins."""
@@ -23,7 +24,8 @@ class Tenants:
     """What there is of the schema analytics_api.
 
     Its `comment` tells by which definitions it was made. `members` is whether the application keeps members. `names`
-    are those of views and functions, `foreign_objects` describe what belongs to others.
+    are those of views and functions, `foreign_objects` describe what belongs to others. `misled` names views and
+    functions that read a relation which is none of the application's any more.
     """
 
     present: bool
@@ -31,6 +33,7 @@ class Tenants:
     members: bool
     names: list[str]
     foreign_objects: list[str]
+    misled: list[str]
 
     @property
     def ours(self) -> bool:
@@ -94,7 +97,8 @@ class TenantCommands:
         names = ("functions", *memberships, "views")
         wall = (compose(sqlfiles.blocks(_WALL)[name], app=app) for name in names)
         keys = compose(sqlfiles.blocks(_TENANTS)["functions"], app=app)
-        return keys, *wall, _block(_LIVE, "functions"), _block(_TENANTS, "grants")
+        others = (_block(_LIVE, "functions"), _block(_HORIZON, "functions"), _block(_TENANTS, "grants"))
+        return keys, *wall, *others
 
     def names(self) -> set[str]:
         """Return the names of the views and functions."""

@@ -103,6 +103,8 @@ begin
     execute format('grant execute on function analytics_api.fold_marker(), analytics_api.last_runs(), '
         'analytics_api.firing_alerts(), analytics_api.waiting_hours(timestamptz, timestamptz), '
         'analytics_api.folded_hours(timestamptz, timestamptz) to %I', api_role);
+    execute format('grant execute on function analytics_api.horizon(), analytics_api.frozen_days(timestamp, timestamp) '
+        'to %I', api_role);
     -- all of them are views that show what is admitted
     execute format('grant select on all tables in schema analytics_api to %I', api_role);
 end
@@ -153,7 +155,20 @@ select
         union all
         select pg_describe_object('pg_proc'::regclass, p.oid, 0) || ', which belongs to ' || pg_get_userbyid(p.proowner)
         from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-        where n.nspname = 'analytics_api' and pg_get_userbyid(p.proowner) <> %(home)s) as foreign_objects;
+        where n.nspname = 'analytics_api' and pg_get_userbyid(p.proowner) <> %(home)s) as foreign_objects,
+    -- what is renamed is read on, and what takes its name is not
+    array(
+        select distinct coalesce(v.relname, f.proname)::text
+        from pg_depend d
+        join pg_class r on d.refclassid = 'pg_class'::regclass and r.oid = d.refobjid
+        join pg_namespace s on s.oid = r.relnamespace
+        left join pg_rewrite w on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
+        left join pg_class v on v.oid = w.ev_class
+        left join pg_proc f on d.classid = 'pg_proc'::regclass and f.oid = d.objid
+        join pg_namespace n on n.oid = coalesce(v.relnamespace, f.pronamespace) and n.nspname = 'analytics_api'
+        where s.nspname not in ('analytics_api', 'analytics_refresh', 'pg_catalog') and not (s.nspname = %(schema)s
+            and r.relname in ('organizations', 'organization_members', 'triggers', 'action_results', 'recent_failures',
+                'trigger_performance_summary', 'action_metrics_hourly', 'action_type_distribution'))) as misled;
 
 -- name: dependents
 -- what others hung on it: it would go with the schema

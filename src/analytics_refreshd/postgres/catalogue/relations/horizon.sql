@@ -9,4 +9,4 @@ group by n.oid having count(*) = 3;
 
 -- name: horizon
 select i.frozen_until, nullif(i.days_since, '-infinity') from analytics_refresh.incremental i
-where i.frozen_until > %(since)s::timestamptz and isfinite(i.frozen_until);
+where isfinite(i.frozen_until);

@@ -1,9 +1,9 @@
 -- What `{name}` in a query's FROM stands for: first without a limit, then limited to %(organizations)s.
 -- Both forms have the same columns, so a query is written once, and a limit cannot be forgotten in one of them.
 -- Windows are part of the relation: %(since)s inclusive, %(until)s exclusive. Where days are frozen with their
--- organizations, a form is asked since the horizon, and its `frozen` adds what is older: whole days, those whose noon is
--- in the window. `NAME rows` stands for a view where a time is asked for that the view does not hold; `{source}` is then
--- the relation `actions`.
+-- organizations, a form is asked since the horizon, and `NAME frozen` adds what is older: whole days, those whose noon is
+-- in the window. `{days}` is then `frozen days`, or in the API's schema `frozen days walled`, limited as the form is. `NAME rows`
+-- stands for a view where a time is asked for that the view does not hold; `{source}` is then the relation `actions`.
 
 -- name: actions
 (select id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count
@@ -44,7 +44,7 @@
     and a.executed_at >= %(since)s::timestamptz and a.executed_at < %(until)s::timestamptz
   group by 1, 2, 3)
 
--- name: hourly limited frozen
+-- name: hourly frozen
 (select (d.day + time '12:00') at time zone 'UTC',
         d.action_type,
         d.status,
@@ -56,11 +56,7 @@
         coalesce(sum(d.n) filter (where d.status = 'retrying'), 0)::bigint,
         sum(d.retry_total)::bigint,
         sum(d.retried)::bigint
-   from analytics_refresh.frozen_series as s
-   join analytics_refresh.frozen_days as d on d.series = s.series
-  where s.organization_id = any (%(organizations)s::text[])
-    and d.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
-    and d.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours'
+   from {days} as d
   group by d.day, d.action_type, d.status)
 
 -- name: usage
@@ -97,7 +93,7 @@
   group by a.trigger_id, t.organization_id)
 
 -- name: usage frozen
-(select s.trigger_id, s.organization_id,
+(select d.trigger_id, d.organization_id,
         sum(d.n)::bigint,
         coalesce(sum(d.n) filter (where d.status = 'success'), 0)::bigint,
         coalesce(sum(d.n) filter (where d.status = 'failed'), 0)::bigint,
@@ -106,28 +102,8 @@
         sum(d.duration_total)::bigint,
         sum(d.timed)::bigint,
         null
-   from analytics_refresh.frozen_series as s
-   join analytics_refresh.frozen_days as d on d.series = s.series
-  where d.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
-    and d.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours'
-  group by s.trigger_id, s.organization_id)
-
--- name: usage limited frozen
-(select s.trigger_id, s.organization_id,
-        sum(d.n)::bigint,
-        coalesce(sum(d.n) filter (where d.status = 'success'), 0)::bigint,
-        coalesce(sum(d.n) filter (where d.status = 'failed'), 0)::bigint,
-        coalesce(sum(d.n) filter (where d.status = 'retrying'), 0)::bigint,
-        sum(d.retry_total)::bigint,
-        sum(d.duration_total)::bigint,
-        sum(d.timed)::bigint,
-        null
-   from analytics_refresh.frozen_series as s
-   join analytics_refresh.frozen_days as d on d.series = s.series
-  where s.organization_id = any (%(organizations)s::text[])
-    and d.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
-    and d.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours'
-  group by s.trigger_id, s.organization_id)
+   from {days} as d
+  group by d.trigger_id, d.organization_id)
 
 -- name: trigger_summary
 (select * from {app}.trigger_performance_summary)
@@ -182,6 +158,38 @@
    from {source} as a
   group by a.action_type)
 
+-- name: distribution frozen
+(select p.action_type,
+        sum(p.executions)::bigint as total_executions,
+        sum(p.successes)::bigint as success_count,
+        sum(p.failures)::bigint as failure_count,
+        round(100.0 * sum(p.executions) / nullif(sum(sum(p.executions)) over (), 0), 2) as percentage,
+        (sum(p.duration_total) / nullif(sum(p.timed), 0))::numeric(12, 2) as avg_duration_ms,
+        sum(p.retry_total)::bigint as total_retries,
+        max(p.last_at) as last_execution_at
+   from (select a.action_type,
+                count(*) as executions,
+                count(*) filter (where a.status = 'success') as successes,
+                count(*) filter (where a.status = 'failed') as failures,
+                sum(a.duration_ms)::numeric as duration_total,
+                count(a.duration_ms) as timed,
+                coalesce(sum(a.retry_count), 0) as retry_total,
+                max(a.executed_at) as last_at
+           from {source} as a
+          group by a.action_type
+         union all
+         select d.action_type,
+                sum(d.n),
+                coalesce(sum(d.n) filter (where d.status = 'success'), 0),
+                coalesce(sum(d.n) filter (where d.status = 'failed'), 0),
+                sum(d.duration_total),
+                sum(d.timed),
+                sum(d.retry_total),
+                null
+           from {days} as d
+          group by d.action_type) as p
+  group by p.action_type)
+
 -- name: failures rows
 (select id, job_id, trigger_id, event_id, action_type, error_message, retry_count, executed_at, duration_ms,
         response_data
@@ -210,3 +218,31 @@
 
 -- name: organizations limited
 (select id, name, slug, plan from {app}.organizations where id = any (%(organizations)s::text[]))
+
+-- name: frozen days
+(select s.trigger_id, s.organization_id, f.day, f.action_type, f.status, f.n, f.timed, f.retried, f.duration_total,
+        f.retry_total
+   from analytics_refresh.frozen_series as s
+   join analytics_refresh.frozen_days as f on f.series = s.series
+  where f.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
+    and f.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours')
+
+-- name: frozen days limited
+(select s.trigger_id, s.organization_id, f.day, f.action_type, f.status, f.n, f.timed, f.retried, f.duration_total,
+        f.retry_total
+   from analytics_refresh.frozen_series as s
+   join analytics_refresh.frozen_days as f on f.series = s.series
+  where s.organization_id = any (%(organizations)s::text[])
+    and f.day >= (%(since)s::timestamptz at time zone 'UTC') - interval '12 hours'
+    and f.day < (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours')
+
+-- name: frozen days walled
+(select w.*
+   from {app}.frozen_days((%(since)s::timestamptz at time zone 'UTC') - interval '12 hours',
+                          (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours') as w)
+
+-- name: frozen days walled limited
+(select w.*
+   from {app}.frozen_days((%(since)s::timestamptz at time zone 'UTC') - interval '12 hours',
+                          (%(until)s::timestamptz at time zone 'UTC') - interval '12 hours') as w
+  where w.organization_id = any (%(organizations)s::text[]))
