@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import socket
@@ -23,6 +24,8 @@ from tests.support.demo import COMMAND, RunningDemo
 from tests.support.waiting import eventually
 
 GOOD = 'a1,j1,t1,e1,rest,success,2024-10-30T00:32:04+00:00,800,,"{""code"":200}",0,acme'
+
+WITH_A_PERSON = ["broken", "detected", "told", "mended", "healed"]
 
 
 @pytest.fixture
@@ -267,6 +270,42 @@ def test_the_surroundings_do_not_lead_it_elsewhere(demo: Callable[..., RunningDe
     assert one.wait() == 0, "".join(one.errors)
     # on a busy machine a second refresh may begin before the stop, which cancels it
     assert next(line["outcome"] for line in one.events("refresh.finished")) == "ok"
+
+
+@pytest.mark.nightly
+def test_chaos_breaks_it_and_shows_what_came_of_it(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """Each break is detected, told where a person must act, and healed; the exit code is the score's; nothing is left.
+
+    On a busy machine a step may come after its 20 seconds; the score says so.
+    """
+    one = demo("--chaos", "--minutes", "1", "--seed", "3", "--rows", "2000", "--port", "0")
+    code = one.wait(280.0)
+    lines = [line.split() for line in one.output if re.match(r"\d\d:\d\d:\d\d ", line)]
+    steps = {number: [line[2] for line in lines if line[1] == number] for number in {line[1] for line in lines}}
+    assert 1 <= len(steps) <= 3, "".join(one.output)
+    for number, found in steps.items():
+        is_kill = any("killed:" in line for line in lines if line[1] == number)
+        wanted = ["broken", "detected", "healed", "mended"] if is_kill else WITH_A_PERSON
+        assert sorted(found) == sorted(wanted), "".join(one.output)
+    (scored,) = [line for line in one.output if line.startswith("Score: ")]
+    _, in_time, _, due, *_ = scored.split()
+    assert code == (0 if in_time == due else 1), scored
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
+
+
+@pytest.mark.nightly
+def test_chaos_that_is_interrupted_leaves_nothing(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """Ctrl-C in the middle of a break: the server, both daemons, their logs, and the folder go."""
+    one = demo("--chaos", "--rows", "2000", "--port", "0")
+    port = int(one.shown("page").split(":")[2].rstrip("/"))
+    eventually(lambda: [line for line in list(one.output) if "  broken  " in line], within=120.0)
+    assert one.stop() == 0, "".join(one.errors)
+    assert "Traceback" not in "".join(one.errors)
+    assert one.errors[-1] == "Stopped; nothing is left.\n"
+    assert not _listens(port)
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
 
 
 @pytest.mark.nightly

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 
-from analytics_refreshd.demo import DemoError, server, session
+from analytics_refreshd.demo import DemoError, ports, server
 from analytics_refreshd.demo.folder import PREFIX, RunFolder
 from analytics_refreshd.demo.server import Server, find_programs, server_user
 from tests.support.waiting import eventually
@@ -388,7 +388,7 @@ def test_a_server_that_does_not_start_says_why(start: Callable[..., Server], par
 
 def test_a_demo_holds_its_port_while_it_loads() -> None:
     """Two demos that start together choose two ports, long before either of them serves."""
-    with session._held_port(None, 9720, "--port") as first, session._held_port(None, 9720, "--port") as second:
+    with ports.held_port(None, 9720, "--port") as first, ports.held_port(None, 9720, "--port") as second:
         assert first.getsockname()[1] != second.getsockname()[1]
         with pytest.raises(DemoError, match="is taken: choose another with --api-port"):
-            session._held_port(first.getsockname()[1], 9721, "--api-port")
+            ports.held_port(first.getsockname()[1], 9721, "--api-port")

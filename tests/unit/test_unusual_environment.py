@@ -15,7 +15,7 @@ from analytics_refreshd.cli import common
 from analytics_refreshd.config import load
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.runbooks import runbook
-from analytics_refreshd.demo import DemoError, session
+from analytics_refreshd.demo import DemoError, ports
 from analytics_refreshd.notify.receivers.alertmanager import endpoint
 from analytics_refreshd.notify.request import read_secret
 from analytics_refreshd.postgres.catalogue.files import Catalogue
@@ -163,6 +163,6 @@ def test_L25_a_port_that_this_user_may_not_use_is_not_called_taken(monkeypatch: 
         def bind(self, address: object) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("analytics_refreshd.demo.session.socket.socket", Refusing)
+    monkeypatch.setattr("analytics_refreshd.demo.ports.socket.socket", Refusing)
     with pytest.raises(DemoError, match=r"Port 81 on 127\.0\.0\.1 may not be used by this user"):
-        session._held_port(81, 9720, "--port")
+        ports.held_port(81, 9720, "--port")

@@ -1,7 +1,7 @@
 """The `demo` command: an embedded PostgreSQL with live actions, and the daemon."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +11,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from analytics_refreshd.cli.common import duration, example, note, say
+from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import UsageError
 from analytics_refreshd.demo import DEFAULT_ROWS
+from analytics_refreshd.demo.options import CHAOS_ROWS, DEFAULT_INTERVAL, ChaosOptions, Options
+
+Rows = Annotated[
+    int | None,
+    typer.Option(
+        help="Generate this many actions for the last 30 days.  "
+        f"[default: {DEFAULT_ROWS:,}, with --chaos {CHAOS_ROWS:,}]",
+        min=1,
+    ),
+]
+Chaos = Annotated[
+    bool,
+    typer.Option(
+        "--chaos",
+        help="Break the demo's own database and daemons every 20 seconds, and show what is detected, told and healed. "
+        "Exit code 1 if anything was missed.",
+    ),
+]
+Minutes = Annotated[int | None, typer.Option(help="With --chaos: end after so long.", min=1, max=1440)]
+Seed = Annotated[int | None, typer.Option(help="With --chaos: what breaks in which order.  [default: random]")]
 
 
 class TerminalOutput:
@@ -39,18 +60,26 @@ class TerminalOutput:
             task = progress.add_task("", total=rows)
             yield lambda done: progress.update(task, completed=done)
 
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Show a table on standard output."""
+        print_table(columns, rows)
+        sys.stdout.flush()
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=example("analytics-refreshd demo --interval 10s --rows 50000"))(demo)
+    app.command(
+        epilog=example(
+            "analytics-refreshd demo --interval 10s --rows 50000", "analytics-refreshd demo --chaos --minutes 5"
+        )
+    )(demo)
 
 
 def demo(
-    interval: Annotated[str, typer.Option(help="Time between two refreshes.", callback=duration)] = "10s",
-    rows: Annotated[
-        int | None,
-        typer.Option(help=f"Generate this many actions for the last 30 days.  [default: {DEFAULT_ROWS:,}]", min=1),
+    interval: Annotated[
+        str | None, typer.Option(help=f"Time between two refreshes.  [default: {DEFAULT_INTERVAL}]", callback=duration)
     ] = None,
+    rows: Rows = None,
     cycles: Annotated[int | None, typer.Option(help="Stop after this many refreshes.", min=1)] = None,
     input: Annotated[
         Path | None,
@@ -71,17 +100,26 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the database here, and continue with it next time.")
     ] = None,
+    chaos: Chaos = False,
+    minutes: Minutes = None,
+    seed: Seed = None,
 ) -> int:
     """Run the daemon on a PostgreSQL of its own with live actions.
 
-    Needs nothing but Python. Ctrl-C stops it and removes everything, except for what --data keeps.
+    With --chaos two daemons run on it, and it is broken before your eyes. Needs nothing but Python. Ctrl-C stops it and
+    removes everything, except for what --data keeps.
     """
     if rows is not None and input is not None:
         raise UsageError("--rows and --input exclude each other")
-    from analytics_refreshd.demo.session import Options, run
+    if chaos:
+        given = {"--interval": interval, "--cycles": cycles, "--input": input, "--api-port": api_port, "--data": data}
+        return _chaos(given, ChaosOptions(minutes, seed, rows, port))
+    if minutes is not None or seed is not None:
+        raise UsageError("--minutes and --seed go with --chaos")
+    from analytics_refreshd.demo.session import run
 
     options = Options(
-        interval=interval,
+        interval=interval or DEFAULT_INTERVAL,
         rows=rows,
         cycles=cycles,
         log_file=input,
@@ -90,4 +128,13 @@ def demo(
         data=data,
         log_format="console" if sys.stderr.isatty() else "json",
     )
+    return run(options, TerminalOutput())
+
+
+def _chaos(excluded: Mapping[str, object], options: ChaosOptions) -> int:
+    for name, value in excluded.items():
+        if value is not None:
+            raise UsageError(f"--chaos and {name} exclude each other")
+    from analytics_refreshd.demo.chaos.session import run
+
     return run(options, TerminalOutput())

@@ -2,12 +2,8 @@
 
 import importlib.util
 import json
-import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +15,7 @@ from analytics_refreshd.app.commands import keys
 from analytics_refreshd.config import Config
 from analytics_refreshd.core.access import KeyRequest
 from analytics_refreshd.demo import loading
+from analytics_refreshd.demo.child import FollowingProcess
 from analytics_refreshd.postgres.migrate.run import migrate
 from analytics_refreshd.postgres.tenants.install import note_secret
 
@@ -26,17 +23,6 @@ CONFIGURATION = "api.toml"
 _ROLE = "analytics_api"
 _NEEDED = ("anyio", "psycopg_pool", "starlette", "uvicorn")
 _KEY_HOLDS = timedelta(days=7)
-_STOP_SECONDS = 12.0
-_PROGRAM = """
-import os, runpy, signal, sys, threading
-def follow():
-    # the demo holds the other end, also where it is killed
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-threading.Thread(target=follow, daemon=True).start()
-sys.argv[0] = "analytics-refreshd"
-runpy.run_module("analytics_refreshd", run_name="__main__")
-"""
 
 
 def installed() -> bool:
@@ -85,32 +71,9 @@ def as_toml(settings: Mapping[str, Mapping[str, object]]) -> str:
     return "\n".join(lines)
 
 
-class ApiProcess:
+class ApiProcess(FollowingProcess):
     """The API as a child that ends with the demo."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pipe = -1
 
     def start(self, file: Path) -> None:
         """Start it with its configuration file."""
-        ours, self._pipe = os.pipe()
-        # a session of its own: Ctrl-C comes to the demo, which stops it
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-c", _PROGRAM, "--config", str(file), "api"],
-            stdin=ours,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(ours)
-
-    def stop(self) -> None:
-        """End it. Harmless twice, and before the start."""
-        if self._process is None:
-            return
-        os.close(self._pipe)
-        process, self._process = self._process, None
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-        process.kill()
-        process.wait()
+        self.begin("--config", str(file), "api")

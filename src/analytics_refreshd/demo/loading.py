@@ -23,10 +23,11 @@ _fields = attrgetter(*Action.__slots__)
 
 
 @cache
-def statement(name: str, schema: str = "public") -> sql.Composed:
+def statement(name: str, schema: str = "public", *, view: str = "", role: str = "") -> sql.Composed:
     """Return a named block of `demo.sql`, for the application in `schema`."""
     block = sqlfiles.blocks("demo.sql", _PACKAGE)[name]
-    return sql.SQL(block).format(app=sql.Identifier(schema))
+    names = {"app": schema, "view": view, "role": role}
+    return sql.SQL(block).format(**{key: sql.Identifier(value) for key, value in names.items()})
 
 
 def create_database(admin_dsn: str) -> None:

@@ -161,6 +161,10 @@ class Server:
         except DemoError as error:
             raise DemoError(_last_line(log) or str(error)) from error
 
+    def halt(self) -> None:
+        """Stop the server cleanly, and keep everything. `start` starts it again."""
+        stop_postmaster(self._folder.data, immediately=False)
+
     def stop(self) -> None:
         """Stop the server and remove its folder.
 

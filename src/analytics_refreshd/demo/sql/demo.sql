@@ -49,3 +49,26 @@ end $role$;
 
 -- name: api_allow
 select analytics_api.allow('analytics_api');
+
+-- name: chaos_role
+-- Every right on our tables and the application's, and no superuser's: a right can be taken away.
+create role {role} login;
+grant pg_read_all_stats to {role};
+grant usage on schema {app}, analytics_refresh to {role};
+grant all on all tables in schema {app}, analytics_refresh to {role};
+grant all on all functions in schema {app}, analytics_refresh to {role};
+
+-- name: chaos_lock
+refresh materialized view concurrently {app}.{view}
+
+-- name: chaos_drop
+drop materialized view {app}.{view}
+
+-- name: chaos_revoke
+revoke maintain on {app}.{view} from {role}
+
+-- name: chaos_grant
+grant maintain on {app}.{view} to {role}
+
+-- name: chaos_wait
+lock table {app}.action_results in access exclusive mode

@@ -1,0 +1,1 @@
+"""Break the demo's own database and daemons, and watch."""
