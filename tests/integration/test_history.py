@@ -11,6 +11,7 @@ import pytest
 
 from analytics_refreshd.app.commands.status import NoHistory, past_runs
 from analytics_refreshd.config import Config
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.state.history import PostgresHistory
@@ -70,6 +71,24 @@ def test_a_run_and_its_views_come_back(history: PostgresHistory) -> None:
     assert read.finished_at >= read.started_at
     expected = finished(run, started_at=read.started_at, isolation="cycle")
     assert read == replace(expected, finished_at=read.finished_at, views=tuple(sorted(_VIEWS, key=lambda v: v.view)))
+
+
+def test_a_cost_comes_back(history: PostgresHistory) -> None:
+    """What a run cost, and what each view's refresh did, are read as they were written; unknown stays unknown."""
+    views = (replace(_VIEWS[0], rows_changed=12, cost=Cost(100, 20, None, 0)), _VIEWS[1])
+    history.finish(finished(running(), views=views, rows_folded=7, cost=Cost(2**40, 5, 6, 2**64)))
+    (read,) = history.recent(5)
+    assert (read.rows_folded, read.cost) == (7, Cost(2**40, 5, 6, None))
+    assert read.views == tuple(sorted(views, key=lambda view: view.view))
+
+
+def test_an_older_schema_has_no_cost(history: PostgresHistory, connection: Connection) -> None:
+    """Before migration 16 a run is written and read without its cost."""
+    for table, column in (("runs", "rows_folded"), ("view_results", "rows_changed")):
+        connection.execute(f"alter table analytics_refresh.{table} drop column {column}, drop column wal_bytes")
+    history.finish(finished(running(), cost=Cost(1, 2, 3, 4), rows_folded=9))
+    (read,) = history.recent(5)
+    assert (read.rows_folded, read.cost, len(read.views)) == (None, None, 2)
 
 
 def test_the_server_dates_a_run(history: PostgresHistory, connection: Connection) -> None:

@@ -35,11 +35,11 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"views": ["unheard_of"]},
     ),
     "the runs of a view": (
-        _HISTORY["recent_runs"].format(of_view=_HISTORY["of_view"]),
+        _HISTORY["recent_runs"].format(of_view=_HISTORY["of_view"], cost_columns=""),
         {"since": None, "outcomes": [], "view": _FAILING, "limit": 20},
     ),
     "the runs of a view unheard of": (
-        _HISTORY["recent_runs"].format(of_view=_HISTORY["of_view"]),
+        _HISTORY["recent_runs"].format(of_view=_HISTORY["of_view"], cost_columns=""),
         {"since": None, "outcomes": [], "view": "unheard_of", "limit": 20},
     ),
     "the replica of a leader without a run": (blocks("state/status.sql")["leader_replica"], {"epoch": 1 << 41}),

@@ -12,6 +12,7 @@ import pytest
 
 import analytics_refreshd
 from analytics_refreshd.app.run_logger import view_fields
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason, ViewResult
 from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS
@@ -99,7 +100,9 @@ def test_what_is_documented_is_logged() -> None:
 def test_a_views_entry_is_documented_both_ways() -> None:
     """What a run's line says of a view, after a success, a failure and a wrong figure, is its table."""
     results = [
-        ViewResult("v", True, rows=3, duration_seconds=61.0, reported_seconds=1.0),
+        ViewResult(
+            "v", True, rows=3, duration_seconds=61.0, reported_seconds=1.0, rows_changed=2, cost=Cost(1, 2, 3, 4)
+        ),
         ViewResult("v", False, Reason.DATA, "22012", "division by zero"),
     ]
     assert {name for result in results for name in view_fields(result)} == {field.name for field in VIEW_FIELDS}

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.metrics import METRICS
@@ -200,6 +201,24 @@ def test_a_run_counts_its_views_and_their_failures() -> None:
     assert found.value("analytics_view_refresh_success", view=VIEWS[2]) == 0
     assert found.value("analytics_run_lateness_seconds") == 0.01
     assert found.value("analytics_view_rows", view=VIEWS[2]) == 12_345
+
+
+def test_a_run_counts_what_it_cost() -> None:
+    """What is known is added up, and a run that does not tell is counted beside it, never as nothing."""
+    metrics = make(healthy())
+    run = run_at(1, NOW)
+    views = (replace(run.views[0], rows_changed=12, cost=Cost(wal_bytes=30)), *run.views[1:])
+    for cost in (Cost(100, 20, 3, 0), Cost(wal_bytes=50), None):
+        metrics.run_finished(replace(run, cost=cost, views=views))
+    found = scrape(metrics)
+    assert found.value("analytics_run_wal_bytes_total") == 150
+    assert found.value("analytics_run_blocks_hit_total") == 20
+    assert found.value("analytics_run_blocks_read_total") == 3
+    assert found.value("analytics_run_costs_unknown_total") == 1
+    assert found.value("analytics_refresh_rows_changed", view=VIEWS[0]) == 12
+    assert found.value("analytics_refresh_wal_bytes", view=VIEWS[0]) == 30
+    for name in ("wal_bytes", "blocks_read", "rows_changed"):
+        assert found.value(f"analytics_refresh_{name}", view=VIEWS[1]) is None
 
 
 @pytest.mark.fault

@@ -11,6 +11,7 @@ from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.retry_policy import fault_of, retrying
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.evaluation import (
     Evaluation,
@@ -145,6 +146,7 @@ class Attempts:
             )
             views = evaluation.views
             self._state.change(lambda known: known.with_successes(views))
+            state.cost, state.rows_folded = reply.cost, reply.rows_folded
             state.extras = replace(
                 state.extras,
                 fold_seconds=reply.fold_seconds,
@@ -165,6 +167,8 @@ class Attempts:
             attempts=state.count,
             views=evaluation.views,
             blockers=state.watch.blockers,
+            rows_folded=state.rows_folded,
+            cost=state.cost,
         )
         return finished, state.extras
 
@@ -270,7 +274,7 @@ class Attempts:
 
 @dataclass(slots=True)
 class _AttemptState:
-    """What a run's attempts leave behind: the last one's watch, their number, a lost COMMIT, the extras.
+    """What a run's attempts leave behind: the last one's watch and cost, their number, a lost COMMIT, the extras.
 
     `began_at` is when the last call began, `replied_monotonic` when it returned.
     """
@@ -281,3 +285,5 @@ class _AttemptState:
     began_at: datetime | None = None
     replied_monotonic: float = 0.0
     extras: RunExtras = field(default_factory=RunExtras)
+    cost: Cost | None = None
+    rows_folded: int | None = None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analytics_refreshd.app.availability import DatabaseAvailability
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import UNREACHABLE, DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.guards import guard
@@ -83,6 +84,7 @@ class RunLogger:
         if self._repeated(run):
             return
         level = {Outcome.OK: "info", Outcome.SKIPPED: "info", Outcome.CANCELLED: "info"}
+        cost = run.cost or Cost()
         self._log.emit(
             Event.REFRESH_FINISHED,
             level=level.get(run.outcome or Outcome.UNKNOWN, "warning"),
@@ -100,6 +102,11 @@ class RunLogger:
             isolation=run.isolation,
             views=[view_fields(result) for result in run.views],
             **_present(
+                rows_folded=run.rows_folded,
+                wal_bytes=cost.wal_bytes,
+                blocks_hit=cost.blocks_hit,
+                blocks_read=cost.blocks_read,
+                temporary_bytes=cost.temporary_bytes,
                 fold_seconds=rounded(extras.fold_seconds),
                 rebuilt_seconds=rounded(extras.rebuilt_seconds),
                 rebuild_reason=extras.rebuild_reason,
@@ -175,4 +182,4 @@ def view_fields(result: ViewResult) -> dict[str, object]:
     if result.reported_seconds is not None and result.duration_seconds is not None:
         if abs(result.reported_seconds - result.duration_seconds) > 1.0:
             fields["reported_seconds"] = rounded(result.reported_seconds)
-    return fields
+    return fields | _present(rows_changed=result.rows_changed) | (result.cost or Cost()).known()

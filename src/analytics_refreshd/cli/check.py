@@ -12,6 +12,7 @@ from analytics_refreshd.cli.common import (
     EXIT_OK,
     Format,
     FormatOption,
+    clock,
     config_path,
     example,
     load_config,
@@ -19,9 +20,11 @@ from analytics_refreshd.cli.common import (
     say,
 )
 from analytics_refreshd.cli.tables import print_table
+from analytics_refreshd.core.errors import UsageError
+from analytics_refreshd.core.wording import cost_in_words
 
 if TYPE_CHECKING:
-    from analytics_refreshd.app.commands.check import Finding, IndexReport
+    from analytics_refreshd.app.commands.check import Finding, IndexReport, QueryReport
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -36,6 +39,9 @@ def check(
     indexes: Annotated[
         bool, typer.Option("--indexes", help="Instead: measure on a copy what a covering index would gain.")
     ] = False,
+    queries: Annotated[
+        bool, typer.Option("--queries", help="Instead: list the slowest statements on the log and its views.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Check configuration, connection, privileges and database.
@@ -44,7 +50,11 @@ def check(
     """
     from analytics_refreshd.app.commands import check as command
 
+    if indexes and queries:
+        raise UsageError("give --indexes or --queries, not both")
     config = load_config(context)
+    if queries:
+        return _show_queries(command.queries(config), output)
     if indexes:
         return _show_indexes(command.indexes(config), output)
     findings = command.check(config, config.warnings(config_path(context)))
@@ -79,6 +89,31 @@ def _show(findings: "list[Finding]") -> None:
     missing = {item.remedy for item in findings if item.level == "error" and (item.remedy or "").startswith("GRANT ")}
     if len(missing) > 1:
         say("  or all that the daemon's role needs, as the owner of the views: deploy/sql/grants.sql")
+
+
+def _show_queries(found: "QueryReport", output: Format) -> int:
+    if output is Format.JSON:
+        print_json(asdict(found))
+        return EXIT_OK
+    if found.queries:
+        since = "an unknown time" if found.since is None else clock(found.since)
+        say(f"the slowest statements on the log and its views, as pg_stat_statements counts them since {since}:")
+        print_table(
+            ["mean ms", "slowest ms", "calls", "all, s", "cost of all", "statement"],
+            [
+                [
+                    f"{query.mean_ms:,.1f}", f"{query.max_ms:,.1f}", query.calls, f"{query.total_ms / 1000:,.1f}",
+                    cost_in_words(query.cost), query.query,
+                ]
+                for query in found.queries
+            ],
+            prose=["cost of all", "statement"],
+        )  # fmt: skip
+    elif found.problem is None:
+        say("pg_stat_statements has counted no statement on the log or its views yet")
+    if found.problem is not None:
+        say(f"{found.problem}: {found.remedy}")
+    return EXIT_OK
 
 
 def _show_indexes(found: "IndexReport", output: Format) -> int:

@@ -5,7 +5,9 @@ from typing import Any
 
 from analytics_refreshd.cli.common import clock, coloured, took
 from analytics_refreshd.cli.tables import print_table
-from analytics_refreshd.core.model import Outcome, Run
+from analytics_refreshd.core.cost import FIGURES, Cost
+from analytics_refreshd.core.model import Outcome, Run, ViewResult
+from analytics_refreshd.core.wording import cost_in_words
 
 
 def wrong_report(seconds: float | None, reported: float | None) -> str | None:
@@ -22,13 +24,15 @@ def _duration(seconds: float | None, reported: float | None) -> str:
 
 def show_runs_table(runs: Sequence[Run]) -> None:
     """Print a line per run, with its views."""
-    print_table(["started", "outcome", "took", "late", "tries", "views"], [_history_line(run) for run in runs])
+    headings = ["started", "outcome", "took", "late", "tries", "cost", "views"]
+    print_table(headings, [_history_line(run) for run in runs], spare=("cost",))
 
 
 RUN_COLUMNS = [
     "run_id", "origin", "scheduled_at", "started_at", "finished_at", "outcome", "reason", "sqlstate", "run_seconds",
     "lateness_seconds", "attempts", "replica", "view", "success", "view_reason", "view_sqlstate", "error", "rows",
-    "duration_seconds", "reported_seconds", "observed_seconds",
+    "duration_seconds", "reported_seconds", "observed_seconds", "rows_changed", *FIGURES, "run_rows_folded",
+    *(f"run_{name}" for name in FIGURES),
 ]  # fmt: skip
 
 
@@ -42,20 +46,30 @@ def run_rows(run: Run) -> list[list[object]]:
         run.outcome.value if run.outcome else "running", run.reason, run.sqlstate, run.duration_seconds,
         run.lateness_seconds, run.attempts, run.replica,
     ]  # fmt: skip
+    tail: list[object] = [run.rows_folded, *_figures(run.cost)]
     if not run.views:
-        return [[*head, None, None, None, None, run.error, None, None, None, None]]
+        return [[*head, None, None, None, None, run.error, None, None, None, None, None, *_figures(None), *tail]]
     return [
         [
             *head, item.view, str(item.success), item.reason, item.sqlstate, item.error, item.rows,
-            item.duration_seconds, item.reported_seconds, item.observed_seconds,
+            item.duration_seconds, item.reported_seconds, item.observed_seconds, item.rows_changed,
+            *_figures(item.cost), *tail,
         ]
         for item in run.views
     ]  # fmt: skip
 
 
+def _figures(cost: Cost | None) -> list[int | None]:
+    return [None if cost is None else getattr(cost, name) for name in FIGURES]
+
+
+def _changed(item: ViewResult) -> str:
+    return "" if item.rows_changed is None else f", {item.rows_changed:,} rows changed"
+
+
 def _history_line(run: Run) -> list[object]:
     views = [
-        f"{item.view} {_duration(item.duration_seconds, item.reported_seconds)}"
+        f"{item.view} {_duration(item.duration_seconds, item.reported_seconds)}{_changed(item)}"
         if item.success
         else f"{item.view} FAILED {item.reason or ''} {item.sqlstate or ''}".rstrip()
         for item in run.views
@@ -70,6 +84,7 @@ def _history_line(run: Run) -> list[object]:
         took(run.duration_seconds),
         took(run.lateness_seconds),
         run.attempts,
+        cost_in_words(run.cost) if run.cost is not None else None,
         text or "-",
     ]
 
@@ -92,6 +107,8 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "replica": run.replica,
         "isolation": run.isolation,
         "clock": run.clock,
+        "rows_folded": run.rows_folded,
+        **dict(zip(FIGURES, _figures(run.cost), strict=True)),
         "views": [
             {
                 "view": item.view,
@@ -103,6 +120,8 @@ def run_as_json(run: Run) -> dict[str, Any]:
                 "duration_seconds": item.duration_seconds,
                 "reported_seconds": item.reported_seconds,
                 "observed_seconds": item.observed_seconds,
+                "rows_changed": item.rows_changed,
+                **dict(zip(FIGURES, _figures(item.cost), strict=True)),
             }
             for item in run.views
         ],

@@ -30,10 +30,11 @@ from analytics_refreshd.cli.common import (
 )
 from analytics_refreshd.cli.runs import RUN_COLUMNS, run_as_json, run_rows, show_runs_table, wrong_report
 from analytics_refreshd.cli.tables import print_table
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import DatabaseFault, UsageError
 from analytics_refreshd.core.model import Outcome, Run
 from analytics_refreshd.core.staleness import Verdict
-from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
+from analytics_refreshd.core.wording import bytes_in_words, cost_in_words, seconds_in_words
 
 if TYPE_CHECKING:
     from analytics_refreshd.app.commands.local_daemon import LocalStatus
@@ -100,7 +101,12 @@ def show_status(document: Mapping[str, Any]) -> None:
     )
     out = console()
     out.print()
-    for line in (*_about_database(document), *_about_views(document["views"]), *_about_alerts(document)):
+    for line in (
+        *_about_database(document),
+        *_about_cost(document.get("cost")),
+        *_about_views(document["views"]),
+        *_about_alerts(document),
+    ):
         out.print(line, markup=False)
 
 
@@ -148,6 +154,17 @@ def _about_delta(delta: Mapping[str, Any]) -> Iterator[str]:
     if delta["rebuild_reason"] is not None:
         yield f"  the next refresh rebuilds the rollups: {delta['rebuild_reason']}"
     yield from (f"  {problem}" for problem in delta["problems"])
+
+
+def _about_cost(spending: Mapping[str, Any] | None) -> Iterator[str]:
+    # a daemon of an older version says nothing of it
+    if spending is None or spending["last_run"] is None:
+        return
+    last, day = spending["last_run"], spending["day"]
+    folded = f", {last['rows_folded']:,} changes folded" if last["rows_folded"] is not None else ""
+    yield f"cost of the last run: {cost_in_words(Cost(**last['cost']))}{folded}"
+    unknown = f" ({day['unknown']:,} of them unknown)" if day["unknown"] else ""
+    yield f"cost of {day['runs']:,} runs in 24 h{unknown}: {cost_in_words(Cost(**day['cost']))}"
 
 
 def _about_retention(runs: Mapping[str, Any]) -> str:

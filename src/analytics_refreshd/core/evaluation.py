@@ -156,6 +156,8 @@ def _judge_view(view: str, rows: Sequence[ViewReport], timing: Timing) -> ViewRe
         duration_seconds=timing.duration,
         reported_seconds=row.reported_seconds,
         observed_seconds=observed,
+        rows_changed=row.rows_changed,
+        cost=row.cost,
     )
 
 

@@ -75,7 +75,7 @@ def disbelieved(
     doubted = set(views)
     reason, sqlstate = (fault.reason, fault.sqlstate) if fault is not None else (Reason.CONTRACT, None)
     return tuple(
-        replace(report, success=False, reason=reason, sqlstate=sqlstate, error=error)
+        replace(report, success=False, reason=reason, sqlstate=sqlstate, error=error, rows_changed=None)
         if report.success and report.view in doubted
         else report
         for report in reports

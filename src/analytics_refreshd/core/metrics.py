@@ -4,6 +4,7 @@ A counter is counted by its entry, `metrics.count(RUN_RETRIES)`. A gauge is read
 event sets it. The guide to the metrics is generated from this module.
 """
 
+from analytics_refreshd.core.cost_metrics import COST_METRICS
 from analytics_refreshd.core.guards import GUARDS
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.model import Outcome, Reason
@@ -289,5 +290,8 @@ BUILD_INFO = Metric(
     labels=("version",),
 )
 
-METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))
+METRICS: tuple[Metric, ...] = (
+    *(value for value in globals().values() if isinstance(value, Metric)),
+    *COST_METRICS,
+)
 """Every metric, in the order above."""

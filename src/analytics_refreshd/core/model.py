@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta as Delta
 
 VIEWS = (
@@ -84,6 +85,7 @@ class ViewReport:
 
     `measured_seconds` is set where the daemon refreshed this view alone and timed it itself. `fresh_seconds` says, from
     the call's begin, to which moment at most the view's content goes; None where only the lock watch can tell.
+    `rows_changed` counts rows deleted from the view and inserted into it. `cost` is unknown where views share a call.
     """
 
     view: str | None
@@ -95,6 +97,8 @@ class ViewReport:
     reason: Reason | None = None
     measured_seconds: float | None = None
     fresh_seconds: float | None = None
+    rows_changed: int | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ class ViewResult:
 
     `duration_seconds` is the true one; `reported_seconds` what the function said, `observed_seconds` what the
     lock watch saw. `rows` is None after a failure: a failed view is not an empty one. `finished_at` is when its own
-    refresh ended, at the earliest; None after a failure, and where history was read.
+    refresh ended, at the earliest; None after a failure, and where history was read. `rows_changed` and `cost` are
+    those of `ViewReport`.
     """
 
     view: str
@@ -141,6 +146,8 @@ class ViewResult:
     reported_seconds: float | None = None
     observed_seconds: float | None = None
     finished_at: datetime | None = None
+    rows_changed: int | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,8 @@ class Run:
     """One call of the refresh function, or a slot that was skipped.
 
     `outcome` is None while the run is under way. `clock` says whose clock dated it: "server", or "daemon" for a
-    run that could not be written when it happened: by the server's time as the daemon reckoned it.
+    run that could not be written when it happened: by the server's time as the daemon reckoned it. `rows_folded`
+    counts the changes that its fold took. `cost` is its last attempt's, without a rebuild before that.
     """
 
     run_id: UUID
@@ -169,6 +177,8 @@ class Run:
     clock: str = "server"
     views: tuple[ViewResult, ...] = ()
     blockers: tuple[Blocker, ...] = ()
+    rows_folded: int | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)

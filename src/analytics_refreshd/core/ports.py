@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
@@ -80,7 +81,8 @@ class RefreshReply:
     """What came back from a refresh: the rows, the wall time, and notices counted (at most ten kept).
 
     `fold_seconds` is the incremental mode's fold before the views; None in plain mode, and where it failed.
-    `rebuild_reason` says why that fold rebuilt the rollups, where what asked for it came after `Refresher.rebuild`.
+    `rebuild_reason` says why that fold rebuilt the rollups, where what asked for it came after `Refresher.rebuild`;
+    `rows_folded` how many changes it took. `cost` is the whole refresh's, None where a part of it is not known.
     """
 
     reports: tuple[ViewReport, ...]
@@ -89,6 +91,8 @@ class RefreshReply:
     notice_count: int = 0
     fold_seconds: float | None = None
     rebuild_reason: str | None = None
+    rows_folded: int | None = None
+    cost: Cost | None = None
 
 
 class Leader(Protocol):

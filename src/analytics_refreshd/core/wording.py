@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime
 
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.model import Blocker
 
 
@@ -58,6 +59,23 @@ def bytes_in_words(size: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def cost_in_words(cost: Cost | None) -> str:
+    """Write what a refresh cost.
+
+    Example: `1.5 MiB of WAL, 12 blocks read, 340 hit, 0 B temporary`. A figure that is not known is left out; None is
+    `unknown`.
+    """
+    if cost is None:
+        return "unknown"
+    parts = [
+        f"{bytes_in_words(cost.wal_bytes)} of WAL" if cost.wal_bytes is not None else "",
+        f"{cost.blocks_read:,} blocks read" if cost.blocks_read is not None else "",
+        f"{cost.blocks_hit:,} hit" if cost.blocks_hit is not None else "",
+        f"{bytes_in_words(cost.temporary_bytes)} temporary" if cost.temporary_bytes is not None else "",
+    ]
+    return ", ".join(filter(None, parts)) or "unknown"
 
 
 def blocked_by(blocker: Blocker, waited_seconds: float | None = None) -> str:

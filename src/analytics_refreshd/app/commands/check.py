@@ -9,10 +9,11 @@ from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.staleness import max_age_seconds
 from analytics_refreshd.postgres.check.findings import Finding, ok, warning
 from analytics_refreshd.postgres.check.indexes import IndexReport, measure_index
+from analytics_refreshd.postgres.check.queries import QueryReport, slow_queries
 from analytics_refreshd.postgres.check.run import CheckSettings, run_checks
 from analytics_refreshd.postgres.connection.connector import Connector
 
-__all__ = ["Finding", "IndexReport"]
+__all__ = ["Finding", "IndexReport", "QueryReport"]
 
 
 def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
@@ -40,6 +41,11 @@ def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
 def indexes(config: Config) -> IndexReport:
     """Measure what a covering index would gain; creates none. Raises DatabaseFault."""
     return measure_index(Connector(connection_settings(config)))
+
+
+def queries(config: Config) -> QueryReport:
+    """Read the slowest statements on the log and its views. Raises DatabaseFault."""
+    return slow_queries(Connector(connection_settings(config)))
 
 
 def _of_retention(config: Config) -> Iterator[Finding]:

@@ -47,6 +47,12 @@ EXCEPTION = Field(
     "exception",
     "the exception behind it, then its causes: type, redacted message, frames without variables",
 )
+_COST = (
+    Field("wal_bytes", "count", "written to the WAL; each figure of a cost is absent where unknown"),
+    Field("blocks_hit", "count", "found in PostgreSQL's buffers"),
+    Field("blocks_read", "count", "read into them"),
+    Field("temporary_bytes", "count", "written to temporary files and tables"),
+)
 VIEW_FIELDS = (
     VIEW,
     Field("success", "yes/no", "whether it was refreshed"),
@@ -56,6 +62,8 @@ VIEW_FIELDS = (
     SQLSTATE,
     ERROR,
     Field("reported_seconds", "number", "the function's figure where it is a second or more from the truth"),
+    Field("rows_changed", "count", "rows that were deleted from it and inserted; absent where unknown"),
+    *_COST,
 )
 """One entry of `views` in `refresh.finished`; reason, sqlstate and error are there after a failure only."""
 
@@ -189,6 +197,8 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("attempts", "count", "tries within the run"),
         Field("isolation", "text", "`cycle` or `view`"),
         Field("views", "views", "every expected view, see below"),
+        *_COST,
+        Field("rows_folded", "count", "incremental mode: changes that the fold took"),
         Field("fold_seconds", "number", "incremental mode: the fold before the views; absent where there was none"),
         Field("rebuilt_seconds", "number", "incremental mode: the rebuild before that; absent where there was none"),
         Field("rebuild_reason", "text", "why the rollups were rebuilt, by the fold if rebuilt_seconds is absent"),

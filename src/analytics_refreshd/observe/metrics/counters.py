@@ -20,6 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from analytics_refreshd.core import cost_metrics
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.metric import Metric
@@ -118,6 +119,11 @@ class PrometheusMetrics:
         self.count(catalogue.RUNS, outcome=run.outcome)
         if run.lateness_seconds is not None:
             self._of(catalogue.RUN_LATENESS).set(run.lateness_seconds)
+        if run.cost is None:
+            self.count(cost_metrics.RUN_COSTS_UNKNOWN)
+        else:
+            for name, figure in run.cost.known().items():
+                self._of(cost_metrics.RUN_COSTS[name]).inc(figure)
         for result in run.views:
             self.count(catalogue.REFRESHES, view=result.view)
             if not result.success:

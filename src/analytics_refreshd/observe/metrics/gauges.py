@@ -7,6 +7,7 @@ from typing import Protocol
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
+from analytics_refreshd.core import cost_metrics
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert
 from analytics_refreshd.core.evaluating import stuck_seconds
@@ -159,6 +160,9 @@ class StateCollector:
         if result is not None:
             families.add(catalogue.REFRESH_DURATION, result.duration_seconds, name)
             families.add(catalogue.VIEW_REFRESH_SUCCESS, result.success, name)
+            families.add(cost_metrics.REFRESH_ROWS_CHANGED, result.rows_changed, name)
+            for figure, value in (result.cost.known() if result.cost is not None else {}).items():
+                families.add(cost_metrics.REFRESH_COSTS[figure], value, name)
 
     def _read_alerts(self, snapshot: Snapshot, families: Families) -> None:
         firing = snapshot.firing

@@ -5,8 +5,10 @@ from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.model import Blocker, LeaderInfo, Pause, Progress, Role
 from analytics_refreshd.core.retention import End, LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.spending import spending
 from analytics_refreshd.core.state import Source, State
 from analytics_refreshd.core.wording import blocked_by
+from analytics_refreshd.observe.status.cost_fields import SPENDING_FIELDS
 from analytics_refreshd.observe.status.field import (
     COUNT,
     FLAG,
@@ -258,6 +260,7 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
         memory_only=True,
         fields=_RECEIVER,
     ),
+    Field("cost", OBJECT, "what refreshes cost the server; null is unknown", spending, fields=SPENDING_FIELDS),
     Field("slots", OBJECT, "the last 24 hours", timeline, fields=TIMELINE_FIELDS),
     Field("history", OBJECT, "the store of past runs", lambda now: now.state, fields=_HISTORY),
     Field("delta", OBJECT, "the incremental mode's state", lambda now: now.state.delta, nullable=True, fields=_DELTA),

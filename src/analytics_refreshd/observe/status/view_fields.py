@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.snapshot import RECENT, ViewRun, ViewSnapshot
 from analytics_refreshd.core.staleness import Verdict
+from analytics_refreshd.observe.status.cost_fields import COST_FIELDS
 from analytics_refreshd.observe.status.field import (
     BYTES,
     COUNT,
@@ -57,6 +59,14 @@ _LAST_RUN: tuple[Field[ViewRun], ...] = (
     ),
     Field("reported_seconds", SECONDS, "as the function said", lambda pair: pair[1].reported_seconds, nullable=True),
     Field("rows", COUNT, "the view's rows after it", lambda pair: pair[1].rows, nullable=True),
+    Field("rows_changed", COUNT, "rows deleted and inserted", lambda pair: pair[1].rows_changed, nullable=True),
+    Field(
+        "cost",
+        OBJECT,
+        "what it cost; unknown where one call refreshed all views",
+        lambda pair: pair[1].cost or Cost(),
+        fields=COST_FIELDS,
+    ),
 )
 
 _RECENT: tuple[Field[ViewRun], ...] = (

@@ -15,6 +15,7 @@ from analytics_refreshd.postgres.check.contract import Contract, contract_findin
 from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok, warning
 from analytics_refreshd.postgres.check.replication import replication_findings
 from analytics_refreshd.postgres.check.results import infinite_findings, result_findings
+from analytics_refreshd.postgres.check.saving import saving_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
 from analytics_refreshd.postgres.check.server import server_findings
 from analytics_refreshd.postgres.check.status import status_findings
@@ -81,6 +82,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("contract", lambda: _contract_and_status(connection, connector, settings)),
             ("rates", lambda: _rates(connection, schema)),
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
+            ("mode", lambda: saving_findings(connection, schema)),
             ("api", lambda: tenant_findings(connection, schema)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.refresh.transaction import RefreshConnection, RunState, Transaction, beginning
@@ -60,13 +61,16 @@ def rebuild(
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The seconds a fold took, and why it rebuilt the rollups.
+    """What a fold took, and why it rebuilt the rollups.
 
-    Both are None where nothing was folded; `rebuild_reason` also where the fold rebuilt nothing.
+    All are None where nothing was folded; `rebuild_reason` also where the fold rebuilt nothing. `rows` counts the
+    changes, `cost` is that of a fold in a transaction of its own.
     """
 
     seconds: float | None = None
     rebuild_reason: str | None = None
+    rows: int | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,9 @@ def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[
             if not _usable(transaction) or before is None:
                 return ViewFold("", before), Folded()
             begun = time.monotonic()
-            _ask(transaction, "fold")
+            cost = transaction.measure(statement("fold"))
             folded = folded_here(transaction)
-        return ViewFold("off", before), replace(folded, seconds=time.monotonic() - begun)
+        return ViewFold("off", before), replace(folded, seconds=time.monotonic() - begun, cost=cost)
     except DatabaseFault as fault:
         over = run.cancelled.is_set() or run.remaining_seconds() <= 0
         if fault.sqlstate is None or fault.error_class.away or over:
@@ -110,11 +114,11 @@ def fold_once(connection: RefreshConnection, run: RunState, parameters: Mapping[
 
 
 def folded_here(transaction: Transaction) -> Folded:
-    """Read how long this transaction's fold took, by the database's clock."""
+    """Read what this transaction's fold took, by the database's clock."""
     if not transaction.first["incremental"]:
         return Folded()
     found = transaction.attempt(statement("folded"))
     if isinstance(found, DatabaseFault) or not found:
         return Folded()
-    milliseconds, reason = found[0]
-    return Folded(milliseconds / 1000, printable(reason) if reason else None)
+    milliseconds, reason, rows = found[0]
+    return Folded(milliseconds / 1000, printable(reason) if reason else None, rows)

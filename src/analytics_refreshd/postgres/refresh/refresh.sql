@@ -9,6 +9,9 @@ pg_catalog.set_config('application_name', %(application_name)s, true),
 pg_catalog.set_config('TimeZone', 'UTC', true),
 pg_catalog.set_config('lock_timeout', %(lock_timeout)s, true),
 pg_catalog.set_config('statement_timeout', %(statement_timeout)s, true),
+-- at this transaction's end, so that the next one begins to count its changed rows from nothing
+pg_catalog.pg_stat_force_next_flush() as flushed,
+pg_catalog.current_setting('block_size')::pg_catalog.int4 as block_bytes,
 pg_catalog.current_setting('transaction_read_only') as read_only,
 pg_catalog.pg_backend_pid() as pid
 
@@ -85,27 +88,54 @@ select {session},
             and p.pronargs = 1 and p.proargtypes[0] = 'pg_catalog.text'::pg_catalog.regtype) as function_exists,
     {incremental};
 
+-- name: measured
+-- carries a statement out as it is, and tells what it cost this session; without TIMING no clock is read for that
+explain (analyze, buffers, wal, costs off, timing off, summary off, format json)
+
 -- name: call_function
 -- with the application's schema in search_path, since an older install's function names its views without a schema: no
 -- operator here, and no function that is not in its schema
 -- named columns, so that a function that lacks one is refused before it has refreshed anything; as text, so that no
 -- value of an older install's types can fail to arrive
-select f.view_name::text, f.refresh_duration_ms::text, f.rows_refreshed::text, f.success::text,
-    pg_catalog.left(f.error_message::text, 4096)
-from {function}() as f
-limit 1000;
+-- EXPLAIN returns no rows of the statement, so a setting of this transaction keeps them
+{measured} select pg_catalog.set_config('analytics_refresh.answer', pg_catalog.json_agg(pg_catalog.json_build_array(
+    r.view_name, r.refresh_duration_ms, r.rows_refreshed, r.success, r.error_message))::text, true)
+from (
+    select f.view_name::text, f.refresh_duration_ms::text, f.rows_refreshed::text, f.success::text,
+        pg_catalog.left(f.error_message::text, 4096) as error_message
+    from {function}() as f
+    limit 1000) r;
 
 -- name: call_view_function
-select f.view_name::text, f.refresh_duration_ms::text, f.rows_refreshed::text, f.success::text,
-    pg_catalog.left(f.error_message::text, 4096)
-from {function}(%(view)s::text) as f
-limit 1;
+{measured} select pg_catalog.set_config('analytics_refresh.answer', pg_catalog.json_agg(pg_catalog.json_build_array(
+    r.view_name, r.refresh_duration_ms, r.rows_refreshed, r.success, r.error_message))::text, true)
+from (
+    select f.view_name::text, f.refresh_duration_ms::text, f.rows_refreshed::text, f.success::text,
+        pg_catalog.left(f.error_message::text, 4096) as error_message
+    from {function}(%(view)s::text) as f
+    limit 1) r;
+
+-- name: answer
+-- the rows of that call, in its order
+select r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4, {changed}
+from pg_catalog.json_array_elements(
+    nullif(pg_catalog.current_setting('analytics_refresh.answer', true), '')::pg_catalog.json)
+    with ordinality as r (value, place)
+order by r.place;
+
+-- name: changed
+-- the rows of a view that this transaction deleted and inserted, which it alone can tell; null where nobody counts them
+case when pg_catalog.current_setting('track_counts') = 'on' then (
+    select pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
+        + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relname = {relation} and n.nspname = {schema} and c.relkind = 'm') end
 
 -- name: refresh_view
 refresh materialized view concurrently {view};
 
 -- name: count_rows
-select pg_catalog.count(*) from {view};
+select pg_catalog.count(*), {changed} from {view};
 
 -- name: refreshed_here
 -- a refresh keeps its view's lock until its transaction ends
@@ -142,11 +172,11 @@ from analytics_refresh.incremental i;
 {row}.xid is null or pg_catalog.pg_visible_in_snapshot({row}.xid, {snapshot}::pg_catalog.pg_snapshot)
 
 -- name: fold
-select f.rows_folded from analytics_refresh.fold() f;
+{measured} select f.rows_folded from analytics_refresh.fold() f;
 
 -- name: folded
 -- only what this transaction folded itself; a rebuild mark that came after the look for one made the fold rebuild
-select i.fold_ms, case when i.built_at >= pg_catalog.now() then i.build_reason end
+select i.fold_ms, case when i.built_at >= pg_catalog.now() then i.build_reason end, i.rows_folded
 from analytics_refresh.incremental i where i.folded_at >= pg_catalog.now();
 
 -- name: rebuild_due

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from psycopg import sql
 
+from analytics_refreshd.core.cost import Cost, total
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
@@ -83,13 +84,24 @@ class PostgresRefresher:
                     self._refresh_by_view(settings, run, run_id, fold, on_started),
                     folded.seconds,
                 )
+                # whatever had no fold paid nothing for it
+                folds = [] if folded.seconds is None else [folded.cost]
+                cost = total([*folds, *(report.cost for report in reports)])
             else:
-                reports, folded = self._refresh_cycle(settings, run, run_id, on_started)
+                reports, folded, cost = self._refresh_cycle(settings, run, run_id, on_started)
         finally:
             run.over.set()
         seconds = time.monotonic() - started
-        notices = tuple(run.notices)
-        return RefreshReply(reports, seconds, notices, run.notice_count, folded.seconds, folded.rebuild_reason)
+        return RefreshReply(
+            reports,
+            seconds,
+            notices=tuple(run.notices),
+            notice_count=run.notice_count,
+            fold_seconds=folded.seconds,
+            rebuild_reason=folded.rebuild_reason,
+            rows_folded=folded.rows,
+            cost=cost,
+        )
 
     def rebuild(
         self, run_id: UUID, on_started: Callable[[], None], cancelled: Callable[[], bool] = lambda: False
@@ -152,7 +164,7 @@ class PostgresRefresher:
 
     def _refresh_cycle(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, on_started: Callable[[int], None]
-    ) -> tuple[tuple[ViewReport, ...], Folded]:
+    ) -> tuple[tuple[ViewReport, ...], Folded, Cost | None]:
         call = statement("call_function", function=identifier(settings.function, self._schema))
         with self._connections[0].transaction(
             run,
@@ -165,10 +177,11 @@ class PostgresRefresher:
             refuse_hidden(transaction)
             before = rollups_before(transaction)
             begun_seconds = run.elapsed_seconds()
-            rows = self._call(transaction, call, {}, settings.function)
-            reports = verify_refreshed(transaction, [report_of(row) for row in rows], settings.views, before)
+            found, cost = self._call(transaction, call, {}, settings.function)
+            reports = verify_refreshed(transaction, found, settings.views, before)
             folded = folded_here(transaction)
-        return fresh_as_folded(reports, None if folded.seconds is None else begun_seconds + folded.seconds), folded
+        fresh_seconds = None if folded.seconds is None else begun_seconds + folded.seconds
+        return fresh_as_folded(reports, fresh_seconds), folded, cost
 
     def _refresh_by_view(
         self, settings: RefreshSettings, run: RunState, run_id: UUID, fold: ViewFold, on_started: Callable[[int], None]
@@ -208,28 +221,36 @@ class PostgresRefresher:
             on_started(transaction.first["pid"])
             refuse_hidden(transaction)
             begun, fresh_seconds = time.monotonic(), run.elapsed_seconds()
+            cost: Cost | None = None
             if transaction.first["function_exists"]:
                 call = statement("call_view_function", function=sql.Identifier(schema, name))
-                rows = self._call(transaction, call, {"view": view}, settings.view_function)
-                found = [report_of(row) for row in rows]
+                found, cost = self._call(transaction, call, {"view": view}, settings.view_function)
                 fresh_seconds += own_seconds(found, time.monotonic() - begun)
             else:
                 with transaction.finding_in(self._schema):
                     transaction.execute(statement("refresh_view", view=relation))
                 fresh_seconds = run.elapsed_seconds()
-                counted = transaction.attempt(statement("count_rows", view=relation))
-                count = None if isinstance(counted, DatabaseFault) else counted[0][0]
-                found = [ViewReport(view, None, count, True)]
+                counted = transaction.attempt(self._counting(view))
+                count, changed = (None, None) if isinstance(counted, DatabaseFault) else counted[0]
+                found = [ViewReport(view, None, count, True, rows_changed=changed)]
             reports = verify_refreshed(transaction, found, [view], fold.before)
         seconds = time.monotonic() - begun
-        return [measured(report, view, seconds, fresh_seconds) for report in reports]
+        return [measured(report, view, seconds, fresh_seconds, cost) for report in reports]
+
+    def _counting(self, view: str) -> sql.Composed:
+        relation = split_name(view, self._schema)
+        changed = statement("changed", relation=sql.Literal(relation[1]), schema=sql.Literal(relation[0]))
+        return statement("count_rows", view=identifier(view, self._schema), changed=changed)
 
     def _call(
         self, transaction: Transaction, call: sql.Composed, parameters: dict[str, Any], name: str
-    ) -> list[tuple[Any, ...]]:
+    ) -> tuple[list[ViewReport], Cost | None]:
+        """Call a refresh function; return its rows as reports, and what it cost."""
+        changed = statement("changed", relation=sql.SQL("r.value ->> 0"), schema=sql.Literal(self._schema))
         try:
             with transaction.finding_in(self._schema):
-                return transaction.fetch(call, parameters)
+                cost = transaction.measure(call, parameters)
+            return [report_of(row) for row in transaction.fetch(statement("answer", changed=changed))], cost
         except DatabaseFault as fault:
             if fault.sqlstate in _WRONG_SHAPE:
                 raise contract_fault(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import DatabaseFault, classify
 from analytics_refreshd.core.evidence import ROLLUP_VIEWS
 from analytics_refreshd.core.model import ViewReport
@@ -18,8 +19,8 @@ _LOST_SECONDS = 59.0
 
 
 def report_of(row: Sequence[Any]) -> ViewReport:
-    """Read a row of `call_function`, all text; unusable values become None."""
-    view, duration_ms, rows, success, error = row
+    """Read a row of the block `answer`; unusable values become None."""
+    view, duration_ms, rows, success, error, rows_changed = row
     sqlstate, reason, text = split_state(error)
     if error and sqlstate is None and (sqlstate := sqlstate_of(error)) is not None:
         reason = classify(sqlstate, connected=True, closed=False)[1]
@@ -33,12 +34,13 @@ def report_of(row: Sequence[Any]) -> ViewReport:
         error=text,
         sqlstate=sqlstate,
         reason=reason,
+        rows_changed=rows_changed if success == "true" else None,
     )
 
 
-def measured(report: ViewReport, view: str, seconds: float, fresh_seconds: float) -> ViewReport:
+def measured(report: ViewReport, view: str, seconds: float, fresh_seconds: float, cost: Cost | None) -> ViewReport:
     """Add what was measured to the report of a view refreshed alone."""
-    return replace(report, view=view, measured_seconds=seconds, fresh_seconds=fresh_seconds)
+    return replace(report, view=view, measured_seconds=seconds, fresh_seconds=fresh_seconds, cost=cost)
 
 
 def own_seconds(reports: Sequence[ViewReport], call_seconds: float) -> float:

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass, not_writable
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import redact_error
@@ -19,6 +20,7 @@ from analytics_refreshd.postgres.connection.connector import Connector, Profile,
 from analytics_refreshd.postgres.connection.errors import fault_of, translating
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.connection.trust import trusting
+from analytics_refreshd.postgres.refresh.measuring import PlanLoader, cost_of_plan
 
 _ROLLBACK_SECONDS = 5.0
 _MOST_NOTICES = 10
@@ -258,6 +260,14 @@ class Transaction:
         """Return the rows of a query. Raises DatabaseFault."""
         with self._telling_who_cancelled():
             return self._connection.execute(statement, parameters).fetchall()
+
+    def measure(self, statement: sql.Composed, parameters: Mapping[str, Any] | None = None) -> Cost | None:
+        """Carry out what the block `measured` explains; return its cost. Raises DatabaseFault."""
+        with self._telling_who_cancelled():
+            cursor = self._connection.cursor()
+            cursor.adapters.register_loader("json", PlanLoader)
+            row = cursor.execute(statement, parameters).fetchone()
+        return cost_of_plan(row[0], self.first["block_bytes"]) if row else None
 
     def execute(self, statement: sql.Composed) -> None:
         """Run a statement that returns no rows. Raises DatabaseFault."""

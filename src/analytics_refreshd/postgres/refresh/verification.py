@@ -23,7 +23,8 @@ Before = RollupsBefore | DatabaseFault | None
 
 def statement(name: str, **names: sql.Composable) -> sql.Composed:
     """Return the block `name` of refresh.sql with its placeholders filled."""
-    return sql.SQL(blocks("refresh/refresh.sql")[name]).format(**names)
+    parts = blocks("refresh/refresh.sql")
+    return sql.SQL(parts[name]).format(measured=sql.SQL(parts["measured"]), **names)
 
 
 def refuse_hidden(transaction: Transaction) -> None:

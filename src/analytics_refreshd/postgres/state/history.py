@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from analytics_refreshd.core.cost import FIGURES, Cost, known_cost
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
@@ -42,6 +43,7 @@ class PostgresHistory:
         self._statements = blocks("state/history.sql")
         self._present: bool | None = None
         self._dates_views = False
+        self._records_costs = False
         self._may_record = False
 
     @property
@@ -60,9 +62,9 @@ class PostgresHistory:
         asked = time.monotonic()
 
         def work(connection: BoundedConnection) -> None:
-            connection.execute(self._statements["finish_run"], self._row(run))
+            connection.execute(self._with_costs("finish_run", "run"), self._row(run))
             if run.views:
-                connection.execute(self._statements["finish_view"], _view_rows(run))
+                connection.execute(self._with_costs("finish_view", "view"), _view_rows(run))
             if run.views and self._dates_views:
                 # the server dated the run when it wrote it, which is later than its end
                 late = time.monotonic() - asked if run.clock == "server" else 0.0
@@ -86,10 +88,10 @@ class PostgresHistory:
         def work(connection: BoundedConnection) -> list[Run]:
             cursor = connection.cursor(row_factory=dict_row)
             of_view = self._statements["of_view"] if view is not None else ""
-            runs = cursor.execute(self._statements["recent_runs"].format(of_view=of_view), parameters).fetchall()
+            runs = cursor.execute(self._with_costs("recent_runs", "run", of_view=of_view), parameters).fetchall()
             views: dict[UUID, list[ViewResult]] = {row["run_id"]: [] for row in runs}
             chosen = {"run_ids": list(views), "view": view}
-            for row in cursor.execute(self._statements["recent_views"], chosen):
+            for row in cursor.execute(self._with_costs("recent_views", "view"), chosen):
                 views[row.pop("run_id")].append(_view_of(row))
             return [_run_of(row, views[row["run_id"]]) for row in runs]
 
@@ -112,7 +114,7 @@ class PostgresHistory:
         def guarded(connection: BoundedConnection) -> _Value:
             # each time: it may be dropped under a running daemon, and be another role's after that
             row = connection.execute(trusting("state/history.sql"), {"app_schema": self._session.app_schema}).fetchone()
-            self._present, self._dates_views, self._may_record = row or (False, False, False)
+            self._present, self._dates_views, self._records_costs, self._may_record = row or (False,) * 4
             return work(connection) if self._present else without
 
         try:
@@ -126,6 +128,14 @@ class PostgresHistory:
             if fault.sqlstate in _GONE:
                 self._present = None
             raise
+
+    def _with_costs(self, name: str, kind: str, **others: str) -> str:
+        """Return a statement with the columns for the cost of a "run" or "view"; without them on an older schema."""
+        parts = ("columns", "values", "updates")
+        costs = {
+            f"cost_{part}": self._statements[f"{kind}_cost_{part}"] if self._records_costs else "" for part in parts
+        }
+        return self._statements[name].format(**costs, **others)
 
     def _record_successes(self, connection: BoundedConnection, run_id: UUID) -> None:
         """Keep what `status` finds without the history. A refresh under way may hold the row: the run's own counts."""
@@ -156,6 +166,8 @@ class PostgresHistory:
             "leader_epoch": run.leader_epoch,
             "clock": run.clock,
             "isolation": run.isolation,
+            "rows_folded": _count(run.rows_folded),
+            **{name: _figure(run.cost, name) for name in FIGURES},
         }
 
 
@@ -168,10 +180,12 @@ def _view_rows(run: Run) -> dict[str, Any]:
         "reasons": [str(view.reason) if view.reason else None for view in views],
         "sqlstates": [view.sqlstate for view in views],
         "errors": [_text(view.error) for view in views],
-        "row_counts": [view.rows if view.rows is None or view.rows <= BIGGEST_BIGINT else None for view in views],
+        "row_counts": [_count(view.rows) for view in views],
         "durations": [_finite(view.duration_seconds) for view in views],
         "reported": [_finite(view.reported_seconds) for view in views],
         "observed": [_finite(view.observed_seconds) for view in views],
+        "rows_changed": [_count(view.rows_changed) for view in views],
+        **{name: [_figure(view.cost, name) for view in views] for name in FIGURES},
     }
 
 
@@ -194,12 +208,26 @@ def _run_of(row: dict[str, Any], views: Sequence[ViewResult]) -> Run:
         "origin": _member(Origin, row["origin"], Origin.COMMAND),
         "outcome": _member(Outcome, row["outcome"], Outcome.UNKNOWN) if row["outcome"] is not None else None,
         "reason": _reason(row["reason"]),
+        "cost": _cost_of(row),
     }
     return Run(**row | known, views=tuple(views))
 
 
 def _view_of(row: dict[str, Any]) -> ViewResult:
-    return ViewResult(**row | {"reason": _reason(row["reason"])})
+    return ViewResult(**{"cost": _cost_of(row)} | row | {"reason": _reason(row["reason"])})
+
+
+def _cost_of(row: dict[str, Any]) -> Cost | None:
+    """Take a cost's columns out of a row; an older schema has none."""
+    return known_cost({name: row.pop(name, None) for name in FIGURES})
+
+
+def _figure(cost: Cost | None, name: str) -> int | None:
+    return _count(getattr(cost, name)) if cost is not None else None
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is None or number <= BIGGEST_BIGINT else None
 
 
 def _reason(text: str | None) -> Reason | None:

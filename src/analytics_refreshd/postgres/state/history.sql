@@ -12,6 +12,13 @@ select
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'analytics_refresh' and c.relname = 'view_results' and a.attname = 'finished_at'
             and not a.attisdropped),
+    -- one before migration 16 has no column for a cost
+    2 = (
+        select pg_catalog.count(*) from pg_catalog.pg_attribute a
+        join pg_catalog.pg_class c on c.oid = a.attrelid
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_refresh' and not a.attisdropped
+            and (c.relname, a.attname) in (('runs', 'rows_folded'), ('view_results', 'rows_changed'))),
     exists (
         select from pg_catalog.pg_class c
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -35,14 +42,14 @@ on conflict (run_id) do nothing;
 -- a run marked as abandoned meanwhile gets its true end; any other end keeps its time
 insert into analytics_refresh.runs as r (
     run_id, database_name, replica, origin, scheduled_at, started_at, finished_at, outcome, reason, sqlstate, error,
-    duration_seconds, lateness_seconds, attempts, leader_epoch, clock, isolation)
+    duration_seconds, lateness_seconds, attempts, leader_epoch, clock, isolation{cost_columns})
 select %(run_id)s, %(database_name)s, %(replica)s, %(origin)s, %(scheduled_at)s::timestamptz,
     case when %(clock)s = 'daemon' then %(started_at)s::timestamptz
         else pg_catalog.clock_timestamp() - coalesce(%(duration_seconds)s::float8, 0) * interval '1 second' end,
     case when %(clock)s = 'daemon' then coalesce(%(finished_at)s::timestamptz, %(started_at)s::timestamptz)
         else pg_catalog.clock_timestamp() end,
     %(outcome)s, %(reason)s, %(sqlstate)s, %(error)s, %(duration_seconds)s::float8, %(lateness_seconds)s::float8,
-    %(attempts)s::integer, %(leader_epoch)s::bigint, %(clock)s, %(isolation)s
+    %(attempts)s::integer, %(leader_epoch)s::bigint, %(clock)s, %(isolation)s{cost_values}
 on conflict (run_id) do update set
     finished_at = case
         when r.finished_at is null or r.reason = 'abandoned' then greatest(excluded.finished_at, r.started_at)
@@ -56,16 +63,27 @@ on conflict (run_id) do update set
     attempts = excluded.attempts,
     leader_epoch = excluded.leader_epoch,
     clock = case when r.finished_at is null then excluded.clock else r.clock end,
-    isolation = excluded.isolation;
+    isolation = excluded.isolation{cost_updates};
+
+-- name: run_cost_columns
+, rows_folded, wal_bytes, blocks_hit, blocks_read, temporary_bytes
+
+-- name: run_cost_values
+, %(rows_folded)s::bigint, %(wal_bytes)s::bigint, %(blocks_hit)s::bigint, %(blocks_read)s::bigint,
+    %(temporary_bytes)s::bigint
+
+-- name: run_cost_updates
+, rows_folded = excluded.rows_folded, wal_bytes = excluded.wal_bytes, blocks_hit = excluded.blocks_hit,
+    blocks_read = excluded.blocks_read, temporary_bytes = excluded.temporary_bytes
 
 -- name: finish_view
 insert into analytics_refresh.view_results (
     run_id, view_name, success, reason, sqlstate, error, row_count, duration_seconds, reported_seconds,
-    observed_seconds)
+    observed_seconds{cost_columns})
 select %(run_id)s, v.*
 from unnest(%(view_names)s::text[], %(successes)s::boolean[], %(reasons)s::text[], %(sqlstates)s::text[],
     %(errors)s::text[], %(row_counts)s::bigint[], %(durations)s::float8[], %(reported)s::float8[],
-    %(observed)s::float8[]) as v
+    %(observed)s::float8[]{cost_values}) as v
 on conflict (run_id, view_name) do update set
     success = excluded.success,
     reason = excluded.reason,
@@ -74,7 +92,18 @@ on conflict (run_id, view_name) do update set
     row_count = excluded.row_count,
     duration_seconds = excluded.duration_seconds,
     reported_seconds = excluded.reported_seconds,
-    observed_seconds = excluded.observed_seconds;
+    observed_seconds = excluded.observed_seconds{cost_updates};
+
+-- name: view_cost_columns
+, rows_changed, wal_bytes, blocks_hit, blocks_read, temporary_bytes
+
+-- name: view_cost_values
+, %(rows_changed)s::bigint[], %(wal_bytes)s::bigint[], %(blocks_hit)s::bigint[], %(blocks_read)s::bigint[],
+    %(temporary_bytes)s::bigint[]
+
+-- name: view_cost_updates
+, rows_changed = excluded.rows_changed, wal_bytes = excluded.wal_bytes, blocks_hit = excluded.blocks_hit,
+    blocks_read = excluded.blocks_read, temporary_bytes = excluded.temporary_bytes
 
 -- name: date_views
 -- each view's own end, as long before the run's as the daemon saw it
@@ -119,7 +148,7 @@ limit 30
 -- name: recent_runs
 select r.run_id, r.origin, r.started_at, r.scheduled_at, r.finished_at, r.outcome, r.reason, r.sqlstate,
     pg_catalog.left(r.error, 4096) as error, r.duration_seconds, r.lateness_seconds, r.attempts,
-    pg_catalog.left(r.replica, 4096) as replica, r.leader_epoch, coalesce(r.isolation, 'cycle') as isolation, r.clock
+    pg_catalog.left(r.replica, 4096) as replica, r.leader_epoch, coalesce(r.isolation, 'cycle') as isolation, r.clock{cost_columns}
 from analytics_refresh.runs r
 where (%(since)s::timestamptz is null or r.started_at >= %(since)s::timestamptz)
     and (pg_catalog.cardinality(%(outcomes)s::text[]) = 0 or r.outcome = any (%(outcomes)s::text[]))
@@ -134,7 +163,7 @@ and exists (select from analytics_refresh.view_results v where v.run_id = r.run_
 -- name: recent_views
 select v.run_id, v.view_name as view, v.success, v.reason, v.sqlstate,
     pg_catalog.left(v.error, 4096) as error, v.row_count as rows, v.duration_seconds, v.reported_seconds,
-    v.observed_seconds
+    v.observed_seconds{cost_columns}
 from analytics_refresh.view_results v
 where v.run_id = any (%(run_ids)s) and (%(view)s::text is null or v.view_name = %(view)s::text)
 order by v.view_name;
