@@ -1,7 +1,7 @@
 -- The role that `analytics-refreshd erase` runs as: it reads and changes what the action log holds of people, empties error
 -- texts of our tables, and refreshes the views. Not the daemon's role. Run it after `analytics-refreshd migrate`, and again
--- after `migrate --incremental` and after a new partition, as the owner of the tables; it only adds. An owner that may not
--- create roles asks somebody with CREATEROLE first:
+-- after `migrate --incremental` or `--tenants` and after a new partition, as the owner of the tables; it only adds. An
+-- owner that may not create roles asks somebody with CREATEROLE first:
 --
 --   create role analytics_erasure login;      -- and \password analytics_erasure
 --
@@ -36,7 +36,10 @@ select
         where n.nspname = 'analytics_refresh' and p.proname = 'erase_frozen') as frozen,
     exists (
         select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname = 'analytics_refresh' and c.relname = 'retention_months') as months
+        where n.nspname = 'analytics_refresh' and c.relname = 'retention_months') as months,
+    exists (
+        select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_refresh' and c.relname = 'api_questions') as questions
 \gset
 
 select not exists (select from pg_roles where rolname = :'role')
@@ -81,6 +84,10 @@ grant select, insert on analytics_refresh.erasures to :"role";
 grant select (error), update (error) on analytics_refresh.runs, analytics_refresh.view_results to :"role";
 grant select (summary, description), update (summary, description) on analytics_refresh.alerts to :"role";
 grant select (reason), update (reason) on analytics_refresh.retention_runs to :"role";
+\if :questions
+-- what people kept of the pages
+grant select (organization_id, address, kept_at, kept_by), delete on analytics_refresh.api_questions to :"role";
+\endif
 
 -- refresh at the end
 grant execute on function :"schema".refresh_action_analytics() to :"role";

@@ -75,10 +75,10 @@ def standby(fault_server: FaultServer) -> Iterator[Server]:
 def test_P12_a_standby_answers_and_the_primary_takes_what_is_asked_for(
     fault_server: FaultServer, standby: Server, tmp_path: Path
 ) -> None:
-    """Without `write_url` keys are read on the standby, no use is noted, and an action is a 503 that names the key."""
+    """Without `write_url` keys are read on the standby, no use is noted, and what is written is a 503 that names it."""
     with fault_server.connect() as connection:
         own, secret = install_api(fault_server.dsn, connection, "api", tmp_path)
-        key = make_key(fault_server.dsn, "--all-organizations", "--operator")
+        key = make_key(fault_server.dsn, "--all-organizations", "--role", "admin", "--operator")
         flushed = value(connection, "select pg_current_wal_flush_lsn()")
         standby.start()
         there = psycopg.conninfo.make_conninfo(own, host="127.0.0.1", port=standby.port)
@@ -91,12 +91,18 @@ def test_P12_a_standby_answers_and_the_primary_takes_what_is_asked_for(
             assert (refused.status, refused.json["error"]) == (503, "service_unavailable")
             assert "[api] write_url" in refused.json["message"]
             assert "127.0.0.1" not in refused.json["message"]
+            unkept = api.post("questions", key, members={"name": "mine", "address": "?page=growth"})
+            assert (unkept.status, unkept.json["error"]) == (503, "service_unavailable")
+            assert "[api] write_url" in unkept.json["message"]
+            assert api.ask("/api/v1/questions", key).json["data"] == []
             assert value(connection, LAST_USE) is None
             assert api.stop() == 0
         with Api(there, secret, api__write_url=own) as api:
             api.until(lambda: api.probe("/readyz").status == 200)
             assert api.ask("triggers/slowest", key).status == 200
             assert api.post("refresh", key).status == 202
+            assert api.post("questions", key, members={"name": "mine", "address": "?page=growth"}).status == 201
+            api.until(lambda: [one["name"] for one in api.ask("/api/v1/questions", key).json["data"]] == ["mine"])
             assert value(connection, LAST_USE) is not None
             assert api.stop() == 0
 

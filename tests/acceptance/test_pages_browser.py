@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import psycopg
 import pytest
@@ -137,6 +138,66 @@ def act_and_refresh(dsn: str) -> None:
             " 'success', now() - interval '1 second', 5, 0)"
         )
         assert all(row[3] for row in owner.execute("select * from refresh_action_analytics()"))
+
+
+def test_a_question_is_kept_and_found_by_the_keyboard(
+    pages: PagesInBrowser, world: World, axe: str, screenshots: Path
+) -> None:
+    """It opens what was shown, for who may see it; a name that is taken is said; who only reads is told so."""
+    browser = pages.browser
+    pages.sign_in(world.everything)
+    pages.show("failures", range="7d", type="rest", organization="acme")
+    pages.focus("Keep this question")
+    browser.press("Enter")
+    pages.sees("Others of the organization find it")
+    browser.devtools("Input.insertText", text=HOSTILE[:100])
+    assert violations(browser, axe) == []
+    browser.screenshot(screenshots / "pages-keep.png")
+    browser.press("Enter")
+    pages.sees("Kept as “")
+    browser.press("Escape")
+    eventually(lambda: browser.run("return document.querySelector('dialog') === null"))
+    assert browser.run("return document.activeElement.textContent") == "Keep this question"
+    pages.press("Keep this question")
+    browser.devtools("Input.insertText", text=HOSTILE[:100])
+    browser.press("Enter")
+    pages.sees("This name is taken")
+    # the browser notes the 409
+    assert len(browser.complaints()) == 1
+    browser.press("Escape")
+    pages.show("questions")
+    assert [row[:2] for row in pages.cells("By name")] == [[HOSTILE[:100], "acme"]]
+    assert violations(browser, axe) == []
+    assert pages.fits
+    browser.screenshot(screenshots / "pages-questions.png")
+    pages.focus("Rename")
+    browser.press("Enter")
+    eventually(lambda: browser.run("return document.activeElement.value") == HOSTILE[:100])
+    browser.devtools("Input.insertText", text="Failures of REST")
+    browser.press("Enter")
+    eventually(lambda: pages.cells("By name")[0][0] == "Failures of REST")
+    eventually(lambda: browser.run("return document.activeElement.textContent") == "Failures of REST")
+    browser.press("Enter")
+    pages.loaded("failures")
+    shown = parse_qs(str(browser.run("return location.search.slice(1)")))
+    given = {"page": "failures", "range": "7d", "zone": "UTC", "type": "rest", "organization": "acme"}
+    assert shown == {name: [value] for name, value in given.items()}
+    assert browser.complaints() == []
+    # a key of that organization for reading alone
+    pages.sign_in(world.tenant)
+    pages.show("questions")
+    pages.press("Remove")
+    pages.sees("It goes for everybody")
+    browser.run("document.querySelector('dialog button').focus()")
+    browser.press("Enter")
+    pages.sees("A viewer may open questions")
+    pages.sign_in(world.everything)
+    pages.show("questions")
+    pages.press("Remove")
+    browser.run("document.querySelector('dialog button').focus()")
+    browser.press("Enter")
+    pages.sees("No question is kept yet.")
+    assert browser.run("return document.activeElement.tagName") == "H2"
 
 
 @pytest.mark.nightly

@@ -12,11 +12,15 @@ import psycopg
 import pytest
 
 from analytics_refreshd.postgres.incremental.install import install
+from analytics_refreshd.postgres.migrate.run import migrate
+from tests.conftest import create_application
 from tests.support.api import Api, api_role, install_api, make_key
 from tests.support.daemon import command
-from tests.support.faults import Connection, FaultServer
+from tests.support.faults import Connection, FaultServer, value
+from tests.support.postgres import Server
 from tests.support.stream import PATH, StreamClient
 from tests.support.tenants import fill
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -339,6 +343,60 @@ def test_P11_over_an_older_installation(older: Callable[[], Api], dsn: str, conn
         connection.execute("select * from refresh_action_analytics()")
         later = client.next("summary", lambda each: each["data"] != event["data"]).data
         assert later["data"]["total_executions"] == event["data"]["total_executions"] + 9
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Server, Server]]:
+    """A migrated primary with two tenants in incremental mode, and a standby that is not started yet."""
+    primary = Server(settings={"synchronous_commit": "on"}).start()
+    try:
+        create_application(primary.dsn())
+        with primary.connect() as connection:
+            migrate(connection)
+            fill(connection)
+            install(connection, "public")
+            assert all(row[3] for row in connection.execute("select * from refresh_action_analytics()"))
+        standby = primary.standby()
+        try:
+            yield primary, standby
+        finally:
+            standby.destroy()
+    finally:
+        primary.destroy()
+
+
+@pytest.mark.nightly
+def test_over_a_standby(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    """What the primary commits is told as soon as the standby has it; so is that the standby is away."""
+    primary, standby = pair
+    with primary.connect() as connection:
+        own, secret = install_api(primary.dsn(), connection, "api", tmp_path)
+        everything = make_key(primary.dsn(), "--all-organizations", "--role", "admin")
+        acme = make_key(primary.dsn(), "--organization", "acme")
+        flushed = value(connection, "select pg_current_wal_flush_lsn()")
+        standby.start()
+        with standby.connect() as replica:
+            eventually(lambda: value(replica, "select pg_last_wal_replay_lsn() >= %s", flushed))
+        there = psycopg.conninfo.make_conninfo(own, port=standby.port)
+        with Api(there, secret, schedule__interval="1h", staleness__max_age="3h") as api:
+            world = World(api, primary.dsn(), connection, everything, acme)
+            with StreamClient(api.port, everything) as whole, StreamClient(api.port, acme) as tenant:
+                before = world.hear(whole, None)
+                assert before["meta"]["live"]
+                world.hear(tenant, "acme")
+                world.insert("there", 7)
+                world.hear(tenant, "acme")
+                assert world.hear(whole, None)["meta"]["percentiles_as_of"] == before["meta"]["percentiles_as_of"]
+                connection.execute("select * from refresh_action_analytics()")
+                fresh = whole.next("summary", lambda each: each["meta"]["percentiles_as_of"] > before["meta"]["as_of"])
+                answer = api.ask("health/summary", everything).json
+                assert fresh.data["data"]["p95_duration_ms"] == answer["data"]["p95_duration_ms"]
+                standby.stop("immediate")
+                assert not whole.next("database").data["available"]
+                world.insert("meanwhile", 3)
+                standby.start()
+                assert whole.next("database").data == {"available": True}
+                world.hear(whole, None)
 
 
 def test_P13_P15_the_database_goes_and_comes_back(fault_server: FaultServer, tmp_path: Path) -> None:

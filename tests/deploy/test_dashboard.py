@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from analytics_refreshd.api.routes import routes_of
 from analytics_refreshd.core.metrics import METRICS
+from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.deploy.support import DASHBOARD, accepted, tool
 from tests.deploy.test_prometheus_rules import exported, rules
+from tests.generate.api_dashboard import PLUGIN
 
 _LABELS = {metric.name: metric.labels for metric in METRICS}
 
@@ -25,8 +28,9 @@ def dashboard(path: Path = DASHBOARD) -> dict[str, Any]:
     return found
 
 
-both = pytest.mark.parametrize(
-    "path", [DASHBOARD, DASHBOARD.with_name("queries-dashboard.json")], ids=lambda it: it.stem
+API_DASHBOARD = DASHBOARD.with_name("api-dashboard.json")
+each = pytest.mark.parametrize(
+    "path", [DASHBOARD, DASHBOARD.with_name("queries-dashboard.json"), API_DASHBOARD], ids=lambda it: it.stem
 )
 
 
@@ -79,7 +83,24 @@ def test_every_panel_below_the_fleet_follows_the_chosen_database() -> None:
             assert "$database" in target["expr"], panel["title"]
 
 
-@both
+def test_the_apis_dashboard_asks_endpoints_what_they_take() -> None:
+    """Each URL is an endpoint's, with its parameters, and each column one of its fields; every endpoint has a panel."""
+    routes = {route.paths[0]: route for route in routes_of(Catalogue.load()) if not route.endpoint.places}
+    panels = [panel for panel in dashboard(API_DASHBOARD)["panels"] if panel["type"] != "row"]
+    assert {panel["targets"][0]["url"] for panel in panels} == set(routes)
+    for panel in panels:
+        (target,) = panel["targets"]
+        route = routes[target["url"]]
+        assert {each["key"] for each in target["url_options"]["params"]} <= set(route.parameters), panel["title"]
+        assert [each["selector"] for each in target["columns"]] == [field.name for field in route.endpoint.fields]
+        assert target["datasource"] == panel["datasource"] == {"type": PLUGIN, "uid": "${datasource}"}
+        # another server's address would get the key
+        assert "://" not in target["url"]
+    (variable,) = dashboard(API_DASHBOARD)["templating"]["list"]
+    assert (variable["name"], variable["query"]) == ("datasource", PLUGIN)
+
+
+@each
 def test_panels_have_ids_titles_and_places_of_their_own(path: Path) -> None:
     """Grafana would silently drop or move what collides."""
     panels = dashboard(path)["panels"]
@@ -94,7 +115,7 @@ def test_panels_have_ids_titles_and_places_of_their_own(path: Path) -> None:
         assert panel["type"] in {"row", "text"} or (panel["title"] and panel["description"])
 
 
-@both
+@each
 def test_grafanas_models_keep_everything(path: Path) -> None:
     """Read into Grafana's published models and written again, nothing of the dashboard is lost."""
     models = pytest.importorskip(

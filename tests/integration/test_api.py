@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jsonschema
 import psycopg
@@ -22,12 +23,14 @@ import pytest
 from analytics_refreshd.api.openapi import openapi
 from analytics_refreshd.api.routes import BASE, STREAM_PATHS, Route, routes_of
 from analytics_refreshd.postgres.catalogue.files import Catalogue
+from tests.generate.api_dashboard import PICKED
 from tests.integration.test_queries_exact import ORGANIZATIONS, insert, shifted, stream
 from tests.support.api import Api, api_role, make_key
 from tests.support.brute_force import ANSWERS, Data, Estimate
 from tests.support.generated_client import GeneratedClient
 
 pytestmark = pytest.mark.slow
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 CATALOGUE = Catalogue.load()
 ROUTES = routes_of(CATALOGUE)
 DOCUMENT = openapi(ROUTES)
@@ -258,6 +261,26 @@ def test_the_documentation_is_a_page_that_loads_nothing_else(world: World) -> No
     assert "<td>30</td><td>1 to 365</td><td>Days of the window" in page
     assert "built-in" not in page
     assert not re.search(r"<script|<link|<img|src=|url\(|https?://", page)
+
+
+@pytest.mark.parametrize("tenant", [False, True], ids=["everything", "tenant"])
+def test_every_panel_of_the_apis_dashboard_is_answered(world: World, tenant: bool) -> None:
+    """With the times that Grafana's picker gives by default, and the fields that the panel names."""
+    document = json.loads((DEPLOY / "grafana" / "api-dashboard.json").read_text("utf-8"))
+    assert document["time"] == {"from": "now-24h", "to": "now"}
+    now = datetime.now(UTC)
+    picked = {"since": now - timedelta(hours=24), "until": now}
+    times = {
+        PICKED[name]: f"{at.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z" for name, at in picked.items()
+    }
+    for panel in document["panels"]:
+        for target in panel.get("targets", []):
+            given = {each["key"]: times.get(each["value"], each["value"]) for each in target["url_options"]["params"]}
+            answer = world.api.ask(f"{target['url']}?{urlencode(given)}", world.acme if tenant else world.everything)
+            assert answer.status == 200, (target["url"], answer.body)
+            data = answer.json[target["root_selector"]]
+            rows = data if isinstance(data, list) else [data]
+            assert all({each["selector"] for each in target["columns"]} == set(row) for row in rows)
 
 
 def test_an_own_query_is_an_endpoint(world: World) -> None:

@@ -118,6 +118,51 @@ def test_one_trigger_or_an_organization(dsn: str, connection: Connection, key: P
     assert value(connection, "select count(*) from trigger_performance_summary") == 2
 
 
+_KEPT = """
+insert into analytics_refresh.api_questions (organization_id, name, address, kept_by) values
+    ('o1', 'of the organization', '?page=growth', 'key_1'), (null, 'of all', '?page=growth', 'key_1'),
+    (null, 'about it', '?organization=o1&page=growth', 'key_1'), (null, 'of another', '?organization=o12', 'key_1'),
+    ('o2', 'of a member', '?page=growth', 'user:member'), ('o2', 'of a namesake', '?page=growth', 'member'),
+    ('o2', 'about a trigger', '?page=triggers&trigger=alone', 'key_1'), ('o2', 'o1', '?search=organization%3Do1', 'k');
+"""
+
+
+def kept(connection: Connection) -> list[str]:
+    """The names of all questions that people keep."""
+    return [name for (name,) in connection.execute("select name from analytics_refresh.api_questions order by 1")]
+
+
+@pytest.mark.slow
+def test_questions_that_tell_of_them_go(dsn: str, connection: Connection, key: Path, role: str) -> None:
+    """In either mode, also of who has no trigger, and again after a restore; of nobody else."""
+    migrate(connection, tenants=True)
+    fill(connection, ours=False)
+    connection.execute(_KEPT)
+    own = granted(dsn, role)
+    receipt = receipt_of(erase(own, key, "--organization", "o1"))
+    assert receipt["texts_erased"] == 2
+    assert {"of the organization", "about it"}.isdisjoint(left := kept(connection))
+    assert len(left) == 6
+    done = erase(own, key, "--user", "member")
+    assert receipt_of(done)["texts_erased"] == 1
+    assert any("api_questions" in each for each in json.loads(done.stdout)["commands"])
+    assert receipt_of(erase(own, key, "--user", "person", "--mode", "delete"))["texts_erased"] == 1
+    assert kept(connection) == ["o1", "of a namesake", "of all", "of another"]
+    given: dict[str, Any] = SETTINGS | {"retention__erasure_key_file": key}
+    refused = command(own, "erase", "--user", "member", "--dry-run", **given)
+    assert (refused.returncode, "no trigger belongs to this user" in refused.stderr) == (1, True)
+    # as from a backup of before, and one that came later
+    connection.execute("delete from analytics_refresh.api_questions")
+    connection.execute(_KEPT.replace("kept_by)", "kept_by, kept_at)").replace("')", "', now() - interval '1 hour')"))
+    connection.execute(
+        "insert into analytics_refresh.api_questions (organization_id, name, address, kept_by)"
+        " values ('o1', 'later', '?page=growth', 'key_1')"
+    )
+    again = json.loads(erase(own, key, "--replay").stdout)["receipts"]
+    assert sorted(each["texts_erased"] for each in again) == [1, 1, 2]
+    assert kept(connection) == ["later", "o1", "of a namesake", "of all", "of another"]
+
+
 @pytest.mark.slow
 def test_nothing_is_erased_unasked(dsn: str, connection: Connection, key: Path) -> None:
     """Without a key, a token, somebody to erase, or with another's token, all stays as it was."""

@@ -20,6 +20,7 @@ from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from analytics_refreshd.postgres.migrate.run import dry_run, migrate, status, uninstall
+from analytics_refreshd.postgres.schema.definitions import TENANT_TABLES
 from analytics_refreshd.postgres.tenants.install import note_secret
 from analytics_refreshd.postgres.tenants.keys import KeyReader
 from analytics_refreshd.postgres.tenants.wall import Wall
@@ -107,7 +108,9 @@ def test_all_of_it_goes(connection: Connection) -> None:
         uninstall(connection)
     assert value(connection, "select to_regclass('analytics_refresh.api_keys')") is not None
     connection.execute("drop view mine")
-    assert uninstall(connection)[-1] == "schema analytics_api, and the keys of the API"
+    assert (
+        uninstall(connection)[-1] == "schema analytics_api, with the keys of the API and the questions that people kept"
+    )
     assert value(connection, "select to_regnamespace('analytics_api')") is None
 
 
@@ -343,7 +346,8 @@ def test_check_looks_at_it(dsn: str, tenants: Connection) -> None:
         tenants.execute(f"grant insert on analytics_refresh.operator_request_steps to {role}")
         tenants.execute(f"grant select on all tables in schema analytics_refresh to {role}")
         assert found(own)[1][0] == "warning"
-        assert "analytics_refresh.api_keys, analytics_refresh.api_secrets" in found(own)[1][1]
+        names = ", ".join(f"analytics_refresh.{table}" for table in sorted(TENANT_TABLES))
+        assert names in found(own)[1][1]
     tenants.execute(
         "comment on schema analytics_api is 'What the role of the API of analytics-refreshd may use; of old'"
     )

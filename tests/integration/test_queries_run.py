@@ -246,6 +246,18 @@ def reader(filled: Connection, dsn: str) -> Iterator[Connection]:
     filled.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(role)))
 
 
+@pytest.fixture
+def metabase(reader: Connection, filled: Connection, dsn: str) -> Iterator[Connection]:
+    """A connection as a role that metabase.sql makes, applied twice; what it made is dropped at the end."""
+    role = f"metabase_of_{filled.info.dbname}"
+    for _ in range(2):
+        psql(dsn, "-v", f"role={role}", "-f", str(DEPLOY / "sql" / "metabase.sql"))
+    with psycopg.connect(dsn, user=role, autocommit=True) as opened:
+        yield opened
+    filled.execute("drop schema analytics_metabase cascade")
+    filled.execute(sql.SQL("drop owned by {0}; drop role {0}").format(sql.Identifier(role)))
+
+
 PANELS = [query for query in CATALOGUE if not query.api.places]
 """The queries with a panel: not those of one trigger, which a panel cannot name."""
 
@@ -355,6 +367,45 @@ def test_the_reader_can_do_nothing_else(reader: Connection, statement: str) -> N
     """Error text, answers, people and any change are refused by the server, whatever the dashboard asks."""
     with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
         reader.execute(statement)
+
+
+@pytest.mark.slow
+def test_metabases_role_reads_what_its_guide_lists_and_nothing_else(metabase: Connection, filled: Connection) -> None:
+    """Each relation that such a tool would show can be read whole; failures come redacted; all else is refused."""
+    shown = metabase.execute(
+        "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where c.relkind in ('r', 'p', 'v', 'f', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+        " and has_schema_privilege(n.oid, 'usage') and has_any_column_privilege(c.oid, 'select')"
+    ).fetchall()
+    guide = (DEPLOY / "guides" / "metabase.md").read_text("utf-8")
+    listed = re.findall(r"`((?:public|analytics_metabase)\.\w+)`", guide)
+    assert {name for (name,) in shown} == set(listed)
+    for name in listed:
+        assert metabase.execute(f"select * from {name}").fetchall(), name
+    filled.execute(
+        "update action_results set error_message = 'mail to bob@example.com' where status = 'failed';"
+        " refresh materialized view recent_failures"
+    )
+    messages = {text for (text,) in metabase.execute("select error_message from analytics_metabase.failures")}
+    assert messages == {"mail to <email>"}
+    assert metabase.execute("show default_transaction_read_only").fetchone() == ("on",)
+    metabase.execute("set default_transaction_read_only = off")
+    for statement in (
+        "select id from action_results",
+        "select id from recent_failures",
+        "select id from triggers",
+        "select id from users",
+        "select * from analytics_refresh.runs",
+        "select * from analytics_reader.recent_failures('-infinity', 'infinity')",
+        "refresh materialized view action_type_distribution",
+        "select refresh_action_analytics()",
+        "delete from analytics_metabase.triggers",
+        "update analytics_metabase.organizations set name = 'x'",
+        "create table analytics_metabase.mine (x int)",
+        "create table public.mine (x int)",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            metabase.execute(statement)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press one key; names as in KeyboardEvent.key."""
-        code = {"Tab": "\ue004", "ArrowLeft": "\ue012", "Home": "\ue011", "End": "\ue010", "Enter": "\ue007"}[key]
+        codes = {"Tab": "\ue004", "ArrowLeft": "\ue012", "Home": "\ue011", "End": "\ue010", "Enter": "\ue007"}
+        code = {**codes, "Escape": "\ue00c"}[key]
         keys = [{"type": "keyDown", "value": code}, {"type": "keyUp", "value": code}]
         self._command("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": keys}]})
 

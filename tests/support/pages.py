@@ -9,7 +9,7 @@ from tests.support.browser import Browser
 from tests.support.tenants import fill
 from tests.support.waiting import eventually
 
-PAGES = ("overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "freshness")
+PAGES = ("overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "freshness", "questions")
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> {b|c} =1+1 &lt;"
 LONG = "a-name-without-any-place-to-break-" * 6
 _MANY = """
@@ -99,6 +99,11 @@ class PagesInBrowser:
     def press(self, name: str) -> None:
         """Press the button of that name."""
         script = "[...document.querySelectorAll('button')].find(each => each.textContent === arguments[0]).click();"
+        self.browser.run(script, name)
+
+    def focus(self, name: str) -> None:
+        """Put the focus on the button of that name, as the tab key would."""
+        script = "[...document.querySelectorAll('button')].find(each => each.textContent === arguments[0]).focus();"
         self.browser.run(script, name)
 
     def cells(self, title: str) -> list[list[str]]:

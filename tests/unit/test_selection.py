@@ -19,6 +19,7 @@ LEFT_OUT = {
     "acceptance/test_soak.py": "minutes of random faults",
     "integration/test_api.py": "an API, and a database filled for it",
     "integration/test_api_actions.py": "an API, and a database of two tenants",
+    "integration/test_api_questions.py": "an API, and a database of two tenants",
     "integration/test_api_access.py": "an API, and a database of two tenants",
     "integration/test_api_frozen.py": "an API, and a database with figures of rows that `retain` deleted",
     "integration/test_horizon_exact.py": "hundreds of random changes around a horizon, and writers beside it",

@@ -21,13 +21,15 @@ from starlette.types import Receive, Scope, Send
 
 from analytics_refreshd.api.access.address import Network, client_address
 from analytics_refreshd.api.access.principal import Admission
-from analytics_refreshd.api.actions.body import read_body
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, STATE_PATH, Actions
+from analytics_refreshd.api.body import read_body
 from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_docs
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.exchange import JSON, Reply, Request, admitted, as_json, of_problem
 from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
 from analytics_refreshd.api.problems import Problem, internal_error, unknown_parameter
+from analytics_refreshd.api.questions.endpoint import ENDPOINT as QUESTIONS
+from analytics_refreshd.api.questions.endpoint import QUESTION_PATH, QUESTIONS_PATH, Questions
 from analytics_refreshd.api.routes import BASE, ORGANIZATION, STREAM_PATHS, Route
 from analytics_refreshd.api.spool import Spool
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
@@ -67,6 +69,16 @@ class Served:
 Work = Callable[[Request], Reply]
 
 
+@dataclass(frozen=True, slots=True)
+class Answerers:
+    """What answers requests: for figures, streams, what operators ask for, and questions that people keep."""
+
+    endpoints: Endpoints
+    streams: Streams
+    actions: Actions
+    questions: Questions
+
+
 class Api:
     """Builds the application. Each request is answered in one of `threads` threads.
 
@@ -75,16 +87,14 @@ class Api:
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        answerers: Answerers,
         routes: Sequence[Route],
-        streams: Streams,
-        actions: Actions,
         clock: Clock,
         threads: int,
         served: Callable[[Served], None],
         trusted: Sequence[Network] = (),
     ) -> None:
-        self._endpoints = endpoints
+        self._endpoints = answerers.endpoints
         self._clock = clock
         self._threads = threads
         self._served = served
@@ -98,7 +108,7 @@ class Api:
             for route in routes
             for path in route.paths
         ]
-        paths += [HttpRoute(path, self._streaming(streams), methods=["GET"]) for path in STREAM_PATHS]
+        paths += [HttpRoute(path, self._streaming(answerers.streams), methods=["GET"]) for path in STREAM_PATHS]
         paths.sort(key=lambda path: "{" in path.path)
         paths += [
             HttpRoute(QUERIES_PATH, self._handler("meta/queries", self._queries(queries)), methods=["GET"]),
@@ -108,17 +118,25 @@ class Api:
         for file in web_files():
             work = _open(file.content, file.content_type, PAGES_POLICY, file.cache_control)
             paths.append(HttpRoute(file.path, self._handler(OTHER, work), methods=["GET"]))
-        paths += [
-            HttpRoute(path, self._handler(str(kind), partial(actions.ask, kind), body=True), methods=["POST"])
-            for path, kind in ACTION_PATHS.items()
-        ]
-        paths.append(HttpRoute(STATE_PATH, self._handler(STATE, actions.state), methods=["GET"]))
+        paths += self._written(answerers.actions, answerers.questions)
         self.asgi = Starlette(
             routes=paths,
             exception_handlers={HTTPException: self._refused, Exception: self._failed},
             middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_GZIP_BYTES, compresslevel=5)],
         )
         self.asgi.router.redirect_slashes = False
+
+    def _written(self, actions: Actions, questions: Questions) -> list[HttpRoute]:
+        every, one = (self._handler(QUESTIONS, work) for work in (questions.every, questions.one))
+        return [
+            *(
+                HttpRoute(path, self._handler(str(kind), partial(actions.ask, kind)), methods=["POST"])
+                for path, kind in ACTION_PATHS.items()
+            ),
+            HttpRoute(STATE_PATH, self._handler(STATE, actions.state), methods=["GET"]),
+            HttpRoute(QUESTIONS_PATH, every, methods=["GET", "POST"]),
+            HttpRoute(QUESTION_PATH, one, methods=["GET", "PUT", "DELETE"]),
+        ]
 
     def _answerer(self, route: Route) -> Work:
         return lambda request: self._endpoints.answer(route, request)
@@ -135,13 +153,11 @@ class Api:
 
         return lambda request: admitted(request, lambda: admit(request), lambda _: listed(request))
 
-    def _handler(
-        self, endpoint: str, work: Work, *, body: bool = False
-    ) -> Callable[[HttpRequest], Awaitable[Response]]:
+    def _handler(self, endpoint: str, work: Work) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def handle(http: HttpRequest) -> Response:
             began = self._clock.monotonic()
             request = self._request(http)
-            if body:
+            if http.method in ("POST", "PUT"):
                 try:
                     request = replace(request, body=await read_body(http))
                 except Problem as problem:
@@ -178,6 +194,7 @@ class Api:
             http.headers,
             client_address(peer, http.headers.getlist("x-forwarded-for"), self._trusted),
             _request_id(http.headers),
+            method=http.method,
         )
 
     async def _refused(self, http: HttpRequest, error: Exception) -> Response:
@@ -204,7 +221,7 @@ class Api:
     def _respond(self, http: HttpRequest, endpoint: str, request_id: str, began: float, reply: Reply) -> Response:
         self._served(Served(request_id, http.method, endpoint, self._clock.monotonic() - began, reply))
         headers = {**_HEADERS, **reply.headers, "X-Request-ID": request_id}
-        if reply.status != HTTPStatus.NOT_MODIFIED:
+        if reply.status not in (HTTPStatus.NOT_MODIFIED, HTTPStatus.NO_CONTENT):
             headers["Content-Type"] = reply.content_type
         if reply.spool is not None:
             return _Spooled(reply.spool, reply.status, headers)

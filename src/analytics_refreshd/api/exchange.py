@@ -14,7 +14,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: its path, the values that stand in it, its query string's items in order, and its body."""
+    """A request: its path, the values that stand in it, its query string's items in order, its body and method."""
 
     path: str
     places: Mapping[str, str]
@@ -23,6 +23,7 @@ class Request:
     address: str
     request_id: str
     body: bytes = b""
+    method: str = "GET"
 
     def item(self, name: str) -> str | None:
         """Return the first item of that name."""

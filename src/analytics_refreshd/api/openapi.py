@@ -6,6 +6,8 @@ from typing import Any
 from analytics_refreshd import __version__
 from analytics_refreshd.api.actions.description import SECTION, action_paths, action_schemas
 from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
+from analytics_refreshd.api.questions.description import SECTION as QUESTIONS
+from analytics_refreshd.api.questions.description import question_paths, question_schemas
 from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, STREAM_PATHS, Route
 from analytics_refreshd.api.stream.description import stream_operation
 from analytics_refreshd.postgres.catalogue.endpoint import Field
@@ -50,10 +52,13 @@ def openapi(routes: Sequence[Route]) -> Schema:
         for number, path in enumerate(route.paths):
             paths[path] = {"get": _operation(route, number)}
     paths[QUERIES_PATH] = {"get": _queries_operation()}
-    errors = {code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS if code != "404"}
+    every = {code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS}
+    errors = {code: response for code, response in every.items() if code != "404"}
     for number, path in enumerate(STREAM_PATHS):
         paths[path] = {"get": stream_operation(_organization(), errors, number)}
-    paths |= action_paths({code: {"$ref": f"#/components/responses/{code}"} for code in _ERRORS})
+    paths |= question_paths(every, _organization(), _parameter(OFFSET))
+    paths |= action_paths(every)
+    sections = dict.fromkeys([*(route.query.section for route in routes), QUESTIONS, SECTION])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,7 +69,7 @@ def openapi(routes: Sequence[Route]) -> Schema:
         },
         "servers": [{"url": "/"}],
         "security": [{"ApiKey": []}],
-        "tags": [{"name": name} for name in dict.fromkeys([*(route.query.section for route in routes), SECTION])],
+        "tags": [{"name": name} for name in sections],
         "paths": paths,
         "components": {
             "securitySchemes": {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
@@ -203,7 +208,8 @@ def _organization() -> Schema:
 
 def _schemas(routes: Sequence[Route]) -> Schema:
     """Return the schemas by the names that generated clients give their classes."""
-    found = {"Problem": _problem(), "Meta": _meta(), "Pagination": _pagination(), **action_schemas()}
+    found = {"Problem": _problem(), "Meta": _meta(), "Pagination": _pagination()}
+    found |= question_schemas() | action_schemas()
     for route in routes:
         found[_class_name(route.query.name, "Row")] = _row(route.endpoint.fields)
         found[_class_name(route.query.name, "Answer")] = _answer(route)

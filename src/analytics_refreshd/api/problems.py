@@ -91,6 +91,17 @@ def of_fault(fault: DatabaseFault) -> Problem:
     return Problem(503, "service_unavailable", "the database cannot be reached now", headers=retry)
 
 
+def not_written(fault: DatabaseFault) -> Problem:
+    """Translate the fault of a write, which goes to the primary alone."""
+    if not fault.error_class.away:
+        return of_fault(fault)
+    text = (
+        "this cannot be asked for now: it is written to the primary, which cannot be reached. Where [database]"
+        " leads to a standby, [api] write_url names the primary"
+    )
+    return Problem(503, "service_unavailable", text, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
 def internal_error() -> Problem:
     """Make the problem of a defect. What happened is in the log, under the request's id."""
     return Problem(500, "internal_error", "an internal error: its operator finds the request's id in the log")

@@ -13,7 +13,7 @@ from analytics_refreshd import __version__
 from analytics_refreshd.api.access.build import access_gate
 from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, Actions
-from analytics_refreshd.api.app import OTHER, Api, Served
+from analytics_refreshd.api.app import OTHER, Answerers, Api, Served
 from analytics_refreshd.api.cache import AnswerCache
 from analytics_refreshd.api.connections import (
     HEADER_BYTES,
@@ -27,6 +27,9 @@ from analytics_refreshd.api.freshness import Timing
 from analytics_refreshd.api.health import ApiHealth
 from analytics_refreshd.api.metrics import ApiMetrics
 from analytics_refreshd.api.pool import ReadPool
+from analytics_refreshd.api.questions.endpoint import ENDPOINT as QUESTIONS
+from analytics_refreshd.api.questions.endpoint import Questions
+from analytics_refreshd.api.questions.reader import QuestionReader
 from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import routes_of
 from analytics_refreshd.api.stream.build import StreamReports, build_streams
@@ -46,6 +49,8 @@ from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.tenants.keys import KeyReader
 from analytics_refreshd.postgres.tenants.members import MemberReader
+from analytics_refreshd.postgres.tenants.primary import Primary
+from analytics_refreshd.postgres.tenants.questions import PostgresQuestionBook
 from analytics_refreshd.postgres.tenants.requests import PostgresRequestBook
 from analytics_refreshd.postgres.tenants.wall import Wall
 
@@ -55,7 +60,7 @@ STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 7
 _TICK_SECONDS = 1.0
 _THREADS_PER_CONNECTION = 4
-_OTHER_ENDPOINTS = ("meta/queries", *map(str, ACTION_PATHS.values()), STATE, STREAM, OTHER)
+_OTHER_ENDPOINTS = ("meta/queries", *map(str, ACTION_PATHS.values()), STATE, QUESTIONS, STREAM, OTHER)
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _IGNORED = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
@@ -110,8 +115,12 @@ class ApiService:
         threads = _THREADS_PER_CONNECTION * config.api.connections
         reports = StreamReports(self.metrics, self.log, self.clock)
         self.streams = build_streams(config, self.routes, self.pool, gate, wall, timing, reports)
-        actions = Actions(gate, PostgresRequestBook(self.primary), self.clock)
-        self.api = Api(endpoints, self.routes, self.streams, actions, self.clock, threads, self._served, trusted)
+        primary = Primary(self.primary)
+        actions = Actions(gate, PostgresRequestBook(primary), self.clock)
+        listed = QuestionReader(self.pool, wall, seconds)
+        questions = Questions(gate, listed, PostgresQuestionBook(primary, wall), self.clock)
+        answerers = Answerers(endpoints, self.streams, actions, questions)
+        self.api = Api(answerers, self.routes, self.clock, threads, self._served, trusted)
         management = HttpSettings(
             config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
         )

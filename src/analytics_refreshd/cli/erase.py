@@ -107,6 +107,7 @@ def _show(found: "Preview", wanted: "Wanted", output: Format) -> int:
                 "rows": found.rows,
                 "rows_unlinked": found.rows_unlinked,
                 "frozen_executions": found.frozen_executions,
+                "questions": found.questions,
                 "other_keys": list(found.other_keys),
                 "not_reached": list(NOT_REACHED),
                 "refused": found.refused,
@@ -121,6 +122,7 @@ def _show(found: "Preview", wanted: "Wanted", output: Format) -> int:
     say(f"  triggers: {found.triggers:,}")
     say(f"  rows: {found.rows:,}")
     say(f"  frozen executions that go: {found.frozen_executions:,}")
+    say(f"  questions of the pages that go: {found.questions:,}")
     say(f"  rows of the whole log that no trigger links to a user: {found.rows_unlinked:,}")
     for key_id in found.other_keys:
         note(f"receipts were written with key {key_id}, which is not that of `[retention] erasure_key_file`")
@@ -166,7 +168,7 @@ def _show_receipt(receipt: "Receipt") -> None:
     say(f"  {receipt.mode} of one {receipt.scope}, {receipt.subject_hash} by key {receipt.key_id}{again}")
     say(f"  from {clock(receipt.begun_at)} to {clock(receipt.ended_at)} by role {receipt.actor}")
     say(f"  triggers: {receipt.triggers:,}; rows: {receipt.rows_erased:,}")
-    say(f"  error texts of ours: {receipt.texts_erased:,}; frozen executions: {receipt.frozen_executions:,}")
+    say(f"  texts and questions of ours: {receipt.texts_erased:,}; frozen executions: {receipt.frozen_executions:,}")
     say(f"  rows of the whole log that no trigger links to a user: {receipt.rows_unlinked:,}")
     left = "" if not receipt.rows_left else f"; {receipt.rows_left:,} rows are left"
     say(f"  outcome: {receipt.outcome}{f' ({receipt.reason})' if receipt.reason else ''}{left}")

@@ -15,6 +15,8 @@ PLATFORM_PLAN = "enterprise"
 """The plan of a key for all organizations, unless it has another."""
 READ_STORED = ("owner", "admin")
 """Roles that may read error texts as they are stored, where that is configured."""
+KEEP_QUESTIONS = ("owner", "admin", "member")
+"""Roles that may name and keep questions for their organization."""
 KEY_PREFIX = "rfd_"
 _KEY = re.compile(rf"{KEY_PREFIX}[A-Za-z0-9_-]{{43}}")
 

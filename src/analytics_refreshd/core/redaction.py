@@ -31,6 +31,7 @@ _DATE = r"(?<!\d)[12]\d{3}-[01]\d-[0-3]\d(?:[T ][0-2]\d:[0-5]\d(?::[0-5]\d(?:[.,
 _ADDRESS = r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"
 _LOCAL_PART = r"[^\s<>\"(),;:=@\[\]{}|/]"
 
+_TOKEN = "<token>"  # noqa: S105 - what stands for one
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     # user:password@ of a URL. A password may itself hold @, / and ?. A port before a path is no password.
     (re.compile(r"(?<![\w+.-])([a-zA-Z][\w+.-]{1,30}+://)[^\s/?#]{0,512}@"), r"\1***@"),
@@ -61,14 +62,14 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(<[\w:.-]{{0,30}}?{_CONFIDENTIAL}>)[^<]++", re.I), r"\1***"),
     (re.compile(rf"(?<!{_LOCAL_PART})(?!\*\*\*@){_LOCAL_PART}++@\[?[\w.-]++"), "<email>"),
     (re.compile(r"(?<![\w.+-])[\w.+-]{1,64}+%40[\w.-]++", re.I), "<email>"),
-    (re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){0,4}"), "<token>"),
-    (re.compile(r"(?<!\d)\d{6,12}:[\w-]{20,}+"), "<token>"),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){0,4}"), _TOKEN),
+    (re.compile(r"(?<!\d)\d{6,12}:[\w-]{20,}+"), _TOKEN),
     (
         re.compile(
             r"(?<![A-Za-z0-9])(?:sk|pk|rk|gh[pousr]|github_pat|glpat|xox[a-z]|AKIA|ASIA|AIza|ya29|npm|pypi|hf)"
             r"[_.-]?[\w-]{12,}+"
         ),
-        "<token>",
+        _TOKEN,
     ),
 )
 _DATA_PATH = r"(?<=\")(?:base|global|pg_[a-z_]{2,20})/[\w./-]{1,128}(?=\")"
@@ -120,6 +121,11 @@ def redact_value(text: str) -> str:
     The result has at most 1 kB of UTF-8.
     """
     return cut(_clean(_one_line(_bounded(text))), original_characters=len(text))
+
+
+def holds_token(text: str) -> bool:
+    """Return whether a text holds what looks like a token."""
+    return any(pattern.search(text) for pattern, mask in _RULES if mask == _TOKEN)
 
 
 def redact_json(value: object) -> object:
@@ -238,5 +244,5 @@ def _number(match: re.Match[str]) -> str:
 def _clean(text: str) -> str:
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
-    text = _WORD.sub(lambda match: match[0] if match[1] or not _looks_like_token(match[0]) else "<token>", text)
+    text = _WORD.sub(lambda match: match[0] if match[1] or not _looks_like_token(match[0]) else _TOKEN, text)
     return _DIGITS.sub(_number, text)

@@ -20,9 +20,9 @@ _TIME = {"type": ["string", "null"], "format": "date-time"}
 _NUMBER, _TEXT = {"type": ["number", "null"]}, {"type": ["string", "null"]}
 
 
-def action_paths(errors: Mapping[str, Schema]) -> Schema:
-    """Return the paths of the actions and of their state."""
-    others = {
+def body_errors() -> Schema:
+    """Return the responses to a body that cannot be read."""
+    return {
         code: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
         for code, text in (
             ("408", "The body did not come in time."),
@@ -30,6 +30,11 @@ def action_paths(errors: Mapping[str, Schema]) -> Schema:
             ("415", "The body is not announced as JSON."),
         )
     }
+
+
+def action_paths(errors: Mapping[str, Schema]) -> Schema:
+    """Return the paths of the actions and of their state."""
+    others = body_errors()
     taken = {code: response for code, response in errors.items() if code != "404"}
     paths: Schema = {}
     for path, kind in ACTION_PATHS.items():

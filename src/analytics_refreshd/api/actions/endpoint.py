@@ -7,10 +7,11 @@ from typing import Protocol
 from uuid import UUID
 
 from analytics_refreshd.api.access.principal import Admission, PersonGate
-from analytics_refreshd.api.actions.body import refuse_other_site, wish_of
+from analytics_refreshd.api.actions.body import wish_of
 from analytics_refreshd.api.answers import moment
+from analytics_refreshd.api.body import refuse_other_site, refuse_other_types
 from analytics_refreshd.api.exchange import Reply, Request, admitted, as_json
-from analytics_refreshd.api.problems import Problem, of_fault, unknown_parameter
+from analytics_refreshd.api.problems import Problem, not_written, unknown_parameter
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.core.requests import RequestKind, RequestState
@@ -54,7 +55,11 @@ class Actions:
             place = f"{REQUESTS_PATH}/{asked.request_id}"
             return self._reply(202, asked, {"Location": place, "Retry-After": _SECONDS})
 
-        return self._admitted(request, answer, checked=lambda: refuse_other_site(request.headers))
+        def check() -> None:
+            refuse_other_site(request.headers)
+            refuse_other_types(request.headers)
+
+        return self._admitted(request, answer, check)
 
     def state(self, request: Request) -> Reply:
         """Tell what became of a request. Never raises."""
@@ -115,13 +120,7 @@ def _refused(fault: DatabaseFault) -> Problem:
     if fault.sqlstate == _RATE_STATE:
         text = "too many requests of operators in the hour: 20 by one, 200 by all"
         return Problem(429, "rate_limited", text, headers={"Retry-After": "600"})
-    if fault.error_class.away:
-        text = (
-            "this cannot be asked for now: it is written to the primary, which cannot be reached. Where [database]"
-            " leads to a standby, [api] write_url names the primary"
-        )
-        return Problem(503, "service_unavailable", text, headers={"Retry-After": "5"})
-    return of_fault(fault)
+    return not_written(fault)
 
 
 def _id(text: str) -> UUID | None:

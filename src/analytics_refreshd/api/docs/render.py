@@ -48,18 +48,19 @@ def render_docs(document: Mapping[str, Any]) -> bytes:
 
 
 def _endpoint(path: str, method: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    responses = operation["responses"]
-    # the stream has no fields of one answer
+    # the stream has no fields of one answer, and what is removed has no answer
     nothing: dict[str, Any] = {"schema": {"properties": {}}}
-    answer = responses.get("200", responses.get("202"))["content"].get("application/json", nothing)
+    done = next(response for code, response in operation["responses"].items() if code.startswith("2"))
+    answer = done.get("content", {}).get("application/json", nothing)
     data = _resolved(_resolved(answer["schema"], document)["properties"].get("data", {}), document)
     body = operation.get("requestBody", {"content": {"application/json": nothing}})
     members = body["content"]["application/json"]["schema"].get("properties", {})
+    short = path.removeprefix(f"{BASE}/").removeprefix("/api/v1/")
     return {
         "path": path,
         "method": method.upper(),
         "members": [{"name": name, "meaning": member["description"]} for name, member in members.items()],
-        "short": path.removeprefix(f"{BASE}/").removeprefix("/api/v1/"),
+        "short": short if method == "get" else f"{method.upper()} {short}",
         "identity": operation["operationId"],
         "summary": operation["summary"],
         "parameters": [_parameter(each) for each in operation["parameters"]],
@@ -88,5 +89,6 @@ def _parameter(parameter: Mapping[str, Any]) -> dict[str, object]:
 
 def _fields(schema: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     for name, field in schema.get("properties", {}).items():
-        kinds = [kind for kind in field.get("type", ["any"]) if kind != "null"]
+        given = field.get("type", "any")
+        kinds = [kind for kind in ([given] if isinstance(given, str) else given) if kind != "null"]
         yield {"name": name, "type": field.get("format", " or ".join(kinds)), "meaning": field["description"]}

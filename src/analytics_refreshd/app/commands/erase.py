@@ -46,6 +46,7 @@ class Preview:
     rows: int
     rows_unlinked: int
     frozen_executions: int
+    questions: int
     other_keys: tuple[str, ...]
     refused: str | None
     token: str
@@ -63,6 +64,10 @@ class Erased:
     def complete(self) -> bool:
         """Whether all that should be erased is."""
         return not self.views_failed and all(receipt.outcome == "ok" for receipt in self.receipts)
+
+
+_Counts = tuple[int, int, int]
+"""Rows, frozen executions, and questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ def _plan(config: Config, erasure: Erasure, key: Key, wanted: Wanted, database: 
     if wanted.subject is None:
         # what is gone is not erased again
         jobs, counted = _with_rows(jobs, counted)
-    for job, (rows, _) in zip(jobs, counted, strict=True):
+    for job, (rows, *_) in zip(jobs, counted, strict=True):
         job.rows_to_go = rows
     foreign = [each.name for each in leaves if each.foreign]
     hidden = [each.name for each in leaves if each.hidden]
@@ -131,11 +136,12 @@ def _plan(config: Config, erasure: Erasure, key: Key, wanted: Wanted, database: 
         database=database,
         erasures=len(jobs),
         triggers=sum(len(job.task.triggers) for job in jobs),
-        rows=sum(rows for rows, _ in counted),
+        rows=sum(rows for rows, _, _ in counted),
         rows_unlinked=rows_unlinked,
-        frozen_executions=sum(frozen for _, frozen in counted),
+        frozen_executions=sum(frozen for _, frozen, _ in counted),
+        questions=sum(questions for _, _, questions in counted),
         other_keys=other_keys,
-        refused=_refusal(wanted, jobs, foreign, hidden, rows_unlinked),
+        refused=_refusal(foreign, hidden, _nothing_found(wanted, jobs, counted, rows_unlinked)),
         token=_token(hour, _said(config, wanted, key, database, jobs)),
     )
     return _Plan(jobs, found)
@@ -160,12 +166,12 @@ def _jobs(erasure: Erasure, key: Key, wanted: Wanted) -> tuple[list[Job], tuple[
     return jobs, tuple(sorted({receipt.key_id for receipt in receipts} - {key.key_id}))
 
 
-def _with_rows(jobs: list[Job], counted: list[tuple[int, int]]) -> tuple[list[Job], list[tuple[int, int]]]:
+def _with_rows(jobs: list[Job], counted: list[_Counts]) -> tuple[list[Job], list[_Counts]]:
     left = [(job, counts) for job, counts in zip(jobs, counted, strict=True) if any(counts)]
     return [job for job, _ in left], [counts for _, counts in left]
 
 
-def _refusal(wanted: Wanted, jobs: list[Job], foreign: list[str], hidden: list[str], rows_unlinked: int) -> str | None:
+def _refusal(foreign: list[str], hidden: list[str], nothing: str | None) -> str | None:
     if foreign:
         return f"{', '.join(foreign)} is a foreign table: erase its rows where they are stored"
     if hidden:
@@ -173,12 +179,16 @@ def _refusal(wanted: Wanted, jobs: list[Job], foreign: list[str], hidden: list[s
             f"row security of {', '.join(hidden)} may hide rows from this role, and they would stay:"
             " a superuser's `alter role ROLE bypassrls` lets it see them"
         )
-    if wanted.subject is not None and not jobs[0].task.triggers:
-        return (
-            f"no trigger belongs to this {wanted.subject.scope}; rows of triggers that were deleted cannot be found:"
-            f" {rows_unlinked} rows of the log are linked to no user"
-        )
-    return None
+    return nothing
+
+
+def _nothing_found(wanted: Wanted, jobs: list[Job], counted: list[_Counts], rows_unlinked: int) -> str | None:
+    if wanted.subject is None or jobs[0].task.triggers or any(counted[0]):
+        return None
+    return (
+        f"no trigger belongs to this {wanted.subject.scope}; rows of triggers that were deleted cannot be found:"
+        f" {rows_unlinked} rows of the log are linked to no user"
+    )
 
 
 def _said(config: Config, wanted: Wanted, key: Key, database: str, jobs: list[Job]) -> list[str]:

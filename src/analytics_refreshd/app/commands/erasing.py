@@ -147,6 +147,7 @@ class Run:
             while not self._erasure.build_step():
                 self._turns.wait(0.0, "the rollups to be built")
         for job in self._jobs:
+            job.texts_erased += self._erasure.erase_questions(job.task)
             job.frozen_executions = self._erasure.erase_frozen(job.task)
         while not self._stop.is_set():
             failed = self._erasure.refresh(self._function, self._refresh_seconds)

@@ -42,4 +42,7 @@ def drop_ours(connection: Connection, *, tenants: bool) -> list[str]:
     else:
         connection.execute(command("uninstall"))
         dropped = [f"schema {OUR_SCHEMA} with its history, alerts and pauses"]
-    return [*dropped, *([f"schema {TENANT_SCHEMA}, and the keys of the API"] if tenants else [])]
+    return [
+        *dropped,
+        *([f"schema {TENANT_SCHEMA}, with the keys of the API and the questions that people kept"] if tenants else []),
+    ]

@@ -19,6 +19,8 @@ from analytics_refreshd.postgres.connection.names import identifier, quoted
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.retention.action_log import COUNT_SECONDS, RECORD_SECONDS, Leaf, Portion
 from analytics_refreshd.postgres.retention.erasable import ErasableLog
+from analytics_refreshd.postgres.retention.kept_questions import TABLE as QUESTIONS
+from analytics_refreshd.postgres.retention.kept_questions import KeptQuestions
 
 _CLAIM = 6
 _AT_ONCE = 20_000
@@ -30,12 +32,13 @@ _FROZEN = ("frozen_triggers", "frozen_series")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to erase: the rows of `triggers`, up to `until` where that is given.
+    """What to erase: the rows of `triggers`, which are the subject's, up to `until` where that is given.
 
     `alone` are those of the triggers that one person alone owns, or that are gone: their frozen figures go too where
     rows are deleted.
     """
 
+    subject: Subject
     mode: Mode
     triggers: tuple[str, ...]
     alone: tuple[str, ...]
@@ -69,6 +72,7 @@ class Erasure(ErasableLog):
     def __init__(self, session: Session, key: Key) -> None:
         super().__init__(session, "retention/erasure.sql", _CLAIM)
         self._key = key
+        self._questions = KeptQuestions(session)
 
     def task(self, subject: Subject, mode: Mode, until: datetime | None = None) -> Task:
         """Find the triggers whose rows are the subject's."""
@@ -81,7 +85,7 @@ class Erasure(ErasableLog):
         if not found and subject.scope is Scope.TRIGGER:
             found = [(subject.identifier, True)]
         alone = tuple(trigger for trigger, owned_alone in found if owned_alone)
-        return Task(mode, tuple(trigger for trigger, _ in found), alone, until)
+        return Task(subject, mode, tuple(trigger for trigger, _ in found), alone, until)
 
     def candidates(self) -> dict[Scope, list[str]]:
         """Return the ids of which a receipt may speak."""
@@ -93,12 +97,14 @@ class Erasure(ErasableLog):
                 found[scope] = [str(row[0]) for row in connection.execute(query)]
             return found
 
-        return self._session.run(work, seconds=COUNT_SECONDS)
+        candidates, more = self._session.run(work, seconds=COUNT_SECONDS), self._questions.subjects()
+        return {scope: sorted({*found, *more.get(scope, ())}) for scope, found in candidates.items()}
 
-    def count(self, task: Task) -> tuple[int, int]:
-        """Count the rows that would be erased, and the frozen executions."""
+    def count(self, task: Task) -> tuple[int, int, int]:
+        """Count what would be erased: rows, frozen executions, and questions that people keep."""
         frozen = self._session.run(lambda connection: self._frozen(connection, task))
-        return self.rows_left(task), sum(frozen.values())
+        questions = self._questions.count(task.subject, task.frozen, task.until)
+        return self.rows_left(task), sum(frozen.values()), questions
 
     def rows_unlinked(self) -> int:
         """Count the rows that no trigger links to a user. Reads all rows."""
@@ -162,6 +168,10 @@ class Erasure(ErasableLog):
         )
         return int(erased)
 
+    def erase_questions(self, task: Task) -> int:
+        """Remove the questions that tell of the subject, and count them."""
+        return self._questions.erase(task.subject, task.frozen, task.until)
+
     def build_step(self) -> bool:
         """Build the next part of the rollups; True where they are built."""
 
@@ -222,7 +232,8 @@ class Erasure(ErasableLog):
         """Return the commands that clean the server's files of it."""
         schema = self._session.app_schema
         incremental, frozen = self._session.run(self._modes)
-        ours = [*_OWN_TABLES, *(_ROLLUPS if incremental else ()), *(_FROZEN if frozen else ())]
+        kept = (QUESTIONS,) if self._questions.present else ()
+        ours = [*_OWN_TABLES, *kept, *(_ROLLUPS if incremental else ()), *(_FROZEN if frozen else ())]
         relations = [(schema, "action_results"), *((leaf.schema, leaf.name) for leaf in self._detached_leaves())]
         relations += [(schema, view) for view in VIEWS]
         relations += [("analytics_refresh", name) for name in ours]

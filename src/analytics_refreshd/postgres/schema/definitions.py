@@ -37,7 +37,7 @@ INCREMENTAL_TABLES = (
     "retry_counts", "duration_stats", "window_edge", "type_window", "view_changes", "view_refreshes",
 )  # fmt: skip
 TENANT_SCHEMA = names.TENANT_SCHEMA
-TENANT_TABLES = ("api_keys", "api_secrets")
+TENANT_TABLES = ("api_keys", "api_secrets", "api_questions")
 FROZEN_TABLES = (
     "frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries", "frozen_series",
     "frozen_days",

@@ -13,7 +13,7 @@ from analytics_refreshd.postgres.schema.definitions import compose, set_role, ve
 from analytics_refreshd.postgres.tenants.wall import WallSecret
 
 _TENANTS, _WALL, _LIVE = "tenants/tenants.sql", "tenants/wall.sql", "tenants/live.sql"
-_HORIZON = "tenants/horizon.sql"
+_HORIZON, _QUESTIONS = "tenants/horizon.sql", "tenants/questions.sql"
 _CREATED = re.compile(r"create or replace (?:view|function) analytics_api\.(\w+)")
 OURS = "What the role of the API of analytics-refreshd may use"
 """How the comment of the schema begins."""
@@ -88,7 +88,7 @@ class TenantCommands:
 
     def tables(self) -> tuple[sql.Composed, ...]:
         """Return the commands that create the tables."""
-        return _block(_TENANTS, "tables"), _block(_WALL, "tables")
+        return tuple(_block(file, "tables") for file in (_TENANTS, _WALL, _QUESTIONS))
 
     def objects(self) -> tuple[sql.Composed, ...]:
         """Return the commands that create functions and views, or renew them."""
@@ -97,7 +97,8 @@ class TenantCommands:
         names = ("functions", *memberships, "views")
         wall = (compose(sqlfiles.blocks(_WALL)[name], app=app) for name in names)
         keys = compose(sqlfiles.blocks(_TENANTS)["functions"], app=app)
-        others = (_block(_LIVE, "functions"), _block(_HORIZON, "functions"), _block(_TENANTS, "grants"))
+        questions = compose(sqlfiles.blocks(_QUESTIONS)["functions"], app=app)
+        others = (_block(_LIVE, "functions"), _block(_HORIZON, "functions"), questions, _block(_TENANTS, "grants"))
         return keys, *wall, *others
 
     def names(self) -> set[str]:

@@ -95,6 +95,8 @@ begin
     execute format('grant execute on function analytics_api.find_key(bytea), analytics_api.note_use(bytea) to %I', api_role);
     execute format('grant execute on function analytics_api.request(text, text, text, interval) to %I', api_role);
     execute format('grant execute on function analytics_api.request_state(uuid) to %I', api_role);
+    execute format('grant execute on function analytics_api.keep_question(text, text, text, text), '
+        'analytics_api.replace_question(uuid, text, text, text), analytics_api.remove_question(uuid) to %I', api_role);
     -- the views call these as who reads
     execute format('grant execute on function analytics_api.sees_all(), analytics_api.organizations() to %I', api_role);
     execute format('grant execute on function analytics_api.memberships() to %I', api_role);

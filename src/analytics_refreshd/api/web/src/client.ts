@@ -139,3 +139,51 @@ export async function actionState(id: string, signal: AbortSignal): Promise<Acti
   const response = await send(new URL(`api/v1/requests/${encodeURIComponent(id)}`, document.baseURI), "", signal);
   return ((await response.json()) as { data: ActionState }).data;
 }
+
+/** A question that somebody kept: a name, and what stands after the path of a page. */
+export interface Kept {
+  question_id: string;
+  organization_id: string | null;
+  name: string;
+  address: string;
+  kept_at: string;
+}
+
+export interface Wanted {
+  name: string;
+  address: string;
+}
+
+const QUESTIONS = "api/v1/questions";
+
+function questionUrl(id?: string): URL {
+  return new URL(id === undefined ? QUESTIONS : `${QUESTIONS}/${encodeURIComponent(id)}`, document.baseURI);
+}
+
+async function write(method: string, url: URL, wanted: Wanted | null, organization: string, signal: AbortSignal): Promise<Response> {
+  const body = wanted ? { headers: { "Content-Type": "application/json" }, body: JSON.stringify(wanted) } : {};
+  return send(url, organization, signal, { method, ...body });
+}
+
+/** List a page of the kept questions. Throws Trouble, or the abort. */
+export async function listQuestions(rows: { limit: number; offset: number }, organization: string, signal: AbortSignal): Promise<{ kept: Kept[]; total: number }> {
+  const url = questionUrl();
+  for (const [name, value] of Object.entries(rows)) url.searchParams.set(name, String(value));
+  const body = (await (await send(url, organization, signal)).json()) as { data: Kept[]; pagination: { total: number } };
+  return { kept: body.data, total: body.pagination.total };
+}
+
+/** Keep a question. Throws Trouble, or the abort. */
+export async function keepQuestion(wanted: Wanted, organization: string, signal: AbortSignal): Promise<Kept> {
+  return ((await (await write("POST", questionUrl(), wanted, organization, signal)).json()) as { data: Kept }).data;
+}
+
+/** Give a question another name and address. Throws Trouble, or the abort. */
+export async function replaceQuestion(id: string, wanted: Wanted, organization: string, signal: AbortSignal): Promise<void> {
+  await write("PUT", questionUrl(id), wanted, organization, signal);
+}
+
+/** Remove a question. Throws Trouble, or the abort. */
+export async function removeQuestion(id: string, organization: string, signal: AbortSignal): Promise<void> {
+  await write("DELETE", questionUrl(id), null, organization, signal);
+}

@@ -7,6 +7,7 @@ import { growth } from "./pages/growth";
 import { organizations } from "./pages/organizations";
 import { overview } from "./pages/overview";
 import { patterns } from "./pages/patterns";
+import { questions } from "./pages/questions";
 import { triggers } from "./pages/triggers";
 import { types } from "./pages/types";
 import { Shell } from "./shell";
@@ -21,6 +22,6 @@ interface TrustedTypes {
   createHTML: (text) => (text === "" ? "" : null),
 });
 
-const DRAWS: Record<PageName, Draw> = { overview, types, triggers, failures, growth, patterns, organizations, freshness };
+const DRAWS: Record<PageName, Draw> = { overview, types, triggers, failures, growth, patterns, organizations, freshness, questions };
 
 new Shell(DRAWS).start();

@@ -4,6 +4,7 @@ import { ask, leftOver, Trouble, type Answer } from "./client";
 import { controls } from "./controls";
 import { append, h } from "./dom";
 import { count } from "./format";
+import { keepButton } from "./keeping";
 import { link } from "./links";
 import type { Draw, Page } from "./page";
 import { forgetKey, readKey } from "./session";
@@ -158,7 +159,8 @@ export class Shell {
     const again = h("button", { type: "button", click: () => this.show(state, true) }, texts.refresh);
     this.header.replaceChildren(
       h("div", { class: "bar" }, h("p", { class: "brand" }, texts.title), h("nav", { "aria-label": texts.navigation }, h("ul", {}, links))),
-      h("div", { class: "bar" }, controls(state, (changes) => page.go({ ...state, ...changes })), again));
+      h("div", { class: "bar" }, controls(state, (changes) => page.go({ ...state, ...changes })),
+        h("p", { class: "buttons" }, again, " ", state.page !== "questions" && keepButton(page))));
     const stops = this.header.querySelectorAll<HTMLElement>("input, select, button, a");
     if (focused >= 0) stops[focused]?.focus();
   }

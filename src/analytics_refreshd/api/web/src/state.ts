@@ -1,6 +1,6 @@
 // What is shown, as the address says it: a link is a saved question. A key is never part of it.
 
-export const PAGES = ["overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "freshness"] as const;
+export const PAGES = ["overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "freshness", "questions"] as const;
 export type PageName = (typeof PAGES)[number];
 
 export const RANGES = ["24h", "7d", "30d", "90d", "custom"] as const;

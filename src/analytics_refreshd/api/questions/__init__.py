@@ -1,0 +1,1 @@
+"""Questions that people name and keep, for their organization."""
