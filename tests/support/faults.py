@@ -51,7 +51,7 @@ def sleeper(connection: Connection) -> int | None:
     return int(found) if found is not None else None
 
 
-CALL = "select f.view_name%from%refresh_action_analytics%"
+CALL = "explain (analyze%from%refresh_action_analytics%"
 """The daemon's call of the refresh function; others of its statements name the function too."""
 
 
