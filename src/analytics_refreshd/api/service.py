@@ -102,9 +102,8 @@ class ApiService:
         self.key_connector = Connector(key_settings(config))
         self.keys = Session(self.key_connector, label="keys")
         wall = Wall(secret)
-        gate = access_gate(
-            config, KeyReader(self.keys), MemberReader(self.keys, wall), self.clock, self.metrics.looked_in_vain
-        )
+        members, counted = MemberReader(self.keys, wall), (self.metrics.looked_in_vain, self.metrics.uncounted)
+        gate = access_gate(config, KeyReader(self.keys), members, self.clock, *counted)
         queries = ConcurrentQueries(config.api.concurrent_queries)
         stored_errors = config.api.error_text == "stored"
         endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, self.cache, stored_errors)
