@@ -21,6 +21,7 @@ COMPONENTS = {
     "prometheus-rule": "prometheusRule.enabled",
     "api": "api.enabled",
     "api-redis": "api.redis.enabled",
+    "api-standby": "api.standby.enabled",
     "api-service-monitor": "serviceMonitor.enabled",
 }
 SECRET_NOTE = "analytics-refreshd/password-secret"

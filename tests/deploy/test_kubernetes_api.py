@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from analytics_refreshd.api.service import STOP_SECONDS
+from analytics_refreshd.config import load
+from analytics_refreshd.config.adapters import reading_settings, writing_settings
 from tests.deploy.manifests import KUBERNETES, Manifest, build
-from tests.deploy.support import ROOT
+from tests.deploy.support import DEPLOY, ROOT
 
 NAME = "app.kubernetes.io/name"
 DAEMON, API = "analytics-refreshd", "analytics-refreshd-api"
@@ -22,11 +27,11 @@ IMMUTABLE = {
 """What Kubernetes refuses to change in the objects that version 0.1.0 made."""
 
 
-def beside_base(folder: Path, *components: str) -> list[Manifest]:
-    """The base with these components."""
+def beside_base(folder: Path, *components: str, **more: object) -> list[Manifest]:
+    """The base with these components, and what else an overlay has."""
     folder.mkdir()
     up = os.path.relpath(KUBERNETES, folder.resolve())
-    wrapper = {"resources": [f"{up}/base"], "components": [f"{up}/components/{name}" for name in components]}
+    wrapper = {"resources": [f"{up}/base"], "components": [f"{up}/components/{name}" for name in components]} | more
     (folder / "kustomization.yaml").write_text(json.dumps(wrapper))
     return build(folder)
 
@@ -51,7 +56,7 @@ def named(manifests: list[Manifest], kind: str, name: str = API) -> Manifest:
 def test_the_daemon_is_not_touched(tmp_path: Path) -> None:
     """Every manifest of the base is there as it was, and what is applied over version 0.1.0 changes no fixed field."""
     base = build(KUBERNETES / "base")
-    manifests = beside_base(tmp_path / "all", "api", "api-redis", "api-service-monitor")
+    manifests = beside_base(tmp_path / "all", "api", "api-redis", "api-standby", "api-service-monitor")
     assert [one for one in base if one not in manifests] == []
     found = immutable(manifests)
     assert {key: found[key] for key in IMMUTABLE} == IMMUTABLE
@@ -70,7 +75,7 @@ def test_what_could_not_be_changed_is_what_was_applied(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_daemon_and_api_select_their_own_pods(tmp_path: Path) -> None:
     """Deployment, Service, budget and policies of one never find the other's pods."""
-    manifests = beside_base(tmp_path / "all", "api", "api-redis")
+    manifests = beside_base(tmp_path / "all", "api", "api-redis", "api-standby")
     pods = {one["metadata"]["name"]: one["spec"]["template"] for one in manifests if one["kind"] == "Deployment"}
     assert set(pods) == {DAEMON, API}
     for one in manifests:
@@ -119,3 +124,34 @@ def test_with_redis_there_may_be_more_or_fewer(tmp_path: Path) -> None:
     files = {f"{mounted}/{item['path']}" for item in volume["secret"]["items"]}
     names = ("DATABASE__PASSWORD_FILE", "API__SECRET_FILE", "API__LIMITS_URL_FILE")
     assert {environment[f"ANALYTICS_REFRESHD_{name}"] for name in names} == files
+
+
+@pytest.mark.slow
+def test_reads_from_a_standby_and_writes_to_the_primary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's patch, beside the daemon's configuration, is enough; the primary has a rule of its own."""
+    (patches,) = re.findall(r"```yaml\n(patches:.*?)```", (DEPLOY / "guides/api.md").read_text("utf-8"), re.DOTALL)
+    manifests = beside_base(tmp_path / "standby", "api", "api-standby", **yaml.safe_load(patches))
+    policy = named(manifests, "NetworkPolicy", f"{API}-primary")["spec"]
+    assert policy["policyTypes"] == ["Egress"]
+    assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [5432]
+    (container,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    for one in container["env"]:
+        if not one["name"].endswith(("_CONFIG", "_FILE")):
+            monkeypatch.setenv(one["name"], one["value"])
+    monkeypatch.setenv("ANALYTICS_REFRESHD_DATABASE__SSLROOTCERT", str(KUBERNETES / "base/ca.crt"))
+    config = load(KUBERNETES / "base/config.toml")
+    found = [settings(config).libpq() for settings in (reading_settings, writing_settings)]
+    assert [each["host"] for each in found] == ["standby.db.example.net", "primary.db.example.net"]
+    assert {(each["user"], each["dbname"]) for each in found} == {("analytics_api", "actions")}
+    assert {each["sslmode"] for each in found} == {"verify-full"}
+
+
+@pytest.mark.slow
+def test_a_pod_that_goes_takes_requests_until_its_service_has_forgotten_it(tmp_path: Path) -> None:
+    """It waits before SIGTERM, and the grace period holds that wait and the time that the API takes to stop."""
+    pod = named(beside_base(tmp_path / "api", "api"), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    assert 3 <= int(seconds)
+    assert int(seconds) + STOP_SECONDS + 10 <= pod["terminationGracePeriodSeconds"]

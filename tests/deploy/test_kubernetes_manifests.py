@@ -16,7 +16,10 @@ from tests.deploy.manifests import KUBERNETES, Manifest, build, kustomize
 from tests.deploy.support import accepted, tool
 
 TARGETS = ["base", "overlays/cronjob", "overlays/three-databases"]
-COMPONENTS = ["service-monitor", "prometheus-rule", "verify", "retain", "api", "api-redis", "api-service-monitor"]
+COMPONENTS = [
+    *("service-monitor", "prometheus-rule", "verify", "retain"),
+    *("api", "api-redis", "api-standby", "api-service-monitor"),
+]
 OPERATOR = {"PrometheusRule", "ServiceMonitor"}
 
 
@@ -159,7 +162,7 @@ def test_selectors_find_their_own_pods_only(manifests: list[Manifest]) -> None:
 DATABASES = ["orders", "billing", "support"]
 OVERLAYS = ["base", "overlays/cronjob", *(f"overlays/three-databases/{name}" for name in DATABASES)]
 CHOICES = [[], COMPONENTS]
-SINGLY = [[name] for name in COMPONENTS if name != "api-redis"]
+SINGLY = [[name] for name in COMPONENTS if name not in ("api-redis", "api-standby")]
 
 
 @pytest.mark.fault

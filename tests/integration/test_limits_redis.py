@@ -63,7 +63,8 @@ def test_three_replicas_let_one_budget_through(tmp_path: Path) -> None:
 def test_P18_a_redis_that_was_killed(tmp_path: Path, admits: bool) -> None:
     """Requests go through uncounted or are refused, as configured; back again, it counts from the beginning."""
     with redis(tmp_path) as (url, process):
-        limits = Limits(LimitRules(burst=1.0, storage=url, open_without_storage=admits))
+        uncounted: list[str] = []
+        limits = Limits(LimitRules(burst=1.0, storage=url, open_without_storage=admits), uncounted.append)
         assert let_through(limits, 1) == 1
         process.kill()
         process.wait(timeout=60)
@@ -73,3 +74,4 @@ def test_P18_a_redis_that_was_killed(tmp_path: Path, admits: bool) -> None:
             with pytest.raises(AccessDenied) as denied:
                 limits.count(ACME, "", 1)
             assert denied.value.status == 503
+        assert uncounted == ["admitted" if admits else "refused"]

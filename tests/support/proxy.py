@@ -19,12 +19,13 @@ _DROP_ALL = struct.pack("HL", 1, ctypes.addressof(_INSTRUCTION))
 class Proxy:
     """Relays loopback connections to `target`. Use as a context manager; `port` is where it listens.
 
+    `target` may be set to another address: connections that come later lead there.
     `drop_answers` loses what the server says from now on, `freeze` holds both directions, `reset` ends every
     connection with RST. `on_request(bytes)` sees what clients send before it is passed on.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
+        self.target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.on_request: Callable[[bytes], None] = lambda data: None
@@ -97,7 +98,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self._target)
+                server = socket.create_connection(self.target)
             except OSError:
                 client.close()
                 continue

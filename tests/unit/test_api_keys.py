@@ -161,7 +161,10 @@ def test_a_database_without_keys_admits_nobody() -> None:
     gate = KeyGate(store, FakeClock())
     admit(gate, {"x-api-key": SECRET})
     store.fails = fault(ErrorClass.PERMANENT)
-    assert refused(gate, {"x-api-key": OTHER}).status == 503
+    denied = refused(gate, {"x-api-key": OTHER})
+    assert (denied.status, denied.__cause__) == (503, store.fails)
+    assert "`analytics-refreshd check`" in denied.detail
+    assert "db.internal" not in denied.detail
 
 
 def test_the_last_use_is_written_once_a_minute() -> None:

@@ -12,6 +12,8 @@ LEFT_OUT = {
     "acceptance/test_api_attacks.py": "an API, and hundreds of hostile clients",
     "acceptance/test_api_process.py": "processes that are stopped, and servers",
     "acceptance/test_api_trouble.py": "an API, a standby, and an answer of megabytes",
+    "acceptance/test_api_replicas.py": "a Redis, and three processes of the API",
+    "acceptance/test_api_rollout.py": "processes that are replaced",
     "acceptance/test_demo_real_log.py": "a real log, which is not in the repository",
     "acceptance/test_operator_requests.py": "daemons whose heartbeats are waited for",
     "acceptance/test_pages_browser.py": "an API, a database of two tenants, and a browser",

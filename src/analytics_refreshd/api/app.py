@@ -82,7 +82,7 @@ class Answerers:
 class Api:
     """Builds the application. Each request is answered in one of `threads` threads.
 
-    `trusted` proxies are believed whom they forward.
+    `trusted` proxies are believed whom they forward. While `closing`, each answer is the last one on its connection.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Api:
         self._served = served
         self._trusted = trusted
         self._limiter: anyio.CapacityLimiter | None = None
+        self.closing: Callable[[], bool] = lambda: False
         described = openapi(routes)
         document, page = as_json(described), render_docs(described)
         queries = as_json({"data": queries_document(routes)})
@@ -221,6 +222,8 @@ class Api:
     def _respond(self, http: HttpRequest, endpoint: str, request_id: str, began: float, reply: Reply) -> Response:
         self._served(Served(request_id, http.method, endpoint, self._clock.monotonic() - began, reply))
         headers = {**_HEADERS, **reply.headers, "X-Request-ID": request_id}
+        if self.closing():
+            headers["Connection"] = "close"
         if reply.status not in (HTTPStatus.NOT_MODIFIED, HTTPStatus.NO_CONTENT):
             headers["Content-Type"] = reply.content_type
         if reply.spool is not None:

@@ -58,9 +58,10 @@ def admitted(request: Request, admit: Callable[[], Admission], work: Callable[[A
         reply = work(admission)
     except Exception as error:
         reply = of_problem(_problem_of(error), request.request_id)
-        cause = error.__cause__ if isinstance(error, Problem) else error
-        # a refusal is no failure for the log
-        reply.exception = None if isinstance(cause, AccessDenied) else cause
+        cause = error.__cause__ if isinstance(error, Problem | AccessDenied) else error
+        # a refusal is no failure for the log, unless the database did not tell who asks
+        refused = any(isinstance(one, AccessDenied) for one in (error, cause))
+        reply.exception = None if refused and not isinstance(cause, DatabaseFault) else cause
     if admission is not None:
         reply.key_id = admission.principal.key_id
         reply.headers = {**reply.headers, **admission.headers}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.ports import Clock
 
 DEAD_AFTER_SECONDS = 30.0
@@ -33,4 +34,7 @@ class ApiHealth:
         live, why = self.live()
         if not live:
             return False, why
-        return (True, "") if self._fault() is None else (False, "the database cannot be reached")
+        fault = self._fault()
+        if fault is not None and fault.reason is Reason.CONTRACT:
+            return False, fault.message
+        return fault is None, "" if fault is None else "the database cannot be reached"

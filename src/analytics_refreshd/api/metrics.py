@@ -44,10 +44,12 @@ class ApiMetrics:
         self._errors = Counter(*_family(catalogue.QUERY_ERRORS), registry=self.registry)
         self._refused = Counter(*_family(catalogue.REFUSED), registry=self.registry)
         self._unknown_keys = Counter(*_family(catalogue.UNKNOWN_KEYS), registry=self.registry)
+        self._uncounted = Counter(*_family(catalogue.UNCOUNTED), registry=self.registry)
         self._cached = Counter(*_family(catalogue.CACHE), registry=self.registry)
         for metric, counter in (
             (catalogue.REFUSED, self._refused),
             (catalogue.UNKNOWN_KEYS, self._unknown_keys),
+            (catalogue.UNCOUNTED, self._uncounted),
             (catalogue.CACHE, self._cached),
         ):
             for value in metric.known[metric.labels[0]]:
@@ -72,6 +74,10 @@ class ApiMetrics:
     def looked_in_vain(self, result: str) -> None:
         """Count an API key that nobody has."""
         self._unknown_keys.labels(*self._series, result).inc()
+
+    def uncounted(self, result: str) -> None:
+        """Count a request that the limits could not count."""
+        self._uncounted.labels(*self._series, result).inc()
 
     def cached(self, result: str) -> None:
         """Count a question to the cache of answers."""

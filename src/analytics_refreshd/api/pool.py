@@ -17,7 +17,7 @@ from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import cannot_connect, translating
 from analytics_refreshd.postgres.tenants.freshness import records_successes
 from analytics_refreshd.postgres.tenants.horizon import knows_horizon
-from analytics_refreshd.postgres.tenants.keys import refuse_untrusted_tenants
+from analytics_refreshd.postgres.tenants.keys import refuse_missing_tenants, refuse_untrusted_tenants
 
 _Value = TypeVar("_Value")
 _WAIT_SECONDS = 2.0
@@ -153,6 +153,8 @@ class ReadPool:
             with translating(connection), connection.within(5.0):
                 read_every_time(connection)
                 refuse_untrusted_tenants(connection, self._connector.settings.app_schema)
+                # without it no request can be answered, so that this process must not be called ready
+                refuse_missing_tenants(connection)
                 connection.records = records_successes(connection)
                 connection.knows_horizon = knows_horizon(connection)
             # so that a transaction begins in one round trip

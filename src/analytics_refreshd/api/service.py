@@ -58,6 +58,8 @@ EXIT_STOPPED = 0
 EXIT_INTERNAL = 70
 STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 7
+_NOTICE_SECONDS = 1.0
+"""How long clients are told by their answers to connect elsewhere, before connections are closed."""
 _TICK_SECONDS = 1.0
 _THREADS_PER_CONNECTION = 4
 _OTHER_ENDPOINTS = ("meta/queries", *map(str, ACTION_PATHS.values()), STATE, QUESTIONS, STREAM, OTHER)
@@ -105,9 +107,8 @@ class ApiService:
         self.key_connector = Connector(key_settings(config))
         self.keys = Session(self.key_connector, label="keys")
         wall = Wall(secret)
-        gate = access_gate(
-            config, KeyReader(self.keys), MemberReader(self.keys, wall), self.clock, self.metrics.looked_in_vain
-        )
+        members, counted = MemberReader(self.keys, wall), (self.metrics.looked_in_vain, self.metrics.uncounted)
+        gate = access_gate(config, KeyReader(self.keys), members, self.clock, *counted)
         queries = ConcurrentQueries(config.api.concurrent_queries)
         stored_errors = config.api.error_text == "stored"
         endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, self.cache, stored_errors)
@@ -121,6 +122,7 @@ class ApiService:
         questions = Questions(gate, listed, PostgresQuestionBook(primary, wall), self.clock)
         answerers = Answerers(endpoints, self.streams, actions, questions)
         self.api = Api(answerers, self.routes, self.clock, threads, self._served, trusted)
+        self.api.closing = lambda: self.health.draining
         management = HttpSettings(
             config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
         )
@@ -218,6 +220,8 @@ class ApiProcess:
         service.health.draining = True
         service.log.emit(Event.API_STOPPING, level="info" if cause else "error", signal=cause.name if cause else None)
         service.streams.close()
+        while self._connected() and service.clock.monotonic() - began < _NOTICE_SECONDS:
+            self._thread.join(0.02)
         asked = service.clock.monotonic()
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS * 0.8)
@@ -237,6 +241,12 @@ class ApiProcess:
             self._before_exit()
             os._exit(code)
         return code
+
+    def _connected(self) -> bool:
+        """Whether the server lives and has clients."""
+        assert self._server is not None  # noqa: S101 - run has made both
+        assert self._thread is not None  # noqa: S101
+        return self._thread.is_alive() and bool(self._server.server_state.connections)
 
 
 def _server(service: ApiService) -> uvicorn.Server:

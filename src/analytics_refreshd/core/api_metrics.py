@@ -48,6 +48,13 @@ UNKNOWN_KEYS = Metric(
     labels=("result",),
     known={"result": ("unknown", "remembered", "limited")},
 )
+UNCOUNTED = Metric(
+    "analytics_api_requests_uncounted_total",
+    "counter",
+    "Requests that the limits could not count, since their Redis is away: admitted or refused, as configured.",
+    labels=("result",),
+    known={"result": ("admitted", "refused")},
+)
 CACHE = Metric(
     "analytics_api_cache_total",
     "counter",
@@ -75,6 +82,7 @@ API_METRICS: tuple[Metric, ...] = (
     QUERY_ERRORS,
     REFUSED,
     UNKNOWN_KEYS,
+    UNCOUNTED,
     CACHE,
     CACHE_BYTES,
     STREAMS,

@@ -28,12 +28,14 @@ def access_gate(
     members: MemberStore,
     clock: Clock,
     in_vain: Callable[[str], None] = lambda result: None,
+    uncounted: Callable[[str], None] = lambda result: None,
 ) -> AccessGate:
     """Build the gate of `[api]`: keys, tokens where they are configured, and limits.
 
-    `in_vain` is told what became of each unknown key. Raises ConfigError.
+    `in_vain` is told what became of each unknown key, `uncounted` of each request that limits could not count. Raises
+    ConfigError.
     """
-    limits = Limits(limit_rules(config))
+    limits = Limits(limit_rules(config), uncounted)
     unknown = UnknownKeys(clock, by_address=bool(config.api.trusted_proxies), counted=in_vain)
     return AccessGate(KeyGate(keys, clock, unknown), _tokens(config, members, clock), limits)
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,11 +43,13 @@ class LimitRules:
 class Limits:
     """Counts in a sliding hour and a sliding minute, by organization. Callable from any thread.
 
-    Without one organization it is by key, without a key by address.
+    Without one organization it is by key, without a key by address. `uncounted` is told of each request that could not
+    be counted, and was admitted or refused.
     """
 
-    def __init__(self, rules: LimitRules) -> None:
+    def __init__(self, rules: LimitRules, uncounted: Callable[[str], None] = lambda result: None) -> None:
         self._rules = rules
+        self._uncounted = uncounted
         self._window: MemoryWindows | MovingWindowRateLimiter = MemoryWindows()
         if rules.storage != MEMORY:
             # what the storage raises is one class then
@@ -68,6 +70,7 @@ class Limits:
                 raise self._refused(hour, hour, who)
             return self._headers(hour, minute, who)
         except StorageError as error:
+            self._uncounted("admitted" if self._rules.open_without_storage else "refused")
             if self._rules.open_without_storage:
                 return {}
             detail = "requests cannot be counted now, and none is let through without"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from analytics_refreshd.api.access.principal import AccessDenied
-from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.ports import Clock
 
 FRESH_SECONDS = 10.0
@@ -62,7 +62,7 @@ class Lookup(Generic[_Key, _Value]):
                 return self._keep(key, self._read(key), now)
             except DatabaseFault as fault:
                 if not fault.error_class.away:
-                    raise unavailable() from fault
+                    raise _lacking() if fault.error_class is ErrorClass.PERMANENT else unavailable() from fault
                 with self._lock:
                     self._away_until = self._clock.monotonic() + _RETRY_SECONDS
         if known is not None and now - known[1] < OUTAGE_SECONDS:
@@ -85,4 +85,11 @@ class Lookup(Generic[_Key, _Value]):
 def unavailable() -> AccessDenied:
     """Make the answer to who cannot be checked now."""
     detail = "who asks cannot be checked now: the database does not answer"
+    return AccessDenied(503, "service_unavailable", detail, {"Retry-After": "5"})
+
+
+def _lacking() -> AccessDenied:
+    detail = (
+        "who asks cannot be checked: the database lacks what that needs; its operator runs `analytics-refreshd check`"
+    )
     return AccessDenied(503, "service_unavailable", detail, {"Retry-After": "5"})

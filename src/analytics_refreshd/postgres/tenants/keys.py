@@ -101,6 +101,14 @@ def refuse_untrusted_tenants(connection: BoundedConnection, app_schema: str) -> 
         raise contract_fault("schema analytics_api belongs to a role that is not trusted: run `migrate --tenants`")
 
 
+def refuse_missing_tenants(connection: BoundedConnection) -> None:
+    """Raise DatabaseFault of class contract if analytics_api cannot be used."""
+    if connection.execute(blocks("tenants/keys.sql")["serves"]).fetchall() != [(True,)]:
+        raise contract_fault(
+            "this database does not serve the API: run `migrate --tenants`, then deploy/sql/api.sql for the API's role"
+        )
+
+
 def _keys(connection: BoundedConnection, name: str, values: dict[str, object]) -> list[ApiKey]:
     with connection.cursor(row_factory=class_row(ApiKey)) as cursor:
         return [_read(key) for key in cursor.execute(blocks("tenants/keys.sql")[name], values).fetchall()]

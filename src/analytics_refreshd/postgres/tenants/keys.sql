@@ -28,5 +28,12 @@ from analytics_api.find_key(%(key_hash)s);
 -- nothing on a server that takes no writes: a standby does not know the last use
 select analytics_api.note_use(%(key_hash)s) where pg_catalog.current_setting('transaction_read_only') = 'off';
 
+-- name: serves
+-- reads nothing: whether the schema is there, and this role may use it
+select exists (
+    select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'analytics_api' and p.proname = 'find_key' and p.pronargs = 1
+        and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_function_privilege(p.oid, 'execute'));
+
 -- name: untrusted
 select exists (select from pg_catalog.pg_namespace n where n.nspname = 'analytics_api' and not ({trusted}));
