@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from analytics_refreshd.cli.main import app
+from tests.generate.pictures import MOST_BYTES, PICTURES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -40,6 +41,14 @@ def test_every_option_in_the_table_exists() -> None:
             assert option in known, f"{name} {option}"
             seen += 1
     assert seen > 10
+
+
+def test_it_shows_the_pages() -> None:
+    """The pictures that the script takes, each small, and no other of the pages."""
+    shown = re.findall(r"!\[[^\]]*\]\(deploy/(pages[\w-]*\.png)\)", README)
+    assert sorted(shown) == sorted(PICTURES)
+    for name in PICTURES:
+        assert (ROOT / "deploy" / name).stat().st_size < MOST_BYTES
 
 
 def test_its_second_block_runs_the_tests() -> None:
