@@ -386,6 +386,7 @@ def test_pages_are_whole_and_in_order(world: World) -> None:
         ("triggers/trigger-%00/stats", 400, "validation_error", "without NUL"),
         ("meta/queries?organisation_id=acme", 400, "validation_error", "did you mean organization_id?"),
         ("meta/refresh-status?organization_id=", 400, "bad_request", "no organization id"),
+        ("triggers/{trigger_id}/stats", 404, "not_found", "nothing of that name"),
         ("nothing", 404, "not_found", "no such path"),
     ],
 )

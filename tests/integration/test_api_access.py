@@ -1,6 +1,8 @@
 """Who sees what over HTTP: keys, tokens, limits, error texts, and random requests of two tenants."""
 
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from analytics_refreshd.api.routes import routes_of
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.integration.test_tenants_random import JWT_SECRET, KEYS, MEMBERS, may_see, request, store_keys
 from tests.support.api import Api, api_role, counted
+from tests.support.daemon import environment
+from tests.support.sabotage import FORGET_LIMITS
 from tests.support.tenants import fill, foreign
 
 pytestmark = pytest.mark.slow
@@ -31,12 +35,12 @@ class World:
     secret: Path
     folder: Path
 
-    def api(self, **settings: Any) -> Api:
-        """The API, with these settings of `[api]`."""
+    def api(self, *, broken: str | None = None, **settings: Any) -> Api:
+        """The API, with these settings of `[api]`, and what its process executes first."""
         jwt_settings = {"jwt_algorithms": ["HS256"], "jwt_secret_file": self.folder / "jwt"}
         claims = {"jwt_administrator_claim": "all", "jwt_organizations_claim": "orgs"}
         given = {f"api__{name}": value for name, value in (jwt_settings | claims | settings).items()}
-        return Api(self.dsn, self.secret, schedule__interval="1h", staleness__max_age="3h", **given)
+        return Api(self.dsn, self.secret, broken=broken, schedule__interval="1h", staleness__max_age="3h", **given)
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +142,22 @@ def calls(api: Api, seed: int, number: int) -> int:
     return answered
 
 
-def test_P02_nobody_sees_anothers_rows_over_http(world: World) -> None:
-    """Random keys, tokens, roles, headers and endpoints."""
-    with world.api() as api:
+@pytest.mark.parametrize("broken", [None, FORGET_LIMITS], ids=["limited", "without their limit"])
+def test_P02_nobody_sees_anothers_rows_over_http(world: World, broken: str | None) -> None:
+    """Random keys, tokens, roles, headers and endpoints, on one session, also with queries that forgot their limit."""
+    with world.api(broken=broken, connections=1) as api:
         assert calls(api, 1, 150) > 30
+
+
+def test_queries_can_forget_their_limit(world: World) -> None:
+    """What the test above breaks is broken: without the wall, such queries show every tenant's rows."""
+    words = ["query", "most-active", "--organization", "acme", "--format", "json"]
+    program = f"{FORGET_LIMITS}from analytics_refreshd.cli import main\nraise SystemExit(main())"
+    owner = psycopg.conninfo.make_conninfo(world.dsn, user="postgres")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], env=environment(owner), capture_output=True, text=True, check=True
+    )
+    assert "bolt-trigger" in done.stdout
 
 
 def test_P17_what_is_kept_is_nobody_elses(world: World) -> None:
@@ -170,7 +186,11 @@ def test_P17_what_is_kept_is_nobody_elses(world: World) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
-def test_P02_nobody_sees_anothers_rows_over_http_in_ten_thousand_calls(world: World) -> None:
+@pytest.mark.parametrize("broken", [None, FORGET_LIMITS], ids=["limited", "without their limit"])
+def test_P02_nobody_sees_anothers_rows_over_http_in_ten_thousand_calls(world: World, broken: str | None) -> None:
     """As above, with other requests each night."""
-    with world.api() as api:
-        assert calls(api, random.SystemRandom().randrange(2**32), 10_000) > 2_000
+    seed = random.SystemRandom().randrange(2**32)
+    with world.api(broken=broken) as api:
+        answered = calls(api, seed, 10_000)
+    print(f"seed {seed}: {answered} answers of 10,000 calls, and nothing of another tenant in them")
+    assert answered > 2_000

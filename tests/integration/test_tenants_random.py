@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -152,11 +152,9 @@ def calls(world: World, seed: int, number: int) -> tuple[int, int]:
         # half of them forget their limit
         limit = principal.organizations if query.organizations and chance.random() < 0.5 else None
         bound = bind(query, {}, limit, world.now, SCHEMA)
-
-        def admit(connection: Any, organizations: tuple[str, ...] | None = principal.organizations) -> None:
-            Wall(SECRET).admit(connection, organizations)
-
-        rows = run(world.api, replace(bound, admit=admit)).rows
+        with world.api.transaction(force_rollback=True):
+            Wall(SECRET).admit(world.api, principal.organizations)
+            rows = run(world.api, bound).rows
         seen += len(rows)
         assert [row for row in rows if foreign(row, most)] == [], (seed, at, query.name)
     return admitted, seen

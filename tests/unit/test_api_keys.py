@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from analytics_refreshd.api.access.gate import AccessGate
 from analytics_refreshd.api.access.keys import KeyGate
+from analytics_refreshd.api.access.limits import LimitRules, Limits
 from analytics_refreshd.api.access.lookup import FRESH_SECONDS, OUTAGE_SECONDS
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
 from analytics_refreshd.api.access.unknown import BY_ADDRESS, IN_ALL, UnknownKeys
@@ -300,3 +302,58 @@ def test_many_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert seen == [True] * 1600
+
+
+def test_what_is_remembered_asks_no_database() -> None:
+    """None where a key would be read, or its use noted; what is known is refused or admitted as by any other way."""
+    store, clock = Keys((SECRET, KEY)), FakeClock()
+    gate = KeyGate(store, clock)
+    headers = {"x-api-key": SECRET}
+    assert gate.admit_remembered(headers, None) is None
+    assert store.finds == 0
+    admit(gate, headers)
+    store.fails = fault(ErrorClass.CONN_LOST)
+    admission = gate.admit_remembered(headers, "acme")
+    assert admission is not None
+    assert admission.principal == Principal("key_1", ("acme",), "member", "pro", False)
+    assert gate.admit_remembered({"x-api-key": OTHER}, None) is None
+    for wrong, organization, status in (({}, None, 401), ({"x-api-key": "x"}, None, 401), (headers, "crux", 403)):
+        with pytest.raises(AccessDenied) as denied:
+            gate.admit_remembered(wrong, organization)
+        assert denied.value.status == status
+    clock.pass_by(FRESH_SECONDS)
+    assert gate.admit_remembered(headers, None) is None
+    assert (store.finds, len(store.uses)) == (1, 1)
+
+
+def test_a_use_is_noted_by_who_may_wait() -> None:
+    """A minute after the last one that was noted, what is remembered does not do; the next that waits notes it."""
+    store, clock = Keys((SECRET, replace(KEY, revoked_at=None))), FakeClock()
+    gate = KeyGate(store, clock)
+    headers = {"x-api-key": SECRET}
+    for second in range(0, 70, 5):
+        if gate.admit_remembered(headers, None) is None:
+            admit(gate, headers)
+        assert gate.admit_remembered(headers, None) is not None
+        assert len(store.uses) == 1 + (second >= 60)
+        clock.pass_by(5)
+
+
+def test_counting_elsewhere_is_for_who_may_wait() -> None:
+    """With a Redis, or a token, nothing is decided from memory, and nothing counted."""
+    keys = KeyGate(Keys((SECRET, KEY)), FakeClock())
+    headers = {"x-api-key": SECRET}
+    admit(keys, headers)
+    limits = Limits(LimitRules(burst=1.0))
+    gate = AccessGate(keys, None, limits)
+    admission = gate.admit_remembered(headers, "acme", "192.0.2.1", 10)
+    assert admission is not None
+    assert admission.headers["X-RateLimit-Remaining"] == "490"
+    for _ in range(49):
+        assert gate.admit_remembered(headers, "acme", "192.0.2.1", 10) is not None
+    with pytest.raises(AccessDenied, match="all 500"):
+        gate.admit_remembered(headers, "acme", "192.0.2.1", 10)
+    elsewhere = Limits(LimitRules(storage="redis://127.0.0.1:1"))
+    assert AccessGate(keys, None, elsewhere).admit_remembered(headers, "acme", "", 1) is None
+    with pytest.raises(AccessDenied, match="not both"):
+        gate.admit_remembered({**headers, "authorization": "Bearer x"}, "acme", "", 1)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,8 @@ from analytics_refreshd.postgres.catalogue.page import PageOfRows
 from analytics_refreshd.postgres.catalogue.run import BoundQuery
 from analytics_refreshd.postgres.catalogue.spans import zone_of
 from analytics_refreshd.postgres.catalogue.zones import later
+
+_AS_IT_IS = frozenset({str, int, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def frozen(known: Known, notes: Sequence[str] = ()) -> dict[str, object]:
 
 def as_object(names: Sequence[str], row: Sequence[object]) -> dict[str, object]:
     """Return a row as JSON has it."""
-    return {name: plain(value) for name, value in zip(names, row, strict=True)}
+    return {name: value if type(value) in _AS_IT_IS else plain(value) for name, value in zip(names, row, strict=True)}
 
 
 def pagination(total: int, shown: int, asked: Asked) -> dict[str, object]:
@@ -116,8 +119,10 @@ def moment(at: datetime | None) -> str | None:
 
 def plain(value: object) -> Any:
     """Return a value as JSON has it."""
-    if value is None or isinstance(value, str | int):
+    if type(value) in _AS_IT_IS:
         return value
+    if isinstance(value, Decimal):
+        return json_number(value)
     if isinstance(value, datetime):
         return rfc3339(value, "auto")
     if isinstance(value, Mapping):

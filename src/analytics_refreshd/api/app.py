@@ -1,6 +1,5 @@
 """The ASGI application: paths, request ids, headers, log and metrics."""
 
-import gzip
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,9 +22,21 @@ from analytics_refreshd.api.access.address import Network, client_address
 from analytics_refreshd.api.access.principal import Admission
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, STATE_PATH, Actions
 from analytics_refreshd.api.body import read_body
+from analytics_refreshd.api.dispatch import ByPath
 from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_docs
 from analytics_refreshd.api.endpoints import Endpoints
-from analytics_refreshd.api.exchange import JSON, Reply, Request, admitted, as_json, of_problem
+from analytics_refreshd.api.exchange import (
+    JSON,
+    LEAST_PACKED_BYTES,
+    PACKED,
+    Reply,
+    Request,
+    Step,
+    admitted,
+    as_json,
+    of_problem,
+    packed,
+)
 from analytics_refreshd.api.openapi import OPENAPI_PATH, QUERIES_PATH, openapi, queries_document
 from analytics_refreshd.api.problems import Problem, internal_error, unknown_parameter
 from analytics_refreshd.api.questions.endpoint import ENDPOINT as QUESTIONS
@@ -49,8 +60,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_LEAST_GZIP_BYTES = 1000
-_PACKED = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 OTHER = "other"
 """The endpoint of a request to no endpoint of the catalogue."""
 
@@ -66,7 +75,7 @@ class Served:
     reply: Reply
 
 
-Work = Callable[[Request], Reply]
+Work = Callable[[Request], Step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,7 @@ class Answerers:
 
 
 class Api:
-    """Builds the application. Each request is answered in one of `threads` threads.
+    """Builds the application. What waits for the database does so in one of `threads` threads.
 
     `trusted` proxies are believed whom they forward. While `closing`, each answer is the last one on its connection.
     """
@@ -105,7 +114,7 @@ class Api:
         document, page = as_json(described), render_docs(described)
         queries = as_json({"data": queries_document(routes)})
         paths = [
-            HttpRoute(path, self._handler(route.name, self._answerer(route)), methods=["GET"])
+            HttpRoute(path, self._handler(route.name, partial(answerers.endpoints.answer, route)), methods=["GET"])
             for route in routes
             for path in route.paths
         ]
@@ -123,24 +132,21 @@ class Api:
         self.asgi = Starlette(
             routes=paths,
             exception_handlers={HTTPException: self._refused, Exception: self._failed},
-            middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_GZIP_BYTES, compresslevel=5)],
+            middleware=[Middleware(GZipMiddleware, minimum_size=LEAST_PACKED_BYTES, compresslevel=5)],
         )
-        self.asgi.router.redirect_slashes = False
+        self.asgi.router = ByPath(paths, redirect_slashes=False)
 
     def _written(self, actions: Actions, questions: Questions) -> list[HttpRoute]:
-        every, one = (self._handler(QUESTIONS, work) for work in (questions.every, questions.one))
+        every, one = (self._handler(QUESTIONS, _waiting(work)) for work in (questions.every, questions.one))
         return [
             *(
-                HttpRoute(path, self._handler(str(kind), partial(actions.ask, kind)), methods=["POST"])
+                HttpRoute(path, self._handler(str(kind), _waiting(partial(actions.ask, kind))), methods=["POST"])
                 for path, kind in ACTION_PATHS.items()
             ),
-            HttpRoute(STATE_PATH, self._handler(STATE, actions.state), methods=["GET"]),
+            HttpRoute(STATE_PATH, self._handler(STATE, _waiting(actions.state)), methods=["GET"]),
             HttpRoute(QUESTIONS_PATH, every, methods=["GET", "POST"]),
             HttpRoute(QUESTION_PATH, one, methods=["GET", "PUT", "DELETE"]),
         ]
-
-    def _answerer(self, route: Route) -> Work:
-        return lambda request: self._endpoints.answer(route, request)
 
     def _queries(self, body: bytes) -> Work:
         def listed(request: Request) -> Reply:
@@ -152,7 +158,7 @@ class Api:
         def admit(request: Request) -> Admission:
             return self._endpoints.gate.admit(request.headers, request.item(ORGANIZATION), request.address, 1)
 
-        return lambda request: admitted(request, lambda: admit(request), lambda _: listed(request))
+        return _waiting(lambda request: admitted(request, lambda: admit(request), lambda _: listed(request)))
 
     def _handler(self, endpoint: str, work: Work) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def handle(http: HttpRequest) -> Response:
@@ -164,7 +170,8 @@ class Api:
                 except Problem as problem:
                     reply = of_problem(problem, request.request_id)
                     return self._respond(http, endpoint, request.request_id, began, reply)
-            reply = await self._in_thread(work, request)
+            step = work(request)
+            reply = step if isinstance(step, Reply) else await self._in_thread(step)
             return self._respond(http, endpoint, request.request_id, began, reply)
 
         return handle
@@ -173,7 +180,7 @@ class Api:
         async def handle(http: HttpRequest) -> Response:
             began = self._clock.monotonic()
             request = self._request(http)
-            reply, listener = await self._in_thread(streams.admit, request)
+            reply, listener = await self._in_thread(partial(streams.admit, request))
             if listener is not None and http.method != "HEAD":
                 reply, listener = streams.join(reply, listener)
             head = self._respond(http, STREAM, request.request_id, began, reply)
@@ -181,19 +188,21 @@ class Api:
 
         return handle
 
-    async def _in_thread(self, work: Callable[[Request], _Value], request: Request) -> _Value:
+    async def _in_thread(self, work: Callable[[], _Value]) -> _Value:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._threads)
-        return await anyio.to_thread.run_sync(work, request, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
     def _request(self, http: HttpRequest) -> Request:
-        peer = http.client.host if http.client else ""
+        address = http.client.host if http.client else ""
+        if self._trusted:
+            address = client_address(address, http.headers.getlist("x-forwarded-for"), self._trusted)
         return Request(
-            http.url.path,
+            http.scope["path"],
             {name: str(value) for name, value in http.path_params.items()},
-            http.query_params.multi_items(),
+            http.query_params.multi_items() if http.scope["query_string"] else (),
             http.headers,
-            client_address(peer, http.headers.getlist("x-forwarded-for"), self._trusted),
+            address,
             _request_id(http.headers),
             method=http.method,
         )
@@ -245,6 +254,11 @@ class _Spooled(StreamingResponse):
             self._spool.close()
 
 
+def _waiting(work: Callable[[Request], Reply]) -> Work:
+    """Return the work as one that may always wait."""
+    return lambda request: partial(work, request)
+
+
 def _open(
     document: bytes, content_type: str, policy: str = _NOTHING_POLICY, cache_control: str = "public, max-age=300"
 ) -> Work:
@@ -253,12 +267,12 @@ def _open(
     It is compressed once: who has no key could make the server compress it again and again.
     """
     headers = {"Cache-Control": cache_control, _POLICY: policy}
-    packed = gzip.compress(document, mtime=0)
+    short = packed(document)
 
     def answer(request: Request) -> Reply:
-        if len(document) < _LEAST_GZIP_BYTES or "gzip" not in request.headers.get("accept-encoding", ""):
+        if short is None or not request.unpacks:
             return Reply(200, document, content_type, headers)
-        return Reply(200, packed, content_type, {**headers, **_PACKED})
+        return Reply(200, short, content_type, {**headers, **PACKED, "Vary": "Accept-Encoding"})
 
     return answer
 

@@ -38,7 +38,8 @@ class Key:
 class Answer:
     """An answer that can be given again.
 
-    `total` is that of a list's rows, `stale` what the document says. `tag` None is not to be kept.
+    `total` is that of a list's rows, `stale` what the document says. `tag` None is not to be kept. `packed` is the body
+    as gzip, where that is kept too.
     """
 
     body: bytes
@@ -49,6 +50,7 @@ class Answer:
     total: int | None = None
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    packed: bytes | None = None
 
 
 class AnswerCache:
@@ -82,13 +84,17 @@ class AnswerCache:
             self._counted("hit")
         return found
 
+    def takes(self, answer: Answer) -> bool:
+        """Whether there is room for the answer, if others go."""
+        return _size(answer) <= min(LARGEST_BYTES, self._most_bytes)
+
     def put(self, key: Key, answer: Answer) -> None:
         """Keep an answer.
 
         Those that were not used for longest make room for it.
         """
         size = _size(answer)
-        if size > min(LARGEST_BYTES, self._most_bytes):
+        if not self.takes(answer):
             return
         with self._lock:
             before = self._kept.pop(key, None)
@@ -132,4 +138,4 @@ class AnswerCache:
 
 
 def _size(answer: Answer) -> int:
-    return len(answer.body) + _ENTRY_BYTES
+    return len(answer.body) + len(answer.packed or b"") + _ENTRY_BYTES

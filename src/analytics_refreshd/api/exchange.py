@@ -1,5 +1,6 @@
 """A request and its reply."""
 
+import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from analytics_refreshd.api.spool import Spool
 from analytics_refreshd.core.errors import DatabaseFault
 
 JSON = "application/json"
+LEAST_PACKED_BYTES = 1000
+"""A shorter body is not compressed."""
+PACKED = {"Content-Encoding": "gzip"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,11 @@ class Request:
     request_id: str
     body: bytes = b""
     method: str = "GET"
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether the client takes a body that is compressed."""
+        return "gzip" in self.headers.get("accept-encoding", "")
 
     def item(self, name: str) -> str | None:
         """Return the first item of that name."""
@@ -45,9 +54,21 @@ class Reply:
     spool: Spool | None = None
 
 
+def packed(body: bytes) -> bytes | None:
+    """Compress a body that is to be sent more than once. None: it is too short for that."""
+    return gzip.compress(body, 5, mtime=0) if len(body) >= LEAST_PACKED_BYTES else None
+
+
+Step = Reply | Callable[[], Reply]
+"""A reply, or what makes it and may wait for the database. It never raises."""
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
+
+
 def as_json(document: object) -> bytes:
     """Serialize a document that holds what JSON has."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODER.encode(document).encode("utf-8", "replace")
 
 
 def admitted(request: Request, admit: Callable[[], Admission], work: Callable[[Admission], Reply]) -> Reply:
@@ -57,14 +78,25 @@ def admitted(request: Request, admit: Callable[[], Admission], work: Callable[[A
         admission = admit()
         reply = work(admission)
     except Exception as error:
-        reply = of_problem(_problem_of(error), request.request_id)
-        cause = error.__cause__ if isinstance(error, Problem | AccessDenied) else error
-        # a refusal is no failure for the log, unless the database did not tell who asks
-        refused = any(isinstance(one, AccessDenied) for one in (error, cause))
-        reply.exception = None if refused and not isinstance(cause, DatabaseFault) else cause
+        reply = of_error(error, request.request_id)
+    return told(reply, admission)
+
+
+def told(reply: Reply, admission: Admission | None) -> Reply:
+    """Add to the reply what its admission tells: whose it is, and what is left of the limits."""
     if admission is not None:
         reply.key_id = admission.principal.key_id
         reply.headers = {**reply.headers, **admission.headers}
+    return reply
+
+
+def of_error(error: Exception, request_id: str) -> Reply:
+    """Make the reply that a failure is."""
+    reply = of_problem(_problem_of(error), request_id)
+    cause = error.__cause__ if isinstance(error, Problem | AccessDenied) else error
+    # a refusal is no failure for the log, unless the database did not tell who asks
+    refused = any(isinstance(one, AccessDenied) for one in (error, cause))
+    reply.exception = None if refused and not isinstance(cause, DatabaseFault) else cause
     return reply
 
 

@@ -1,6 +1,7 @@
 """The Prometheus metrics of the API's process."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -54,6 +55,8 @@ class ApiMetrics:
         ):
             for value in metric.known[metric.labels[0]]:
                 counter.labels(*self._series, value)
+        # of a closed list of endpoints: found once
+        self._of_endpoint = cache(self._series_of)
         for endpoint in endpoints:
             self._durations.labels(*self._series, endpoint)
             self._errors.labels(*self._series, endpoint)
@@ -90,8 +93,12 @@ class ApiMetrics:
         if status >= _ERROR:
             self.failed(endpoint)
             return
-        self._duration.labels(*self._series, endpoint).set(seconds)
-        self._durations.labels(*self._series, endpoint).observe(seconds)
+        last, durations = self._of_endpoint(endpoint)
+        last.set(seconds)
+        durations.observe(seconds)
+
+    def _series_of(self, endpoint: str) -> tuple[Gauge, Histogram]:
+        return self._duration.labels(*self._series, endpoint), self._durations.labels(*self._series, endpoint)
 
     def failed(self, endpoint: str) -> None:
         """Count an answer that the server could not give."""

@@ -12,6 +12,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.postgres.catalogue.times import read_every_time
+from analytics_refreshd.postgres.connection.batch import BatchConnection
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import cannot_connect, translating
@@ -28,7 +29,7 @@ _FAIL_FAST_SECONDS = 0.8
 _TRY_SECONDS = 1.0
 
 
-class PooledConnection(BoundedConnection):
+class PooledConnection(BatchConnection):
     """A connection of the pool.
 
     `records` says whether our record of successes can be read, `knows_horizon` whether the frozen horizon can.

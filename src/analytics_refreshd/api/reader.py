@@ -1,56 +1,129 @@
 """Reads an answer from the database, at one moment."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from analytics_refreshd.api.answers import Reading
 from analytics_refreshd.api.freshness import Known, Successes
 from analytics_refreshd.api.pool import PooledConnection, ReadPool
-from analytics_refreshd.postgres.catalogue.horizon import with_horizon
-from analytics_refreshd.postgres.catalogue.page import Page, read_page, stream_rows
+from analytics_refreshd.postgres.catalogue.definition import ParameterError
+from analytics_refreshd.postgres.catalogue.horizon import Horizon, may_reach, with_horizon
+from analytics_refreshd.postgres.catalogue.page import Page, page_of, page_statement, stream_rows, total_statement
 from analytics_refreshd.postgres.catalogue.parameters import Column
-from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, read_only
+from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, reading
+from analytics_refreshd.postgres.connection.batch import Statement
 from analytics_refreshd.postgres.tenants.freshness import last_successes
-from analytics_refreshd.postgres.tenants.horizon import frozen_horizon
+from analytics_refreshd.postgres.tenants.horizon import HORIZON, frozen_horizon, horizon_of
+from analytics_refreshd.postgres.tenants.reading import Transaction, admitted, read
+from analytics_refreshd.postgres.tenants.wall import Wall
 
 KNOWN_SECONDS = 1.0
 """How long the views' last successes are taken as they were read, where nothing else is."""
 
 
-class Reader:
-    """Reads pages, the views' last successes, and where the horizon is."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A query, and the organizations that its transaction sees.
 
-    def __init__(self, pool: ReadPool, views: tuple[str, ...], seconds: float, monotonic: Callable[[], float]) -> None:
+    None is all of them. What the query says changes nothing of it.
+    """
+
+    bound: BoundQuery
+    organizations: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one transaction read: the query as it was asked, what is known, and each statement's rows."""
+
+    bound: BoundQuery
+    known: Known
+    rows: Sequence[Sequence[Row]]
+
+
+class Reader:
+    """Reads pages in admitted transactions, and what is known beside them."""
+
+    def __init__(
+        self, pool: ReadPool, views: tuple[str, ...], wall: Wall, seconds: float, monotonic: Callable[[], float]
+    ) -> None:
         self._pool = pool
-        self._views = list(views)
+        self._views = views
+        self._wall = wall
         self._seconds = seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._known: tuple[float, Known] | None = None
+        self._successes: tuple[float, Successes] | None = None
+        self._horizon: tuple[float, Horizon | None] | None = None
 
-    def read(self, bound: BoundQuery, page: Page, summary: BoundQuery | None, *, stored: bool = False) -> Reading:
+    def read(self, asked: Admitted, page: Page, summary: BoundQuery | None = None, *, stored: bool = False) -> Reading:
         """Read a page, the row beside it, and how fresh views are.
 
         With `stored` error texts are as they are stored. Raises ParameterError for what frozen days do not hold, and
         DatabaseFault.
         """
-        timeout_ms = int(self._seconds * 1000)
+        columns = _columns(asked.bound)
+        beside = [] if summary is None else [page_statement(summary, Page(1), _columns(summary))]
 
-        def work(connection: PooledConnection) -> Reading:
-            with read_only(connection, bound, timeout_ms, snapshot=True):
-                known = self._read_known(connection)
-                question = with_horizon(bound, known.horizon)
-                rows = read_page(connection, question, page, _columns(bound), stored=stored)
-                beside = read_page(connection, summary, Page(1), _columns(summary)).rows[0] if summary else None
-            return Reading(question, rows, beside, known)
+        def work(connection: PooledConnection) -> tuple[_Answer, int | None]:
+            with reading(asked.bound.query):
+                found = self._answer(connection, asked, lambda bound: [page_statement(bound, page, columns), *beside])
+                if found.rows[0] or not page.offset:
+                    return found, None
+                # past the last row nothing tells how many there are
+                found = self._answer(
+                    connection,
+                    asked,
+                    lambda bound: [page_statement(bound, page, columns), *beside, total_statement(bound)],
+                )
+                return found, int(str(found.rows[-1][0][0]))
 
-        began = self._monotonic()
-        reading = self._pool.read(work, self._seconds)
-        self._remember(began, reading.known)
-        return reading
+        found, total = self._pool.read(work, self._seconds)
+        rows = page_of(found.rows[0], columns, stored=stored)
+        if total is not None:
+            rows = replace(rows, total=total)
+        row = None if summary is None else page_of(found.rows[1], _columns(summary)).rows[0]
+        return Reading(found.bound, rows, row, found.known)
+
+    def _answer(
+        self, connection: PooledConnection, asked: Admitted, statements: Callable[[BoundQuery], Sequence[Statement]]
+    ) -> _Answer:
+        """Read in one transaction what `statements` makes of the query.
+
+        That depends on the horizon, which hardly ever moves: the one that was known is taken, and if it was not that of
+        the transaction, all is read again.
+        """
+        horizon, sure = self._assumed(connection, asked.bound)
+        while True:
+            began = self._monotonic()
+            try:
+                bound = with_horizon(asked.bound, horizon)
+            except ParameterError:
+                # it may have been so only before
+                horizon = frozen_horizon(connection)
+                bound = with_horizon(asked.bound, horizon)
+            more = [] if sure else [HORIZON]
+            successes, rows = read(
+                connection, self._wall, self._transaction(connection, asked), [*more, *statements(bound)]
+            )
+            found = horizon if sure else horizon_of(rows[0])
+            self._remember(began, successes, None if sure else (began, found))
+            if found == horizon or with_horizon(asked.bound, found) == bound:
+                return _Answer(bound, Known(successes, found), rows[len(more) :])
+            horizon = found
+
+    def _assumed(self, connection: PooledConnection, bound: BoundQuery) -> tuple[Horizon | None, bool]:
+        """Return the horizon as it is known, and whether it need not be read with the rows."""
+        known = self._horizon
+        if not connection.knows_horizon:
+            return None, True
+        if known is None:
+            return None, False
+        return known[1], self._is_now(known[0]) and not may_reach(bound)
 
     def export(
-        self, bound: BoundQuery, page: Page, take: Callable[[Iterator[Row]], None], *, stored: bool = False
+        self, asked: Admitted, page: Page, take: Callable[[Iterator[Row]], None], *, stored: bool = False
     ) -> Successes:
         """Hand rows to `take`; return the views' last successes.
 
@@ -59,36 +132,59 @@ class Reader:
         """
 
         def work(connection: PooledConnection) -> Successes:
-            with read_only(connection, bound, int(self._seconds * 1000), snapshot=True):
-                known = self._read_known(connection)
-                question = with_horizon(bound, known.horizon)
-                take(stream_rows(connection, question, page, _columns(bound), stored=stored))
-            return known.successes
+            with admitted(connection, self._wall, self._transaction(connection, asked)) as successes:
+                bound = with_horizon(asked.bound, frozen_horizon(connection) if connection.knows_horizon else None)
+                take(stream_rows(connection, bound, page, _columns(bound), stored=stored))
+            return successes
 
         return self._pool.read(work, self._seconds)
+
+    def _transaction(self, connection: PooledConnection, asked: Admitted) -> Transaction:
+        return Transaction(
+            asked.organizations,
+            asked.bound.search_path,
+            int(self._seconds * 1000),
+            # how many rows a window has differs by its length; views are small
+            plan_anew=asked.bound.sources.rows,
+            views=self._views if connection.records else None,
+        )
+
+    def known_now(self) -> Known | None:
+        """Return the views' last successes and the horizon, if they are known.
+
+        That is for a second after they were read.
+        """
+        successes, horizon = self._successes, self._horizon
+        if successes is None or horizon is None or not self._is_now(min(successes[0], horizon[0])):
+            return None
+        return Known(successes[1], horizon[1])
 
     def known(self) -> Known:
         """Return the views' last successes and the horizon.
 
         What was read within a second is taken again. Raises DatabaseFault.
         """
-        with self._lock:
-            known = self._known
+        known = self.known_now()
+        if known is not None:
+            return known
         began = self._monotonic()
-        if known is not None and began - known[0] < KNOWN_SECONDS:
-            return known[1]
         found = self._pool.read(self._read_known, self._seconds)
-        self._remember(began, found)
+        self._remember(began, found.successes, (began, found.horizon))
         return found
 
     def _read_known(self, connection: PooledConnection) -> Known:
-        successes = last_successes(connection, self._views) if connection.records else {}
+        successes = last_successes(connection, list(self._views)) if connection.records else {}
         return Known(successes, frozen_horizon(connection) if connection.knows_horizon else None)
 
-    def _remember(self, began: float, found: Known) -> None:
+    def _is_now(self, read_at: float) -> bool:
+        return self._monotonic() - read_at < KNOWN_SECONDS
+
+    def _remember(self, began: float, successes: Successes, horizon: tuple[float, Horizon | None] | None) -> None:
         with self._lock:
-            if self._known is None or began >= self._known[0]:
-                self._known = (began, found)
+            if self._successes is None or began >= self._successes[0]:
+                self._successes = (began, successes)
+            if horizon is not None and (self._horizon is None or began >= self._horizon[0]):
+                self._horizon = horizon
 
 
 def _columns(bound: BoundQuery) -> list[Column]:

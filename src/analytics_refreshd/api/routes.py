@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from analytics_refreshd.core.names import TENANT_SCHEMA
 from analytics_refreshd.postgres.catalogue.definition import Query
@@ -21,7 +22,8 @@ SUMMARY = "summary"
 """The query whose figures the stream has."""
 
 
-@dataclass(frozen=True, slots=True)
+# without slots, so that what follows from the query is worked out once, not for each request
+@dataclass(frozen=True)
 class Route:
     """One endpoint: its query with the API's bounds and defaults, and its paths with the base."""
 
@@ -34,22 +36,22 @@ class Route:
         """Return what the query's header says of the endpoint."""
         return self.query.api
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Return the path below the base, for metrics and log."""
         return self.paths[0].removeprefix(f"{BASE}/")
 
-    @property
+    @cached_property
     def arguments(self) -> Mapping[str, Argument]:
         """Return the endpoint's own parameters by name."""
         return {argument.parameter.name: argument for argument in self.endpoint.arguments}
 
-    @property
+    @cached_property
     def filters(self) -> tuple[str, ...]:
         """Return the filters offered: those that are no parameter of the endpoint's own."""
         return tuple(name for name in self.query.filters if name not in self.arguments)
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """Return the names that a request's query string may have."""
         own = tuple(name for name in self.arguments if name not in self.endpoint.places)

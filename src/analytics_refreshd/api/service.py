@@ -82,6 +82,7 @@ class ApiService:
         secret = api_secret(config)
         if secret is None:
             raise ConfigError(["api.secret_file is missing: name the file that `migrate --tenants` was told"])
+        self._slow_seconds = config.api.slow_request.total_seconds()
         self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, config.replica)
         seconds = config.api.statement_timeout.total_seconds()
         profile = Profile(seconds, seconds / 2, idle_in_transaction_seconds=2 * seconds + 5)
@@ -101,17 +102,17 @@ class ApiService:
         views = tuple(config.refresh.views)
         offset = splay_offset(config.name, config.schedule.splay)
         timing = Timing(config.limits(), config.schedule.interval, offset, views)
-        reader = Reader(self.pool, views, seconds, self.clock.monotonic)
+        wall = Wall(secret)
+        reader = Reader(self.pool, views, wall, seconds, self.clock.monotonic)
         self.primary = Connector(writing_settings(config))
         # keys are found where they are revoked, if that is known: a standby learns of it later, and notes no use
         self.key_connector = Connector(key_settings(config))
         self.keys = Session(self.key_connector, label="keys")
-        wall = Wall(secret)
         members, counted = MemberReader(self.keys, wall), (self.metrics.looked_in_vain, self.metrics.uncounted)
         gate = access_gate(config, KeyReader(self.keys), members, self.clock, *counted)
         queries = ConcurrentQueries(config.api.concurrent_queries)
         stored_errors = config.api.error_text == "stored"
-        endpoints = Endpoints(gate, reader, timing, self.clock, wall, queries, self.cache, stored_errors)
+        self.endpoints = Endpoints(gate, reader, timing, self.clock, queries, self.cache, stored_errors)
         trusted = [ip_network(one) for one in config.api.trusted_proxies]
         threads = _THREADS_PER_CONNECTION * config.api.connections
         reports = StreamReports(self.metrics, self.log, self.clock)
@@ -120,7 +121,7 @@ class ApiService:
         actions = Actions(gate, PostgresRequestBook(primary), self.clock)
         listed = QuestionReader(self.pool, wall, seconds)
         questions = Questions(gate, listed, PostgresQuestionBook(primary, wall), self.clock)
-        answerers = Answerers(endpoints, self.streams, actions, questions)
+        answerers = Answerers(self.endpoints, self.streams, actions, questions)
         self.api = Api(answerers, self.routes, self.clock, threads, self._served, trusted)
         self.api.closing = lambda: self.health.draining
         management = HttpSettings(
@@ -142,7 +143,10 @@ class ApiService:
         reply = served.reply
         self.metrics.answered(served.endpoint, reply.status, served.seconds, reply.error)
         failed = reply.status >= 400
-        slow = served.seconds > self.config.api.slow_request.total_seconds()
+        slow = served.seconds > self._slow_seconds
+        level = "info" if failed or slow else "debug"
+        if not self.log.writes(level):
+            return
         fault = reply.exception if isinstance(reply.exception, DatabaseFault) else None
         if reply.exception is not None and fault is None:
             message = f"the request {served.request_id} failed"
@@ -151,7 +155,7 @@ class ApiService:
             )
         self.log.emit(
             Event.REQUEST_FINISHED,
-            level="info" if failed or slow else "debug",
+            level=level,
             request_id=served.request_id,
             method=served.method,
             endpoint=served.endpoint,

@@ -7,10 +7,9 @@ from datetime import datetime
 from analytics_refreshd.api.answers import frozen, moment, pagination, plain
 from analytics_refreshd.api.asking import Asked
 from analytics_refreshd.api.freshness import Known, Timing
-from analytics_refreshd.api.reader import Reader
+from analytics_refreshd.api.reader import Admitted, Reader
 from analytics_refreshd.api.routes import Route
 from analytics_refreshd.postgres.catalogue.page import Page
-from analytics_refreshd.postgres.catalogue.run import BoundQuery
 
 _MOST_VIEWS = 1000
 
@@ -23,7 +22,7 @@ class Status:
     rows: Mapping[str, Mapping[str, object]]
 
 
-def read_status(reader: Reader, route: Route, sizes: BoundQuery | None) -> Status:
+def read_status(reader: Reader, route: Route, sizes: Admitted | None) -> Status:
     """Read the last successes, and by `sizes` rows and sizes. Raises DatabaseFault.
 
     Sizes tell of every tenant, so `sizes` is None for a tenant. The status function's own times are not taken: an older
@@ -31,7 +30,7 @@ def read_status(reader: Reader, route: Route, sizes: BoundQuery | None) -> Statu
     """
     if sizes is None:
         return Status(reader.known(), {})
-    reading = reader.read(sizes, Page(_MOST_VIEWS), None)
+    reading = reader.read(sizes, Page(_MOST_VIEWS))
     names = [field.name for field in route.endpoint.fields]
     found = [dict(zip(names, row, strict=True)) for row in reading.page.rows]
     return Status(reading.known, {str(row["view_name"]): row for row in found})

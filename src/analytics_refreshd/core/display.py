@@ -79,8 +79,10 @@ def json_number(value: object) -> object:
 
     It has the same digits. JSON has no infinity and no NaN: those are text.
     """
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
-        return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value
+        if value.is_finite():
+            number = float(value)
+            return int(value) if number.is_integer() and value == value.to_integral_value() else number
+    elif not isinstance(value, float) or math.isfinite(value):
+        return value
+    return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from analytics_refreshd.api.access.keys import KeyGate
 from analytics_refreshd.api.access.principal import AccessDenied, Admission, Gate, Principal
 from analytics_refreshd.api.access.requests import unauthorized, values
 
 
 class RequestLimits(Protocol):
-    """How many requests are admitted."""
+    """How many requests are admitted. `waits` is whether counting may wait for another process."""
+
+    waits: bool
 
     def count(self, principal: Principal, address: str, cost: int) -> Mapping[str, str]:
         """Count a request; return the headers that tell what is left. Raises AccessDenied (429)."""
@@ -18,7 +21,7 @@ class RequestLimits(Protocol):
 class AccessGate:
     """Admits by `X-API-Key` or `Authorization: Bearer`, and counts what it admits."""
 
-    def __init__(self, keys: Gate, tokens: Gate | None = None, limits: RequestLimits | None = None) -> None:
+    def __init__(self, keys: KeyGate, tokens: Gate | None = None, limits: RequestLimits | None = None) -> None:
         self._keys = keys
         self._tokens = tokens
         self._limits = limits
@@ -28,6 +31,20 @@ class AccessGate:
         admission = self._gate(headers).admit(headers, organization_id, address, cost)
         if self._limits is None:
             return admission
+        return replace(admission, headers=self._limits.count(admission.principal, address, cost))
+
+    def admit_remembered(
+        self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int
+    ) -> Admission | None:
+        """Return who asks and count the request, as `admit` does.
+
+        None, and nothing is counted, if that could wait. For the server's loop. Raises AccessDenied.
+        """
+        if self._limits is None or self._limits.waits or self._gate(headers) is not self._keys:
+            return None
+        admission = self._keys.admit_remembered(headers, organization_id)
+        if admission is None:
+            return None
         return replace(admission, headers=self._limits.count(admission.principal, address, cost))
 
     def identify(self, headers: Mapping[str, str], organization_id: str | None, address: str) -> Principal:

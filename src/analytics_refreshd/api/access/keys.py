@@ -44,18 +44,24 @@ class KeyGate:
 
     def admit(self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int) -> Admission:
         """Return who asks. Raises AccessDenied."""
-        given = values(headers, "x-api-key")
-        if not given:
-            raise unauthorized("send an API key in the header X-API-Key")
-        digest = key_digest(given[0]) if len(given) == 1 else None
-        if digest is None:
-            raise unauthorized("the header X-API-Key holds no API key: it is rfd_ and 43 characters, once")
-        key = self._key(digest, address)
+        digest = _digest(headers)
+        admission = self._admission(self._key(digest, address), headers, organization_id)
+        self._note_use(digest)
+        return admission
+
+    def admit_remembered(self, headers: Mapping[str, str], organization_id: str | None) -> Admission | None:
+        """Return who asks, as `admit` does. None if that could wait for the database."""
+        digest = _digest(headers)
+        key = self._keys.fresh(digest)
+        if key is None or self._notes(digest):
+            return None
+        return self._admission(key, headers, organization_id)
+
+    def _admission(self, key: ApiKey, headers: Mapping[str, str], organization_id: str | None) -> Admission:
         state = key.state(self._clock.now())
         if state is not KeyState.ACTIVE:
             raise unauthorized(f"this API key is {state}")
         organizations = _visible(key, asked_organization(headers, organization_id))
-        self._note_use(digest)
         plan = key.plan or (PLATFORM_PLAN if key.organizations is None else DEFAULT_PLAN)
         return Admission(Principal(key.key_id, organizations, key.role, plan, key.operator))
 
@@ -75,18 +81,33 @@ class KeyGate:
         """Return who asks, whatever organizations it sees. Raises AccessDenied."""
         return self.admit(headers, None, address, 1)
 
+    def _notes(self, digest: bytes) -> bool:
+        """Whether a use of the key is to be noted now."""
+        used = self._used.get(digest, float("-inf"))
+        return self._clock.monotonic() - used >= _USE_SECONDS and not self._keys.away
+
     def _note_use(self, digest: bytes) -> None:
         """Note the use of a key, once a minute. A database that cannot write refuses no request."""
-        now = self._clock.monotonic()
         with self._lock:
-            if now - self._used.get(digest, float("-inf")) < _USE_SECONDS or self._keys.away:
+            if not self._notes(digest):
                 return
-            self._used[digest] = now
+            self._used[digest] = self._clock.monotonic()
             self._used.move_to_end(digest)
             while len(self._used) > MOST_REMEMBERED:
                 self._used.popitem(last=False)
         with suppress(DatabaseFault):
             self._store.note_use(digest)
+
+
+def _digest(headers: Mapping[str, str]) -> bytes:
+    """Return the SHA-256 of the key that a request bears. Raises AccessDenied."""
+    given = values(headers, "x-api-key")
+    if not given:
+        raise unauthorized("send an API key in the header X-API-Key")
+    digest = key_digest(given[0]) if len(given) == 1 else None
+    if digest is None:
+        raise unauthorized("the header X-API-Key holds no API key: it is rfd_ and 43 characters, once")
+    return digest
 
 
 def _visible(key: ApiKey, asked: str | None) -> tuple[str, ...] | None:

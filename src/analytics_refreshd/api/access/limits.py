@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.errors import StorageError
@@ -51,6 +52,8 @@ class Limits:
         self._rules = rules
         self._uncounted = uncounted
         self._window: MemoryWindows | MovingWindowRateLimiter = MemoryWindows()
+        self.waits = rules.storage != MEMORY
+        self._items = cache(self._of_plan)
         if rules.storage != MEMORY:
             # what the storage raises is one class then
             self._window = MovingWindowRateLimiter(storage_from_string(rules.storage, wrap_exceptions=True))
@@ -76,7 +79,7 @@ class Limits:
             detail = "requests cannot be counted now, and none is let through without"
             raise AccessDenied(503, "service_unavailable", detail, {"Retry-After": "5"}) from error
 
-    def _items(self, plan: str) -> tuple[RateLimitItem, RateLimitItem]:
+    def _of_plan(self, plan: str) -> tuple[RateLimitItem, RateLimitItem]:
         rules = self._rules
         hour = max(1, rules.per_hour.get(plan, rules.per_hour[DEFAULT_PLAN]) // rules.replicas)
         burst = min(hour, max(DEAREST, round(hour * rules.burst)))
@@ -92,18 +95,23 @@ class Limits:
 
     def _headers(self, hour: RateLimitItem, minute: RateLimitItem, who: str) -> dict[str, str]:
         left = self._window.get_window_stats(hour, who)
-        seconds = self._seconds_to_reset(hour, who)
+        now = time.time()
+        seconds = _seconds(left.reset_time - now)
         return {
             "X-RateLimit-Limit": str(hour.amount),
             "X-RateLimit-Remaining": str(max(0, left.remaining)),
-            "X-RateLimit-Reset": str(int(time.time()) + seconds),
+            "X-RateLimit-Reset": str(int(now) + seconds),
             "X-RateLimit-Window": str(_HOUR_SECONDS),
             "RateLimit-Policy": f'"hour";q={hour.amount};w={_HOUR_SECONDS}',
             "RateLimit": f'"hour";r={max(0, left.remaining)};t={seconds}',
         }
 
     def _seconds_to_reset(self, item: RateLimitItem, who: str) -> int:
-        return max(1, round(self._window.get_window_stats(item, who).reset_time - time.time() + 0.5))
+        return _seconds(self._window.get_window_stats(item, who).reset_time - time.time())
+
+
+def _seconds(left: float) -> int:
+    return max(1, round(left + 0.5))
 
 
 def counted_by(principal: Principal, address: str) -> str:

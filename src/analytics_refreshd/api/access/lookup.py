@@ -46,6 +46,15 @@ class Lookup(Generic[_Key, _Value]):
         with self._lock:
             return key in self._remembered
 
+    def fresh(self, key: _Key) -> _Value | None:
+        """Return the value if it was read in the last ten seconds.
+
+        The database is not asked.
+        """
+        with self._lock:
+            known = self._remembered.get(key)
+        return known[0] if known is not None and self._clock.monotonic() - known[1] < FRESH_SECONDS else None
+
     def get(self, key: _Key) -> _Value:
         """Return the value, as it was read in the last ten seconds.
 

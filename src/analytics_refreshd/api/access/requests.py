@@ -1,6 +1,6 @@
 """Reads from a request's headers who asks, and for which organization."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from analytics_refreshd.api.access.principal import AccessDenied
 
@@ -10,6 +10,10 @@ _CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="analytics", Bearer realm="analy
 
 def values(headers: Mapping[str, str], name: str) -> list[str]:
     """Return all values of a header; `name` is in lower case."""
+    # those of a request can find one, and need not decode all
+    listed: Callable[[str], list[str]] | None = getattr(headers, "getlist", None)
+    if listed is not None:
+        return listed(name)
     return [value for header, value in headers.items() if header.lower() == name]
 
 

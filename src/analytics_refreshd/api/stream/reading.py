@@ -1,7 +1,7 @@
 """Reads what the stream tells: one question for each organization, for all of its listeners."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -149,7 +149,7 @@ class LiveReader:
         milliseconds = int(self._seconds * 1000)
 
         def within(connection: PooledConnection) -> _Value:
-            with read_only(connection, replace(bound, admit=None), milliseconds, snapshot=True):
+            with read_only(connection, bound, milliseconds, snapshot=True):
                 return work(connection)
 
         # several statements, each of which may take its time

@@ -68,6 +68,7 @@ class JsonLog:
 
     def set_level(self, level: str) -> None:
         """Write events of `level` and above from now on."""
+        self._least = _LEVELS[level]
         self._logger = structlog.wrap_logger(
             self._sink,
             processors=self._processors,
@@ -75,6 +76,10 @@ class JsonLog:
             context_class=dict,
             cache_logger_on_first_use=False,
         ).bind(**self._identity)
+
+    def writes(self, level: str) -> bool:
+        """Whether events of `level` are written."""
+        return _LEVELS[level] >= self._least
 
     def emit(self, event: Event, *, level: str = "info", **fields: object) -> None:
         """Log `event`.

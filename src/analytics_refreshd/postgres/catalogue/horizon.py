@@ -49,6 +49,13 @@ def in_database(connection: Connection, bound: BoundQuery, now: datetime) -> Bou
     return bound if row is None else with_horizon(bound, Horizon(*row))
 
 
+def may_reach(bound: BoundQuery) -> bool:
+    """Whether a horizon can lie within what it reads."""
+    since, now = bound.values.get("since"), bound.values.get("now")
+    old = isinstance(since, datetime) and isinstance(now, datetime) and now - since >= _LEAST_AGE
+    return old and bound.sources.rows
+
+
 def with_horizon(bound: BoundQuery, horizon: Horizon | None) -> BoundQuery:
     """Return `bound` as it must be asked where the horizon is there.
 

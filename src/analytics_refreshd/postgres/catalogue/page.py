@@ -1,24 +1,28 @@
 """Reads one page of a query's rows, in a chosen order."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import lru_cache
+from typing import cast
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
 from analytics_refreshd.postgres.catalogue.definition import Column
-from analytics_refreshd.postgres.catalogue.redacting import redacted
-from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, reading
+from analytics_refreshd.postgres.catalogue.redacting import REDACTED, redacted
+from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, filled, reading
 from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.connection.batch import Statement
 
 _MESSAGE_CHARACTERS = 65_536
 """How much of a message the server sends; less is left of it when it is redacted."""
 _ROWS_AT_A_TIME = 100
 _NUMBER, _TOTAL = "row number", "row total"
 """With a space, so that no column of a query has such a name."""
+_LIMIT, _OFFSET = "LIMIT", "OFFSET"
+"""Upper case, as no parameter of a query is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,14 @@ def stream_rows(
 
     That may be all rows. Otherwise as `read_page`.
     """
-    every = unlimited(bound)
+    asks = page_statement(bound, page, columns)
+    clean = _cleaner(columns, messages=not stored)
     with reading(bound.query), connection.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.stream(_statement(every, page, columns), every.placeholders, size=_chunk())
+        rows = cursor.stream(asks.text, asks.values, size=_chunk())
         # until it is closed it holds the connection's lock, which the end of the transaction needs
         with closing(cast("Generator[Row]", rows)):
             for row in rows:
-                yield redacted(tuple(columns), row[1:], messages=not stored)
+                yield clean(row[1:])
 
 
 def _chunk() -> int:
@@ -77,46 +82,100 @@ def read_page(
     Messages and JSON are redacted; with `stored` messages are not. Raises psycopg.Error, and QueryFileError where the
     SQL cannot be read.
     """
-    every = unlimited(bound)
+    asks = page_statement(bound, page, columns)
     with reading(bound.query), connection.cursor(row_factory=tuple_row) as cursor:
-        found = cursor.execute(_statement(every, page, columns), every.placeholders, prepare=False).fetchall()
-        if found:
-            rows = tuple(redacted(tuple(columns), row[1:], messages=not stored) for row in found)
-            return PageOfRows(rows, int(found[0][0]))
-        total = _total(cursor, every) if page.offset else 0
-    return PageOfRows((), total)
+        found = cursor.execute(asks.text, asks.values, prepare=False).fetchall()
+        if found or not page.offset:
+            return page_of(found, columns, stored=stored)
+        counts = total_statement(bound)
+        ((total,),) = cursor.execute(counts.text, counts.values, prepare=False).fetchall()
+    return PageOfRows((), int(total))
 
 
-def _statement(bound: BoundQuery, page: Page, columns: Sequence[Column]) -> sql.Composed:
+def page_of(found: Sequence[Row], columns: Sequence[Column], *, stored: bool = False) -> PageOfRows:
+    """Return the page that the rows of a `page_statement` are. Without rows its total is not known, and 0."""
+    if not found:
+        return PageOfRows((), 0)
+    clean = _cleaner(columns, messages=not stored)
+    return PageOfRows(tuple(clean(row[1:]) for row in found), int(str(found[0][0])))
+
+
+def _cleaner(columns: Sequence[Column], *, messages: bool) -> Callable[[Row], Row]:
+    """Return what masks a row's secrets; most columns can hold none."""
+    if not any(column.unit in REDACTED for column in columns):
+        return lambda row: row
+    every = tuple(columns)
+    return lambda row: redacted(every, row, messages=messages)
+
+
+def page_statement(bound: BoundQuery, page: Page, columns: Sequence[Column]) -> Statement:
+    """Return the statement that reads a page.
+
+    Each of its rows begins with the number of all rows. Its text is the same for all values, so that a session can
+    keep it prepared.
+    """
+    every = unlimited(bound)
+    read = tuple((column.name, column.unit == "message") for column in columns)
+    text = _paged(bound.query.body, bound.app_schema, _texts(bound), read, page.order, limited=bound.limited)
+    return Statement(text, {**every.placeholders, _LIMIT: page.limit, _OFFSET: page.offset})
+
+
+def total_statement(bound: BoundQuery) -> Statement:
+    """Return the statement that counts the rows of all pages."""
+    text = _counted(bound.query.body, bound.app_schema, _texts(bound), limited=bound.limited)
+    return Statement(text, unlimited(bound).placeholders)
+
+
+_Texts = tuple[tuple[str, str], ...]
+
+
+def _texts(bound: BoundQuery) -> _Texts:
+    return tuple(sorted(bound.sources.texts.items()))
+
+
+@lru_cache(maxsize=1000)
+def _paged(
+    body: str,
+    app_schema: str,
+    texts: _Texts,
+    columns: tuple[tuple[str, bool], ...],
+    order: tuple[str, bool] | None,
+    *,
+    limited: bool,
+) -> str:
     numbered = sql.SQL("select body.*, row_number() over () as {number} from (\n{body}\n) as body").format(
-        number=sql.Identifier(_NUMBER), body=bound.statement()
+        number=sql.Identifier(_NUMBER), body=filled(body, app_schema, dict(texts), limited=limited)
     )
-    order: list[sql.Composable] = []
-    if page.order is not None:
-        direction = sql.SQL(" desc nulls last" if page.order[1] else " asc nulls last")
-        order.append(sql.Identifier("answer", page.order[0]) + direction)
-    order.append(sql.Identifier("answer", _NUMBER))
-    return sql.SQL(
-        "select count(*) over () as {total}, {columns} from (\n{numbered}\n) as answer order by {order}"
-        " limit {limit} offset {offset}"
-    ).format(
-        total=sql.Identifier(_TOTAL),
-        columns=sql.SQL(", ").join(_selected(column) for column in columns),
-        numbered=numbered,
-        order=sql.SQL(", ").join(order),
-        limit=sql.Literal(page.limit),
-        offset=sql.Literal(page.offset),
+    keys: list[sql.Composable] = []
+    if order is not None:
+        direction = sql.SQL(" desc nulls last" if order[1] else " asc nulls last")
+        keys.append(sql.Identifier("answer", order[0]) + direction)
+    keys.append(sql.Identifier("answer", _NUMBER))
+    return (
+        sql.SQL(
+            "select count(*) over () as {total}, {columns} from (\n{numbered}\n) as answer order by {order}"
+            " limit {limit} offset {offset}"
+        )
+        .format(
+            total=sql.Identifier(_TOTAL),
+            columns=sql.SQL(", ").join(_selected(name, cut=cut) for name, cut in columns),
+            numbered=numbered,
+            order=sql.SQL(", ").join(keys),
+            limit=sql.Placeholder(_LIMIT),
+            offset=sql.Placeholder(_OFFSET),
+        )
+        .as_string(None)
     )
 
 
-def _selected(column: Column) -> sql.Composable:
-    name = sql.Identifier("answer", column.name)
-    if column.unit != "message":
+def _selected(column: str, *, cut: bool) -> sql.Composable:
+    name = sql.Identifier("answer", column)
+    if not cut:
         return name
     return sql.SQL("left({name}::text, {most})").format(name=name, most=sql.Literal(_MESSAGE_CHARACTERS))
 
 
-def _total(cursor: "Any", bound: BoundQuery) -> int:
-    """Count the rows, where the page lies after the last one."""
-    counted = sql.SQL("select count(*) from (\n{body}\n) as body").format(body=bound.statement())
-    return int(cursor.execute(counted, bound.placeholders, prepare=False).fetchone()[0])
+@lru_cache(maxsize=1000)
+def _counted(body: str, app_schema: str, texts: _Texts, *, limited: bool) -> str:
+    counted = sql.SQL("select count(*) from (\n{body}\n) as body")
+    return counted.format(body=filled(body, app_schema, dict(texts), limited=limited)).as_string(None)

@@ -38,14 +38,12 @@ _Value = TypeVar("_Value")
 class BoundQuery:
     """A query with a value for every placeholder, for one application schema.
 
-    `admit` is called in the transaction, before the query. Before `frozen_until` it reads frozen days; None: it
-    reads none. `notes` are sentences for the reader of its rows.
+    Before `frozen_until` it reads frozen days; None: it reads none. `notes` are sentences for the reader of its rows.
     """
 
     query: Query
     values: Mapping[str, object]
     app_schema: str
-    admit: Callable[[Connection], None] | None = None
     frozen_until: datetime | None = None
     notes: tuple[str, ...] = ()
 
@@ -132,12 +130,17 @@ def statement(
 ) -> sql.Composed:
     """Fill in a query's relations; placeholders stay. `replaced` overrides relations."""
     suffix = " limited" if limited else ""
-    app = sql.Identifier(app_schema)
     chosen = {name: relations()[name + suffix] for name in query.relations} | dict(replaced or {})
+    return filled(query.body, app_schema, chosen, limited=limited)
+
+
+def filled(body: str, app_schema: str, texts: Mapping[str, str], *, limited: bool) -> sql.Composed:
+    """Fill in the texts of a body's relations; placeholders stay."""
+    app = sql.Identifier(app_schema)
     walled = " walled" if app_schema == TENANT_SCHEMA else ""
-    days = sql.SQL(relations()[f"frozen days{walled}{suffix}"]).format(app=app)
-    filled = {name: sql.SQL(text).format(app=app, days=days) for name, text in chosen.items()}
-    return sql.SQL(query.body).format(app=app, **filled)
+    days = sql.SQL(relations()[f"frozen days{walled}{' limited' if limited else ''}"]).format(app=app)
+    parts = {name: sql.SQL(text).format(app=app, days=days) for name, text in texts.items()}
+    return sql.SQL(body).format(app=app, **parts)
 
 
 def printed(bound: BoundQuery) -> str:
@@ -221,8 +224,6 @@ def read_only(
             {"limit": limit, "search_path": bound.search_path},
             prepare=False,
         )
-        if bound.admit is not None:
-            bound.admit(connection)
         yield
 
 

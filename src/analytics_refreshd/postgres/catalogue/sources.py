@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
 
 from analytics_refreshd.postgres.catalogue.definition import VIEWS_BY_RELATION, Query
 from analytics_refreshd.postgres.catalogue.files import relations
@@ -43,24 +45,46 @@ def sources(query: Query, values: Mapping[str, object], *, frozen: bool = False)
 
     With `frozen` they read frozen days before `%(frozen_until)s`.
     """
-    limited = "organizations" in values
-    of_view = {name for name in query.relations if name in VIEWS_BY_RELATION and _reads_view(name, values, limited)}
+    asked = _Asked(
+        "organizations" in values,
+        ACTION_TYPE in values,
+        TRIGGER_ID in values,
+        frozen,
+        frozenset(name for name in ("failures", "distribution") if _held(name, values)),
+    )
+    return _sources(query.relations, asked, reads_more="{app}." in query.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """All of the bound values that the choice depends on."""
+
+    limited: bool
+    of_type: bool
+    of_trigger: bool
+    frozen: bool
+    held: frozenset[str]
+
+
+@lru_cache(maxsize=1000)
+def _sources(names: frozenset[str], asked: _Asked, *, reads_more: bool) -> Sources:
+    of_view = {name for name in names if name in VIEWS_BY_RELATION and _reads_view(name, asked)}
     views = tuple(view for name, view in VIEWS_BY_RELATION.items() if name in of_view)
-    others = (query.relations & {"actions", "usage", *VIEWS_BY_RELATION}) - of_view
-    of_days = {name for name in others if f"{name} frozen" in relations() and not _held_limited(name, values)}
-    texts = {name: _text(name, values, limited=limited, frozen=frozen and name in of_days) for name in query.relations}
-    return Sources(texts, views, bool(others) or "{app}." in query.body, bool(of_days))
+    others = (names & {"actions", "usage", *VIEWS_BY_RELATION}) - of_view
+    of_days = {name for name in others if f"{name} frozen" in relations() and not _held_limited(name, asked)}
+    texts = {name: _text(name, asked, frozen=asked.frozen and name in of_days) for name in names}
+    return Sources(MappingProxyType(texts), views, bool(others) or reads_more, bool(of_days))
 
 
-def _reads_view(name: str, values: Mapping[str, object], limited: bool) -> bool:
+def _reads_view(name: str, asked: _Asked) -> bool:
     if name in ("hourly", "distribution"):
-        return not limited and TRIGGER_ID not in values and (name == "hourly" or _held(name, values))
-    return name != "failures" or _held(name, values)
+        return not asked.limited and not asked.of_trigger and (name == "hourly" or name in asked.held)
+    return name != "failures" or name in asked.held
 
 
 def _held(name: str, values: Mapping[str, object]) -> bool:
     """Whether the view holds all the time that was asked for."""
-    since, until, now = values.get("since"), values.get("until"), values["now"]
+    since, until, now = values.get("since"), values.get("until"), values.get("now")
     if not isinstance(since, datetime) or not isinstance(until, datetime) or not isinstance(now, datetime):
         return True
     if name == "failures":
@@ -68,48 +92,45 @@ def _held(name: str, values: Mapping[str, object]) -> bool:
     return until == now and since == now - _DISTRIBUTION_HOLDS
 
 
-def _held_limited(name: str, values: Mapping[str, object]) -> bool:
+def _held_limited(name: str, asked: _Asked) -> bool:
     """Whether the relation is the last 30 days of rows, which no horizon reaches."""
-    return name == "distribution" and TRIGGER_ID not in values and _held(name, values)
+    return name == "distribution" and not asked.of_trigger and name in asked.held
 
 
-def _text(name: str, values: Mapping[str, object], *, limited: bool, frozen: bool) -> str:
-    suffix = " limited" if limited else ""
-    of_trigger = TRIGGER_ID in values
-    conditions = (
-        [_OF_TYPE] if ACTION_TYPE in values and name in ("actions", "hourly", "failures", "distribution") else []
-    )
-    if name == "hourly" and of_trigger:
-        text = _hourly_of_trigger(limited=limited)
-    elif name == "distribution" and (of_trigger or not _held(name, values)):
-        source = _where(relations()["actions" + suffix], [_OF_TRIGGER] if of_trigger else [])
+def _text(name: str, asked: _Asked, *, frozen: bool) -> str:
+    suffix = " limited" if asked.limited else ""
+    conditions = [_OF_TYPE] if asked.of_type and name in ("actions", "hourly", "failures", "distribution") else []
+    if name == "hourly" and asked.of_trigger:
+        text = _hourly_of_trigger(limited=asked.limited)
+    elif name == "distribution" and (asked.of_trigger or name not in asked.held):
+        source = _where(relations()["actions" + suffix], [_OF_TRIGGER] if asked.of_trigger else [])
         text = relations()["distribution frozen" if frozen else "distribution rows"].replace("{source}", source)
     else:
-        rows = " rows" if name == "failures" and not _held(name, values) else ""
+        rows = " rows" if name == "failures" and name not in asked.held else ""
         text = relations()[name + rows + suffix]
         if name == "usage":
-            text = _SINCE.sub(_condition(values), text)
-        if of_trigger and name in ("actions", "failures", "trigger_summary"):
+            text = _SINCE.sub(_condition(asked), text)
+        if asked.of_trigger and name in ("actions", "failures", "trigger_summary"):
             conditions.append(_OF_TRIGGER)
     if frozen:
         # %(since)s of the days stays: they stand in {days}
         text = text.replace("%(since)s", "%(frozen_until)s")
         if name != "distribution":
             text = f"({text}\n union all\n {relations()[f'{name} frozen']})"
-        text = text.replace("{days}", _where("{days}", _of_days(name, values)))
+        text = text.replace("{days}", _where("{days}", _of_days(name, asked)))
     return _where(text, conditions)
 
 
-def _of_days(name: str, values: Mapping[str, object]) -> list[str]:
+def _of_days(name: str, asked: _Asked) -> list[str]:
     """Return the filters of the days that are not put before the whole relation."""
-    of_type = [_OF_TYPE] if ACTION_TYPE in values and name == "usage" else []
-    return of_type + ([_OF_TRIGGER] if TRIGGER_ID in values else [])
+    of_type = [_OF_TYPE] if asked.of_type and name == "usage" else []
+    return of_type + ([_OF_TRIGGER] if asked.of_trigger else [])
 
 
-def _condition(values: Mapping[str, object]) -> str:
+def _condition(asked: _Asked) -> str:
     """Return the replacement that puts the filters before the window's beginning."""
-    filters = [rf"\1.{_OF_TYPE} and "] if ACTION_TYPE in values else []
-    filters += [rf"\1.{_OF_TRIGGER} and "] if TRIGGER_ID in values else []
+    filters = [rf"\1.{_OF_TYPE} and "] if asked.of_type else []
+    filters += [rf"\1.{_OF_TRIGGER} and "] if asked.of_trigger else []
     return "".join(filters) + r"\g<0>"
 
 

@@ -1,12 +1,17 @@
 """Reads where the frozen horizon is, as the role of the API."""
 
+from collections.abc import Sequence
+
 from psycopg.rows import tuple_row
 
 from analytics_refreshd.postgres.catalogue.horizon import Horizon
+from analytics_refreshd.postgres.connection.batch import Row, Statement
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _FILE = "tenants/horizon.sql"
+HORIZON = Statement(blocks(_FILE)["horizon"])
+"""Reads the horizon; no row where nothing is frozen."""
 
 
 def knows_horizon(connection: BoundedConnection) -> bool:
@@ -17,5 +22,9 @@ def knows_horizon(connection: BoundedConnection) -> bool:
 def frozen_horizon(connection: BoundedConnection) -> Horizon | None:
     """Return the horizon, None where nothing is frozen. Raises psycopg.Error."""
     with connection.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(blocks(_FILE)["horizon"], prepare=False).fetchall()
+        return horizon_of(cursor.execute(HORIZON.text, prepare=False).fetchall())
+
+
+def horizon_of(rows: Sequence[Row]) -> Horizon | None:
+    """Return the horizon that the rows of `HORIZON` tell."""
     return Horizon(*rows[0]) if rows else None

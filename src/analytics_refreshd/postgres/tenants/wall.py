@@ -49,9 +49,13 @@ class Wall:
     def __init__(self, secret: bytes) -> None:
         self._secret = WallSecret.of(secret)
 
+    def token(self, transaction: str, organizations: Sequence[str] | None) -> str:
+        """Return the token by which `transaction` sees `organizations`, None for all."""
+        return self._secret.token(transaction, _seen(organizations))
+
     def admit(self, connection: Connection, organizations: Sequence[str] | None) -> None:
         """Let the transaction under way see `organizations`, None for all. Raises psycopg.Error."""
-        self._admit(connection, {"organizations": None if organizations is None else list(organizations)})
+        self._admit(connection, _seen(organizations))
 
     def admit_user(self, connection: Connection, user: str) -> None:
         """Let the transaction under way see a user's memberships, and nothing else. Raises psycopg.Error."""
@@ -63,3 +67,7 @@ class Wall:
             token = self._secret.token(str(transaction), admitted)
             # bound, so that pg_stat_activity does not show it
             cursor.execute(blocks(_FILE)["admit"], {"token": token}, prepare=False)
+
+
+def _seen(organizations: Sequence[str] | None) -> dict[str, object]:
+    return {"organizations": None if organizations is None else list(organizations)}
