@@ -91,6 +91,22 @@ def test_an_older_schema_has_no_cost(history: PostgresHistory, connection: Conne
     assert (read.rows_folded, read.cost, len(read.views)) == (None, None, 2)
 
 
+def test_the_size_is_noted_once_an_hour(history: PostgresHistory, connection: Connection) -> None:
+    """A leader notes the database's size with the newest run; others only read, and an older schema has none."""
+    assert history.sizes(measure=True) == []
+    history.finish(finished(running()))
+    assert history.sizes(measure=False) == []
+    (size,) = history.sizes(measure=True)
+    assert size.database_bytes > 1_000_000
+    history.finish(finished(running()))
+    assert history.sizes(measure=True) == [size]
+    connection.execute("update analytics_refresh.runs set started_at = started_at - interval '56 minutes'")
+    history.finish(finished(running()))
+    assert len(history.sizes(measure=True)) == 2
+    connection.execute("alter table analytics_refresh.runs drop column database_bytes")
+    assert history.sizes(measure=True) == []
+
+
 def test_the_server_dates_a_run(history: PostgresHistory, connection: Connection) -> None:
     """Rows carry the service's name, the writing session, and the server's clock."""
     history.begin(running())

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from analytics_refreshd.core.alerts.lifecycle import AlertRecord
 from analytics_refreshd.core.delta import Delta, Waiting
+from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.metric import Metric
@@ -204,6 +205,7 @@ class FakeHistory(History):
         self.on_begin: Callable[[Run], object] = lambda run: None
         self.on_finish: Callable[[Run], object] = lambda run: None
         self.on_recent: Callable[[], object] = lambda: None
+        self.measured: list[bool] = []
 
     @property
     def available(self) -> bool:
@@ -221,6 +223,10 @@ class FakeHistory(History):
     ) -> list[Run]:
         self.on_recent()
         return []
+
+    def sizes(self, *, measure: bool) -> Sequence[SizeSample]:
+        self.measured.append(measure)
+        return ()
 
     def close_abandoned(self) -> int:
         return 0

@@ -15,7 +15,7 @@ from analytics_refreshd.core.evaluating import deadline_seconds, hung_seconds, s
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Progress, ViewStatus
 from tests.support.fakes import FakeClock
-from tests.support.replicas import LOCKED, NO_GRANT, Replica, Shared, time_passes
+from tests.support.replicas import LOCKED, NO_GRANT, Replica, Shared, started, time_passes
 
 FIRING, RESOLVED = AlertState.FIRING, AlertState.RESOLVED
 RATE = (Alert.LOW_SUCCESS_RATE, FIRING)
@@ -313,3 +313,22 @@ def test_L06_a_part_that_cannot_be_read_shows_no_figure(
     state = standby.state.snapshot().state
     assert state.delta is not None
     assert (state.delta.pending_rows, state.progress) == (None, None)
+
+
+def test_the_leader_alone_measures_and_only_where_it_is_asked(
+    clock: FakeClock, database: Shared, leader: Replica
+) -> None:
+    """Sizes are read every ten minutes at most, and by nobody without a capacity."""
+    standby = started(database, "two")
+    for replica in (leader, standby):
+        replica.evaluate()
+    assert leader.history.measured == []
+    for replica in (leader, standby):
+        replica.state.change(lambda state: replace(state, limits=replace(state.limits, disk_bytes=1)))
+    for _ in range(21):
+        clock.pass_by(30.0)
+        leader.beat()
+        standby.beat()
+        leader.evaluate()
+        standby.evaluate()
+    assert (leader.history.measured, standby.history.measured) == ([True, True], [False, False])

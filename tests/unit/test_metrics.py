@@ -15,6 +15,7 @@ from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult, ViewStatus
@@ -221,6 +222,18 @@ def test_a_run_counts_what_it_cost() -> None:
         assert found.value(f"analytics_refresh_{name}", view=VIEWS[1]) is None
 
 
+def test_the_disk_has_a_date_where_it_is_asked_for() -> None:
+    """Size and seconds are absent without a capacity, and the seconds while too little is known."""
+    sizes = tuple(SizeSample(NOW - timedelta(hours=48 - hour), 1000 + hour) for hour in range(49))
+    asked = scrape(make(healthy(limits=Limits(disk_bytes=1096), sizes=sizes)))
+    assert asked.value("analytics_database_size_bytes") == 1048
+    assert asked.value("analytics_disk_full_seconds") == pytest.approx(48 * 3600)
+    young = scrape(make(healthy(limits=Limits(disk_bytes=1096), sizes=sizes[-3:])))
+    assert young.value("analytics_database_size_bytes") == 1048
+    assert young.labels("analytics_disk_full_seconds") == []
+    assert scrape(make(healthy(sizes=sizes))).labels("analytics_database_size_bytes") == []
+
+
 @pytest.mark.fault
 def test_G10_after_a_restart_the_last_run_is_read_from_history() -> None:
     """Last duration, success and last success are there before this process has run anything."""
@@ -291,6 +304,8 @@ def test_thresholds_are_the_configured_limits() -> None:
         max_age_seconds={VIEWS[0]: 3600},
         critical_age_seconds={VIEWS[0]: 9000},
         retention_overdue_seconds=7200.0,
+        disk_bytes=10**12,
+        disk_full_within_seconds=86400.0,
     )
     found = scrape(make(healthy(limits=limits)))
     by_name = {labels["name"] for labels in found.labels("analytics_threshold")}

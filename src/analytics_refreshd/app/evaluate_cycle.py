@@ -26,6 +26,7 @@ _RUNS_READ = 12
 _PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_BATCH = 500
 _RATES_EVERY_SECONDS = 300.0
+_SIZES_EVERY_SECONDS = 600.0
 
 
 class EvaluateCycle:
@@ -66,6 +67,7 @@ class EvaluateCycle:
         self._latency_problem: str | None = None
         self._pause_logged: Pause | None = None
         self._next_prune_monotonic = runtime.clock.monotonic()
+        self._next_sizes_monotonic = runtime.clock.monotonic()
         self._loaded_runs = False
         self._outage_known = runtime.state.current.last_outage
 
@@ -109,6 +111,7 @@ class EvaluateCycle:
             (Part.DELTA, self._read_delta),
             (Part.RETENTION, self._read_retention),
             (Part.RUNS, self._read_runs),
+            (Part.DISK, self._read_sizes),
             (Part.RATES, self._read_rates),
             (Part.INSTALLATION, self._read_installation),
             (Part.ALERT_STORE, self._alerts.load),
@@ -202,6 +205,14 @@ class EvaluateCycle:
         runs = self._history.recent(limit, since=self._state.server_now() - timedelta(hours=24))
         self._state.change(lambda state: state.with_runs(runs))
         self._loaded_runs = True
+
+    def _read_sizes(self) -> None:
+        now = self._clock.monotonic()
+        if self._state.current.limits.disk_bytes is None or now < self._next_sizes_monotonic:
+            return
+        sizes = tuple(self._history.sizes(measure=self._state.leads()))
+        self._state.change(lambda state: replace(state, sizes=sizes))
+        self._next_sizes_monotonic = now + _SIZES_EVERY_SECONDS
 
     def _read_rates(self) -> None:
         """Read the 24 hours' figures where they may have moved: when the views did, and when the hours have."""

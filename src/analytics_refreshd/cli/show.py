@@ -104,6 +104,7 @@ def show_status(document: Mapping[str, Any]) -> None:
     for line in (
         *_about_database(document),
         *_about_cost(document.get("cost")),
+        *_about_disk(document.get("disk")),
         *_about_views(document["views"]),
         *_about_alerts(document),
     ):
@@ -165,6 +166,16 @@ def _about_cost(spending: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"cost of the last run: {cost_in_words(Cost(**last['cost']))}{folded}"
     unknown = f" ({day['unknown']:,} of them unknown)" if day["unknown"] else ""
     yield f"cost of {day['runs']:,} runs in 24 h{unknown}: {cost_in_words(Cost(**day['cost']))}"
+
+
+def _about_disk(disk: Mapping[str, Any] | None) -> Iterator[str]:
+    if disk is None:
+        return
+    growth, left = disk["growth_bytes_per_day"], disk["seconds_left"]
+    used = f"{bytes_in_words(disk['database_bytes'])} of {bytes_in_words(disk['capacity_bytes'])}"
+    grows = "its growth is not known yet" if growth is None else f"{bytes_in_words(growth)} more a day"
+    end = "" if left is None else f", used up in about {seconds_in_words(left)}"
+    yield f"disk: {used}, {'it does not grow' if growth is not None and growth <= 0 else grows}{end}"
 
 
 def _about_retention(runs: Mapping[str, Any]) -> str:

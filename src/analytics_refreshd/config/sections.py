@@ -110,6 +110,8 @@ class AlertsSection(Section):
     database_unavailable_for: Duration = timedelta(minutes=2)
     history_failing_for: Duration = timedelta(minutes=15)
     no_leader_for: Duration = timedelta(minutes=10)
+    disk_bytes: Annotated[int, Field(ge=1)] | None = None
+    disk_full_within: PositiveDuration = timedelta(days=14)
     repeat_every: Annotated[Duration, between("1m")] = timedelta(hours=4)
     runbooks_url: str = "deploy/runbooks"
 
@@ -257,6 +259,8 @@ class Config(EnvironmentFirst):
             no_leader_for_seconds=self.alerts.no_leader_for.total_seconds(),
             evaluate_seconds=self.evaluate_seconds,
             retention_overdue_seconds=self.retention.overdue_seconds,
+            disk_bytes=self.alerts.disk_bytes,
+            disk_full_within_seconds=self.alerts.disk_full_within.total_seconds(),
         )
 
     def warnings(self, path: Path | None = None) -> list[str]:

@@ -65,9 +65,24 @@ REFRESH_ROWS_CHANGED = Metric(
     labels=("view",),
     read_at="scrape",
 )
+DATABASE_SIZE = Metric(
+    "analytics_database_size_bytes",
+    "gauge",
+    "Size of the whole database, once an hour; absent without `[alerts] disk_bytes`.",
+    read_at="scrape",
+)
+DISK_FULL = Metric(
+    "analytics_disk_full_seconds",
+    "gauge",
+    "Seconds until `[alerts] disk_bytes` are used up at the growth of two weeks, +Inf where nothing grows; absent "
+    "without that key, and while fewer than 24 hours are known.",
+    read_at="scrape",
+)
 COST_METRICS: tuple[Metric, ...] = (
     *RUN_COSTS.values(),
     RUN_COSTS_UNKNOWN,
     *REFRESH_COSTS.values(),
     REFRESH_ROWS_CHANGED,
+    DATABASE_SIZE,
+    DISK_FULL,
 )

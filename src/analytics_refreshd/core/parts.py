@@ -10,6 +10,7 @@ class Part(StrEnum):
     ALERT_STORE = "alert_store"
     DELIVERY = "delivery"
     DELTA = "delta"
+    DISK = "disk"
     HISTORY = "history"
     HOUSEKEEPING = "housekeeping"
     INSTALLATION = "installation"

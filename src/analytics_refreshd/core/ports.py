@@ -12,6 +12,7 @@ from uuid import UUID
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta, Waiting
+from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.metric import Metric
@@ -168,6 +169,9 @@ class History(Protocol):
         outcomes: Sequence[Outcome] = (),
     ) -> list[Run]:
         """Runs, newest first, with their views; `view` keeps that view's results only."""
+
+    def sizes(self, *, measure: bool) -> Sequence[SizeSample]:
+        """The database's sizes of two weeks, oldest first. `measure`: note today's, at most once an hour."""
 
     def close_abandoned(self) -> int:
         """Mark running rows whose session is gone as unknown, reason abandoned. Returns how many."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertState
+from analytics_refreshd.core.disk import DiskForecast, disk_forecast
 from analytics_refreshd.core.model import Outcome, Pause, Role, Run, ViewResult, ViewStatus
 from analytics_refreshd.core.staleness import (
     Age,
@@ -131,6 +132,14 @@ class Snapshot:
     def firing(self) -> frozenset[AlertKey]:
         """The alerts that fire, by alert and view."""
         return frozenset(key for key, record in self.state.alerts.items() if record.state is AlertState.FIRING)
+
+    @property
+    def disk(self) -> DiskForecast | None:
+        """When the configured capacity is used up.
+
+        None where that is not asked for, or not known.
+        """
+        return disk_forecast(self.state.sizes, self.state.limits.disk_bytes, self.server_now)
 
     @property
     def views(self) -> tuple["ViewSnapshot", ...]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.delta import Delta
+from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
@@ -80,6 +81,7 @@ class State:
     delta: Delta | None = None
     retention: LastRuns | None = None
     runs: tuple[Run, ...] = ()
+    sizes: tuple[SizeSample, ...] = ()
     alerts: Mapping[AlertKey, AlertRecord] = field(default_factory=dict)
     own_success: Mapping[str, datetime] = field(default_factory=dict)
     history_available: bool = True

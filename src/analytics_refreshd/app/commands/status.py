@@ -64,6 +64,7 @@ def database_snapshot(config: Config) -> Snapshot:
         parts.unread += [f"records: {status.unread}"] if status.unread else []
         runs = parts.read("runs", lambda: history.recent(_RUNS_READ)) or []
         alerts = parts.read("alerts", PostgresAlertStore(session).load) or []
+        sizes = parts.read("disk", lambda: history.sizes(measure=False)) if config.alerts.disk_bytes else None
         state = replace(
             initial_state(config),
             source=Source.DATABASE,
@@ -80,6 +81,7 @@ def database_snapshot(config: Config) -> Snapshot:
             retention=parts.read("retention", reader.retention),
             installation_problems=parts.read("installation", reader.installation_problems) or (),
             runs=tuple(runs),
+            sizes=tuple(sizes or ()),
             alerts={(record.alert, record.view): record for record in alerts},
             history_available=history.available,
         )

@@ -24,6 +24,7 @@ class Alert(StrEnum):
     HIGH_LATENCY = "AnalyticsHighLatency"
     DATABASE_UNAVAILABLE = "AnalyticsDatabaseUnavailable"
     DATABASE_DISK_FULL = "AnalyticsDatabaseDiskFull"
+    DISK_FILLING = "AnalyticsDiskFilling"
     CONTRACT_BROKEN = "AnalyticsContractBroken"
     HISTORY_FAILING = "AnalyticsHistoryFailing"
     NO_LEADER = "AnalyticsNoLeader"

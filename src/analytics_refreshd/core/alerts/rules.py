@@ -11,7 +11,7 @@ from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.core.model import Rates, Reason
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED
-from analytics_refreshd.core.wording import seconds_in_words
+from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
 
 # a figure that moves around its limit would fire and resolve at every refresh: one that fires must get clearly better
 _BETTER_BY_PERCENT = 1.0
@@ -246,12 +246,38 @@ def _retention_overdue(snapshot: Snapshot) -> Condition:
     )
 
 
+def _disk_filling(snapshot: Snapshot) -> Condition:
+    state, forecast = snapshot.state, snapshot.disk
+    limit = state.limits.disk_full_within_seconds
+    if state.limits.disk_bytes is None:
+        # what is not asked for any more is over
+        return Condition(Alert.DISK_FILLING, "", None if state.database_down else False)
+    if forecast is None or forecast.seconds_left is None or state.database_down:
+        return Condition(Alert.DISK_FILLING, "", None)
+    # growth moves a little each hour: one that fires must get clearly better
+    firing = (Alert.DISK_FILLING, "") in snapshot.firing
+    left = forecast.seconds_left
+    grows = forecast.growth_bytes_per_day
+    growth = "" if grows is None else f" and grows by {bytes_in_words(round(grows))} a day"
+    when = "now" if left <= 0 else f"in about {seconds_in_words(left)}"
+    return Condition(
+        Alert.DISK_FILLING,
+        "",
+        left < limit / (_BETTER_SHARE if firing else 1.0),
+        Severity.WARNING,
+        f"{state.database}: the space for the database is used up {when}",
+        f"It takes {bytes_in_words(forecast.database_bytes)} of [alerts] disk_bytes, "
+        f"{bytes_in_words(forecast.capacity_bytes)}{growth}. Next: analytics-refreshd status",
+    )
+
+
 _RULES: Mapping[Alert, Callable[[Snapshot], Condition]] = {
     Alert.DATABASE_UNAVAILABLE: _database_unavailable,
     Alert.NO_LEADER: _no_leader,
     Alert.HISTORY_FAILING: _history_failing,
     Alert.CONTRACT_BROKEN: _contract_broken,
     Alert.DATABASE_DISK_FULL: _disk_full,
+    Alert.DISK_FILLING: _disk_filling,
     Alert.LOW_SUCCESS_RATE: _low_success_rate,
     Alert.HIGH_LATENCY: _high_latency,
     Alert.EVALUATION_STUCK: evaluation_stuck,

@@ -128,6 +128,9 @@ class StateCollector:
             families.add(catalogue.VERIFY_LAST_DIFFERENCES, state.delta.verified_differences)
         if state.retention is not None and state.retention.ok_at is not None:
             families.add(catalogue.RETENTION_LAST, state.retention.ok_at.timestamp())
+        if (disk := snapshot.disk) is not None:
+            families.add(cost_metrics.DATABASE_SIZE, disk.database_bytes)
+            families.add(cost_metrics.DISK_FULL, disk.seconds_left)
         if state.rates is not None:
             families.add(catalogue.SUCCESS_RATE, state.rates.success_rate_percent)
             families.add(catalogue.LATENCY_P95, state.rates.latency_p95_seconds)

@@ -9,7 +9,7 @@ from typing import Any
 
 from analytics_refreshd.core.runbooks import runbook, web_link
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
-from analytics_refreshd.observe.page.cost import cost_words
+from analytics_refreshd.observe.page.cost import cost_words, disk_words
 from analytics_refreshd.observe.page.shapes import slots, sparkline
 
 _TONE = {"fresh": "good", "late": "warn", "stale": "bad", "unknown": "bad"}
@@ -51,6 +51,7 @@ def words(status: Mapping[str, Any]) -> dict[str, Any]:
         "mode": _mode(status),
         "retention": _retention(status["retention"]),
         "cost": cost_words(status["cost"]),
+        "disk": disk_words(status["disk"]),
         "rates": _rates(status["rates"]),
         "alerts": alerts[:_ALERTS],
         "receivers": [

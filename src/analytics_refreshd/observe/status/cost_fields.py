@@ -1,9 +1,10 @@
-"""The status document's fields on what refreshes cost the server."""
+"""The status document's fields on what refreshes cost, and on space."""
 
 from analytics_refreshd.core.cost import Cost, Spent
+from analytics_refreshd.core.disk import DiskForecast
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.spending import Spending, ViewSpent
-from analytics_refreshd.observe.status.field import BYTES, COUNT, ID, LIST, OBJECT, TEXT, TIME, Field
+from analytics_refreshd.observe.status.field import BYTES, COUNT, ID, LIST, OBJECT, SECONDS, TEXT, TIME, Field
 
 COST_FIELDS: tuple[Field[Cost | None], ...] = (
     Field("wal_bytes", BYTES, "written to the WAL", lambda cost: cost and cost.wal_bytes, nullable=True),
@@ -41,4 +42,23 @@ SPENDING_FIELDS: tuple[Field[Spending], ...] = (
     Field("last_run", OBJECT, "the last that ended", lambda every: every.last_run, nullable=True, fields=_LAST_RUN),
     Field("day", OBJECT, "the runs of the last 24 hours", lambda every: every.day, fields=_SPENT),
     Field("views", LIST, "the same for each view", lambda every: every.views, fields=_OF_VIEW),
+)
+
+DISK_FIELDS: tuple[Field[DiskForecast], ...] = (
+    Field("database_bytes", BYTES, "what the database takes, as of the last hour", lambda disk: disk.database_bytes),
+    Field("capacity_bytes", BYTES, "`[alerts] disk_bytes`", lambda disk: disk.capacity_bytes),
+    Field(
+        "growth_bytes_per_day",
+        BYTES,
+        "the median of two weeks",
+        lambda disk: None if disk.growth_bytes_per_day is None else round(disk.growth_bytes_per_day),
+        nullable=True,
+    ),
+    Field(
+        "seconds_left",
+        SECONDS,
+        "until the rest is used up; null where nothing grows, or too little is known",
+        lambda disk: disk.seconds_left,
+        nullable=True,
+    ),
 )

@@ -8,7 +8,7 @@ from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.spending import spending
 from analytics_refreshd.core.state import Source, State
 from analytics_refreshd.core.wording import blocked_by
-from analytics_refreshd.observe.status.cost_fields import SPENDING_FIELDS
+from analytics_refreshd.observe.status.cost_fields import DISK_FIELDS, SPENDING_FIELDS
 from analytics_refreshd.observe.status.field import (
     COUNT,
     FLAG,
@@ -261,6 +261,9 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
         fields=_RECEIVER,
     ),
     Field("cost", OBJECT, "what refreshes cost the server; null is unknown", spending, fields=SPENDING_FIELDS),
+    Field(
+        "disk", OBJECT, "the space that is left, if asked for", lambda now: now.disk, nullable=True, fields=DISK_FIELDS
+    ),
     Field("slots", OBJECT, "the last 24 hours", timeline, fields=TIMELINE_FIELDS),
     Field("history", OBJECT, "the store of past runs", lambda now: now.state, fields=_HISTORY),
     Field("delta", OBJECT, "the incremental mode's state", lambda now: now.state.delta, nullable=True, fields=_DELTA),

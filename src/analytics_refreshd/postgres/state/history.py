@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 
 from analytics_refreshd.core.cost import FIGURES, Cost, known_cost
+from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
@@ -44,6 +45,7 @@ class PostgresHistory:
         self._present: bool | None = None
         self._dates_views = False
         self._records_costs = False
+        self._records_sizes = False
         self._may_record = False
 
     @property
@@ -97,6 +99,19 @@ class PostgresHistory:
 
         return self._run(work, [])
 
+    def sizes(self, *, measure: bool) -> Sequence[SizeSample]:
+        """As `core.ports.History.sizes`; none where the schema has no column for them."""
+
+        def work(connection: BoundedConnection) -> list[SizeSample]:
+            if not self._records_sizes:
+                return []
+            if measure:
+                connection.execute(self._statements["measure_size"])
+            cursor = connection.cursor(row_factory=class_row(SizeSample))
+            return cursor.execute(self._statements["sizes"]).fetchall()
+
+        return self._run(work, [])
+
     def close_abandoned(self) -> int:
         """As `core.ports.History.close_abandoned`."""
         return self._run(lambda connection: connection.execute(self._statements["close_abandoned"]).rowcount, 0)
@@ -114,7 +129,9 @@ class PostgresHistory:
         def guarded(connection: BoundedConnection) -> _Value:
             # each time: it may be dropped under a running daemon, and be another role's after that
             row = connection.execute(trusting("state/history.sql"), {"app_schema": self._session.app_schema}).fetchone()
-            self._present, self._dates_views, self._records_costs, self._may_record = row or (False,) * 4
+            present, dates_views, costs, sizes, may_record = row or (False,) * 5
+            self._present, self._dates_views, self._may_record = present, dates_views, may_record
+            self._records_costs, self._records_sizes = costs, sizes
             return work(connection) if self._present else without
 
         try:

@@ -19,6 +19,13 @@ select
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'analytics_refresh' and not a.attisdropped
             and (c.relname, a.attname) in (('runs', 'rows_folded'), ('view_results', 'rows_changed'))),
+    -- nor one before migration 17 for a size
+    exists (
+        select from pg_catalog.pg_attribute a
+        join pg_catalog.pg_class c on c.oid = a.attrelid
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'analytics_refresh' and c.relname = 'runs' and a.attname = 'database_bytes'
+            and not a.attisdropped),
     exists (
         select from pg_catalog.pg_class c
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -167,6 +174,25 @@ select v.run_id, v.view_name as view, v.success, v.reason, v.sqlstate,
 from analytics_refresh.view_results v
 where v.run_id = any (%(run_ids)s) and (%(view)s::text is null or v.view_name = %(view)s::text)
 order by v.view_name;
+
+-- name: measure_size
+-- with the newest run, as one of its time: reading all files of a database takes a moment, so once an hour
+update analytics_refresh.runs r
+set database_bytes = pg_catalog.pg_database_size(pg_catalog.current_database())
+where r.run_id = (
+        select n.run_id from analytics_refresh.runs n
+        where n.started_at > pg_catalog.clock_timestamp() - interval '1 hour'
+        order by n.started_at desc
+        limit 1)
+    and not exists (
+        select from analytics_refresh.runs o
+        where o.started_at > pg_catalog.clock_timestamp() - interval '55 minutes' and o.database_bytes is not null);
+
+-- name: sizes
+select r.started_at as measured_at, r.database_bytes
+from analytics_refresh.runs r
+where r.started_at > pg_catalog.clock_timestamp() - interval '14 days' and r.database_bytes is not null
+order by r.started_at;
 
 -- name: close_abandoned
 -- a run is abandoned once the session that wrote its row is gone, unless its transaction still holds the fence: the
