@@ -1,6 +1,5 @@
 """Builds the API's process and runs it: signals, watchdog, and a stop that always ends."""
 
-import asyncio
 import os
 import signal
 import threading
@@ -15,13 +14,7 @@ from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, Actions
 from analytics_refreshd.api.app import OTHER, Answerers, Api, Served
 from analytics_refreshd.api.cache import AnswerCache
-from analytics_refreshd.api.connections import (
-    HEADER_BYTES,
-    bound_kernel_memory,
-    client_connections,
-    client_limits,
-    drop_slow,
-)
+from analytics_refreshd.api.connections import bound_kernel_memory
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.freshness import Timing
 from analytics_refreshd.api.health import ApiHealth
@@ -32,6 +25,7 @@ from analytics_refreshd.api.questions.endpoint import Questions
 from analytics_refreshd.api.questions.reader import QuestionReader
 from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import routes_of
+from analytics_refreshd.api.server import build_server
 from analytics_refreshd.api.stream.build import StreamReports, build_streams
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.app.clock import SystemClock
@@ -188,7 +182,7 @@ class ApiProcess:
         management = service.management.start()
         service.pool.open()
         service.streams.start()
-        self._server = _server(service)
+        self._server = build_server(service.api.asgi, service.health.alive, drain_seconds=_DRAIN_SECONDS)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
         self._thread.start()
         host, port = listener.getsockname()[:2]
@@ -251,35 +245,6 @@ class ApiProcess:
         assert self._server is not None  # noqa: S101 - run has made both
         assert self._thread is not None  # noqa: S101
         return self._thread.is_alive() and bool(self._server.server_state.connections)
-
-
-def _server(service: ApiService) -> uvicorn.Server:
-    limits = client_limits()
-    settings = uvicorn.Config(
-        service.api.asgi,
-        access_log=False,
-        date_header=True,
-        h11_max_incomplete_event_size=HEADER_BYTES,
-        http=client_connections(limits),
-        lifespan="off",
-        # reached only where all of them have an answer under way
-        limit_concurrency=limits.connections + 1,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-        timeout_keep_alive=int(limits.seconds),
-        timeout_notify=1,
-        ws="none",
-    )
-    server = uvicorn.Server(settings)
-
-    async def each_second() -> None:
-        service.health.alive()
-        drop_slow(server.server_state.connections, limits, asyncio.get_running_loop().time())
-
-    settings.callback_notify = each_second
-    return server
 
 
 def serve(config: Config, *, before_exit: Callable[[], None] = lambda: None) -> int:
