@@ -122,7 +122,7 @@ class World:
 def world(dsn: str, connection: Connection, tmp_path: Path) -> Iterator[World]:
     """A database with all that the API needs."""
     with api_role(dsn, connection, tmp_path) as (own, secret):
-        yield World(dsn, connection, own, secret, make_key(dsn, "--all-organizations"))
+        yield World(dsn, connection, own, secret, make_key(dsn, "--all-organizations", "--role", "admin"))
 
 
 def test_P14_a_stop_answers_what_was_asked(world: World) -> None:

@@ -1,10 +1,10 @@
 """Questions that people keep: who finds them, what may be kept, and what stands between two tenants."""
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from analytics_refreshd.postgres.tenants.wall import Wall
 from tests.support.api import Answer, Api, api_role, make_key
 from tests.support.faults import Connection, value
 from tests.support.tenants import SECRET, fill
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 JWT_SECRET = "0123456789abcdef" * 2
@@ -92,6 +93,15 @@ def bearer(user: str, **claims: object) -> dict[str, str]:
     """The header of a user's token."""
     token = jwt.encode({"sub": user, "exp": time.time() + 3600, **claims}, JWT_SECRET, "HS256")
     return {"Authorization": f"Bearer {token}"}
+
+
+def fill_up(world: World, number: int) -> None:
+    """Let an organization keep so many questions."""
+    world.connection.execute(
+        "insert into analytics_refresh.api_questions (organization_id, name, address, kept_by)"
+        " select 'acme', 'n' || n, '?page=growth', 'key_1' from generate_series(1, %s) n",
+        [number],
+    )
 
 
 def problem(answer: Answer) -> tuple[int, str]:
@@ -257,7 +267,7 @@ def test_no_page_of_another_site_can_change_any(world: World) -> None:
 
 
 def test_a_name_stands_for_one_and_a_hundred_are_the_most(world: World) -> None:
-    """A second of the name is a conflict; the bound is exact while many keep at once, and each organization's own."""
+    """A second of the name is a conflict; so is one too many, of each organization by itself."""
     mine = world.keep(world.acme, "mine").json["data"]
     assert problem(world.keep(world.acme, "mine")) == (409, "conflict")
     other = world.keep(world.acme, "other").json["data"]
@@ -265,17 +275,36 @@ def test_a_name_stands_for_one_and_a_hundred_are_the_most(world: World) -> None:
     assert problem(taken) == (409, "conflict")
     assert "name is taken" in taken.json["message"]
     assert world.send("PUT", f"/{mine['question_id']}", world.acme, name="mine", address="?page=growth").status == 200
-    world.connection.execute(
-        "insert into analytics_refresh.api_questions (organization_id, name, address, kept_by)"
-        " select 'acme', 'n' || n, '?page=growth', 'key_1' from generate_series(1, %s) n",
-        [MOST_QUESTIONS - 4],
-    )
-    with ThreadPoolExecutor(6) as threads:
-        answers = [*threads.map(lambda number: world.keep(world.acme, f"at once {number}"), range(6))]
-    assert sorted(answer.status for answer in answers) == [201, 201, 409, 409, 409, 409]
-    assert "100 questions are kept" in next(one for one in answers if one.status == 409).json["message"]
+    fill_up(world, MOST_QUESTIONS - 4)
+    full = [world.keep(world.acme, f"one more {number}") for number in range(3)]
+    assert [answer.status for answer in full] == [201, 201, 409]
+    assert "100 questions are kept" in full[-1].json["message"]
     assert len(world.names(world.acme)) == MOST_QUESTIONS
     assert world.keep(world.bolt, "mine").status == 201
+
+
+def test_the_last_place_is_taken_once(world: World) -> None:
+    """Who keeps a question while another is keeping one waits for that, and counts it."""
+    fill_up(world, MOST_QUESTIONS - 1)
+    kept: list[Any] = []
+
+    def keep(own: psycopg.Connection[Any], name: str) -> None:
+        Wall(SECRET).admit(own, ["acme"])
+        kept.append(
+            own.execute(
+                "select (k).room from analytics_api.keep_question('acme', %s, '?a=b', 'k') k", [name]
+            ).fetchone()
+        )
+
+    with psycopg.connect(world.own) as first, psycopg.connect(world.own) as second:
+        keep(first, "first")
+        other = threading.Thread(target=keep, args=(second, "second"))
+        other.start()
+        waits = "select exists (select from pg_locks where pid = %s and not granted)"
+        eventually(lambda: len(kept) == 2 or value(world.connection, waits, second.info.backend_pid))
+        first.commit()
+        other.join(60)
+        assert kept == [(True,), (False,)]
 
 
 def test_the_database_lets_nobody_around_the_wall(world: World) -> None:
