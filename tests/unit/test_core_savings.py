@@ -25,6 +25,7 @@ def test_it_pays_where_plain_refreshes_read_a_large_table() -> None:
     "workload",
     [
         replace(LARGE, seconds=0.3),
+        pytest.param(replace(LARGE, seconds=0.9, changes=288, failures=0), id="under a second"),
         pytest.param(replace(LARGE, seconds=5.0, changes=288 * 100_000), id="most rows change"),
     ],
 )
