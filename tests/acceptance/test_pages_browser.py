@@ -170,6 +170,14 @@ def test_a_question_is_kept_and_found_by_the_keyboard(
     assert violations(browser, axe) == []
     assert pages.fits
     browser.screenshot(screenshots / "pages-questions.png")
+    # on a telephone the buttons leave the fields their line
+    browser.shape(width=360)
+    pages.show("failures")
+    assert pages.fits
+    assert browser.run("return document.querySelector('header select').clientWidth") > 140
+    browser.screenshot(screenshots / "pages-narrow.png")
+    browser.shape()
+    pages.show("questions")
     pages.focus("Rename")
     browser.press("Enter")
     eventually(lambda: browser.run("return document.activeElement.value") == HOSTILE[:100])
