@@ -81,7 +81,8 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent:
     return int(head[9:12]), head, await reader.readexactly(length)
 
 
-async def _load(served: Served, connections: int, seconds: float, status: int) -> int:
+async def load(served: Served, connections: int, seconds: float, status: int) -> int:
+    """Ask over so many connections for a while; return how many requests were answered."""
     done, end = 0, time.monotonic() + seconds
     varied = served.name in ("api", "before")
 
@@ -126,7 +127,7 @@ def _cpu(process: int, *, children: bool = False) -> float:
 def round_of(served: Served, postgres: int, connections: int, seconds: float, status: int) -> None:
     """Load one server for a while, and note what that gave."""
     before = (_cpu(served.process), _cpu(postgres, children=True), time.process_time(), time.monotonic())
-    done = asyncio.run(_load(served, connections, seconds, status))
+    done = asyncio.run(load(served, connections, seconds, status))
     after = (_cpu(served.process), _cpu(postgres, children=True), time.process_time(), time.monotonic())
     spent = [late - early for early, late in zip(before, after, strict=True)]
     served.per_second.append(done / spent[3])
