@@ -10,6 +10,7 @@ TESTS = Path(__file__).parents[1]
 LEFT_OUT = {
     "acceptance/test_alert_flood.py": "fifty views that fail, and a daemon",
     "acceptance/test_api_attacks.py": "an API, and hundreds of hostile clients",
+    "acceptance/test_api_faults.py": "minutes of random load and faults",
     "acceptance/test_api_process.py": "processes that are stopped, and servers",
     "acceptance/test_api_trouble.py": "an API, a standby, and an answer of megabytes",
     "acceptance/test_api_replicas.py": "a Redis, and three processes of the API",

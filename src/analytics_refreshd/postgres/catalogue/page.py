@@ -112,12 +112,12 @@ def page_statement(bound: BoundQuery, page: Page, columns: Sequence[Column]) -> 
     """Return the statement that reads a page.
 
     Each of its rows begins with the number of all rows. Its text is the same for all values, so that a session can
-    keep it prepared.
+    keep it prepared. In a batch the rows are as JSON has them.
     """
     every = unlimited(bound)
     read = tuple((column.name, column.unit == "message") for column in columns)
     text = _paged(bound.query.body, bound.app_schema, _texts(bound), read, page.order, limited=bound.limited)
-    return Statement(text, {**every.placeholders, _LIMIT: page.limit, _OFFSET: page.offset})
+    return Statement(text, {**every.placeholders, _LIMIT: page.limit, _OFFSET: page.offset}, plain=True)
 
 
 def total_statement(bound: BoundQuery) -> Statement:

@@ -8,12 +8,13 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
-from psycopg.abc import PQGen
+from psycopg.abc import AdaptContext, PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.waiting import Ready, Wait
 
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
+from analytics_refreshd.postgres.connection.plain import plain_context
 
 Row = tuple[Any, ...]
 MOST_PREPARED = 100
@@ -27,10 +28,11 @@ _Key = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement; `%(name)s` in its text stands for one of `values`."""
+    """One statement; `%(name)s` in its text stands for one of `values`. With `plain` its rows are as JSON has them."""
 
     text: str
     values: Mapping[str, object] = field(default_factory=dict)
+    plain: bool = False
 
 
 class BatchConnection(BoundedConnection):
@@ -43,6 +45,7 @@ class BatchConnection(BoundedConnection):
         super().__init__(*args, **kwargs)
         self._names: dict[_Key, bytes] = {}
         self._made = 0
+        self._plain: AdaptContext | None = None
 
     def batch(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run the statements in one round trip; return the rows of each.
@@ -67,7 +70,7 @@ class BatchConnection(BoundedConnection):
         text, names = positional(statement.text)
         adapter = Transformer(self)
         values = adapter.dump_sequence([statement.values[name] for name in names], [PyFormat.AUTO] * len(names))
-        return _Ready((text, adapter.types or ()), values, adapter.formats)
+        return _Ready((text, adapter.types or ()), values, adapter.formats, statement.plain)
 
     def _send(self, statements: Sequence["_Ready"]) -> list["_Sent"]:
         """Queue the statements; return what was queued, in order."""
@@ -86,7 +89,7 @@ class BatchConnection(BoundedConnection):
                 self.pgconn.send_prepare(name, key[0].encode(self.info.encoding), key[1])
                 sent.append(_Sent(key, prepares=name))
             self.pgconn.send_query_prepared(name, statement.values, statement.formats)
-            sent.append(_Sent(key, old=old is not None))
+            sent.append(_Sent(key, old=old is not None, plain=statement.plain))
         self.pgconn.pipeline_sync()
         return sent
 
@@ -102,12 +105,17 @@ class BatchConnection(BoundedConnection):
             if one.key is not None and one.prepares is not None:
                 self._names[one.key] = one.prepares
             elif one.key is not None:
-                adapter = Transformer(self)
+                adapter = Transformer(self._plainly() if one.plain else self)
                 adapter.set_pgresult(result)
                 rows.append(adapter.load_rows(0, result.ntuples, tuple))
         if len(results) < len(sent):
             raise psycopg.OperationalError("the connection was lost")
         return rows
+
+    def _plainly(self) -> AdaptContext:
+        if self._plain is None:
+            self._plain = plain_context(self)
+        return self._plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,7 @@ class _Ready:
     key: _Key
     values: Sequence[Any]
     formats: Sequence[pq.Format] | None
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,7 @@ class _Sent:
     key: _Key | None
     prepares: bytes | None = None
     old: bool = False
+    plain: bool = False
 
 
 @lru_cache(maxsize=1000)
