@@ -163,6 +163,28 @@ def test_without_a_database_it_stays_up_unready_and_recovers() -> None:
         server.destroy()
 
 
+@pytest.mark.slow
+def test_it_exports_what_an_hour_let_expect(dsn: str, connection: Connection) -> None:
+    """Two hours in which a quarter fails, after four weeks in which little did; without being asked, nothing of it."""
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms)"
+        " select h || ' ' || i, 'j', 'rest', case when i <= case when h < 2 then 10 else 1 end then 'failed'"
+        " else 'success' end, date_trunc('hour', now(), 'UTC') - (h + 1) * interval '1 hour', 100"
+        " from generate_series(-1, 700) h, generate_series(1, 40) i"
+    )
+    connection.execute("select * from refresh_action_analytics()")
+    with Daemon(dsn, **LONG, alerts__unusual=True) as daemon:
+        eventually(lambda: daemon.metric("analytics_unusual", series="failure_rate:rest") == 1.0, within=60.0)
+        value = daemon.metric("analytics_expected", series="failure_rate:rest", bound="value")
+        upper = daemon.metric("analytics_expected", series="failure_rate:rest", bound="upper")
+        assert value == 0.25
+        assert upper is not None
+        assert upper < 0.2
+        assert daemon.metric("analytics_expected", series="volume:rest", bound="expected") == pytest.approx(40)
+        assert daemon.metric("analytics_unusual", series="volume:rest") == 0.0
+        assert daemon.stop() == 0
+
+
 def test_failed_view_is_partial_never_ok(dsn: str, stretchable: Connection) -> None:
     """A row with success=false makes the run partial, is logged with its SQLSTATE, and fires; then resolves."""
     stretch(stretchable, "recent_failures", message="boom", sqlstate="XX000")

@@ -1,5 +1,6 @@
 """Success rate and p95 of the last 24 hours: those of the rows, in both modes, or said to be unknown."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -7,10 +8,12 @@ import pytest
 from psycopg import sql
 
 from analytics_refreshd.core.model import Rates
+from analytics_refreshd.core.unusual import MOST_TYPES
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.state import rates as rates_module
-from tests.support.adapters import status_reader
+from analytics_refreshd.postgres.state.hours import PostgresHourCells
+from tests.support.adapters import session, status_reader
 from tests.support.faults import as_role, least_role
 from tests.support.installs import install_older
 
@@ -152,3 +155,32 @@ def test_L07_the_rows_are_those_of_the_configured_schema(application_dsn: str) -
             " values ('a', 'j', 'rest', 'success', now(), 1500)"
         )
     assert _rates(application_dsn, app_schema="My App") == Rates(1, 100.0, 1.5, 1)
+
+
+def test_hours_are_those_of_the_rows(dsn: str, connection: Connection) -> None:
+    """By hour and action type over all states, the p95 of the successes, of the busiest types only."""
+    _fill(connection)
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms)"
+        " select 'rare ' || i, 'j', 'rare ' || i, 'success', now() - interval '5 hours', 1"
+        " from generate_series(1, 30) i"
+    )
+    connection.execute("select * from refresh_action_analytics()")
+    until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    since = until - timedelta(hours=20)
+    with session(dsn) as shared:
+        found = PostgresHourCells(shared).read(since, until)
+    true = connection.execute(
+        "select date_trunc('hour', executed_at, 'UTC'), action_type, count(*),"
+        " count(*) filter (where status = 'failed'), count(*) filter (where status = 'success'),"
+        " percentile_cont(0.95) within group (order by duration_ms) filter (where status = 'success') / 1000"
+        " from action_results where executed_at >= %s and executed_at < %s and action_type !~ 'rare' group by 1, 2",
+        [since, until],
+    ).fetchall()
+    rows = {(hour, action_type): figures for hour, action_type, *figures in true}
+    busiest = {(cell.hour, cell.action_type): cell for cell in found if "rare" not in cell.action_type}
+    assert busiest.keys() == rows.keys()
+    for key, cell in busiest.items():
+        assert [cell.executions, cell.failures, cell.successes] == rows[key][:3]
+        assert cell.p95_seconds == pytest.approx(rows[key][3], abs=0.001)
+    assert len({cell.action_type for cell in found}) == MOST_TYPES

@@ -17,10 +17,12 @@ from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.core.hour_series import HOUR, Measure
 from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult, ViewStatus
 from analytics_refreshd.core.ports import Metrics
 from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.unusual import BOUNDS, LastHour, Reading
 from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.metrics.gauges import VIEW_ALERTS
 from tests.support.fakes import FakeHealth
@@ -133,6 +135,23 @@ def test_known_series_exist_from_the_first_scrape() -> None:
     assert found.value("analytics_run_retries_total") == 0
     assert found.value("analytics_clock_steps_total") == 0
     assert found.value("analytics_clock_skew_total") == 0
+
+
+def test_what_an_hour_let_expect_is_exported_while_it_stands() -> None:
+    """Band, expectation and value of each series of the last whole hour, by the leader; old ones are not."""
+    reading = Reading("rest", Measure.FAILURE_RATE, NOW, 0.2, 0.02, 0.0, 0.1, 6.0, unusual=True)
+    hour = NOW.replace(minute=0, second=0) - HOUR
+    found = scrape(make(healthy(unusual=LastHour(hour, (reading,)))))
+    series = "failure_rate:rest"
+    bounds = {"lower": 0.0, "expected": 0.02, "upper": 0.1, "value": 0.2}
+    assert {one: found.value("analytics_expected", series=series, bound=one) for one in BOUNDS} == bounds
+    assert found.value("analytics_unusual", series=series) == 1
+    for state in (
+        healthy(unusual=LastHour(hour, (reading,)), role=Role.STANDBY),
+        healthy(unusual=LastHour(hour - 2 * HOUR, (reading,))),
+        healthy(),
+    ):
+        assert not {"analytics_expected", "analytics_unusual"} & scrape(make(state)).names()
 
 
 @pytest.mark.fault

@@ -1,7 +1,7 @@
 """Reads status and history every half minute, and evaluates the alerts. Never waits for a refresh."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -32,8 +32,8 @@ _SIZES_EVERY_SECONDS = 600.0
 class EvaluateCycle:
     """Reads status and history, evaluates every alert, and notifies.
 
-    `requests` does what operators ask for. `within` limits what the thread does on the database inside it to so many
-    seconds: a server that hangs must not hold up the next evaluation.
+    `others` are parts that are read after the status: what operators ask for, for one. `within` limits what the thread
+    does on the database inside it to so many seconds: a server that hangs must not hold up the next evaluation.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class EvaluateCycle:
         alerts: AlertEvaluator,
         retention: timedelta,
         within: Callable[[float], AbstractContextManager[None]],
-        requests: Callable[[], None] = lambda: None,
+        others: Mapping[Part, Callable[[], None]] | None = None,
     ) -> None:
         self._status = status
         self._history = history
@@ -59,7 +59,7 @@ class EvaluateCycle:
         self._clock = runtime.clock
         self._retention = retention
         self._within = within
-        self._requests = requests
+        self._others = others or {}
         self._parts = Parts(runtime)
         self._turn = threading.Lock()
         self._rates_for: tuple[object, ...] = ()
@@ -104,7 +104,7 @@ class EvaluateCycle:
         """Read all that the rules need. What is broken in one place keeps nothing else from being read."""
         reads = (
             (Part.STATUS, self._read_status),
-            (Part.REQUESTS, self._requests),
+            *self._others.items(),
             (Part.PAUSE, self._read_pause),
             (Part.LEADER, self._read_leader),
             (Part.PROGRESS, self._read_progress),

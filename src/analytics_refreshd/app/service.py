@@ -20,6 +20,7 @@ from analytics_refreshd.app.requests import OperatorRequests
 from analytics_refreshd.app.run_logger import RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.app.state import StateHolder, initial_state
+from analytics_refreshd.app.unusual import UnusualHours
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import (
     connection_settings,
@@ -31,6 +32,7 @@ from analytics_refreshd.config.adapters import (
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.metrics import DATABASE_RECONNECTS
 from analytics_refreshd.core.model import Run
+from analytics_refreshd.core.parts import Part
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
@@ -44,6 +46,7 @@ from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore, PostgresDeliveryStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
+from analytics_refreshd.postgres.state.hours import PostgresHourCells
 from analytics_refreshd.postgres.state.leader import PostgresLeader
 from analytics_refreshd.postgres.state.requests import PostgresRequests
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
@@ -180,6 +183,7 @@ class Service:
         self.evaluation_watch = EvaluationWatch(runtime, store=store, notifier=self.notifier)
         store_of_requests = PostgresRequests(self.session, config.replica)
         self.requests = OperatorRequests(runtime, store=store_of_requests, status=self.status)
+        self.unusual = UnusualHours(runtime, PostgresHourCells(self.session), enabled=config.alerts.unusual)
         self.evaluate = EvaluateCycle(
             runtime,
             status=self.status,
@@ -188,7 +192,7 @@ class Service:
             alerts=self.alerts,
             retention=config.history.retention,
             within=self.session.within,
-            requests=self.requests.serve,
+            others={Part.REQUESTS: self.requests.serve, Part.UNUSUAL: self.unusual.read},
         )
 
     def start_http(self) -> str:
@@ -200,6 +204,7 @@ class Service:
         self.refresher.settings = refresh_settings(config)
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
+        self.unusual.enabled = config.alerts.unusual
         self.log.set_level(config.log.level)
         self.http.allow(http_names(config))
         self.notifier.configure(delivery_settings(config, self._started.name, self._started.replica))

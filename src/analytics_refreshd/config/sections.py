@@ -113,6 +113,7 @@ class AlertsSection(Section):
     disk_bytes: Annotated[int, Field(ge=1)] | None = None
     disk_full_within: PositiveDuration = timedelta(days=14)
     repeat_every: Annotated[Duration, between("1m")] = timedelta(hours=4)
+    unusual: bool = False
     runbooks_url: str = "deploy/runbooks"
 
 

@@ -10,6 +10,7 @@ from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.requests import RequestKind, RequestOutcome
+from analytics_refreshd.core.unusual_metrics import UNUSUAL_METRICS
 
 OTHER = "other"
 """The label value for a name that nobody configured."""
@@ -293,5 +294,6 @@ BUILD_INFO = Metric(
 METRICS: tuple[Metric, ...] = (
     *(value for value in globals().values() if isinstance(value, Metric)),
     *COST_METRICS,
+    *UNUSUAL_METRICS,
 )
 """Every metric, in the order above."""

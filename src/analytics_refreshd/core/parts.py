@@ -28,4 +28,5 @@ class Part(StrEnum):
     RUNS = "runs"
     STATUS = "status"
     STATUS_FUNCTION = "status_function"
+    UNUSUAL = "unusual"
     VIEWS = "views"

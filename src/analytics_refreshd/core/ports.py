@@ -14,6 +14,7 @@ from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta, Waiting
 from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.hour_series import HourCell
 from analytics_refreshd.core.leadership import LockReading
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.model import (
@@ -145,6 +146,13 @@ class StatusReader(Protocol):
 
     def reconnect(self) -> None:
         """Use a new connection from now on."""
+
+
+class HourCells(Protocol):
+    """Reads the action types' hours from the hourly view."""
+
+    def read(self, since: datetime, until: datetime) -> list[HourCell]:
+        """Read the busiest types' hours from `since` to before `until`. Raises DatabaseFault."""
 
 
 class History(Protocol):

@@ -26,6 +26,7 @@ from analytics_refreshd.core.model import (
     ViewResult,
 )
 from analytics_refreshd.core.retention import LastRuns
+from analytics_refreshd.core.unusual import LastHour
 
 STATUS_MISSES_TOLERATED = 2
 """How often in a row the status function may fail before that breaks the contract, and its last sizes are dropped."""
@@ -56,7 +57,8 @@ class State:
     last, or nobody did.
     `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
-    `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it.
+    `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it. `unusual` is
+    None unless it is asked for, and while unknown.
     """
 
     database: str
@@ -80,6 +82,7 @@ class State:
     progress: Progress | None = None
     delta: Delta | None = None
     retention: LastRuns | None = None
+    unusual: LastHour | None = None
     runs: tuple[Run, ...] = ()
     sizes: tuple[SizeSample, ...] = ()
     alerts: Mapping[AlertKey, AlertRecord] = field(default_factory=dict)

@@ -16,6 +16,8 @@ from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import Limits, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
 from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds
+from analytics_refreshd.core.unusual import BOUNDS
+from analytics_refreshd.core.unusual_metrics import EXPECTED, UNUSUAL
 
 _logger = logging.getLogger(__name__)
 
@@ -135,6 +137,12 @@ class StateCollector:
             families.add(catalogue.SUCCESS_RATE, state.rates.success_rate_percent)
             families.add(catalogue.LATENCY_P95, state.rates.latency_p95_seconds)
             families.add(catalogue.EXECUTIONS, state.rates.executions)
+        if state.unusual is not None and snapshot.leads:
+            for reading in state.unusual.known_at(snapshot.server_now):
+                bounds = (reading.low, reading.expected, reading.high, reading.value)
+                for bound, value in zip(BOUNDS, bounds, strict=True):
+                    families.add(EXPECTED, value, reading.series, bound)
+                families.add(UNUSUAL, reading.unusual, reading.series)
         if state.next_run_at is not None:
             families.add(catalogue.NEXT_RUN, state.next_run_at.timestamp())
         since = snapshot.since_evaluation_seconds
