@@ -104,7 +104,7 @@ def go_on(every: list[Client], more: int) -> None:
     )
 
 
-def test_no_request_fails_while_a_process_is_replaced(world: World) -> None:
+def test_P20_no_request_fails_while_a_process_is_replaced(world: World) -> None:
     """New requests go to the new one, the old one answers what was asked, streams are told to come again."""
     answers: list[Answer] = []
     with world.api(PATIENT) as old, world.api() as new, Proxy(("127.0.0.1", old.port)) as service:
@@ -164,7 +164,7 @@ def waiting(connection: Connection) -> bool:
     return connection.execute("select exists (select from pg_locks where not granted)").fetchone() == (True,)
 
 
-def test_a_database_that_does_not_serve_the_api_yet(world: World) -> None:
+def test_P11_a_database_that_does_not_serve_the_api_yet(world: World) -> None:
     """No request is sent to a process that is not ready, and who asks all the same hears whose turn it is."""
     world.connection.execute("drop schema analytics_api cascade")
     with world.api() as api:
@@ -209,7 +209,7 @@ end $$;
 
 
 @pytest.mark.parametrize("older", [True, False], ids=["older", "newer"])
-def test_a_schema_of_another_version(world: World, older: bool) -> None:
+def test_P11_a_schema_of_another_version(world: World, older: bool) -> None:
     """An older one answers what it can, and says what to do about the rest; a newer one only has more."""
     if older:
         world.connection.execute(OLDER)

@@ -206,7 +206,7 @@ def test_an_answer_over_rows_alone_says_that_some_may_be_gone(world: World) -> N
         assert datetime.fromisoformat(meta["frozen_until"]) == world.horizon
 
 
-def test_frozen_days_are_behind_the_wall(world: World) -> None:
+def test_P02_frozen_days_are_behind_the_wall(world: World) -> None:
     """Whatever a text asks, it finds the days of who is admitted; the tables themselves are closed to it."""
     text = "select distinct d.organization_id from analytics_api.frozen_days('-infinity', 'infinity') d order by 1"
     with psycopg.connect(world.own, autocommit=True) as own:

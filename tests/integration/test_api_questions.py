@@ -172,7 +172,7 @@ def test_pages_are_by_name(world: World) -> None:
         assert said in refused.json["message"]
 
 
-def test_a_tenant_has_its_own_and_no_other(world: World) -> None:
+def test_P19_a_tenant_has_its_own_and_no_other(world: World) -> None:
     """It neither lists, reads, replaces nor removes another's, and may give the same name; who sees all finds all."""
     ours, theirs = (world.keep(key, "same name").json["data"] for key in (world.acme, world.bolt))
     platform = world.keep(world.platform, "of all").json["data"]
@@ -218,7 +218,7 @@ def test_viewers_read_and_members_keep(world: World) -> None:
     assert world.keep(None, "by root", headers=bearer("root", all=True)).json["data"]["organization_id"] is None
 
 
-def test_what_cannot_be_kept_is_named(world: World) -> None:
+def test_P19_what_cannot_be_kept_is_named(world: World) -> None:
     """One sentence says why; a key in it is repeated nowhere, and nothing is written."""
     key = "rfd_" + "k" * 43
     bad: list[tuple[bytes, int, str]] = [
@@ -252,7 +252,7 @@ def test_what_cannot_be_kept_is_named(world: World) -> None:
     assert not [line for line in world.api.events("library.message") if line["level"] == "error"]
 
 
-def test_no_page_of_another_site_can_change_any(world: World) -> None:
+def test_P19_no_page_of_another_site_can_change_any(world: World) -> None:
     """A form cannot say that it sends JSON, and what a browser says of its origin is looked at."""
     (kept,) = [world.keep(world.acme, "mine").json["data"]]
     path = f"/{kept['question_id']}"
@@ -283,7 +283,7 @@ def test_a_name_stands_for_one_and_a_hundred_are_the_most(world: World) -> None:
     assert world.keep(world.bolt, "mine").status == 201
 
 
-def test_the_last_place_is_taken_once(world: World) -> None:
+def test_P19_the_last_place_is_taken_once(world: World) -> None:
     """Who keeps a question while another is keeping one waits for that, and counts it."""
     fill_up(world, MOST_QUESTIONS - 1)
     kept: list[Any] = []
@@ -307,7 +307,7 @@ def test_the_last_place_is_taken_once(world: World) -> None:
         assert kept == [(True,), (False,)]
 
 
-def test_the_database_lets_nobody_around_the_wall(world: World) -> None:
+def test_P02_P19_the_database_lets_nobody_around_the_wall(world: World) -> None:
     """The API's role sees and changes nothing without a token, and what is not admitted is not changed with one."""
     kept = world.keep(world.acme, "mine").json["data"]["question_id"]
     calls = {
@@ -336,7 +336,7 @@ def test_the_database_lets_nobody_around_the_wall(world: World) -> None:
     assert world.names(world.platform) == ["mine"]
 
 
-def test_a_schema_of_before_is_told_of(world: World) -> None:
+def test_P11_a_schema_of_before_is_told_of(world: World) -> None:
     """Where `migrate` has not run yet, questions are 503, and figures are read."""
     world.connection.execute("alter view analytics_api.saved_questions rename to other")
     try:

@@ -339,7 +339,7 @@ def test_R01_undo_goes_on_wherever_it_ended(application_dsn: str, log: Connectio
 
 
 @pytest.mark.slow
-def test_a_restored_month_can_be_put_back_and_goes_in_its_time(
+def test_R11_a_restored_month_can_be_put_back_and_goes_in_its_time(
     application_dsn: str, log: Connection, databases: Callable[..., str], tmp_path: Path
 ) -> None:
     """A dump and restore changes the numbers of tables: each is found again, and nothing else is taken for one."""

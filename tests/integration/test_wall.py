@@ -260,7 +260,7 @@ def test_a_switch_of_the_mode_keeps_the_wall(own: Walled) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["plain", pytest.param("incremental", marks=pytest.mark.nightly)])
-def test_views_that_are_replaced_keep_the_wall(own: Walled, dsn: str, mode: str) -> None:
+def test_P10_views_that_are_replaced_keep_the_wall(own: Walled, dsn: str, mode: str) -> None:
     """Ours take the place of others', with the API's views over them; what was renamed is read no more."""
     api, connection = own.api, own.owner
     if mode == "incremental":
