@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.api import Api, api_role, install_api, make_key
 from tests.support.browser import Browser, missing, violations
+from tests.support.costs import COSTS
 from tests.support.daemon import Daemon
 from tests.support.faults import Connection, FaultServer
 from tests.support.pages import HOSTILE, PAGES, PagesInBrowser, fill_pages
@@ -53,7 +54,7 @@ def world(
             everything = make_key(dsn, "--all-organizations", "--role", "admin")
             tenant = make_key(dsn, "--organization", "acme")
             nothing = make_key(dsn, "--organization", "void")
-            with Api(own, secret, schedule__interval="1h", staleness__max_age="3h") as api:
+            with Api(own, secret, schedule__interval="1h", staleness__max_age="3h", **COSTS) as api:
                 yield World(api, everything, tenant, nothing, dsn, own, secret)
 
 
@@ -83,6 +84,24 @@ def test_a_key_opens_the_pages(pages: PagesInBrowser, world: World) -> None:
     pages.show("organizations")
     names = {row[0] for row in pages.cells("Usage")}
     assert names == {"acme name", HOSTILE, "Without an organization"}
+
+
+def test_costs_are_those_of_the_api(pages: PagesInBrowser, world: World) -> None:
+    """A month alone; what has no price is unknown, with what is known of it; said to be no bill."""
+    month = f"{datetime.now(UTC):%Y-%m}"
+    pages.sign_in(world.everything)
+    pages.show("costs", month=month)
+    answer = world.api.ask(f"organizations/costs?month={month}&by=action_type", world.everything).json["data"]
+    shown = pages.cells("Costs by action type")
+    assert [(row[0], row[2].startswith("unknown")) for row in shown] == [
+        (row["action_type"], row["cost"] is None) for row in answer
+    ]
+    costs = {row[2] for row in shown}
+    assert "unknown" in costs
+    assert any(cost.startswith("€") for cost in costs)
+    assert any(row[1].startswith("unknown, at least €") for row in pages.cells("Costs by organization"))
+    assert "never a bill" in pages.text
+    assert pages.browser.complaints() == []
 
 
 def test_trouble_is_said_in_words(pages: PagesInBrowser, world: World) -> None:

@@ -12,9 +12,10 @@ from datetime import timedelta
 
 from psycopg import sql
 
-from analytics_refreshd.postgres.catalogue.definition import Column, Query
+from analytics_refreshd.postgres.catalogue.definition import PRICES, Column, Query
 from analytics_refreshd.postgres.catalogue.files import Catalogue, relations
 from analytics_refreshd.postgres.catalogue.run import statement
+from analytics_refreshd.postgres.catalogue.settings import DEFAULTS
 from analytics_refreshd.postgres.catalogue.sources import LIMIT
 
 _SOURCE = {"type": "grafana-postgresql-datasource", "uid": "${datasource}"}
@@ -132,8 +133,8 @@ def dashboard_json(catalogue: Catalogue, app_schema: str = "public") -> str:
     panels: list[dict[str, object]] = [_row(1, "When it runs", 0), _heat_map(2, app_schema)]
     top, left, section = 1 + _HEIGHT, 0, ""
     for query in catalogue:
-        if query.api.places:
-            # of one trigger, which a panel cannot name
+        if query.api.places or PRICES in query.relations:
+            # of one trigger, which a panel cannot name, or of prices, which are in the configuration
             continue
         if query.section != section:
             top, left, section = top + (_HEIGHT if left else 0), 0, query.section
@@ -169,6 +170,8 @@ def dashboard_sql(query: Query, app_schema: str) -> str:
     replaced = {name: text for name, text in chosen.items() if name in query.relations}
     text = statement(query, app_schema, limited=False, replaced=replaced).as_string(None)
     values = {item.placeholder: sql.Literal(item.default).as_string(None) for item in query.parameters}
+    # of the configuration it knows nothing
+    values |= {name: sql.Literal(value).as_string(None) for name, value in DEFAULTS.values(query, None).items()}
     return _filled(text, values | {"now": "now()", "timezone": "'UTC'"} | _window(query))
 
 

@@ -27,6 +27,7 @@ from tests.generate.api_dashboard import PICKED
 from tests.integration.test_queries_exact import ORGANIZATIONS, insert, shifted, stream
 from tests.support.api import Api, api_role, make_key
 from tests.support.brute_force import ANSWERS, Data, Estimate
+from tests.support.costs import COSTS
 from tests.support.generated_client import GeneratedClient
 
 pytestmark = pytest.mark.slow
@@ -86,7 +87,8 @@ def world(
         assert all(one[3] for one in connection.execute("select * from refresh_action_analytics()"))
         everything = make_key(dsn, "--all-organizations", "--role", "admin")
         acme = make_key(dsn, "--organization", "acme")
-        with Api(own, secret, queries__directory=folder, schedule__interval="1h", staleness__max_age="3h") as api:
+        given: dict[str, Any] = {"schedule__interval": "1h", "staleness__max_age": "3h", **COSTS}
+        with Api(own, secret, queries__directory=folder, **given) as api:
             yield World(api, dsn, data, everything, acme)
 
 
@@ -101,6 +103,9 @@ def json_value(value: object) -> object:
 
 def same(got: object, wanted: object) -> bool:
     """Whether a figure of the API is that of the brute-force answer."""
+    if isinstance(wanted, Decimal) and isinstance(got, str):
+        # money is text, so that no reader makes a float of it
+        return Decimal(got) == wanted
     if isinstance(wanted, Estimate):
         return wanted == (None if got is None else Decimal(str(got)))
     return got == json_value(wanted) or (isinstance(got, float) and math.isclose(got, float(str(wanted)), abs_tol=1e-9))
@@ -448,6 +453,32 @@ def test_the_catalogue_tells_of_itself(world: World) -> None:
     listed = world.api.ask("meta/queries", world.everything).json["data"]
     assert {one["query"] for one in listed} == {*CATALOGUE.queries, "own"}
     assert all(field["meaning"] for one in listed for field in one["fields"])
+
+
+def test_costs_are_exact_and_what_has_no_price_is_unknown(world: World) -> None:
+    """By organization, trigger or type; one month; JSON as text, CSV as digits; said to be no bill."""
+    document = world.api.ask("organizations/costs?months=3&by=action_type", world.acme).json
+    assert {row["organization_id"] for row in document["data"]} == {"acme"}
+    assert {row["action_type"]: row["cost"] is None for row in document["data"]} == {
+        "rest": False, "telegram": False, "mcp": True,
+    }  # fmt: skip
+    assert any("never a bill" in note for note in document["meta"]["notes"])
+    assert sum(row["unpriced_executions"] for row in document["data"]) > 0
+    month = document["data"][0]["month"]
+    one = world.api.ask(f"organizations/costs?month={month}&by=action_type", world.acme).json
+    assert one["data"] == [row for row in document["data"] if row["month"] == month]
+    assert one["meta"]["window"]["since"].startswith(f"{month}-01T00:00:00")
+    rows = world.api.ask(f"organizations/costs?month={month}&by=action_type&format=csv", world.acme).body.decode()
+    for row, wanted in zip(csv.DictReader(io.StringIO(rows)), one["data"], strict=True):
+        assert (row["cost"], row["priced_cost"]) == (wanted["cost"] or "", wanted["priced_cost"] or "")
+    for wrong, said in (
+        ("month=2026-13", "month must be a month such as 2026-03"),
+        ("month=2026-03&months=2", "give month, or months, not both"),
+        ("month=2026-03&since=2026-03-01T00:00:00Z", "give month, or since and until, not both"),
+        ("by=job", "by must be one of organization, trigger, action_type"),
+    ):
+        answer = world.api.ask(f"organizations/costs?{wrong}", world.acme)
+        assert (answer.status, said in answer.json["message"]) == (400, True), answer.body
 
 
 def test_rows_come_as_csv(world: World) -> None:

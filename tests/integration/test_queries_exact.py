@@ -21,7 +21,7 @@ from analytics_refreshd.demo.actions import HISTORY, Generator, make_bursts
 from analytics_refreshd.demo.world import make_world
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from analytics_refreshd.postgres.catalogue.run import bind, run
-from tests.support.brute_force import ANSWERS, Action, Data, Organization, Trigger
+from tests.support.brute_force import ANSWERS, SETTINGS, Action, Data, Organization, Trigger
 from tests.support.examples import examples
 
 VIEWS = (
@@ -105,7 +105,7 @@ def check(
                     else parameter.default
                     for parameter in query.parameters
                 }
-                result = run(connection, bind(query, parameters, limit, now, "public"), raw=True)
+                result = run(connection, bind(query, parameters, limit, now, "public", settings=SETTINGS), raw=True)
                 expected = answer(visible, now, parameters)
                 assert len(result.rows) == len(expected), (name, limit, result.rows, expected)
                 for got, wanted in zip(result.rows, expected, strict=True):
@@ -163,6 +163,8 @@ parameters = st.fixed_dictionaries(
         "hours": st.integers(1, 60),
         "days": st.integers(1, 60),
         "weeks": st.integers(1, 10),
+        "months": st.integers(1, 5),
+        "by": st.sampled_from(["organization", "trigger", "action_type"]),
         "limit": st.sampled_from([1, 3, 1000]),
         "min-executions": st.integers(1, 4),
         "above-ms": st.sampled_from([0, 5000, 10_000]),

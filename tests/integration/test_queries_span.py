@@ -13,12 +13,12 @@ from analytics_refreshd.postgres.catalogue.files import Catalogue
 from analytics_refreshd.postgres.catalogue.run import bind, run
 from tests.integration.test_queries_cli import query as command
 from tests.integration.test_queries_exact import insert
-from tests.support.brute_force import ANSWERS, Action, Data, Organization, Trigger
+from tests.support.brute_force import ANSWERS, SETTINGS, Action, Data, Organization, Trigger
 
 CATALOGUE = Catalogue.load()
 VIEWS = ("action_metrics_hourly", "trigger_performance_summary", "recent_failures", "action_type_distribution")
 HOUR = timedelta(hours=1)
-SPANNED = [query.name for query in CATALOGUE if len(query.span_names) == 2]
+SPANNED = [query.name for query in CATALOGUE if "until" in query.span_names]
 
 # both changes of the clock, in zones that change at another hour, and where midnight is left out
 YEAR = (datetime(2025, 8, 15, tzinfo=UTC), datetime(2026, 4, 30, tzinfo=UTC))
@@ -46,7 +46,7 @@ def rows_of(since: datetime, until: datetime, number: int) -> Data:
 
 
 def whole(at: datetime, step: str, zone: ZoneInfo, *, up: bool) -> datetime:
-    """The nearest hour, or first hour of a day or week of the zone, at or before `at`, or after it."""
+    """The nearest hour, or first hour of a day, week or month of the zone, at or before `at`, or after it."""
     hour = at.replace(minute=0, second=0, microsecond=0)
     hour += HOUR if up and hour < at else timedelta()
 
@@ -54,6 +54,8 @@ def whole(at: datetime, step: str, zone: ZoneInfo, *, up: bool) -> datetime:
         today, before = (each.astimezone(zone) for each in (one, one - HOUR))
         if step == "weeks":
             return today.isocalendar()[:2] != before.isocalendar()[:2]
+        if step == "months":
+            return today.month != before.month
         return step == "hours" or today.date() != before.date()
 
     while not begins(hour):
@@ -68,7 +70,7 @@ def compare(
     found, zone = CATALOGUE.get(name), ZoneInfo(asked[2])
     assert found.window is not None
     given = dict(zip(("since", "until", "timezone"), asked, strict=True))
-    result = run(connection, bind(found, given, None, now, "public"), raw=True)
+    result = run(connection, bind(found, given, None, now, "public", settings=SETTINGS), raw=True)
     since, until = (at if at.tzinfo else at.replace(tzinfo=zone) for at in asked[:2])
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     if found.window.step:

@@ -169,9 +169,9 @@ class Ledger:
                 continue
             columns = [field.column for field in route.endpoint.fields]
             found = read_page(connection, bound, asks.page, columns).rows
-            names = [field.name for field in route.endpoint.fields]
+            fields = route.endpoint.fields
             at = None if rows else moment(as_of(sources.views, successes, rows=False, now=now))
-            self.states[question].append(State(began, ended, at, digest_of([as_object(names, row) for row in found])))
+            self.states[question].append(State(began, ended, at, digest_of([as_object(fields, row) for row in found])))
 
     def wrong(self, given: Given) -> str | None:
         """Why an answer is none that SQL gives at its `as_of`; None if it is."""

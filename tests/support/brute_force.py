@@ -5,10 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
 from itertools import combinations, pairwise
 from typing import Any
+
+from analytics_refreshd.core.costs import Price, Prices
+from analytics_refreshd.postgres.catalogue.settings import QuerySettings
 
 Row = tuple[Any, ...]
 HOUR = timedelta(hours=1)
@@ -286,11 +289,28 @@ def _number(p: P, name: str) -> Decimal:
     return Decimal(str(p[name]))
 
 
+def health(rate: Decimal) -> str:
+    """The word for a success rate, by the default thresholds."""
+    return "CRITICAL" if rate < 50 else "WARNING" if rate < 80 else "OK"
+
+
+def sla(p95: Decimal) -> str:
+    """The word for a 95th percentile."""
+    return "CRITICAL" if p95 > 10_000 else "WARNING" if p95 > 5000 else "OK"
+
+
 def success_rate(data: Data, now: datetime, p: P) -> list[Row]:
     rows = data.between(*_stretch(now, p, 24 * _int(p, "days")))
     groups = grouped(rows, lambda row: row.action_type)
     return [
-        (kind, *counts(group), average(group, cell), percent(counts(group)[2], len(group)), retries(group))
+        (
+            kind,
+            *counts(group),
+            average(group, cell),
+            percent(counts(group)[2], len(group)),
+            retries(group),
+            health(counts(group)[4]),
+        )
         for kind, group in sorted(groups.items(), key=lambda item: str(item[0]))
     ]
 
@@ -325,7 +345,8 @@ def latency(data: Data, now: datetime, p: P) -> list[Row]:
         values = durations(groups[kind])
         shares = tuple(percentile(values, share) for share in (0.5, 0.95, 0.99))
         low, high = min(values, default=None), max(values, default=None)
-        rows.append((kind, len(groups[kind]), len(values), low, *shares, high, mean(values)))
+        word = None if shares[1] is None else sla(shares[1])
+        rows.append((kind, len(groups[kind]), len(values), low, *shares, high, mean(values), word))
     return rows
 
 
@@ -336,8 +357,7 @@ def sla_violations(data: Data, now: datetime, p: P) -> list[Row]:
         if p95 is not None and p95 > _int(p, "above-ms"):
             severity = "critical" if p95 > _int(p, "critical-ms") else "warning"
             over = p95 - _int(p, "above-ms")
-            status = "CRITICAL" if p95 > 10_000 else "WARNING" if p95 > 5000 else "OK"
-            more = (enabled(data, key), counts(found)[4], status)
+            more = (enabled(data, key), counts(found)[4], sla(p95))
             rows.append((*who(data, key), severity, len(found), p95, over, last(found), *more))
     return sorted(rows, key=lambda row: (-row[5], row[0]))[: _int(p, "limit")]
 
@@ -414,8 +434,7 @@ def unhealthy_triggers(data: Data, now: datetime, p: P) -> list[Row]:
         if rate < _number(p, "below-percent") and len(found) >= _int(p, "min-executions"):
             severity = "critical" if rate < _number(p, "critical-percent") else "warning"
             figures = (severity, rate, executions, successes, failures, retrying)
-            health = "CRITICAL" if rate < 50 else "WARNING" if rate < 80 else "OK"
-            rows.append((*who(data, key), *figures, last(found), enabled(data, key), retries(found), health))
+            rows.append((*who(data, key), *figures, last(found), enabled(data, key), retries(found), health(rate)))
     return sorted(rows, key=lambda r: (r[4], -r[5], r[0]))[: _int(p, "limit")]
 
 
@@ -622,6 +641,90 @@ def organization_usage(data: Data, now: datetime, p: P) -> list[Row]:
     return sorted(rows, key=lambda row: (-row[3], row[0] is None, row[0] or ""))
 
 
+PRICES = Prices(
+    "EUR",
+    {
+        "rest": Price(Decimal("0.0021"), Decimal("0.000370001"), Decimal("0.000000007")),
+        "telegram": Price(Decimal("1.5"), per_second=Decimal("12345678.9")),
+    },
+)
+"""Without a default, so that the costs of other types are not known."""
+
+
+SETTINGS = QuerySettings(PRICES)
+
+
+def cost_of(row: Action) -> Fraction | None:
+    """What one action costs; None where its type has no price."""
+    price = PRICES.by_type.get(row.action_type)
+    if price is None:
+        return None
+    seconds = Fraction(row.duration_ms or 0, 1000)
+    return (
+        Fraction(price.per_execution)
+        + (row.retry_count or 0) * Fraction(price.per_retry)
+        + seconds * Fraction(price.per_second)
+    )
+
+
+def exact(value: Fraction) -> Decimal:
+    """The same number, of which nothing may be lost."""
+    with localcontext(prec=60):
+        found = Decimal(value.numerator) / Decimal(value.denominator)
+    assert Fraction(found) == value
+    return found
+
+
+def organization_costs(data: Data, now: datetime, p: P) -> list[Row]:
+    zone, by = _zone(p), p["by"]
+    since, until = months_until(now, _int(p, "months"), zone)
+    if "since" in p:
+        since, until = _stretch(now, p, 0)
+
+    def key(row: Action) -> Row:
+        assert row.executed_at is not None
+        own = row.trigger_id if by == "trigger" else None
+        kind = row.action_type if by == "action_type" else None
+        month = f"{row.executed_at.astimezone(zone):%Y-%m}"
+        return month, _organization(data, row.trigger_id), own, kind
+
+    rows: list[Row] = []
+    for found, group in grouped(data.between(since, until), key).items():
+        assert isinstance(found, tuple)
+        month, organization, trigger, kind = found
+        costs = [cost_of(row) for row in group]
+        known = [cost for cost in costs if cost is not None]
+        priced = exact(sum(known, Fraction(0))) if known else None
+        unpriced = len(costs) - len(known)
+        name = data.triggers[trigger].name if trigger in data.triggers else None
+        figures = (
+            len(group),
+            retries(group),
+            sum(durations(group)),
+            "EUR",
+            None if unpriced else priced,
+            priced,
+            unpriced,
+        )
+        rows.append((month, *_plan(data, organization)[:2], trigger, name, kind, *figures))
+
+    def place(row: Row) -> Row:
+        month, organization, priced, trigger, kind = row[0], row[1], row[11], row[3], row[5]
+        most_first = (priced is None, -(priced or 0), -row[6])
+        named = (trigger is None, trigger or "", kind or "")
+        return (-int(month.replace("-", "")), organization is None, organization or "", *most_first, *named)
+
+    return sorted(rows, key=place)
+
+
+def months_until(now: datetime, count: int, zone: tzinfo) -> tuple[datetime, datetime]:
+    """The current month of the zone, and those before it, `count` in all."""
+    local = now.astimezone(zone)
+    first = local.year * 12 + local.month - count
+    since, until = (datetime(at // 12, at % 12 + 1, 1, tzinfo=zone).astimezone(UTC) for at in (first, first + count))
+    return since, until
+
+
 def top_organizations(data: Data, now: datetime, p: P) -> list[Row]:
     groups = grouped(data.actions, lambda row: _organization(data, row.trigger_id))
     rows: list[Row] = []
@@ -675,6 +778,7 @@ ANSWERS: dict[str, Callable[[Data, datetime, P], list[Row]]] = {
         correlations,
         weekly_growth,
         organization_usage,
+        organization_costs,
         top_organizations,
         summary,
     )

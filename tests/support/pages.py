@@ -9,7 +9,18 @@ from tests.support.browser import Browser
 from tests.support.tenants import fill
 from tests.support.waiting import eventually
 
-PAGES = ("overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "freshness", "questions")
+PAGES = (
+    "overview",
+    "types",
+    "triggers",
+    "failures",
+    "growth",
+    "patterns",
+    "organizations",
+    "costs",
+    "freshness",
+    "questions",
+)
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> {b|c} =1+1 &lt;"
 LONG = "a-name-without-any-place-to-break-" * 6
 _MANY = """

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.live import Counts, hours_plus, summarized, total
+from analytics_refreshd.core.thresholds import Threshold
 
 HOUR = datetime(2026, 3, 1, 10, tzinfo=UTC)
 FIGURES = st.integers(-(10**9), 10**9)
@@ -51,8 +52,8 @@ def test_the_summary_of_hours() -> None:
 )
 def test_the_word_for_a_success_rate(successes: int, status: str) -> None:
     """By the rate itself, not by the rounded one."""
-    assert Counts(1000, successes).status == status
-    assert Counts(100_000, 94_999).status == "degraded"
+    assert Counts(1000, successes).status(Threshold()) == status
+    assert Counts(100_000, 94_999).status(Threshold()) == "degraded"
 
 
 def test_halves_are_rounded_as_postgresql_rounds_them() -> None:

@@ -60,7 +60,7 @@ def test_L28_the_amount_is_that_of_the_span() -> None:
         ("latency", {"since": at(2), "until": at(1)}, "must be before --until"),
         ("latency", {"since": at(9)}, "must be before --until"),
         ("latency", {"since": at(1, month=1), "until": at(3)}, "at most 744 hours"),
-        ("top-errors", {"since": at(1, month=1), "until": at(3, 1)}, "at most 168 hours"),
+        ("top-errors", {"since": at(1, month=1), "until": at(3, 1)}, "at most 745 hours"),
         ("idle-triggers", {"since": at(1), "until": at(3)}, "takes no --until"),
         ("latency", {"since": "yesterday"}, "must be a time, or a duration back"),
         ("top-organizations", {"timezone": "UTC"}, "takes no --timezone"),

@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 from analytics_refreshd.api.asking import Asked
 from analytics_refreshd.api.freshness import Known, Timing, any_stale, as_of
 from analytics_refreshd.api.routes import MOST_OFFSET, Route
-from analytics_refreshd.core.display import json_number
+from analytics_refreshd.core.display import exact_text, json_number
 from analytics_refreshd.core.wording import rfc3339
+from analytics_refreshd.postgres.catalogue.endpoint import Field
 from analytics_refreshd.postgres.catalogue.page import PageOfRows
 from analytics_refreshd.postgres.catalogue.run import BoundQuery
 from analytics_refreshd.postgres.catalogue.spans import zone_of
@@ -35,13 +36,12 @@ class Reading:
 
 def document(route: Route, asked: Asked, reading: Reading, timing: Timing, now: datetime) -> dict[str, object]:
     """Return the members of an answer: `data`, `pagination` of a list, `summary` where there is one, and `meta`."""
-    names = [field.name for field in route.endpoint.fields]
-    rows = [as_object(names, row) for row in reading.page.rows]
+    rows = [as_object(route.endpoint.fields, row) for row in reading.page.rows]
     bound, successes = reading.bound, reading.known.successes
     sources, approximated = bound.sources, {column.name for column in bound.columns if column.approximated}
     answer: dict[str, object] = {"data": rows if route.endpoint.shape == "list" else rows[0]}
     if route.summary is not None and reading.summary is not None:
-        answer["summary"] = as_object([field.name for field in route.summary.api.fields], reading.summary)
+        answer["summary"] = as_object(route.summary.api.fields, reading.summary)
     if route.endpoint.shape == "list":
         answer["pagination"] = pagination(reading.page.total, len(rows), asked)
     answer["meta"] = {
@@ -62,9 +62,15 @@ def frozen(known: Known, notes: Sequence[str] = ()) -> dict[str, object]:
     return {"frozen_until": moment(until), "notes": list(notes)}
 
 
-def as_object(names: Sequence[str], row: Sequence[object]) -> dict[str, object]:
+def as_object(fields: Sequence[Field], row: Sequence[object]) -> dict[str, object]:
     """Return a row as JSON has it."""
-    return {name: value if type(value) in _AS_IT_IS else plain(value) for name, value in zip(names, row, strict=True)}
+    return {field.name: _value(field, value) for field, value in zip(fields, row, strict=True)}
+
+
+def _value(field: Field, value: object) -> object:
+    if type(value) in _AS_IT_IS:
+        return value
+    return exact_text(value) if field.column.unit == "money" else plain(value)
 
 
 def pagination(total: int, shown: int, asked: Asked) -> dict[str, object]:

@@ -9,7 +9,7 @@ from analytics_refreshd.api.problems import invalid, unknown_parameter
 from analytics_refreshd.api.routes import OFFSET, ORGANIZATION, Route
 from analytics_refreshd.postgres.catalogue.page import Page
 from analytics_refreshd.postgres.catalogue.parameters import Parameter
-from analytics_refreshd.postgres.catalogue.spans import ParameterError
+from analytics_refreshd.postgres.catalogue.spans import MONTH, ParameterError
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -39,18 +39,23 @@ def asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, s
     as_csv = _as_csv(values, accept)
     given: dict[str, object] = {}
     shown: dict[str, object] = {}
-    spans = [name for name in ("since", "until") if name in values]
+    spans = [name for name in route.query.span_names if name in values]
     window = route.query.window
     for name, argument in route.arguments.items():
         text = places.get(name, values.get(name))
         if window is not None and argument.of == window.parameter and spans:
             if text is not None:
-                raise invalid(f"give since and until, or {name}, not both", parameter=name)
+                other = MONTH if MONTH in spans else "since and until"
+                raise invalid(f"give {other}, or {name}, not both", parameter=name)
+            continue
+        if text is None and argument.of in route.query.configured:
+            # the thresholds count
+            shown[name] = None
             continue
         value = argument.parameter.default if text is None else checked(argument.parameter, text)
         given[argument.of] = shown[name] = value
     for name in spans:
-        given[name] = _time(name, values[name])
+        given[name] = values[name] if name == MONTH else _time(name, values[name])
         shown[name] = given[name]
     if "timezone" in values:
         given["timezone"] = shown["timezone"] = values["timezone"]

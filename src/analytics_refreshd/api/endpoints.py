@@ -22,6 +22,7 @@ from analytics_refreshd.api.status import read_status, status_document
 from analytics_refreshd.core.access import READ_STORED
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, bind
+from analytics_refreshd.postgres.catalogue.settings import DEFAULTS, QuerySettings
 from analytics_refreshd.postgres.catalogue.sources import Sources
 from analytics_refreshd.postgres.catalogue.spans import ParameterError
 
@@ -33,7 +34,8 @@ _NOT_KEPT = "private, no-cache"
 class Endpoints:
     """Answers what the gate admits.
 
-    With `stored_errors` owners and admins read error texts as they are stored.
+    With `stored_errors` owners and admins read error texts as they are stored. `settings` hold prices and
+    thresholds.
     """
 
     gate: AccessGate
@@ -43,6 +45,7 @@ class Endpoints:
     queries: ConcurrentQueries
     cache: AnswerCache
     stored_errors: bool = False
+    settings: QuerySettings = DEFAULTS
 
     def answer(self, route: Route, request: Request) -> Step:
         """Return the answer that memory gives, else what makes it.
@@ -194,13 +197,13 @@ class Endpoints:
         if organizations is not None and not route.query.organizations:
             raise Problem(403, "forbidden", "this answer tells of every organization, and this key is not for all")
         with _refusing():
-            return bind(route.query, question.given, organizations, now, SCHEMA, question.filters)
+            return bind(route.query, question.given, organizations, now, SCHEMA, question.filters, self.settings)
 
     def _beside(self, route: Route, principal: Principal, now: datetime) -> BoundQuery | None:
         """Return the query whose row is added to the rows."""
         if route.summary is None:
             return None
-        return bind(route.summary, {}, principal.organizations, now, SCHEMA)
+        return bind(route.summary, {}, principal.organizations, now, SCHEMA, settings=self.settings)
 
     def _stored(self, asking: "_Asking") -> bool:
         return self.stored_errors and asking.principal.role in READ_STORED

@@ -12,6 +12,7 @@ from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION,
 from analytics_refreshd.api.stream.description import stream_operation
 from analytics_refreshd.postgres.catalogue.endpoint import Field
 from analytics_refreshd.postgres.catalogue.parameters import TEXT_LIMIT, Column, Parameter
+from analytics_refreshd.postgres.catalogue.spans import MONTH
 
 Schema = dict[str, Any]
 OPENAPI_PATH = "/api/v1/openapi.json"
@@ -23,6 +24,7 @@ _UNITS: Mapping[str, Schema] = {
     "count": {"type": "integer"},
     "bytes": {"type": "integer"},
     "number": {"type": "number"},
+    "money": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"},
     "percent": {"type": "number"},
     "ms": {"type": "number"},
     "seconds": {"type": "number"},
@@ -33,6 +35,18 @@ _UNITS: Mapping[str, Schema] = {
     "json": {},
 }
 _TEXT: Schema = {"type": "string", "maxLength": TEXT_LIMIT, "pattern": r"^[^\u0000]*$"}
+_MOMENT: Schema = {"type": "string", "format": "date-time"}
+_GIVEN: Mapping[str, tuple[str, Schema]] = {
+    "since": ("Beginning of the window, instead of its length", _MOMENT),
+    "until": ("End of the window; now where it is left out", _MOMENT),
+    MONTH: (
+        "One month, instead of the window's length",
+        {"type": "string", "pattern": "^[1-9][0-9]{3}-(0[1-9]|1[0-2])$"},
+    ),
+    "timezone": ("IANA name of the time zone of days, weeks and hours of the day", {**_TEXT, "minLength": 1}),
+    "action_type": ("Only actions of this type", _TEXT),
+    "trigger_id": ("Only actions of this trigger", _TEXT),
+}
 _TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 _ERRORS = {
     "400": "A parameter cannot be used.",
@@ -145,29 +159,19 @@ def _queries_operation() -> Schema:
 
 def _parameters(route: Route) -> list[Schema]:
     endpoint, window = route.endpoint, route.query.window
+    configured = route.query.configured
     found = [
-        _parameter(argument.parameter, place="path" if name in endpoint.places else "query")
-        for name, argument in route.arguments.items()
+        _parameter(each.parameter, "path" if name in endpoint.places else "query", configured=each.of in configured)
+        for name, each in route.arguments.items()
     ]
-    texts = {
-        "since": "Beginning of the window, instead of its length",
-        "until": "End of the window; now where it is left out",
-        "timezone": "IANA name of the time zone of days, weeks and hours of the day",
-        "action_type": "Only actions of this type",
-        "trigger_id": "Only actions of this trigger",
-    }
     names = (*route.query.span_names, *(["timezone"] if window is not None else []), *route.filters)
     for name in names:
-        schema: Schema = {**_TEXT, **({"minLength": 1} if name == "timezone" else {})}
-        if name in ("since", "until"):
-            schema = {"type": "string", "format": "date-time"}
-        found.append({"name": name, "in": "query", "required": False, "description": texts[name], "schema": schema})
+        description, schema = _GIVEN[name]
+        found.append({"name": name, "in": "query", "required": False, "description": description, "schema": schema})
     if endpoint.shape == "list":
         found += [_parameter(endpoint.limit), _parameter(OFFSET)]
         sorts = [sign + name for name in endpoint.sorts for sign in ("", "-")]
-        schema = {"type": "string", "enum": sorts}
-        if endpoint.order:
-            schema["default"] = endpoint.order
+        schema = {"type": "string", "enum": sorts, **({"default": endpoint.order} if endpoint.order else {})}
         description = "Order of the rows; after a minus sign descending"
         found.append({"name": "sort", "in": "query", "required": False, "description": description, "schema": schema})
     schema = {"type": "string", "enum": ["json", "csv"], "default": "json"}
@@ -176,7 +180,7 @@ def _parameters(route: Route) -> list[Schema]:
     return [*found, _organization()]
 
 
-def _parameter(parameter: Parameter, place: str = "query") -> Schema:
+def _parameter(parameter: Parameter, place: str = "query", *, configured: bool = False) -> Schema:
     schema: Schema = dict(_TEXT) if parameter.type == "text" else {"type": parameter.type}
     if parameter.minimum is not None and parameter.maximum is not None:
         whole = parameter.type == "integer"
@@ -184,7 +188,7 @@ def _parameter(parameter: Parameter, place: str = "query") -> Schema:
         schema["maximum"] = int(parameter.maximum) if whole else parameter.maximum
     if parameter.choices:
         schema["enum"] = list(parameter.choices)
-    if place == "query":
+    if place == "query" and not configured:
         schema["default"] = parameter.default
     return {
         "name": parameter.name,
@@ -267,11 +271,7 @@ def _meta() -> Schema:
         "parameters": {"type": "object", "description": "Those in force, defaults included."},
         "approximate": {"type": "array", "items": {"type": "string"}, "description": "Fields that are not exact."},
         "frozen_until": {**_TIME, "description": "Figures before it are frozen, and stay as rows go; null: none are."},
-        "notes": {
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "What the horizon means for it.",
-        },
+        "notes": {"type": "array", "items": {"type": "string"}, "description": "Sentences on what the figures mean."},
     }
     return {"type": "object", "required": list(properties), "properties": properties}
 

@@ -29,8 +29,7 @@ from analytics_refreshd.api.server import build_server
 from analytics_refreshd.api.stream.build import StreamReports, build_streams
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.app.clock import SystemClock
-from analytics_refreshd.config import Config
-from analytics_refreshd.config.adapters import api_secret, key_settings, reading_settings, writing_settings
+from analytics_refreshd.config import Config, adapters
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.schedule import splay_offset
@@ -73,14 +72,14 @@ class ApiService:
         except RefreshdError as error:
             raise ConfigError([f"[queries] {error}"]) from error
         self.routes = routes_of(catalogue)
-        secret = api_secret(config)
+        secret = adapters.api_secret(config)
         if secret is None:
             raise ConfigError(["api.secret_file is missing: name the file that `migrate --tenants` was told"])
         self._slow_seconds = config.api.slow_request.total_seconds()
         self.log: JsonLog = configure(LogSettings(config.log.level, config.log.format), config.name, config.replica)
         seconds = config.api.statement_timeout.total_seconds()
         profile = Profile(seconds, seconds / 2, idle_in_transaction_seconds=2 * seconds + 5)
-        self.connector = Connector(reading_settings(config))
+        self.connector = Connector(adapters.reading_settings(config))
         self.pool = ReadPool(self.connector, profile, config.api.connections)
         self.health = ApiHealth(self.clock, lambda: self.pool.fault)
         self.cache = AnswerCache(config.api.cache_megabytes << 20, lambda result: self.metrics.cached(result))
@@ -93,27 +92,25 @@ class ApiService:
             log_lines_lost=lambda: self.log.lost,
             cache_bytes=lambda: self.cache.bytes,
         )
-        views = tuple(config.refresh.views)
-        offset = splay_offset(config.name, config.schedule.splay)
+        views, offset = tuple(config.refresh.views), splay_offset(config.name, config.schedule.splay)
         timing = Timing(config.limits(), config.schedule.interval, offset, views)
         wall = Wall(secret)
         reader = Reader(self.pool, views, wall, seconds, self.clock.monotonic)
-        self.primary = Connector(writing_settings(config))
+        self.primary = Connector(adapters.writing_settings(config))
         # keys are found where they are revoked, if that is known: a standby learns of it later, and notes no use
-        self.key_connector = Connector(key_settings(config))
+        self.key_connector = Connector(adapters.key_settings(config))
         self.keys = Session(self.key_connector, label="keys")
         members, counted = MemberReader(self.keys, wall), (self.metrics.looked_in_vain, self.metrics.uncounted)
         gate = access_gate(config, KeyReader(self.keys), members, self.clock, *counted)
-        queries = ConcurrentQueries(config.api.concurrent_queries)
-        stored_errors = config.api.error_text == "stored"
-        self.endpoints = Endpoints(gate, reader, timing, self.clock, queries, self.cache, stored_errors)
+        queries, stored_errors = ConcurrentQueries(config.api.concurrent_queries), config.api.error_text == "stored"
+        settings = adapters.query_settings(config)
+        self.endpoints = Endpoints(gate, reader, timing, self.clock, queries, self.cache, stored_errors, settings)
         trusted = [ip_network(one) for one in config.api.trusted_proxies]
         threads = _THREADS_PER_CONNECTION * config.api.connections
         reports = StreamReports(self.metrics, self.log, self.clock)
         self.streams = build_streams(config, self.routes, self.pool, gate, wall, timing, reports)
-        primary = Primary(self.primary)
+        primary, listed = Primary(self.primary), QuestionReader(self.pool, wall, seconds)
         actions = Actions(gate, PostgresRequestBook(primary), self.clock)
-        listed = QuestionReader(self.pool, wall, seconds)
         questions = Questions(gate, listed, PostgresQuestionBook(primary, wall), self.clock)
         answerers = Answerers(self.endpoints, self.streams, actions, questions)
         self.api = Api(answerers, self.routes, self.clock, threads, self._served, trusted)

@@ -68,6 +68,7 @@ def cycle_settings(config: Config) -> CycleSettings:
 _TAKEN_OVER = (
     "alerts.",
     "api.",
+    "costs.",
     "http.hosts",
     "http.public_url",
     "log.level",
@@ -75,6 +76,7 @@ _TAKEN_OVER = (
     "retention.",
     "schedule.",
     "staleness.",
+    "thresholds.",
 )
 """The keys that `Service.apply` takes over, or that only commands use; all others need a restart."""
 

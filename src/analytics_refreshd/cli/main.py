@@ -23,6 +23,7 @@ from analytics_refreshd.cli import (
     partitions,
     pausing,
     query,
+    report,
     retain,
     schema,
     show,
@@ -85,6 +86,7 @@ pausing.register(app)
 retain.register(app)
 erase.register(app)
 partitions.register(app)
+report.register(app)
 keys.register(app)
 demo.register(app)
 

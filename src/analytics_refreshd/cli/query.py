@@ -29,16 +29,15 @@ from analytics_refreshd.cli.common import (
 )
 from analytics_refreshd.cli.query_words import parse_parameters
 from analytics_refreshd.cli.tables import print_table
-from analytics_refreshd.core.display import json_number
+from analytics_refreshd.core.display import exact_text, json_number
 from analytics_refreshd.core.errors import ConfigError, UsageError
 from analytics_refreshd.core.redaction import printable
-from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
+from analytics_refreshd.core.wording import figure_in_words
 
 if TYPE_CHECKING:
     from analytics_refreshd.app.commands.query import Catalogue, Column, Query, Result
 
 EXIT_BAD_PARAMETER = 2
-_IN_SECONDS = {"ms": 0.001, "seconds": 1.0, "days": 86_400.0}
 
 
 def register(app: typer.Typer) -> None:
@@ -88,6 +87,8 @@ def query(
             say("\n".join(question.explain(config, seconds)))
         elif output is FormatWithCsv.CSV:
             question.export(config, seconds, lambda rows: export(chosen, rows, raw=raw), raw=raw)
+            if chosen.note:
+                note(chosen.note)
         else:
             show(question.answer(config, seconds, raw=raw), organization, output)
     except ParameterError as error:
@@ -146,10 +147,14 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
         "frozen_until": result.frozen_until,
         "notes": list(result.notes),
         "rows": [
-            {column.name: json_number(value) for column, value in zip(result.columns, row, strict=True)}
+            {column.name: _as_json(column, value) for column, value in zip(result.columns, row, strict=True)}
             for row in result.rows
         ],
     }
+
+
+def _as_json(column: "Column", value: object) -> object:
+    return exact_text(value) if column.unit == "money" else json_number(value)
 
 
 def cell(column: "Column", value: object, zone: tzinfo = UTC) -> Text:
@@ -168,20 +173,12 @@ def cell(column: "Column", value: object, zone: tzinfo = UTC) -> Text:
     if isinstance(value, int | float | Decimal):
         if not math.isfinite(value):
             return Text(str(value), justify="right")
-        return Text(_figure(column.unit, value), justify="right")
+        return Text(figure_in_words(column.unit, value), justify="right")
     if column.unit == "list" and isinstance(value, list):
         return Text(printable(", ".join(str(item) for item in value)))
     if column.unit == "json":
         return Text(printable(json.dumps(value, ensure_ascii=False, default=str)))
     return Text(printable(str(value)))
-
-
-def _figure(unit: str, value: float | Decimal) -> str:
-    if unit in _IN_SECONDS:
-        return seconds_in_words(float(value) * _IN_SECONDS[unit])
-    if unit == "bytes":
-        return bytes_in_words(int(value))
-    return f"{value:,} %" if unit == "percent" else f"{value:,}"
 
 
 def _title(result: "Result") -> str:
@@ -236,9 +233,13 @@ def _describe(catalogue: "Catalogue", name: str | None, output: FormatWithCsv) -
 
 def _describe_one(chosen: "Query", output: FormatWithCsv) -> None:
     parameters = [[f"--{item.name}", item.in_words, item.meaning] for item in chosen.parameters]
-    for option in chosen.span_names:
-        instead = f"Instead of --{chosen.window.parameter}" if chosen.window and option == "since" else "The end of it"
-        parameters.append([f"--{option}", "a time, or a duration back", instead])
+    length = f"Instead of --{chosen.window.parameter}" if chosen.window else ""
+    words = {
+        "since": ("a time, or a duration back", length),
+        "until": ("a time, or a duration back", "The end of it"),
+        "month": ("a month, such as 2026-03", f"{length}: that month alone"),
+    }
+    parameters += [[f"--{option}", *words[option]] for option in chosen.span_names]
     if chosen.window is not None:
         parameters.append(["--timezone", "UTC", "Of days, weeks and hours of the day, and of times without an offset"])
     columns = [[column.name, column.unit, column.meaning] for column in chosen.columns]

@@ -21,6 +21,7 @@ def parse_parameters(chosen: "Query", words: Sequence[str]) -> dict[str, object]
 
     kinds = {parameter.name: parameter.type for parameter in chosen.parameters}
     kinds |= dict.fromkeys(("since", "until"), "span") | {"timezone": "text"}
+    kinds |= {"month": "text"} if "month" in chosen.span_names else {}
     given: dict[str, object] = {}
     rest = list(words)
     while rest:

@@ -8,6 +8,7 @@ from analytics_refreshd.config.sections import Config, DatabaseSection
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.files import read_small
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
+from analytics_refreshd.postgres.catalogue.settings import QuerySettings
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, hosts_used
 from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
@@ -96,6 +97,11 @@ def retention_settings(config: Config) -> Retention | None:
     advances = retention.horizon == "auto" and retention.keep == "rollups"
     rows_seconds = retention.rows.total_seconds() if advances and retention.rows else None
     return Retention(rows_seconds, retention.late_rows)
+
+
+def query_settings(config: Config) -> QuerySettings:
+    """Return `[costs]` and `[thresholds]` as the catalogue's settings."""
+    return QuerySettings(config.costs.known(), config.thresholds.known())
 
 
 def api_secret(config: Config) -> bytes | None:

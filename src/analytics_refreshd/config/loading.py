@@ -11,7 +11,8 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import psycopg
 from pydantic import ValidationError
@@ -19,9 +20,11 @@ from pydantic_settings import SettingsConfigDict, SettingsError
 
 from analytics_refreshd.config.access import access_contradictions
 from analytics_refreshd.config.adapters import connection_problems, writing_problems
+from analytics_refreshd.config.costs import cost_contradictions
 from analytics_refreshd.config.environment import not_json, unknown_variables
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
+from analytics_refreshd.config.thresholds import threshold_contradictions
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.files import decode_text, list_files, read_small
 from analytics_refreshd.postgres.connection.libpq import used_by_libpq
@@ -108,6 +111,11 @@ def _unknown_key(place: list[str], kind: str) -> str:
 _WORDS = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
+    "decimal_max_digits": "must have at most {max_digits} digits",
+    "decimal_max_places": "must have at most {decimal_places} digits after the point",
+    "decimal_parsing": 'must be a number in quotes, like "0.0025"',
+    "decimal_type": 'must be a number in quotes, like "0.0025"',
+    "decimal_whole_digits": "must have at most {whole_digits} digits before the point",
     "dict_type": "must be a table",
     "finite_number": "must be a number",
     "float_parsing": "must be a number",
@@ -147,10 +155,16 @@ def _in_our_words(item: Mapping[str, Any]) -> str:
 def _known_keys(place: list[str]) -> list[str]:
     model: Any = Config
     for part in place:
-        field = model.model_fields.get(part)
-        if field is None:
+        fields = getattr(model, "model_fields", None)
+        if fields is None:
+            # a table of tables, such as prices by type
+            model = next(iter(get_args(model)[1:]), None)
+        elif part in fields:
+            model = fields[part].annotation
+        else:
             return []
-        model = field.annotation
+        if isinstance(model, UnionType):
+            model = get_args(model)[0]
     fields = getattr(model, "model_fields", {})
     return sorted(field.alias or name for name, field in fields.items())
 
@@ -170,6 +184,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         for key, path in receiver.files():
             yield from _secret_problem(f"receivers.{name}.{key}", path)
     yield from access_contradictions(config.api)
+    yield from cost_contradictions(config.costs)
+    yield from threshold_contradictions(config.thresholds)
     yield from writing_problems(config.api.write_url)
     if config.queries.directory is not None:
         try:

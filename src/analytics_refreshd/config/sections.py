@@ -12,11 +12,13 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from analytics_refreshd.config.api import ApiSection
+from analytics_refreshd.config.costs import CostsSection
+from analytics_refreshd.config.outlets import HttpSection, LogSection
 from analytics_refreshd.config.receivers import AnyReceiver
 from analytics_refreshd.config.retention import HistorySection, RetentionSection
+from analytics_refreshd.config.thresholds import ThresholdsSection
 from analytics_refreshd.config.values import (
     Duration,
-    HostName,
     Identifier,
     PositiveDuration,
     SchemaName,
@@ -125,23 +127,6 @@ class QueriesSection(Section):
     probe_budget: PositiveDuration = timedelta(seconds=10)
 
 
-class HttpSection(Section):
-    """Where metrics, probes and the page are served."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 9720
-    page: bool = True
-    public_url: str = ""
-    hosts: Annotated[list[HostName], Field(max_length=100)] = Field(default_factory=list)
-
-
-class LogSection(Section):
-    """What is logged, and how."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
-
-
 class EnvironmentFirst(BaseSettings):
     """Let the environment override settings."""
 
@@ -188,6 +173,8 @@ class Config(EnvironmentFirst):
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
     api: ApiSection = ApiSection()
+    costs: CostsSection = CostsSection()
+    thresholds: ThresholdsSection = ThresholdsSection()
 
     # -- what follows from the sections -------------------------------------------------------------------
 

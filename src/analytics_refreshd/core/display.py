@@ -64,6 +64,8 @@ def csv_cell(value: object, *, raw: bool = False, controls: bool = False) -> obj
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Decimal) and "E" in str(value):
+        return exact_text(value)
     if isinstance(value, int | float | Decimal):
         return value
     if isinstance(value, dict | list):
@@ -72,6 +74,11 @@ def csv_cell(value: object, *, raw: bool = False, controls: bool = False) -> obj
         text = rfc3339(value, "auto") if isinstance(value, datetime) else str(value)
     shown = text if controls else without_controls(text)
     return shown if raw else spreadsheet_cell(shown)
+
+
+def exact_text(value: object) -> str | None:
+    """Return an exact decimal as text, without an exponent: a reader of JSON makes a float of a number."""
+    return None if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def json_number(value: object) -> object:

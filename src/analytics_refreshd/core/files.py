@@ -1,8 +1,12 @@
-"""Reads the small files that the configuration names, whatever stands there instead."""
+"""Reads the small files that the configuration names, and writes whole ones.
+
+Whatever stands in the place of a small file, reading it ends.
+"""
 
 import codecs
 import errno
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -46,6 +50,23 @@ def list_files(directory: Path, suffix: str) -> list[Path]:
         raise OSError(errno.EINVAL, "its name holds a NUL")
     names = os.listdir(directory)
     return [directory / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file as a whole: at any moment the old one is there, or the new one.
+
+    Raises OSError, whose strerror says why; then nothing of it is left.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(beside, "xb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _check_regular(found: os.stat_result) -> None:

@@ -6,10 +6,10 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Self
 
-HEALTHY_PERCENT = 95
-"""From this success rate on it is healthy, as the query `summary` says."""
-DEGRADED_PERCENT = 90
+from analytics_refreshd.core.thresholds import Threshold
+
 _CENT = Decimal("0.01")
+_USUAL = Threshold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,14 @@ class Counts:
         """Return the mean duration. None: nothing has one."""
         return _rounded(self.duration_total_ms, self.timed)
 
-    @property
-    def status(self) -> str | None:
-        """Return the word for the success rate. None: nothing ran."""
+    def status(self, limits: Threshold) -> str | None:
+        """Return the word for the success rate, as the query `summary` does. None: nothing ran."""
         if self.executions <= 0:
             return None
         percent = Decimal(100 * self.successes) / self.executions
-        if percent >= HEALTHY_PERCENT:
+        if percent >= Decimal(str(limits.healthy_percent)):
             return "healthy"
-        return "degraded" if percent >= DEGRADED_PERCENT else "unhealthy"
+        return "degraded" if percent >= Decimal(str(limits.degraded_percent)) else "unhealthy"
 
 
 Hours = Mapping[datetime, Counts]
@@ -71,7 +70,7 @@ def total(hours: Iterable[Counts]) -> Counts:
     return whole
 
 
-def summarized(hours: Hours) -> dict[str, object]:
+def summarized(hours: Hours, limits: Threshold = _USUAL) -> dict[str, object]:
     """Return the figures of `health/summary` that sums give, by their names there."""
     whole = total(hours.values())
     return {
@@ -82,7 +81,7 @@ def summarized(hours: Hours) -> dict[str, object]:
         "avg_duration_ms": whole.avg_duration_ms,
         "total_retries": whole.retries,
         "hours_with_data": sum(1 for counts in hours.values() if counts.executions > 0),
-        "status": whole.status,
+        "status": whole.status(limits),
     }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.model import Blocker
@@ -76,6 +77,23 @@ def cost_in_words(cost: Cost | None) -> str:
         f"{bytes_in_words(cost.temporary_bytes)} temporary" if cost.temporary_bytes is not None else "",
     ]
     return ", ".join(filter(None, parts)) or "unknown"
+
+
+_IN_SECONDS = {"ms": 0.001, "seconds": 1.0, "days": 86_400.0}
+
+
+def figure_in_words(unit: str, value: float | Decimal) -> str:
+    """Write a figure of the catalogue with its unit.
+
+    Examples: `1,234`, `2.6 s`, `93.4 %`, `1.5 MiB`.
+    """
+    if unit in _IN_SECONDS:
+        return seconds_in_words(float(value) * _IN_SECONDS[unit])
+    if unit == "bytes":
+        return bytes_in_words(int(value))
+    if unit == "money":
+        return f"{value:,f}"
+    return f"{value:,} %" if unit == "percent" else f"{value:,}"
 
 
 def blocked_by(blocker: Blocker, waited_seconds: float | None = None) -> str:

@@ -63,11 +63,13 @@ def prepare(config: Config, dsn: str, folder: Path, settings: Mapping[str, Mappi
 
 
 def as_toml(settings: Mapping[str, Mapping[str, object]]) -> str:
-    """Write sections of texts and whole numbers as TOML."""
+    """Write sections of texts and whole numbers as TOML. A section may hold others."""
     lines: list[str] = []
     for section, values in settings.items():
+        inner = {f"{section}.{key}": value for key, value in values.items() if isinstance(value, Mapping)}
         # JSON's texts and whole numbers are TOML's, too
-        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+        own = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, Mapping)]
+        lines += [f"[{section}]", *own, "", *([as_toml(inner)] if inner else [])]
     return "\n".join(lines)
 
 

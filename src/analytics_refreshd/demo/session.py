@@ -91,12 +91,21 @@ def run(options: Options, output: DemoOutput) -> int:
     return _EXIT_ENDED if watch.has_ended else code
 
 
+_COSTS: dict[str, object] = {
+    "currency": "EUR",
+    "default": {"per_execution": "0.001", "per_retry": "0.0005"},
+    "prices": {"rest": {"per_execution": "0.002", "per_second": "0.0004"}, "telegram": {"per_execution": "0.005"}},
+}
+"""Prices, so that there are costs to look at."""
+
+
 def _settings(options: Options, dsn: str, port: int) -> dict[str, dict[str, object]]:
     return {
         "database": {"url": dsn},
         "schedule": {"interval": options.interval},
         "http": {"host": HOST, "port": port},
         "log": {"format": options.log_format},
+        "costs": _COSTS,
     }
 
 

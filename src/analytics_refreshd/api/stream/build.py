@@ -11,6 +11,7 @@ from analytics_refreshd.api.stream.endpoint import ENDPOINT, Streams, stream_lim
 from analytics_refreshd.api.stream.listener import Listener
 from analytics_refreshd.api.stream.reading import LiveReader
 from analytics_refreshd.config import Config
+from analytics_refreshd.config.adapters import query_settings
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.ports import Clock, EventLog
@@ -63,7 +64,7 @@ def build_streams(
     seconds = config.api.statement_timeout.total_seconds()
     return Streams(
         gate,
-        LiveReader(pool, summary, timing.views, wall, seconds),
+        LiveReader(pool, summary, timing.views, wall, seconds, query_settings(config)),
         timing,
         reports.clock,
         stream_limits(config.api.streams, config.api.streams_per_key),

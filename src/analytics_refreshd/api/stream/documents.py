@@ -1,12 +1,13 @@
 """The documents that events of the stream carry: what they say, and what makes them new."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from analytics_refreshd.api.answers import moment, plain
 from analytics_refreshd.api.freshness import Successes, Timing, any_stale, as_of
 from analytics_refreshd.core.live import Hours, hours_plus, summarized
+from analytics_refreshd.core.thresholds import Threshold
 
 _PERCENTILES = ("p95_duration_ms", "p99_duration_ms")
 
@@ -18,7 +19,7 @@ class Base:
     `row` has the fields of `health/summary`, read from `views` with their last `successes`, and with `rows` from rows.
     `settled` has the exact sums by hour without the changes that wait for a fold; None where no changes are captured.
     Together with all that waits it is true as long as `marker` stays: nothing was folded since. `approximate` are the
-    fields that are not exact.
+    fields that are not exact, `limits` those of its health.
     """
 
     marker: str | None
@@ -31,6 +32,7 @@ class Base:
     row: Mapping[str, object]
     settled: Hours | None
     approximate: tuple[str, ...]
+    limits: Threshold = field(default_factory=Threshold)
 
     def holds(self, marker: str | None, since: datetime, successes: Successes) -> bool:
         """Whether a new reading would give the same, changes that wait apart."""
@@ -48,7 +50,7 @@ def summary_document(base: Base, waiting: Hours | None, timing: Timing, now: dat
     read = base.read_at if base.rows else as_of(base.views, base.successes, rows=False, now=base.read_at)
     live = base.settled is not None and waiting is not None
     if base.settled is not None and waiting is not None:
-        figures |= summarized(hours_plus(base.settled, waiting))
+        figures |= summarized(hours_plus(base.settled, waiting), base.limits)
     return {
         "data": {name: plain(value) for name, value in figures.items()},
         "meta": {

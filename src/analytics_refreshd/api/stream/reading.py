@@ -14,6 +14,7 @@ from analytics_refreshd.core.live import Hours, hours_plus
 from analytics_refreshd.core.stream import Audience
 from analytics_refreshd.postgres.catalogue.page import Page, read_page
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, bind, read_only
+from analytics_refreshd.postgres.catalogue.settings import DEFAULTS, QuerySettings
 from analytics_refreshd.postgres.tenants import live
 from analytics_refreshd.postgres.tenants.freshness import last_successes
 from analytics_refreshd.postgres.tenants.wall import Wall
@@ -49,14 +50,23 @@ class Wanted:
 class LiveReader:
     """Reads on connections of the pool, each lent for one transaction."""
 
-    def __init__(self, pool: ReadPool, summary: Route, views: Sequence[str], wall: Wall, seconds: float) -> None:
+    def __init__(
+        self,
+        pool: ReadPool,
+        summary: Route,
+        views: Sequence[str],
+        wall: Wall,
+        seconds: float,
+        settings: QuerySettings = DEFAULTS,
+    ) -> None:
         self._pool = pool
         self._summary = summary
         self._views = list(views)
         self._wall = wall
         self._seconds = seconds
-        self._columns = [field.column for field in summary.endpoint.fields]
-        self._names = [field.name for field in summary.endpoint.fields]
+        self._settings = settings
+        self._fields = summary.endpoint.fields
+        self._columns = [field.column for field in self._fields]
         self._approximate = tuple(field.name for field in summary.endpoint.fields if field.column.approximated)
 
     def state(self, wanted: Wanted, now: datetime) -> State:
@@ -110,9 +120,10 @@ class LiveReader:
                     sources.rows,
                     successes,
                     now,
-                    as_object(self._names, row),
+                    as_object(self._fields, row),
                     settled,
                     self._approximate,
+                    self._settings.thresholds.of(audience),
                 ),
                 waiting,
             )
@@ -143,7 +154,7 @@ class LiveReader:
         return window_of(self._bound(_NOBODY, now))[0]
 
     def _bound(self, audience: Audience, now: datetime) -> BoundQuery:
-        return bind(self._summary.query, {}, audience, now, SCHEMA)
+        return bind(self._summary.query, {}, audience, now, SCHEMA, settings=self._settings)
 
     def _read(self, bound: BoundQuery, work: Callable[[PooledConnection], _Value]) -> _Value:
         milliseconds = int(self._seconds * 1000)

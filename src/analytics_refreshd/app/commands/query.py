@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from analytics_refreshd.config import Config
-from analytics_refreshd.config.adapters import connection_settings
+from analytics_refreshd.config.adapters import connection_settings, query_settings
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import Reason
 from analytics_refreshd.core.redaction import printable
@@ -52,7 +52,7 @@ class Question:
 
     def printed(self, config: Config) -> str:
         """The SQL with its values as literals, for people to read."""
-        return run.printed(self._bound(datetime.now(UTC), config.database.db_schema))
+        return run.printed(self._bound(config, datetime.now(UTC), config.database.db_schema))
 
     def explain(self, config: Config, seconds: float) -> list[str]:
         """Run it and return the plan's lines."""
@@ -70,18 +70,24 @@ class Question:
         """Do `work`. Raises ParameterError for organizations that do not exist: no row would be read as no action."""
 
         def answer(connection: Connection, now: datetime, app_schema: str) -> _Value:
-            unknown = unknown_organizations(connection, app_schema, self.organizations or ())
-            if unknown:
-                raise ParameterError(f"there is no organization {printable(', '.join(unknown))[:200]}")
-            return work(connection, in_database(connection, self._bound(now, app_schema), now))
+            refuse_unknown(connection, app_schema, self.organizations or ())
+            return work(connection, in_database(connection, self._bound(config, now, app_schema), now))
 
-        return _with_session(config, seconds, answer)
+        return with_session(config, seconds, answer)
 
-    def _bound(self, now: datetime, app_schema: str) -> run.BoundQuery:
-        return run.bind(self.query, self.parameters, self.organizations, now, app_schema)
+    def _bound(self, config: Config, now: datetime, app_schema: str) -> run.BoundQuery:
+        settings = query_settings(config)
+        return run.bind(self.query, self.parameters, self.organizations, now, app_schema, settings=settings)
 
 
-def _with_session(config: Config, seconds: float, work: Callable[[Connection, datetime, str], _Value]) -> _Value:
+def refuse_unknown(connection: Connection, app_schema: str, organizations: Sequence[str]) -> None:
+    """Raise ParameterError where one of the organizations does not exist."""
+    unknown = unknown_organizations(connection, app_schema, organizations)
+    if unknown:
+        raise ParameterError(f"there is no organization {printable(', '.join(unknown))[:200]}")
+
+
+def with_session(config: Config, seconds: float, work: Callable[[Connection, datetime, str], _Value]) -> _Value:
     """Do `work` with a connection, the server's time and the application's schema."""
     session = Session(
         Connector(connection_settings(config)), label="query", profile=Profile(statement_timeout_seconds=seconds)

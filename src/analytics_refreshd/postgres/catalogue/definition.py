@@ -16,8 +16,8 @@ from analytics_refreshd.postgres.catalogue.parameters import (
     Parameter,
     shown,
 )
-from analytics_refreshd.postgres.catalogue.spans import NAMES, ParameterError, Window, asked_span, zone_of
-from analytics_refreshd.postgres.catalogue.zones import UNITS, odd_offset
+from analytics_refreshd.postgres.catalogue.spans import MONTH, NAMES, ParameterError, Window, asked_span, zone_of
+from analytics_refreshd.postgres.catalogue.zones import MONTHS, UNITS, odd_offset
 
 __all__ = [
     "COLUMN_UNITS",
@@ -36,8 +36,12 @@ VIEWS_BY_RELATION = {
     "failures": "recent_failures",
     "distribution": "action_type_distribution",
 }
-WINDOWED = frozenset({"actions", "hourly", "usage", "failures"})
+WINDOWED = frozenset({"actions", "hourly", "usage", "monthly", "failures"})
 """The relations that hold the rows of a window only."""
+OF_ROWS = frozenset({"actions", "usage", "monthly"})
+"""The relations that are read from action_results, so that their cost grows with the window."""
+PRICES, THRESHOLDS = "prices", "thresholds"
+"""The relations that hold what is configured, and no tenant's rows."""
 FILTERS = ("action_type", "trigger_id")
 
 
@@ -55,7 +59,8 @@ class Query:
     """One catalogue query; `body` is SQL with `{relations}` and `%(placeholders)s`.
 
     `days` tells that it adds up whole days, so that frozen ones can stand in for older rows; of those the columns
-    `after_horizon` say nothing. `own` says that it comes from a file of the user's.
+    `after_horizon` say nothing. `own` says that it comes from a file of the user's. `note` is for the reader of any
+    answer. Parameters that are `configured` and not given are NULL in SQL: the thresholds count.
     """
 
     name: str
@@ -72,6 +77,8 @@ class Query:
     own: bool = False
     days: bool = False
     after_horizon: tuple[str, ...] = ()
+    note: str = ""
+    configured: tuple[str, ...] = ()
 
     @property
     def relations(self) -> frozenset[str]:
@@ -86,13 +93,15 @@ class Query:
     @property
     def reads_rows(self) -> bool:
         """Whether it reads action_results, so that its cost grows with the window."""
-        return bool({"actions", "usage"} & self.relations) or "{app}.action_results" in self.body
+        return bool(OF_ROWS & self.relations) or "{app}.action_results" in self.body
 
     @property
     def span_names(self) -> tuple[str, ...]:
-        """Return which of since and until it takes."""
+        """Return which of since, until and month it takes."""
         if self.window is None:
             return ()
+        if self.window.step == MONTHS:
+            return (*NAMES, MONTH)
         ends = WINDOWED | {"distribution"}
         return NAMES if self.relations & ends or "%(until)s" in self.body else NAMES[:1]
 
@@ -112,7 +121,7 @@ class Query:
         is no limit; with an empty sequence no row is visible. Raises ParameterError.
         """
         known = {parameter.name: parameter for parameter in self.parameters}
-        span = [name for name in NAMES if name in given]
+        span = [name for name in dict.fromkeys((*NAMES, *self.span_names)) if name in given]
         if "timezone" in given and self.window is None:
             raise ParameterError(f"{self.name} covers no span of time: it takes no --timezone")
         for name in given:
@@ -121,6 +130,8 @@ class Query:
                 raise ParameterError(f"{self.name} has no parameter {shown(name)}; it has: {choice}")
         values: dict[str, object] = {
             parameter.placeholder: parameter.check(given.get(name, parameter.default))
+            if name in given or name not in self.configured
+            else None
             for name, parameter in known.items()
         }
         values["now"] = now.astimezone(UTC)

@@ -3,7 +3,7 @@
 -- endpoint: failures/by-trigger
 -- purpose: Which triggers fail most? Failures without a trigger are one row.
 -- parameter: limit integer default 50 min 1 max 10000; Rows at most
--- parameter: hours integer default 24 min 1 max 168; Hours up to now; over 24 are read from rows
+-- parameter: hours integer default 24 min 1 max 745; Hours up to now; over 24 are read from rows
 -- window: hours exactly
 -- organizations: yes
 -- column: trigger_id text; The trigger

@@ -2,7 +2,7 @@
 -- section: failures
 -- endpoint: failures/by-action-type
 -- purpose: Which types of action fail?
--- parameter: hours integer default 24 min 1 max 168; Hours up to now; over 24 are read from rows
+-- parameter: hours integer default 24 min 1 max 745; Hours up to now; over 24 are read from rows
 -- window: hours exactly
 -- organizations: yes
 -- column: action_type text; Type of the action

@@ -7,12 +7,14 @@ A query is added by adding a file.
     -- endpoint: actions/success-rate
     -- purpose: Which share of the actions of each type succeeds?
     -- parameter: days integer default 7 min 1 max 3650; Days of the window
-    -- window: days in hours            (or: `hours exactly`, `weeks in weeks, 1 before`)
+    -- window: days in hours            (or: `hours exactly`, `weeks in weeks, 1 before`, `months in months`)
     -- organizations: yes               (whether `--organization` can limit it)
     -- horizon: days; p95_ms            (it adds up whole days, so that frozen ones can stand in for older rows, of
     --                                  which these columns say nothing)
     -- column: action_type text; Type of the action
     -- approximated: approx_x_ms; how, and how far from the exact figure
+    -- note: what is said beside every answer
+    -- thresholds: above-ms             (parameters for which the configured thresholds stand in, if they are not given)
 
 `endpoint_header` reads the lines that say more of the endpoint.
 
@@ -32,6 +34,7 @@ from analytics_refreshd.core.files import decode_text, list_files, read_small
 from analytics_refreshd.postgres.catalogue.definition import (
     COLUMN_UNITS,
     PARAMETER_TYPES,
+    PRICES,
     WINDOWED,
     Column,
     Parameter,
@@ -42,6 +45,8 @@ from analytics_refreshd.postgres.catalogue.definition import (
 )
 from analytics_refreshd.postgres.catalogue.endpoint_header import ONCE, endpoint_of
 from analytics_refreshd.postgres.catalogue.headers import Line, need, split
+from analytics_refreshd.postgres.catalogue.spans import MONTH
+from analytics_refreshd.postgres.catalogue.zones import MONTHS
 
 SECTIONS = (
     "success rate",
@@ -53,10 +58,12 @@ SECTIONS = (
     "system health",
 )
 _PACKAGE = "analytics_refreshd.postgres.catalogue"
-_ONCE = ("name", "section", "endpoint", "purpose", "window", "organizations", "horizon", *ONCE)
+_ONCE = ("name", "section", "endpoint", "purpose", "window", "organizations", "horizon", "note", "thresholds", *ONCE)
 _NEEDED = ("name", "section", "endpoint", "purpose", "organizations")
 _PARAMETER = re.compile(r"([a-z][a-z-]*) (\w+) default (\S+)(?: min (\S+))?(?: max (\S+))?(?: among ([^;]+))?; (.+)")
-_WINDOW = re.compile(r"(hours|days|weeks) (?:exactly|in (hours|days|weeks)(?:, ([0-9]+) before)?)")
+_WINDOW = re.compile(
+    r"(?P<months>months) in months|(hours|days|weeks) (?:exactly|in (hours|days|weeks)(?:, ([0-9]+) before)?)"
+)
 _HORIZON = re.compile(r"days(?:; ([a-z0-9_]+(?:, [a-z0-9_]+)*))?")
 _COLUMN = re.compile(r"([a-z_][a-z0-9_]*) (\w+); (.+)")
 _APPROXIMATED = re.compile(r"([a-z_][a-z0-9_]*); (.+)")
@@ -104,6 +111,8 @@ def parse(text: str, file: str, *, own: bool = False) -> Query:
         organizations=values["organizations"].value == "yes",
         days="horizon" in values,
         after_horizon=_after_horizon(values["horizon"], lines, file) if "horizon" in values else (),
+        note=values["note"].value if "note" in values else "",
+        configured=_configured(values["thresholds"], parameters, file) if "thresholds" in values else (),
         body=body,
         file=file,
         api=endpoint_of(lines, parameters, columns, file),
@@ -134,12 +143,15 @@ def _parameter(line: Line, file: str) -> Parameter:
 
 def _window(line: Line, parameters: tuple[Parameter, ...], file: str) -> Window:
     match = _WINDOW.fullmatch(line.value)
-    need(match, file, line, "`PARAMETER in hours|days|weeks`, with `, N before` if needed, or `PARAMETER exactly`")
+    wanted = "`PARAMETER in hours|days|weeks`, with `, N before` if needed, `PARAMETER exactly`, or `months in months`"
+    need(match, file, line, wanted)
     assert match is not None  # noqa: S101 - need has raised otherwise
-    declared = [parameter for parameter in parameters if parameter.name == match[1]]
+    name, step = (MONTHS, MONTHS) if match["months"] else (match[2], match[3])
+    declared = [parameter for parameter in parameters if parameter.name == name]
+    need(step != MONTHS or MONTH not in {item.name for item in parameters}, file, line, "without a parameter `month`")
     need(declared and declared[0].type == "integer", file, line, "over an integer parameter of that name")
     need((declared[0].maximum or 0) <= 36_500, file, line, "over a parameter of at most 36500")
-    return Window(match[1], match[2], int(match[3] or 0))
+    return Window(name, step, int(match[4] or 0))
 
 
 def _after_horizon(line: Line, lines: list[Line], file: str) -> tuple[str, ...]:
@@ -149,6 +161,12 @@ def _after_horizon(line: Line, lines: list[Line], file: str) -> tuple[str, ...]:
     names = tuple(match[1].split(", ")) if match[1] else ()
     declared = {column.name for column in _columns(lines, file)}
     need(declared.issuperset(names), file, line, "followed by columns above or below")
+    return names
+
+
+def _configured(line: Line, parameters: tuple[Parameter, ...], file: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in line.value.split(","))
+    need({parameter.name for parameter in parameters}.issuperset(names), file, line, "names of parameters")
     return names
 
 
@@ -188,6 +206,8 @@ def _check_body(query: Query, body_line: int) -> None:
     known = {parameter.placeholder for parameter in query.parameters} | {"now"}
     known |= {"since", "until", "timezone"} if query.window else set()
     known |= {"organizations"} if query.organizations else set()
+    known |= {"currency"} if PRICES in query.relations else set()
+    known |= {"healthy_percent", "degraded_percent"}
     if re.search(r"%(?!%|\(\w+\)s)", query.body.replace("%%", "")):
         raise QueryFileError(f"{where}: a percent sign in SQL is written %%")
     for name in re.findall(r"%\((\w+)\)s", query.body):

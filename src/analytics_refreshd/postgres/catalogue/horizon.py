@@ -44,7 +44,7 @@ def in_database(connection: Connection, bound: BoundQuery, now: datetime) -> Bou
     if readable is None:
         return bound
     if not readable[0]:
-        return replace(bound, notes=(_UNREADABLE,))
+        return replace(bound, notes=(*bound.notes, _UNREADABLE))
     row = connection.execute(statements["horizon"]).fetchone()
     return bound if row is None else with_horizon(bound, Horizon(*row))
 
@@ -67,13 +67,14 @@ def with_horizon(bound: BoundQuery, horizon: Horizon | None) -> BoundQuery:
         return bound
     until = f"{horizon.until:%Y-%m-%d %H:%M} UTC"
     if not sources.days:
-        return replace(bound, notes=(_ROWS_ALONE.format(until=until),))
+        return replace(bound, notes=(*bound.notes, _ROWS_ALONE.format(until=until)))
     if not bound.query.days:
         raise ParameterError(
             f"{bound.query.name} limited to organizations or a trigger needs rows, and before {until} only days are "
             f"kept of these: ask --since {horizon.until:%Y-%m-%dT%H:%M:%SZ}"
         )
-    return replace(bound, frozen_until=horizon.until, notes=tuple(_notes(until, horizon.days_since, since)))
+    notes = (*bound.notes, *_notes(until, horizon.days_since, since))
+    return replace(bound, frozen_until=horizon.until, notes=notes)
 
 
 def _notes(until: str, days_since: datetime | None, since: datetime) -> Iterator[str]:

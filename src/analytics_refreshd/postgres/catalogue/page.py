@@ -115,7 +115,7 @@ def page_statement(bound: BoundQuery, page: Page, columns: Sequence[Column]) -> 
     keep it prepared. In a batch the rows are as JSON has them.
     """
     every = unlimited(bound)
-    read = tuple((column.name, column.unit == "message") for column in columns)
+    read = tuple((column.name, column.unit) for column in columns)
     text = _paged(bound.query.body, bound.app_schema, _texts(bound), read, page.order, limited=bound.limited)
     return Statement(text, {**every.placeholders, _LIMIT: page.limit, _OFFSET: page.offset}, plain=True)
 
@@ -138,7 +138,7 @@ def _paged(
     body: str,
     app_schema: str,
     texts: _Texts,
-    columns: tuple[tuple[str, bool], ...],
+    columns: tuple[tuple[str, str], ...],
     order: tuple[str, bool] | None,
     *,
     limited: bool,
@@ -158,7 +158,7 @@ def _paged(
         )
         .format(
             total=sql.Identifier(_TOTAL),
-            columns=sql.SQL(", ").join(_selected(name, cut=cut) for name, cut in columns),
+            columns=sql.SQL(", ").join(_selected(name, unit) for name, unit in columns),
             numbered=numbered,
             order=sql.SQL(", ").join(keys),
             limit=sql.Placeholder(_LIMIT),
@@ -168,9 +168,12 @@ def _paged(
     )
 
 
-def _selected(column: str, *, cut: bool) -> sql.Composable:
+def _selected(column: str, unit: str) -> sql.Composable:
     name = sql.Identifier("answer", column)
-    if not cut:
+    if unit == "money":
+        # every digit: in a batch a number is read as a float
+        return sql.SQL("{name}::text").format(name=name)
+    if unit != "message":
         return name
     return sql.SQL("left({name}::text, {most})").format(name=name, most=sql.Literal(_MESSAGE_CHARACTERS))
 

@@ -12,6 +12,7 @@ COLUMN_UNITS = (
     "json",
     "count",
     "number",
+    "money",
     "percent",
     "ms",
     "seconds",
@@ -21,8 +22,8 @@ COLUMN_UNITS = (
     "boolean",
     "list",
 )
-"""`message` and `json` come out redacted; `ms`, `seconds`, `days` and `bytes` are shown in human units. A `list` is of
-texts."""
+"""`message` and `json` come out redacted. `money` is an exact decimal, which JSON has as text. `ms`, `seconds`, `days`
+and `bytes` are shown in human units. A `list` is of texts."""
 
 PARAMETER_TYPES = ("integer", "number", "boolean", "text")
 TEXT_LIMIT = 1000

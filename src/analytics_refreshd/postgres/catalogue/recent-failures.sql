@@ -3,7 +3,7 @@
 -- endpoint: failures/recent
 -- purpose: What failed last, and with what context?
 -- parameter: limit integer default 20 min 1 max 1000; Rows at most
--- parameter: hours integer default 24 min 1 max 168; Hours up to now; over 24 are read from rows
+-- parameter: hours integer default 24 min 1 max 745; Hours up to now; over 24 are read from rows
 -- window: hours exactly
 -- organizations: yes
 -- column: executed_at timestamp; When

@@ -17,6 +17,7 @@ from analytics_refreshd.core.redaction import LIMIT_BYTES
 from analytics_refreshd.postgres.catalogue.definition import Column, Parameter, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
 from analytics_refreshd.postgres.catalogue.redacting import REDACTED, redacted
+from analytics_refreshd.postgres.catalogue.settings import DEFAULTS, QuerySettings
 from analytics_refreshd.postgres.catalogue.sources import Sources, sources
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.connector import search_path
@@ -96,15 +97,16 @@ def bind(
     now: datetime,
     app_schema: str,
     filters: Mapping[str, str] | None = None,
+    settings: QuerySettings = DEFAULTS,
 ) -> BoundQuery:
     """Bind what a user gave, as `Query.bind` does. Raises ParameterError for a bad value.
 
-    `filters` has an `action_type`, a `trigger_id` or both, for a query that takes filters.
+    `filters` has `action_type`, `trigger_id` or both, for a query that takes them. `settings` are the configuration's.
     """
-    values = query.bind(parameters, organizations, now)
-    for name, value in (filters or {}).items():
-        values[name.upper()] = FILTER.check(value)
-    return BoundQuery(query, values, app_schema)
+    values = dict(settings.values(query, organizations, (filters or {}).get("action_type")))
+    values |= query.bind(parameters, organizations, now)
+    values |= {name.upper(): FILTER.check(value) for name, value in (filters or {}).items()}
+    return BoundQuery(query, values, app_schema, notes=(query.note,) if query.note else ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 
-from analytics_refreshd.postgres.catalogue.definition import VIEWS_BY_RELATION, Query
+from analytics_refreshd.postgres.catalogue.definition import OF_ROWS, VIEWS_BY_RELATION, Query
 from analytics_refreshd.postgres.catalogue.files import relations
 
 ACTION_TYPE = "ACTION_TYPE"
@@ -20,6 +20,7 @@ LIMIT = """from {app}.action_results as a
 """How the relation `hourly limited` finds its rows."""
 _OF_TYPE = "action_type = %(ACTION_TYPE)s"
 _OF_TRIGGER = "trigger_id = %(TRIGGER_ID)s"
+_WITH_TYPE = ("actions", "hourly", "failures", "distribution", "monthly")
 _SINCE = re.compile(r"\b(\w+)\.executed_at >= %\(since\)s")
 """Where a relation that adds up rows begins to read."""
 _FAILURES_HOLD = timedelta(hours=24)
@@ -70,7 +71,7 @@ class _Asked:
 def _sources(names: frozenset[str], asked: _Asked, *, reads_more: bool) -> Sources:
     of_view = {name for name in names if name in VIEWS_BY_RELATION and _reads_view(name, asked)}
     views = tuple(view for name, view in VIEWS_BY_RELATION.items() if name in of_view)
-    others = (names & {"actions", "usage", *VIEWS_BY_RELATION}) - of_view
+    others = (names & {*OF_ROWS, *VIEWS_BY_RELATION}) - of_view
     of_days = {name for name in others if f"{name} frozen" in relations() and not _held_limited(name, asked)}
     texts = {name: _text(name, asked, frozen=asked.frozen and name in of_days) for name in names}
     return Sources(MappingProxyType(texts), views, bool(others) or reads_more, bool(of_days))
@@ -99,7 +100,7 @@ def _held_limited(name: str, asked: _Asked) -> bool:
 
 def _text(name: str, asked: _Asked, *, frozen: bool) -> str:
     suffix = " limited" if asked.limited else ""
-    conditions = [_OF_TYPE] if asked.of_type and name in ("actions", "hourly", "failures", "distribution") else []
+    conditions = [_OF_TYPE] if asked.of_type and name in _WITH_TYPE else []
     if name == "hourly" and asked.of_trigger:
         text = _hourly_of_trigger(limited=asked.limited)
     elif name == "distribution" and (asked.of_trigger or name not in asked.held):
@@ -110,7 +111,7 @@ def _text(name: str, asked: _Asked, *, frozen: bool) -> str:
         text = relations()[name + rows + suffix]
         if name == "usage":
             text = _SINCE.sub(_condition(asked), text)
-        if asked.of_trigger and name in ("actions", "failures", "trigger_summary"):
+        if asked.of_trigger and name in ("actions", "failures", "monthly", "trigger_summary"):
             conditions.append(_OF_TRIGGER)
     if frozen:
         # %(since)s of the days stays: they stand in {days}

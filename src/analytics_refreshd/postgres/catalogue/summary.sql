@@ -25,7 +25,8 @@
 -- approximated: approx_p99_duration_ms; hourly 99th percentiles weighted by execution_count. The exact one lies
 --   between min_duration_ms and max_duration_ms
 -- column: hours_with_data count; Hours of the window in which something ran
--- column: status text; healthy from 95 % success, degraded from 90 %, else unhealthy; empty without executions
+-- column: status text; healthy from 95 % success, degraded from 90 %, or what [thresholds] says, else unhealthy;
+--   empty without executions
 -- column: time_window text; The length of the window
 -- answer: object
 -- fields: time_window, executions as total_executions, successes as total_successes, failures as total_failures,
@@ -60,8 +61,10 @@ select
                        / nullif(sum(h.execution_count) filter (where h.p99_duration_ms is not null), 0), 2) end
            as approx_p99_duration_ms,
        count(distinct h.hour) as hours_with_data,
-       case when 100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0) >= 95 then 'healthy'
-            when 100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0) >= 90 then 'degraded'
+       case when 100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0) >= %(healthy_percent)s::numeric
+            then 'healthy'
+            when 100.0 * sum(h.success_count) / nullif(sum(h.execution_count), 0) >= %(degraded_percent)s::numeric
+            then 'degraded'
             when sum(h.execution_count) > 0 then 'unhealthy' end as status,
        concat(%(hours)s::integer, ' hours') as time_window
   from {hourly} as h

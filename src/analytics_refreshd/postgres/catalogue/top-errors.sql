@@ -3,7 +3,7 @@
 -- endpoint: failures/top-errors
 -- purpose: Which error messages are most frequent? Missing and empty messages are one row.
 -- parameter: limit integer default 10 min 1 max 1000; Rows at most
--- parameter: hours integer default 24 min 1 max 168; Hours up to now; over 24 are read from rows
+-- parameter: hours integer default 24 min 1 max 745; Hours up to now; over 24 are read from rows
 -- window: hours exactly
 -- organizations: yes
 -- column: error_message message; The message; empty where none was recorded. Told apart as stored: where masking hides

@@ -17,6 +17,7 @@ from analytics_refreshd.core.model import Reason
 from analytics_refreshd.postgres.catalogue.definition import Query
 from analytics_refreshd.postgres.catalogue.files import Catalogue, relations
 from analytics_refreshd.postgres.catalogue.run import statement
+from analytics_refreshd.postgres.catalogue.settings import DEFAULTS
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
 from analytics_refreshd.postgres.connection.errors import translating
@@ -141,7 +142,7 @@ class _Measuring:
         }
         body = statement(query, self._app_schema, limited=False, replaced=copied)
         explain = sql.SQL(self._sql["explain"]).format(query=body)
-        values = {**query.bind({}, None, datetime.now(UTC)), **window}
+        values = {**DEFAULTS.values(query, None), **query.bind({}, None, datetime.now(UTC)), **window}
         # the first reads what the second finds in memory
         self._connection.execute(explain, values)
         ((((found,),),),) = (self._connection.execute(explain, values).fetchall(),)

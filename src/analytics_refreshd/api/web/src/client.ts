@@ -11,6 +11,8 @@ export interface Meta {
   stale: boolean;
   window: { since: string; until: string } | null;
   approximate: string[];
+  /** Sentences on what the figures mean. */
+  notes: string[];
 }
 
 export interface Answer {

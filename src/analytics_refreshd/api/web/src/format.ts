@@ -36,6 +36,26 @@ function size(bytes: number): string {
   return bytes < 1e9 ? units.MB.format(bytes / 1e6) : units.GB.format(bytes / 1e9);
 }
 
+/** An amount, to the cent; a smaller one to its first digits, since it is not 0. */
+export function money(amount: number, currency: string): string {
+  const digits = amount !== 0 && Math.abs(amount) < 1 ? { maximumSignificantDigits: 3 } : {};
+  return new Intl.NumberFormat(locale, { style: "currency", currency, ...digits }).format(amount);
+}
+
+const monthYear = new Intl.DateTimeFormat(locale, { timeZone: "UTC", month: "long", year: "numeric" });
+
+/** A month such as 2026-03 in words. */
+export function monthName(month: string): string {
+  return monthYear.format(new Date(`${month}-01T00:00:00Z`));
+}
+
+/** The months until that of a moment in the zone, the latest first. */
+export function monthsBefore(at: number, zone: string, count: number): string[] {
+  const parts = date(zone, "month", { year: "numeric", month: "numeric" }).formatToParts(at);
+  const part = (type: string): number => Number(parts.find((each) => each.type === type)?.value);
+  return Array.from({ length: count }, (_, back) => new Date(Date.UTC(part("year"), part("month") - 1 - back, 1)).toISOString().slice(0, 7));
+}
+
 const kept = new Map<string, Intl.DateTimeFormat>();
 
 function date(zone: string, kind: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {

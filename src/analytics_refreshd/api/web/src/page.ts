@@ -13,6 +13,8 @@ export interface Page {
   ask: (question: Question, again?: boolean) => Promise<Answer>;
   /** Fulfilled by the first answer of the page: from then on it is known how many requests are left. */
   first: Promise<void>;
+  /** Say that everything is on the page: where nothing was asked yet, nothing waits for a first answer. */
+  drawn: () => void;
   /** Put something on the page. */
   add: (...children: Child[]) => void;
   /** Go to another state, as a new entry of the history. */

@@ -1,6 +1,7 @@
 // Starts the pages.
 
 import type { Draw } from "./page";
+import { costs } from "./pages/costs";
 import { failures } from "./pages/failures";
 import { freshness } from "./pages/freshness";
 import { growth } from "./pages/growth";
@@ -22,6 +23,6 @@ interface TrustedTypes {
   createHTML: (text) => (text === "" ? "" : null),
 });
 
-const DRAWS: Record<PageName, Draw> = { overview, types, triggers, failures, growth, patterns, organizations, freshness, questions };
+const DRAWS: Record<PageName, Draw> = { overview, types, triggers, failures, growth, patterns, organizations, costs, freshness, questions };
 
 new Shell(DRAWS).start();

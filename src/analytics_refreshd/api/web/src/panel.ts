@@ -133,7 +133,7 @@ function told(page: Page, panel: Panel, meta: Meta): HTMLElement {
   const shows = panel.columns.some((column) => meta.approximate.includes(column.field));
   return h("div", { class: "told" },
     h("p", { class: "soft" }, age(page, meta), meta.stale && [" ", h("strong", { class: "warn" }, `▲ ${texts.stale}`)],
-      shows && ` · ${texts.approximate}`, (panel.notes ?? []).map((note) => ` · ${note}`)),
+      shows && ` · ${texts.approximate}`, [...(panel.notes ?? []), ...meta.notes].map((note) => ` · ${note}`)),
     file(page, panel));
 }
 

@@ -87,6 +87,7 @@ export class Shell {
     this.head(page);
     this.main.replaceChildren(h("h1", { tabindex: "-1" }, name), messages, grid);
     this.draws[state.page](page);
+    page.drawn();
     this.foot();
   }
 
@@ -132,6 +133,9 @@ export class Shell {
     this.status.textContent = "";
     return {
       state, now: Date.now(), signal, report, loading, first,
+      drawn: () => {
+        if (answers.size === 0) answered();
+      },
       onRenewal: (again) => void renewals.push(again),
       renew: () => {
         answers.clear();

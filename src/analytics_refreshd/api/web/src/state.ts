@@ -1,6 +1,6 @@
 // What is shown, as the address says it: a link is a saved question. A key is never part of it.
 
-export const PAGES = ["overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "freshness", "questions"] as const;
+export const PAGES = ["overview", "types", "triggers", "failures", "growth", "patterns", "organizations", "costs", "freshness", "questions"] as const;
 export type PageName = (typeof PAGES)[number];
 
 export const RANGES = ["24h", "7d", "30d", "90d", "custom"] as const;
@@ -20,12 +20,15 @@ export interface State {
   /** Which list of triggers. */
   list: string;
   search: string;
+  /** The month of costs, such as 2026-03; without one the last year. */
+  month: string;
   sort: string;
   offset: number;
 }
 
-const TEXTS = ["since", "until", "organization", "type", "trigger", "list", "search", "sort"] as const;
+const TEXTS = ["since", "until", "organization", "type", "trigger", "list", "search", "month", "sort"] as const;
 const LOCAL = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$/;
+const MONTH = /^[1-9]\d{3}-(0[1-9]|1[0-2])$/;
 
 export function ownZone(): string {
   return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
@@ -51,9 +54,10 @@ export function parse(search: string): State {
     range: one("range", RANGES, "24h"),
     zone: zone && knownZone(zone) ? zone : ownZone(),
     offset: Math.max(0, Math.min(10_000, Math.trunc(Number(given.get("offset"))) || 0)),
-    since: "", until: "", organization: "", type: "", trigger: "", list: "", search: "", sort: "",
+    since: "", until: "", organization: "", type: "", trigger: "", list: "", search: "", month: "", sort: "",
   };
   for (const name of TEXTS) state[name] = given.get(name) ?? "";
+  if (!MONTH.test(state.month)) state.month = "";
   if (state.range === "custom" && !(LOCAL.test(state.since) && LOCAL.test(state.until))) state.range = "24h";
   return state;
 }
@@ -71,5 +75,5 @@ export function format(state: State): string {
 
 /** What stays when somebody goes to another page: time, zone and organization. */
 export function elsewhere(state: State, change: Partial<State>): State {
-  return { ...state, type: "", trigger: "", list: "", search: "", sort: "", offset: 0, ...change };
+  return { ...state, type: "", trigger: "", list: "", search: "", month: "", sort: "", offset: 0, ...change };
 }

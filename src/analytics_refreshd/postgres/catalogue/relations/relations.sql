@@ -4,6 +4,8 @@
 -- organizations, a form is asked since the horizon, and `NAME frozen` adds what is older: whole days, those whose noon is
 -- in the window. `{days}` is then `frozen days`, or in the API's schema `frozen days walled`, limited as the form is. `NAME rows`
 -- stands for a view where a time is asked for that the view does not hold; `{source}` is then the relation `actions`.
+-- `monthly` has months of %(timezone)s. `prices` are those of the configuration, and one without a type is that of every other
+-- type; `thresholds` have a row by organization, by action type, and one of neither for all others.
 
 -- name: actions
 (select id, job_id, trigger_id, event_id, action_type, status, executed_at, duration_ms, retry_count
@@ -104,6 +106,68 @@
         null
    from {days} as d
   group by d.trigger_id, d.organization_id)
+
+-- name: monthly
+(select a.month, a.trigger_id, t.organization_id, a.action_type, a.executions, a.total_retries, a.total_duration_ms
+   from (select date_trunc('month', r.executed_at at time zone %(timezone)s::text) as month,
+                r.trigger_id,
+                r.action_type,
+                count(*) as executions,
+                coalesce(sum(r.retry_count), 0) as total_retries,
+                coalesce(sum(r.duration_ms), 0) as total_duration_ms
+           from {app}.action_results as r
+          where r.executed_at >= %(since)s::timestamptz and r.executed_at < %(until)s::timestamptz
+          group by 1, 2, 3) as a
+   left join {app}.triggers as t on t.id = a.trigger_id)
+
+-- name: monthly limited
+(select date_trunc('month', a.executed_at at time zone %(timezone)s::text) as month,
+        a.trigger_id,
+        t.organization_id,
+        a.action_type,
+        count(*) as executions,
+        coalesce(sum(a.retry_count), 0) as total_retries,
+        coalesce(sum(a.duration_ms), 0) as total_duration_ms
+   from {app}.action_results as a
+   join {app}.triggers as t on t.id = a.trigger_id
+  where t.organization_id = any (%(organizations)s::text[])
+    and a.executed_at >= %(since)s::timestamptz and a.executed_at < %(until)s::timestamptz
+  group by 1, 2, 3, 4)
+
+-- name: monthly frozen
+(select date_trunc('month', (d.day + time '12:00') at time zone 'UTC' at time zone %(timezone)s::text),
+        d.trigger_id, d.organization_id, d.action_type, sum(d.n)::bigint, sum(d.retry_total)::bigint,
+        sum(d.duration_total)::bigint
+   from {days} as d
+  group by 1, 2, 3, 4)
+
+-- name: prices
+(select p.action_type, p.per_execution, p.per_retry, p.per_second
+   from unnest(%(price_types)s::text[], %(prices_per_execution)s::numeric[], %(prices_per_retry)s::numeric[],
+               %(prices_per_second)s::numeric[]) as p (action_type, per_execution, per_retry, per_second))
+
+-- name: prices limited
+(select p.action_type, p.per_execution, p.per_retry, p.per_second
+   from unnest(%(price_types)s::text[], %(prices_per_execution)s::numeric[], %(prices_per_retry)s::numeric[],
+               %(prices_per_second)s::numeric[]) as p (action_type, per_execution, per_retry, per_second))
+
+-- name: thresholds
+(select h.organization_id, h.action_type, h.success_warning_percent, h.success_critical_percent, h.latency_warning_ms,
+        h.latency_critical_ms
+   from unnest(%(threshold_organizations)s::text[], %(threshold_types)s::text[],
+               %(thresholds_success_warning_percent)s::numeric[], %(thresholds_success_critical_percent)s::numeric[],
+               %(thresholds_latency_warning_ms)s::numeric[], %(thresholds_latency_critical_ms)s::numeric[])
+        as h (organization_id, action_type, success_warning_percent, success_critical_percent, latency_warning_ms,
+              latency_critical_ms))
+
+-- name: thresholds limited
+(select h.organization_id, h.action_type, h.success_warning_percent, h.success_critical_percent, h.latency_warning_ms,
+        h.latency_critical_ms
+   from unnest(%(threshold_organizations)s::text[], %(threshold_types)s::text[],
+               %(thresholds_success_warning_percent)s::numeric[], %(thresholds_success_critical_percent)s::numeric[],
+               %(thresholds_latency_warning_ms)s::numeric[], %(thresholds_latency_critical_ms)s::numeric[])
+        as h (organization_id, action_type, success_warning_percent, success_critical_percent, latency_warning_ms,
+              latency_critical_ms))
 
 -- name: trigger_summary
 (select * from {app}.trigger_performance_summary)

@@ -7,7 +7,7 @@ import type { Column } from "../table";
 import { texts } from "../texts";
 import { asking } from "../times";
 
-const nameIn = (row: Answer["rows"][number]): string => String(row["organization_name"] || row["organization_id"] || texts.organizations.none);
+export const nameIn = (row: Answer["rows"][number]): string => String(row["organization_name"] || row["organization_id"] || texts.organizations.none);
 const NAME: Column = { field: "organization_name", kind: "text", cell: nameIn };
 
 export function organizations(page: Page): void {

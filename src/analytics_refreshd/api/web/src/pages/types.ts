@@ -34,6 +34,7 @@ function outcomes(page: Page): void {
     question: { path: "actions/success-rate", parameters: { ...asked.parameters, limit: 100 } },
     columns: [
       typeColumn(page),
+      { field: "health_status", kind: "status" },
       { field: "total_executions", kind: "count" },
       { field: "successes", kind: "count" },
       { field: "failures", kind: "count" },
@@ -74,6 +75,7 @@ function latency(page: Page): void {
     notes: [texts.types.exact, ...(asked.shortened ? [texts.shortened("7")] : [])],
     columns: [
       { field: "action_type", kind: "text" },
+      { field: "sla_status", kind: "status" },
       { field: "sample_count", kind: "count" },
       { field: "mean_duration_ms", kind: "ms" },
       { field: "median_duration_ms", kind: "ms" },
