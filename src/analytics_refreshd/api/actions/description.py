@@ -82,9 +82,15 @@ def action_paths(errors: Mapping[str, Schema]) -> Schema:
 
 def _body(kind: RequestKind) -> Schema:
     properties: Schema = {
-        "reason": {"type": "string", "maxLength": MOST_REASON, "description": "Why, for those who read it later"}
+        "reason": {
+            "type": ["string", "null"],
+            "maxLength": MOST_REASON,
+            "description": "Why, for those who read it later",
+        }
     }
     if kind is RequestKind.PAUSE:
+        # a pause needs one
+        properties["reason"]["type"] = "string"
         properties["for"] = {"type": "string", "examples": ["2h"], "description": "How long, at most 7d"}
     required = list(properties) if kind is RequestKind.PAUSE else []
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
