@@ -108,7 +108,9 @@ class _Documents:
                 if media_type not in found.get("content", {}):
                     yield f"{where} is gone"
                 else:
-                    yield from self._answered(where, content["schema"], found["content"][media_type]["schema"])
+                    # the events of a stream have none
+                    given, now = (each.get("schema", {}) for each in (content, found["content"][media_type]))
+                    yield from self._answered(where, given, now)
 
     def _asked(self, place: str, before: Schema, after: Schema) -> Iterator[str]:
         """Say where the later schema refuses what the earlier one allowed."""

@@ -14,7 +14,8 @@ MOST_ADDRESS = 2000
 MOST_QUESTIONS = 100
 """How many an organization may keep."""
 PAGE_PARAMETERS = (
-    "page", "range", "since", "until", "zone", "organization", "type", "trigger", "list", "search", "sort", "offset",
+    "page", "range", "since", "until", "zone", "organization", "type", "trigger", "month",
+    "list", "search", "sort", "offset",
 )  # fmt: skip
 """What the address of a page may say."""
 _MOST_SHOWN = 40
