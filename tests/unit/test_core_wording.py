@@ -1,6 +1,7 @@
 """The same words for the same things."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from analytics_refreshd.core.model import Blocker
 from analytics_refreshd.core.wording import (
     blocked_by,
     bytes_in_words,
+    figure_in_words,
     rfc3339,
     seconds_in_words,
     to_the_second,
@@ -107,3 +109,20 @@ def test_times_are_written_in_utc() -> None:
     assert rfc3339(east, "auto") == "2026-03-01T02:14:05.123456Z"
     assert rfc3339(datetime(2026, 3, 1)) == "2026-03-01T00:00:00.000Z"  # noqa: DTZ001
     assert to_the_second(east) == "2026-03-01 02:14:05Z"
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [
+        ("count", 1234, "1,234"),
+        ("ms", 2600, "2.6 s"),
+        ("seconds", 2.6, "2.6 s"),
+        ("days", 2, "2 d"),
+        ("percent", 93.4, "93.4 %"),
+        ("bytes", 1.5 * 2**20, "1.5 MiB"),
+        ("money", Decimal("1234.000000005"), "1,234.000000005"),
+    ],
+)
+def test_a_figure_has_its_unit(unit: str, value: float | Decimal, text: str) -> None:
+    """Money keeps every digit that it has."""
+    assert figure_in_words(unit, value) == text
