@@ -52,6 +52,18 @@ def touched(cost: Cost) -> int:
     return (cost.blocks_hit or 0) + (cost.blocks_read or 0)
 
 
+def wal(cost: Cost) -> int:
+    """The bytes of WAL, which must be known."""
+    assert cost.wal_bytes is not None
+    return cost.wal_bytes
+
+
+def temporary(cost: Cost) -> int:
+    """The temporary bytes, which must be known."""
+    assert cost.temporary_bytes is not None
+    return cost.temporary_bytes
+
+
 def run(refresh: PostgresRefresher) -> RefreshReply:
     return refresh.refresh(uuid4(), lambda pid: None)
 
@@ -116,11 +128,10 @@ def test_the_cost_is_the_servers_own(dsn: str, connection: Connection) -> None:
                 assert 0 <= commit < 64 * 1024
             add(connection, 300)
             told.append((reply.cost, explained(person)))
-    # the first ones build indexes and plans that the others find
-    for ours, theirs in told[1:]:
-        assert ours.wal_bytes == pytest.approx(theirs.wal_bytes, rel=0.05)
-        assert touched(ours) == pytest.approx(touched(theirs), rel=0.05)
-        assert ours.temporary_bytes == pytest.approx(theirs.temporary_bytes, rel=0.05)
+    # the least of each: a checkpoint meanwhile adds whole pages, and the first ones build plans that the others find
+    for figure in (wal, touched, temporary):
+        ours, theirs = (min(figure(one) for one in side) for side in zip(*told, strict=True))
+        assert ours == pytest.approx(theirs, rel=0.05)
 
 
 def test_what_nobody_counts_is_unknown(dsn: str, connection: Connection) -> None:
