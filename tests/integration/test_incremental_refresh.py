@@ -45,6 +45,23 @@ def rolled_up(connection: Connection) -> Connection:
 
 @pytest.mark.parametrize("isolation", ["cycle", "view"])
 @pytest.mark.slow
+def test_L12_a_lock_on_the_record_keeps_no_view_from_being_refreshed(
+    dsn: str, rolled_up: Connection, isolation: str
+) -> None:
+    """Also where nothing changed: who cannot see when a view was refreshed refreshes it."""
+    with refresher(dsn, isolation=isolation) as refresh:
+        refresh.refresh(uuid4(), lambda pid: None)
+        with psycopg.connect(dsn, application_name="pg_repack") as holder:
+            holder.execute("lock table analytics_refresh.last_refresh in access exclusive mode")
+            idle = refresh.refresh(uuid4(), lambda pid: None)
+            rolled_up.execute("update action_results set duration_ms = 7 where duration_ms < 40")
+            reply = refresh.refresh(uuid4(), lambda pid: None)
+    assert [report.success for report in (*idle.reports, *reply.reports)] == [True] * 8
+    assert differences(rolled_up) == {}
+
+
+@pytest.mark.parametrize("isolation", ["cycle", "view"])
+@pytest.mark.slow
 def test_a_refresh_folds_once_and_says_how_long(dsn: str, rolled_up: Connection, isolation: str) -> None:
     """All views see one fold, its seconds are in the reply, and the views are exact."""
     with refresher(dsn, isolation=isolation) as refresh:

@@ -8,6 +8,8 @@ as $view_due$
 declare
     version_now bigint;
     version_then bigint;
+    recorded boolean;
+    lock_timeout_before text;
 begin
     {refuse_unsound_due};
     -- a rebuild empties the rollups for every snapshot, also for that of a refresh under way: whoever refreshes from them
@@ -22,9 +24,18 @@ begin
     from analytics_refresh.view_changes c
     left join analytics_refresh.view_refreshes r on r.view_name = c.view_name
     where c.view_name = view;
+    -- a lock on the record keeps no view from being refreshed
+    begin
+        lock_timeout_before := current_setting('lock_timeout');
+        perform set_config('lock_timeout', '50ms', true);
+        recorded := exists (select from analytics_refresh.last_refresh l where l.view_name = view);
+        perform set_config('lock_timeout', lock_timeout_before, true);
+    exception when lock_not_available then
+        recorded := false;
+    end;
     -- a view that was dropped or emptied is refreshed too, so that its error shows
     if version_now is distinct from version_then
-        or not exists (select from analytics_refresh.last_refresh l where l.view_name = view)
+        or not recorded
         or not exists (select from pg_class c
             where c.oid = to_regclass(format('%I.%I', {app_name}, view)) and c.relispopulated)
     then
