@@ -25,7 +25,7 @@ from tests.support.waiting import eventually
 
 GOOD = 'a1,j1,t1,e1,rest,success,2024-10-30T00:32:04+00:00,800,,"{""code"":200}",0,acme'
 
-WITH_A_PERSON = ["broken", "detected", "told", "mended", "healed"]
+WITH_A_PERSON = ["broken", "detected", "told", "fixed", "healed"]
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_chaos_breaks_it_and_shows_what_came_of_it(demo: Callable[..., RunningDe
     assert 1 <= len(steps) <= 3, "".join(one.output)
     for number, found in steps.items():
         is_kill = any("killed:" in line for line in lines if line[1] == number)
-        wanted = ["broken", "detected", "healed", "mended"] if is_kill else WITH_A_PERSON
+        wanted = ["broken", "detected", "healed", "fixed"] if is_kill else WITH_A_PERSON
         assert sorted(found) == sorted(wanted), "".join(one.output)
     (scored,) = [line for line in one.output if line.startswith("Score: ")]
     _, in_time, _, due, *_ = scored.split()

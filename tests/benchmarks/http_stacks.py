@@ -92,16 +92,16 @@ def serve(stack: str) -> None:
 
 def serve_uvicorn(server: "HttpServer") -> None:
     """Serve the same answers by uvicorn and Starlette, on the loop's thread: all are made from memory."""
-    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request as HttpRequest
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from analytics_refreshd.api.connections import ClientLimits, client_connections, drop_slow
+    from analytics_refreshd.api.connections import ClientLimits
+    from analytics_refreshd.api.server import build_server
     from analytics_refreshd.observe.http import HttpSettings, listen
     from analytics_refreshd.observe.http_loop import HttpLimits
-    from analytics_refreshd.observe.http_request import HEAD_BYTES, Request
+    from analytics_refreshd.observe.http_request import Request
 
     made: dict[Any, Any] = {}
 
@@ -122,26 +122,7 @@ def serve_uvicorn(server: "HttpServer") -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
     every = [Route(path, answer, methods=["GET"]) for path in ("/metrics", *server._paths)]
-    settings = uvicorn.Config(
-        Starlette(routes=every),
-        access_log=False,
-        h11_max_incomplete_event_size=HEAD_BYTES,
-        http=client_connections(limits),
-        lifespan="off",
-        limit_concurrency=limits.connections + 1,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=int(limits.seconds),
-        timeout_notify=1,
-        ws="none",
-    )
-    served = uvicorn.Server(settings)
-
-    async def each_second() -> None:
-        drop_slow(served.server_state.connections, limits, asyncio.get_running_loop().time())
-
-    settings.callback_notify = each_second
+    served = build_server(Starlette(routes=every), limits, lambda: None, drain_seconds=1)
     print(listener.getsockname()[1], flush=True)
     served.run([listener])
 

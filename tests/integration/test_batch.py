@@ -90,7 +90,7 @@ def test_what_cannot_be_sent_leaves_the_connection_as_it_was(batched: Counting) 
 def test_a_statement_that_means_something_else_by_now_ends_the_session(
     batched: Counting, connection: Connection
 ) -> None:
-    """The pool makes another one, which prepares anew; a statement that fails at first leaves the session alone."""
+    """The pool makes another one, which prepares again; a statement that fails at first leaves the session alone."""
     connection.execute("create view shown as select 1 as n")
     asks = Statement("select * from shown")
     assert batched.batch([asks]) == [[(1,)]]

@@ -22,7 +22,7 @@ from analytics_refreshd.demo.chaos.cases import (
     Score,
     begin,
     decide,
-    mended,
+    fixed,
     next_begin,
     observe,
     score,
@@ -100,7 +100,7 @@ def _after(case: Case, *evidence: Evidence) -> Case:
 
 
 def test_a_break_is_detected_told_mended_and_healed() -> None:
-    """Each step once, counted from the break, healing from the mending; what comes first counts."""
+    """Each step once, counted from the break, healing from the fix; what comes first counts."""
     case = begin(Break(Kind.LOCK, VIEW), 100.0)
     case = _after(
         case, _run(103.0, BAD), Told(104.0, FAILED, VIEW, firing=True), Told(105.0, FAILED, VIEW, firing=True)
@@ -110,8 +110,8 @@ def test_a_break_is_detected_told_mended_and_healed() -> None:
         Mark(4.0, f"{FAILED} {VIEW}"),
     )
     assert decide(case, 104.0 + SHOWN_SECONDS - 0.1) is Next.WAIT
-    assert decide(case, 104.0 + SHOWN_SECONDS) is Next.MEND
-    case = mended(case, 110.0)
+    assert decide(case, 104.0 + SHOWN_SECONDS) is Next.FIX
+    case = fixed(case, 110.0)
     healthy = Shown(113.0, "one", leads=True)
     assert _after(case, healthy).healed is None, "no run has ended well"
     case = _after(case, _run(111.0, OK))
@@ -134,7 +134,7 @@ def test_what_shows_while_it_is_being_broken_comes_at_once() -> None:
 
 def test_only_what_comes_after_the_mending_heals() -> None:
     """A run that ended well before, and a line that is read late, prove nothing."""
-    case = mended(_after(begin(Break(Kind.SLOW), 100.0), _run(101.0, SLOW)), 110.0)
+    case = fixed(_after(begin(Break(Kind.SLOW), 100.0), _run(101.0, SLOW)), 110.0)
     healthy = Shown(112.0, "one", leads=True)
     assert _after(case, _run(109.0, OK), healthy).healed is None
     assert _after(case, _run(111.0, OK), healthy).healed is not None
@@ -152,7 +152,7 @@ def test_an_alert_on_another_view_or_of_another_name_is_not_told() -> None:
 
 
 def test_a_killed_leader_is_replaced_by_the_other() -> None:
-    """Nobody mends and nobody is told; what the dead one had still logged proves nothing."""
+    """Nobody fixes and nobody is told; what the dead one had still logged proves nothing."""
     case = begin(Break(Kind.KILL, replica="one"), 100.0)
     assert decide(case, 100.0) is Next.WAIT
     case = _after(case, _run(100.1, OK, "one"), Shown(100.2, "one", leads=True))
@@ -165,11 +165,11 @@ def test_a_killed_leader_is_replaced_by_the_other() -> None:
 
 
 def test_nothing_is_waited_for_longer_than_a_minute() -> None:
-    """What was never told is mended, and what never heals ends."""
+    """What was never told is fixed, and what never heals ends."""
     case = begin(Break(Kind.STOP), 100.0)
     assert decide(case, 100.0 + PATIENCE_SECONDS) is Next.WAIT
-    assert decide(case, 100.1 + PATIENCE_SECONDS) is Next.MEND
-    case = mended(case, 200.0)
+    assert decide(case, 100.1 + PATIENCE_SECONDS) is Next.FIX
+    case = fixed(case, 200.0)
     assert decide(case, 200.0 + PATIENCE_SECONDS) is Next.WAIT
     assert decide(case, 200.1 + PATIENCE_SECONDS) is Next.END
 

@@ -6,15 +6,16 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
-from analytics_refreshd.api.connections import HEADER_BYTES, client_connections, client_limits, drop_slow
+from analytics_refreshd.api.connections import HEADER_BYTES, ClientLimits, client_connections, drop_slow
 
 
-def build_server(app: ASGIApp, alive: Callable[[], None], *, drain_seconds: int) -> uvicorn.Server:
-    """Make the server, with the limits on its clients.
+def build_server(
+    app: ASGIApp, limits: ClientLimits, alive: Callable[[], None], *, drain_seconds: int
+) -> uvicorn.Server:
+    """Make the server, with these limits on its clients.
 
     It calls `alive` each second, and gives up requests `drain_seconds` after it was told to end.
     """
-    limits = client_limits()
     settings = uvicorn.Config(
         app,
         access_log=False,

@@ -14,7 +14,7 @@ from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, Actions
 from analytics_refreshd.api.app import OTHER, Answerers, Api, Served
 from analytics_refreshd.api.cache import AnswerCache
-from analytics_refreshd.api.connections import bound_kernel_memory
+from analytics_refreshd.api.connections import bound_kernel_memory, client_limits
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.freshness import Timing
 from analytics_refreshd.api.health import ApiHealth
@@ -179,7 +179,8 @@ class ApiProcess:
         management = service.management.start()
         service.pool.open()
         service.streams.start()
-        self._server = build_server(service.api.asgi, service.health.alive, drain_seconds=_DRAIN_SECONDS)
+        limits, alive = client_limits(), service.health.alive
+        self._server = build_server(service.api.asgi, limits, alive, drain_seconds=_DRAIN_SECONDS)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
         self._thread.start()
         host, port = listener.getsockname()[:2]

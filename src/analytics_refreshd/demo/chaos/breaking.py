@@ -1,4 +1,4 @@
-"""Break the database and the daemons, and mend them."""
+"""Break the database and the daemons, and fix them."""
 
 import time
 from collections.abc import Callable
@@ -20,12 +20,12 @@ _SLOWED_SECONDS = 1.6
 
 
 class Breaker:
-    """Breaks one thing at a time, and mends it. Both raise psycopg.Error and DemoError."""
+    """Breaks one thing at a time, and fixes it. Both raise psycopg.Error and DemoError."""
 
     def __init__(self, server: Server, daemons: dict[str, Daemon]) -> None:
         self._server = server
         self._daemons = daemons
-        self._mend: Callable[[], str] | None = None
+        self._fix: Callable[[], str] | None = None
         self._holds_lock = False
 
     def break_now(self, broken: Break) -> str:
@@ -45,15 +45,15 @@ class Breaker:
             case Kind.KILL:
                 return self._kill(broken.replica)
 
-    def mend(self) -> str:
-        """Mend what is broken, and return how, in words. Harmless twice."""
-        mend, self._mend = self._mend, None
-        return mend() if mend else ""
+    def fix(self) -> str:
+        """Fix what is broken, and return how, in words. Harmless twice."""
+        fix, self._fix = self._fix, None
+        return fix() if fix else ""
 
     def close(self) -> None:
         """Let go of what is held. What is broken otherwise goes with the demo."""
         if self._holds_lock:
-            self.mend()
+            self.fix()
 
     def _connect(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(
@@ -66,7 +66,7 @@ class Breaker:
 
     def _lock(self, view: str) -> str:
         holder = self._connect(LOCK_HOLDER)
-        self._mend = lambda: _end(holder)
+        self._fix = lambda: _end(holder)
         holder.execute("begin")
         holder.execute(statement("chaos_lock", view=view))
         return f"{LOCK_HOLDER} refreshes it by itself, and leaves its transaction open"
@@ -74,7 +74,7 @@ class Breaker:
     def _drop(self, view: str) -> str:
         with self._connect("a-person") as connection:
             connection.execute(statement("chaos_drop", view=view))
-        self._mend = self._migrate
+        self._fix = self._migrate
         return "DROP MATERIALIZED VIEW"
 
     def _migrate(self) -> str:
@@ -84,7 +84,7 @@ class Breaker:
 
     def _revoke(self, view: str) -> str:
         self._on_view("chaos_revoke", view)
-        self._mend = lambda: self._on_view("chaos_grant", view)
+        self._fix = lambda: self._on_view("chaos_grant", view)
         return f"REVOKE MAINTAIN FROM {ROLE}"
 
     def _on_view(self, name: str, view: str) -> str:
@@ -95,11 +95,11 @@ class Breaker:
     def _slow(self) -> str:
         slow = SlowTable(self._connect("schema-change"))
         slow.start()
-        self._mend = slow.end
+        self._fix = slow.end
         return f"schema-change locks action_results for {_SLOWED_SECONDS} s whenever a refresh begins"
 
     def _stop(self) -> str:
-        self._mend = self._start
+        self._fix = self._start
         self._server.halt()
         return "pg_ctl stop"
 
@@ -108,7 +108,7 @@ class Breaker:
         return "pg_ctl start"
 
     def _kill(self, replica: str) -> str:
-        self._mend = lambda: self._restart(replica)
+        self._fix = lambda: self._restart(replica)
         self._daemons[replica].kill()
         return "kill -9"
 

@@ -1,4 +1,4 @@
-"""Decide what becomes of a break: what is told, mended and healed, when the next comes, and the score."""
+"""Decide what becomes of a break: what is told, fixed and healed, when the next comes, and the score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,18 +8,18 @@ from analytics_refreshd.demo.chaos.model import Break, Evidence, Kind, Logged, T
 from analytics_refreshd.demo.chaos.signs import RUN_ENDED, sign
 
 BEAT_SECONDS = 20.0
-"""Time between two breaks. Also how soon each must be detected and told, and healed once it is mended."""
+"""Time between two breaks. Also how soon each must be detected and told, and healed once it is fixed."""
 PATIENCE_SECONDS = 60.0
 """How long a step that is late is waited for."""
 SHOWN_SECONDS = 2.0
-"""How long what was told stands before somebody mends it."""
+"""How long what was told stands before somebody fixes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """When a step came, and by what it was seen.
 
-    It is counted from the break, healing from the mending.
+    It is counted from the break, healing from the fix.
     """
 
     after_seconds: float
@@ -34,20 +34,20 @@ class Case:
     broken_at: float
     detected: Mark | None = None
     told: Mark | None = None
-    mended_at: float | None = None
+    fixed_at: float | None = None
     healed: Mark | None = None
     refreshed: bool = False
     unresolved: frozenset[tuple[str, str]] = frozenset()
 
 
 def begin(broken: Break, now: float) -> Case:
-    """Return the case of what was just broken. Nobody mends a killed daemon: the other one takes over."""
-    return Case(broken, now, mended_at=now if broken.kind is Kind.KILL else None)
+    """Return the case of what was just broken. Nobody fixes a killed daemon: the other one takes over."""
+    return Case(broken, now, fixed_at=now if broken.kind is Kind.KILL else None)
 
 
-def mended(case: Case, now: float) -> Case:
-    """Return the case after somebody has mended it. Only what comes from now on counts as healing."""
-    return replace(case, mended_at=now, refreshed=False)
+def fixed(case: Case, now: float) -> Case:
+    """Return the case after somebody has fixed it. Only what comes from now on counts as healing."""
+    return replace(case, fixed_at=now, refreshed=False)
 
 
 def observe(case: Case, evidence: Evidence) -> Case:
@@ -74,7 +74,7 @@ def _told(case: Case, told: Told) -> Case:
 
 def _healed(case: Case, evidence: Evidence) -> Case:
     """Tell whether it is over: a run without a failure, every alert resolved, then a healthy leader, in this order."""
-    if case.mended_at is None or case.healed is not None or evidence.at < case.mended_at:
+    if case.fixed_at is None or case.healed is not None or evidence.at < case.fixed_at:
         return case
     if isinstance(evidence, Told) or evidence.replica == case.broken.replica:
         return case
@@ -83,29 +83,29 @@ def _healed(case: Case, evidence: Evidence) -> Case:
     if not (evidence.leads and evidence.healthy and case.refreshed) or case.unresolved:
         return case
     by = f"{evidence.replica} took over" if case.broken.kind is Kind.KILL else f"all well by {evidence.replica}"
-    return replace(case, healed=Mark(evidence.at - case.mended_at, by))
+    return replace(case, healed=Mark(evidence.at - case.fixed_at, by))
 
 
 class Next(Enum):
     """What to do about a case."""
 
     WAIT = "wait"
-    MEND = "mend"
+    FIX = "fix"
     END = "end"
 
 
 def decide(case: Case, now: float) -> Next:
-    """Return what to do: mend what was told, end what is healed. Nothing is waited for longer than a minute."""
-    if case.mended_at is not None:
-        over = case.healed is not None or now - case.mended_at > PATIENCE_SECONDS
+    """Return what to do: fix what was told, end what is healed. Nothing is waited for longer than a minute."""
+    if case.fixed_at is not None:
+        over = case.healed is not None or now - case.fixed_at > PATIENCE_SECONDS
         return Next.END if over else Next.WAIT
     seen = [case.detected, *([case.told] if case.broken.alert else [])]
     if now - case.broken_at > PATIENCE_SECONDS:
-        return Next.MEND
+        return Next.FIX
     if any(mark is None for mark in seen):
         return Next.WAIT
     latest = max(mark.after_seconds for mark in seen if mark is not None)
-    return Next.MEND if now - case.broken_at >= latest + SHOWN_SECONDS else Next.WAIT
+    return Next.FIX if now - case.broken_at >= latest + SHOWN_SECONDS else Next.WAIT
 
 
 def next_begin(began_at: float, previous_at: float | None, now: float, minutes: int | None) -> float | None:

@@ -50,7 +50,7 @@ def verdict(cases: Sequence[Case]) -> str:
     if not found.perfect:
         text += f", {found.late} late, {found.missing} never"
     breaks = "1 break" if len(cases) == 1 else f"{len(cases)} breaks"
-    return f"{text}. {breaks}: each has to be detected, told where a person must act, and healed once it is mended."
+    return f"{text}. {breaks}: each has to be detected, told where a person must act, and healed once it is fixed."
 
 
 def _cell(mark: Mark | None) -> str:

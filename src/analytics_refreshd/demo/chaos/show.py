@@ -56,10 +56,10 @@ class Show:
         case = cases.begin(broken, time.time())
         self._say(report.line(case.broken_at, number, "broken", f"{broken} ({how})"))
         while (step := cases.decide(case, time.time())) is not Next.END:
-            if step is Next.MEND:
-                how = self._breaker.mend()
-                case = cases.mended(case, time.time())
-                self._say(report.line(time.time(), number, "mended", how))
+            if step is Next.FIX:
+                how = self._breaker.fix()
+                case = cases.fixed(case, time.time())
+                self._say(report.line(time.time(), number, "fixed", how))
             self._wait(_POLL_SECONDS)
             for evidence in self._observe():
                 before, case = case, cases.observe(case, evidence)
@@ -67,8 +67,8 @@ class Show:
                     self._say(report.line(evidence.at, number, name, mark.by, mark.after_seconds))
         for name in report.missing(case):
             self._say(report.line(time.time(), number, "never", name))
-        if how := self._breaker.mend():
-            self._say(report.line(time.time(), number, "mended", how))
+        if how := self._breaker.fix():
+            self._say(report.line(time.time(), number, "fixed", how))
         self.ended.append(case)
 
     def _until_ready(self) -> str:

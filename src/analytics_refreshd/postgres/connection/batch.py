@@ -99,7 +99,7 @@ class BatchConnection(BoundedConnection):
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 error = error_from_result(result, encoding=self.info.encoding)
                 if one.old and error.sqlstate in _OUTDATED:
-                    # the session that comes in its place prepares anew
+                    # the session that comes in its place prepares again
                     self.close()
                 raise error
             if one.key is not None and one.prepares is not None:
