@@ -193,7 +193,10 @@ def _about_views(views: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         wrong = wrong_report(run["duration_seconds"], run["reported_seconds"])
         if wrong:
             yield f"{view}: {wrong}"
-    yield from (f"{view['view']}: {view['doubt']}" for view in views if view["doubt"])
+    # a lock on one view keeps the status function from telling of any: said once
+    for doubt in dict.fromkeys(view["doubt"] for view in views if view["doubt"]):
+        names = [view["view"] for view in views if view["doubt"] == doubt]
+        yield f"{'all views' if len(names) == len(views) > 1 else ', '.join(names)}: {doubt}"
 
 
 def _about_alerts(document: Mapping[str, Any]) -> Iterator[str]:

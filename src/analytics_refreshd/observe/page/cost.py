@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from analytics_refreshd.core.cost import Cost
-from analytics_refreshd.core.wording import bytes_in_words, cost_in_words, seconds_in_words
+from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
 
 
 def cost_words(spending: Mapping[str, Any]) -> dict[str, str] | None:
@@ -12,13 +11,16 @@ def cost_words(spending: Mapping[str, Any]) -> dict[str, str] | None:
     last, day = spending["last_run"], spending["day"]
     if last is None:
         return None
-    wal_bytes = last["cost"]["wal_bytes"]
-    unknown = f", {day['unknown']:,} unknown" if day["unknown"] else ""
+    unknown = f", {day['unknown']:,} of them unknown" if day["unknown"] else ""
+    plural = "" if day["runs"] == 1 else "s"
     return {
-        "text": "unknown" if wal_bytes is None else f"{bytes_in_words(wal_bytes)} of WAL",
-        "detail": f"last run: {cost_in_words(Cost(**last['cost']))}; {day['runs']:,} runs in 24 h{unknown}: "
-        f"{cost_in_words(Cost(**day['cost']))}",
+        "text": _wal(last["cost"]),
+        "detail": f"{_wal(day['cost'])} in {day['runs']:,} run{plural} of 24 h{unknown}; blocks and more: status",
     }
+
+
+def _wal(cost: Mapping[str, Any]) -> str:
+    return "unknown" if cost["wal_bytes"] is None else f"{bytes_in_words(cost['wal_bytes'])} of WAL"
 
 
 def disk_words(disk: Mapping[str, Any] | None) -> dict[str, str] | None:
