@@ -9,10 +9,8 @@ from analytics_refreshd.observe.page.cost import cost_words
 
 def views(*doubts: str | None) -> list[dict[str, Any]]:
     """Views a, b and so on, about whose times there are these doubts."""
-    return [
-        {"view": name, "doubt": doubt, "last_run": None}
-        for name, doubt in zip("abcd"[: len(doubts)], doubts, strict=True)
-    ]
+    names = "abcd"[: len(doubts)]
+    return [{"view": name, "doubt": doubt, "last_run": None} for name, doubt in zip(names, doubts, strict=True)]
 
 
 def test_a_doubt_about_several_views_is_said_once() -> None:
