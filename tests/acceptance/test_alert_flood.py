@@ -8,7 +8,7 @@ import pytest
 
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.notify.receivers.webhook import _MOST_ALERTS
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, command
 from tests.support.faults import FAST
 from tests.support.receivers import Receiver, receiver
 
@@ -24,11 +24,13 @@ def messages(hook: Receiver, status: str) -> list[list[str]]:
     return [views for views in told if views]
 
 
-def divide_by(connection: psycopg.Connection[Any], number: int) -> None:
-    """Break or mend all views of our own between two runs: the fence keeps a run out meanwhile."""
-    with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(2583, 2)")
-        connection.execute("update divisor set n = %s", (number,))
+def divide_by(daemon: Daemon, dsn: str, connection: psycopg.Connection[Any], number: int) -> None:
+    """Break or mend all views of our own between two runs: within one, each view's transaction sees what is then so."""
+    skipped = len(daemon.events("refresh.skipped"))
+    assert command(dsn, "pause", "--for", "1h", "--reason", "between two runs").returncode == 0
+    daemon.wait_for("refresh.skipped", lambda line: line["reason"] == "paused", count=skipped + 1)
+    connection.execute("update divisor set n = %s", (number,))
+    assert command(dsn, "resume").returncode == 0
 
 
 def test_fifty_views_that_fail_for_one_reason_are_told_together(dsn: str, connection: psycopg.Connection[Any]) -> None:
@@ -47,9 +49,9 @@ def test_fifty_views_that_fail_for_one_reason_are_told_together(dsn: str, connec
     }
     with receiver() as hook, Daemon(dsn, receivers__pager__url=hook.url, **settings) as daemon:
         daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
-        divide_by(connection, 0)
+        divide_by(daemon, dsn, connection, 0)
         daemon.until(lambda: sum(map(len, messages(hook, "firing"))) >= len(OWN))
-        divide_by(connection, 1)
+        divide_by(daemon, dsn, connection, 1)
         daemon.until(lambda: sum(map(len, messages(hook, "resolved"))) >= len(OWN))
         assert daemon.stop() == 0
     for status in ("firing", "resolved"):
