@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -70,11 +71,15 @@ def _let_traverse(path: Path) -> None:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on loopback that nothing listens on, and that the kernel lends to nobody.
+
+    One of those that it lends to clients could be taken while the server is stopped, so that it could not start again.
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
