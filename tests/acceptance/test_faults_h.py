@@ -4,8 +4,7 @@ H02, H08 to H11, H14 to H16 and H18 are where the adapters are tested, H12 in te
 """
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import psycopg
@@ -14,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import VIEWS
+from tests.support import warm
 from tests.support.daemon import Daemon, command
 from tests.support.faults import FAST, Connection, value
 from tests.support.postgres import free_port
@@ -70,7 +70,7 @@ def test_H01_secret_in_what_is_shown(dsn: str, connection: Connection, fault: st
         "no TLS": {"sslmode": "require"},
     }
     given = make_conninfo(dsn, password=CANARY, **faults[fault])
-    with Daemon(given, **FAST, alerts__database_unavailable_for="1s") as daemon:
+    with Daemon(given, cold=True, **FAST, alerts__database_unavailable_for="1s") as daemon:
         daemon.wait_for("refresh.finished" if fault == "none" else "alert.firing")
         assert CANARY not in shown(daemon) + stored(connection)
         assert daemon.stop() == 0
@@ -86,13 +86,7 @@ def test_H01_secret_in_what_is_shown(dsn: str, connection: Connection, fault: st
 )
 def test_H03_secret_on_the_command_line(words: list[str]) -> None:
     """No option takes a connection string; a try is refused without repeating it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "analytics_refreshd", *words, f"postgresql://u:{CANARY}@h/db"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = warm.run([*words, f"postgresql://u:{CANARY}@h/db"], os.environ)
     assert done.returncode == 64
     assert CANARY not in done.stdout + done.stderr
 
@@ -110,7 +104,7 @@ def test_H03_secret_on_the_command_line(words: list[str]) -> None:
 def test_H04_personal_data_in_error_text(dsn: str, stretched: Connection, body: str) -> None:
     """A value of a row that an error carries is in no log, metric, page, alert or history."""
     failing_with(stretched, body)
-    with Daemon(dsn, **FAST) as daemon:
+    with Daemon(dsn, cold=True, **FAST) as daemon:
         line = daemon.wait_for("refresh.finished")
         assert line["outcome"] == "failed"
         daemon.wait_for("alert.firing", lambda line: line["alert"] == "AnalyticsRefreshFailed")

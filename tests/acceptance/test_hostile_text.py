@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 import analytics_refreshd.cli
+from tests.support import warm
 from tests.unit.test_core_display import acts_on_a_terminal
 
 ATTACK = "=cmd|' /C calc'!A0\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066\x7f"
@@ -83,10 +84,9 @@ def environment(dsn: str) -> dict[str, str]:
 )
 def test_no_command_prints_what_a_terminal_acts_upon(hostile: str, words: tuple[str, ...]) -> None:
     """Neither on standard output nor on standard error, whatever the format."""
-    command = [sys.executable, "-m", "analytics_refreshd", *words]
-    done = subprocess.run(command, env=environment(hostile), check=False, capture_output=True)
-    assert b"Traceback" not in done.stderr
-    out, err = done.stdout.decode(), done.stderr.decode()
+    done = warm.run(words, environment(hostile))
+    out, err = done.stdout, done.stderr
+    assert "Traceback" not in err
     assert not acts_on_a_terminal(out + err)
     assert out.strip()
     if words[-1] == "json" or "json" in words:

@@ -81,7 +81,7 @@ def hold_out(daemon: Daemon, count: int, *kinds: str, seconds: float = SECONDS) 
 @pytest.fixture
 def daemon(dsn: str) -> Iterator[Daemon]:
     """A daemon that refreshes every second."""
-    with Daemon(dsn, schedule__interval="1s") as made:
+    with Daemon(dsn, cold=True, schedule__interval="1s") as made:
         made.wait_for("refresh.finished")
         yield made
         assert made.stop() == 0
@@ -116,7 +116,7 @@ def test_G02_five_hundred_clients_that_never_read(daemon: Daemon) -> None:
 def test_G02_four_clients_that_never_read_with_fifty_views(dsn: str) -> None:
     """Large answers, unread, stop no other answer and do not pile up."""
     views = [*VIEWS, *(f"view_that_makes_answers_large_{number}" for number in range(46))]
-    with Daemon(dsn, schedule__interval="1s", refresh__views=views) as daemon:
+    with Daemon(dsn, cold=True, schedule__interval="1s", refresh__views=views) as daemon:
         daemon.wait_for("refresh.finished")
         # an answer takes tens of milliseconds, and hundreds of them filled the buffers
         hold_out(daemon, 4, "unread-pipeline", seconds=max(SECONDS, 12.0))

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -22,6 +21,7 @@ from analytics_refreshd.postgres.incremental.horizon import checksums
 from analytics_refreshd.postgres.incremental.install import Retention
 from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate, uninstall
+from tests.support import warm
 from tests.support.adapters import connector, status_reader
 from tests.support.horizon import (
     FROZEN_VIEWS,
@@ -88,10 +88,7 @@ def rebuilt_at(connection: Connection) -> Any:
 def command(dsn: str, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run `analytics-refreshd` on the database."""
     environment = {**os.environ, "ANALYTICS_REFRESHD_DATABASE__URL": dsn}
-    return subprocess.run(
-        [sys.executable, "-m", "analytics_refreshd", *words],
-        env=environment, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    return warm.run(words, environment)
 
 
 @pytest.mark.quick

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 
 from analytics_refreshd.postgres.catalogue.files import Catalogue
+from tests.support import warm
 from tests.support.installs import temporary_role
 
 ERROR = "no answer for bob@example.org"
@@ -38,13 +38,7 @@ def log(connection: psycopg.Connection[Any], dsn: str) -> str:
 def query(dsn: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command on a database."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("ANALYTICS_REFRESHD_")}
-    return subprocess.run(
-        [sys.executable, "-m", "analytics_refreshd", "query", *words],
-        env=own | {"ANALYTICS_REFRESHD_DATABASE__URL": dsn} | environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    return warm.run(["query", *words], own | {"ANALYTICS_REFRESHD_DATABASE__URL": dsn} | environment)
 
 
 def csv_rows(text: str) -> list[dict[str, str]]:

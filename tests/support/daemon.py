@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import warm
 from tests.support.waiting import eventually
 
 PREFIX = "ANALYTICS_REFRESHD_"
@@ -37,20 +38,14 @@ def environment(dsn: str, **settings: Any) -> dict[str, str]:
 
 def command(dsn: str, *words: str, timeout: float = 120.0, **settings: Any) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "analytics_refreshd", *words],
-        env=environment(dsn, **settings),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return warm.run(words, environment(dsn, **settings), timeout)
 
 
 class Daemon:
     """`analytics-refreshd run`, started on entry and gone on exit.
 
     `broken` is Python that the process executes first, to break a part of itself that no fault from outside reaches.
+    `cold` starts a new interpreter, whose memory is that of an installed daemon.
     """
 
     command = "run"
@@ -62,23 +57,20 @@ class Daemon:
         config: Path | None = None,
         extra: Mapping[str, str] | None = None,
         broken: str | None = None,
+        cold: bool = False,
         **settings: Any,
     ) -> None:
         self._environment = environment(dsn, **settings) | dict(extra or {})
-        self._program = ["-m", "analytics_refreshd"] if broken is None else ["-c", textwrap.dedent(broken) + _MAIN]
-        self._words = ["--config", str(config)] if config else []
+        self._program = None if broken is None else ["-c", textwrap.dedent(broken) + _MAIN]
+        if cold:
+            self._program = warm.PROGRAM
+        self._words = [*(["--config", str(config)] if config else []), self.command]
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self._changed = threading.Condition()
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, *self._program, *self._words, self.command],
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = warm.start(self._words, self._environment, self._program)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self

@@ -187,13 +187,15 @@ def down(server: Server, mode: str = "immediate") -> Iterator[None]:
 
 
 def start_again(server: Server) -> None:
-    """Start a stopped server, whose port somebody's connection may have taken for a while."""
+    """Start a stopped server; what it says where it cannot start is in the error."""
 
     def started() -> bool:
-        with suppress(subprocess.CalledProcessError):
+        try:
             server.start()
-            return True
-        return False
+        except subprocess.CalledProcessError:
+            last = (server.folder / "log").read_text(errors="replace").splitlines()[-20:]
+            raise AssertionError("\n".join(last)) from None
+        return True
 
     eventually(started, every=0.5)
 

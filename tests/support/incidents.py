@@ -402,6 +402,8 @@ def the_disk_is_full(scene: Scene) -> Iterator[Expected]:
         scene.execute(sql.SQL("alter role {} reset temp_tablespaces").format(role))
         scene.end_sessions()
         scene.execute(sql.SQL("revoke create on tablespace small from {}").format(role), "drop tablespace small")
+        # a server that crashes later would look for the folder of what it makes again
+        scene.execute("checkpoint")
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
 
