@@ -15,7 +15,7 @@ from psycopg import sql
 from analytics_refreshd.demo import loading
 from tests.support import fault_table, selection
 from tests.support.examples import examples
-from tests.support.postgres import Server
+from tests.support.postgres import Server, keep_in_memory
 
 _numbers = itertools.count()
 
@@ -28,8 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Judge properties by their examples, not by how busy the machine is; by fewer where tests are to be quick."""
+    """Judge properties by their examples, not by how busy the machine is; by fewer where tests are to be quick.
+
+    Servers are kept in memory.
+    """
     number = examples(100 if config.getoption("--full") else 25)
+    keep_in_memory()
     settings.register_profile("untimed", deadline=None, max_examples=number)
     settings.load_profile("untimed")
 

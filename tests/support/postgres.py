@@ -70,6 +70,26 @@ def _let_traverse(path: Path) -> None:
             folder.chmod(mode | 0o555)
 
 
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 8 << 30
+
+
+def keep_in_memory() -> None:
+    """Put the servers of this process into memory, where there is plenty: a database is copied in a tenth of the time.
+
+    What is measured stays on the disk: benchmarks do not call this.
+    """
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ENOUGH_BYTES:
+        _parents.append(_MEMORY)
+
+
+_parents: list[Path] = []
+
+
+def _new_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="refreshd-pg-", dir=_parents[0] if _parents else None))
+
+
 def free_port() -> int:
     """A TCP port on loopback that nothing listens on, and that the kernel lends to nobody.
 
@@ -94,7 +114,7 @@ class Server:
     ) -> None:
         self.programs = programs
         self.user = _server_user()
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="refreshd-pg-"))
+        self.folder = folder or _new_folder()
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
         self.port = free_port()
@@ -126,7 +146,7 @@ class Server:
     def initdb(self) -> None:
         """Make the data folder, as a copy of this process's first; trust authentication, superuser postgres."""
         if self.programs not in _initialized:
-            kept = Path(tempfile.mkdtemp(prefix="refreshd-pg-"))
+            kept = _new_folder()
             atexit.register(shutil.rmtree, kept, ignore_errors=True)
             if self.user:
                 shutil.chown(kept, self.user)
