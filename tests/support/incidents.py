@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -49,6 +50,17 @@ def told(*alerts: AlertOf, also: Sequence[AlertOf] = ()) -> Expected:
 NOTHING = Expected()
 
 
+def _unless_refused(
+    connection: psycopg.Connection[Any], statement: LiteralString | sql.Composed
+) -> psycopg.Cursor[Any] | None:
+    try:
+        return connection.execute(statement)
+    except psycopg.errors.InternalError as error:
+        if "concurrently updated" not in str(error):
+            raise
+        return None
+
+
 @dataclass
 class Scene:
     """A server of one mode with two daemons on it, and a chance of its own."""
@@ -65,10 +77,13 @@ class Scene:
         return psycopg.connect(self.server.dsn(), autocommit=True, connect_timeout=10, **options)
 
     def execute(self, *statements: LiteralString | sql.Composed) -> list[Any]:
-        """Run statements as a superuser; returns the rows of the last."""
+        """Run statements as a superuser; returns the rows of the last.
+
+        One whose right or name meets a refresh in its last moment is refused, and made again as a person would.
+        """
         with self.connect() as connection:
             for statement in statements:
-                cursor = connection.execute(statement)
+                cursor = eventually(partial(_unless_refused, connection, statement))
             return cursor.fetchall() if cursor.description else []
 
     def one_of(self, choices: Sequence[Choice]) -> Choice:
