@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.adapters import holding_refresh
 from tests.support.daemon import Daemon, Settings, command
-from tests.support.faults import sleeper, value
+from tests.support.faults import refreshes_under_way, sleeper, value
 from tests.support.installs import install_older, make_stretchable, stretch
 from tests.support.postgres import Server
 from tests.support.waiting import eventually
@@ -37,17 +37,6 @@ def older_dsn(application_dsn: str) -> str:
         install_older(connection)
         make_stretchable(connection)
     return application_dsn
-
-
-def refreshing(connection: Connection) -> bool:
-    """Whether a backend of this database runs the refresh function right now."""
-    return bool(
-        value(
-            connection,
-            "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' "
-            "and pid <> pg_backend_pid() and query ilike '%%refresh_action_analytics%%'",
-        )
-    )
 
 
 @pytest.fixture
@@ -135,7 +124,7 @@ def test_D02_sigterm_during_a_refresh(dsn: str, aged: Connection, stretchable: C
         assert daemon.events("shutdown.forced") == []
         assert daemon.events("alert.firing") == []
         assert daemon.events("daemon.stopped")
-    eventually(lambda: not refreshing(stretchable))
+    eventually(lambda: not refreshes_under_way(stretchable))
     assert value(stretchable, "select outcome from analytics_refresh.runs") == "cancelled"
     assert value(stretchable, "select count(*) from analytics_refresh.view_results where success") == 0
 
@@ -311,7 +300,7 @@ def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: C
     """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history."""
     settings: Settings = {"schedule__interval": "6h", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
     with holding_refresh(dsn, VIEWS[2]) as holder, Daemon(dsn, **settings) as daemon:
-        eventually(lambda: refreshing(aged))
+        eventually(lambda: refreshes_under_way(aged))
         done = command(dsn, "refresh", "--format", "json")
         assert (done.returncode, json.loads(done.stdout)["reason"]) == (0, "overlap")
         holder.rollback()
@@ -345,7 +334,7 @@ def test_D06_a_killed_daemons_run_is_closed_as_abandoned(dsn: str, aged: Connect
         daemon.process.kill()
         daemon.process.wait(10)
     stretch(stretchable, "recent_failures")
-    eventually(lambda: not refreshing(stretchable))
+    eventually(lambda: not refreshes_under_way(stretchable))
     with Daemon(dsn, **FAST) as daemon:
         daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
         eventually(

@@ -9,7 +9,8 @@ import psycopg
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.ports import DeliveryRecord
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore, PostgresDeliveryStore
-from tests.support.adapters import session
+from analytics_refreshd.postgres.state.leader import PostgresLeader
+from tests.support.adapters import connector, session
 
 _NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 _FIRING = AlertRecord(
@@ -36,6 +37,26 @@ def test_records_come_back_as_they_were(dsn: str) -> None:
         store.save([resolved], [(_PENDING.alert, _PENDING.view)])
     with session(dsn) as second:
         assert PostgresAlertStore(second).load() == [resolved]
+
+
+def test_L11_a_later_leader_is_seen(dsn: str, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """By the lock and the start of its holder's session, also without our schema."""
+    holders = [PostgresLeader(connector(dsn)) for _ in range(2)]
+    with session(dsn) as shared:
+        store = PostgresAlertStore(shared)
+        assert not store.superseded(0)
+        reading = holders[0].acquire()
+        assert reading.epoch is not None
+        assert not store.superseded(reading.epoch)
+        connection.execute("select pg_terminate_backend(pid, 5000) from pg_locks where classid = 2583 and objid = 1")
+        after = holders[1].acquire()
+        assert after.held
+        assert store.superseded(reading.epoch)
+        connection.execute("drop schema analytics_refresh cascade")
+        assert store.superseded(reading.epoch)
+        assert not store.superseded(after.epoch or 0)
+    for holder in holders:
+        holder.release()
 
 
 def test_alerts_of_a_newer_version_are_left_alone(dsn: str, connection: psycopg.Connection[tuple[object, ...]]) -> None:

@@ -63,6 +63,7 @@ class Shared(FakeStatusReader, AlertStore):
         self.refuses: Callable[[AlertRecord], Exception | None] = lambda record: None
         self.records: dict[AlertKey, AlertRecord] = {}
         self.view_age_seconds = 1.0
+        self._terms: list[LeaderInfo | None] = [None]
 
     def answer(self) -> None:
         """Raise where it is away."""
@@ -91,6 +92,18 @@ class Shared(FakeStatusReader, AlertStore):
         for key in removed:
             self.records.pop(key, None)
         self.records |= {(record.alert, record.view): record for record in changed}
+
+    def superseded(self, epoch: int) -> bool:
+        """Whether the lock has gone to another since that term."""
+        self._answer_about_alerts()
+        return self.term > epoch
+
+    @property
+    def term(self) -> int:
+        """How often the lock has gone to somebody."""
+        if self.holder is not None and self.holder is not self._terms[-1]:
+            self._terms.append(self.holder)
+        return len(self._terms) - 1
 
     def _answer_about_alerts(self) -> None:
         self.answer()
@@ -122,7 +135,7 @@ class FakeLeader(Leader):
         self._database.answer()
         holder = self._database.holder
         held = holder is not None and holder.replica == self._name
-        return LockReading(self._database.clock.monotonic(), held)
+        return LockReading(self._database.clock.monotonic(), held, self._database.term if held else None)
 
     def watch(self, pids: Sequence[int], views: Sequence[str], at_seconds: float) -> LockSample:
         return LockSample(at_seconds, frozenset())

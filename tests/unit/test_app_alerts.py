@@ -88,6 +88,28 @@ def test_L15_on_an_older_install_a_replica_ends_what_it_told_when_another_one_le
 
 
 @pytest.mark.parametrize("remembers", [True, False])
+def test_L11_a_leader_that_was_replaced_and_does_not_know_it_tells_nothing(clock: FakeClock, remembers: bool) -> None:
+    """Both would tell of one trouble, under two keys, and nobody would end what the earlier one told of."""
+    database = Shared(clock, remembers=remembers)
+    first, second = started(database, "one"), started(database, "two")
+    first.refresh()
+    clock.pass_by(60.0)
+    first.beat()
+    database.success_rate = 50.0
+    # the server has ended the first one's session
+    database.holder = LeaderInfo("two", 1)
+    second.beat()
+    second.refresh()
+    for replica in (second, first, second, first):
+        replica.evaluate()
+    assert (first.state.leads(), second.state.leads()) == (True, True)
+    assert [line["alert"] for line in second.log.of(Event.ALERT_FIRING)] == [Alert.LOW_SUCCESS_RATE]
+    assert (first.told, first.log.of(Event.ALERT_FIRING)) == ([], [])
+    time_passes(clock, [first, second], seconds=60)
+    assert (first.state.leads(), first.told, first.log.of(Event.ALERT_RESOLVED)) == (False, [], [])
+
+
+@pytest.mark.parametrize("remembers", [True, False])
 def test_L11_what_a_replica_saw_without_the_lead_it_does_not_tell(clock: FakeClock, remembers: bool) -> None:
     """A server that hangs ends the lead first, and is known to be away later: in between the views grow old.
 

@@ -5,7 +5,7 @@ only of what it found out by itself: that the database is away, or that nobody l
 own, so that it alone can tell of the end, and does so whoever leads by then.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,6 +22,7 @@ from analytics_refreshd.core.alerts.lifecycle import (
     resolved,
     step,
     unfinished,
+    with_inhibited,
 )
 from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.errors import DatabaseFault
@@ -115,7 +116,7 @@ class AlertEvaluator:
         self._state.change(
             lambda state: replace(state, alerts={k: r for k, r in state.alerts.items() if k not in shown} | after)
         )
-        in_charge = self._in_charge()
+        in_charge = self._in_charge() and not (after != before and self._superseded())
         self._keep(before, after, in_charge=in_charge)
         mine = frozenset(after if in_charge else self._unsaved)
         # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet. What
@@ -187,6 +188,20 @@ class AlertEvaluator:
     def _in_charge(self) -> bool:
         """Tell whether all that fires is this replica's to tell of: it leads, or led last and the database is away."""
         return self._loaded and (self._state.leads() or self._database.down)
+
+    def _superseded(self) -> bool:
+        """Tell whether another replica leads by now, which this one will learn with its next heartbeat.
+
+        Both would tell of one trouble then, under two keys, and nobody would end what this one told of.
+        """
+        epoch = self._state.current.leadership.epoch
+        if epoch is None or self._database.down or not self._state.leads():
+            return False
+        try:
+            return self._store.superseded(epoch)
+        except Exception as error:
+            self._parts.failed(Part.ALERT_STORE, error)
+            return False
 
     def _keep(
         self, before: Mapping[AlertKey, AlertRecord], after: Mapping[AlertKey, AlertRecord], *, in_charge: bool
@@ -261,16 +276,6 @@ class AlertEvaluator:
                     doubt=age.doubt,
                 )
         self._stale = stale
-
-
-def with_inhibited(
-    told: Sequence[AlertRecord], rest: Sequence[AlertRecord]
-) -> tuple[Sequence[AlertRecord], Sequence[AlertRecord]]:
-    """Hold everything else back while the database's absence fires."""
-    away = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
-    if any(record.state is AlertState.FIRING for record in away):
-        return away, [*rest, *(record for record in told if record not in away)]
-    return told, rest
 
 
 def log_change(log: EventLog, record: AlertRecord, before: AlertRecord | None = None) -> None:

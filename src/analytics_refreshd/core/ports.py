@@ -197,6 +197,9 @@ class AlertStore(Protocol):
     def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertKey]) -> None:
         """Write `changed` and delete `removed`, in one transaction."""
 
+    def superseded(self, epoch: int) -> bool:
+        """Return whether a later leader than that of `epoch` holds the lock."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
