@@ -10,7 +10,8 @@ from packaging.utils import canonicalize_name
 from tests.deploy.support import DEPLOY, ROOT, accepted, tool
 
 CONTAINER = DEPLOY / "container"
-LOCKS = ["requirements.lock", "build.lock", "api.lock"]
+LOCKS = ["requirements.lock", "build.lock", "api.lock", "otel.lock"]
+EXTRAS = {"api.lock": ["api"], "otel.lock": ["api", "otel"]}
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^ ;]+)")
 
 
@@ -30,7 +31,8 @@ def wanted(name: str) -> list[Requirement]:
     """What pyproject.toml asks for at run time, or for building."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = project["build-system"]["requires"] if name == "build.lock" else project["project"]["dependencies"]
-    listed = listed + (project["project"]["optional-dependencies"]["api"] if name == "api.lock" else [])
+    for extra in EXTRAS.get(name, ()):
+        listed = listed + project["project"]["optional-dependencies"][extra]
     return [Requirement(text) for text in listed]
 
 
@@ -58,10 +60,11 @@ def test_H19_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
     assert [name for name, (_, hashes) in pins(lock).items() if not hashes] == []
 
 
-def test_the_apis_lock_is_the_other_and_more() -> None:
-    """The daemon is the same in both images."""
-    daemon, api = pins("requirements.lock"), pins("api.lock")
-    assert {name: api[name] for name in daemon} == daemon
+@pytest.mark.parametrize(("smaller", "larger"), [("requirements.lock", "api.lock"), ("api.lock", "otel.lock")])
+def test_a_lock_is_the_smaller_one_and_more(smaller: str, larger: str) -> None:
+    """The daemon is the same in all images."""
+    less, more = pins(smaller), pins(larger)
+    assert {name: more[name] for name in less} == less
 
 
 def test_the_driver_brings_its_own_libpq() -> None:

@@ -6,15 +6,16 @@ import subprocess
 import pytest
 
 from tests.deploy.support import ROOT
-from tests.generate.licences import COMPATIBLE, api_licences, licences
+from tests.generate.licences import COMPATIBLE, api_licences, licences, otel_licences
 
 
 def test_every_licence_is_known_and_compatible() -> None:
     """A new dependency under other terms is noticed here, and one without any."""
-    base, api = list(licences()), api_licences()
+    base, api, otel = list(licences()), api_licences(), otel_licences()
     assert len(base) > 20
     assert len(api) > 10
-    found = [*base, *api]
+    assert len(otel) > 10
+    found = [*base, *api, *otel]
     assert [each for each in found if each[2] not in COMPATIBLE] == []
 
 

@@ -20,6 +20,7 @@ _NAMES = {
     "BSD License": "BSD-3-Clause",
     "ISC License (ISCL)": "ISC",
     "Apache Software License": "Apache-2.0",
+    "3-Clause BSD License": "BSD-3-Clause",
 }
 """SPDX's names for those of the package index."""
 COMPATIBLE = frozenset(
@@ -35,11 +36,12 @@ COMPATIBLE = frozenset(
         "LGPL-3.0-only",
         "MIT",
         "MIT-0",
+        "MPL-2.0",
         "MIT OR Apache-2.0",
         "PSF-2.0",
     }
 )
-"""What a work under Apache-2.0 may depend on. LGPL: as long as it is a package of its own, unchanged, as here."""
+"""What a work under Apache-2.0 may depend on. LGPL, MPL: as long as it is a package of its own, unchanged, as here."""
 _HEAD = """# Licences
 
 analytics-refreshd is under [Apache-2.0](../../.github/LICENSE). Of other projects its wheel holds what the pages of the
@@ -58,6 +60,13 @@ each is installed as it was published.
 _API = """
 The `api` extra adds these, as its [lock](../container/api.lock) has them.
 The [Debian package](install.md#a-debian-package) holds them, too.
+
+| package | version | licence |
+|---|---|---|
+"""
+_OTEL = """
+The `otel` extra adds these, as its [lock](../container/otel.lock) has them,
+which holds those of the `api` extra as well.
 
 | package | version | licence |
 |---|---|---|
@@ -83,18 +92,33 @@ def api_licences() -> list[tuple[str, str, str]]:
     return [each for each in licences("api.lock") if each not in base]
 
 
+def otel_licences() -> list[tuple[str, str, str]]:
+    """The same of the packages that only the extra `otel` needs."""
+    others = set(licences("api.lock"))
+    return [each for each in licences("otel.lock") if each not in others]
+
+
 def _licence(package: str) -> str:
     try:
         found = distribution(package).metadata
     except PackageNotFoundError:
         return "unknown: not installed here"
     named = [text.rpartition(" :: ")[2] for text in found.get_all("Classifier") or () if text.startswith("License")]
-    return found["License-Expression"] or _NAMES.get(named[0] if named else "", found["License"] or "unknown")
+    terms = found["License"] or "unknown"
+    return found["License-Expression"] or _NAMES.get(named[0] if named else terms, terms)
 
 
 def licences_guide() -> str:
     """Return the guide as Markdown."""
-    return _HEAD.format(bundled=_rows(bundled())) + _rows(licences()) + _API + _rows(api_licences()) + _TAIL
+    return (
+        _HEAD.format(bundled=_rows(bundled()))
+        + _rows(licences())
+        + _API
+        + _rows(api_licences())
+        + _OTEL
+        + _rows(otel_licences())
+        + _TAIL
+    )
 
 
 def _rows(packages: Iterable[tuple[str, str, str]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analytics_refreshd.core import cost_metrics
+from analytics_refreshd.core import cost_metrics, otel_metrics
 from analytics_refreshd.core import metrics as catalogue
 from analytics_refreshd.core.metric import Metric
 from tests.mutations.catalog import ROOT
@@ -44,7 +44,9 @@ def _counted() -> Iterator[tuple[str, Metric, set[str | None]]]:
                 continue
             first = node.args[0] if node.args else None
             name = first.id if isinstance(first, ast.Name) else first.attr if isinstance(first, ast.Attribute) else ""
-            metric = getattr(catalogue, name, None) or getattr(cost_metrics, name, None)
+            metric = next(
+                (getattr(each, name) for each in (catalogue, cost_metrics, otel_metrics) if hasattr(each, name)), None
+            )
             if isinstance(metric, Metric):
                 yield f"{_name(path)}:{node.lineno}", metric, {keyword.arg for keyword in node.keywords}
 

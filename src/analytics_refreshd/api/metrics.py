@@ -70,6 +70,10 @@ class ApiMetrics:
         open_now.labels(*self._series).set_function(connections)
         lost = Gauge(*_family(catalogue.LOG_LINES_LOST), registry=self.registry)
         lost.labels(*self._series).set_function(log_lines_lost)
+        exports = catalogue.OTEL_EXPORT_FAILURES
+        self._exports_failed = Counter(*_family(exports), registry=self.registry)
+        for signal in exports.known["signal"]:
+            self._exports_failed.labels(*self._series, signal)
         Gauge(*_family(catalogue.BUILD_INFO), registry=self.registry).labels(*self._series, version).set(1)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -77,6 +81,10 @@ class ApiMetrics:
     def looked_in_vain(self, result: str) -> None:
         """Count an API key that nobody has."""
         self._unknown_keys.labels(*self._series, result).inc()
+
+    def export_failed(self, signal: str) -> None:
+        """Count an export by OpenTelemetry that failed."""
+        self._exports_failed.labels(*self._series, signal).inc()
 
     def uncounted(self, result: str) -> None:
         """Count a request that the limits could not count."""

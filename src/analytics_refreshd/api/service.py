@@ -29,6 +29,8 @@ from analytics_refreshd.api.server import build_server
 from analytics_refreshd.api.stream.build import StreamReports, build_streams
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.app.clock import SystemClock
+from analytics_refreshd.app.telemetry import STOP_SECONDS as EXPORT_SECONDS
+from analytics_refreshd.app.telemetry import telemetry
 from analytics_refreshd.config import Config, adapters
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.events import Event
@@ -47,6 +49,7 @@ from analytics_refreshd.postgres.tenants.questions import PostgresQuestionBook
 from analytics_refreshd.postgres.tenants.requests import PostgresRequestBook
 from analytics_refreshd.postgres.tenants.wall import Wall
 
+_SERVICE = "analytics-refreshd-api"
 EXIT_STOPPED = 0
 EXIT_INTERNAL = 70
 STOP_SECONDS = 10.0
@@ -119,6 +122,8 @@ class ApiService:
             config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
         )
         self.management = ManagementServer(management, self.health, self.metrics.registry)
+        collect, count = self.metrics.registry.collect, self.metrics.export_failed
+        self.telemetry = telemetry(config, _SERVICE, collect=collect, log=self.log, count_failure=count)
 
     def close(self) -> None:
         """Give up what is read, and close every connection and port."""
@@ -179,6 +184,7 @@ class ApiProcess:
         management = service.management.start()
         service.pool.open()
         service.streams.start()
+        service.telemetry.start()
         limits, alive = client_limits(), service.health.alive
         self._server = build_server(service.api.asgi, limits, alive, drain_seconds=_DRAIN_SECONDS)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="api", daemon=True)
@@ -226,6 +232,8 @@ class ApiProcess:
         forced = ["requests"] if self._thread.is_alive() or waited >= _DRAIN_SECONDS else []
         self._server.force_exit = True
         service.close()
+        left = began + STOP_SECONDS * 0.9 - service.clock.monotonic()
+        service.telemetry.stop(max(0.1, min(EXPORT_SECONDS, left)))
         self._thread.join(max(0.1, began + STOP_SECONDS * 0.95 - service.clock.monotonic()))
         if forced:
             service.log.emit(Event.SHUTDOWN_FORCED, level="warning", still_running=forced)

@@ -83,6 +83,7 @@ class Daemon:
                 interval_seconds=service.config.interval_seconds,
             )
             service.systemd.ready(self._status_line())
+            service.telemetry.start()
             self._timetable.start()
             service.election.start()
             return self._stop(self._loop())

@@ -20,6 +20,7 @@ from analytics_refreshd.app.requests import OperatorRequests
 from analytics_refreshd.app.run_logger import RunLogger
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.app.state import StateHolder, initial_state
+from analytics_refreshd.app.telemetry import STOP_SECONDS, telemetry
 from analytics_refreshd.app.unusual import UnusualHours
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import (
@@ -32,6 +33,7 @@ from analytics_refreshd.config.adapters import (
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.metrics import DATABASE_RECONNECTS
 from analytics_refreshd.core.model import Run
+from analytics_refreshd.core.otel_metrics import OTEL_EXPORT_FAILURES
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
@@ -138,6 +140,13 @@ class Service:
             self.health,
             self.metrics,
         )
+        self.telemetry = telemetry(
+            config,
+            "analytics-refreshd",
+            collect=self.metrics.registry.collect,
+            log=self.log,
+            count_failure=lambda signal: self.metrics.count(OTEL_EXPORT_FAILURES, signal=signal),
+        )
         self.on_leading: Callable[[], None] = lambda: None
         self.on_finished: Callable[[Run], None] = lambda run: None
         self.on_request: Callable[[], None] = lambda: None
@@ -232,6 +241,7 @@ class Service:
         self.refresher.close()
         self.session.close()
         self.connector.stop()
+        self.telemetry.stop(min(STOP_SECONDS, max(0.1, until - self.clock.monotonic())))
         if self.clock.monotonic() < until:
             self.http.close()
 

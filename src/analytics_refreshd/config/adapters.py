@@ -4,11 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from analytics_refreshd import __version__
 from analytics_refreshd.config.sections import Config, DatabaseSection
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.files import read_small
 from analytics_refreshd.notify.settings import DeliverySettings, ReceiverSettings
+from analytics_refreshd.observe.otel.settings import OtelSettings
 from analytics_refreshd.postgres.catalogue.settings import QuerySettings
+from analytics_refreshd.postgres.connection.libpq import used_by_libpq
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, hosts_used
 from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
@@ -161,6 +164,34 @@ def delivery_settings(config: Config, database: str, replica: str) -> DeliverySe
         evaluate_every_seconds=config.evaluate_seconds,
         page_url=config.http.public_url,
         runbooks_url=config.alerts.runbooks_url,
+    )
+
+
+def otel_settings(config: Config, service: str) -> OtelSettings | None:
+    """Return `[otel]` as the exporter's settings, for the process called `service`.
+
+    None where nothing is sent. The resource's attributes are named by OpenTelemetry's conventions; those of the
+    configuration come before ours.
+    """
+    otel = config.otel
+    if otel.endpoint is None:
+        return None
+    attributes = {
+        "service.name": service,
+        "service.namespace": config.name,
+        "service.version": __version__,
+        "service.instance.id": config.replica,
+        "db.system.name": "postgresql",
+    }
+    dbname = (used_by_libpq(config.conninfo) or {}).get("dbname")
+    return OtelSettings(
+        endpoint=otel.endpoint,
+        attributes=attributes | ({"db.namespace": dbname} if dbname else {}) | otel.attributes,
+        headers_file=otel.headers_file,
+        ca_file=otel.ca_file,
+        timeout_seconds=otel.timeout.total_seconds(),
+        metrics=otel.metrics,
+        metrics_every_seconds=otel.metrics_every.total_seconds(),
     )
 
 

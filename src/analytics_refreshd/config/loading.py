@@ -22,6 +22,7 @@ from analytics_refreshd.config.access import access_contradictions
 from analytics_refreshd.config.adapters import connection_problems, writing_problems
 from analytics_refreshd.config.costs import cost_contradictions
 from analytics_refreshd.config.environment import not_json, unknown_variables
+from analytics_refreshd.config.otel import otel_contradictions
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.config.thresholds import threshold_contradictions
@@ -186,6 +187,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from access_contradictions(config.api)
     yield from cost_contradictions(config.costs)
     yield from threshold_contradictions(config.thresholds)
+    yield from otel_contradictions(config.otel)
+    yield from _secret_problem("otel.headers_file", config.otel.headers_file)
+    yield from _secret_problem("otel.ca_file", config.otel.ca_file)
     yield from writing_problems(config.api.write_url)
     if config.queries.directory is not None:
         try:

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from analytics_refreshd.config.api import ApiSection
 from analytics_refreshd.config.costs import CostsSection
+from analytics_refreshd.config.otel import OtelSection
 from analytics_refreshd.config.outlets import HttpSection, LogSection
 from analytics_refreshd.config.receivers import AnyReceiver
 from analytics_refreshd.config.retention import HistorySection, RetentionSection
@@ -172,6 +173,7 @@ class Config(EnvironmentFirst):
     queries: QueriesSection = QueriesSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
+    otel: OtelSection = OtelSection()
     api: ApiSection = ApiSection()
     costs: CostsSection = CostsSection()
     thresholds: ThresholdsSection = ThresholdsSection()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from analytics_refreshd.core import metrics
+from analytics_refreshd.core import metrics, otel_metrics
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.stream import Ending
 
@@ -75,6 +75,7 @@ STREAMS_ENDED = Metric(
 CONNECTIONS = metrics.DATABASE_CONNECTIONS
 LOG_LINES_LOST = metrics.LOG_LINES_LOST
 BUILD_INFO = metrics.BUILD_INFO
+OTEL_EXPORT_FAILURES = otel_metrics.OTEL_EXPORT_FAILURES
 
 API_METRICS: tuple[Metric, ...] = (
     QUERY_DURATION,
@@ -90,5 +91,6 @@ API_METRICS: tuple[Metric, ...] = (
     CONNECTIONS,
     LOG_LINES_LOST,
     BUILD_INFO,
+    OTEL_EXPORT_FAILURES,
 )
 """Every metric of the API, in the order of its guide."""

@@ -35,6 +35,8 @@ class Event(StrEnum):
     LIBRARY_MESSAGE = "library.message"
     OPERATOR_REQUEST_ENDED = "operator.request_ended"
     OPERATOR_REQUEST_TAKEN = "operator.request_taken"
+    OTEL_EXPORT_FAILED = "otel.export_failed"
+    OTEL_EXPORT_RESTORED = "otel.export_restored"
     PART_FAILED = "part.failed"
     REFRESH_FINISHED = "refresh.finished"
     REFRESH_PAUSED = "refresh.paused"
@@ -78,6 +80,8 @@ MEANING: dict[Event, str] = {
     Event.LIBRARY_MESSAGE: "an error that a library logged (its warnings: level debug), or one of the daemon itself",
     Event.OPERATOR_REQUEST_ENDED: "what an operator asked for over the API is done, failed, or expired: nobody took it",
     Event.OPERATOR_REQUEST_TAKEN: "a run refreshes for an operator's request, or one under way does",
+    Event.OTEL_EXPORT_FAILED: "the collector did not take an export; what follows is only counted, until one is taken",
+    Event.OTEL_EXPORT_RESTORED: "the collector takes exports again; says how many it did not",
     Event.PART_FAILED: "a part of an evaluation or of a run's end failed, the others went on; repeats are only counted",
     Event.REFRESH_FINISHED: "the canonical line of a cycle: outcome, durations, rows and errors of every view",
     Event.REFRESH_PAUSED: "refreshes are suspended until the time given",

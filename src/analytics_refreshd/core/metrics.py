@@ -8,6 +8,7 @@ from analytics_refreshd.core.cost_metrics import COST_METRICS
 from analytics_refreshd.core.guards import GUARDS
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.core.otel_metrics import OTEL_METRICS
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.requests import RequestKind, RequestOutcome
 from analytics_refreshd.core.unusual_metrics import UNUSUAL_METRICS
@@ -122,11 +123,7 @@ RUNS_SKIPPED = Metric(
     labels=("reason",),
     known={"reason": _SKIPS},
 )
-RUN_RETRIES = Metric(
-    "analytics_run_retries_total",
-    "counter",
-    "Attempts repeated within a run.",
-)
+RUN_RETRIES = Metric("analytics_run_retries_total", "counter", "Attempts repeated within a run.")
 CYCLE_DURATIONS = Metric(
     "analytics_cycle_duration_seconds",
     "histogram",
@@ -295,5 +292,6 @@ METRICS: tuple[Metric, ...] = (
     *(value for value in globals().values() if isinstance(value, Metric)),
     *COST_METRICS,
     *UNUSUAL_METRICS,
+    *OTEL_METRICS,
 )
 """Every metric, in the order above."""

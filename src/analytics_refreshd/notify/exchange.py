@@ -18,8 +18,8 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Url, make_headers, parse_url
 
+from analytics_refreshd.core.addresses import url_problem
 from analytics_refreshd.notify.request import BadRequest, Request
-from analytics_refreshd.notify.settings import url_problem
 
 
 class Unreachable(Exception):

@@ -1,14 +1,11 @@
 """The settings of delivery and of receivers. What a receiver's settings must be is checked here, and only here."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from analytics_refreshd.core.addresses import url_problem
 from analytics_refreshd.core.errors import ConfigError
-
-_URL = re.compile(r"https?://[^/]", re.IGNORECASE)
 
 
 class InvalidSettings(ConfigError):
@@ -17,20 +14,6 @@ class InvalidSettings(ConfigError):
     def __init__(self, receiver: str, problems_by_field: list[tuple[str, str]]) -> None:
         self.problems_by_field = problems_by_field
         super().__init__([f"receivers.{receiver}{name and '.'}{name} {text}" for name, text in problems_by_field])
-
-
-def url_problem(url: str) -> str | None:
-    """Say what is wrong with a receiver's address, without repeating it. None where it can be used."""
-    try:
-        parts = urlsplit(url)
-        named = parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return "cannot be read: look at its host and port"
-    if not (_URL.match(url) and named):
-        return "must begin with http:// or https:// and name a host"
-    if not str(parts.hostname).isascii():
-        return "must name its host in ASCII, as xn--…"
-    return None
 
 
 @dataclass(frozen=True)

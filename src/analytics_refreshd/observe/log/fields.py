@@ -94,6 +94,7 @@ _OPERATOR_REQUEST = (
     RUN_ID,
 )
 _CONFIG = Field("config", "object", "every setting in force, without secrets")
+_SIGNAL = Field("signal", "text", "`metrics` or `traces`")
 _EPOCH = Field("epoch", "count", "the term as leader; later ones are greater")
 
 FIELDS: Mapping[Event, tuple[Field, ...]] = {
@@ -176,6 +177,12 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
     Event.OPERATOR_REQUEST_TAKEN: (
         *_OPERATOR_REQUEST,
         Field("joined", "yes/no", "whether that run had begun before"),
+    ),
+    Event.OTEL_EXPORT_FAILED: (_SIGNAL, Field("host", "text", "where the collector is"), ERROR),
+    Event.OTEL_EXPORT_RESTORED: (
+        _SIGNAL,
+        Field("failures", "count", "exports that it did not take"),
+        Field("seconds", "number", "since the first of them"),
     ),
     Event.PART_FAILED: (
         Field("part", "text", "which, from a closed list"),

@@ -1,0 +1,1 @@
+"""The export by OpenTelemetry: loaded only where `[otel]` names a collector."""
