@@ -5,18 +5,20 @@ only of what it found out by itself: that the database is away, or that nobody l
 own, so that it alone can tell of the end, and does so whoever leads by then.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.core.alerts.inhibition import with_inhibited
 from analytics_refreshd.core.alerts.lifecycle import (
     WITHOUT_LEAD,
     Alert,
     AlertKey,
     AlertRecord,
     AlertState,
+    Severity,
     escalated,
     fires_in_seconds,
     resolved,
@@ -263,16 +265,6 @@ class AlertEvaluator:
         self._stale = stale
 
 
-def with_inhibited(
-    told: Sequence[AlertRecord], rest: Sequence[AlertRecord]
-) -> tuple[Sequence[AlertRecord], Sequence[AlertRecord]]:
-    """Hold everything else back while the database's absence fires."""
-    away = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
-    if any(record.state is AlertState.FIRING for record in away):
-        return away, [*rest, *(record for record in told if record not in away)]
-    return told, rest
-
-
 def log_change(log: EventLog, record: AlertRecord, before: AlertRecord | None = None) -> None:
     """Log that an alert changed its state, or became critical."""
     event = {
@@ -282,7 +274,7 @@ def log_change(log: EventLog, record: AlertRecord, before: AlertRecord | None = 
     }[record.state]
     log.emit(
         event,
-        level="warning" if record.state is AlertState.FIRING else "info",
+        level="warning" if record.state is AlertState.FIRING and record.severity is not Severity.INFO else "info",
         alert=record.alert.value,
         view=record.view or None,
         severity=record.severity.value,

@@ -30,6 +30,7 @@ class Alert(StrEnum):
     NO_LEADER = "AnalyticsNoLeader"
     EVALUATION_STUCK = "AnalyticsEvaluationStuck"
     RETENTION_OVERDUE = "AnalyticsRetentionOverdue"
+    UNUSUAL = "AnalyticsUnusual"
 
 
 AlertKey = tuple[Alert, str]
@@ -49,8 +50,9 @@ class AlertState(StrEnum):
 
 
 class Severity(StrEnum):
-    """How urgent: `critical` wakes somebody, `warning` waits for the morning."""
+    """How urgent: `critical` wakes somebody, `warning` waits for the morning, `info` asks nobody to act."""
 
+    INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
 
