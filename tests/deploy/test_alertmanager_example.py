@@ -21,11 +21,12 @@ def test_amtool_accepts_the_example() -> None:
     [
         (("alertname=AnalyticsNoLeader", "severity=critical", "database=orders"), "pager"),
         (("alertname=AnalyticsViewStale", "severity=warning", "database=orders"), "chat"),
+        (("alertname=AnalyticsUnusual", "severity=info", "database=orders"), "chat"),
         (("alertname=SomethingElse", "severity=critical"), "chat"),
     ],
 )
 def test_only_critical_alerts_of_ours_wake_somebody(labels: tuple[str, ...], receiver: str) -> None:
-    """Critical goes to the pager, warning to the chat, and what is not ours is left to the default."""
+    """Critical goes to the pager, warnings and hints to the chat, and what is not ours is left to the default."""
     output = accepted(tool("amtool"), "config", "routes", "test", f"--config.file={EXAMPLE}", *labels)
     assert output.splitlines()[-1] == receiver
 
@@ -39,3 +40,10 @@ def test_inhibition_names_alerts_that_exist() -> None:
                 named = re.sub(r'.*Analytics|[()"]', "", matcher).split("|")
                 assert set(named) <= known, matcher
         assert "database" in rule["equal"]
+
+
+def test_whatever_else_fires_holds_a_hint_back() -> None:
+    """And a hint holds nothing back, not another hint either."""
+    rules = yaml.safe_load(EXAMPLE.read_text())["inhibit_rules"]
+    (hints,) = [rule for rule in rules if "severity = info" in rule["target_matchers"]]
+    assert hints["source_matchers"] == ['alertname =~ "Analytics.+"', 'severity =~ "warning|critical"']

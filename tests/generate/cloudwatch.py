@@ -195,7 +195,8 @@ def _of_alert(rules: _Rules, alert: Alert, view: str) -> Iterator[tuple[str, dic
 
 
 def _alarm(name: str, text: str, severity: Severity, metric: Mapping[str, Any]) -> dict[str, Any]:
-    topic = [{"Ref": f"{severity.value.capitalize()}Topic"}]
+    # a hint is looked at, and told to nobody
+    topic = [] if severity is Severity.INFO else [{"Ref": f"{severity.value.capitalize()}Topic"}]
     properties = {
         "AlarmName": {"Fn::Sub": f"${{Database}}-{name}"},
         "AlarmDescription": text,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from analytics_refreshd.core.model import Limits
 from analytics_refreshd.postgres.check.run import CheckSettings, Finding, Level, run_checks
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.migrate.run import migrate
@@ -141,3 +143,35 @@ def test_on_15_a_refresh_has_its_own_cost(counting: Server) -> None:
     assert busy is not None
     assert busy.wal_bytes == pytest.approx(quiet.wal_bytes, rel=0.2)
     assert (busy.wal_bytes or 0) < 1_000_000
+
+
+@pytest.mark.slow
+def test_when_limits_are_reached(dsn: str, connection: Connection) -> None:
+    """Refresh time, success rate and disk, by the days that this database remembers."""
+    connection.execute(
+        "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at, finished_at, outcome,"
+        " duration_seconds, database_bytes) select gen_random_uuid(), 'd', 'r', 'schedule',"
+        " date_trunc('day', now()) - i * interval '12 hours', now(), 'ok', 200 - 4 * (i / 2),"
+        " case when i < 20 then 50000000000 - i * 1000000000::bigint end"
+        " from generate_series(0, 41) i"
+    )
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms)"
+        " select gen_random_uuid(), 'j', 'rest', case when i < 2 + d / 2 then 'failed' else 'success' end,"
+        " date_trunc('day', now()) - (20 - d) * interval '1 day', 5"
+        " from generate_series(0, 19) d, generate_series(1, 100) i"
+    )
+    connection.execute("select * from refresh_action_analytics()")
+    limits = replace(Limits(), disk_bytes=60_000_000_000)
+    settings = CheckSettings(limits=limits)
+    found = [
+        finding
+        for finding in run_checks(connector(dsn), settings, lambda: datetime.now(UTC))
+        if finding.name == "forecast"
+    ]
+    refresh, rate, disk = found
+    assert "4.0 s more each day: the interval of 5 min is reached in about 2" in refresh.text
+    assert "0.5 points less each day: success_rate_min, 90 %, is reached" in rate.text
+    assert "1.9 GiB more each day: disk_bytes, 55.9 GiB, is reached in about" in disk.text
+    assert {finding.level for finding in found} == {Level.WARNING}
+    assert all(finding.remedy for finding in found)

@@ -50,14 +50,21 @@ def test_the_same_file_read_twice_is_told_twice(service: Service) -> None:
         http={"port": 9999, "public_url": "https://refreshd.example.net", "hosts": ["a"]},
         log={"format": "console", "level": "warning"},
         receivers={"pager": OPS},
-        alerts={"repeat_every": "1h", "runbooks_url": "https://runbooks.example.net", "slow_after": "9s"},
+        alerts={
+            "repeat_every": "1h",
+            "runbooks_url": "https://runbooks.example.net",
+            "slow_after": "9s",
+            "unusual": True,
+        },
         schedule={"interval": "10m"},
     )
     expected = ["http.port", "log.format", "receivers.ops", "receivers.pager", "service.name"]
     assert service.apply(changed) == expected
     assert service.apply(changed) == expected
     assert service.state.current.limits.slow_seconds == 9.0
+    assert service.state.current.unusual_enabled
     assert service.apply(config()) == []
+    assert not service.state.current.unusual_enabled
 
 
 def test_lost_log_lines_reach_the_page(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

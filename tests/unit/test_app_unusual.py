@@ -42,9 +42,9 @@ class Looking:
         clock, log = FakeClock(NOW), RecordingLog()
         clock.seconds = MONOTONIC
         self.clock, self.cells = clock, FakeCells()
-        self.state = StateHolder(healthy(role=role).state, clock)
+        self.state = StateHolder(healthy(role=role, unusual_enabled=enabled).state, clock)
         runtime = Runtime(self.state, DatabaseAvailability(self.state, log), log, RecordingMetrics(), clock)
-        self.hours = UnusualHours(runtime, self.cells, enabled=enabled)
+        self.hours = UnusualHours(runtime, self.cells)
 
     def refreshed(self, at: datetime) -> None:
         """The hourly view was refreshed then, and its status read."""
@@ -88,7 +88,7 @@ def test_switched_off_it_forgets() -> None:
     """A reload that turns it off leaves no figure behind."""
     looking = Looking()
     looking.hours.read()
-    looking.hours.enabled = False
+    looking.state.change(lambda state: replace(state, unusual_enabled=False))
     looking.hours.read()
     assert looking.found == {}
 

@@ -130,6 +130,17 @@ def test_an_incident_is_triggered_escalated_and_resolved_under_one_key(pager: Ma
         assert link["href"] == "https://runbooks.example/AnalyticsViewStale.md"
 
 
+def test_a_hint_pages_nobody(pager: Make) -> None:
+    """What asks nobody to act triggers nothing, and its end resolves nothing."""
+    hint = alert("hint", severity=Severity.INFO)
+    with receiver(202, schema=SCHEMA) as server, delivering(pager(server)) as tested:
+        tested.evaluate(hint, alert())
+        tested.settle()
+        tested.evaluate(resolved(hint, tested.clock.now()), alert())
+        tested.settle()
+        assert [got.json["payload"]["component"] for got in server.got] == ["v"]
+
+
 def test_several_alerts_are_several_incidents(pager: Make) -> None:
     """One event an alert, and the end of one leaves the other open; a path in our tree is no link."""
     with receiver(202, schema=SCHEMA) as server, delivering(pager(server)) as tested:

@@ -125,6 +125,13 @@ def test_what_fires_and_ends_is_said_in_the_documented_format(chat: Callable[[Re
         assert len(tested.log.of(Event.ALERT_DELIVERED)) == 4
 
 
+def test_a_hint_has_a_colour_of_its_own() -> None:
+    """Every severity is shown."""
+    for severity in Severity:
+        (shown,) = made(notification(alert(severity=severity), QUICK))["attachments"]
+        assert (shown["color"] == "#3b82c4") is (severity is Severity.INFO)
+
+
 def test_alerts_that_are_due_together_are_one_message(chat: Callable[[Receiver], SlackSettings]) -> None:
     """One message per evaluation, with one attachment each, split after twenty; each is remembered by itself."""
     with receiver(schema=SCHEMA) as server, delivering(chat(server)) as tested:

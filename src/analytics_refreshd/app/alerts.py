@@ -11,18 +11,19 @@ from datetime import timedelta
 
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.core.alerts.inhibition import with_inhibited
 from analytics_refreshd.core.alerts.lifecycle import (
     WITHOUT_LEAD,
     Alert,
     AlertKey,
     AlertRecord,
     AlertState,
+    Severity,
     escalated,
     fires_in_seconds,
     resolved,
     step,
     unfinished,
-    with_inhibited,
 )
 from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.errors import DatabaseFault
@@ -287,7 +288,7 @@ def log_change(log: EventLog, record: AlertRecord, before: AlertRecord | None = 
     }[record.state]
     log.emit(
         event,
-        level="warning" if record.state is AlertState.FIRING else "info",
+        level="warning" if record.state is AlertState.FIRING and record.severity is not Severity.INFO else "info",
         alert=record.alert.value,
         view=record.view or None,
         severity=record.severity.value,

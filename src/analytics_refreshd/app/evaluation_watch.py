@@ -6,7 +6,8 @@ from dataclasses import replace
 from analytics_refreshd.app.alerts import log_change
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.runtime import Runtime
-from analytics_refreshd.core.alerts.lifecycle import AlertState, step, with_inhibited
+from analytics_refreshd.core.alerts.inhibition import with_inhibited
+from analytics_refreshd.core.alerts.lifecycle import AlertState, step
 from analytics_refreshd.core.alerts.rules import evaluation_stuck
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import AlertStore, Notifier

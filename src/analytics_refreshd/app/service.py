@@ -194,7 +194,7 @@ class Service:
         self.evaluation_watch = EvaluationWatch(runtime, store=store, notifier=self.notifier)
         store_of_requests = PostgresRequests(self.session, config.replica)
         self.requests = OperatorRequests(runtime, store=store_of_requests, status=self.status)
-        self.unusual = UnusualHours(runtime, PostgresHourCells(self.session), enabled=config.alerts.unusual)
+        self.unusual = UnusualHours(runtime, PostgresHourCells(self.session))
         self.evaluate = EvaluateCycle(
             runtime,
             status=self.status,
@@ -215,7 +215,6 @@ class Service:
         self.refresher.settings = refresh_settings(config)
         self.attempts.settings = cycle_settings(config)
         self.status.configure(config.refresh.status_function, config.refresh.views)
-        self.unusual.enabled = config.alerts.unusual
         self.log.set_level(config.log.level)
         self.http.allow(http_names(config))
         self.notifier.configure(delivery_settings(config, self._started.name, self._started.replica))
@@ -228,6 +227,7 @@ class Service:
                 limits=fresh.limits,
                 isolation=fresh.isolation,
                 runbooks_url=fresh.runbooks_url,
+                unusual_enabled=fresh.unusual_enabled,
             )
         )
         self.config = config

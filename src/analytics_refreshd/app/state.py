@@ -20,6 +20,7 @@ def initial_state(config: Config) -> State:
         isolation=config.refresh.isolation,
         version=__version__,
         runbooks_url=config.alerts.runbooks_url,
+        unusual_enabled=config.alerts.unusual,
         replica=config.replica,
         history_pending=0,
     )

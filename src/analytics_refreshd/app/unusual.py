@@ -11,19 +11,18 @@ HOURLY_VIEW = "action_metrics_hourly"
 
 
 class UnusualHours:
-    """Compares the last whole hour with earlier days. Only the leader does, and only where it is `enabled`."""
+    """Compares the last whole hour with earlier days. Only the leader does, and only where that is enabled."""
 
-    def __init__(self, runtime: Runtime, cells: HourCells, *, enabled: bool) -> None:
+    def __init__(self, runtime: Runtime, cells: HourCells) -> None:
         self._state = runtime.state
         self._cells = cells
-        self.enabled = enabled
 
     def read(self) -> None:
         """Read the last hour that the hourly view holds as a whole. Raises DatabaseFault."""
         snapshot = self._state.snapshot()
         known = snapshot.state.unusual
         age = snapshot.age(HOURLY_VIEW)
-        if not self.enabled or not snapshot.leads:
+        if not snapshot.state.unusual_enabled or not snapshot.leads:
             if known is not None:
                 self._state.change(lambda state: replace(state, unusual=None))
             return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertState
+from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertState, Severity
 from analytics_refreshd.core.disk import DiskForecast, disk_forecast
 from analytics_refreshd.core.model import Outcome, Pause, Role, Run, ViewResult, ViewStatus
 from analytics_refreshd.core.staleness import (
@@ -134,6 +134,11 @@ class Snapshot:
         return frozenset(key for key, record in self.state.alerts.items() if record.state is AlertState.FIRING)
 
     @property
+    def pressing(self) -> frozenset[AlertKey]:
+        """The alerts that fire and are more than a hint."""
+        return frozenset(key for key in self.firing if self.state.alerts[key].severity is not Severity.INFO)
+
+    @property
     def disk(self) -> DiskForecast | None:
         """When the configured capacity is used up.
 
@@ -154,11 +159,11 @@ class Snapshot:
 
     @property
     def healthy(self) -> bool:
-        """Whether all is well. Views are fresh or late, last runs succeeded, rollups are exact, nothing fires."""
+        """Whether all is well. Views are fresh or late, last runs succeeded, rollups are exact, only hints fire."""
         state = self.state
         fine = all(not view.verdict.is_stale and (view.last is None or view.last[1].success) for view in self.views)
         exact = (state.delta is None or not state.delta.problems) and not state.installation_problems
-        return fine and exact and state.database_up and not self.firing
+        return fine and exact and state.database_up and not self.pressing
 
     def dated(self, run: Run) -> Run:
         """Date a run that begins or ends now by the server's clock.

@@ -58,7 +58,7 @@ class State:
     `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
     `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it. `unusual` is
-    None unless it is asked for, and while unknown.
+    None unless it is enabled, and while unknown.
     """
 
     database: str
@@ -82,6 +82,7 @@ class State:
     progress: Progress | None = None
     delta: Delta | None = None
     retention: LastRuns | None = None
+    unusual_enabled: bool = False
     unusual: LastHour | None = None
     runs: tuple[Run, ...] = ()
     sizes: tuple[SizeSample, ...] = ()

@@ -31,6 +31,7 @@ def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
         isolation=config.refresh.isolation,
         parallel=config.refresh.parallel,
         max_age_seconds=max(max_age_seconds(limits, view) for view in config.refresh.views) + limits.interval_seconds,
+        limits=limits,
     )
     findings += run_checks(Connector(connection_settings(config)), settings, SystemClock().now)
     if any(finding.name == "connection" and finding.level == "error" for finding in findings):

@@ -5,7 +5,7 @@ for an alert's record. A condition that cannot be evaluated (`holds` None) chang
 neither fired nor resolved.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -30,6 +30,7 @@ class Alert(StrEnum):
     NO_LEADER = "AnalyticsNoLeader"
     EVALUATION_STUCK = "AnalyticsEvaluationStuck"
     RETENTION_OVERDUE = "AnalyticsRetentionOverdue"
+    UNUSUAL = "AnalyticsUnusual"
 
 
 AlertKey = tuple[Alert, str]
@@ -49,8 +50,9 @@ class AlertState(StrEnum):
 
 
 class Severity(StrEnum):
-    """How urgent: `critical` wakes somebody, `warning` waits for the morning."""
+    """How urgent: `critical` wakes somebody, `warning` waits for the morning, `info` asks nobody to act."""
 
+    INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
 
@@ -201,13 +203,3 @@ def unfinished(
         and (record.alert in WITHOUT_LEAD or record.fired_at is not None)
         and (key not in stored or stored[key].active_at != record.active_at)
     }
-
-
-def with_inhibited(
-    told: Sequence[AlertRecord], rest: Sequence[AlertRecord]
-) -> tuple[Sequence[AlertRecord], Sequence[AlertRecord]]:
-    """Hold everything else back while the database's absence fires."""
-    away = [record for record in told if record.alert is Alert.DATABASE_UNAVAILABLE]
-    if any(record.state is AlertState.FIRING for record in away):
-        return away, [*rest, *(record for record in told if record not in away)]
-    return told, rest

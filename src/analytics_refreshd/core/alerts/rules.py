@@ -6,6 +6,7 @@ from itertools import islice
 
 from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, cause, describe, is_attempt, streak
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
+from analytics_refreshd.core.alerts.unusual_rules import unusual
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
 from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.core.model import Rates, Reason
@@ -282,6 +283,7 @@ _RULES: Mapping[Alert, Callable[[Snapshot], Condition]] = {
     Alert.HIGH_LATENCY: _high_latency,
     Alert.EVALUATION_STUCK: evaluation_stuck,
     Alert.RETENTION_OVERDUE: _retention_overdue,
+    Alert.UNUSUAL: unusual,
 }
 _VIEW_RULES: Mapping[Alert, Callable[[Snapshot, str], Condition]] = {
     Alert.VIEW_STALE: view_stale,

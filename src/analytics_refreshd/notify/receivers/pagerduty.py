@@ -1,12 +1,15 @@
 """Posts to PagerDuty by its Events API v2. An alert triggers an incident, its resolution resolves it.
 
+Hints (severity `info`) are left out: each event would wake somebody.
+
 Source: https://developer.pagerduty.com/docs/events-api-v2-overview (send an alert event).
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from analytics_refreshd.core.alerts.lifecycle import Severity
 from analytics_refreshd.core.runbooks import web_link
 from analytics_refreshd.notify.messages import Message, Notification, timestamp
 from analytics_refreshd.notify.planning import PlanInput, one_message_per_alert
@@ -35,7 +38,8 @@ class PagerdutyReceiver(AlertReceiver[PagerdutySettings]):
 
     def plan(self, given: PlanInput) -> list[Message]:
         """Plan one event per alert that is due. A rise in severity triggers again with the same key."""
-        return one_message_per_alert(given, self.delivery.repeat_every_seconds)
+        pages = tuple(item for item in given.notifications if item.severity != Severity.INFO)
+        return one_message_per_alert(replace(given, notifications=pages), self.delivery.repeat_every_seconds)
 
     def request(self, message: Message, url: str) -> Request:
         """Build the event. `trigger` for a firing alert, `resolve` for a resolved one."""
@@ -65,7 +69,7 @@ class PagerdutyReceiver(AlertReceiver[PagerdutySettings]):
             "payload": {
                 "summary": item.summary[:_SUMMARY_CHARACTERS],
                 "source": item.database,
-                "severity": item.severity,  # both of ours are severities of PagerDuty too
+                "severity": item.severity,  # ours are severities of PagerDuty too
                 "timestamp": timestamp(item.started_at),
                 "component": item.view or "database",
                 "group": item.database,

@@ -22,7 +22,7 @@ _TEXT_CHARACTERS = 4000
 _ATTACHMENT_CHARACTERS = 3000
 _TITLE_CHARACTERS = 300
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_COLOURS = {"resolved": "#2eb886", "firing:warning": "#daa038", "firing:critical": "#a30200"}
+_COLOURS = {"resolved": "#2eb886", "firing:info": "#3b82c4", "firing:warning": "#daa038", "firing:critical": "#a30200"}
 
 
 @dataclass(frozen=True, kw_only=True)

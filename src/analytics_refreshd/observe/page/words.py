@@ -201,13 +201,13 @@ def _receiver_tone(receiver: Mapping[str, str]) -> str:
 
 def _alerts(alerts: Sequence[Mapping[str, Any]], now: datetime, runbooks: str) -> list[dict[str, Any]]:
     shown = [alert for alert in alerts if alert["state"] in ("firing", "pending")]
-    shown.sort(key=lambda alert: (alert["state"] != "firing", alert["severity"] != "critical"))
+    shown.sort(key=lambda alert: (alert["state"] != "firing", ("critical", "warning", "info").index(alert["severity"])))
     shown_bytes = _room(_TEXTS_BYTES, shown[:_ALERTS])
     return [
         {
             "name": " ".join(filter(None, (alert["alert"], alert["view"]))),
             "state": f"{alert['state']}, {alert['severity']}",
-            "tone": "bad" if alert["state"] == "firing" else "warn",
+            "tone": "bad" if alert["state"] == "firing" and alert["severity"] != "info" else "warn",
             "since": _since(alert["fired_at"] or alert["active_at"], now),
             "summary": cut(alert["summary"] or "", shown_bytes),
             **_described(alert["description"] if len(shown) <= _NOTICES else None, shown_bytes),

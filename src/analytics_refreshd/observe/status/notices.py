@@ -139,7 +139,7 @@ def _paused(pause: Pause) -> str:
 
 def headline(snapshot: Snapshot) -> Notice:
     """Sum everything up in one sentence. A pause comes before the ages that it makes."""
-    firing, pause = len(snapshot.firing), snapshot.pause
+    firing, pause = len(snapshot.pressing), snapshot.pause
     found = _of_views(snapshot, firing)
     if pause is None:
         return found

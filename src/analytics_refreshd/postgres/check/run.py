@@ -3,16 +3,17 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import psycopg
 
 from analytics_refreshd.core.errors import DatabaseFault, WrongSchemaFault
-from analytics_refreshd.core.model import VIEWS, Reason
+from analytics_refreshd.core.model import VIEWS, Limits, Reason
 from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.postgres.check.contract import Contract, contract_findings
 from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok, warning
+from analytics_refreshd.postgres.check.forecast import forecast_findings
 from analytics_refreshd.postgres.check.replication import replication_findings
 from analytics_refreshd.postgres.check.results import infinite_findings, result_findings
 from analytics_refreshd.postgres.check.saving import saving_findings
@@ -50,6 +51,7 @@ class CheckSettings:
     isolation: str = "cycle"
     parallel: int = 2
     max_age_seconds: float = 900.0
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def connections(self) -> int:
@@ -83,6 +85,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("rates", lambda: _rates(connection, schema)),
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("mode", lambda: saving_findings(connection, schema)),
+            ("forecast", lambda: forecast_findings(connection, schema, settings.limits)),
             ("api", lambda: tenant_findings(connection, schema)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),

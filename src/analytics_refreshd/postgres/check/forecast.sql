@@ -1,0 +1,34 @@
+-- How figures that have limits moved, by day.
+
+-- name: run_days
+-- the time within which nineteen of twenty runs ended
+select pg_catalog.date_trunc('day', r.started_at, 'UTC') + interval '12 hours' as at,
+    pg_catalog.percentile_cont(0.95) within group (order by r.duration_seconds) as value
+from analytics_refresh.runs r
+where r.started_at >= pg_catalog.clock_timestamp() - %(days)s * interval '1 day'
+    and r.outcome in ('ok', 'partial') and r.duration_seconds is not null
+group by 1
+order by 1;
+
+-- name: rate_days
+-- along the index on hour
+select pg_catalog.date_trunc('day', h.hour, 'UTC') + interval '12 hours' as at,
+    (100.0 * pg_catalog.sum(h.success_count) / pg_catalog.sum(h.execution_count))::float8 as value
+from {hours} h
+where h.hour >= pg_catalog.clock_timestamp() - %(days)s * interval '1 day' and h.hour < pg_catalog.clock_timestamp()
+group by 1
+having pg_catalog.sum(h.execution_count) >= %(least)s
+order by 1;
+
+-- name: sizes
+-- a schema before migration 17 has no such column
+select found.measured_at, found.database_bytes
+from (
+    select r.started_at as measured_at, (pg_catalog.to_jsonb(r) ->> 'database_bytes')::int8 as database_bytes
+    from analytics_refresh.runs r
+    where r.started_at > pg_catalog.clock_timestamp() - interval '14 days') found
+where found.database_bytes is not null
+order by found.measured_at;
+
+-- name: now
+select pg_catalog.clock_timestamp();
