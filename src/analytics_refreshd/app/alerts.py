@@ -1,8 +1,7 @@
 """Evaluates the alert rules: stores what changed first, then logs it and hands it to the notifier.
 
-The leader tells of everything, and so does the last one while the database is away. A replica that does not lead tells
-only of what it found out by itself: that the database is away, or that nobody leads. It raises that under a key of its
-own, so that it alone can tell of the end, and does so whoever leads by then.
+The leader tells of everything, and so does the last one while the database is away. Another replica tells only that the
+database is away, or that nobody leads: under a key of its own, whose end it tells whoever leads by then.
 """
 
 from collections.abc import Mapping
