@@ -95,6 +95,31 @@ def test_L15_a_new_leader_that_refreshes_nothing_tells_so(clock: FakeClock, trie
     assert STALE in told_while(clock, [one], 660)
 
 
+def test_L15_what_failed_in_an_earlier_lead_tells_nothing_of_now(clock: FakeClock) -> None:
+    """On an older install: what another replica did since, which is unknown here, may have been well."""
+    database = Shared(clock, remembers=False)
+    one, two = replica(database, "one"), replica(database, "two")
+    failed = (Alert.REFRESH_FAILED, AlertState.FIRING)
+    database.holder = LeaderInfo("two", 1)
+    two.beat()
+    for _ in range(2):
+        two.refresh(success=False)
+    two.evaluate()
+    assert failed in two.told
+    database.holder = LeaderInfo("one", 1)
+    one.beat()
+    one.refresh()
+    assert told_while(clock, [one, two], 60) == [(Alert.REFRESH_FAILED, AlertState.RESOLVED)] * 2
+    database.holder = LeaderInfo("two", 1)
+    two.beat()
+    two.evaluate()
+    assert failed not in two.told
+    for _ in range(2):
+        two.refresh(success=False)
+    two.evaluate()
+    assert failed in two.told
+
+
 def test_L15_an_outage_is_no_history_that_fails(clock: FakeClock) -> None:
     """What waited for the database is written first; what fails all the same counts from the outage's end."""
     database = Shared(clock)

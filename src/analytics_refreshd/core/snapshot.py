@@ -39,11 +39,13 @@ class Snapshot:
     monotonic: float
     _judged: dict[str, Sequence[ViewRun]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def results(self, most: int, counts: Callable[[Run, ViewResult], bool]) -> dict[str, list[ViewRun]]:
-        """Return every view's newest results that count, newest first, `most` of each."""
+    def results(
+        self, most: int, counts: Callable[[Run, ViewResult], bool], runs: Sequence[Run] | None = None
+    ) -> dict[str, list[ViewRun]]:
+        """Return every view's newest results that count, newest first, `most` of each; of all runs, or of `runs`."""
         found: dict[str, list[ViewRun]] = {view: [] for view in self.state.views}
         wanted = dict(found)
-        for run in self.state.runs:
+        for run in self.state.runs if runs is None else runs:
             for result in run.views:
                 results = wanted.get(result.view)
                 if results is not None and counts(run, result):
@@ -55,9 +57,9 @@ class Snapshot:
         return found
 
     def judged(self, most: int, counts: Callable[[Run, ViewResult], bool]) -> Mapping[str, Sequence[ViewRun]]:
-        """Return `results`, as first asked for: three rules ask for each view, and all runs are read for it."""
+        """Return `results` of the runs to judge by, as first asked for: three rules ask for each view."""
         if not self._judged:
-            self._judged.update(self.results(most, counts))
+            self._judged.update(self.results(most, counts, self.state.judged_runs))
         return self._judged
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.delta import Delta
@@ -85,6 +86,7 @@ class State:
     unusual_enabled: bool = False
     unusual: LastHour | None = None
     runs: tuple[Run, ...] = ()
+    outdated_runs: frozenset[UUID] = frozenset()
     sizes: tuple[SizeSample, ...] = ()
     alerts: Mapping[AlertKey, AlertRecord] = field(default_factory=dict)
     own_success: Mapping[str, datetime] = field(default_factory=dict)
@@ -135,10 +137,20 @@ class State:
 
     def following(self, holder: LeaderInfo | None) -> "State":
         """Note which other replica leads, None where nobody does. Its lead ends what counts from ours."""
-        since = self.leading_since if holder is None else None
-        return replace(
-            self, leader=holder, leaderless_reason=None, owns_missed_slots=holder is None, leading_since=since
-        )
+        followed = replace(self, leader=holder, leaderless_reason=None, owns_missed_slots=holder is None)
+        if holder is None:
+            return followed
+        return replace(followed, leading_since=None, outdated_runs=frozenset(run.run_id for run in self.runs))
+
+    @property
+    def judged_runs(self) -> Sequence[Run]:
+        """The runs that tell how things are now.
+
+        Without our schema another replica's are unknown: once one has led, ours from before tell nothing.
+        """
+        if self.history_available or not self.outdated_runs:
+            return self.runs
+        return [run for run in self.runs if run.run_id not in self.outdated_runs]
 
     def lost_since(self, moment: datetime | None) -> bool:
         """Whether the database was lost after `moment`, and is still: what began before says nothing of it."""

@@ -47,7 +47,7 @@ def _evaluated(
 def _disk_full(snapshot: Snapshot) -> Condition:
     state = snapshot.state
     # no more of them decide
-    judged = (run for run in state.runs if is_attempt(run) and run.reason not in NOT_A_VIEWS_FAULT)
+    judged = (run for run in state.judged_runs if is_attempt(run) and run.reason not in NOT_A_VIEWS_FAULT)
     runs = list(islice(judged, state.limits.resolve_after_runs))
     verdicts = [Reason.DISK_FULL in (run.reason, *(result.reason for result in run.views)) for run in runs]
     firing = (Alert.DATABASE_DISK_FULL, "") in snapshot.firing
