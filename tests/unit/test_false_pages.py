@@ -120,6 +120,21 @@ def test_L15_what_failed_in_an_earlier_lead_tells_nothing_of_now(clock: FakeCloc
     assert failed in two.told
 
 
+@pytest.mark.parametrize("remembers", [True, False])
+def test_L15_what_a_run_of_an_earlier_lead_found_tells_nothing_of_now(clock: FakeClock, remembers: bool) -> None:
+    """A function that broke the contract may have been replaced while another replica led."""
+    database = Shared(clock, remembers=remembers)
+    one, two = replica(database, "one"), replica(database, "two")
+    two.state.change(lambda state: replace(state, run_problems=("returns nothing",)))
+    database.holder = LeaderInfo("one", 1)
+    one.beat()
+    two.beat()
+    one.refresh()
+    database.holder = LeaderInfo("two", 1)
+    two.beat()
+    assert (Alert.CONTRACT_BROKEN, AlertState.FIRING) not in told_while(clock, [two], 120)
+
+
 def test_L15_an_outage_is_no_history_that_fails(clock: FakeClock) -> None:
     """What waited for the database is written first; what fails all the same counts from the outage's end."""
     database = Shared(clock)

@@ -140,7 +140,8 @@ class State:
         followed = replace(self, leader=holder, leaderless_reason=None, owns_missed_slots=holder is None)
         if holder is None:
             return followed
-        return replace(followed, leading_since=None, outdated_runs=frozenset(run.run_id for run in self.runs))
+        outdated = frozenset(run.run_id for run in self.runs)
+        return replace(followed, leading_since=None, outdated_runs=outdated, run_problems=())
 
     @property
     def judged_runs(self) -> Sequence[Run]:
