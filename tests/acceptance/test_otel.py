@@ -32,7 +32,8 @@ def test_a_daemon_exports_what_it_serves(dsn: str) -> None:
     assert len(known) > 200
     for key in known:
         least, most = sorted((before[key], after[key]))
-        assert least <= export.samples[key] <= most, key
+        # a moment carried on by another clock differs by microseconds each time
+        assert least - 0.001 <= export.samples[key] <= most + 0.001, key
     assert export.resource["service.name"] == "analytics-refreshd"
     assert export.resource["service.namespace"] == "orders"
     assert export.resource["service.instance.id"] == "one"

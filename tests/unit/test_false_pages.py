@@ -95,6 +95,22 @@ def test_L15_a_new_leader_that_refreshes_nothing_tells_so(clock: FakeClock, trie
     assert STALE in told_while(clock, [one], 660)
 
 
+def test_L15_a_lead_that_comes_back_late_after_an_outage_has_its_first_run_before_it(clock: FakeClock) -> None:
+    """Without the lead nothing can be refreshed: the two intervals to do it count from then, and once only."""
+    database = Shared(clock)
+    leader = replica(database, "one")
+    leader.refresh()
+    database.away, database.holder = True, None
+    time_passes(clock, [leader], seconds=LONG_SECONDS)
+    database.away, leader.lock.slow, database.view_age_seconds = False, True, LONG_SECONDS
+    leader.beat()
+    leader.evaluate()
+    time_passes(clock, [leader], seconds=540)
+    leader.lock.slow = False
+    assert STALE not in told_while(clock, [leader], 570)
+    assert STALE in told_while(clock, [leader], 120)
+
+
 def test_L15_what_failed_in_an_earlier_lead_tells_nothing_of_now(clock: FakeClock) -> None:
     """On an older install: what another replica did since, which is unknown here, may have been well."""
     database = Shared(clock, remembers=False)

@@ -42,7 +42,10 @@ class Snapshot:
     def results(
         self, most: int, counts: Callable[[Run, ViewResult], bool], runs: Sequence[Run] | None = None
     ) -> dict[str, list[ViewRun]]:
-        """Return every view's newest results that count, newest first, `most` of each; of all runs, or of `runs`."""
+        """Return every view's newest results that count, `most` of each.
+
+        Newest first; of all runs, or of `runs`.
+        """
         found: dict[str, list[ViewRun]] = {view: [] for view in self.state.views}
         wanted = dict(found)
         for run in self.state.runs if runs is None else runs:

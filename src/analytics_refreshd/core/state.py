@@ -101,6 +101,7 @@ class State:
 
     leadership: Leadership = field(default_factory=Leadership)
     leading_since: datetime | None = None
+    lead_taken_at: datetime | None = None
     draining: bool = False
     owns_missed_slots: bool = True
     leaderless_since: datetime | None = None
@@ -133,7 +134,7 @@ class State:
     def leading(self, at: datetime) -> "State":
         """Note that this replica took the lead. One that it lost to nobody goes on."""
         since = self.leading_since if self.owns_missed_slots else None
-        return replace(self, owns_missed_slots=True, leading_since=since or at)
+        return replace(self, owns_missed_slots=True, leading_since=since or at, lead_taken_at=at)
 
     def following(self, holder: LeaderInfo | None) -> "State":
         """Note which other replica leads, None where nobody does. Its lead ends what counts from ours."""

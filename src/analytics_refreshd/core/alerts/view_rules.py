@@ -145,7 +145,8 @@ def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) ->
     """Tell whether what made the view old, or look old, is just over, and its refresh still to come.
 
     That is an outage, a pause, or another replica's lead without our schema, whose successes are known to it alone. The
-    excuse ends with the first run after it, or two intervals later: after that the refreshes themselves are broken.
+    excuse ends with the first run after it, or two intervals later: after that the refreshes themselves are broken. A
+    lead that was lost in the outage, and is back within that time, starts the two intervals anew.
     """
     state, now = snapshot.state, snapshot.server_now
     led_at = state.leading_since
@@ -153,6 +154,9 @@ def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) ->
     newest_attempt = next(filter(is_attempt, state.runs), None)
 
     def lately(over_at: datetime) -> bool:
+        taken_at = state.lead_taken_at
+        if taken_at is not None and 0 < (taken_at - over_at).total_seconds() < grace_seconds:
+            over_at = taken_at
         tried = newest_attempt is not None and newest_attempt.started_at >= over_at
         return (now - over_at).total_seconds() < grace_seconds and not tried
 
