@@ -187,9 +187,9 @@ class Replica:
             on_lost=lambda: None,
         )
 
-    def beat(self) -> None:
-        """The election's turn."""
-        self._election._beat()
+    def beat(self) -> float:
+        """The election's turn; returns the seconds until the next."""
+        return self._election._beat()
 
     def evaluate(self) -> None:
         """An evaluation, of which `told` and `inhibited` say what it handed over."""

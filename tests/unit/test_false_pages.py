@@ -136,6 +136,31 @@ def test_L15_what_failed_in_an_earlier_lead_tells_nothing_of_now(clock: FakeCloc
     assert failed in two.told
 
 
+def test_L15_a_success_of_an_earlier_lead_tells_no_age_of_now(clock: FakeClock) -> None:
+    """On an older install: who takes the lead again, and fails at once, has not seen a view go stale."""
+    database = Shared(clock, remembers=False)
+    one, two = replica(database, "one"), replica(database, "two")
+    database.holder = LeaderInfo("two", 1)
+    two.beat()
+    two.refresh()
+    database.holder = LeaderInfo("one", 1)
+    time_passes(clock, [one, two], seconds=LONG_SECONDS)
+    database.holder = LeaderInfo("two", 1)
+    two.beat()
+    two.refresh(success=False)
+    assert STALE not in told_while(clock, [two], 570)
+    assert STALE in told_while(clock, [two], 90)
+
+
+def test_a_replica_that_waits_asks_often_while_nobody_leads(clock: FakeClock) -> None:
+    """The lock of a session that has just been ended may be held for a moment, and then by nobody."""
+    database = Shared(clock)
+    one, two = replica(database, "one"), replica(database, "two")
+    assert (one.beat(), two.beat()) == (5.0, 5.0)
+    database.holder, two.lock.slow = None, True
+    assert two.beat() == 1.0
+
+
 @pytest.mark.parametrize("remembers", [True, False])
 def test_L15_what_a_run_of_an_earlier_lead_found_tells_nothing_of_now(clock: FakeClock, remembers: bool) -> None:
     """A function that broke the contract may have been replaced while another replica led."""

@@ -228,7 +228,8 @@ class Election(threading.Thread):
         self._set(after_reading(self._leadership, reading, self._term), "the lock is held by another session")
         if self._leadership.role is not Role.LEADER:
             self._look_for_other_holder()
-        return HEARTBEAT_SECONDS
+        leaderless = self._leadership.role is not Role.LEADER and self._state.current.leader is None
+        return 1.0 if leaderless else HEARTBEAT_SECONDS
 
     def _lost(self, fault: DatabaseFault) -> None:
         self._set(after_loss(self._leadership), fault.message)

@@ -137,12 +137,16 @@ class State:
         return replace(self, owns_missed_slots=True, leading_since=since or at, lead_taken_at=at)
 
     def following(self, holder: LeaderInfo | None) -> "State":
-        """Note which other replica leads, None where nobody does. Its lead ends what counts from ours."""
+        """Note which other replica leads, None where nobody does. Its lead ends what counts from ours.
+
+        Without our schema nobody knows when that one refreshes: how old a view is, is unknown from then on.
+        """
         followed = replace(self, leader=holder, leaderless_reason=None, owns_missed_slots=holder is None)
         if holder is None:
             return followed
         outdated = frozenset(run.run_id for run in self.runs)
-        return replace(followed, leading_since=None, outdated_runs=outdated, run_problems=())
+        own = self.own_success if self.history_available else {}
+        return replace(followed, leading_since=None, outdated_runs=outdated, run_problems=(), own_success=own)
 
     @property
     def judged_runs(self) -> Sequence[Run]:
