@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import psycopg
 import pytest
 
 from analytics_refreshd.demo.csvlog import COLUMNS
+from tests.support import warm
 from tests.support.demo import COMMAND, RunningDemo
 from tests.support.waiting import eventually
 
@@ -69,21 +71,17 @@ def _page(one: RunningDemo, label: str) -> bytes:
 
 
 def _fails(folder: Path, *options: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [*COMMAND, *options],
-        env=os.environ | {"TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = warm.run(["demo", *options], os.environ | {"TMPDIR": str(folder)})
     assert "Traceback" not in done.stderr
     assert list(folder.glob("analytics-refreshd-*")) == []
     return done.returncode, done.stderr
 
 
 def test_it_ends_by_itself_after_the_cycles_asked_for(demo: Callable[..., RunningDemo], folder: Path) -> None:
-    """Three cycles, each ok with all four views; exit 0; neither a process nor a file is left."""
+    """Three cycles, each ok with all four views; exit 0; neither a process nor a file is left.
+
+    Piped, the loading is one plain line without control characters.
+    """
     one = demo("--cycles", "3", "--interval", "2s", "--rows", "3000")
     assert one.wait() == 0, "".join(one.errors)
     finished = one.events("refresh.finished")
@@ -91,6 +89,8 @@ def test_it_ends_by_itself_after_the_cycles_asked_for(demo: Callable[..., Runnin
     assert {len(line["views"]) for line in finished} == {4}
     (stopping,) = one.events("daemon.stopping")
     assert (stopping["signal"], stopping["reason"]) == (None, "the cycles asked for are done")
+    assert "\x1b" not in "".join(one.output + one.errors)
+    assert any(line.startswith("Loaded 3,000 actions of the last 30 days") for line in one.errors)
     assert list(folder.iterdir()) == []
     assert _servers_below(folder) == []
 
@@ -156,18 +156,34 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.fixture
+def taken_ports() -> Iterator[None]:
+    """Somebody listens on 5432 and 9720."""
+    with ExitStack() as stack:
+        for port in (5432, 9720):
+            listener = stack.enter_context(socket.socket())
+            # else it is taken by somebody else, which serves as well
+            with suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
+        yield
+
+
 @pytest.mark.fault
-def test_L27_a_second_terminal_finds_the_demo(demo: Callable[..., RunningDemo], folder: Path) -> None:
-    """`status` alone is of the demo that runs, and says so; of two it asks which; `migrate` never is."""
+def test_L27_a_second_terminal_finds_the_demo(
+    demo: Callable[..., RunningDemo], folder: Path, taken_ports: None
+) -> None:
+    """`status` alone is of the demo that runs, and says so; of two it asks which; `migrate` never is.
+
+    The two serve two pages and two databases, whoever listens on 5432 and 9720.
+    """
 
     def type_in(*words: str) -> "subprocess.CompletedProcess[str]":
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "ANALYTICS_"))}
-        return subprocess.run(
-            [*COMMAND[:-1], *words], env=clean | {"TMPDIR": str(folder)}, capture_output=True, text=True, check=False
-        )
+        return warm.run(words, clean | {"TMPDIR": str(folder)})
 
-    one = demo("--rows", "2000")
-    one.shown("page")
+    first = demo("--rows", "2000")
+    first.shown("page")
     found = type_in("status", "--format", "json")
     assert found.returncode in (0, 1), found.stderr
     assert '"action_metrics_hourly"' in found.stdout
@@ -175,10 +191,16 @@ def test_L27_a_second_terminal_finds_the_demo(demo: Callable[..., RunningDemo], 
     refused = type_in("migrate", "--status")
     assert refused.returncode == 78
     assert "database.url is missing" in refused.stderr
-    demo("--rows", "2000").shown("page")
+    second = demo("--rows", "2000")
+    assert first.shown("page") != second.shown("page")
     both = type_in("status")
     assert both.returncode == 64
     assert both.stderr.count(f"--config {folder}/analytics-refreshd-demo-") == 2
+    assert first.dsn() != second.dsn()
+    for one in (first, second):
+        with psycopg.connect(one.dsn()) as connection:
+            assert connection.execute("select count(*) >= 2000 from action_results").fetchone() == (True,)
+        assert eventually(partial(_page, one, "metrics"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
@@ -187,7 +209,8 @@ def test_a_signal_at_any_moment_leaves_nothing(
     demo: Callable[..., RunningDemo], folder: Path, number: signal.Signals, moment: str
 ) -> None:
     """While the server is made, started, filled or served: exit 0, no process, no file, no traceback."""
-    one = demo("--rows", "20000")
+    # so many that a signal finds it loading them, or building their views
+    one = demo("--rows", "20000" if moment in ("loading", "building") else "1000")
     came: dict[str, Callable[[], object]] = {
         "making": lambda: list(folder.glob("analytics-refreshd-demo-*/owner.lock")),
         "starting": lambda: list(folder.glob("analytics-refreshd-demo-*/server/data/postgresql.auto.conf")),
@@ -227,30 +250,6 @@ def test_it_ends_with_its_server(demo: Callable[..., RunningDemo], folder: Path)
     assert one.errors[-1] == "Stopped; nothing is left.\n"
     assert list(folder.iterdir()) == []
     assert _servers_below(folder) == []
-
-
-def test_two_run_at_once_and_beside_another_server(demo: Callable[..., RunningDemo], folder: Path) -> None:
-    """Two demos serve two pages and two databases, whoever listens on 5432 and 9720."""
-    busy = []
-    for port in (5432, 9720):
-        listener = socket.socket()
-        busy.append(listener)
-        try:
-            listener.bind(("127.0.0.1", port))
-            listener.listen()
-        except OSError:
-            pass  # taken by somebody else, which serves as well
-    try:
-        first, second = demo("--rows", "1000"), demo("--rows", "1000")
-        assert first.shown("page") != second.shown("page")
-        assert first.dsn() != second.dsn()
-        for one in (first, second):
-            with psycopg.connect(one.dsn()) as connection:
-                assert connection.execute("select count(*) >= 1000 from action_results").fetchone() == (True,)
-            assert eventually(partial(_page, one, "metrics"))
-    finally:
-        for listener in busy:
-            listener.close()
 
 
 def test_the_surroundings_do_not_lead_it_elsewhere(demo: Callable[..., RunningDemo]) -> None:
@@ -322,19 +321,11 @@ def test_kept_data_are_gone_on_with(demo: Callable[..., RunningDemo], folder: Pa
     assert "already holds a demo: leave out --rows" in said
 
 
-def test_off_a_terminal_no_bar_is_drawn(demo: Callable[..., RunningDemo]) -> None:
-    """Piped, the loading is one plain line without control characters."""
-    one = demo("--rows", "3000", "--cycles", "1", "--interval", "1s")
-    assert one.wait() == 0
-    assert "\x1b" not in "".join(one.output + one.errors)
-    assert any(line.startswith("Loaded 3,000 actions of the last 30 days") for line in one.errors)
-
-
 def test_on_a_terminal_a_bar_is_drawn(folder: Path) -> None:
     """On a terminal the loading is drawn as a progress bar."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, "--rows", "20000", "--cycles", "1", "--interval", "1s"],
+        [*COMMAND, "--rows", "6000", "--cycles", "1", "--interval", "1s"],
         env=os.environ | {"TMPDIR": str(folder), "TERM": "xterm-256color"},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
@@ -351,7 +342,7 @@ def test_on_a_terminal_a_bar_is_drawn(folder: Path) -> None:
     os.close(ours)
     assert process.wait(60) == 0, drawn
     assert b"Loading actions" in drawn
-    assert b"20000" in drawn
+    assert b"6000" in drawn
 
 
 @pytest.mark.parametrize(

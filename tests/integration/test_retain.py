@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -18,6 +16,7 @@ from analytics_refreshd.postgres.incremental.verify import verify
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
+from tests.support import warm
 from tests.support.daemon import Daemon, command, environment
 from tests.support.faults import FAST, as_role, fired, value
 from tests.support.installs import Connection
@@ -223,7 +222,7 @@ def test_a_refresh_goes_first(dsn: str, connection: Connection) -> None:
         refreshing.execute("select pg_advisory_xact_lock(2583, 2)")
         with started(dsn, retention__confirmed=True) as running:
             assert running.stderr is not None
-            assert b"deleted 0 of 50 rows; waiting for a refresh" in running.stderr.readline()
+            assert "deleted 0 of 50 rows; waiting for a refresh" in running.stderr.readline()
             assert value(connection, "select count(*) from action_results") == 50
             refreshing.rollback()
             assert running.wait(60) == 0
@@ -358,18 +357,11 @@ def test_the_windows_of_the_views_are_never_cut(dsn: str) -> None:
 
 
 @contextmanager
-def started(dsn: str, **settings: Any) -> "Iterator[subprocess.Popen[bytes]]":
+def started(dsn: str, **settings: Any) -> Iterator[warm.Started]:
     """`retain` in a process of its own, killed at the end."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "analytics_refreshd", "retain"],
-        env=environment(dsn, **PLAIN | settings),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    given = environment(dsn, **PLAIN | settings)
+    with warm.killed(warm.start(["retain"], given, first=warm.TELL_AT_ONCE)) as process:
+        yield process
 
 
 @pytest.mark.nightly

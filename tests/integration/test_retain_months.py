@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,6 +24,7 @@ from analytics_refreshd.postgres.migrate.run import migrate
 from analytics_refreshd.postgres.retention.undo import put_back
 from tests.conftest import create_application
 from tests.integration.test_migrate_roles import psql
+from tests.support import warm
 from tests.support.daemon import environment
 from tests.support.erasing import CANARY, act, erase, found_by_sql, make_key, receipt_of, started
 from tests.support.faults import as_role, value
@@ -271,28 +270,14 @@ _KILLS = {
 
 
 @contextmanager
-def running(dsn: str) -> Iterator[subprocess.Popen[str]]:
+def running(dsn: str) -> Iterator[warm.Started]:
     """`retain` under way, which tells of every wait at once."""
-    program = (
-        "import sys; from analytics_refreshd.cli import retain; retain._TELL_SECONDS = 0.0;"
-        "from analytics_refreshd.cli.main import main; sys.exit(main())"
-    )
     given = environment(
         dsn, schedule__interval="6h", retention__rows=f"{ROWS_DAYS}d", retention__horizon="auto",
         retention__max_share=1.0, retention__confirmed=True,
     )  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "retain"],
-        env=given,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with warm.killed(warm.start(["retain"], given, first=warm.TELL_AT_ONCE)) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.slow
@@ -415,13 +400,8 @@ def test_a_role_that_is_no_member_empties_months_row_by_row(application_dsn: str
         incremental.install(log)
         psql(application_dsn, "retention.sql", "-v", f"role={keeper}")
         as_keeper = as_role(application_dsn, keeper)
-        shown = subprocess.run(
-            [sys.executable, "-m", "analytics_refreshd", "retain", "--dry-run"],
-            env=environment(as_keeper, schedule__interval="6h", retention__rows="90d", retention__max_share=1.0),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        given = environment(as_keeper, schedule__interval="6h", retention__rows="90d", retention__max_share=1.0)
+        shown = warm.run(["retain", "--dry-run"], given)
         assert shown.returncode == 0, shown.stderr
         assert f"this role is no member of {owner}" in shown.stdout
         config = load(

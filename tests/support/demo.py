@@ -4,12 +4,12 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+from tests.support import warm
 from tests.support.waiting import eventually
 
 COMMAND = (sys.executable, "-m", "analytics_refreshd", "demo")
@@ -19,14 +19,8 @@ class RunningDemo:
     """A demo in another process, with its temporary folder below `folder`; `stop` ends and collects it."""
 
     def __init__(self, folder: Path, *options: str, environment: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, *options],
-            env=os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"} | (environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        given = os.environ | {"TMPDIR": str(folder)} | (environment or {})
+        self.process = warm.start(["demo", *options], given, output=True)
         self.output: list[str] = []
         self.errors: list[str] = []
         self._readers = [

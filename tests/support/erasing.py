@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tests.support import warm
 from tests.support.daemon import command, environment
 from tests.support.faults import Connection, value
 
@@ -107,22 +107,14 @@ def receipt_of(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
 
 
 @contextmanager
-def started(dsn: str, key: Path, *words: str, **settings: Any) -> "Iterator[subprocess.Popen[bytes]]":
+def started(dsn: str, key: Path, *words: str, **settings: Any) -> Iterator[warm.Started]:
     """`erase` in a process of its own, killed at the end."""
     given = SETTINGS | {"retention__erasure_key_file": key} | settings
     shown = command(dsn, "erase", *words, "--dry-run", "--format", "json", **given)
     assert shown.returncode == 0, shown.stderr
     token = json.loads(shown.stdout)["token"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "analytics_refreshd", "erase", *words, "--confirm", token],
-        env=environment(dsn, **given),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with warm.killed(warm.start(["erase", *words, "--confirm", token], environment(dsn, **given))) as process:
+        yield process
 
 
 def make_key(folder: Path) -> Path:

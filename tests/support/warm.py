@@ -16,14 +16,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import ModuleType
 from typing import IO
 
 PROGRAM = ["-m", "analytics_refreshd"]
 """What a new interpreter is told to run."""
+TELL_AT_ONCE = "from analytics_refreshd.cli import common\ncommon._TELL_SECONDS = 0.0"
+"""Python to execute first, so that a command tells at once how far it is, and what it waits for."""
+_MAIN = "\nfrom analytics_refreshd.__main__ import main\nraise SystemExit(main())"
 _READ_AT_THE_START = ("PYTHON", "PROMETHEUS_", "LC_", "LANG", "TZ", "MALLOC_", "LD_")
 _PARTS = ("app", "api", "cli", "config", "core", "incident", "notify", "observe", "postgres")
 _REQUEST = struct.Struct("!I")
@@ -33,7 +36,7 @@ _STATUS = struct.Struct("!i")
 class Process:
     """A forked program, with what the tests use of `subprocess.Popen`."""
 
-    def __init__(self, words: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int) -> None:
+    def __init__(self, words: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int, first: str = "") -> None:
         self.returncode: int | None = None
         self.stdout: IO[str] | None = None
         self.stderr: IO[str] | None = None
@@ -41,7 +44,7 @@ class Process:
         self._status, told = os.pipe()
         with open(os.devnull, "rb") as nothing:
             try:
-                self.pid = _interpreter().fork(words, env, (nothing.fileno(), stdout, stderr, told))
+                self.pid = _interpreter().fork([first, *words], env, (nothing.fileno(), stdout, stderr, told))
             finally:
                 os.close(told)
 
@@ -81,26 +84,54 @@ class Process:
         return self.returncode
 
 
+Started = Process | subprocess.Popen[str]
+
+
 def start(
-    words: Sequence[str], env: Mapping[str, str], program: Sequence[str] | None = None
-) -> "Process | subprocess.Popen[str]":
-    """Start `analytics-refreshd` with its standard error on a pipe; in a new interpreter if that is given `program`."""
+    words: Sequence[str],
+    env: Mapping[str, str],
+    program: Sequence[str] | None = None,
+    *,
+    first: str = "",
+    output: bool = False,
+) -> Started:
+    """Start `analytics-refreshd` with its standard error on a pipe, and its standard output too with `output`.
+
+    In a new interpreter if that is given `program`. `first` is Python that is executed before.
+    """
     if program is not None or not _is_warm(env):
+        given = ["-c", first + _MAIN] if first else PROGRAM
         return subprocess.Popen(
-            [sys.executable, *(program or PROGRAM), *words],
+            [sys.executable, *(program or given), *words],
             env=dict(env),
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if output else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-    reader, writer = os.pipe()
-    with open(os.devnull, "wb") as nothing:
-        try:
-            process = Process(words, env, nothing.fileno(), writer)
-        finally:
-            os.close(writer)
-    process.stderr = os.fdopen(reader, encoding="utf-8")
+    err, to_err = os.pipe()
+    out, to_out = os.pipe() if output else (-1, os.open(os.devnull, os.O_WRONLY))
+    try:
+        process = Process(words, env, to_out, to_err, first)
+    finally:
+        os.close(to_err)
+        os.close(to_out)
+    process.stderr = os.fdopen(err, encoding="utf-8")
+    if output:
+        process.stdout = os.fdopen(out, encoding="utf-8")
     return process
+
+
+@contextmanager
+def killed(process: Started) -> Iterator[Started]:
+    """Kill it at the end, if it still runs, and close its pipes."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(60)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def run(words: Sequence[str], env: Mapping[str, str], timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
@@ -131,7 +162,12 @@ class _Interpreter:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", __name__, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+        # Python's stream must be made for a pipe: one for a file would seek in the pipe that a forked process gets
+        assert self._process.stdout
+        self._process.stdout.close()
         theirs.close()
         self._socket = ours
         self._lock = threading.Lock()
@@ -224,8 +260,12 @@ def _take_over(request: dict[str, object], files: Sequence[int]) -> list[str]:
     assert isinstance(env, dict)
     os.environ.clear()
     os.environ.update(env)
+    # an earlier one, of another environment
+    tempfile.tempdir = None
     words = request["words"]
     assert isinstance(words, list)
+    first, *words = words
+    exec(first, {})  # noqa: S102 - a test's own
     return words
 
 
