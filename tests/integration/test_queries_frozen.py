@@ -134,7 +134,7 @@ def test_deleted_rows_are_answered_from_days(connection: Connection, now: dateti
 def test_every_query_over_the_relations_says_what_it_makes_of_days() -> None:
     """Of the built-in queries only those that show hours refuse what is older than the horizon."""
     read = {query.name for query in _CATALOGUE if query.relations & {"hourly", "usage", "monthly", "distribution"}}
-    by_hour = {"hourly-actions", "throughput", "peak-hours", "heat-map", "correlations"}
+    by_hour = {"hourly-actions", "throughput", "peak-hours", "heat-map", "correlations", "anomalies", "forecast"}
     assert {name for name in read if not _CATALOGUE.get(name).days} == by_hour
     assert {query.name for query in _CATALOGUE if query.days} == set(_ASKED)
 

@@ -8,9 +8,13 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
 from itertools import combinations, pairwise
+from statistics import median
 from typing import Any
 
 from analytics_refreshd.core.costs import Price, Prices
+from analytics_refreshd.core.hour_series import HourCell, series_of
+from analytics_refreshd.core.unusual import MOST_TYPES
+from analytics_refreshd.core.unusual import read as read_series
 from analytics_refreshd.postgres.catalogue.settings import QuerySettings
 
 Row = tuple[Any, ...]
@@ -604,6 +608,100 @@ def _pearson(pairs: list[tuple[Fraction, Fraction]]) -> Decimal | None:
     return round(Decimal(float(above) / math.sqrt(below)), 4) if below else None
 
 
+@dataclass(frozen=True)
+class Near:
+    """A figure in double precision that the answer rounds."""
+
+    value: float
+    within: float
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Decimal | int) and abs(float(other) - self.value) <= self.within + 1e-9 * self.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def trigger_days(data: Data, now: datetime, p: P) -> list[Row]:
+    days = [(since, data.between(since, until)) for since, until in _by_date(_days(now, p), _zone(p))]
+    groups = [
+        (day, key, found) for day, rows in days for key, found in grouped(rows, lambda row: row.trigger_id).items()
+    ]
+    volume: dict[str, int] = defaultdict(int)
+    for _, key, found in groups:
+        if key is not None:
+            volume[str(key)] += len(found)
+    busiest = sorted(volume, key=lambda key: (-volume[key], key))[:50]
+    rows = [
+        (day, *who(data, str(key)), len(found), counts(found)[2], percent(counts(found)[2], len(found)))
+        for day, key, found in groups
+        if key in busiest
+    ]
+    return sorted(rows, key=lambda row: (-row[0].timestamp(), -row[4], row[1]))[: _int(p, "limit")]
+
+
+def _hour(row: Action) -> datetime:
+    assert row.executed_at is not None
+    return hour_of(row.executed_at)
+
+
+def anomalies(data: Data, now: datetime, p: P) -> list[Row]:
+    earlier = 675 * HOUR
+    stretch = _stretch(now, p, _int(p, "hours"))
+    if "since" in p:
+        stretch = stretch[0] + earlier, stretch[1]
+    groups: dict[tuple[datetime, str], list[Action]] = defaultdict(list)
+    for row in data.between(stretch[0] - earlier, stretch[1]):
+        groups[_hour(row), row.action_type].append(row)
+    cells = []
+    for (hour, action_type), group in groups.items():
+        successes = [row for row in group if row.status == "success"]
+        p95 = percentile(durations(successes), 0.95)
+        figures = len(group), counts(group)[2], len(successes)
+        cells.append(HourCell(hour, action_type, *figures, None if p95 is None else float(p95) / 1000))
+    newest = max((cell.hour for cell in cells), default=stretch[0])
+    volume: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        volume[cell.action_type] += cell.executions
+    busiest = sorted(volume, key=lambda action_type: (-volume[action_type], action_type))[:MOST_TYPES]
+    series = series_of(cell for cell in cells if cell.hour < newest and cell.action_type in busiest)
+    found: list[Row] = []
+    for hour in (hour for hour in _hours(stretch) if hour < newest):
+        for read in filter(None, (read_series(one, hour) for one in series)):
+            if read.unusual or p["every"]:
+                bounds = (Near(each, 0.0001) for each in (read.value, read.expected, read.low, read.high))
+                key = (hour, read.action_type, read.measure.value)
+                found.append((*key, *bounds, Near(read.deviations, 0.006), read.unusual))
+    return sorted(found, key=lambda row: (-row[0].timestamp(), row[2], row[1]))
+
+
+def forecast(data: Data, now: datetime, p: P) -> list[Row]:
+    by_hour: dict[datetime, list[Action]] = defaultdict(list)
+    for row in data.between(*_stretch(now, p, 24 * _int(p, "days"))):
+        by_hour[_hour(row)].append(row)
+    if not by_hour:
+        return []
+    first, after = min(by_hour), max(by_hour)
+
+    def band(hour: datetime, count: Callable[[list[Action]], float]) -> Row:
+        def earlier(at: datetime) -> list[float]:
+            days = (at - 24 * day * HOUR for day in range(1, 29))
+            alike = (day for day in days if first <= day < after and (day.weekday() >= 5) is (at.weekday() >= 5))
+            return [math.cbrt(count(by_hour.get(day, []))) for day in alike]
+
+        values = earlier(hour)
+        if len(values) < 6:
+            return (None, None, None)
+        around = [earlier(hour + number * HOUR) for number in range(-2, 3)]
+        distances = sorted(abs(one - median(each)) for each in around if each for one in each)
+        spread = max(1.4826 * median(distances), distances[int(0.95 * len(distances))] / 1.96)
+        centre = median(values)
+        margin = 3 * max(spread, math.hypot(0.05 * centre, 1 / (3 * math.sqrt(max(centre, 1)))))
+        return tuple(Near(max(0.0, each) ** 3, 0.51) for each in (centre, centre - margin, centre + margin))
+
+    hours = _hours((after, after + 24 * HOUR))
+    return [(hour, *band(hour, len), *band(hour, lambda rows: counts(rows)[2])) for hour in hours]
+
+
 def weekly_growth(data: Data, now: datetime, p: P) -> list[Row]:
     rows: list[Row] = []
     since, until = week_of(now) - timedelta(weeks=_int(p, "weeks")), week_of(now) + timedelta(weeks=1)
@@ -776,6 +874,9 @@ ANSWERS: dict[str, Callable[[Data, datetime, P], list[Row]]] = {
         peak_hours,
         heat_map,
         correlations,
+        anomalies,
+        forecast,
+        trigger_days,
         weekly_growth,
         organization_usage,
         organization_costs,

@@ -15,7 +15,15 @@ TABLE: dict[str, dict[str, Any]] = tomllib.loads(
 )
 ROUTES = routes_of(Catalogue.load())
 WINDOW = {"since", "until", "timezone", "action_type", "trigger_id"}
-ADDED = {"triggers/health-summary", "actions/heatmap", "actions/correlations", "organizations/costs"}
+ADDED = {
+    "triggers/health-summary",
+    "triggers/daily",
+    "actions/heatmap",
+    "actions/correlations",
+    "organizations/costs",
+    "anomalies",
+    "forecast",
+}
 """Endpoints of ours beside the table."""
 
 
