@@ -40,11 +40,15 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def demo(folder: Path) -> Iterator[Callable[..., RunningDemo]]:
-    """`demo(*options)` starts one; whatever still runs at the end is stopped."""
+    """`demo(*options)` starts one; whatever still runs at the end is stopped.
+
+    Demos of other tests begin at the same time, so it takes any free ports unless `usual_ports`.
+    """
     running: list[RunningDemo] = []
 
-    def begin(*options: str, environment: dict[str, str] | None = None) -> RunningDemo:
-        running.append(RunningDemo(folder, *options, environment=environment))
+    def begin(*options: str, environment: dict[str, str] | None = None, usual_ports: bool = False) -> RunningDemo:
+        given = [] if usual_ports or "--chaos" in options else ["--port", "0", "--api-port", "0"]
+        running.append(RunningDemo(folder, *given, *options, environment=environment))
         return running[-1]
 
     yield begin
@@ -123,7 +127,7 @@ def test_L27_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningD
 
 def test_the_api_runs_beside_it(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """What is printed answers: the page, and the question with its key. It ends with the demo, even a killed one."""
-    one = demo("--interval", "1s", "--rows", "2000", "--api-port", "0")
+    one = demo("--interval", "1s", "--rows", "2000")
     assert b"<title>Analytics</title>" in eventually(partial(_page, one, "api"))
     eventually(partial(_asked, one), within=60.0)
     answer = json.loads(_asked(one))
@@ -182,7 +186,7 @@ def test_L27_a_second_terminal_finds_the_demo(
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "ANALYTICS_"))}
         return warm.run(words, clean | {"TMPDIR": str(folder)})
 
-    first = demo("--rows", "2000")
+    first = demo("--rows", "2000", usual_ports=True)
     first.shown("page")
     found = type_in("status", "--format", "json")
     assert found.returncode in (0, 1), found.stderr
@@ -191,7 +195,7 @@ def test_L27_a_second_terminal_finds_the_demo(
     refused = type_in("migrate", "--status")
     assert refused.returncode == 78
     assert "database.url is missing" in refused.stderr
-    second = demo("--rows", "2000")
+    second = demo("--rows", "2000", usual_ports=True)
     assert first.shown("page") != second.shown("page")
     both = type_in("status")
     assert both.returncode == 64

@@ -189,7 +189,7 @@ def seen() -> tuple[dict[str, list[Row]], list[Row], tuple[datetime, datetime]]:
     """What the demo's views hold, the file's rows, and the bounds of the moment of the refresh."""
     with tempfile.TemporaryDirectory(prefix="demo-", dir="/tmp") as name:
         Path(name).chmod(0o755)
-        demo = RunningDemo(Path(name), "--input", str(_FILE), "--interval", "2s")
+        demo = RunningDemo(Path(name), "--port", "0", "--api-port", "0", "--input", str(_FILE), "--interval", "2s")
         try:
             dsn = demo.dsn()
             eventually(lambda: demo.events("refresh.finished"))
