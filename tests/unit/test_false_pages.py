@@ -152,6 +152,20 @@ def test_L15_a_success_of_an_earlier_lead_tells_no_age_of_now(clock: FakeClock) 
     assert STALE in told_while(clock, [two], 90)
 
 
+def test_L15_who_takes_the_lead_again_tries_before_it_tells_of_old_views(clock: FakeClock) -> None:
+    """On an older install another replica may have led for a moment, and refreshed, without being seen."""
+    database = Shared(clock, remembers=False)
+    leader = replica(database, "one")
+    leader.refresh()
+    time_passes(clock, [leader], seconds=300)
+    database.holder, leader.lock.slow = None, True
+    time_passes(clock, [leader], seconds=360)
+    assert not leader.state.leads()
+    leader.lock.slow = False
+    assert STALE not in told_while(clock, [leader], 480)
+    assert STALE in told_while(clock, [leader], 120)
+
+
 def test_a_replica_that_waits_asks_often_while_nobody_leads(clock: FakeClock) -> None:
     """The lock of a session that has just been ended may be held for a moment, and then by nobody."""
     database = Shared(clock)

@@ -33,7 +33,7 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
     if unseen:
         excused, stale = (Alert.VIEW_STALE, view) in snapshot.firing, False
     if seconds is None:
-        summary = f"{state.database}: {view} has never been seen refreshed"
+        summary = f"{state.database}: no refresh of {view} is known"
         text = f"No successful refresh of {view} is known" + (f"; {age.doubt}." if age and age.doubt else ".")
         # A daemon that has just started on an older install knows no age yet: it must have looked for the whole limit.
         for_seconds = max(limits.stale_for_seconds, limit)
@@ -160,18 +160,19 @@ def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) ->
         tried = newest_attempt is not None and newest_attempt.started_at >= over_at
         return (now - over_at).total_seconds() < grace_seconds and not tried
 
-    refreshed_at = age.last_success_at if age is not None else None
-    before_lead = led_at is not None and refreshed_at is not None and refreshed_at < led_at
-    followed = before_lead and age is not None and _own_evidence(snapshot, age)
     if state.last_outage is not None and age is not None:
         lost_at, restored_at = state.last_outage
-        # An age that was never known, or not while another led, counts from the lead on. Without that, a connection cut
-        # in every run would excuse the former for ever, and nothing would excuse a lead that an outage ended at once.
-        since = led_at if age.seconds is None or followed else now - timedelta(seconds=age.seconds)
+        # an age that was never known counts from the lead on: a connection cut in every run would excuse it for ever
+        since = led_at if age.seconds is None else now - timedelta(seconds=age.seconds)
         if since is not None and (lost_at - since).total_seconds() <= limit_seconds and lately(restored_at):
             return True
-    if followed and led_at is not None and lately(led_at):
-        return True
+    # another may have led unseen, if not for long
+    refreshed_at = age.last_success_at if age is not None else None
+    taken_at = state.lead_taken_at
+    if refreshed_at is not None and taken_at is not None and _own_evidence(snapshot, age):
+        briefly = (now - refreshed_at).total_seconds() <= limit_seconds + grace_seconds
+        if briefly and refreshed_at < taken_at and lately(taken_at):
+            return True
     newest = next((run for run in state.runs if run.outcome is not None), None)
     if newest is None or newest.outcome is not Outcome.SKIPPED or newest.reason is not Reason.PAUSED:
         return False
