@@ -12,6 +12,7 @@ from psycopg import sql
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
+from analytics_refreshd.core.schedule import ViewTimes
 from analytics_refreshd.postgres.refresh.refresher import PostgresRefresher
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
 from tests.support.adapters import Running, address, holding_refresh, refresher, sleeping, through
@@ -657,6 +658,17 @@ def test_a_run_keeps_its_settings(dsn: str) -> None:
         refresh.settings = RefreshSettings(isolation="view", views=VIEWS[:1])
         assert len(refresh.refresh(run_id, lambda pid: None).reports) == 4
         assert len(run(refresh).reports) == 1
+
+
+def test_a_run_of_some_views_has_their_times(dsn: str, connection: Connection) -> None:
+    """It refreshes them in the given order, and a view with an interval of its own ends by the timeout of that."""
+    make_stretchable(connection)
+    stretch(connection, VIEWS[2], 60)
+    own = {VIEWS[2]: ViewTimes(0.1, 0.2, 5.0)}
+    with refresher(dsn, isolation="view", own=own) as refresh:
+        reply = refresh.refresh(uuid4(), lambda pid: None, views=[VIEWS[2], VIEWS[0]])
+    assert [(report.view, report.success) for report in reply.reports] == [(VIEWS[2], False), (VIEWS[0], True)]
+    assert reply.reports[0].reason is Reason.TIMEOUT
 
 
 def test_isolation_without_our_function(application_dsn: str) -> None:

@@ -127,11 +127,19 @@ class FakeRefresher(Refresher):
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
         self.refreshed = 0
+        self.asked: list[Sequence[str] | None] = []
         self.cancels = 0
         self.rebuilding: RebuildStep = lambda run_id, on_started, cancelled: None
 
-    def refresh(self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool]) -> RefreshReply:
+    def refresh(
+        self,
+        run_id: UUID,
+        on_started: Callable[[int], None],
+        cancelled: Callable[[], bool],
+        views: Sequence[str] | None = None,
+    ) -> RefreshReply:
         self.refreshed += 1
+        self.asked.append(views)
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         return step(run_id, on_started, cancelled)
 

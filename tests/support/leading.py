@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from analytics_refreshd.app.attempts import Attempts, CycleSettings, Watching
+from analytics_refreshd.app.attempts import Attempts, Watching
 from analytics_refreshd.app.availability import DatabaseAvailability
+from analytics_refreshd.app.cycle_settings import CycleSettings
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
 from analytics_refreshd.app.run_logger import RunLogger

@@ -9,7 +9,7 @@ from analytics_refreshd.config import load
 
 NOW = datetime(2026, 3, 4, 10, 52, 30, tzinfo=UTC)
 CONFIG = load({"database": {"url": "postgresql://localhost/app"}, "schedule": {"interval": "5m"}})
-TIMING = Timing(CONFIG.limits(), CONFIG.schedule.interval, timedelta(0), tuple(CONFIG.refresh.views))
+TIMING = Timing(CONFIG.limits(), CONFIG.plan())
 HOURLY, SUMMARY = "action_metrics_hourly", "trigger_performance_summary"
 
 
@@ -54,7 +54,25 @@ def test_one_stale_or_unknown_view_makes_an_answer_stale(successes: dict[str, da
 )
 def test_an_answer_is_kept_until_the_next_refresh_is_due(success: datetime, now: datetime, seconds: int) -> None:
     """Or until the hour ends, where windows move on."""
-    assert TIMING.seconds_left([success, now], now) == seconds
+    assert TIMING.seconds_left({HOURLY: success, SUMMARY: now}, now) == seconds
+
+
+def test_a_view_with_an_interval_of_its_own_is_due_by_that() -> None:
+    """An answer from the hourly view alone is kept for longer than one that also reads the view of half a minute."""
+    schedule = {"interval": "15m", "views": {"recent_failures": "30s"}}
+    settings = {
+        "database": {"url": "postgresql://localhost/app"},
+        "schedule": schedule,
+        "refresh": {"isolation": "view"},
+    }
+    config = load(settings)
+    timing = Timing(config.limits(), config.plan())
+    successes = {HOURLY: ago(minutes=1), "recent_failures": ago(seconds=10)}
+    assert timing.seconds_left({HOURLY: successes[HOURLY]}, NOW) == 450
+    assert timing.seconds_left(successes, NOW + timedelta(seconds=5)) == 0
+    assert timing.seconds_left({"recent_failures": NOW}, NOW + timedelta(seconds=5)) == 25
+    assert timing.stale("recent_failures", {"recent_failures": ago(seconds=61)}, NOW)
+    assert not timing.stale(HOURLY, {HOURLY: ago(minutes=29)}, NOW)
 
 
 def test_a_tag_changes_with_all_that_an_answer_depends_on() -> None:

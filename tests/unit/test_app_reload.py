@@ -92,7 +92,7 @@ def test_the_splay_follows_the_name_in_force(service: Service) -> None:
     timetable.reconfigured()
     splay = timedelta(minutes=4)
     assert splay_offset("orders", splay) != splay_offset("shop", splay)
-    assert timetable.scheduler.get_job("refresh").trigger.offset == splay_offset("orders", splay)
+    assert timetable.scheduler.get_job("refresh").trigger.schedule.offset == splay_offset("orders", splay)
 
 
 def test_delivery_goes_by_new_settings() -> None:

@@ -5,15 +5,17 @@ import tomllib
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_refreshd.config import Config, load, parse_duration
+from analytics_refreshd.config.alerts import AlertsSection
 from analytics_refreshd.config.receivers import receiver_sections
-from analytics_refreshd.config.sections import AlertsSection
 from analytics_refreshd.core.errors import ConfigError
+from analytics_refreshd.core.schedule import ViewTimes
 from analytics_refreshd.postgres.connection.connector import milliseconds
 
 ROOT = Path(__file__).parents[2]
@@ -340,3 +342,77 @@ def test_every_alert_limit_follows_its_key() -> None:
         other = timedelta(seconds=77) if default is None or isinstance(default, timedelta) else default - 1
         other = 10**12 if key == "disk_bytes" else other
         assert Config.model_validate({"alerts": {key: other}}).limits() != usual, key
+
+
+def mixed(**sections: dict[str, object]) -> Config:
+    """A configuration of two views with intervals of their own."""
+    views = {"recent_failures": "30s", "trigger_performance_summary": "1h"}
+    given: dict[str, dict[str, object]] = {"schedule": {"views": views}, "refresh": {"isolation": "view"}}
+    for name, keys in sections.items():
+        given[name] = given.get(name, {}) | keys
+    return load({"database": {"url": "postgresql://u@db.example.net/app"}} | given)
+
+
+def test_what_follows_from_an_interval_follows_from_the_views_own() -> None:
+    """Limits, timeouts and the evaluation; other views keep those of the common interval, but for the lock timeout."""
+    config = mixed()
+    limits, times = config.limits(), config.view_times
+    assert config.plan().intervals == tuple(timedelta(seconds=seconds) for seconds in (30, 300, 3600))
+    assert (config.shortest_interval_seconds, config.lock_timeout_seconds) == (30.0, 3.0)
+    assert limits.max_age_seconds == {
+        "action_metrics_hourly": 600.0,
+        "trigger_performance_summary": 7200.0,
+        "recent_failures": 60.0,
+        "action_type_distribution": 600.0,
+    }
+    assert limits.critical_age_seconds["recent_failures"] == 120.0
+    assert limits.view_interval_seconds == {"recent_failures": 30.0, "trigger_performance_summary": 3600.0}
+    assert limits.view_stale_for_seconds == {"recent_failures": 30.0, "trigger_performance_summary": 60.0}
+    assert times["recent_failures"] == ViewTimes(3.0, 24.0, 25.0)
+    # nobody waits longer for a lock than the most frequent view could bear
+    assert times["trigger_performance_summary"] == ViewTimes(3.0, 2880.0, 3000.0)
+    assert (config.statement_timeout_seconds, config.deadline_seconds) == (240.0, 250.0)
+    assert mixed(schedule={"views": {"recent_failures": "5s"}}).evaluate_seconds == 5.0
+
+
+def test_what_is_set_holds_for_views_with_an_interval_of_their_own() -> None:
+    """A timeout is shortened where the interval asks for it, and a view's own limit of age comes first."""
+    config = mixed(
+        refresh={"lock_timeout": "10s", "statement_timeout": "2m", "deadline": "150s"},
+        staleness={"views": {"recent_failures": "4m"}},
+        alerts={"stale_for": "0s"},
+    )
+    limits, times = config.limits(), config.view_times
+    assert times["recent_failures"] == ViewTimes(3.0, 24.0, 25.0)
+    assert times["trigger_performance_summary"] == ViewTimes(10.0, 120.0, 150.0)
+    assert (limits.max_age_seconds["recent_failures"], limits.critical_age_seconds["recent_failures"]) == (240.0, 480.0)
+    assert (limits.stale_for_seconds, limits.view_stale_for_seconds) == (0.0, {})
+
+
+@pytest.mark.parametrize(
+    ("sections", "problem"),
+    [
+        ({"refresh": {"isolation": "cycle"}}, 'schedule.views needs refresh.isolation = "view"'),
+        ({"schedule": {"views": {"recent_failure": "30s"}}}, "schedule.views.recent_failure is not one of"),
+        ({"schedule": {"views": {"recent_failures": "2d"}}}, 'schedule.views.recent_failures must be at most "1d"'),
+        ({"schedule": {"views": {"recent_failures": 30}}}, "schedule.views.recent_failures is not a duration"),
+        ({"staleness": {"max_age": "10m"}}, "; staleness.views.trigger_performance_summary sets its own"),
+        ({"staleness": {"views": {"recent_failures": "50s"}}}, "must be over schedule.views.recent_failures + the"),
+        ({"alerts": {"evaluate_every": "40s"}}, "must not be over the shortest interval of schedule.views"),
+    ],
+)
+def test_intervals_of_views_that_cannot_be_had_are_refused(sections: dict[str, Any], problem: str) -> None:
+    """One sentence names the key, and what to do."""
+    with pytest.raises(ConfigError) as caught:
+        mixed(**sections)
+    assert any(problem in text for text in caught.value.problems), caught.value.problems
+
+
+def test_without_intervals_of_views_nothing_of_them_is_known() -> None:
+    """No limit, no threshold and no time exists that was not there before."""
+    config = load({"database": {"url": "postgresql://u@db.example.net/app"}, "schedule": {"interval": "10s"}})
+    limits = config.limits()
+    assert (limits.view_interval_seconds, limits.view_stale_for_seconds, config.view_times) == ({}, {}, {})
+    assert limits.shortest_interval_seconds is None
+    assert (config.lock_timeout_seconds, config.evaluate_seconds) == (1.0, 10.0)
+    assert config.plan().own == {}

@@ -127,6 +127,19 @@ def test_a_full_disk_is_critical_at_once_and_over_after_two_good_runs() -> None:
     assert found(seen(runs=[good, good, full], firing={key}))[key].holds is False
 
 
+def test_a_full_disk_is_over_once_each_view_had_room() -> None:
+    """A small view that is refreshed every half minute does not show that there is room for a large one."""
+    limits = Limits(view_interval_seconds={"b": 30.0}, shortest_interval_seconds=30.0)
+    key = (Alert.DATABASE_DISK_FULL, "")
+    full, good, small = run(a=Reason.DISK_FULL, b=None), run(a=None, b=None), run(b=None)
+    assert found(seen(runs=[small, full]), limits)[key].holds is True
+    assert found(seen(runs=[small, small, small, full], firing={key}), limits)[key].holds is True
+    assert found(seen(runs=[small, good, small, full], firing={key}), limits)[key].holds is True
+    assert found(seen(runs=[small, good, good, small, full], firing={key}), limits)[key].holds is False
+    assert found(seen(runs=[small]), limits)[key].holds is False
+    assert found(seen(runs=[]), limits)[key].holds is False
+
+
 def test_a_disk_that_filled_outside_a_view_counts() -> None:
     """A call that raised rolled all views back: the run's own reason tells."""
     full = run(Outcome.FAILED, Reason.DISK_FULL, a=Reason.ROLLED_BACK)

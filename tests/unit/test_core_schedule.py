@@ -1,13 +1,23 @@
 """Slots are pure arithmetic on UTC: no clock, no zone and no jump moves them."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_refreshd.core.schedule import clock_step, due_at_start, next_slot, slot_at, splay_offset
+from analytics_refreshd.core.model import Origin, Outcome, Reason, Run, ViewResult
+from analytics_refreshd.core.schedule import (
+    Schedule,
+    clock_step,
+    due_at_start,
+    next_slot,
+    slot_at,
+    splay_offset,
+    taken,
+)
 
 FIVE_MINUTES = timedelta(minutes=5)
 moments = st.integers(631_152_000_000_000, 7_258_118_400_000_000).map(
@@ -90,3 +100,145 @@ def test_a_clock_step_is_what_the_wall_gained_on_the_monotonic_clock() -> None:
     assert clock_step(3601 * second, second) == timedelta(hours=1)
     assert clock_step(-3599 * second, second) == timedelta(hours=-1)
     assert clock_step(600 * second, 600 * second) == timedelta(0)
+
+
+HALF_MINUTE, HOUR = timedelta(seconds=30), timedelta(hours=1)
+MIXED = Schedule(FIVE_MINUTES, views=("hourly", "common", "failures"), own={"failures": HALF_MINUTE, "hourly": HOUR})
+NOON = at("2026-03-01T12:00")
+
+
+def test_without_intervals_of_views_each_slot_is_one_of_all() -> None:
+    """None says so: nothing is chosen, and nothing remembered."""
+    schedule = Schedule(FIVE_MINUTES, HALF_MINUTE, ("a", "b"))
+    assert schedule.due(NOON, {}) is None
+    assert (schedule.intervals, schedule.shortest) == ((FIVE_MINUTES,), FIVE_MINUTES)
+    assert schedule.slot_at(NOON) == slot_at(NOON, FIVE_MINUTES, HALF_MINUTE)
+    assert schedule.next_slot(NOON) == next_slot(NOON, FIVE_MINUTES, HALF_MINUTE)
+
+
+def test_an_interval_that_no_view_has_makes_no_slots() -> None:
+    """Where every view has an interval of its own the common one is nobody's."""
+    schedule = Schedule(timedelta(seconds=1), views=("a",), own={"a": HOUR})
+    assert (schedule.intervals, schedule.next_slot(NOON)) == ((HOUR,), NOON + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("time", "slot", "due"),
+    [
+        ("12:00:00.01", "12:00", ("failures", "common", "hourly")),
+        ("12:00:30.01", "12:00:30", ("failures",)),
+        ("12:05:00.01", "12:05", ("failures", "common")),
+        ("12:59:30.01", "12:59:30", ("failures",)),
+        ("13:00:00.01", "13:00", ("failures", "common", "hourly")),
+    ],
+)
+def test_views_are_due_in_their_own_slots(time: str, slot: str, due: tuple[str, ...]) -> None:
+    """Those that were taken a moment before are not due, and the most frequent comes first: it waits for no other."""
+    moment = at(f"2026-03-01T{time}")
+    before = MIXED.slots_at(moment - timedelta(seconds=1))
+    assert MIXED.due(moment, before) == due
+    assert MIXED.slot_at(moment) == at(f"2026-03-01T{slot}")
+    assert MIXED.next_slot(moment - timedelta(seconds=1)) == at(f"2026-03-01T{slot}")
+    assert MIXED.next_slot_of("hourly", moment) == slot_at(moment, HOUR) + HOUR
+
+
+seconds = st.integers(1, 60).map(lambda number: timedelta(seconds=number))
+
+
+@given(
+    st.lists(seconds, min_size=1, max_size=5),
+    st.lists(st.timedeltas(timedelta(0), timedelta(minutes=2)), min_size=5, max_size=30),
+    st.timedeltas(timedelta(0), timedelta(seconds=50)),
+)
+def test_no_slot_is_lost_and_none_is_done_twice(own: list[timedelta], runs: list[timedelta], offset: timedelta) -> None:
+    """However long runs take: at each run exactly the views are due that had a slot since their last one."""
+    schedule = Schedule(HOUR, offset, tuple(map(str, range(len(own)))), dict(enumerate_views(own)))
+    now, done = NOON, schedule.slots_at(NOON)
+    for length in runs:
+        now = schedule.next_slot(now)
+        due = schedule.due(now, done)
+        assert due is not None
+        for view in schedule.views:
+            latest = slot_at(now, schedule.interval_of(view), offset)
+            assert (view in due) is (latest > done[view])
+        assert len(set(due)) == len(due) >= 1
+        done |= {view: schedule.slots_at(now)[view] for view in due}
+        assert schedule.due(now, done) == ()
+        now += length
+
+
+def enumerate_views(own: list[timedelta]) -> list[tuple[str, timedelta]]:
+    return [(str(number), interval) for number, interval in enumerate(own)]
+
+
+def test_forty_views_due_at_once_are_one_run() -> None:
+    """And what comes while that goes on is due once, however many slots it was."""
+    views = tuple(f"v{number}" for number in range(40))
+    schedule = Schedule(FIVE_MINUTES, views=views, own=dict.fromkeys(views, HALF_MINUTE))
+    due = schedule.due(NOON, {})
+    assert due == views
+    done = schedule.slots_at(NOON)
+    assert schedule.due(NOON + timedelta(minutes=3), done) == views
+
+
+def test_a_run_that_had_to_wait_is_that_of_its_own_slot() -> None:
+    """Slots that passed meanwhile were skipped, and are not used again."""
+    skipped = {NOON + timedelta(seconds=30), NOON + timedelta(seconds=60)}
+    assert MIXED.slot_but(NOON + timedelta(seconds=70), skipped) == NOON
+    assert MIXED.slot_but(NOON + timedelta(seconds=91), skipped) == NOON + timedelta(seconds=90)
+
+
+def test_after_a_step_back_of_the_clock_every_view_is_due_again() -> None:
+    """A slot that was taken lies in the future then: waiting for it would leave the views alone for as long."""
+    later = MIXED.slots_at(NOON + timedelta(days=3))
+    assert MIXED.due(NOON, later) == ("failures", "common", "hourly")
+
+
+@pytest.mark.parametrize(
+    ("ages", "views"),
+    [
+        ({"failures": 31.0, "common": 299.0, "hourly": 3599.0}, ("failures",)),
+        ({"hourly": 3601.0, "common": 1.0, "failures": None}, ("failures", "hourly")),
+        ({"failures": 1.0}, ()),
+        ({}, None),
+    ],
+)
+def test_a_start_refreshes_what_is_older_than_its_own_interval(
+    ages: dict[str, float | None], views: tuple[str, ...] | None
+) -> None:
+    """The hourly view of half an hour ago waits for its slot; of what nothing is known, all is refreshed."""
+    assert MIXED.overdue(ages) == views
+
+
+def test_without_intervals_of_views_one_old_view_refreshes_all() -> None:
+    """As one call of the refresh function does."""
+    schedule = Schedule(FIVE_MINUTES, views=("a", "b"))
+    assert schedule.overdue({"a": 301.0, "b": 1.0}) is None
+    assert schedule.overdue({"a": 299.0, "b": 1.0}) == ()
+
+
+def ended(outcome: Outcome, *views: ViewResult, reason: Reason | None = None) -> Run:
+    return Run(UUID(int=1), Origin.SCHEDULE, NOON, outcome=outcome, reason=reason, views=views)
+
+
+def failed(view: str, reason: Reason) -> ViewResult:
+    return ViewResult(view, False, reason)
+
+
+@pytest.mark.parametrize(
+    ("run", "had"),
+    [
+        (None, {"a", "b"}),
+        (ended(Outcome.OK, ViewResult("a", True), ViewResult("b", True)), {"a", "b"}),
+        (ended(Outcome.SKIPPED, reason=Reason.OVERLAP), set()),
+        (ended(Outcome.PARTIAL, ViewResult("a", True), failed("b", Reason.LOCK_TIMEOUT)), {"a"}),
+        (ended(Outcome.PARTIAL, failed("a", Reason.NO_UNIQUE_INDEX), ViewResult("b", True)), {"a", "b"}),
+        (ended(Outcome.FAILED, failed("a", Reason.ROLLED_BACK), failed("b", Reason.CONNECT), reason=Reason.CONN_LOST),
+         set()),
+        (ended(Outcome.TIMEOUT, failed("a", Reason.TIMEOUT), failed("b", Reason.TIMEOUT)), {"a", "b"}),
+    ],
+    ids=["standby", "ok", "skipped", "locked", "broken", "lost", "too slow"],
+)  # fmt: skip
+def test_a_view_waits_for_its_own_slot_unless_that_could_not_be_used(run: Run | None, had: set[str]) -> None:
+    """An hourly view that met a lock is tried again in half a minute; one that is broken is not."""
+    assert taken(("a", "b"), run) == had

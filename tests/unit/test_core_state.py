@@ -9,7 +9,7 @@ import pytest
 from analytics_refreshd.core.alerts.lifecycle import Alert
 from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.leadership import Leadership
-from analytics_refreshd.core.model import Blocker, DatabaseStatus, Outcome, Pause, Role, ViewResult, ViewStatus
+from analytics_refreshd.core.model import Blocker, DatabaseStatus, Limits, Outcome, Pause, Role, ViewResult, ViewStatus
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.staleness import Verdict
 from analytics_refreshd.core.state import Source, State
@@ -28,6 +28,28 @@ def test_runs_are_kept_newest_first_and_bounded() -> None:
     runs = [run_at(number, NOW + timedelta(minutes=number)) for number in range(1, 1503)]
     kept = state().with_runs(runs[:700]).with_runs(runs[700:]).runs
     assert (len(kept), kept[0].run_id, kept[-1].run_id) == (1500, UUID(int=1502), UUID(int=3))
+
+
+OWN = Limits(view_interval_seconds={"a": 30.0}, shortest_interval_seconds=30.0)
+
+
+def test_a_view_of_half_a_minute_has_a_day_of_runs() -> None:
+    """More than that, and fewer than 1,500, are kept for no schedule."""
+    for seconds, most in ((30.0, 2980), (1.0, 4000), (3600.0, 1500)):
+        limits = replace(OWN, shortest_interval_seconds=seconds)
+        runs = [run_at(number, NOW + timedelta(seconds=number), ["a"]) for number in range(most + 100)]
+        assert len(state(limits=limits).with_runs(runs).runs) == most
+
+
+def test_a_view_that_is_refreshed_rarely_keeps_its_last_results() -> None:
+    """Of an hourly view there would be none among the runs of one that is refreshed every second."""
+    limits = replace(OWN, shortest_interval_seconds=1.0)
+    runs = [run_at(number, NOW + timedelta(seconds=number), ["a"]) for number in range(300, 4400)]
+    rare = [run_at(number, NOW + timedelta(seconds=number), ["a", "b"]) for number in range(300)]
+    kept = state(limits=limits).with_runs([*runs, *rare]).runs
+    assert len(kept) == 4000 + 200
+    assert [run for run in kept[4000:]] == rare[:99:-1]
+    assert len(state().with_runs([*runs, *rare]).runs) == 1500
 
 
 def test_a_run_that_ended_does_not_begin_again() -> None:

@@ -250,3 +250,39 @@ def test_hysteresis_holds_for_any_history(reasons: list[Reason | None]) -> None:
         if holds is False and firing:
             assert told[-2:] == [None, None]
         firing = firing if holds is None else holds
+
+
+OWN = Limits(
+    view_interval_seconds={"a": 3600.0, "b": 30.0},
+    view_stale_for_seconds={"a": 60.0, "b": 30.0},
+    shortest_interval_seconds=30.0,
+)
+
+
+def test_limits_follow_from_a_views_own_interval() -> None:
+    """Stale over two of its own intervals, for as long as its own interval asks."""
+    conditions = found(seen(views=("a", "b", "c"), ages=[aged(7201.0), aged(59.0, "b"), aged(601.0, "c")]), OWN)
+    assert [conditions[Alert.VIEW_STALE, view].holds for view in "abc"] == [True, False, True]
+    assert [conditions[Alert.VIEW_STALE, view].for_seconds for view in "abc"] == [60.0, 30.0, 0.0]
+    assert found(seen(ages=[aged(7199.0)]), OWN)[STALE].holds is False
+
+
+def test_what_is_tried_again_in_the_slots_of_other_views_is_one_run() -> None:
+    """An hourly view that waits for a lock for two minutes has failed once, and that is over with its next success."""
+    locked = [run(started_at=ago(30.0 * number), a=BAD) for number in range(1, 5)]
+    assert found(seen(runs=locked), OWN)[FAILED].holds is False
+    before = run(started_at=ago(3600.0 + 10), a=BAD)
+    assert found(seen(runs=[*locked, before]), OWN)[FAILED].holds is True
+    assert found(seen(runs=[run(started_at=ago(10), a=GOOD), *locked, before]), OWN)[FAILED].holds is False
+    assert found(seen(runs=locked))[FAILED].holds is True
+
+
+def test_after_a_pause_the_first_run_of_the_view_counts() -> None:
+    """Runs of another view do not end what excuses this one; two of its own intervals do."""
+    paused = run(Outcome.SKIPPED, Reason.PAUSED, started_at=ago(60))
+    other, own = run(started_at=ago(30), b=None), run(Outcome.FAILED, a=Reason.LOCK_TIMEOUT, started_at=ago(20))
+    old = [aged(9000.0)]
+    assert found(seen(ages=old, runs=[other, paused]), OWN)[STALE].holds is None
+    assert found(seen(ages=old, runs=[own, other, paused]), OWN)[STALE].holds is True
+    long_ago = run(Outcome.SKIPPED, Reason.PAUSED, started_at=ago(7201))
+    assert found(seen(ages=old, runs=[other, long_ago]), OWN)[STALE].holds is True

@@ -316,6 +316,21 @@ def test_a_probe_without_an_answer_has_no_duration() -> None:
     assert found.value("analytics_query_run_duration_seconds_count", endpoint="actions/hourly") == 1
 
 
+def test_intervals_of_views_are_thresholds_where_there_are_any() -> None:
+    """And nothing is said of them otherwise."""
+    limits = Limits(view_interval_seconds={VIEWS[0]: 30.0}, shortest_interval_seconds=30.0)
+    found = scrape(make(healthy(limits=limits)))
+    given = [labels for labels in found.labels("analytics_threshold") if "interval" in labels["name"]]
+    assert sorted((labels["name"], labels["view"]) for labels in given) == [
+        ("interval_seconds", ""),
+        ("shortest_interval_seconds", ""),
+        ("view_interval_seconds", VIEWS[0]),
+    ]
+    found = scrape(make(healthy()))
+    given = [labels for labels in found.labels("analytics_threshold") if "interval" in labels["name"]]
+    assert [labels["name"] for labels in given] == ["interval_seconds"]
+
+
 def test_thresholds_are_the_configured_limits() -> None:
     """Rules compare with what this daemon was told, by view where a limit is a view's. No published name goes away."""
     limits = Limits(
@@ -325,6 +340,9 @@ def test_thresholds_are_the_configured_limits() -> None:
         retention_overdue_seconds=7200.0,
         disk_bytes=10**12,
         disk_full_within_seconds=86400.0,
+        view_interval_seconds={VIEWS[0]: 30.0},
+        view_stale_for_seconds={VIEWS[0]: 30.0},
+        shortest_interval_seconds=30.0,
     )
     found = scrape(make(healthy(limits=limits)))
     by_name = {labels["name"] for labels in found.labels("analytics_threshold")}

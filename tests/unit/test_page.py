@@ -366,6 +366,23 @@ def test_the_legend_says_that_it_counts_slots() -> None:
     assert "Slots of 5 min, each with the worst of its runs" in page(healthy())
 
 
+def test_a_lane_shows_the_slots_of_its_view() -> None:
+    """An hourly view fills the cells of its hour, whatever others do; a frequent one shows the worst of its cell."""
+    limits = Limits(view_interval_seconds={"hourly": 3600.0, "often": 30.0}, shortest_interval_seconds=30.0)
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    runs = (
+        run_at(1, hour - timedelta(hours=2), ["often", "hourly"], failed=["hourly"], outcome=Outcome.PARTIAL),
+        run_at(2, hour - timedelta(hours=1), ["often", "hourly"]),
+        run_at(3, hour - timedelta(minutes=31), ["often"], failed=["often"], outcome=Outcome.FAILED),
+        replace(run_at(4, hour - timedelta(minutes=21), []), outcome=Outcome.SKIPPED),
+    )
+    row = timeline(healthy(("often", "hourly"), runs=runs, limits=limits))
+    assert row.cell_seconds == 300
+    often, hourly = ([span for span in lane.spans if span.state != "none"] for lane in row.lanes)
+    assert [(span.state, span.cells) for span in hourly] == [("failed", 12), ("ok", 12)]
+    assert [(span.state, span.cells) for span in often] == [("ok", 1), ("ok", 1), ("failed", 1), ("skipped", 1)]
+
+
 def test_a_run_that_started_late_stays_in_its_slot() -> None:
     """The slot counts, not the moment at which the run got going; what is older than a day is left out."""
     late = replace(run_at(1, NOW), scheduled_at=NOW - timedelta(minutes=5))

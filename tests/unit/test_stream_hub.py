@@ -22,6 +22,7 @@ from analytics_refreshd.api.stream.reading import State, Wanted
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.live import Counts, Hours
 from analytics_refreshd.core.model import Limits, Reason
+from analytics_refreshd.core.schedule import Schedule
 from analytics_refreshd.core.stream import MOST_WAITING, Audience, Ending, Full, StreamLimits, Topic
 
 NOW = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
@@ -243,7 +244,7 @@ class Turns:
         self.hub = Hub(StreamLimits(), self.time)
         self.failed: list[Exception] = []
         self.answers: dict[str, Principal | AccessDenied] = {}
-        timing = Timing(Limits(), timedelta(minutes=5), timedelta(), (VIEW,))
+        timing = Timing(Limits(), Schedule(timedelta(minutes=5), views=(VIEW,)))
         reader: Any = self.reader
         self.poller = Poller(self.hub, reader, timing, self.time, check=self._check, failed=self.failed.append)
         self.acme, self.bolt = listener(ACME, key="a"), listener(BOLT, key="b")

@@ -230,7 +230,7 @@ class Endpoints:
         """Return the headers by which an answer may be kept."""
         if tag is None:
             return {"Cache-Control": _NOT_KEPT, "Vary": _VARY}
-        read = [at for view, at in successes.items() if view in asking.sources.views]
+        read = {view: at for view, at in successes.items() if view in asking.sources.views}
         left = self.timing.seconds_left(read, asking.now)
         return {"Cache-Control": f"private, max-age={left}", "ETag": tag, "Vary": _VARY}
 

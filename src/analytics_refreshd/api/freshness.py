@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.model import Limits
-from analytics_refreshd.core.schedule import next_slot
+from analytics_refreshd.core.schedule import Schedule
 from analytics_refreshd.core.staleness import Age, verdict
 from analytics_refreshd.postgres.catalogue.horizon import Horizon
 
@@ -28,9 +28,12 @@ class Timing:
     """When refreshes are due, and how old a view may be."""
 
     limits: Limits
-    interval: timedelta
-    offset: timedelta
-    views: tuple[str, ...]
+    schedule: Schedule
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views in their order."""
+        return self.schedule.views
 
     def stale(self, view: str, successes: Successes, now: datetime) -> bool:
         """Whether a view is older than its limit, or of unknown age."""
@@ -38,14 +41,14 @@ class Timing:
         age = Age(view, None if at is None else max(0.0, (now - at).total_seconds()), at, "record")
         return verdict(age, self.limits).is_stale
 
-    def seconds_left(self, successes: Iterable[datetime], now: datetime) -> int:
-        """Return the seconds until the next refresh after `successes` is due.
+    def seconds_left(self, successes: Successes, now: datetime) -> int:
+        """Return the seconds until a view's next refresh is due.
 
         The hour's end counts if that is sooner: a window moves on with it. 0 where a refresh is due already: it may
         end at any moment.
         """
         hour = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-        due = min([hour, *(next_slot(at, self.interval, self.offset) for at in successes)])
+        due = min([hour, *(self.schedule.next_slot_of(view, at) for view, at in successes.items())])
         return max(0, int((due - now).total_seconds()))
 
 

@@ -34,7 +34,6 @@ from analytics_refreshd.app.telemetry import telemetry
 from analytics_refreshd.config import Config, adapters
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.core.schedule import splay_offset
 from analytics_refreshd.observe.http import HttpSettings, ManagementServer, listen
 from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
 from analytics_refreshd.observe.systemd import SystemdNotifier
@@ -95,8 +94,7 @@ class ApiService:
             log_lines_lost=lambda: self.log.lost,
             cache_bytes=lambda: self.cache.bytes,
         )
-        views, offset = tuple(config.refresh.views), splay_offset(config.name, config.schedule.splay)
-        timing = Timing(config.limits(), config.schedule.interval, offset, views)
+        views, timing = tuple(config.refresh.views), Timing(config.limits(), config.plan())
         wall = Wall(secret)
         reader = Reader(self.pool, views, wall, seconds, self.clock.monotonic)
         self.primary = Connector(adapters.writing_settings(config))

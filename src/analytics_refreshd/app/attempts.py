@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from tenacity import RetryCallState
 
+from analytics_refreshd.app.cycle_settings import CycleSettings
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.retry_policy import fault_of, retrying
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
@@ -23,33 +24,6 @@ from analytics_refreshd.core.evaluation import (
 from analytics_refreshd.core.metrics import RUN_RETRIES
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 from analytics_refreshd.core.ports import Refresher, RefreshReply, StatusReader
-
-_MARGIN_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CycleSettings:
-    """What a cycle needs of the configuration.
-
-    A reload replaces all of it; a run under way keeps the settings that it began with.
-    """
-
-    views: tuple[str, ...]
-    interval: timedelta
-    lock_timeout_seconds: float
-    deadline_seconds: float
-    isolation: str
-    rows_collapse_ratio: float
-    slow_factor: float
-
-    def slot_seconds(self, now: datetime, scheduled_at: datetime | None) -> float:
-        """Return how long a run may take, retries included.
-
-        It may go on to the end of its slot, and always for one deadline.
-        """
-        late = (now - scheduled_at).total_seconds() if scheduled_at else 0.0
-        left = self.interval.total_seconds() - max(0.0, late) - _MARGIN_SECONDS
-        return max(left, self.deadline_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +93,11 @@ class Attempts:
 
         Returns the finished run, and the extras of its log line.
         """
-        slot_ends = began_monotonic + settings.slot_seconds(run.started_at, run.scheduled_at)
+        latest_start = began_monotonic + settings.latest_start_seconds(run.started_at, run.scheduled_at)
         state = _AttemptState(self._new_watch(settings))
         repeat = retrying(
             run.origin,
-            latest_start=slot_ends - settings.deadline_seconds * 0.1,
+            latest_start=latest_start,
             monotonic=self._clock.monotonic,
             stopped=self._stop,
             cancelled=[self._lost_leadership],
@@ -155,7 +129,7 @@ class Attempts:
                 notice_samples=reply.notices or None,
             )
         evaluation = naming_blocker(evaluation, state.watch.blockers)
-        self._note_problems(evaluation)
+        self._note_problems(evaluation, settings)
         finished = replace(
             run,
             finished_at=run.started_at + timedelta(seconds=seconds),
@@ -192,7 +166,7 @@ class Attempts:
         try:
             self._rebuild(run, state)
             self._set_deadline(settings)
-            reply = self._refresher.refresh(run.run_id, started, lambda: self.cancelled)
+            reply = self._refresher.refresh(run.run_id, started, lambda: self.cancelled, settings.due)
             state.replied_monotonic = self._clock.monotonic()
             return reply
         except DatabaseFault as fault:
@@ -266,10 +240,10 @@ class Attempts:
         self._metrics.count(RUN_RETRIES)
         self._run_logger.retrying(run, fault, attempt=state.attempt_number, wait_seconds=state.upcoming_sleep)
 
-    def _note_problems(self, evaluation: Evaluation) -> None:
+    def _note_problems(self, evaluation: Evaluation, settings: CycleSettings) -> None:
         if evaluation.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
             problems = contract_problems(evaluation)
-            self._state.change(lambda known: replace(known, run_problems=problems))
+            self._state.change(lambda known: known.with_run_problems(settings.due, problems))
 
 
 @dataclass(slots=True)

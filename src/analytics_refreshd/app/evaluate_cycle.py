@@ -20,9 +20,10 @@ from analytics_refreshd.core.model import DatabaseStatus, Pause, Reason, Role, V
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import History, StatusReader
 from analytics_refreshd.core.staleness import age_of
-from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED, State
+from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED, State, kept_runs
 
 _RUNS_READ = 12
+_RUNS_AT_START = 400
 _PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_BATCH = 500
 _RATES_EVERY_SECONDS = 300.0
@@ -201,7 +202,10 @@ class EvaluateCycle:
         self._state.change(lambda state: replace(state, history_available=available))
         if not available:
             return
-        limit = _RUNS_READ if self._loaded_runs else 400
+        limits = self._state.current.limits
+        # among the runs of a frequent view those of the others are rare
+        at_start = _RUNS_AT_START if limits.shortest_interval_seconds is None else kept_runs(limits)
+        limit = _RUNS_READ if self._loaded_runs else at_start
         runs = self._history.recent(limit, since=self._state.server_now() - timedelta(hours=24))
         self._state.change(lambda state: state.with_runs(runs))
         self._loaded_runs = True

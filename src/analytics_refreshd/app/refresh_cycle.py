@@ -1,11 +1,12 @@
 """One cycle: refresh, evaluate the result, record it, notify."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from analytics_refreshd.app.attempts import Attempts, CycleSettings
+from analytics_refreshd.app.attempts import Attempts
+from analytics_refreshd.app.cycle_settings import CycleSettings
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
@@ -81,8 +82,13 @@ class RefreshCycle:
         later = self._database.down or self._state.current.history_failing_since is not None
         self._recorder.finish(run, later=later and run.origin is Origin.SCHEDULE)
 
-    def run(self, scheduled_at: datetime | None, origin: Origin = Origin.SCHEDULE) -> Run | None:
-        """Refresh once, or skip.
+    def run(
+        self,
+        scheduled_at: datetime | None,
+        origin: Origin = Origin.SCHEDULE,
+        views: Sequence[str] | None = None,
+    ) -> Run | None:
+        """Refresh all views, or `views` alone, once, or skip.
 
         None where nothing was due: on a standby, or after `stop`.
         """
@@ -96,7 +102,7 @@ class RefreshCycle:
                 self._database.slot_missed()
                 return self.skip(Reason.CONNECT, scheduled_at)
             return None
-        return self._refresh(scheduled_at, origin)
+        return self._refresh(scheduled_at, origin, views=views)
 
     def run_requested(self, run_id: UUID) -> Run | None:
         """Refresh once for operators, as the command does.
@@ -122,9 +128,15 @@ class RefreshCycle:
         self._state.change(lambda state: replace(state, pause=pause))
         return pause
 
-    def _refresh(self, scheduled_at: datetime | None, origin: Origin, run_id: UUID | None = None) -> Run:
+    def _refresh(
+        self,
+        scheduled_at: datetime | None,
+        origin: Origin,
+        run_id: UUID | None = None,
+        views: Sequence[str] | None = None,
+    ) -> Run:
         # kept for the whole run: a reload must not evaluate it by views that it did not refresh
-        settings = self._attempts.settings
+        settings = self._attempts.settings.only(views)
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = replace(self.new_run(scheduled_at, origin, began), run_id=run_id or uuid4())
         extras = RunExtras()

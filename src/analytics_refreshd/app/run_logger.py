@@ -116,11 +116,10 @@ class RunLogger:
         )
 
     def _view_failures(self, run: Run, earlier: Sequence[Run]) -> None:
-        """Log views that fail in this run and did not in the one before."""
-        before = next((item for item in earlier if item.outcome is not Outcome.SKIPPED), None)
-        broken_before = {result.view for result in before.views if not result.success} if before else set()
+        """Log views that fail in this run and did not in their run before."""
         for result in run.views:
-            if not result.success and result.view not in broken_before and run.outcome is not Outcome.CANCELLED:
+            broken_before = not result.success and _failed_before(result.view, earlier)
+            if not result.success and not broken_before and run.outcome is not Outcome.CANCELLED:
                 self._log.emit(
                     Event.VIEW_FAILED,
                     level="warning",
@@ -154,6 +153,15 @@ class RunLogger:
                 usual=rounded(trip.usual),
                 now=rounded(trip.now),
             )
+
+
+def _failed_before(view: str, earlier: Sequence[Run]) -> bool:
+    """Tell whether the view failed when it was last tried; a run without any views was one of all."""
+    for run in earlier:
+        results = [result for result in run.views if result.view == view]
+        if run.outcome is not Outcome.SKIPPED and (results or not run.views):
+            return bool(results) and not results[0].success
+    return False
 
 
 def _present(**fields: object) -> dict[str, object]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from analytics_refreshd import __version__
 from analytics_refreshd.app.alerts import AlertEvaluator
-from analytics_refreshd.app.attempts import Attempts, CycleSettings, Watching
+from analytics_refreshd.app.attempts import Attempts, Watching
 from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.clock import SystemClock
+from analytics_refreshd.app.cycle_settings import CycleSettings
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.evaluation_watch import EvaluationWatch
@@ -58,12 +59,13 @@ def cycle_settings(config: Config) -> CycleSettings:
     """Return what the refresh cycle needs of the configuration."""
     return CycleSettings(
         views=tuple(config.refresh.views),
-        interval=config.schedule.interval,
+        interval=config.plan().shortest,
         lock_timeout_seconds=config.lock_timeout_seconds,
         deadline_seconds=config.deadline_seconds,
         isolation=config.refresh.isolation,
         rows_collapse_ratio=config.refresh.rows_collapse_ratio,
         slow_factor=config.refresh.slow_factor,
+        own=config.view_times,
     )
 
 

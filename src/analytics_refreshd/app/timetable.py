@@ -1,6 +1,7 @@
 """Runs the daemon's jobs on APScheduler. Each kind has its own thread."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,25 +16,25 @@ from apscheduler.triggers.base import BaseTrigger
 
 from analytics_refreshd.app.service import Service
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
-from analytics_refreshd.core.schedule import due_at_start, next_slot, slot_at, splay_offset
+from analytics_refreshd.core.schedule import Schedule, splay_offset, taken
 
 _BEAT_SECONDS = 5.0
 _AFTER_DUE_SECONDS = 0.1
+_SKIPPED_KEPT = 1000
 _EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
 
 
 class SlotTrigger(BaseTrigger):  # type: ignore[misc]
-    """Fires at every slot. A clock that jumps by years costs one computation and one run."""
+    """Fires at every slot of a view. A clock that jumps by years costs one computation and one run."""
 
-    def __init__(self, interval: timedelta, offset: timedelta) -> None:
-        self.interval = interval
-        self.offset = offset
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Return the first slot after `now` that has not fired yet."""
-        upcoming = next_slot(now, self.interval, self.offset)
-        if previous_fire_time is not None and upcoming <= previous_fire_time <= now + self.interval:
-            return next_slot(previous_fire_time, self.interval, self.offset)
+        upcoming = self.schedule.next_slot(now)
+        if previous_fire_time is not None and upcoming <= previous_fire_time <= now + self.schedule.shortest:
+            return self.schedule.next_slot(previous_fire_time)
         return upcoming
 
 
@@ -46,6 +47,11 @@ class Timetable:
     def __init__(self, service: Service, on_cycle: Callable[[], None]) -> None:
         self._service = service
         self._on_cycle = on_cycle
+        # the slots before the start are past, and not made up for
+        self._taken = self._trigger().schedule.slots_at(service.clock.now())
+        """Each view's last slot that a run took; the refresh thread's alone."""
+        self._skipped: deque[datetime] = deque(maxlen=_SKIPPED_KEPT)
+        """The last slots that were skipped during a run, so that a slot which waits for it keeps its own time."""
         self.idle = threading.Event()
         self.idle.set()
         self.scheduler = BackgroundScheduler(
@@ -110,7 +116,7 @@ class Timetable:
         )
         scheduler.add_job(
             self._beat,
-            SlotTrigger(timedelta(seconds=_BEAT_SECONDS), timedelta(0)),
+            SlotTrigger(Schedule(timedelta(seconds=_BEAT_SECONDS))),
             id="beat",
             executor="beat",
             next_run_time=service.clock.now(),
@@ -121,19 +127,18 @@ class Timetable:
         service.requests.on_refresh = self._refresh_requested
 
     def _trigger(self) -> SlotTrigger:
-        schedule = self._service.config.schedule
-        return SlotTrigger(schedule.interval, splay_offset(self._service.state.current.database, schedule.splay))
+        return SlotTrigger(self._service.config.plan(self._service.state.current.database))
 
     def _evaluate_trigger(self) -> SlotTrigger:
         """Make a trigger that, unlike the library's, lists no skipped times when the clock leaps."""
         interval = timedelta(seconds=self._service.config.evaluate_seconds)
-        return SlotTrigger(interval, splay_offset(self._service.state.current.database, interval))
+        return SlotTrigger(Schedule(interval, splay_offset(self._service.state.current.database, interval)))
 
     def _next_slot(self, now: datetime) -> datetime:
         return self._trigger().get_next_fire_time(None, now)
 
     def _first_run(self) -> None:
-        """Refresh at once, as a new leader, where the views are older than one interval.
+        """Refresh at once, as a new leader, where views are older than one interval of theirs.
 
         Their ages are read on another thread than the refreshes': a status function that hangs delays no slot.
         """
@@ -146,26 +151,45 @@ class Timetable:
         self._service.evaluate.run()
         self._look_when_due()
         snapshot = self._service.state.snapshot()
-        ages = [age.seconds for view in snapshot.state.views if (age := snapshot.age(view)) is not None]
-        if due_at_start(ages or [None], self._service.config.schedule.interval):
+        ages = {view: age.seconds for view in snapshot.state.views if (age := snapshot.age(view)) is not None}
+        views = self._trigger().schedule.overdue(ages)
+        if views is None or views:
             now = self._service.clock.now()
             self.scheduler.add_job(
-                self._refresh, args=[False], id="due", executor="refresh", next_run_time=now, replace_existing=True
+                self._refresh,
+                args=[False, views],
+                id="due",
+                executor="refresh",
+                next_run_time=now,
+                replace_existing=True,
             )
 
-    def _refresh(self, slot: bool = True) -> None:
+    def _refresh(self, slot: bool = True, views: tuple[str, ...] | None = None) -> None:
+        """Refresh what is due now, or else `views`; None for all."""
+        run: Run | None = None
         self.idle.clear()
         try:
             now = self._service.clock.now()
-            trigger = self._trigger()
-            scheduled_at = slot_at(now, trigger.interval, trigger.offset) if slot else now
+            schedule = self._trigger().schedule
+            due = schedule.due(now, self._taken) if slot else views
+            scheduled_at = schedule.slot_but(now, self._skipped) if slot else now
             self.note_next_run()
-            run = self._service.cycle.run(scheduled_at)
+            if due is None or due:
+                run = self._service.cycle.run(scheduled_at, views=due)
+                self._take(schedule, now, due, run)
+            elif self._service.state.leads():
+                # a run that was under way when the slot came has refreshed all that was due in it
+                self._service.cycle.skip(Reason.OVERLAP, scheduled_at)
         finally:
             self.idle.set()
             self.note_next_run()
         if run is not None:
             self._on_cycle()
+
+    def _take(self, schedule: Schedule, now: datetime, due: tuple[str, ...] | None, run: Run | None) -> None:
+        """Note whose slot this run was, where views have slots of their own."""
+        slots = schedule.slots_at(now)
+        self._taken |= {view: slots[view] for view in taken(schedule.views if due is None else due, run)}
 
     def _finished(self, run: Run) -> None:
         """Evaluate and probe right after a run, on other threads than the refresh's."""
@@ -229,6 +253,8 @@ class Timetable:
         if event.job_id != "refresh" or not self._service.state.leads():
             return
         slots = list(getattr(event, "scheduled_run_times", [])) or [self._service.clock.now()]
+        if self._service.config.schedule.views:
+            self._skipped.append(slots[-1])
         self.scheduler.add_job(
             self._service.cycle.skip,
             args=[Reason.OVERLAP, slots[-1], Origin.SCHEDULE],

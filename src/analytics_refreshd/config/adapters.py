@@ -86,6 +86,7 @@ def refresh_settings(config: Config) -> RefreshSettings:
         lock_timeout_seconds=config.lock_timeout_seconds,
         statement_timeout_seconds=config.statement_timeout_seconds,
         deadline_seconds=config.deadline_seconds,
+        own=config.view_times,
     )
 
 

@@ -4,7 +4,6 @@ All problems are reported at once, and without any value.
 """
 
 import difflib
-import math
 import os
 import re
 import tomllib
@@ -26,6 +25,7 @@ from analytics_refreshd.config.otel import otel_contradictions
 from analytics_refreshd.config.receivers import foreign_key, receiver_sections, unknown_type
 from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.config.thresholds import threshold_contradictions
+from analytics_refreshd.config.times import schedule_contradictions, time_contradictions
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.files import decode_text, list_files, read_small
 from analytics_refreshd.postgres.connection.libpq import used_by_libpq
@@ -171,7 +171,8 @@ def _known_keys(place: list[str]) -> list[str]:
 
 
 def _contradictions(config: Config) -> Iterator[str]:
-    yield from _time_contradictions(config)
+    yield from time_contradictions(config)
+    yield from schedule_contradictions(config)
     yield from _database_problems(config.database)
     for view in config.staleness.views:
         if view not in config.refresh.views:
@@ -196,35 +197,6 @@ def _contradictions(config: Config) -> Iterator[str]:
             list_files(config.queries.directory, ".sql")
         except OSError as error:
             yield f"queries.directory cannot be read: {error.strerror}"
-
-
-def _time_contradictions(config: Config) -> Iterator[str]:
-    lock, statement = config.lock_timeout_seconds, config.statement_timeout_seconds
-    deadline, interval = config.deadline_seconds, config.interval_seconds
-    if not lock < statement < deadline < interval:
-        yield (
-            "these must grow: refresh.lock_timeout < refresh.statement_timeout < refresh.deadline < schedule.interval, "
-            f"but they are {lock:g} s, {statement:g} s, {deadline:g} s and {interval:g} s"
-        )
-    limits = config.limits()
-    for view, age in limits.max_age_seconds.items():
-        if age <= interval + deadline and not math.isclose(age, interval + deadline):
-            key = f"staleness.views.{view}" if view in config.staleness.views else "staleness.max_age"
-            yield (
-                f"{key} must be over schedule.interval + refresh.deadline, but {age:g} s is not over {interval:g} s + "
-                f"{deadline:g} s: every late run would raise the alert"
-            )
-            break
-    for view, critical in limits.critical_age_seconds.items():
-        if critical < limits.max_age_seconds[view]:
-            yield "staleness.critical_age must not be under staleness.max_age"
-            break
-    if config.schedule.splay >= config.schedule.interval:
-        yield "schedule.splay must be under schedule.interval"
-    if config.retention.horizon == "auto" and config.retention.rows is None:
-        yield 'retention.horizon = "auto" needs retention.rows, which says how long rows stay'
-    if config.evaluate_seconds > interval:
-        yield "alerts.evaluate_every must not be over schedule.interval"
 
 
 class _DatabaseAlone(EnvironmentFirst):

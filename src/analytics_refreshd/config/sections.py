@@ -11,12 +11,14 @@ from psycopg import conninfo
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from analytics_refreshd.config.alerts import AlertsSection, StalenessSection
 from analytics_refreshd.config.api import ApiSection
 from analytics_refreshd.config.costs import CostsSection
 from analytics_refreshd.config.otel import OtelSection
 from analytics_refreshd.config.outlets import HttpSection, LogSection
 from analytics_refreshd.config.receivers import AnyReceiver
 from analytics_refreshd.config.retention import HistorySection, RetentionSection
+from analytics_refreshd.config.schedule import ScheduleSection, own_times, times
 from analytics_refreshd.config.thresholds import ThresholdsSection
 from analytics_refreshd.config.values import (
     Duration,
@@ -29,6 +31,7 @@ from analytics_refreshd.config.values import (
 )
 from analytics_refreshd.core.model import VIEWS, Limits
 from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
+from analytics_refreshd.core.schedule import Schedule, ViewTimes, splay_offset
 from analytics_refreshd.postgres.connection.libpq import used_by_libpq
 
 PREFIX = "ANALYTICS_REFRESHD_"
@@ -68,13 +71,6 @@ class DatabaseSection(Section):
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
-class ScheduleSection(Section):
-    """When to refresh."""
-
-    interval: Annotated[Duration, between("1s", "1d")] = timedelta(minutes=5)
-    splay: Duration = timedelta(0)
-
-
 class RefreshSection(Section):
     """What to call, and how long it may take."""
 
@@ -88,36 +84,6 @@ class RefreshSection(Section):
     deadline: PositiveDuration | None = None
     rows_collapse_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
     slow_factor: Annotated[float, Field(ge=0)] = 3.0
-
-
-class StalenessSection(Section):
-    """How old a view may be."""
-
-    max_age: PositiveDuration | None = None
-    critical_age: PositiveDuration | None = None
-    views: dict[str, PositiveDuration] = Field(default_factory=dict)
-
-
-class AlertsSection(Section):
-    """When to raise an alert."""
-
-    evaluate_every: PositiveDuration | None = None
-    stale_for: Duration | None = None
-    slow_after: PositiveDuration = timedelta(seconds=5)
-    slow_after_runs: Annotated[int, Field(ge=1, le=100)] = 2
-    failed_after_runs: Annotated[int, Field(ge=1, le=100)] = 2
-    resolve_after_runs: Annotated[int, Field(ge=1, le=100)] = 2
-    success_rate_min: Annotated[float, Field(ge=0, le=100)] = 90.0
-    latency_p95_max: PositiveDuration = timedelta(seconds=1)
-    min_executions: Annotated[int, Field(ge=1)] = 20
-    database_unavailable_for: Duration = timedelta(minutes=2)
-    history_failing_for: Duration = timedelta(minutes=15)
-    no_leader_for: Duration = timedelta(minutes=10)
-    disk_bytes: Annotated[int, Field(ge=1)] | None = None
-    disk_full_within: PositiveDuration = timedelta(days=14)
-    repeat_every: Annotated[Duration, between("1m")] = timedelta(hours=4)
-    unusual: bool = False
-    runbooks_url: str = "deploy/runbooks"
 
 
 class QueriesSection(Section):
@@ -186,25 +152,44 @@ class Config(EnvironmentFirst):
         return self.schedule.interval.total_seconds()
 
     @property
+    def shortest_interval_seconds(self) -> float:
+        """Return the shortest interval of a view in seconds."""
+        return self.schedule.shortest_seconds(self.refresh.views)
+
+    def plan(self, name: str | None = None) -> Schedule:
+        """Return the slots of all views. `name` decides on their splay, the daemon's own by default."""
+        offset = splay_offset(name or self.name, self.schedule.splay)
+        return Schedule(self.schedule.interval, offset, tuple(self.refresh.views), self.schedule.views)
+
+    @property
     def lock_timeout_seconds(self) -> float:
-        """Return how long one view may wait for its lock. The default is 10 % of the interval."""
-        return _or_share(self.refresh.lock_timeout, self.interval_seconds, 0.10)
+        """Return how long one view may wait for its lock. The default is 10 % of the shortest interval."""
+        return times(self.shortest_interval_seconds, self.refresh.lock_timeout, None, None).lock_timeout_seconds
 
     @property
     def statement_timeout_seconds(self) -> float:
         """Return how long the server lets the call run. The default is 80 % of the interval."""
-        return _or_share(self.refresh.statement_timeout, self.interval_seconds, 0.80)
+        return times(self.interval_seconds, None, self.refresh.statement_timeout, None).statement_timeout_seconds
 
     @property
     def deadline_seconds(self) -> float:
         """Return after how long the daemon ends the call itself. The default is 83 % of the interval."""
-        return _or_share(self.refresh.deadline, self.interval_seconds, 250 / 300)
+        return times(self.interval_seconds, None, None, self.refresh.deadline).deadline_seconds
+
+    @property
+    def view_times(self) -> dict[str, ViewTimes]:
+        """Return the times of views with an interval of their own."""
+        most, refresh = self.lock_timeout_seconds, self.refresh
+        return {
+            view: own_times(own.total_seconds(), most, refresh.statement_timeout, refresh.deadline)
+            for view, own in self.schedule.views.items()
+        }
 
     @property
     def evaluate_seconds(self) -> float:
-        """Return how often alerts are evaluated. The default is the smaller of 30 s and the interval."""
+        """Return how often alerts are evaluated. The default is the smaller of 30 s and the shortest interval."""
         every = self.alerts.evaluate_every
-        return every.total_seconds() if every else min(30.0, self.interval_seconds)
+        return every.total_seconds() if every else min(30.0, self.shortest_interval_seconds)
 
     @property
     def conninfo(self) -> dict[str, str]:
@@ -230,10 +215,15 @@ class Config(EnvironmentFirst):
         interval = self.interval_seconds
         general = self.staleness.max_age.total_seconds() if self.staleness.max_age else 2 * interval
         critical = self.staleness.critical_age.total_seconds() if self.staleness.critical_age else 2 * general
-        own = {view: age.total_seconds() for view, age in self.staleness.views.items()}
+        every = {view: own.total_seconds() for view, own in self.schedule.views.items()}
+        own = {} if self.staleness.max_age else {view: 2 * seconds for view, seconds in every.items()}
+        own |= {view: age.total_seconds() for view, age in self.staleness.views.items()}
         stale_for = self.alerts.stale_for
         return Limits(
             interval_seconds=interval,
+            view_interval_seconds=every,
+            view_stale_for_seconds={view: min(60.0, seconds) for view, seconds in every.items() if stale_for is None},
+            shortest_interval_seconds=self.shortest_interval_seconds if every else None,
             max_age_seconds={view: own.get(view, general) for view in self.refresh.views},
             critical_age_seconds={view: 2 * own[view] if view in own else critical for view in self.refresh.views},
             stale_for_seconds=min(60.0, interval) if stale_for is None else stale_for.total_seconds(),
@@ -274,10 +264,6 @@ class Config(EnvironmentFirst):
             for key in receiver.secret_keys():
                 del shown["receivers"][name][key]
         return shown
-
-
-def _or_share(value: timedelta | None, interval_seconds: float, share: float) -> float:
-    return value.total_seconds() if value is not None else interval_seconds * share
 
 
 def libpq_keywords(database: DatabaseSection) -> dict[str, str]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.snapshot import Snapshot
-from analytics_refreshd.core.staleness import max_age_seconds, verdict
+from analytics_refreshd.core.staleness import interval_seconds, max_age_seconds, verdict
 
 ROLLUP_VIEWS = tuple(view for view in VIEWS if view != "recent_failures")
 """The views that read rollups in incremental mode. A refresh without a fold leaves them as they were."""
@@ -87,7 +87,7 @@ def overdue_since(snapshot: Snapshot) -> datetime | None:
 
     A change that waits for longer than a view may be old is missing in a view that is stale, or wrongly believed.
     Changes count from when they were first read, which is after their commit. Where nothing was folded since the last
-    fold, that was before the refresh which dates the views, so it gets an interval more.
+    fold, that was before the refresh which dates the views, so it gets an interval of the view more.
     """
     state, now = snapshot.state, snapshot.server_now
     delta, views = state.delta, [view for view in state.views if view in ROLLUP_VIEWS]
@@ -100,5 +100,6 @@ def overdue_since(snapshot: Snapshot) -> datetime | None:
     found = [at for at in since if (now - at).total_seconds() > limit]
     if delta.pending_rows and delta.folded_at is not None:
         idle_seconds = (now - delta.folded_at).total_seconds()
-        found += [delta.folded_at] if idle_seconds > limit + state.limits.interval_seconds else []
+        most = min(max_age_seconds(state.limits, view) + interval_seconds(state.limits, view) for view in views)
+        found += [delta.folded_at] if idle_seconds > most else []
     return min(found, default=None)

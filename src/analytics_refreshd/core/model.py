@@ -262,9 +262,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every threshold the alert rules compare with; exported as `analytics_threshold{name,view}`."""
+    """Every threshold the alert rules compare with; exported as `analytics_threshold{name,view}`.
+
+    `view_interval_seconds` and `view_stale_for_seconds` are of views with an interval of their own. Where there are
+    any, `shortest_interval_seconds` is from one slot of any view to the next.
+    """
 
     interval_seconds: float = 300.0
+    view_interval_seconds: Mapping[str, float] = field(default_factory=dict)
+    view_stale_for_seconds: Mapping[str, float] = field(default_factory=dict)
+    shortest_interval_seconds: float | None = None
     max_age_seconds: Mapping[str, float] = field(default_factory=dict)
     critical_age_seconds: Mapping[str, float] = field(default_factory=dict)
     stale_for_seconds: float = 0.0

@@ -28,10 +28,11 @@ def refresh_outlook(days: Sequence[DayFigure], limits: Limits, now: datetime) ->
 
     `days` hold the 95th percentile of each day's runs, in seconds.
     """
-    found = limit_forecast(days, limits.interval_seconds, now)
+    shortest = limits.shortest_interval_seconds or limits.interval_seconds
+    found = limit_forecast(days, shortest, now)
     if found is None:
         return None
-    interval = seconds_in_words(limits.interval_seconds)
+    interval = seconds_in_words(shortest)
     change = found.change_per_day
     moves = "" if change is None else f", {seconds_in_words(abs(change))} {'more' if change > 0 else 'less'} each day"
     text = f"19 of 20 runs end within {seconds_in_words(found.value)}{moves}"

@@ -32,6 +32,9 @@ from analytics_refreshd.core.model import (
 from analytics_refreshd.core.retention import LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
 
+Views = Sequence[str] | None
+"""Some of the configured views; None for all."""
+
 
 class Clock(Protocol):
     """The wall clock and the monotonic one, read at the edge only."""
@@ -57,8 +60,10 @@ class Refresher(Protocol):
     to cancel. The call ends with DatabaseFault of class cancelled then, and touches no view.
     """
 
-    def refresh(self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool]) -> "RefreshReply":
-        """Refresh every view within the time limits. One fenced transaction does it, or one per view.
+    def refresh(
+        self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool], views: Views = None
+    ) -> "RefreshReply":
+        """Refresh every view within the time limits, or `views` alone. One fenced transaction does it, or one per view.
 
         `on_started(pid)` is called with each backend's pid before its first view. Raises DatabaseFault, also with
         reason OVERLAP when another session holds the fence.
@@ -101,8 +106,7 @@ class Leader(Protocol):
     """The leader's session: lock, heartbeat, and a watch over the refreshing backend's locks. One thread uses it."""
 
     def acquire(self) -> LockReading:
-        """Connect if necessary and try the leader lock once. Refuses transaction poolers, and
-        servers that may not be written to."""
+        """Try the leader lock once. Refuses transaction poolers, and servers that may not be written to."""
 
     def heartbeat(self) -> LockReading:
         """Read in pg_locks whether this session still holds the lock. Refuses as `acquire` does."""

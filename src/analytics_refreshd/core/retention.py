@@ -182,10 +182,10 @@ def confirmed_bound(given: str, database: str, schema: str, now: datetime, polic
     return confirmation.confirmed_hour(given, newest, lambda bound: token(database, schema, bound, policy))
 
 
-def slot_is_near(now: datetime, last_slot: datetime, interval: timedelta) -> bool:
+def slot_is_near(now: datetime, last_slot: datetime, next_slot: datetime) -> bool:
     """Whether a refresh begins soon, or may be about to begin: it must find its key free."""
-    before, after = min(BEFORE_SLOT, interval / 4), min(AFTER_SLOT, interval / 4)
-    return now - last_slot < after or last_slot + interval - now < before
+    quarter = (next_slot - last_slot) / 4
+    return now - last_slot < min(AFTER_SLOT, quarter) or next_slot - now < min(BEFORE_SLOT, quarter)
 
 
 def _hour(at: datetime) -> str:

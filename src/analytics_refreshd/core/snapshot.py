@@ -15,6 +15,7 @@ from analytics_refreshd.core.staleness import (
     Verdict,
     age_of,
     critical_age_seconds,
+    interval_seconds,
     max_age_seconds,
     verdict,
     with_own_success,
@@ -202,6 +203,11 @@ class ViewSnapshot:
     def verdict(self) -> Verdict:
         """The verdict on its age."""
         return verdict(self.age, self.state.limits)
+
+    @property
+    def interval_seconds(self) -> float:
+        """The seconds between two of its slots."""
+        return interval_seconds(self.state.limits, self.view)
 
     @property
     def max_age_seconds(self) -> float:

@@ -11,7 +11,7 @@ _CLOCK_SKEW_SECONDS = 5.0
 
 
 class Verdict(StrEnum):
-    """The name of an age: `late` is over one and a half intervals, `stale` over the limit."""
+    """The name of an age: `late` is over one and a half of its view's intervals, `stale` over the limit."""
 
     FRESH = "fresh"
     LATE = "late"
@@ -91,9 +91,14 @@ def with_own_success(age: Age, at: datetime | None, server_now: datetime) -> Age
     return replace(age, seconds=max(0.0, (server_now - at).total_seconds()), last_success_at=at, source="record")
 
 
+def interval_seconds(limits: Limits, view: str) -> float:
+    """Return the seconds between two slots of a view."""
+    return limits.view_interval_seconds.get(view, limits.interval_seconds)
+
+
 def max_age_seconds(limits: Limits, view: str) -> float:
-    """Return the age beyond which a view is stale: its own limit, else twice the interval."""
-    return limits.max_age_seconds.get(view, 2 * limits.interval_seconds)
+    """Return the age beyond which a view is stale: its own limit, else twice its interval."""
+    return limits.max_age_seconds.get(view, 2 * interval_seconds(limits, view))
 
 
 def critical_age_seconds(limits: Limits, view: str) -> float:
@@ -107,4 +112,4 @@ def verdict(age: Age | None, limits: Limits) -> Verdict:
         return Verdict.UNKNOWN
     if age.seconds > max_age_seconds(limits, age.view):
         return Verdict.STALE
-    return Verdict.LATE if age.seconds > limits.interval_seconds * 1.5 else Verdict.FRESH
+    return Verdict.LATE if age.seconds > interval_seconds(limits, age.view) * 1.5 else Verdict.FRESH

@@ -4,6 +4,7 @@ One frozen value, replaced as a whole: a daemon's is in `app.state`, and `status
 follows from a state and a moment (ages, verdicts, the role, the pause in force) is in `core.snapshot`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -33,6 +34,27 @@ STATUS_MISSES_TOLERATED = 2
 """How often in a row the status function may fail before that breaks the contract, and its last sizes are dropped."""
 
 _KEPT_RUNS = 1500
+_MOST_KEPT_RUNS = 4000
+_KEPT_RESULTS = 200
+_DAY_SECONDS = 86_400.0
+
+
+def kept_runs(limits: Limits) -> int:
+    """Return how many runs are kept in memory: those of a day, between 1,500 and 4,000."""
+    if limits.shortest_interval_seconds is None:
+        return _KEPT_RUNS
+    return min(_MOST_KEPT_RUNS, max(_KEPT_RUNS, round(_DAY_SECONDS / limits.shortest_interval_seconds) + 100))
+
+
+def _rare(kept: Sequence[Run], late: Sequence[Run]) -> list[Run]:
+    """Return the `late` runs, newest first, with one of the last 200 results of a view: it is refreshed rarely."""
+    counts = Counter(result.view for run in kept for result in run.views) if late else Counter[str]()
+    found = []
+    for run in late:
+        if any(counts[result.view] < _KEPT_RESULTS for result in run.views):
+            found.append(run)
+        counts.update(result.view for result in run.views)
+    return found
 
 
 class Source(StrEnum):
@@ -59,7 +81,8 @@ class State:
     `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
     `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it. `unusual` is
-    None unless it is enabled, and while unknown.
+    None unless it is enabled, and while unknown. `problems_by_view` has what the last run of each view found, and
+    `run_problems` all of it once.
     """
 
     database: str
@@ -108,6 +131,7 @@ class State:
     leaderless_reason: str | None = None
     election_problem: str | None = None
     run_problems: tuple[str, ...] = ()
+    problems_by_view: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     installation_problems: tuple[str, ...] = ()
 
     next_run_at: datetime | None = None
@@ -183,9 +207,10 @@ class State:
         return (*self.run_problems, *others, *self.installation_problems)
 
     def with_runs(self, runs: Sequence[Run]) -> "State":
-        """Add runs, or replace older versions of them. The oldest beyond 1,500 are dropped.
+        """Add runs, or replace older versions of them. The oldest beyond `kept_runs` are dropped.
 
-        A run that is known to have ended never goes back to running, and keeps the blockers once seen.
+        Where views have intervals of their own, the last results of each view are kept nevertheless. A run that is
+        known to have ended never goes back to running, and keeps the blockers once seen.
         """
         kept = {run.run_id: run for run in self.runs}
         for run in runs:
@@ -196,7 +221,15 @@ class State:
                 run = replace(run, blockers=known.blockers)
             kept[run.run_id] = run
         ordered = sorted(kept.values(), key=lambda run: run.started_at, reverse=True)
-        return replace(self, runs=tuple(ordered[:_KEPT_RUNS]))
+        most = kept_runs(self.limits)
+        late = ordered[most:] if self.limits.view_interval_seconds else []
+        return replace(self, runs=(*ordered[:most], *_rare(ordered[:most], late)))
+
+    def with_run_problems(self, views: Sequence[str] | None, problems: tuple[str, ...]) -> "State":
+        """Note what a run of `views` found, None for all. What other views' last runs found stays."""
+        found = {**self.problems_by_view, **dict.fromkeys(self.views if views is None else views, problems)}
+        known = tuple(dict.fromkeys(text for view in self.views for text in found.get(view, ())))
+        return replace(self, run_problems=known, problems_by_view=found)
 
     def with_successes(self, results: Sequence[ViewResult]) -> "State":
         """Note our own successes, each with its own end: the only record where nothing can be stored."""

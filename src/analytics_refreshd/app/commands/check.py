@@ -6,7 +6,7 @@ from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.commands.local_daemon import local_status
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
-from analytics_refreshd.core.staleness import max_age_seconds
+from analytics_refreshd.core.staleness import interval_seconds, max_age_seconds
 from analytics_refreshd.postgres.check.findings import Finding, ok, warning
 from analytics_refreshd.postgres.check.indexes import IndexReport, measure_index
 from analytics_refreshd.postgres.check.queries import QueryReport, slow_queries
@@ -30,7 +30,9 @@ def check(config: Config, warnings: Sequence[str]) -> list[Finding]:
         views=tuple(config.refresh.views),
         isolation=config.refresh.isolation,
         parallel=config.refresh.parallel,
-        max_age_seconds=max(max_age_seconds(limits, view) for view in config.refresh.views) + limits.interval_seconds,
+        max_age_seconds=max(
+            max_age_seconds(limits, view) + interval_seconds(limits, view) for view in config.refresh.views
+        ),
         limits=limits,
     )
     findings += run_checks(Connector(connection_settings(config)), settings, SystemClock().now)

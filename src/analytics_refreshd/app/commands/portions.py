@@ -12,7 +12,6 @@ from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.core.retention import Pace, Standbys, slot_is_near
-from analytics_refreshd.core.schedule import slot_at, splay_offset
 from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 
@@ -53,8 +52,7 @@ class Turns:
         waiting: Callable[[str], None],
         until: float = float("inf"),
     ) -> None:
-        self._interval = config.schedule.interval
-        self._offset = splay_offset(config.name, config.schedule.splay)
+        self._schedule = config.plan()
         self._max_lag = config.retention.max_lag
         self._stop = stop
         self._standbys = standbys
@@ -75,7 +73,8 @@ class Turns:
         self.wait(pace.rest_seconds)
         while not self._stop.is_set() and not self.out_of_time:
             now = datetime.now(UTC)
-            if slot_is_near(now, slot_at(now, self._interval, self._offset), self._interval):
+            schedule = self._schedule
+            if slot_is_near(now, schedule.slot_at(now), schedule.next_slot(now)):
                 self.wait(KEY_SECONDS, "a refresh")
             elif self._behind():
                 self.wait(_LAG_SECONDS, "a standby that is behind")

@@ -34,7 +34,7 @@ class MonthSteps:
 
     def __init__(self, config: Config, retention: MonthRetention, run_id: UUID, turns: Turns) -> None:
         self._undo = config.retention.undo
-        self._patience = (config.schedule.interval + _LONGER).total_seconds()
+        self._patience = (config.plan().intervals[-1] + _LONGER).total_seconds()
         self._retention = retention
         self._run_id = run_id
         self._turns = turns

@@ -1,10 +1,12 @@
 """What several alert rules ask of a snapshot: its attempts, their causes, and a description in words."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
-from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.snapshot import Snapshot, ViewRun
 from analytics_refreshd.core.wording import blocked_by
 
 # an absent database has an alert of its own, and a stop is no failure
@@ -31,6 +33,32 @@ def cause(run: Run, result: ViewResult) -> Reason | None:
 def is_attempt(run: Run) -> bool:
     """Whether a run says something about the views: one that ended ok, partial, failed or timeout."""
     return run.outcome not in (None, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.CANCELLED)
+
+
+def last_of_each_slot(results: Sequence[ViewRun], interval_seconds: float) -> list[ViewRun]:
+    """Return the newest result of each stretch of one interval.
+
+    `results` are newest first. A repeated failure counts once by this.
+    """
+    found: dict[int, ViewRun] = {}
+    for pair in results:
+        at = pair[0].scheduled_at or pair[0].started_at
+        found.setdefault(math.floor(at.timestamp() / interval_seconds), pair)
+    return list(found.values())
+
+
+def last_of_each_view(runs: Iterable[Run], count: int) -> list[Run]:
+    """Return the runs that are among the last `count` of a view.
+
+    `runs` are newest first.
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for run in runs:
+        if any(seen[result.view] < count for result in run.views):
+            found.append(run)
+        seen.update(result.view for result in run.views)
+    return found
 
 
 def describe(snapshot: Snapshot, text: str, run: Run | None, result: ViewResult | None, look: str) -> str:

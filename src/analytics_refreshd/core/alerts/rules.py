@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import islice
 
-from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, cause, describe, is_attempt, streak
+from analytics_refreshd.core.alerts.disk_rules import disk_filling, disk_full
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.alerts.unusual_rules import unusual
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
 from analytics_refreshd.core.evaluating import stuck_seconds
-from analytics_refreshd.core.model import Rates, Reason
+from analytics_refreshd.core.model import Rates
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import STATUS_MISSES_TOLERATED
-from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
+from analytics_refreshd.core.wording import seconds_in_words
 
 # a figure that moves around its limit would fire and resolve at every refresh: one that fires must get clearly better
 _BETTER_BY_PERCENT = 1.0
@@ -42,33 +41,6 @@ def _evaluated(
             raise
         failed(error)
         return Condition(alert, view, None)
-
-
-def _disk_full(snapshot: Snapshot) -> Condition:
-    state = snapshot.state
-    # no more of them decide
-    judged = (run for run in state.judged_runs if is_attempt(run) and run.reason not in NOT_A_VIEWS_FAULT)
-    runs = list(islice(judged, state.limits.resolve_after_runs))
-    verdicts = [Reason.DISK_FULL in (run.reason, *(result.reason for result in run.views)) for run in runs]
-    firing = (Alert.DATABASE_DISK_FULL, "") in snapshot.firing
-    holds = streak(verdicts, firing=firing, fire_after=1, resolve_after=state.limits.resolve_after_runs)
-    run = next((run for run, full in zip(runs, verdicts, strict=True) if full), None)
-    result = next((result for result in run.views if cause(run, result) is Reason.DISK_FULL), None) if run else None
-    return Condition(
-        Alert.DATABASE_DISK_FULL,
-        "",
-        None if state.database_down else holds,
-        Severity.CRITICAL,
-        f"{state.database}: the server has no space left to refresh",
-        describe(
-            snapshot,
-            "A run ran out of disk or temporary space; it is not retried before the next slot.",
-            run,
-            result,
-            "analytics-refreshd check",
-        ),
-        run_id=run.run_id if run else None,
-    )
 
 
 def _problems(snapshot: Snapshot) -> list[str]:
@@ -247,38 +219,13 @@ def _retention_overdue(snapshot: Snapshot) -> Condition:
     )
 
 
-def _disk_filling(snapshot: Snapshot) -> Condition:
-    state, forecast = snapshot.state, snapshot.disk
-    limit = state.limits.disk_full_within_seconds
-    if state.limits.disk_bytes is None:
-        # what is not asked for any more is over
-        return Condition(Alert.DISK_FILLING, "", None if state.database_down else False)
-    if forecast is None or forecast.seconds_left is None or state.database_down:
-        return Condition(Alert.DISK_FILLING, "", None)
-    # growth moves a little each hour: one that fires must get clearly better
-    firing = (Alert.DISK_FILLING, "") in snapshot.firing
-    left = forecast.seconds_left
-    grows = forecast.growth_bytes_per_day
-    growth = "" if grows is None else f" and grows by {bytes_in_words(round(grows))} a day"
-    when = "now" if left <= 0 else f"in about {seconds_in_words(left)}"
-    return Condition(
-        Alert.DISK_FILLING,
-        "",
-        left < limit / (_BETTER_SHARE if firing else 1.0),
-        Severity.WARNING,
-        f"{state.database}: the space for the database is used up {when}",
-        f"It takes {bytes_in_words(forecast.database_bytes)} of [alerts] disk_bytes, "
-        f"{bytes_in_words(forecast.capacity_bytes)}{growth}. Next: analytics-refreshd status",
-    )
-
-
 _RULES: Mapping[Alert, Callable[[Snapshot], Condition]] = {
     Alert.DATABASE_UNAVAILABLE: _database_unavailable,
     Alert.NO_LEADER: _no_leader,
     Alert.HISTORY_FAILING: _history_failing,
     Alert.CONTRACT_BROKEN: _contract_broken,
-    Alert.DATABASE_DISK_FULL: _disk_full,
-    Alert.DISK_FILLING: _disk_filling,
+    Alert.DATABASE_DISK_FULL: disk_full,
+    Alert.DISK_FILLING: disk_filling,
     Alert.LOW_SUCCESS_RATE: _low_success_rate,
     Alert.HIGH_LATENCY: _high_latency,
     Alert.EVALUATION_STUCK: evaluation_stuck,

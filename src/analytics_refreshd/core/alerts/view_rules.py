@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from analytics_refreshd.core.alerts.evidence import NOT_A_VIEWS_FAULT, cause, describe, is_attempt, streak
+from analytics_refreshd.core.alerts.evidence import (
+    NOT_A_VIEWS_FAULT,
+    cause,
+    describe,
+    is_attempt,
+    last_of_each_slot,
+    streak,
+)
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.errors import is_permanent
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot, ViewRun
-from analytics_refreshd.core.staleness import Age, critical_age_seconds, max_age_seconds, verdict
+from analytics_refreshd.core.staleness import Age, critical_age_seconds, interval_seconds, max_age_seconds, verdict
 from analytics_refreshd.core.wording import seconds_in_words
 
 _MOST_JUDGED = 200
@@ -24,10 +31,11 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
     if result is not None and result.success:
         run, result = None, None
     limit, critical = max_age_seconds(limits, view), critical_age_seconds(limits, view)
+    stale_for = limits.view_stale_for_seconds.get(view, limits.stale_for_seconds)
     seconds = age.seconds if age else None
     stale = verdict(age, limits).is_stale
     # whoever paused refreshes made the view old, and while the database is away its age is unknown
-    excused = stale and (snapshot.pause is not None or _not_yet_tried(snapshot, age, limit))
+    excused = stale and (snapshot.pause is not None or _not_yet_tried(snapshot, view, age, limit))
     # without our schema only the leader's own successes are known: how long a standby has waited says nothing
     unseen = not snapshot.leads and _own_evidence(snapshot, age)
     if unseen:
@@ -36,9 +44,9 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
         summary = f"{state.database}: no refresh of {view} is known"
         text = f"No successful refresh of {view} is known" + (f"; {age.doubt}." if age and age.doubt else ".")
         # A daemon that has just started on an older install knows no age yet: it must have looked for the whole limit.
-        for_seconds = max(limits.stale_for_seconds, limit)
+        for_seconds = max(stale_for, limit)
     else:
-        for_seconds = limits.stale_for_seconds
+        for_seconds = stale_for
         summary = f"{state.database}: {view} is {seconds_in_words(seconds)} old"
         text = f"{view} was last refreshed {seconds_in_words(seconds)} ago; its limit is {seconds_in_words(limit)}."
     return Condition(
@@ -127,7 +135,9 @@ def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
 
 
 def _results(snapshot: Snapshot, view: str) -> Sequence[ViewRun]:
-    return snapshot.judged(_MOST_JUDGED, _counts).get(view, ())
+    results, limits = snapshot.judged(_MOST_JUDGED, _counts).get(view, ()), snapshot.state.limits
+    # where views have slots of their own, one that failed is tried again at those of others: that is no further run
+    return last_of_each_slot(results, interval_seconds(limits, view)) if limits.view_interval_seconds else results
 
 
 def _counts(run: Run, result: ViewResult) -> bool:
@@ -141,17 +151,18 @@ def _own_evidence(snapshot: Snapshot, age: Age | None) -> bool:
     )
 
 
-def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) -> bool:
+def _not_yet_tried(snapshot: Snapshot, view: str, age: Age | None, limit_seconds: float) -> bool:
     """Tell whether what made the view old, or look old, is just over, and its refresh still to come.
 
     That is an outage, a pause, or another replica's lead without our schema, whose successes are known to it alone. The
-    excuse ends with the first run after it, or two intervals later: after that the refreshes themselves are broken. A
-    lead that was lost in the outage, and is back within that time, starts the two intervals anew.
+    excuse ends with the view's first run after it, or two of its intervals later: after that the refreshes themselves
+    are broken. A lead that was lost in the outage, and is back within that time, starts the two intervals anew.
     """
     state, now = snapshot.state, snapshot.server_now
     led_at = state.leading_since
-    grace_seconds = 2 * state.limits.interval_seconds
-    newest_attempt = next(filter(is_attempt, state.runs), None)
+    grace_seconds = 2 * interval_seconds(state.limits, view)
+    runs = [run for run in state.runs if not run.views or any(result.view == view for result in run.views)]
+    newest_attempt = next(filter(is_attempt, runs), None)
 
     def lately(over_at: datetime) -> bool:
         taken_at = state.lead_taken_at
@@ -173,7 +184,7 @@ def _not_yet_tried(snapshot: Snapshot, age: Age | None, limit_seconds: float) ->
         briefly = (now - refreshed_at).total_seconds() <= limit_seconds + grace_seconds
         if briefly and refreshed_at < taken_at and lately(taken_at):
             return True
-    newest = next((run for run in state.runs if run.outcome is not None), None)
+    newest = next((run for run in runs if run.outcome is not None), None)
     if newest is None or newest.outcome is not Outcome.SKIPPED or newest.reason is not Reason.PAUSED:
         return False
     return (now - newest.started_at).total_seconds() < grace_seconds

@@ -34,7 +34,7 @@ _FAMILY: dict[str, type[CounterMetricFamily | GaugeMetricFamily]] = {
     "counter": CounterMetricFamily,
     "gauge": GaugeMetricFamily,
 }
-_OF_A_VIEW = ("max_age_seconds", "critical_age_seconds")
+_OF_A_VIEW = ("max_age_seconds", "critical_age_seconds", "view_interval_seconds", "view_stale_for_seconds")
 
 VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW)
 
@@ -193,4 +193,10 @@ def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], 
     for view in views:
         found["view_age_seconds", view] = max_age_seconds(limits, view)
         found["view_age_critical_seconds", view] = critical_age_seconds(limits, view)
+        for name, own in (
+            ("view_interval_seconds", limits.view_interval_seconds),
+            ("view_stale_for_seconds", limits.view_stale_for_seconds),
+        ):
+            if view in own:
+                found[name, view] = own[view]
     return found

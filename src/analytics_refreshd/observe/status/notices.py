@@ -95,7 +95,8 @@ def _overdue_seconds(snapshot: Snapshot) -> float | None:
     if state.next_run_at is None or snapshot.pause is not None or not snapshot.leads:
         return None
     late = (snapshot.now - state.next_run_at).total_seconds()
-    return late if late > max(_SCHEDULER_SECONDS, state.limits.interval_seconds / 2) else None
+    interval = state.limits.shortest_interval_seconds or state.limits.interval_seconds
+    return late if late > max(_SCHEDULER_SECONDS, interval / 2) else None
 
 
 def _leadership(snapshot: Snapshot) -> list[Notice]:

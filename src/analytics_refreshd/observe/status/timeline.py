@@ -1,13 +1,14 @@
 """Lays out the last 24 hours as a row of slots."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from analytics_refreshd.core.model import Limits, Outcome, Run
 from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.staleness import interval_seconds
 
 _HOURS = 24
 _SHORTEST_SECONDS = 300.0
@@ -79,14 +80,13 @@ def timeline(snapshot: Snapshot) -> Timeline:
     Slots are by the process's own clock; a run without one was dated by the server's.
     """
     limits, now, server_now = snapshot.state.limits, snapshot.now, snapshot.server_now
-    interval = max(1.0, limits.interval_seconds)
+    interval = max(1.0, limits.shortest_interval_seconds or limits.interval_seconds)
     cell_seconds = interval * math.ceil(_SHORTEST_SECONDS / interval) if interval < _SHORTEST_SECONDS else interval
     count = max(1, round(_HOURS * 3600 / cell_seconds))
     last = math.floor(now.timestamp() / cell_seconds)
-    held: dict[int, list[Run]] = {}
-    for run in snapshot.state.runs:
-        at = run.scheduled_at or now - (server_now - run.started_at)
-        held.setdefault(math.floor(at.timestamp() / cell_seconds), []).append(run)
+    behind = server_now - now
+    times = [((run.scheduled_at or run.started_at - behind).timestamp(), run) for run in snapshot.state.runs]
+    held = _by_number(times, cell_seconds)
     numbers = range(last - count + 1, last + 1)
     cells = []
     for number in numbers:
@@ -94,8 +94,27 @@ def timeline(snapshot: Snapshot) -> Timeline:
         found = held.get(number, [])
         worst = max(found, key=lambda run: STATES.index(state_of(run, limits)), default=None)
         cells.append(Cell(starts_at, state_of(worst, limits) if worst else "none", worst, len(found)))
-    lanes = tuple(_lane(view.view, [held.get(number, []) for number in numbers], limits) for view in snapshot.views)
-    return Timeline(cell_seconds, tuple(cells), lanes)
+    lanes = []
+    for view in snapshot.state.views:
+        # a cell shows the view's slot that it lies in, so that a view with a long interval has no gaps
+        slot_seconds = max(cell_seconds, interval_seconds(limits, view))
+        slots = held if slot_seconds == cell_seconds else _by_number(_of_view(view, times), slot_seconds)
+        shown = [slots.get(math.floor(number * cell_seconds / slot_seconds), []) for number in numbers]
+        lanes.append(_lane(view, shown, limits))
+    return Timeline(cell_seconds, tuple(cells), tuple(lanes))
+
+
+def _of_view(view: str, times: Sequence[tuple[float, Run]]) -> list[tuple[float, Run]]:
+    """Leave out the skipped slots of other views: they tell nothing of this one."""
+    return [pair for pair in times if any(result.view == view for result in pair[1].views)]
+
+
+def _by_number(times: Sequence[tuple[float, Run]], seconds: float) -> Mapping[int, list[Run]]:
+    """Return the runs of each stretch of `seconds` by its number, in their order."""
+    held: dict[int, list[Run]] = {}
+    for at, run in times:
+        held.setdefault(math.floor(at / seconds), []).append(run)
+    return held
 
 
 def _lane(view: str, runs: Sequence[Sequence[Run]], limits: Limits) -> Lane:
@@ -108,6 +127,9 @@ def _lane(view: str, runs: Sequence[Sequence[Run]], limits: Limits) -> Lane:
 def _state_of_view(view: str, run: Run, limits: Limits) -> str:
     result = next((result for result in run.views if result.view == view), None)
     if result is None:
+        if limits.view_interval_seconds and run.views:
+            # other views were due
+            return "none"
         state = state_of(run, limits)
         # a run that ended without a word on this view tells of its other views
         return "none" if state in ("ok", "slow", "partial") else state

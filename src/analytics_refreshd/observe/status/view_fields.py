@@ -87,7 +87,7 @@ VIEW_FIELDS: tuple[Field[ViewSnapshot], ...] = (
     Field(
         "verdict",
         choice(Verdict),
-        "`late`: over one and a half intervals; `stale`: over `max_age_seconds`",
+        "`late`: over one and a half of `interval_seconds`; `stale`: over `max_age_seconds`",
         lambda view: view.verdict,
         heading="verdict",
     ),
@@ -121,6 +121,7 @@ VIEW_FIELDS: tuple[Field[ViewSnapshot], ...] = (
         lambda view: view.age and view.age.doubt,
         nullable=True,
     ),
+    Field("interval_seconds", SECONDS, "between two of its slots", lambda view: view.interval_seconds),
     Field("max_age_seconds", SECONDS, "the age beyond which it is stale", lambda view: view.max_age_seconds),
     Field("critical_age_seconds", SECONDS, "and beyond which that is critical", lambda view: view.critical_age_seconds),
     Field("rows", COUNT, "its rows", lambda view: view.rows, nullable=True, heading="rows"),

@@ -7,7 +7,7 @@ the work ends.
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from analytics_refreshd.core.cost import Cost, total
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import VIEWS, Reason, ViewReport
 from analytics_refreshd.core.ports import RefreshReply
+from analytics_refreshd.core.schedule import ViewTimes
 from analytics_refreshd.postgres.connection.connector import Connector, milliseconds
 from analytics_refreshd.postgres.connection.errors import contract_fault
 from analytics_refreshd.postgres.connection.names import identifier, split_name
@@ -65,16 +66,22 @@ class PostgresRefresher:
         self._settings = settings
 
     def refresh(
-        self, run_id: UUID, on_started: Callable[[int], None], cancelled: Callable[[], bool] = lambda: False
+        self,
+        run_id: UUID,
+        on_started: Callable[[int], None],
+        cancelled: Callable[[], bool] = lambda: False,
+        views: Sequence[str] | None = None,
     ) -> RefreshReply:
         """As `core.ports.Refresher.refresh`.
 
         With per-view isolation a view that fails is a report with success false. DatabaseFault is then raised where all
         views failed for one reason that was not theirs.
         """
-        settings = self._settings_of(run_id)
-        by_view = settings.isolation == "view"
-        self._arrange_connections(max(1, min(settings.parallel, len(settings.views))) if by_view else 1)
+        configured = self._settings_of(run_id)
+        by_view = configured.isolation == "view"
+        # as many as all views need: one that a run of few views leaves idle serves the next
+        self._arrange_connections(max(1, min(configured.parallel, len(configured.views))) if by_view else 1)
+        settings = configured.only(views)
         run = self._begin(settings.deadline_seconds, settings.cancel_seconds, cancelled)
         started = time.monotonic()
         try:
@@ -205,7 +212,7 @@ class PostgresRefresher:
     ) -> list[ViewReport]:
         relation = identifier(view, self._schema)
         schema, name = split_name(settings.view_function, self._schema)
-        parameters = self._parameters(settings, run, run_id) | {
+        parameters = self._parameters(settings, run, run_id, settings.times(view)) | {
             "views": [split_name(view, self._schema)[1]],
             "view_key": view_key(view),
             "fold": fold.setting,
@@ -259,13 +266,16 @@ class PostgresRefresher:
                 ) from None
             raise
 
-    def _parameters(self, settings: RefreshSettings, run: RunState, run_id: UUID) -> dict[str, Any]:
-        statement_seconds = min(settings.statement_timeout_seconds, max(0.001, run.remaining_seconds()))
+    def _parameters(
+        self, settings: RefreshSettings, run: RunState, run_id: UUID, times: ViewTimes | None = None
+    ) -> dict[str, Any]:
+        times = times or settings.general
+        statement_seconds = min(times.statement_timeout_seconds, max(0.001, run.remaining_seconds()))
         return {
             "application_name": application_name(self._name, str(run_id)),
             "app_schema": self._schema,
             "views": [split_name(view, self._schema)[1] for view in settings.views],
-            "lock_timeout": milliseconds(settings.lock_timeout_seconds),
+            "lock_timeout": milliseconds(times.lock_timeout_seconds),
             "statement_timeout": milliseconds(statement_seconds),
         }
 

@@ -1,0 +1,108 @@
+"""Views with intervals of their own, on a real daemon: every slot of every view is accounted for."""
+
+import json
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from analytics_refreshd.core.schedule import Schedule
+from tests.support.daemon import Daemon, Settings, command
+from tests.support.installs import make_stretchable, stretch
+
+SECOND = timedelta(seconds=1)
+FAILURES, TRIGGERS = "recent_failures", "trigger_performance_summary"
+COMMON = ("action_metrics_hourly", "action_type_distribution")
+MIXED: Settings = {
+    "refresh__isolation": "view",
+    "schedule__interval": "4s",
+    "schedule__views": {FAILURES: "1s", TRIGGERS: "2s"},
+    "alerts__stale_for": "0s",
+}
+PLAN = Schedule(4 * SECOND, views=(*COMMON, FAILURES, TRIGGERS), own={FAILURES: SECOND, TRIGGERS: 2 * SECOND})
+
+Connection = psycopg.Connection[Any]
+Slots = dict[datetime, list[set[str]]]
+
+
+def slots(connection: Connection) -> Slots:
+    """The views that each run in a slot refreshed, or tried to, in order; a skipped slot has a run without views.
+
+    From the first slot of all views after the run at the start, which has no slot, and takes some.
+    """
+    rows = connection.execute(
+        "select r.scheduled_at, array_remove(array_agg(v.view_name), null) from analytics_refresh.runs r "
+        "left join analytics_refresh.view_results v using (run_id) "
+        "where r.scheduled_at = date_trunc('second', r.scheduled_at) and r.scheduled_at > (select "
+        "coalesce(max(date_bin('4s', s.finished_at, 'epoch') + interval '3.5s'), '-infinity') "
+        "from analytics_refresh.runs s where s.scheduled_at <> date_trunc('second', s.scheduled_at)) "
+        "group by r.run_id, r.scheduled_at order by r.scheduled_at, r.started_at"
+    )
+    found: Slots = {}
+    for scheduled_at, views in rows:
+        found.setdefault(scheduled_at, []).append(set(views))
+    return found
+
+
+@pytest.mark.slow
+def test_every_slot_of_every_view_is_accounted_for(dsn: str, connection: Connection) -> None:
+    """Each slot has one run, or was skipped; each view is in the first run from a slot of its own on, and in no other.
+
+    One view is slow, so that others have slots meanwhile: those are skipped and counted, and made good by the next run.
+    """
+    make_stretchable(connection)
+    stretch(connection, COMMON[0], 2.2)
+    with Daemon(dsn, **MIXED) as daemon:
+        daemon.wait_for("refresh.finished", _full, count=2)
+        ended = daemon.events("refresh.finished")
+        first_full = next(number for number, line in enumerate(ended) if _full(line))
+        # the run at the start, where there is one, may come after the first slot
+        daemon.wait_for("refresh.finished", _full, count=3 if any(map(_early, ended[first_full:])) else 2)
+        metrics = daemon.get("/metrics")[1]
+        document = command(dsn, "status", "--format", "json", **MIXED)
+        assert daemon.stop() == 0
+    for threshold, view, value in (
+        ("view_interval_seconds", FAILURES, "1.0"),
+        ("view_age_seconds", FAILURES, "2.0"),
+        ("view_age_seconds", COMMON[0], "8.0"),
+    ):
+        assert re.search(rf'^analytics_threshold{{.*name="{threshold}",view="{view}"}} {value}$', metrics, re.M)
+    views = json.loads(document.stdout)["views"]
+    assert {view["view"]: view["interval_seconds"] for view in views}[TRIGGERS] == 2.0
+    found = slots(connection)
+    first, last = min(found), max(found)
+    assert PLAN.slots_at(first) == dict.fromkeys(PLAN.views, first)
+    assert sorted(found) == [first + number * SECOND for number in range(round((last - first) / SECOND) + 1)]
+    due: set[str] = set()
+    for slot, runs in sorted(found.items()):
+        due |= {view for view, latest in PLAN.slots_at(slot).items() if latest == slot}
+        refreshed = [views for views in runs if views]
+        assert len(refreshed) <= 1
+        if refreshed:
+            assert refreshed[0] >= due
+            assert refreshed[0] == due or _failed(connection, slot - 4 * SECOND)
+        due -= set().union(*refreshed)
+    skipped = connection.execute("select distinct reason from analytics_refresh.runs where outcome = 'skipped'")
+    assert skipped.fetchall() == [("overlap",)]
+
+
+def _full(line: dict[str, Any]) -> bool:
+    """Whether a run is that of a slot of all views."""
+    return len(line["views"]) == 4 and not _early(line)
+
+
+def _early(line: dict[str, Any]) -> bool:
+    """Whether a run is the one at the start, which has no slot."""
+    return not line["scheduled_at"].split(".")[-1].startswith("000")
+
+
+def _failed(connection: Connection, since: datetime) -> bool:
+    """Whether a view failed lately, as on a busy machine: then it is due before its next slot."""
+    found = connection.execute(
+        "select exists (select from analytics_refresh.view_results v join analytics_refresh.runs r using (run_id) "
+        "where not v.success and r.scheduled_at >= %s)",
+        [since],
+    ).fetchone()
+    return found == (True,)
