@@ -23,8 +23,9 @@ from analytics_refreshd.cli.common import (
     say,
     took,
 )
-from analytics_refreshd.cli.schema_options import DiscardFrozen, ExportFrozen, ImportFrozen, Redact, Tenants
+from analytics_refreshd.cli.schema_options import DiscardFrozen, ExportFrozen, ImportFrozen, Redact, Tenants, Warehouse
 from analytics_refreshd.cli.tables import print_table
+from analytics_refreshd.cli.warehouse import switch_warehouse, verify_warehouse
 from analytics_refreshd.core.errors import PublicationError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def migrate(
     discard_frozen: DiscardFrozen = None,
     tenants: Tenants = False,
     redact_failures: Redact = None,
+    warehouse: Warehouse = None,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Create or upgrade views, functions and tables.
@@ -72,10 +74,13 @@ def migrate(
     It is safe to repeat, and safe to run twice at once.
     """
     files = export_frozen or import_frozen
-    _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql, bool(files)])
+    to_warehouse = warehouse is not None and not verify
+    _refuse_more_than_one(
+        [status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql, bool(files), to_warehouse]
+    )
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
-    others = bool(uninstall or to_incremental or to_plain or verify or files)
+    others = bool(uninstall or to_incremental or to_plain or verify or files or to_warehouse)
     _refuse_beside(others, {"--tenants": tenants, "--[no-]redact-failures": redact_failures is not None})
     _refuse_discarding(discard_frozen, to_plain or uninstall or import_frozen is not None)
     from analytics_refreshd.app.commands import migrate as command
@@ -90,8 +95,10 @@ def migrate(
         return _transfer(config, export_frozen, import_frozen, discard_frozen)
     if uninstall:
         return _uninstall(config, discard_frozen)
+    if to_warehouse:
+        return switch_warehouse(config, bool(warehouse))
     if verify:
-        return _verify(config, output, rebuild=rebuild)
+        return (verify_warehouse if warehouse else _verify)(config, output, rebuild=rebuild)
     with _subscribers_told():
         if to_incremental or to_plain:
             return _switch(config, to_incremental, wanted, discard_frozen)
@@ -168,14 +175,16 @@ def _refuse_discarding(day: datetime | None, allowed: bool) -> None:
 
 def _refuse_beside(others: bool, given: dict[str, bool]) -> None:
     for name in [name for name, is_given in given.items() if is_given and others]:
-        raise UsageError(f"{name} goes with none of --uninstall, --incremental, --plain, --verify and frozen figures")
+        raise UsageError(
+            f"{name} goes with none of --uninstall, --incremental, --plain, --verify, --warehouse and frozen figures"
+        )
 
 
 def _refuse_more_than_one(chosen: list[bool]) -> None:
     if sum(chosen) > 1:
         raise UsageError(
             "give one of --status, --dry-run, --uninstall, --incremental, --plain, --verify, --subscriber-sql, "
-            "--export-frozen and --import-frozen"
+            "--export-frozen, --import-frozen and --[no-]warehouse"
         )
 
 

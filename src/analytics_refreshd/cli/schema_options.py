@@ -27,6 +27,14 @@ Redact = Annotated[
         show_default=False,
     ),
 ]
+Warehouse = Annotated[
+    bool | None,
+    typer.Option(
+        "--warehouse/--no-warehouse",
+        help="Create what feeds the warehouse, or drop it. With --verify: compare the warehouse with the rollups.",
+        show_default=False,
+    ),
+]
 ExportFrozen = Annotated[
     Path | None, typer.Option("--export-frozen", metavar="FILE", help="Write frozen figures to a new file (.gz packs).")
 ]

@@ -13,3 +13,11 @@ class Retention:
 
     rows_seconds: float | None
     late_rows: Literal["ignore", "apply"] = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Whether what is folded is kept for a warehouse, and how many rows at most."""
+
+    wanted: bool
+    rows_limit: int = 5_000_000
