@@ -1,8 +1,8 @@
 """A ClickHouse for tests: its HTTP interface, served by a process of its own onto chdb.
 
 `python tests/support/clickhouse.py DIRECTORY [PORT]` prints its port and serves until it is ended. What is asked at
-`/-/fault?NAME` happens to the next insert: `lose-answer` does it and answers nothing, `half` takes half of it and
-breaks off. The user is `refreshd`, the password `warehouse`.
+`/-/fault?NAME` happens to the next batch: `lose-answer` does it and answers nothing, `half` takes half of it and
+breaks off, `hold` does it and lets its client wait. The user is `refreshd`, the password `warehouse`.
 """
 
 import re
@@ -44,7 +44,7 @@ class ClickHouse:
         return f"http://127.0.0.1:{self.port}"
 
     def fault(self, name: str) -> None:
-        """Let `name` happen to the next insert."""
+        """Let `name` happen to the next batch."""
         with urllib.request.urlopen(f"{self.url}/-/fault?{name}", timeout=60) as answer:
             answer.read()
 
@@ -91,7 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
         statement = given.pop("query", None)
         text = statement if statement is not None else body.decode()
         inserts = statement is not None
-        fault = self.server.faults.pop() if inserts and self.server.faults else ""
+        landing = inserts and ".deltas" in text
+        fault = self.server.faults.pop() if landing and self.server.faults else ""
         lines = body.decode("utf-8", "surrogateescape") if inserts else ""
         if fault == "half":
             lines = lines[: lines.rfind("\n", 0, len(lines) // 2) + 1]
@@ -101,6 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
             number = re.search(r"Code: (\d+)", str(error))
             self._answer(500, str(error).encode(), number[1] if number else "0")
             return
+        if fault == "hold":
+            threading.Event().wait(600)
         if fault:
             self.close_connection = True
             self.connection.close()

@@ -1,4 +1,7 @@
-"""Sends to the warehouse after each run, on a thread of its own: no refresh waits for it, and none fails by it."""
+"""Sends to the warehouse after each run, on a thread of its own.
+
+No refresh waits for it, and none fails by it.
+"""
 
 from collections.abc import Callable
 
@@ -26,7 +29,7 @@ class WarehouseForwarder:
             self._parts.run(Part.WAREHOUSE, self._send_and_tell)
 
     def stop(self) -> None:
-        """Give up what is under way, and begin nothing more; from any thread."""
+        """Give up what is under way; from any thread."""
         self._stop()
 
     def _send_and_tell(self) -> None:

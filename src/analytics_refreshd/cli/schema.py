@@ -23,7 +23,18 @@ from analytics_refreshd.cli.common import (
     say,
     took,
 )
-from analytics_refreshd.cli.schema_options import DiscardFrozen, ExportFrozen, ImportFrozen, Redact, Tenants, Warehouse
+from analytics_refreshd.cli.schema_options import (
+    AcceptPublication,
+    DiscardFrozen,
+    ExportFrozen,
+    ImportFrozen,
+    Redact,
+    SubscriberSql,
+    Tenants,
+    ToIncremental,
+    Uninstall,
+    Warehouse,
+)
 from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.cli.warehouse import switch_warehouse, verify_warehouse
 from analytics_refreshd.core.errors import PublicationError, UsageError
@@ -46,21 +57,13 @@ def migrate(
         bool,
         typer.Option("--replace", "--recreate-views", help="Rebuild views that differ, and keep what depends on them."),
     ] = False,
-    uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Drop our schema. The views and your data stay.")
-    ] = False,
-    to_incremental: Annotated[
-        bool, typer.Option("--incremental", help="Switch to incremental refreshes, which read only what changed.")
-    ] = False,
+    uninstall: Uninstall = False,
+    to_incremental: ToIncremental = False,
     to_plain: Annotated[bool, typer.Option("--plain", help="Switch back to plain views.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the rollups with the plain definitions.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="With --verify: rebuild the rollups that differ.")] = False,
-    subscriber_sql: Annotated[
-        bool, typer.Option("--subscriber-sql", help="Print SQL for subscribers of a publication of all tables.")
-    ] = False,
-    accept_publication: Annotated[
-        bool, typer.Option("--accept-publication", help="Go on: every subscriber has run that SQL.")
-    ] = False,
+    subscriber_sql: SubscriberSql = False,
+    accept_publication: AcceptPublication = False,
     export_frozen: ExportFrozen = None,
     import_frozen: ImportFrozen = None,
     discard_frozen: DiscardFrozen = None,

@@ -25,7 +25,7 @@ def switch_warehouse(config: "Config", wanted: bool) -> int:
 
 
 def verify_warehouse(config: "Config", output: Format, *, rebuild: bool) -> int:
-    """Compare the warehouse with the rollups, and export again what differs where asked."""
+    """Compare the warehouse with the rollups; export again where asked."""
     from analytics_refreshd.app.commands import warehouse as command
 
     report = command.verify(config)

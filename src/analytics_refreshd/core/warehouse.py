@@ -1,4 +1,4 @@
-"""What a warehouse holds of a database, and what has to be sent to it next."""
+"""What a warehouse holds, and what is sent to it next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class OutboxState:
 
     @property
     def lag_seconds(self) -> float:
-        """Return for how long the oldest of what is not sent has waited."""
+        """Return how long the oldest that is not sent has waited."""
         if self.exporting:
             since: datetime | None = self.epoch_at
         else:
@@ -218,7 +218,7 @@ class Outbox(Protocol):
         """Return the parts of the export that were not sent yet."""
 
     def cells(self, table: str, part: Range, outbox: OutboxState, body: IO[bytes]) -> bool:
-        """Write the cells of a part as they were at the base batch.
+        """Write the cells of a part, as of the base batch.
 
         False where the epoch is over, and what was written is worth nothing.
         """
@@ -240,7 +240,10 @@ class Warehouse(Protocol):
     """Where batches go. Every method raises WarehouseFault."""
 
     def position(self) -> Position | None:
-        """Return how far the warehouse is; None where it has no complete epoch of this database."""
+        """Return how far the warehouse is.
+
+        None where it has no complete epoch of this database.
+        """
 
     def export(self, table: str, epoch: int, token: str, body: IO[bytes]) -> None:
         """Insert cells; the same token twice counts once."""
@@ -252,11 +255,11 @@ class Warehouse(Protocol):
         """Insert a batch; twice counts once."""
 
     def replace(self, table: str, body: IO[bytes]) -> None:
-        """Exchange the database's rows of a table that is sent as a whole."""
+        """Exchange the rows of a table that is sent whole."""
 
 
 class OutboxSnapshot(Protocol):
-    """The rollups at one moment, as they were at the last batch that was acknowledged then."""
+    """The rollups as of the last batch that was acknowledged."""
 
     @property
     def state(self) -> OutboxState:

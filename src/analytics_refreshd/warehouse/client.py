@@ -46,7 +46,7 @@ _SETTINGS = {
 
 
 class Client:
-    """Sends statements, one at a time, each over a connection of its own."""
+    """Sends statements, each over a connection of its own."""
 
     def __init__(self, settings: WarehouseSettings) -> None:
         self.settings = settings
@@ -56,7 +56,10 @@ class Client:
         self._under_way: HTTPConnection | None = None
 
     def select(self, query: str, **parameters: object) -> list[list[str]]:
-        """Return the rows of a query; `{name:Type}` in it stands for a parameter. For few and short values."""
+        """Return the rows of a query, of few and short values.
+
+        `{name:Type}` in it stands for a parameter.
+        """
         found = self.read(query, **parameters).decode()
         return [[unescaped(value) for value in line.split("\t")] for line in found.split("\n") if line]
 
@@ -69,12 +72,15 @@ class Client:
         self._ask(statement, None, {}, parameters)
 
     def insert(self, table: str, columns: tuple[str, ...], body: IO[bytes], token: str | None = None) -> None:
-        """Insert lines of text, as COPY writes them; the same token twice counts once."""
+        """Insert lines of text, as COPY writes them.
+
+        The same token twice counts once.
+        """
         statement = f"insert into {table} ({', '.join(columns)}) format TabSeparated"
         self._ask(statement, body, {"insert_deduplication_token": token} if token else {}, {})
 
     def stop(self) -> None:
-        """Give up the request under way, and begin no other; from any thread."""
+        """Give up the request under way; from any thread."""
         with self._lock:
             self._stopped = True
             opened = self._under_way.sock if self._under_way else None
@@ -134,7 +140,7 @@ class Client:
 
 
 def unescaped(value: str) -> str:
-    """Read a value of a line of text as ClickHouse and COPY write it."""
+    """Read a value as ClickHouse and COPY write it."""
     return _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), value) if "\\" in value else value
 
 

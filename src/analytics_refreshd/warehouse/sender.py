@@ -42,6 +42,7 @@ class Sender:
         self._warehouse = warehouse
         self._stopping = stopping
         self._progress = progress
+        self._snapshots_at: tuple[int, int] | None = None
 
     def send(self) -> Sent | None:
         """Send all that waits; return what that was. None where no outbox is installed.
@@ -110,10 +111,15 @@ class Sender:
         return self._outbox.range_sent(outbox.epoch, part.place)
 
     def _send_snapshots(self, outbox: OutboxState) -> None:
+        """Send the small tables, once for each batch up to which the warehouse is."""
+        at = (outbox.epoch, outbox.acknowledged_batch)
+        if at == self._snapshots_at:
+            return
         for table in SNAPSHOTS:
             with _body() as body:
                 self._outbox.snapshot(table, outbox.acknowledged_batch, body)
                 self._warehouse.replace(table, body)
+        self._snapshots_at = at
 
 
 def _body() -> IO[bytes]:

@@ -1,4 +1,4 @@
-"""Compares every cell of the warehouse with the rollups, both ways, at one batch."""
+"""Compares every cell of the warehouse with the rollups, both ways."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def verify(rollups: OutboxSnapshot, client: Client) -> WarehouseReport:
 
 
 class Reading:
-    """The cells of a table of the warehouse, as they were at a batch."""
+    """The cells of a table of the warehouse, as of a batch."""
 
     def __init__(self, client: Client, table: str, epoch: int, batch: int) -> None:
         self._client = client

@@ -37,9 +37,9 @@ def _client(config: Config) -> Client:
 
 
 def install(config: Config, *, told: _Told) -> tuple[str, ...]:
-    """Create the tables of the warehouse, then the outbox; return what was done.
+    """Create the tables of the warehouse, then the outbox.
 
-    Raises MigrationError outside the incremental mode, and WarehouseFault.
+    Returns what was done. Raises MigrationError outside the incremental mode, and WarehouseFault.
     """
     client = _client(config)
     with connected(config) as connection:

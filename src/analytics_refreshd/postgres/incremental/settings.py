@@ -17,7 +17,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """Whether what is folded is kept for a warehouse, and how many rows at most."""
+    """Whether folds keep batches for a warehouse, of how many rows."""
 
     wanted: bool
     rows_limit: int = 5_000_000

@@ -1,4 +1,4 @@
-"""Reads the outbox that a warehouse is fed from, and notes what the warehouse has."""
+"""Reads the outbox, and notes what the warehouse has."""
 
 from typing import IO
 

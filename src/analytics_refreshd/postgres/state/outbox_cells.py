@@ -34,9 +34,9 @@ def query(
     as_of: int,
     prefix: sql.Composable,
 ) -> sql.Composed:
-    """Return the query for a part of a table's cells, as they were at the batch `as_of`.
+    """Return the query for a part of a table's cells.
 
-    `prefix` is what each row begins with.
+    They are as of the batch `as_of`. `prefix` is what each row begins with.
     """
     names: dict[str, sql.Composable] = {
         "prefix": prefix,
