@@ -10,7 +10,7 @@ import pytest
 
 from analytics_refreshd.core.warehouse import WarehouseFault
 from analytics_refreshd.postgres.incremental import install as incremental
-from analytics_refreshd.postgres.incremental.settings import Outbox
+from analytics_refreshd.postgres.incremental.settings import Outbox, Retention
 from analytics_refreshd.warehouse import tables
 from analytics_refreshd.warehouse.client import Client
 from analytics_refreshd.warehouse.sender import Sender
@@ -226,6 +226,35 @@ def test_a_full_outbox_is_given_up_and_exported_again(fed: Fed, connection: Conn
     assert sent is not None
     assert sent.exported_epoch == epoch + 1
     assert fed.verify().differences == 0
+
+
+def test_what_is_frozen_stays_in_the_warehouse(fed: Fed, connection: Connection) -> None:
+    """Rows that retention deletes leave their figures there too, in an epoch exported before and one after."""
+    connection.execute(
+        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms, retry_count)"
+        " select 'old ' || i, 'job', null, 'rest', 'success', now() - i * interval '7 hours', i, i % 3"
+        " from generate_series(1, 300) i"
+    )
+    refresh(connection)
+    fed.sender.send()
+    incremental.install(connection, retention=Retention(31 * 86400.0))
+    connection.execute("delete from action_results where executed_at < now() - interval '31 days'")
+    change_and_refresh(connection, 1)
+    fed.sender.send()
+    assert fed.verify().differences == 0
+    executions = "select sum(n) from analytics.{} where (database, epoch) in (select database, epoch from"
+    executions += " analytics.current_epochs) and database = {{name:String}}"
+
+    def counted(table: str) -> str:
+        return fed.client.select(executions.format(table), name=fed.client.settings.name)[0][0]
+
+    assert int(counted("hour_totals")) > 300
+    assert counted("trigger_hours") == counted("hour_totals")
+    before = counted("trigger_hours"), counted("hour_totals"), counted("hour_durations")
+    fed.outbox.restart("on request", 0)
+    fed.sender.send()
+    assert fed.verify().differences == 0
+    assert (counted("trigger_hours"), counted("hour_totals"), counted("hour_durations")) == before
 
 
 def test_without_an_outbox_the_fold_is_as_it_was(dsn: str, connection: Connection) -> None:

@@ -48,6 +48,9 @@ select o.epoch from analytics_refresh.outbox o where o.recording;
 -- name: horizon
 select i.frozen_until::text from analytics_refresh.incremental i;
 
+-- name: horizon_at
+select extract(epoch from i.frozen_until)::bigint from analytics_refresh.incremental i where i.frozen_until > '-infinity';
+
 -- name: has_frozen
 select to_regclass('analytics_refresh.frozen_hours') is not null;
 

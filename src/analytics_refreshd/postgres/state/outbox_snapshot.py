@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -31,9 +32,16 @@ class PostgresOutboxSnapshot:
         return self._state
 
     def ranges(self) -> list[Range]:
-        """As `core.warehouse.OutboxSnapshot.ranges`."""
+        """As `core.warehouse.OutboxSnapshot.ranges`.
+
+        Hours of triggers before the horizon are left out: what the warehouse knows of them by the hour is frozen here by
+        the day.
+        """
         cursor = self._connection.cursor(row_factory=class_row(Range))
-        return cursor.execute(blocks(_FILE)["all_ranges"], {"epoch": self._state.epoch}).fetchall()
+        found = cursor.execute(blocks(_FILE)["all_ranges"], {"epoch": self._state.epoch}).fetchall()
+        row = self._connection.execute(blocks(_FILE)["horizon_at"]).fetchone()
+        horizon_at = row[0] if row else None
+        return [part for each in found if (part := _since(each, horizon_at)) is not None]
 
     def cells(self, table: str, part: Range) -> bytes:
         """As `core.warehouse.OutboxSnapshot.cells`."""
@@ -45,6 +53,14 @@ class PostgresOutboxSnapshot:
             body,
         )
         return body.getvalue()
+
+
+def _since(part: Range, horizon_at: int | None) -> Range | None:
+    if part.kind != "trigger_hours" or horizon_at is None:
+        return part
+    if part.until_hour_at is not None and part.until_hour_at <= horizon_at:
+        return None
+    return replace(part, from_hour_at=max(part.from_hour_at or 0, horizon_at))
 
 
 @contextmanager
