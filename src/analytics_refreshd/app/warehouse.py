@@ -1,4 +1,4 @@
-"""Sends to the warehouse after each run, on a thread of its own.
+"""Sends to the warehouse after each run, on its own thread.
 
 No refresh waits for it, and none fails by it.
 """
