@@ -231,8 +231,8 @@ def test_a_full_outbox_is_given_up_and_exported_again(fed: Fed, connection: Conn
 def test_what_is_frozen_stays_in_the_warehouse(fed: Fed, connection: Connection) -> None:
     """Rows that retention deletes leave their figures there too, in an epoch exported before and one after."""
     connection.execute(
-        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms, retry_count)"
-        " select 'old ' || i, 'job', null, 'rest', 'success', now() - i * interval '7 hours', i, i % 3"
+        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms, retry_count)"
+        " select 'old ' || i, 'job', 'rest', 'success', now() - i * interval '7 hours', i, i % 3"
         " from generate_series(1, 300) i"
     )
     refresh(connection)

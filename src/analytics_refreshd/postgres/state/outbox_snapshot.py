@@ -34,8 +34,8 @@ class PostgresOutboxSnapshot:
     def ranges(self) -> list[Range]:
         """As `core.warehouse.OutboxSnapshot.ranges`.
 
-        Hours of triggers before the horizon are left out: what the warehouse knows of them by the hour is frozen here by
-        the day.
+        Hours of triggers before the horizon are left out: what the warehouse knows of them by the hour is frozen here
+        by the day.
         """
         cursor = self._connection.cursor(row_factory=class_row(Range))
         found = cursor.execute(blocks(_FILE)["all_ranges"], {"epoch": self._state.epoch}).fetchall()
