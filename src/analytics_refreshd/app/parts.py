@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from analytics_refreshd.app.runtime import Runtime
-from analytics_refreshd.core.errors import DatabaseFault, OutOfTimeFault
+from analytics_refreshd.core.errors import DatabaseFault, OutOfTimeFault, RefreshdError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.metrics import PART_FAILURES
 from analytics_refreshd.core.parts import Part
@@ -54,11 +54,13 @@ class Parts:
                 return
         self._metrics.count(PART_FAILURES, part=part.value)
         known = part in self._failing or (isinstance(error, OutOfTimeFault) and bool(self._failing))
-        text = error.message if isinstance(error, DatabaseFault) else f"internal error: {type(error).__name__}"
+        ours = isinstance(error, RefreshdError)
+        text = str(error) if ours else f"internal error: {type(error).__name__}"
         self._failing[part] = text
         if known:
             return
-        if isinstance(error, DatabaseFault):
-            self._log.emit(Event.PART_FAILED, level="warning", part=part.value, error=text, sqlstate=error.sqlstate)
+        if ours:
+            sqlstate = error.sqlstate if isinstance(error, DatabaseFault) else None
+            self._log.emit(Event.PART_FAILED, level="warning", part=part.value, error=text, sqlstate=sqlstate)
         else:
             self._log.emit(Event.PART_FAILED, level="error", part=part.value, error=text, exception=error)

@@ -23,6 +23,7 @@ from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.app.state import StateHolder, initial_state
 from analytics_refreshd.app.telemetry import STOP_SECONDS, telemetry
 from analytics_refreshd.app.unusual import UnusualHours
+from analytics_refreshd.app.warehouse import WarehouseForwarder
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import (
     connection_settings,
@@ -30,6 +31,7 @@ from analytics_refreshd.config.adapters import (
     http_names,
     receiver_settings,
     refresh_settings,
+    warehouse_settings,
 )
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
 from analytics_refreshd.core.metrics import DATABASE_RECONNECTS
@@ -196,6 +198,7 @@ class Service:
         self.evaluation_watch = EvaluationWatch(runtime, store=store, notifier=self.notifier)
         store_of_requests = PostgresRequests(self.session, config.replica)
         self.requests = OperatorRequests(runtime, store=store_of_requests, status=self.status)
+        self.forwarder = self._build_forwarder(config, runtime)
         self.unusual = UnusualHours(runtime, PostgresHourCells(self.session))
         self.evaluate = EvaluateCycle(
             runtime,
@@ -207,6 +210,16 @@ class Service:
             within=self.session.within,
             others={Part.REQUESTS: self.requests.serve, Part.UNUSUAL: self.unusual.read},
         )
+
+    def _build_forwarder(self, config: Config, runtime: Runtime) -> WarehouseForwarder | None:
+        """Build what sends to the warehouse, None without one: nothing of it is imported then."""
+        settings = warehouse_settings(config)
+        if settings is None:
+            return None
+        from analytics_refreshd.app.forwarding import build_sender
+
+        send, stop = build_sender(self.connector, settings)
+        return WarehouseForwarder(runtime, send, stop)
 
     def start_http(self) -> str:
         """Serve metrics, probes and page; return the address. Raises RefreshdError where the port cannot be bound."""
@@ -239,6 +252,8 @@ class Service:
         """Deliver what waits, then end every thread and connection."""
         until = self.clock.monotonic() + within_seconds
         self.evaluate.finish(within_seconds * 0.2)
+        if self.forwarder is not None:
+            self.forwarder.stop()
         self.notifier.stop(max(0.1, within_seconds * 0.7))
         self.refresher.close()
         self.session.close()

@@ -21,7 +21,7 @@ from analytics_refreshd.core.schedule import Schedule, splay_offset, taken
 _BEAT_SECONDS = 5.0
 _AFTER_DUE_SECONDS = 0.1
 _SKIPPED_KEPT = 1000
-_EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping")
+_EXECUTORS = ("refresh", "evaluate", "beat", "bookkeeping", "warehouse")
 
 
 class SlotTrigger(BaseTrigger):  # type: ignore[misc]
@@ -143,6 +143,7 @@ class Timetable:
         Their ages are read on another thread than the refreshes': a status function that hangs delays no slot.
         """
         now = self._service.clock.now()
+        self._forward()
         self.scheduler.add_job(
             self._refresh_if_due, next_run_time=now, id="first", executor="bookkeeping", replace_existing=True
         )
@@ -195,9 +196,22 @@ class Timetable:
         """Evaluate and probe right after a run, on other threads than the refresh's."""
         now = self._service.clock.now()
         self._evaluate_now()
+        self._forward()
         if run.outcome in (Outcome.OK, Outcome.PARTIAL) and self._service.prober.endpoints:
             self.scheduler.add_job(
                 self._service.prober.run, id="probe", executor="bookkeeping", next_run_time=now, replace_existing=True
+            )
+
+    def _forward(self) -> None:
+        """Send to the warehouse, on a thread of its own; one call at a time, which sends what comes meanwhile too."""
+        if self._service.forwarder is not None:
+            now = self._service.clock.now()
+            self.scheduler.add_job(
+                self._service.forwarder.run,
+                id="warehouse",
+                executor="warehouse",
+                next_run_time=now,
+                replace_existing=True,
             )
 
     def _evaluate_now(self) -> None:

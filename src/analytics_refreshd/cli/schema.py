@@ -23,8 +23,20 @@ from analytics_refreshd.cli.common import (
     say,
     took,
 )
-from analytics_refreshd.cli.schema_options import DiscardFrozen, ExportFrozen, ImportFrozen, Redact, Tenants
+from analytics_refreshd.cli.schema_options import (
+    AcceptPublication,
+    DiscardFrozen,
+    ExportFrozen,
+    ImportFrozen,
+    Redact,
+    SubscriberSql,
+    Tenants,
+    ToIncremental,
+    Uninstall,
+    Warehouse,
+)
 from analytics_refreshd.cli.tables import print_table
+from analytics_refreshd.cli.warehouse import switch_warehouse, verify_warehouse
 from analytics_refreshd.core.errors import PublicationError, UsageError
 
 if TYPE_CHECKING:
@@ -45,26 +57,19 @@ def migrate(
         bool,
         typer.Option("--replace", "--recreate-views", help="Rebuild views that differ, and keep what depends on them."),
     ] = False,
-    uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Drop our schema. The views and your data stay.")
-    ] = False,
-    to_incremental: Annotated[
-        bool, typer.Option("--incremental", help="Switch to incremental refreshes, which read only what changed.")
-    ] = False,
+    uninstall: Uninstall = False,
+    to_incremental: ToIncremental = False,
     to_plain: Annotated[bool, typer.Option("--plain", help="Switch back to plain views.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare the rollups with the plain definitions.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="With --verify: rebuild the rollups that differ.")] = False,
-    subscriber_sql: Annotated[
-        bool, typer.Option("--subscriber-sql", help="Print SQL for subscribers of a publication of all tables.")
-    ] = False,
-    accept_publication: Annotated[
-        bool, typer.Option("--accept-publication", help="Go on: every subscriber has run that SQL.")
-    ] = False,
+    subscriber_sql: SubscriberSql = False,
+    accept_publication: AcceptPublication = False,
     export_frozen: ExportFrozen = None,
     import_frozen: ImportFrozen = None,
     discard_frozen: DiscardFrozen = None,
     tenants: Tenants = False,
     redact_failures: Redact = None,
+    warehouse: Warehouse = None,
     output: FormatOption = Format.TABLE,
 ) -> int:
     """Create or upgrade views, functions and tables.
@@ -72,10 +77,13 @@ def migrate(
     It is safe to repeat, and safe to run twice at once.
     """
     files = export_frozen or import_frozen
-    _refuse_more_than_one([status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql, bool(files)])
+    to_warehouse = warehouse is not None and not verify
+    _refuse_more_than_one(
+        [status, dry_run, uninstall, to_incremental, to_plain, verify, subscriber_sql, bool(files), to_warehouse]
+    )
     if rebuild and not verify:
         raise UsageError("--rebuild goes with --verify")
-    others = bool(uninstall or to_incremental or to_plain or verify or files)
+    others = bool(uninstall or to_incremental or to_plain or verify or files or to_warehouse)
     _refuse_beside(others, {"--tenants": tenants, "--[no-]redact-failures": redact_failures is not None})
     _refuse_discarding(discard_frozen, to_plain or uninstall or import_frozen is not None)
     from analytics_refreshd.app.commands import migrate as command
@@ -90,8 +98,10 @@ def migrate(
         return _transfer(config, export_frozen, import_frozen, discard_frozen)
     if uninstall:
         return _uninstall(config, discard_frozen)
+    if to_warehouse:
+        return switch_warehouse(config, bool(warehouse))
     if verify:
-        return _verify(config, output, rebuild=rebuild)
+        return (verify_warehouse if warehouse else _verify)(config, output, rebuild=rebuild)
     with _subscribers_told():
         if to_incremental or to_plain:
             return _switch(config, to_incremental, wanted, discard_frozen)
@@ -168,14 +178,16 @@ def _refuse_discarding(day: datetime | None, allowed: bool) -> None:
 
 def _refuse_beside(others: bool, given: dict[str, bool]) -> None:
     for name in [name for name, is_given in given.items() if is_given and others]:
-        raise UsageError(f"{name} goes with none of --uninstall, --incremental, --plain, --verify and frozen figures")
+        raise UsageError(
+            f"{name} goes with none of --uninstall, --incremental, --plain, --verify, --warehouse and frozen figures"
+        )
 
 
 def _refuse_more_than_one(chosen: list[bool]) -> None:
     if sum(chosen) > 1:
         raise UsageError(
             "give one of --status, --dry-run, --uninstall, --incremental, --plain, --verify, --subscriber-sql, "
-            "--export-frozen and --import-frozen"
+            "--export-frozen, --import-frozen and --[no-]warehouse"
         )
 
 

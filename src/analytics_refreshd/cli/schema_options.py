@@ -6,6 +6,16 @@ from typing import Annotated
 
 import typer
 
+Uninstall = Annotated[bool, typer.Option("--uninstall", help="Drop our schema. The views and your data stay.")]
+ToIncremental = Annotated[
+    bool, typer.Option("--incremental", help="Switch to incremental refreshes, which read only what changed.")
+]
+SubscriberSql = Annotated[
+    bool, typer.Option("--subscriber-sql", help="Print SQL for subscribers of a publication of all tables.")
+]
+AcceptPublication = Annotated[
+    bool, typer.Option("--accept-publication", help="Go on: every subscriber has run that SQL.")
+]
 DiscardFrozen = Annotated[
     datetime | None,
     typer.Option(
@@ -24,6 +34,14 @@ Redact = Annotated[
     typer.Option(
         "--redact-failures/--no-redact-failures",
         help="Let recent_failures store error messages redacted, and no answers. Also with --status, --dry-run.",
+        show_default=False,
+    ),
+]
+Warehouse = Annotated[
+    bool | None,
+    typer.Option(
+        "--warehouse/--no-warehouse",
+        help="Create what feeds the warehouse, or drop it. With --verify: compare the warehouse with the rollups.",
         show_default=False,
     ),
 ]

@@ -13,8 +13,9 @@ from analytics_refreshd.observe.otel.settings import OtelSettings
 from analytics_refreshd.postgres.catalogue.settings import QuerySettings
 from analytics_refreshd.postgres.connection.libpq import used_by_libpq
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings, hosts_used
-from analytics_refreshd.postgres.incremental.settings import Retention
+from analytics_refreshd.postgres.incremental.settings import Outbox, Retention
 from analytics_refreshd.postgres.refresh.settings import RefreshSettings
+from analytics_refreshd.warehouse.settings import WarehouseSettings
 
 _SECRET_BYTES = 32
 
@@ -101,6 +102,29 @@ def retention_settings(config: Config) -> Retention | None:
     advances = retention.horizon == "auto" and retention.keep == "rollups"
     rows_seconds = retention.rows.total_seconds() if advances and retention.rows else None
     return Retention(rows_seconds, retention.late_rows)
+
+
+def outbox_settings(config: Config) -> Outbox:
+    """Return `[warehouse]` as the settings of an outbox that is wanted."""
+    return Outbox(True, config.warehouse.outbox_rows)
+
+
+def warehouse_settings(config: Config) -> WarehouseSettings | None:
+    """Return `[warehouse]` as the sink's settings, None where no url is given."""
+    warehouse = config.warehouse
+    if warehouse.url is None:
+        return None
+    return WarehouseSettings(
+        name=config.name,
+        url=warehouse.url,
+        database=warehouse.database,
+        user=warehouse.user,
+        password_file=warehouse.password_file,
+        ca_file=warehouse.ca_file,
+        connect_seconds=warehouse.connect_timeout.total_seconds(),
+        request_seconds=warehouse.request_timeout.total_seconds(),
+        keep_days=warehouse.keep.days,
+    )
 
 
 def query_settings(config: Config) -> QuerySettings:

@@ -26,6 +26,7 @@ from analytics_refreshd.config.receivers import foreign_key, receiver_sections, 
 from analytics_refreshd.config.sections import PREFIX, Config, DatabaseSection, EnvironmentFirst, libpq_keywords
 from analytics_refreshd.config.thresholds import threshold_contradictions
 from analytics_refreshd.config.times import schedule_contradictions, time_contradictions
+from analytics_refreshd.config.warehouse import warehouse_contradictions
 from analytics_refreshd.core.errors import ConfigError
 from analytics_refreshd.core.files import decode_text, list_files, read_small
 from analytics_refreshd.postgres.connection.libpq import used_by_libpq
@@ -191,6 +192,8 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from otel_contradictions(config.otel)
     yield from _secret_problem("otel.headers_file", config.otel.headers_file)
     yield from _secret_problem("otel.ca_file", config.otel.ca_file)
+    yield from warehouse_contradictions(config.warehouse)
+    yield from _secret_problem("warehouse.password_file", config.warehouse.password_file)
     yield from writing_problems(config.api.write_url)
     if config.queries.directory is not None:
         try:

@@ -29,6 +29,7 @@ from analytics_refreshd.config.values import (
     ViewName,
     between,
 )
+from analytics_refreshd.config.warehouse import WarehouseSection, warehouse_warnings
 from analytics_refreshd.core.model import VIEWS, Limits
 from analytics_refreshd.core.names import REFRESH_FUNCTION, STATUS_FUNCTION
 from analytics_refreshd.core.schedule import Schedule, ViewTimes, splay_offset
@@ -143,6 +144,7 @@ class Config(EnvironmentFirst):
     api: ApiSection = ApiSection()
     costs: CostsSection = CostsSection()
     thresholds: ThresholdsSection = ThresholdsSection()
+    warehouse: WarehouseSection = WarehouseSection()
 
     # -- what follows from the sections -------------------------------------------------------------------
 
@@ -252,7 +254,7 @@ class Config(EnvironmentFirst):
         holds_password = "password" in self.conninfo
         if holds_password and path is not None and stat.S_IMODE(path.stat().st_mode) & 0o004:
             found.append("the configuration file holds a password and can be read by every user; chmod 600 it")
-        return found
+        return [*found, *warehouse_warnings(self.warehouse)]
 
     def public(self) -> dict[str, Any]:
         """Return the configuration for the log, without secrets.

@@ -51,6 +51,9 @@ class Event(StrEnum):
     VIEW_BLOCKED = "view.blocked"
     VIEW_FAILED = "view.failed"
     VIEW_STALE = "view.stale"
+    WAREHOUSE_EXPORTED = "warehouse.exported"
+    WAREHOUSE_RESTARTED = "warehouse.restarted"
+    WAREHOUSE_SENT = "warehouse.sent"
 
 
 MEANING: dict[Event, str] = {
@@ -96,4 +99,7 @@ MEANING: dict[Event, str] = {
     Event.VIEW_BLOCKED: "a refresh waits for a lock; names the session that holds it",
     Event.VIEW_FAILED: "a view began to fail with this run; repeats are not logged",
     Event.VIEW_STALE: "a view became older than its limit",
+    Event.WAREHOUSE_EXPORTED: "the warehouse holds all figures: the export of an epoch is complete",
+    Event.WAREHOUSE_RESTARTED: "warehouse and database have parted, and all figures are exported again; says why",
+    Event.WAREHOUSE_SENT: "batches of changes were sent to the warehouse (level debug)",
 }

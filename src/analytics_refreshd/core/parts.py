@@ -30,3 +30,4 @@ class Part(StrEnum):
     STATUS_FUNCTION = "status_function"
     UNUSUAL = "unusual"
     VIEWS = "views"
+    WAREHOUSE = "warehouse"

@@ -8,6 +8,7 @@ from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.observe.log.api_fields import API_FIELDS
 from analytics_refreshd.observe.log.field import ERROR, SQLSTATE, STOPPED, Field
+from analytics_refreshd.observe.log.warehouse_fields import WAREHOUSE_FIELDS
 
 TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": ["string", "null"]},
@@ -99,6 +100,7 @@ _EPOCH = Field("epoch", "count", "the term as leader; later ones are greater")
 
 FIELDS: Mapping[Event, tuple[Field, ...]] = {
     **API_FIELDS,
+    **WAREHOUSE_FIELDS,
     Event.ALERT_DELIVERED: (
         *_DELIVERY,
         Field("status", "text", "`firing` or `resolved`"),

@@ -12,12 +12,13 @@ from analytics_refreshd.postgres.incremental.expected import (
     plain_query,
     select_of,
 )
-from analytics_refreshd.postgres.incremental.folding import fold_functions
+from analytics_refreshd.postgres.incremental.folding import fold_functions, outbox_functions
 from analytics_refreshd.postgres.schema.definitions import (
     FROZEN_TABLES,
     FUNCTIONS,
     INCREMENTAL_TABLES,
     OUR_SCHEMA,
+    OUTBOX_TABLES,
     Definitions,
 )
 
@@ -38,11 +39,13 @@ _ROWS = (
 class Commands:
     """The SQL of what the incremental mode creates.
 
-    `frozen` tells whether figures are frozen in this database; where they are not, nothing of it is created or asked.
+    `frozen` tells whether figures are frozen in this database, `outbox` whether a warehouse is fed from it; where they
+    are not, nothing of it is created or asked.
     """
 
-    def __init__(self, definitions: Definitions, *, frozen: bool = False) -> None:
+    def __init__(self, definitions: Definitions, *, frozen: bool = False, outbox: bool = False) -> None:
         self._frozen = frozen
+        self._outbox = outbox
         self._app_schema = definitions.app_schema
         self._failure_texts = definitions.failure_texts()
         security = "security invoker" if has_maintain(definitions.server_version) else "security definer"
@@ -88,7 +91,8 @@ class Commands:
                 refuse_unsound_marks=marks,
                 refuse_unsound_note=refuse_unsound(_NOTE, _LOST if self._frozen else ((), ())),
             ),
-            *fold_functions(self._app_schema, frozen=self._frozen),
+            *fold_functions(self._app_schema, frozen=self._frozen, outbox=self._outbox),
+            *([outbox_functions()] if self._outbox else []),
             block(
                 "functions",
                 "helpers",
@@ -108,7 +112,7 @@ class Commands:
         return self._obstacles(lost_partition=_EMPTY)
 
     def _obstacles(self, *, lost_partition: sql.Composable) -> sql.Composed:
-        ours = sql.SQL(", ").join(sql.Literal(name) for name in (*INCREMENTAL_TABLES, *FROZEN_TABLES))
+        ours = sql.SQL(", ").join(sql.Literal(name) for name in (*INCREMENTAL_TABLES, *FROZEN_TABLES, *OUTBOX_TABLES))
         return block(
             "capture",
             "obstacles",
@@ -149,7 +153,8 @@ class Commands:
         The roles that read the rollups may also read what is frozen.
         """
         callers = block("functions", "caller_grants", app_name=self.names["app_name"])
-        return [callers, block("horizon", "reader_grants")] if self._frozen else [callers]
+        frozen = [block("horizon", "reader_grants")] if self._frozen else []
+        return [callers, *([block("outbox", "grants")] if self._outbox else []), *frozen]
 
     def view(self, name: str, target: str = OUR_SCHEMA) -> sql.Composed:
         """Return the command that creates a view over the rollups.
@@ -191,12 +196,11 @@ class Commands:
 
     def dropped(self) -> list[sql.Composed]:
         """Return the commands that drop everything but the triggers."""
-        frozen = ("horizon",) if self._frozen else ()
-        return [block(file, "drop") for file in ("functions", "fold", "capture", *frozen, "objects")]
+        return [block(file, "drop") for file in ("functions", "fold", "capture", *self._files[:0:-1], "objects")]
 
     @property
     def _files(self) -> tuple[str, ...]:
-        return ("objects", "horizon") if self._frozen else ("objects",)
+        return ("objects", *(["horizon"] if self._frozen else []), *(["outbox"] if self._outbox else []))
 
 
 __all__ = ["VIEW_WITHOUT_ROLLUP", "Commands", "block", "installed_query", "plain_query"]

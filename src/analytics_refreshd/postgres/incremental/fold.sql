@@ -86,7 +86,7 @@ unheld_durations = unheld_durations + result.unheld_durations, unheld_retries = 
 -- name: add_up
 with {changes},
 {frozen},
-by_hour as materialized (
+{outbox}by_hour as materialized (
     select hour, action_type, status, duration_ms, sum(n) as n, coalesce(sum(n * retry_count::bigint), 0) as retry_total,
         coalesce(sum(n) filter (where retry_count > 0), 0) as retried
     from net
@@ -466,7 +466,7 @@ language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp
 as $rebuild_start$
 begin
     {freeze};
-    truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
+    {restart_outbox}truncate analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.type_cells,
         analytics_refresh.duration_counts, analytics_refresh.retry_counts, analytics_refresh.duration_stats;
     alter sequence analytics_refresh.cells restart;
     -- a mark that is not visible yet stays, and makes the rollups be built once more
@@ -604,7 +604,7 @@ begin
             update analytics_refresh.view_changes set version = version + 1 where view_name = 'action_type_distribution';
         end if;
     end;
-    seconds := extract(epoch from clock_timestamp() - started);
+    {settle_outbox}seconds := extract(epoch from clock_timestamp() - started);
     update analytics_refresh.incremental
     set folded_at = clock_timestamp(), fold_ms = round(seconds * 1000), rows_folded = fold.rows_folded;
 end

@@ -18,12 +18,16 @@ _FOLD = (
     ),
 )  # fmt: skip
 _FROZEN = (FROZEN_TABLES, ("freeze", "apply_late", "organizations_of"))
+_OUTBOX = (("outbox", "outbox_batches", "outbox_rows"), ("outbox_settle", "outbox_restart"))
 _ERASING = ((*_FOLD[0], *FROZEN_TABLES), (*_FOLD[1], "fold"))
 _HASHES = {f"{name}_hash": block("horizon", f"{name}_hash") for name in _HASHED}
 
 
-def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
-    """Return the functions that fold and build; with `frozen`, also freeze()."""
+def fold_functions(app_schema: str, *, frozen: bool, outbox: bool = False) -> list[sql.Composed]:
+    """Return the functions that fold and build; with `frozen`, also freeze().
+
+    With `outbox` what is folded is kept as a batch too.
+    """
     app = sql.Identifier(app_schema)
     app_table = sql.Literal(sql.Identifier(app_schema, "action_results").as_string())
     losses, settle = block("fold", "losses"), _settle()
@@ -39,12 +43,15 @@ def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
         "functions",
         app=app,
         app_table=app_table,
-        refuse_unsound=refuse_unsound(_FOLD, _FROZEN if frozen else _NOTHING),
+        refuse_unsound=refuse_unsound(_FOLD, _FROZEN if frozen else _NOTHING, _OUTBOX if outbox else _NOTHING),
+        restart_outbox=_if_outbox(outbox, "restart", reason=sql.SQL("rebuild_start.reason")),
+        settle_outbox=_if_outbox(outbox, "settle"),
         add_up_deltas=_add_up(
             app,
             frozen,
             "fold",
             "changes_from_deltas",
+            outbox=outbox,
             columns=_columns("r."),
             losses=losses,
             leave_late=if_frozen("leave_late", ""),
@@ -65,10 +72,26 @@ def fold_functions(app_schema: str, *, frozen: bool) -> list[sql.Composed]:
         ),
         add_up_rest=rows_in("d.executed_at >= chunk_from and d.executed_at > '-infinity'"),
     )
-    return [functions, _freezing_functions(app_schema)] if frozen else [functions]
+    return [functions, _freezing_functions(app_schema, outbox=outbox)] if frozen else [functions]
 
 
-def _freezing_functions(app_schema: str) -> sql.Composed:
+def outbox_functions() -> sql.Composed:
+    """Return the functions of the outbox."""
+    used: Used = (
+        (
+            "incremental", "rebuild_marks", "hour_cells", "trigger_cells", "outbox", "outbox_batches", "outbox_rows",
+            "outbox_sender", "outbox_ranges",
+        ),
+        ("capture_now", "outbox_restart"),
+    )  # fmt: skip
+    return block("outbox", "functions", refuse_unsound=refuse_unsound(used), hour_at=block("outbox", "hour_at"))
+
+
+def _if_outbox(outbox: bool, name: str, **names: sql.Composable) -> sql.Composable:
+    return block("outbox", name, next=sql.SQL(""), **names) if outbox else sql.SQL("")
+
+
+def _freezing_functions(app_schema: str, *, outbox: bool) -> sql.Composed:
     app, known = sql.Identifier(app_schema), organizations_known(app_schema)
 
     def names(days_of: sql.Composable) -> dict[str, sql.Composable]:
@@ -88,21 +111,41 @@ def _freezing_functions(app_schema: str) -> sql.Composed:
         organizations_known=known,
         hold_triggers=block("horizon", "hold_triggers", app=app, organizations_known=known),
         add_up=_add_up(
-            app, True, "horizon", "changes_at_freeze", columns=_columns("r."), **names(sql.SQL("")), **_HASHES
+            app,
+            True,
+            "horizon",
+            "changes_at_freeze",
+            outbox=outbox,
+            columns=_columns("r."),
+            **names(sql.SQL("")),
+            **_HASHES,
         ),
-        add_up_late=_add_up(app, True, "horizon", "changes_from_late", **names(block("horizon", "late_days"))),
+        add_up_late=_add_up(
+            app, True, "horizon", "changes_from_late", outbox=outbox, **names(block("horizon", "late_days"))
+        ),
+        restart_outbox=_if_outbox(outbox, "restart", reason=sql.Literal("triggers were erased")),
         settle=_settle(),
         count_late=block("horizon", "count_late"),
         bounded_before=block("horizon", "bounded_before"),
-        refuse_unsound=refuse_unsound(_ERASING),
+        refuse_unsound=refuse_unsound(_ERASING, _OUTBOX if outbox else _NOTHING),
         **_HASHES,
     )
 
 
-def _add_up(app: sql.Identifier, frozen: bool, file: str, name: str, /, **names: sql.Composable) -> sql.Composed:
+def _add_up(
+    app: sql.Identifier, frozen: bool, file: str, name: str, /, *, outbox: bool = False, **names: sql.Composable
+) -> sql.Composed:
     changes = block(file, name, app=app, **names)
     frozen_part = block("horizon", "frozen" if frozen else "frozen_none")
-    return block("fold", "add_up", app=app, changes=changes, frozen=frozen_part, add_to_trigger=_added("c"))
+    return block(
+        "fold",
+        "add_up",
+        app=app,
+        changes=changes,
+        frozen=frozen_part,
+        outbox=_if_outbox(outbox, "batch"),
+        add_to_trigger=_added("c"),
+    )
 
 
 def _added(row: str) -> sql.Composed:

@@ -634,7 +634,7 @@ begin
         (select array_agg(cell) filter (where n = 0) as cells, array_agg(retry_count) filter (where n = 0) as retries,
             coalesce(bool_or(n < 0), false) as broken from live_retries) r;
     if result.executions > 0 then
-        perform analytics_refresh.drop_empty_counts(
+        {restart_outbox}perform analytics_refresh.drop_empty_counts(
             result.duration_cells, result.durations, result.retry_cells, result.retries);
         -- counted from the first row again
         delete from analytics_refresh.duration_stats s where s.cell = any (result.cells);

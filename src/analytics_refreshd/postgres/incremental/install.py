@@ -11,7 +11,7 @@ from psycopg import sql
 
 from analytics_refreshd.core.names import STATUS_FUNCTION
 from analytics_refreshd.postgres.connection import Connection
-from analytics_refreshd.postgres.incremental import horizon
+from analytics_refreshd.postgres.incremental import horizon, outbox_install
 from analytics_refreshd.postgres.incremental.building import (
     InstallProgress,
     Report,
@@ -28,7 +28,7 @@ from analytics_refreshd.postgres.incremental.preflight import (
     source_tables,
     stray_tables,
 )
-from analytics_refreshd.postgres.incremental.settings import Retention
+from analytics_refreshd.postgres.incremental.settings import Outbox, Retention
 from analytics_refreshd.postgres.incremental.state import IncrementalState, is_installed, state
 from analytics_refreshd.postgres.incremental.transactions import alone, briefly, transaction
 from analytics_refreshd.postgres.incremental.views import refuse_replacing, replace_functions, replace_views
@@ -47,11 +47,13 @@ def install(
     replace: bool = False,
     accept_publication: bool = False,
     retention: Retention | None = None,
+    outbox: Outbox | None = None,
 ) -> tuple[str, ...]:
     """Install the incremental mode, or finish or renew it.
 
     Returns what was done. Without `replace` no view is replaced that differs from ours or that something depends on.
-    `accept_publication` is as in `migrate`. `retention` turns the frozen horizon on or off; None leaves it as it is.
+    `accept_publication` is as in `migrate`. `retention` turns the frozen horizon on or off, `outbox` the batches for a
+    warehouse; None leaves them as they are.
     `connection` is idle and in autocommit mode. Writers of `action_results` wait only while a trigger is created.
     Raises MigrationError, with nothing changed, where capture would miss rows or a view cannot be replaced, and where
     locks could not be had.
@@ -59,7 +61,8 @@ def install(
     report = progress or report_to_nobody
     done: list[str] = []
     with alone(connection, app_schema) as found:
-        definitions, commands = _definitions(connection, app_schema, found, retention)
+        definitions, commands = _definitions(connection, app_schema, found, retention, outbox)
+        had_outbox = outbox_install.is_installed(connection)
         briefly(connection, _refuse, app_schema, commands, found)
         if found.mode == "plain" and not replace:
             briefly(connection, refuse_replacing, definitions, found)
@@ -67,6 +70,7 @@ def install(
         briefly(connection, _add_columns, found.home)
         with transaction(connection, found.home):
             _create_objects(connection, commands)
+            done += outbox_install.apply(connection, had_outbox, outbox)
         for name in unidentified_tables(connection, only_published=False):
             briefly(connection, _identify, name, found.home)
         done += _release(connection, commands, report)
@@ -134,11 +138,16 @@ def uninstall_to_plain(
 
 
 def _definitions(
-    connection: Connection, app_schema: str, found: Found, retention: Retention | None = None
+    connection: Connection,
+    app_schema: str,
+    found: Found,
+    retention: Retention | None = None,
+    outbox: Outbox | None = None,
 ) -> tuple[Definitions, Commands]:
     definitions = Definitions(app_schema, connection.info.server_version, redacted=found.redacted)
     wanted = retention is not None and retention.rows_seconds is not None
-    return definitions, Commands(definitions, frozen=wanted or horizon.is_installed(connection))
+    kept = outbox.wanted if outbox is not None else outbox_install.is_installed(connection)
+    return definitions, Commands(definitions, frozen=wanted or horizon.is_installed(connection), outbox=kept)
 
 
 def _refuse(connection: Connection, app_schema: str, commands: Commands, found: Found) -> None:

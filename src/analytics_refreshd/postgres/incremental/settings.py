@@ -13,3 +13,11 @@ class Retention:
 
     rows_seconds: float | None
     late_rows: Literal["ignore", "apply"] = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Whether folds keep batches for a warehouse, of how many rows."""
+
+    wanted: bool
+    rows_limit: int = 5_000_000

@@ -18,6 +18,7 @@ from analytics_refreshd.postgres.schema.definitions import (
     INCREMENTAL_TABLES,
     OUR_SCHEMA,
     OUR_TABLES,
+    OUTBOX_TABLES,
     SOURCE_COLUMNS,
     TENANT_TABLES,
     Definitions,
@@ -104,7 +105,7 @@ class Catalog:
 
         Its owner included. Roles are accepted by name: a member of one is another role.
         """
-        tables = [*OUR_TABLES, *INCREMENTAL_TABLES, *FROZEN_TABLES, *TENANT_TABLES]
+        tables = [*OUR_TABLES, *INCREMENTAL_TABLES, *FROZEN_TABLES, *OUTBOX_TABLES, *TENANT_TABLES]
         return tuple(row.described for row in self._rows("foreign", _Foreign, accepted=list(accepted), tables=tables))
 
     def gifts(self, home: str) -> list[str]:

@@ -42,6 +42,7 @@ FROZEN_TABLES = (
     "frozen_hours", "frozen_triggers", "frozen_types", "frozen_durations", "frozen_retries", "frozen_series",
     "frozen_days",
 )  # fmt: skip
+OUTBOX_TABLES = ("outbox", "outbox_batches", "outbox_rows", "outbox_sender", "outbox_ranges")
 
 
 def compose(text: str, **names: sql.Composable) -> sql.Composed:

@@ -1,0 +1,39 @@
+"""Builds what sends to the warehouse, for a daemon that has one."""
+
+import threading
+from collections.abc import Callable
+
+from analytics_refreshd.core.warehouse import Sent
+from analytics_refreshd.postgres.connection.connector import Connector
+from analytics_refreshd.postgres.connection.session import Session
+from analytics_refreshd.postgres.state.outbox import PostgresOutbox
+from analytics_refreshd.warehouse.client import Client
+from analytics_refreshd.warehouse.sender import Sender
+from analytics_refreshd.warehouse.settings import WarehouseSettings
+from analytics_refreshd.warehouse.store import ClickHouseWarehouse
+
+
+def build_sender(
+    connector: Connector, settings: WarehouseSettings
+) -> tuple[Callable[[], Sent | None], Callable[[], None]]:
+    """Return what sends all that waits, and what gives that up.
+
+    The connection is closed after each call: between two runs nothing of it is held.
+    """
+    session = Session(connector, label="warehouse")
+    client = Client(settings)
+    stopping = threading.Event()
+    sender = Sender(PostgresOutbox(session), ClickHouseWarehouse(client), stopping.is_set)
+
+    def send() -> Sent | None:
+        try:
+            return sender.send()
+        finally:
+            session.close()
+
+    def stop() -> None:
+        stopping.set()
+        client.stop()
+        session.abandon()
+
+    return send, stop

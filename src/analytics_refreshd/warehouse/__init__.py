@@ -1,0 +1,1 @@
+"""The sink to a column store: ClickHouse over HTTP."""

@@ -1,0 +1,126 @@
+"""Sends what the warehouse lacks: an export of the rollups where an epoch begins, then batch after batch."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from typing import IO, cast
+
+from analytics_refreshd.core.warehouse import (
+    KINDS,
+    SNAPSHOTS,
+    Batch,
+    Doing,
+    Outbox,
+    OutboxState,
+    Range,
+    Sent,
+    Step,
+    Warehouse,
+    next_step,
+)
+
+_IN_MEMORY_BYTES = 16 << 20
+
+
+Progress = Callable[[int, int], None]
+
+
+class Sender:
+    """Brings the warehouse up to the outbox, one step at a time.
+
+    Every step can be done twice: the warehouse counts a token once. `stopping` is asked between steps.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        warehouse: Warehouse,
+        stopping: Callable[[], bool] = lambda: False,
+        progress: Progress = lambda done, of: None,
+    ) -> None:
+        self._outbox = outbox
+        self._warehouse = warehouse
+        self._stopping = stopping
+        self._progress = progress
+        self._snapshots_at: tuple[int, int] | None = None
+
+    def send(self) -> Sent | None:
+        """Send all that waits; return what that was. None where no outbox is installed.
+
+        Raises DatabaseFault and WarehouseFault. What was sent before stays sent.
+        """
+        sent = Sent()
+        while not self._stopping():
+            outbox = self._outbox.state()
+            if outbox is None:
+                return None
+            step = next_step(outbox, self._warehouse.position())
+            if step.doing is Doing.SEND and not outbox.waiting:
+                self._send_snapshots(outbox)
+                break
+            if step.doing is Doing.EXPORT and not outbox.recording and not self._outbox.start():
+                break
+            sent = self._take(step, outbox, sent)
+        return sent
+
+    def _take(self, step: Step, outbox: OutboxState, sent: Sent) -> Sent:
+        if step.doing is Doing.RESTART:
+            self._outbox.restart(step.reason, step.above)
+            return replace(sent, restarted=step.reason)
+        if step.doing is Doing.ACKNOWLEDGE:
+            # it landed, and the answer was lost
+            self._outbox.acknowledge(outbox.epoch, step.batch)
+            return sent
+        if step.doing is Doing.EXPORT:
+            if not outbox.recording:
+                return sent  # begun just now: what it is to hold is read again
+            ranges, completed = self._export(outbox)
+            epoch = outbox.epoch if completed else sent.exported_epoch
+            return replace(sent, ranges=sent.ranges + ranges, exported_epoch=epoch)
+        batch = outbox.waiting[0]
+        self._send(batch, outbox.epoch)
+        return replace(sent, batches=sent.batches + 1, rows=sent.rows + batch.rows)
+
+    def _send(self, batch: Batch, epoch: int) -> None:
+        with _body() as body:
+            self._outbox.rows(batch, epoch, body)
+            # where a fold gave the outbox up meanwhile, it holds no rows of the batch
+            if body.tell():
+                self._warehouse.land(epoch, batch, body)
+                self._outbox.acknowledge(epoch, batch.batch)
+
+    def _export(self, outbox: OutboxState) -> tuple[int, bool]:
+        """Send the parts of the export that are left; return how many, and whether it is complete."""
+        ranges = self._outbox.ranges(outbox.epoch)
+        for number, part in enumerate(ranges):
+            self._progress(outbox.ranges - len(ranges) + number, outbox.ranges)
+            if self._stopping() or not self._export_range(outbox, part):
+                return number, False
+        self._warehouse.complete(outbox)
+        self._progress(outbox.ranges, outbox.ranges)
+        return len(ranges), True
+
+    def _export_range(self, outbox: OutboxState, part: Range) -> bool:
+        for table in KINDS[part.kind]:
+            with _body() as body:
+                if not self._outbox.cells(table, part, outbox, body):
+                    return False
+                if body.tell():
+                    token = f"{outbox.epoch_id}-{part.place}-{table}"
+                    self._warehouse.export(table, outbox.epoch, token, body)
+        return self._outbox.range_sent(outbox.epoch, part.place)
+
+    def _send_snapshots(self, outbox: OutboxState) -> None:
+        """Send the small tables, once for each batch up to which the warehouse is."""
+        at = (outbox.epoch, outbox.acknowledged_batch)
+        if at == self._snapshots_at:
+            return
+        for table in SNAPSHOTS:
+            with _body() as body:
+                self._outbox.snapshot(table, outbox.acknowledged_batch, body)
+                self._warehouse.replace(table, body)
+        self._snapshots_at = at
+
+
+def _body() -> IO[bytes]:
+    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))
