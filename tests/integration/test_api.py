@@ -471,6 +471,7 @@ def test_costs_are_exact_and_what_has_no_price_is_unknown(world: World) -> None:
     rows = world.api.ask(f"organizations/costs?month={month}&by=action_type&format=csv", world.acme).body.decode()
     for row, wanted in zip(csv.DictReader(io.StringIO(rows)), one["data"], strict=True):
         assert (row["cost"], row["priced_cost"]) == (wanted["cost"] or "", wanted["priced_cost"] or "")
+        assert (list(row)[-1], "never a bill" in row["note"]) == ("note", True)
     for wrong, said in (
         ("month=2026-13", "month must be a month such as 2026-03"),
         ("month=2026-03&months=2", "give month, or months, not both"),

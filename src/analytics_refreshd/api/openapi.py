@@ -128,7 +128,7 @@ def _operation(route: Route, number: int) -> Schema:
         "parameters": _parameters(route),
         "responses": {
             "200": {
-                "description": "The answer.",
+                "description": f"The answer. {query.note}" if query.note else "The answer.",
                 "headers": {
                     "ETag": {"schema": {"type": "string"}, "description": "Where only views were read."},
                     "Link": {"schema": {"type": "string"}, "description": "Pages with rel next and prev."},

@@ -40,7 +40,9 @@ class Base:
         return self.marker == marker and self.since == since and same
 
 
-def summary_document(base: Base, waiting: Hours | None, timing: Timing, now: datetime) -> dict[str, object]:
+def summary_document(
+    base: Base, waiting: Hours | None, timing: Timing, now: datetime, frozen_until: datetime | None
+) -> dict[str, object]:
     """Return the summary with the changes that wait.
 
     With None of them it is as it was read.
@@ -61,6 +63,7 @@ def summary_document(base: Base, waiting: Hours | None, timing: Timing, now: dat
             "stale": any_stale(base.views, base.successes, timing, now),
             "window": {"since": moment(base.since), "until": moment(base.until)},
             "approximate": [name for name in base.approximate if not live or name in _PERCENTILES],
+            "frozen_until": moment(frozen_until),
         },
     }
 
@@ -78,7 +81,13 @@ class RunRow:
 
 
 def refresh_document(
-    successes: Successes, runs: Sequence[RunRow], timing: Timing, now: datetime, *, whole: bool
+    successes: Successes,
+    runs: Sequence[RunRow],
+    timing: Timing,
+    now: datetime,
+    frozen_until: datetime | None,
+    *,
+    whole: bool,
 ) -> dict[str, object]:
     """Return how fresh the views are, and whether a refresh runs.
 
@@ -96,7 +105,7 @@ def refresh_document(
     if whole:
         last = next((run for run in runs if run.finished_at is not None), None)
         data |= {"run": _run(running), "last_run": _run(last)}
-    return {"data": data, "meta": {"generated_at": moment(now)}}
+    return {"data": data, "meta": {"generated_at": moment(now), "frozen_until": moment(frozen_until)}}
 
 
 def _run(run: RunRow | None) -> dict[str, object] | None:
