@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from analytics_refreshd.api.answers import moment, plain
+from analytics_refreshd.api.answers import cost_of, moment, plain
 from analytics_refreshd.api.freshness import Successes, Timing, any_stale, as_of
 from analytics_refreshd.core.live import Hours, hours_plus, summarized
 from analytics_refreshd.core.thresholds import Threshold
+from analytics_refreshd.postgres.tenants.live import LastCost
 
 _PERCENTILES = ("p95_duration_ms", "p99_duration_ms")
 
@@ -88,10 +89,11 @@ def refresh_document(
     frozen_until: datetime | None,
     *,
     whole: bool,
+    cost: LastCost | None = None,
 ) -> dict[str, object]:
     """Return how fresh the views are, and whether a refresh runs.
 
-    With `whole`, for platform administrators, the runs too."""
+    With `whole`, for platform administrators, the runs too, and what the last one cost."""
     views = [
         {"view_name": view, "last_refresh": moment(successes.get(view)), "stale": timing.stale(view, successes, now)}
         for view in timing.views
@@ -104,7 +106,7 @@ def refresh_document(
     }
     if whole:
         last = next((run for run in runs if run.finished_at is not None), None)
-        data |= {"run": _run(running), "last_run": _run(last)}
+        data |= {"run": _run(running), "last_run": _run(last), "last_cost": cost_of(cost)}
     return {"data": data, "meta": {"generated_at": moment(now), "frozen_until": moment(frozen_until)}}
 
 

@@ -106,7 +106,9 @@ class Poller:
         for runs, audience in ((state.runs, None), (state.running, ())):
             if runs is not None:
                 whole = audience is None
-                document = refresh_document(state.successes, runs, self._timing, now, state.frozen_until, whole=whole)
+                document = refresh_document(
+                    state.successes, runs, self._timing, now, state.frozen_until, whole=whole, cost=state.cost
+                )
                 self._hub.publish(Topic.REFRESH, audience, document)
         if state.alerts is not None:
             self._hub.publish(Topic.ALERTS, None, alerts_document(state.alerts, now))

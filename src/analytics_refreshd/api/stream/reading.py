@@ -18,6 +18,7 @@ from analytics_refreshd.postgres.catalogue.settings import DEFAULTS, QuerySettin
 from analytics_refreshd.postgres.tenants import live
 from analytics_refreshd.postgres.tenants.freshness import last_successes
 from analytics_refreshd.postgres.tenants.horizon import frozen_horizon
+from analytics_refreshd.postgres.tenants.live import LastCost
 from analytics_refreshd.postgres.tenants.wall import Wall
 
 _Value = TypeVar("_Value")
@@ -28,8 +29,8 @@ _NOBODY: tuple[str, ...] = ()
 class State:
     """What all listeners share.
 
-    `runs` are for platform administrators, `running` for tenants. None of them or of `alerts`: nobody listens to it.
-    Figures before `frozen_until` are frozen; None: none are.
+    `runs` and the last one's `cost` are for platform administrators, `running` for tenants. None of them or of
+    `alerts`: nobody listens to it. Figures before `frozen_until` are frozen; None: none are.
     """
 
     marker: str | None
@@ -38,6 +39,7 @@ class State:
     running: Sequence[RunRow] | None
     alerts: Sequence[AlertRow] | None
     frozen_until: datetime | None = None
+    cost: LastCost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,10 @@ class LiveReader:
                 self._wall.admit(connection, audience)
                 return [_run(row) for row in live.last_runs(connection)] if told else []
 
+            def cost() -> LastCost | None:
+                self._wall.admit(connection, None)
+                return live.last_cost(connection)
+
             def alerts() -> list[AlertRow]:
                 self._wall.admit(connection, None)
                 return [_alert(row) for row in live.firing_alerts(connection)] if told else []
@@ -95,6 +101,7 @@ class LiveReader:
                 runs(_NOBODY) if wanted.running else None,
                 alerts() if wanted.alerts else None,
                 None if horizon is None else horizon.until,
+                cost() if wanted.runs else None,
             )
 
         return self._read(self._bound(_NOBODY, now), work)
