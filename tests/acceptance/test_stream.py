@@ -198,6 +198,9 @@ def test_refreshes_and_alerts_are_told_to_who_may_hear_of_them(world: World) -> 
         ended = whole.next("refresh", lambda event: newer(event) and event["data"]["last_run"]).data["data"]
         assert ended["last_run"]["outcome"] == "ok"
         assert ended["run"] is None
+        assert ended["last_cost"]["wal_bytes"] > 0
+        told = world.api.ask("meta/refresh-status", world.everything).json["summary"]
+        assert told == {"all_views_fresh": True, "last_cost": ended["last_cost"]}
         world.connection.execute(
             "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at)"
             " values (gen_random_uuid(), 'd', 'r', 'schedule', clock_timestamp())"

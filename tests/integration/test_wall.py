@@ -357,7 +357,8 @@ LIVE = (
     "select coalesce(sum(w.executions), 0)::int, coalesce(sum(w.failures), 0)::int,"
     " (select coalesce(sum(f.executions), 0)::int from analytics_api.folded_hours('-infinity', 'infinity') f),"
     " (select count(*)::int from analytics_api.firing_alerts()),"
-    " (select array_agg(r.outcome order by r.started_at) from analytics_api.last_runs() r)"
+    " (select array_agg(r.outcome order by r.started_at) from analytics_api.last_runs() r),"
+    " (select c.wal_bytes::int from analytics_api.last_cost() c)"
     " from analytics_api.waiting_hours('-infinity', 'infinity') w"
 )
 
@@ -366,7 +367,7 @@ LIVE = (
 def test_what_the_stream_reads_is_what_is_admitted(own: Walled) -> None:
     """Changes that wait are those of the admitted organizations; alerts, and how runs ended, are for who sees all."""
     api, connection = own.api, own.owner
-    nothing = [(0, 0, 0, 0, None)]
+    nothing = [(0, 0, 0, 0, None, None)]
     assert [rows(api, LIVE, seen) for seen in (("acme",), None)] == [nothing, nothing]
     assert rows(api, "select analytics_api.fold_marker()") == [(None,)]
     install(connection)
@@ -383,17 +384,17 @@ def test_what_the_stream_reads_is_what_is_admitted(own: Walled) -> None:
         " values ('A', 'firing', 'critical', now(), now()), ('B', 'pending', 'critical', now(), null)"
     )
     connection.execute(
-        "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at, outcome)"
-        " values (gen_random_uuid(), 'd', 'r', 'schedule', now() - interval '1 hour', 'failed'),"
-        " (gen_random_uuid(), 'd', 'r', 'schedule', now(), null)"
+        "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at, outcome, wal_bytes)"
+        " values (gen_random_uuid(), 'd', 'r', 'schedule', now() - interval '1 hour', 'failed', 7),"
+        " (gen_random_uuid(), 'd', 'r', 'schedule', now(), null, null)"
     )
     whole = value(connection, "select sum(n)::int from analytics_refresh.hour_cells")
     for seen, figures in (
-        (("acme",), (3, 3, 0, 0, [None])),
-        (("bolt",), (5, 0, 0, 0, [None])),
-        (TENANTS, (8, 3, 0, 0, [None])),
-        ((), (0, 0, 0, 0, [None])),
-        (None, (15, 10, whole, 1, ["failed", None])),
+        (("acme",), (3, 3, 0, 0, [None], None)),
+        (("bolt",), (5, 0, 0, 0, [None], None)),
+        (TENANTS, (8, 3, 0, 0, [None], None)),
+        ((), (0, 0, 0, 0, [None], None)),
+        (None, (15, 10, whole, 1, ["failed", None], 7)),
     ):
         assert rows(api, LIVE, seen) == [figures], seen
     assert api.execute(LIVE).fetchall() == nothing

@@ -13,7 +13,7 @@ import pytest
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
 from analytics_refreshd.api.freshness import Timing
 from analytics_refreshd.api.stream import hub as hubs
-from analytics_refreshd.api.stream.documents import Base
+from analytics_refreshd.api.stream.documents import Base, RunRow
 from analytics_refreshd.api.stream.endpoint import stream_limits
 from analytics_refreshd.api.stream.hub import Hub, StreamFull, Trouble
 from analytics_refreshd.api.stream.listener import Credentials, Listener
@@ -206,12 +206,14 @@ class Reader:
         self.fault: Exception | None = None
         self.of_bolt: Exception | None = None
         self.bases: list[Audience] = []
+        self.frozen_until: datetime | None = None
 
     def state(self, wanted: Wanted, now: datetime) -> State:
         """Read what all share."""
         if self.fault:
             raise self.fault
-        return State(self.marker, {VIEW: NOW}, None, None, None)
+        running: list[RunRow] | None = [] if wanted.running else None
+        return State(self.marker, {VIEW: NOW}, None, running, None, self.frozen_until)
 
     def since(self, now: datetime) -> datetime:
         """The window's beginning."""
@@ -287,6 +289,8 @@ def test_a_turn_reads_changes_and_after_a_fold_the_whole() -> None:
         turns.reader.marker, turns.reader.waits = "m2", 5
         assert [events[0][1]["data"]["total_executions"] for events in turns.turn()] == [15, 15]
         assert len(turns.reader.bases) == 4
+        turns.reader.frozen_until = HOUR
+        assert [events[0][1]["meta"]["frozen_until"] for events in turns.turn()] == ["2026-03-01T10:00:00Z"] * 2
         turns.reader.marker = None
         ((_, event),) = turns.turn()[1]
         assert (event["data"]["total_executions"], event["meta"]["live"]) == (10, False)

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from analytics_refreshd.api.asking import Asked
 from analytics_refreshd.api.freshness import Known, Timing, any_stale, as_of
 from analytics_refreshd.api.routes import MOST_OFFSET, Route
+from analytics_refreshd.core.cost import FIGURES
 from analytics_refreshd.core.display import exact_text, json_number
 from analytics_refreshd.core.wording import rfc3339
 from analytics_refreshd.postgres.catalogue.endpoint import Field
@@ -17,6 +18,7 @@ from analytics_refreshd.postgres.catalogue.page import PageOfRows
 from analytics_refreshd.postgres.catalogue.run import BoundQuery
 from analytics_refreshd.postgres.catalogue.spans import zone_of
 from analytics_refreshd.postgres.catalogue.zones import later
+from analytics_refreshd.postgres.tenants.live import LastCost
 
 _AS_IT_IS = frozenset({str, int, bool, type(None)})
 
@@ -60,6 +62,14 @@ def frozen(known: Known, notes: Sequence[str] = ()) -> dict[str, object]:
     """Return what `meta` says of the horizon: where it is, and what it means for the answer."""
     until = known.horizon.until if known.horizon is not None else None
     return {"frozen_until": moment(until), "notes": list(notes)}
+
+
+def cost_of(found: LastCost | None) -> dict[str, int | None] | None:
+    """Return what the last run cost, None if unknown."""
+    if found is None:
+        return None
+    figures = {} if found.cost is None else found.cost.known()
+    return {"rows_folded": found.rows_folded, **{name: figures.get(name) for name in FIGURES}}
 
 
 def as_object(fields: Sequence[Field], row: Sequence[object]) -> dict[str, object]:

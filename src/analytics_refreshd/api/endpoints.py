@@ -165,7 +165,7 @@ class Endpoints:
             nonlocal spool, count
             spool.close()
             spool = Spool()
-            count = spool.write(names, rows)
+            count = spool.write(names, rows, route.query.note)
 
         try:
             with _refusing():

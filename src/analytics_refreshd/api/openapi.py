@@ -9,6 +9,7 @@ from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
 from analytics_refreshd.api.questions.description import SECTION as QUESTIONS
 from analytics_refreshd.api.questions.description import question_paths, question_schemas
 from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, STREAM_PATHS, Route
+from analytics_refreshd.api.status import summary_schema
 from analytics_refreshd.api.stream.description import stream_operation
 from analytics_refreshd.postgres.catalogue.endpoint import Field
 from analytics_refreshd.postgres.catalogue.parameters import TEXT_LIMIT, Column, Parameter
@@ -128,7 +129,7 @@ def _operation(route: Route, number: int) -> Schema:
         "parameters": _parameters(route),
         "responses": {
             "200": {
-                "description": "The answer.",
+                "description": f"The answer. {query.note}" if query.note else "The answer.",
                 "headers": {
                     "ETag": {"schema": {"type": "string"}, "description": "Where only views were read."},
                     "Link": {"schema": {"type": "string"}, "description": "Pages with rel next and prev."},
@@ -237,8 +238,7 @@ def _answer(route: Route) -> Schema:
     if route.summary is not None:
         properties["summary"] = _row(route.summary.api.fields)
     if route.query.name == FRESHNESS:
-        fresh = {"all_views_fresh": {"type": "boolean"}}
-        properties["summary"] = {"type": "object", "required": ["all_views_fresh"], "properties": fresh}
+        properties["summary"] = summary_schema()
     if listed:
         properties["pagination"] = _reference("Pagination")
     properties["meta"] = _reference("Meta")

@@ -13,8 +13,10 @@ from analytics_refreshd.postgres.catalogue.page import Page, page_of, page_state
 from analytics_refreshd.postgres.catalogue.parameters import Column
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, reading
 from analytics_refreshd.postgres.connection.batch import Statement
+from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.tenants.freshness import last_successes
 from analytics_refreshd.postgres.tenants.horizon import HORIZON, frozen_horizon, horizon_of
+from analytics_refreshd.postgres.tenants.live import LastCost, last_cost
 from analytics_refreshd.postgres.tenants.reading import Transaction, admitted, read
 from analytics_refreshd.postgres.tenants.wall import Wall
 
@@ -136,6 +138,16 @@ class Reader:
                 bound = with_horizon(asked.bound, frozen_horizon(connection) if connection.knows_horizon else None)
                 take(stream_rows(connection, bound, page, _columns(bound), stored=stored))
             return successes
+
+        return self._pool.read(work, self._seconds)
+
+    def last_cost(self) -> LastCost | None:
+        """Return what the last run that ended cost, for a platform administrator. Raises DatabaseFault."""
+        wanted = Transaction(None, search_path(), int(self._seconds * 1000), plan_anew=False, views=None)
+
+        def work(connection: PooledConnection) -> LastCost | None:
+            with admitted(connection, self._wall, wanted):
+                return last_cost(connection)
 
         return self._pool.read(work, self._seconds)
 

@@ -28,12 +28,16 @@ class Spool:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)
         self.size = 0
 
-    def write(self, names: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
-        """Write the names and the rows; return how many rows. Raises TooLargeError."""
+    def write(self, names: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> int:
+        """Write the names and the rows; return how many rows. Raises TooLargeError.
+
+        A `note` for whoever reads the file is a last column: before the names it would be taken for them.
+        """
         count = 0
-        self._add([names])
+        beside = [note] if note else []
+        self._add([[*names, *(["note"] if note else [])]])
         for row in rows:
-            self._add([[csv_cell(value) for value in row]])
+            self._add([[*(csv_cell(value) for value in row), *beside]])
             count += 1
         return count
 

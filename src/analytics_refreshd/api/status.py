@@ -4,36 +4,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from analytics_refreshd.api.answers import frozen, moment, pagination, plain
+from analytics_refreshd.api.answers import cost_of, frozen, moment, pagination, plain
 from analytics_refreshd.api.asking import Asked
 from analytics_refreshd.api.freshness import Known, Timing
 from analytics_refreshd.api.reader import Admitted, Reader
 from analytics_refreshd.api.routes import Route
+from analytics_refreshd.core.cost import FIGURES
 from analytics_refreshd.postgres.catalogue.page import Page
+from analytics_refreshd.postgres.tenants.live import LastCost
 
 _MOST_VIEWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is known, and each view's row of the status function."""
+    """What is known of the views.
+
+    For who sees all it has each view's row of the status function, and what the last run cost.
+    """
 
     known: Known
     rows: Mapping[str, Mapping[str, object]]
+    sees_all: bool = False
+    cost: LastCost | None = None
+
+
+def summary_schema() -> dict[str, object]:
+    """Return what the OpenAPI document says of the answer's `summary`."""
+    cost = {
+        "type": ["object", "null"],
+        "description": "What the last refresh cost the server, for keys for all organizations; null is unknown",
+        "properties": {name: {"type": ["integer", "null"]} for name in ("rows_folded", *FIGURES)},
+    }
+    properties = {"all_views_fresh": {"type": "boolean"}, "last_cost": cost}
+    return {"type": "object", "required": ["all_views_fresh"], "properties": properties}
 
 
 def read_status(reader: Reader, route: Route, sizes: Admitted | None) -> Status:
-    """Read the last successes, and by `sizes` rows and sizes. Raises DatabaseFault.
+    """Read the last successes, and by `sizes` rows and sizes.
 
-    Sizes tell of every tenant, so `sizes` is None for a tenant. The status function's own times are not taken: an older
-    install's are those of a VACUUM.
+    Sizes tell of every tenant, so `sizes` is None for a tenant; with them comes the last run's cost. The status
+    function's own times are not taken: an older install's are those of a VACUUM. Raises DatabaseFault.
     """
     if sizes is None:
         return Status(reader.known(), {})
     reading = reader.read(sizes, Page(_MOST_VIEWS))
     names = [field.name for field in route.endpoint.fields]
     found = [dict(zip(names, row, strict=True)) for row in reading.page.rows]
-    return Status(reading.known, {str(row["view_name"]): row for row in found})
+    rows = {str(row["view_name"]): row for row in found}
+    return Status(reading.known, rows, sees_all=True, cost=reader.last_cost())
 
 
 def status_document(route: Route, asked: Asked, status: Status, timing: Timing, now: datetime) -> dict[str, object]:
@@ -54,7 +73,10 @@ def status_document(route: Route, asked: Asked, status: Status, timing: Timing, 
     oldest = None if None in known_times else min(at for at in known_times if at is not None)
     return {
         "data": [{field.name: plain(row[field.name]) for field in route.endpoint.fields} for row in rows],
-        "summary": {"all_views_fresh": not any(stale)},
+        "summary": {
+            "all_views_fresh": not any(stale),
+            **({"last_cost": cost_of(status.cost)} if status.sees_all else {}),
+        },
         "pagination": pagination(len(every), len(rows), asked),
         "meta": {
             "as_of": moment(oldest),

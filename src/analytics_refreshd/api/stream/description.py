@@ -9,8 +9,9 @@ from analytics_refreshd.core.stream import Topic
 Schema = dict[str, Any]
 _EVENTS = """Server-sent events, until the client leaves. `open` comes first: `topics`, and `resumed`, whether what
 follows continues what the client has. `summary`, `refresh` and `alerts` carry the whole state of their topic, whenever
-it changed. `database` says whether figures can be read (`available`), and `end` why the stream ends (`reason`). A
-comment comes every 15 seconds. Send the last `id` in the header `Last-Event-ID` to hear only what was missed."""
+it changed; `meta.frozen_until` of the first two says before when figures are frozen. `database` says whether figures
+can be read (`available`), and `end` why the stream ends (`reason`). A comment comes every 15 seconds. Send the last
+`id` in the header `Last-Event-ID` to hear only what was missed."""
 _EXAMPLE = """id: 5f2d9a10-7
 event: summary
 data: {"data":{"total_executions":812,"success_rate":97.41},"meta":{"as_of":"2026-03-01T10:07:12Z","live":true}}

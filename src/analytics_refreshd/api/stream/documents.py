@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from analytics_refreshd.api.answers import moment, plain
+from analytics_refreshd.api.answers import cost_of, moment, plain
 from analytics_refreshd.api.freshness import Successes, Timing, any_stale, as_of
 from analytics_refreshd.core.live import Hours, hours_plus, summarized
 from analytics_refreshd.core.thresholds import Threshold
+from analytics_refreshd.postgres.tenants.live import LastCost
 
 _PERCENTILES = ("p95_duration_ms", "p99_duration_ms")
 
@@ -40,7 +41,9 @@ class Base:
         return self.marker == marker and self.since == since and same
 
 
-def summary_document(base: Base, waiting: Hours | None, timing: Timing, now: datetime) -> dict[str, object]:
+def summary_document(
+    base: Base, waiting: Hours | None, timing: Timing, now: datetime, frozen_until: datetime | None
+) -> dict[str, object]:
     """Return the summary with the changes that wait.
 
     With None of them it is as it was read.
@@ -61,6 +64,7 @@ def summary_document(base: Base, waiting: Hours | None, timing: Timing, now: dat
             "stale": any_stale(base.views, base.successes, timing, now),
             "window": {"since": moment(base.since), "until": moment(base.until)},
             "approximate": [name for name in base.approximate if not live or name in _PERCENTILES],
+            "frozen_until": moment(frozen_until),
         },
     }
 
@@ -78,11 +82,18 @@ class RunRow:
 
 
 def refresh_document(
-    successes: Successes, runs: Sequence[RunRow], timing: Timing, now: datetime, *, whole: bool
+    successes: Successes,
+    runs: Sequence[RunRow],
+    timing: Timing,
+    now: datetime,
+    frozen_until: datetime | None,
+    *,
+    whole: bool,
+    cost: LastCost | None = None,
 ) -> dict[str, object]:
     """Return how fresh the views are, and whether a refresh runs.
 
-    With `whole`, for platform administrators, the runs too."""
+    With `whole`, for platform administrators, the runs too, and what the last one cost."""
     views = [
         {"view_name": view, "last_refresh": moment(successes.get(view)), "stale": timing.stale(view, successes, now)}
         for view in timing.views
@@ -95,8 +106,8 @@ def refresh_document(
     }
     if whole:
         last = next((run for run in runs if run.finished_at is not None), None)
-        data |= {"run": _run(running), "last_run": _run(last)}
-    return {"data": data, "meta": {"generated_at": moment(now)}}
+        data |= {"run": _run(running), "last_run": _run(last), "last_cost": cost_of(cost)}
+    return {"data": data, "meta": {"generated_at": moment(now), "frozen_until": moment(frozen_until)}}
 
 
 def _run(run: RunRow | None) -> dict[str, object] | None:

@@ -106,7 +106,9 @@ class Poller:
         for runs, audience in ((state.runs, None), (state.running, ())):
             if runs is not None:
                 whole = audience is None
-                document = refresh_document(state.successes, runs, self._timing, now, whole=whole)
+                document = refresh_document(
+                    state.successes, runs, self._timing, now, state.frozen_until, whole=whole, cost=state.cost
+                )
                 self._hub.publish(Topic.REFRESH, audience, document)
         if state.alerts is not None:
             self._hub.publish(Topic.ALERTS, None, alerts_document(state.alerts, now))
@@ -120,22 +122,22 @@ class Poller:
             if audience in self._bases and self._bases[audience].holds(state.marker, since, state.successes)
         ]
         for start in range(0, len(held), _AT_ONCE):
-            self._renew(held[start : start + _AT_ONCE], state.marker, now)
+            self._renew(held[start : start + _AT_ONCE], state, now)
         for audience in audiences:
             if audience not in held and not self._stopped.is_set():
-                self._read_whole(audience)
+                self._read_whole(audience, state)
 
-    def _renew(self, audiences: Sequence[Audience], marker: str | None, now: datetime) -> None:
+    def _renew(self, audiences: Sequence[Audience], state: State, now: datetime) -> None:
         """Publish what changed since the summaries were read whole."""
-        waiting = None if marker is None else self._reader.waiting(audiences, marker, now)
-        if marker is not None and waiting is None:
+        waiting = None if state.marker is None else self._reader.waiting(audiences, state.marker, now)
+        if state.marker is not None and waiting is None:
             return  # something was folded just now: the next turn reads them whole
         for audience in audiences:
             changes = waiting[audience] if waiting is not None else None
-            document = summary_document(self._bases[audience], changes, self._timing, now)
+            document = summary_document(self._bases[audience], changes, self._timing, now, state.frozen_until)
             self._hub.publish(Topic.SUMMARY, audience, document)
 
-    def _read_whole(self, audience: Audience) -> None:
+    def _read_whole(self, audience: Audience, state: State) -> None:
         """Read a summary whole. One that cannot be read keeps no other from being read."""
         if self._clock.monotonic() < self._not_before.get(audience, float("-inf")):
             return
@@ -153,7 +155,8 @@ class Poller:
         self._not_before.pop(audience, None)
         self._bases[audience] = base
         self._hub.trouble(None, audience)
-        self._hub.publish(Topic.SUMMARY, audience, summary_document(base, waiting, self._timing, now))
+        document = summary_document(base, waiting, self._timing, now, state.frozen_until)
+        self._hub.publish(Topic.SUMMARY, audience, document)
 
     def check_access(self) -> None:
         """Check who listens again: keys are revoked, tokens expire, memberships end."""

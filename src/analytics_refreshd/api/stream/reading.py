@@ -17,6 +17,8 @@ from analytics_refreshd.postgres.catalogue.run import BoundQuery, bind, read_onl
 from analytics_refreshd.postgres.catalogue.settings import DEFAULTS, QuerySettings
 from analytics_refreshd.postgres.tenants import live
 from analytics_refreshd.postgres.tenants.freshness import last_successes
+from analytics_refreshd.postgres.tenants.horizon import frozen_horizon
+from analytics_refreshd.postgres.tenants.live import LastCost
 from analytics_refreshd.postgres.tenants.wall import Wall
 
 _Value = TypeVar("_Value")
@@ -27,7 +29,8 @@ _NOBODY: tuple[str, ...] = ()
 class State:
     """What all listeners share.
 
-    `runs` are for platform administrators, `running` for tenants. None of them or of `alerts`: nobody listens to it.
+    `runs` and the last one's `cost` are for platform administrators, `running` for tenants. None of them or of
+    `alerts`: nobody listens to it. Figures before `frozen_until` are frozen; None: none are.
     """
 
     marker: str | None
@@ -35,6 +38,8 @@ class State:
     runs: Sequence[RunRow] | None
     running: Sequence[RunRow] | None
     alerts: Sequence[AlertRow] | None
+    frozen_until: datetime | None = None
+    cost: LastCost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,15 @@ class LiveReader:
         def work(connection: PooledConnection) -> State:
             successes = last_successes(connection, self._views) if connection.records else {}
             told = live.streams(connection)
+            horizon = frozen_horizon(connection) if connection.knows_horizon else None
 
             def runs(audience: Audience) -> list[RunRow]:
                 self._wall.admit(connection, audience)
                 return [_run(row) for row in live.last_runs(connection)] if told else []
+
+            def cost() -> LastCost | None:
+                self._wall.admit(connection, None)
+                return live.last_cost(connection)
 
             def alerts() -> list[AlertRow]:
                 self._wall.admit(connection, None)
@@ -90,6 +100,8 @@ class LiveReader:
                 runs(None) if wanted.runs else None,
                 runs(_NOBODY) if wanted.running else None,
                 alerts() if wanted.alerts else None,
+                None if horizon is None else horizon.until,
+                cost() if wanted.runs else None,
             )
 
         return self._read(self._bound(_NOBODY, now), work)

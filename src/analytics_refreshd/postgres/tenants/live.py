@@ -1,16 +1,26 @@
 """Reads what the stream tells, as the role of the API."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from psycopg.rows import tuple_row
 
+from analytics_refreshd.core.cost import FIGURES, Cost, known_cost
 from analytics_refreshd.core.live import Counts
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _FILE = "tenants/live.sql"
 Row = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LastCost:
+    """What a run cost, and how many changes it folded. None is unknown; in plain mode nothing is folded."""
+
+    rows_folded: int | None
+    cost: Cost | None
 
 
 def fold_marker(connection: Connection) -> str | None:
@@ -45,6 +55,19 @@ def whole_hours(
 def last_runs(connection: Connection) -> list[Row]:
     """Return the run under way and the last one that ended. Raises psycopg.Error."""
     return _rows(connection, "runs", {})
+
+
+def last_cost(connection: Connection) -> LastCost | None:
+    """Return what the last run that ended cost.
+
+    None for who does not see all, or where an older `migrate --tenants` made no function for it. Raises psycopg.Error.
+    """
+    if _rows(connection, "tells_cost", {}) != [(True,)]:
+        return None
+    for row in _rows(connection, "cost", {}):
+        folded, *figures = (None if figure is None else int(str(figure)) for figure in row)
+        return LastCost(folded, known_cost(dict(zip(FIGURES, figures, strict=True))))
+    return None
 
 
 def firing_alerts(connection: Connection) -> list[Row]:

@@ -106,6 +106,20 @@ end;
 comment on function analytics_api.last_runs() is 'The refresh under way, and for who sees all the last one that ended.';
 revoke execute on function analytics_api.last_runs() from public;
 
+create or replace function analytics_api.last_cost()
+returns table (run_id uuid, rows_folded bigint, wal_bytes bigint, blocks_hit bigint, blocks_read bigint,
+    temporary_bytes bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select r.run_id, r.rows_folded, r.wal_bytes, r.blocks_hit, r.blocks_read, r.temporary_bytes
+    from analytics_refresh.runs r
+    where r.outcome is not null and (select analytics_api.sees_all())
+    order by r.started_at desc limit 1;
+end;
+comment on function analytics_api.last_cost() is
+    'What the last refresh that ended cost the server, for who sees all; null is unknown.';
+revoke execute on function analytics_api.last_cost() from public;
+
 create or replace function analytics_api.firing_alerts()
 returns table (alert text, view_name text, severity text, fired_at timestamptz, summary text)
 language sql stable security definer set search_path = pg_catalog, pg_temp
@@ -153,6 +167,16 @@ group by 1;
 -- name: runs
 select r.run_id::text, r.started_at, r.finished_at, r.outcome, r.reason, r.duration_seconds
 from analytics_api.last_runs() r;
+
+-- name: tells_cost
+-- an older `migrate --tenants` made no such function
+select exists (
+    select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'analytics_api' and p.proname = 'last_cost' and p.pronargs = 0
+        and pg_catalog.has_function_privilege(p.oid, 'execute'));
+
+-- name: cost
+select c.rows_folded, c.wal_bytes, c.blocks_hit, c.blocks_read, c.temporary_bytes from analytics_api.last_cost() c;
 
 -- name: alerts
 select f.alert, f.view_name, f.severity, f.fired_at, f.summary from analytics_api.firing_alerts() f;

@@ -11,6 +11,8 @@ export interface Meta {
   stale: boolean;
   window: { since: string; until: string } | null;
   approximate: string[];
+  /** Figures before it are frozen; null: none are. */
+  frozen_until: string | null;
   /** Sentences on what the figures mean. */
   notes: string[];
 }

@@ -1,7 +1,8 @@
 // How fresh are the views that all figures come from?
 
 import type { Answer } from "../client";
-import { h } from "../dom";
+import { h, type Child } from "../dom";
+import { time } from "../format";
 import { operators } from "../operators";
 import type { Page } from "../page";
 import { addPanel } from "../panel";
@@ -21,8 +22,10 @@ export function freshness(page: Page): void {
     const [tone, sign, words] = fresh ? ["good", "✓", texts.freshness.fresh] : ["bad", "▲", texts.freshness.stale];
     return h("p", { class: `headline ${tone}` }, h("span", { "aria-hidden": "true" }, `${sign} `), words);
   };
+  const foot = ({ meta }: Answer): Child =>
+    meta.frozen_until !== null && h("p", { class: "soft" }, texts.freshness.frozen(time(meta.frozen_until, page.state.zone)));
   addPanel(page, {
-    title: texts.freshness.title, wide: true, question: { path: "meta/refresh-status" }, columns, head, notes: [texts.freshness.note],
+    title: texts.freshness.title, wide: true, question: { path: "meta/refresh-status" }, columns, head, foot, notes: [texts.freshness.note],
   });
   page.add(operators(page));
 }

@@ -214,6 +214,7 @@ export const en = {
     fresh: "All views are fresh",
     stale: "At least one view is older than it may be",
     note: "The figures of the other pages are read from these views.",
+    frozen: (time: string) => `Figures before ${time} are frozen: the rows behind them may be deleted, the figures stay.`,
   },
   operators: {
     title: "For operators: refresh, pause, resume",
