@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -132,9 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _main(directory: str, port: str = "0") -> None:
-    from chdb.session import Session  # type: ignore[import-not-found,unused-ignore]
-
-    server = _Server(int(port), Session(directory))  # type: ignore[no-untyped-call]
+    # of a package without types, which may not be there
+    session = import_module("chdb.session").Session(directory)
+    server = _Server(int(port), session)
     print(server.server_port, flush=True)
     server.serve_forever()
 
