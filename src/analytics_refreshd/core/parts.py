@@ -28,5 +28,6 @@ class Part(StrEnum):
     RUNS = "runs"
     STATUS = "status"
     STATUS_FUNCTION = "status_function"
+    TRACE = "trace"
     UNUSUAL = "unusual"
     VIEWS = "views"
