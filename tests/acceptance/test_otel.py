@@ -1,5 +1,7 @@
 """The daemon with a collector: what it sends by OpenTelemetry is what it serves."""
 
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from tests.support.collector import collector, drawn, scraped
 from tests.support.daemon import Daemon, Settings
 from tests.support.faults import Connection, age_views
 from tests.support.installs import make_stretchable, stretch
+from tests.support.postgres import free_port
+from tests.support.waiting import eventually
 
 ROWS = """
 insert into action_results (id, job_id, action_type, status, executed_at, duration_ms)
@@ -140,3 +144,39 @@ def test_the_api_traces_requests_by_their_template(connection: Connection, dsn: 
     assert not [body for body in collecting.bodies("traces") if b"CANARY" in body or key.encode() in body]
     kinds = collecting.exports[-1].kinds
     assert kinds["analytics_query_run_duration_seconds"] == "histogram"
+
+
+def listens(port: int) -> bool:
+    """Whether something takes connections there."""
+    with socket.create_connection(("127.0.0.1", port)):
+        return True
+
+
+@pytest.mark.nightly
+def test_a_real_collector_passes_on_what_it_got(dsn: str) -> None:
+    """Rotel takes what the daemon sends, and what it sends on is the same, name by name and value by value."""
+    rotel = pytest.importorskip("rotel", reason="Rotel is not installed")
+    http, grpc = free_port(), free_port()
+    with collector() as behind:
+        words = ["--exporter", "otlp", "--otlp-exporter-endpoint", behind.url, "--otlp-exporter-protocol", "http"]
+        ports = ["--otlp-http-endpoint", f"127.0.0.1:{http}", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}"]
+        agent = subprocess.Popen([Path(rotel.__file__).with_name("rotel-agent"), "start", *ports, *words])
+        try:
+            eventually(lambda: listens(http))
+            given = LONG | {"otel__endpoint": f"http://127.0.0.1:{http}", "otel__metrics_every": "1h"}
+            with Daemon(dsn, **given) as daemon:
+                daemon.until(lambda: daemon.metric("analytics_leader") == 1)
+                served = scraped(daemon.get("/metrics")[1])
+                assert daemon.stop() == 0
+                assert daemon.events("otel.export_failed") == []
+            behind.wait_for("metrics", 1)
+        finally:
+            agent.terminate()
+            agent.wait(60)
+        samples = {key: value for export in behind.exports for key, value in export.samples.items()}
+    assert set(served) <= set(samples)
+    steady = [key for key in served if "threshold" in key[0] or "buckets" in key[0] or "_total" in key[0]]
+    assert len(steady) > 100
+    assert {key: samples[key] for key in steady if key[0][:8] != "process_"} == {
+        key: served[key] for key in steady if key[0][:8] != "process_"
+    }

@@ -140,8 +140,7 @@ class Collector:
     def bodies(self, signal: str) -> list[bytes]:
         """Their messages."""
         return [
-            gzip.decompress(each.body) if each.headers.get("Content-Encoding") == "gzip" else each.body
-            for each in self.got(signal)
+            gzip.decompress(each.body) if each.body.startswith(b"\x1f\x8b") else each.body for each in self.got(signal)
         ]
 
     @property
