@@ -45,8 +45,10 @@ from analytics_refreshd.api.routes import BASE, ORGANIZATION, STREAM_PATHS, Rout
 from analytics_refreshd.api.spool import Spool
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.api.stream.endpoint import Streams
+from analytics_refreshd.api.tracing import traced
 from analytics_refreshd.api.web.files import PAGES_POLICY, web_files
 from analytics_refreshd.core.ports import Clock
+from analytics_refreshd.core.telemetry import Tracer
 
 _Value = TypeVar("_Value")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -102,6 +104,7 @@ class Api:
         threads: int,
         served: Callable[[Served], None],
         trusted: Sequence[Network] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         self._endpoints = answerers.endpoints
         self._clock = clock
@@ -129,6 +132,8 @@ class Api:
             work = _open(file.content, file.content_type, PAGES_POLICY, file.cache_control)
             paths.append(HttpRoute(file.path, self._handler(OTHER, work), methods=["GET"]))
         paths += self._written(answerers.actions, answerers.questions)
+        if tracer is not None:
+            paths = traced(paths, tracer)
         self.asgi = Starlette(
             routes=paths,
             exception_handlers={HTTPException: self._refused, Exception: self._failed},

@@ -34,6 +34,7 @@ from analytics_refreshd.app.telemetry import telemetry
 from analytics_refreshd.config import Config, adapters
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.events import Event
+from analytics_refreshd.core.telemetry import Telemetry
 from analytics_refreshd.observe.http import HttpSettings, ManagementServer, listen
 from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
 from analytics_refreshd.observe.systemd import SystemdNotifier
@@ -114,14 +115,26 @@ class ApiService:
         actions = Actions(gate, PostgresRequestBook(primary), self.clock)
         questions = Questions(gate, listed, PostgresQuestionBook(primary, wall), self.clock)
         answerers = Answerers(self.endpoints, self.streams, actions, questions)
-        self.api = Api(answerers, self.routes, self.clock, threads, self._served, trusted)
+        self.telemetry = self._export(config)
+        tracer = self.telemetry.tracer
+        self.api = Api(answerers, self.routes, self.clock, threads, self._served, trusted, tracer)
         self.api.closing = lambda: self.health.draining
         management = HttpSettings(
             config.api.management_host, config.api.management_port, keys="[api] management_port or management_host"
         )
         self.management = ManagementServer(management, self.health, self.metrics.registry)
-        collect, count = self.metrics.registry.collect, self.metrics.export_failed
-        self.telemetry = telemetry(config, _SERVICE, collect=collect, log=self.log, count_failure=count)
+
+    def _export(self, config: Config) -> Telemetry:
+        made = telemetry(
+            config,
+            _SERVICE,
+            collect=self.metrics.registry.collect,
+            log=self.log,
+            count_failure=self.metrics.export_failed,
+            sample_ratio=config.otel.sample_requests,
+        )
+        self.log.trace_ids = made.ids
+        return made
 
     def close(self) -> None:
         """Give up what is read, and close every connection and port."""

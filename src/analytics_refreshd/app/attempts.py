@@ -2,17 +2,19 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from tenacity import RetryCallState
 
+from analytics_refreshd.app.attempt_state import AttemptState
 from analytics_refreshd.app.cycle_settings import CycleSettings
 from analytics_refreshd.app.election import LockWatch
+from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.retry_policy import fault_of, retrying
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
-from analytics_refreshd.core.cost import Cost
+from analytics_refreshd.app.tracing import trace_fault, trace_reply
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.evaluation import (
     Evaluation,
@@ -23,6 +25,7 @@ from analytics_refreshd.core.evaluation import (
 )
 from analytics_refreshd.core.metrics import RUN_RETRIES
 from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
+from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import Refresher, RefreshReply, StatusReader
 
 
@@ -60,6 +63,7 @@ class Attempts:
         self._run_logger = run_logger
         self._clock = runtime.clock
         self.watching = watching
+        self._parts = Parts(runtime)
         self._stop = threading.Event()
         self._lost_leadership = threading.Event()
 
@@ -94,7 +98,7 @@ class Attempts:
         Returns the finished run, and the extras of its log line.
         """
         latest_start = began_monotonic + settings.latest_start_seconds(run.started_at, run.scheduled_at)
-        state = _AttemptState(self._new_watch(settings))
+        state = AttemptState(self._new_watch(settings))
         repeat = retrying(
             run.origin,
             latest_start=latest_start,
@@ -121,6 +125,9 @@ class Attempts:
             views = evaluation.views
             self._state.change(lambda known: known.with_successes(views))
             state.cost, state.rows_folded = reply.cost, reply.rows_folded
+            replied_at = self._clock.now() - timedelta(seconds=self._clock.monotonic() - state.replied_monotonic)
+            samples = state.watch.samples
+            self._parts.run(Part.TRACE, lambda: trace_reply(state.span, views, reply, samples, replied_at))
             state.extras = replace(
                 state.extras,
                 fold_seconds=reply.fold_seconds,
@@ -146,7 +153,7 @@ class Attempts:
         )
         return finished, state.extras
 
-    def _attempt(self, run: Run, settings: CycleSettings, state: "_AttemptState") -> RefreshReply:
+    def _attempt(self, run: Run, settings: CycleSettings, state: AttemptState) -> RefreshReply:
         if self._lost_leadership.is_set():
             raise DatabaseFault(
                 "this replica no longer leads", error_class=ErrorClass.CANCELLED, reason=Reason.NOT_LEADER
@@ -155,6 +162,10 @@ class Attempts:
             # it woke a retry from its sleep
             raise DatabaseFault("the refresh was cancelled", error_class=ErrorClass.CANCELLED, reason=Reason.CANCELLED)
         state.count += 1
+        with self._runtime.tracer.span("attempt", {"analytics.attempt": state.count}) as state.span:
+            return self._call(run, settings, state)
+
+    def _call(self, run: Run, settings: CycleSettings, state: AttemptState) -> RefreshReply:
         self._set_deadline(settings)
         watch = state.watch = self._new_watch(settings)
         state.began_at = self._state.server_now()
@@ -172,11 +183,14 @@ class Attempts:
         except DatabaseFault as fault:
             if fault.committing:
                 state.unsettled = fault
+            ended, reason = self._clock.now(), fault.reason.value
+            seconds = self._clock.monotonic() - watch.began_monotonic
+            self._parts.run(Part.TRACE, lambda: trace_fault(state.span, reason, watch.samples, ended, seconds))
             raise
         finally:
             self.watching.end()
 
-    def _evaluate_fault(self, fault: DatabaseFault, settings: CycleSettings, state: "_AttemptState") -> Evaluation:
+    def _evaluate_fault(self, fault: DatabaseFault, settings: CycleSettings, state: AttemptState) -> Evaluation:
         if fault.reason is Reason.OVERLAP and state.unsettled is None:
             return Evaluation(Outcome.SKIPPED, Reason.OVERLAP, None, fault.message, ())
         # Losing the lead cancels the run only if the fault says so: both may come of lost connections.
@@ -192,7 +206,7 @@ class Attempts:
         deadline = self._clock.monotonic() + settings.deadline_seconds
         self._state.change(lambda known: replace(known, run_deadline_monotonic=deadline))
 
-    def _rebuild(self, run: Run, state: "_AttemptState") -> None:
+    def _rebuild(self, run: Run, state: AttemptState) -> None:
         """Build the rollups if necessary; its time grows with the table, so it has no deadline."""
         began = self._clock.monotonic()
 
@@ -203,6 +217,8 @@ class Attempts:
         if reason is not None:
             seconds = self._clock.monotonic() - began
             state.extras = replace(state.extras, rebuild_reason=reason, rebuilt_seconds=seconds)
+            now = self._clock.now()
+            state.span.child("rebuild", now - timedelta(seconds=seconds), now, {"analytics.rebuild_reason": reason})
 
     def _confirm_server(self, origin: Origin) -> None:
         """Ask the server again if other sessions were lost during the refresh.
@@ -244,20 +260,3 @@ class Attempts:
         if evaluation.outcome not in (Outcome.SKIPPED, Outcome.CANCELLED):
             problems = contract_problems(evaluation)
             self._state.change(lambda known: known.with_run_problems(settings.due, problems))
-
-
-@dataclass(slots=True)
-class _AttemptState:
-    """What a run's attempts leave behind: the last one's watch and cost, their number, a lost COMMIT, the extras.
-
-    `began_at` is when the last call began, `replied_monotonic` when it returned.
-    """
-
-    watch: LockWatch
-    count: int = 0
-    unsettled: DatabaseFault | None = None
-    began_at: datetime | None = None
-    replied_monotonic: float = 0.0
-    extras: RunExtras = field(default_factory=RunExtras)
-    cost: Cost | None = None
-    rows_folded: int | None = None

@@ -47,6 +47,11 @@ class LockWatch:
         self._pids.append(pid)
 
     @property
+    def began_monotonic(self) -> float:
+        """Return when the samples' seconds begin."""
+        return self._began
+
+    @property
     def samples(self) -> tuple[LockSample, ...]:
         """Return every sample, oldest first."""
         return tuple(self._samples)

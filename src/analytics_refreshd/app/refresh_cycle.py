@@ -11,6 +11,7 @@ from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.run_logger import RunExtras, RunLogger
 from analytics_refreshd.app.runtime import Runtime
+from analytics_refreshd.app.tracing import trace_run
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.evaluation import evaluate_fault
 from analytics_refreshd.core.events import Event
@@ -45,6 +46,7 @@ class RefreshCycle:
         self._metrics = runtime.metrics
         self._notifier = notifier
         self._clock = runtime.clock
+        self._tracer = runtime.tracer
         self._after_run = after_run
         self._parts = Parts(runtime)
 
@@ -139,10 +141,16 @@ class RefreshCycle:
         settings = self._attempts.settings.only(views)
         began, began_monotonic = self._clock.now(), self._clock.monotonic()
         run = replace(self.new_run(scheduled_at, origin, began), run_id=run_id or uuid4())
-        extras = RunExtras()
+        with self._tracer.span("refresh", {"analytics.run_id": str(run.run_id)}, run_id=run.run_id) as span:
+            finished = self._carry_out(run, settings, began_monotonic)
+            self._parts.run(Part.TRACE, lambda: trace_run(span, finished))
+        return finished
+
+    def _carry_out(self, run: Run, settings: CycleSettings, began_monotonic: float) -> Run:
+        origin, extras = run.origin, RunExtras()
         try:
             if self._pause(origin) is not None:
-                return self.skip(Reason.PAUSED, scheduled_at, origin)
+                return self.skip(Reason.PAUSED, run.scheduled_at, origin)
             self._announce(run)
             finished, extras = self._attempts.carry_out(run, began_monotonic, settings)
         except BaseException as error:

@@ -1,10 +1,11 @@
 """What every part of the daemon shares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analytics_refreshd.app.availability import DatabaseAvailability
 from analytics_refreshd.app.state import StateHolder
 from analytics_refreshd.core.ports import Clock, EventLog, Metrics
+from analytics_refreshd.core.telemetry import NoTracer, Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +17,4 @@ class Runtime:
     log: EventLog
     metrics: Metrics
     clock: Clock
+    tracer: Tracer = field(default_factory=NoTracer)

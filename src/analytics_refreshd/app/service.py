@@ -38,6 +38,7 @@ from analytics_refreshd.core.metrics import DATABASE_RECONNECTS
 from analytics_refreshd.core.model import Run
 from analytics_refreshd.core.otel_metrics import OTEL_EXPORT_FAILURES
 from analytics_refreshd.core.parts import Part
+from analytics_refreshd.core.telemetry import NoTracer
 from analytics_refreshd.notify.delivery import Delivery
 from analytics_refreshd.observe.http import HttpServer, HttpSettings
 from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
@@ -133,7 +134,16 @@ class Service:
         self.systemd = SystemdNotifier(os.environ)
         self.health = HealthChecks(self.state, self.clock)
         self.database = DatabaseAvailability(self.state, self.log, lambda: self.connector.connections_made)
-        runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock)
+        self.telemetry = telemetry(
+            config,
+            "analytics-refreshd",
+            collect=self.metrics.registry.collect,
+            log=self.log,
+            count_failure=lambda signal: self.metrics.count(OTEL_EXPORT_FAILURES, signal=signal),
+        )
+        self.log.trace_ids = self.telemetry.ids
+        tracer = self.telemetry.tracer or NoTracer()
+        runtime = Runtime(self.state, self.database, self.log, self.metrics, self.clock, tracer)
         self.connector = Connector(
             connection_settings(config), on_reconnect=lambda: self.metrics.count(DATABASE_RECONNECTS)
         )
@@ -143,13 +153,6 @@ class Service:
             HttpSettings(config.http.host, config.http.port, config.http.page, http_names(config)),
             self.health,
             self.metrics,
-        )
-        self.telemetry = telemetry(
-            config,
-            "analytics-refreshd",
-            collect=self.metrics.registry.collect,
-            log=self.log,
-            count_failure=lambda signal: self.metrics.count(OTEL_EXPORT_FAILURES, signal=signal),
         )
         self.on_leading: Callable[[], None] = lambda: None
         self.on_finished: Callable[[Run], None] = lambda run: None

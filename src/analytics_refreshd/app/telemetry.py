@@ -21,13 +21,14 @@ def telemetry(
     collect: Callable[[], Iterable[Family]],
     log: EventLog,
     count_failure: Callable[[str], None],
+    sample_ratio: float = 1.0,
 ) -> Telemetry:
-    """Build what sends metrics as `service`.
+    """Build what sends metrics and traces as `service`.
 
     It sends nothing where no collector is named. `collect` gives the families of `/metrics`; `count_failure` is told
     the signal of an export that failed. Raises ConfigError where the extra is not installed.
     """
-    settings = otel_settings(config, service)
+    settings = otel_settings(config, service, sample_ratio=sample_ratio)
     if settings is None:
         return NoTelemetry()
     try:

@@ -192,7 +192,7 @@ def delivery_settings(config: Config, database: str, replica: str) -> DeliverySe
     )
 
 
-def otel_settings(config: Config, service: str) -> OtelSettings | None:
+def otel_settings(config: Config, service: str, *, sample_ratio: float = 1.0) -> OtelSettings | None:
     """Return `[otel]` as the exporter's settings, for the process called `service`.
 
     None where nothing is sent. The resource's attributes are named by OpenTelemetry's conventions; those of the
@@ -216,6 +216,8 @@ def otel_settings(config: Config, service: str) -> OtelSettings | None:
         ca_file=otel.ca_file,
         timeout_seconds=otel.timeout.total_seconds(),
         metrics=otel.metrics,
+        traces=otel.traces,
+        sample_ratio=sample_ratio,
         metrics_every_seconds=otel.metrics_every.total_seconds(),
     )
 

@@ -86,6 +86,7 @@ class ViewReport:
     `measured_seconds` is set where the daemon refreshed this view alone and timed it itself. `fresh_seconds` says, from
     the call's begin, to which moment at most the view's content goes; None where only the lock watch can tell.
     `rows_changed` counts rows deleted from the view and inserted into it. `cost` is unknown where views share a call.
+    `began_seconds`, from the call's begin too, says when a view in a transaction of its own began.
     """
 
     view: str | None
@@ -99,6 +100,7 @@ class ViewReport:
     fresh_seconds: float | None = None
     rows_changed: int | None = None
     cost: Cost | None = None
+    began_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ COMMON = (
     Field("database", "text", "the `[service] name`"),
     Field("replica", "text", "the replica that speaks"),
     Field("lost_lines", "count", "lines lost before this one because the log could not be written; absent where none"),
+    Field("trace_id", "text", "the trace of the run or request, where `[otel]` sends traces"),
+    Field("span_id", "text", "the span within it"),
     Field("omitted", "texts", "fields left out because the line would have passed 16 kB; absent where none"),
 )
 """What any line can carry; the first five are on every line, in this order, then `run_id` where there is one."""

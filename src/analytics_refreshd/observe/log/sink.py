@@ -9,7 +9,7 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -46,13 +46,21 @@ class JsonLog:
     structlog filters by level, binds database and replica, and runs each event through a chain of processors. A run's
     id comes with each event and is never kept, so it cannot get into the line of another run. `lost` counts lines that
     could not be written: device full, pipe closed, reader stalled. The next line that is written carries the number
-    since the last one as `lost_lines`.
+    since the last one as `lost_lines`. `trace_ids` gives the ids of the span that a line belongs to, from the id of its
+    run.
     """
 
     def __init__(self, settings: LogSettings, sink: "LineSink", database: str, replica: str) -> None:
         self._sink = sink
         self._identity = {"database": database, "replica": replica}
-        self._processors: list[Processor] = [add_log_level, _add_time, _put_common_first, self._add_lost_lines]
+        self.trace_ids: Callable[[object], Mapping[str, str]] = lambda run_id: {}
+        self._processors: list[Processor] = [
+            add_log_level,
+            _add_time,
+            _put_common_first,
+            self._add_lost_lines,
+            self._add_trace_ids,
+        ]
         if settings.format == "console":
             self._processors.append(console(colour=sink.is_terminal))
         else:
@@ -97,6 +105,10 @@ class JsonLog:
         unreported = self._sink.unreported
         if unreported:
             line["lost_lines"] = unreported
+        return line
+
+    def _add_trace_ids(self, _logger: object, _method: str, line: EventDict) -> EventDict:
+        line.update(self.trace_ids(line.get("run_id")))
         return line
 
 

@@ -12,6 +12,7 @@ class OtelSettings:
 
     `endpoint` is the collector's base address: signals are sent to paths below it. `attributes` are the resource's.
     `headers_file` is read again for each export, so that a rotated token needs no restart.
+    `sample_ratio` is the share of traces that are sent.
     """
 
     endpoint: str
@@ -21,6 +22,8 @@ class OtelSettings:
     timeout_seconds: float = 10.0
     metrics: bool = True
     metrics_every_seconds: float = 60.0
+    traces: bool = True
+    sample_ratio: float = 1.0
 
     @property
     def host(self) -> str:

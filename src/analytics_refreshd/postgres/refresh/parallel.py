@@ -74,7 +74,9 @@ class ParallelRun:
                 fault.reason = Reason.SHUTDOWN
             if fault.error_class.unreachable:
                 self._unreachable = fault
-            return _Result([failed(view, fault, time.monotonic() - began)], fault)
+            seconds = time.monotonic() - began
+            report = failed(view, fault, seconds, began_seconds=self._run.elapsed_seconds() - seconds)
+            return _Result([report], fault)
         finally:
             self._free.put(connection)
 

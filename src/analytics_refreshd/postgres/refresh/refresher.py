@@ -242,7 +242,8 @@ class PostgresRefresher:
                 found = [ViewReport(view, None, count, True, rows_changed=changed)]
             reports = verify_refreshed(transaction, found, [view], fold.before)
         seconds = time.monotonic() - begun
-        return [measured(report, view, seconds, fresh_seconds, cost) for report in reports]
+        began = run.elapsed_seconds() - seconds
+        return [measured(each, view, seconds, fresh_seconds, cost, began_seconds=began) for each in reports]
 
     def _counting(self, view: str) -> sql.Composed:
         relation = split_name(view, self._schema)

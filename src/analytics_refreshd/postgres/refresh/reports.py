@@ -38,9 +38,18 @@ def report_of(row: Sequence[Any]) -> ViewReport:
     )
 
 
-def measured(report: ViewReport, view: str, seconds: float, fresh_seconds: float, cost: Cost | None) -> ViewReport:
+def measured(
+    report: ViewReport, view: str, seconds: float, fresh_seconds: float, cost: Cost | None, *, began_seconds: float
+) -> ViewReport:
     """Add what was measured to the report of a view refreshed alone."""
-    return replace(report, view=view, measured_seconds=seconds, fresh_seconds=fresh_seconds, cost=cost)
+    return replace(
+        report,
+        view=view,
+        measured_seconds=seconds,
+        fresh_seconds=fresh_seconds,
+        cost=cost,
+        began_seconds=began_seconds,
+    )
 
 
 def own_seconds(reports: Sequence[ViewReport], call_seconds: float) -> float:
@@ -68,10 +77,10 @@ def fresh_as_folded(reports: Sequence[ViewReport], folded_seconds: float | None)
     )
 
 
-def failed(view: str, fault: DatabaseFault, seconds: float | None) -> ViewReport:
+def failed(view: str, fault: DatabaseFault, seconds: float | None, *, began_seconds: float | None = None) -> ViewReport:
     """Report a view that `fault` ended after `seconds`.
 
-    They are None where it never began.
+    It began `began_seconds` into the call. Both are None where it never began.
     """
     return ViewReport(
         view,
@@ -82,6 +91,7 @@ def failed(view: str, fault: DatabaseFault, seconds: float | None) -> ViewReport
         sqlstate=fault.sqlstate,
         reason=fault.reason,
         measured_seconds=seconds,
+        began_seconds=began_seconds,
     )
 
 
