@@ -2,6 +2,7 @@
 
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -296,15 +297,33 @@ def test_a_timeout_rolls_back_every_view(dsn: str, stretchable: Connection) -> N
         assert daemon.stop() == 0
 
 
+def looking_at_runs(connection: Connection) -> set[int]:
+    """The sessions whose last statement read history, as one that waits for a run does."""
+    found = connection.execute(
+        "select pid from pg_stat_activity where datname = current_database() and query like '%where v.run_id = any (%'"
+    )
+    return {pid for (pid,) in found}
+
+
 def test_a_slot_behind_another_refresh_is_skipped_and_recorded(dsn: str, aged: Connection) -> None:
-    """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history."""
+    """While somebody else refreshes, slots are skipped with reason overlap: counted, logged once, and in history.
+
+    `refresh` is skipped, too, and `refresh --wait` answers with the run that it waited for.
+    """
     settings: Settings = {"schedule__interval": "6h", "alerts__stale_for": "0s", "refresh__lock_timeout": "2m"}
     with holding_refresh(dsn, VIEWS[2]) as holder, Daemon(dsn, **settings) as daemon:
         eventually(lambda: refreshes_under_way(aged))
         done = command(dsn, "refresh", "--format", "json")
         assert (done.returncode, json.loads(done.stdout)["reason"]) == (0, "overlap")
-        holder.rollback()
-        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+        with ThreadPoolExecutor(1) as pool:
+            daemons = looking_at_runs(aged)
+            joining = pool.submit(command, dsn, "refresh", "--wait", "--format", "json")
+            eventually(lambda: looking_at_runs(aged) - daemons)
+            holder.rollback()
+            line = daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+            joined = joining.result()
+        assert (joined.returncode, json.loads(joined.stdout)["run_id"]) == (0, line["run_id"])
+        assert f"joined the run {line['run_id']}" in joined.stderr
         assert daemon.stop() == 0
     assert value(aged, "select outcome from analytics_refresh.runs where reason = 'overlap'") == "skipped"
 

@@ -165,6 +165,7 @@ class FakeStatusReader(StatusReader):
         self.retained: LastRuns | None = None
         self.latency_problem: str | None = None
         self.holder: LeaderInfo | None = None
+        self.running: Progress | None = None
 
     def read(self) -> DatabaseStatus:
         self.on_question()
@@ -189,7 +190,7 @@ class FakeStatusReader(StatusReader):
 
     def progress(self) -> Progress | None:
         self.on_question()
-        return None
+        return self.running
 
     def installation_problems(self) -> tuple[str, ...]:
         self.on_question()
@@ -210,6 +211,7 @@ class FakeHistory(History):
     def __init__(self, *, available: bool = True) -> None:
         self._available = available
         self.finished: list[Run] = []
+        self.runs: list[Run] = []
         self.on_begin: Callable[[Run], object] = lambda run: None
         self.on_finish: Callable[[Run], object] = lambda run: None
         self.on_recent: Callable[[], object] = lambda: None
@@ -230,7 +232,7 @@ class FakeHistory(History):
         self, limit: int, *, since: datetime | None = None, view: str | None = None, outcomes: Sequence[Outcome] = ()
     ) -> list[Run]:
         self.on_recent()
-        return []
+        return self.runs
 
     def sizes(self, *, measure: bool) -> Sequence[SizeSample]:
         self.measured.append(measure)

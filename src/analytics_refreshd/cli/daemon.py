@@ -1,5 +1,7 @@
 """The `run` and `refresh` commands: the daemon, and one refresh."""
 
+from typing import Annotated
+
 import typer
 
 from analytics_refreshd.cli.common import (
@@ -10,6 +12,7 @@ from analytics_refreshd.cli.common import (
     EXIT_UNREACHABLE,
     Format,
     FormatOption,
+    clock,
     coloured,
     config_path,
     console,
@@ -23,13 +26,13 @@ from analytics_refreshd.cli.common import (
 from analytics_refreshd.cli.runs import run_as_json
 from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.errors import ConfigError, RefreshdError
-from analytics_refreshd.core.model import Outcome, Reason, Run
+from analytics_refreshd.core.model import Origin, Outcome, Reason, Run
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog=example("analytics-refreshd --config /etc/analytics-refreshd/config.toml run"))(run)
-    app.command(epilog=example("analytics-refreshd refresh --format json"))(refresh)
+    app.command(epilog=example("analytics-refreshd refresh --wait --format json"))(refresh)
 
 
 def run(context: typer.Context) -> int:
@@ -49,14 +52,22 @@ def run(context: typer.Context) -> int:
         return EXIT_INTERNAL
 
 
-def refresh(context: typer.Context, output: FormatOption = Format.TABLE) -> int:
+def refresh(
+    context: typer.Context,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="If a refresh is running, wait for its end and answer with it.")
+    ] = False,
+    output: FormatOption = Format.TABLE,
+) -> int:
     """Refresh once, now.
 
-    For cron, a CronJob, or a person. If another refresh is running, it is skipped.
+    For cron, a CronJob, or a person. If another refresh is running, it is skipped, or with --wait joined.
     """
     from analytics_refreshd.app.commands.refresh import refresh_once
 
-    finished = refresh_once(load_config(context))
+    finished = refresh_once(load_config(context), wait=wait)
+    if finished.origin is Origin.SCHEDULE:
+        note(f"joined the run {finished.run_id} of {finished.replica}, which began at {clock(finished.started_at)}")
     if output is Format.JSON:
         print_json(run_as_json(finished))
     else:
@@ -79,7 +90,7 @@ def _exit_code(run: Run) -> int:
 def _show(run: Run) -> None:
     if run.outcome is Outcome.SKIPPED:
         why = {
-            Reason.OVERLAP: "another refresh is running; `analytics-refreshd status` shows it",
+            Reason.OVERLAP: "another refresh is running; `analytics-refreshd status` shows it, and --wait waits for it",
             Reason.PAUSED: "refreshes are paused; `analytics-refreshd resume` ends that",
         }
         note(f"skipped: {why.get(run.reason or Reason.OTHER, run.error or 'nothing was due')}")

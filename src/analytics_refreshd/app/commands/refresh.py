@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 
 from analytics_refreshd.app.attempts import Watching
+from analytics_refreshd.app.commands.joining import RunUnderWay, answers, overlapped
 from analytics_refreshd.app.commands.stopping import on_stop
 from analytics_refreshd.app.election import LockWatch
 from analytics_refreshd.app.service import Service
@@ -13,6 +14,9 @@ from analytics_refreshd.core.model import Origin, Outcome, Run
 from analytics_refreshd.core.ports import Leader
 
 _JOIN_SECONDS = 5.0
+_LONGER_SECONDS = 60.0
+"""What a refresh under way may take beyond its deadline, until `--wait` gives up."""
+_AGAIN_SECONDS = 2.0
 
 
 class _Watcher:
@@ -57,17 +61,26 @@ class _Watcher:
             done.wait(watch.pause_seconds())
 
 
-def refresh_once(config: Config) -> Run:
-    """Run one cycle now, recorded like the daemon's. A signal cancels it on the server. Waits for nobody."""
-    service = Service(config, warnings=[])
+def refresh_once(config: Config, *, wait: bool = False) -> Run:
+    """Run one cycle now, recorded like the daemon's.
+
+    A signal cancels it on the server. `wait`: if a refresh of all views is under way, that one is waited for and
+    returned. After one of some views, all are refreshed. Without it nobody is waited for.
+    """
+    service, stopped = Service(config, warnings=[]), threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        service.cycle.stop()
+
     service.log.set_level("warning")
     watcher = _Watcher(service.leader)
     service.attempts.watching = Watching(watcher.begin, watcher.end)
     try:
-        with on_stop(service.cycle.stop):
+        with on_stop(stop):
             service.status.read()
             service.recorder.close_abandoned()
-            run = service.cycle.run(None, Origin.COMMAND)
+            run = _joining(service, stopped) if wait else service.cycle.run(None, Origin.COMMAND)
             if run is None:
                 now = service.clock.now()
                 run = service.cycle.new_run(None, Origin.COMMAND, now)
@@ -77,3 +90,17 @@ def refresh_once(config: Config) -> Run:
         # a thread that waits for a connection, the watcher too, is told by this that there is none
         service.close(5.0)
         watcher.release()
+
+
+def _joining(service: Service, stopped: threading.Event) -> Run | None:
+    """Answer with the run under way, else refresh; what overlaps is tried again until time is up."""
+    until = service.clock.monotonic() + service.attempts.settings.only(None).deadline_seconds + _LONGER_SECONDS
+    under_way = RunUnderWay(service.status, service.history, service.clock, stopped)
+    while True:
+        joined = under_way.join(until)
+        if joined is not None and answers(joined, service.config.refresh.views):
+            return joined
+        run = service.cycle.run(None, Origin.COMMAND)
+        over = service.clock.monotonic() >= until
+        if run is None or over or not overlapped(run) or stopped.wait(_AGAIN_SECONDS):
+            return run
