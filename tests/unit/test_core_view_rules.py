@@ -105,6 +105,17 @@ def test_a_lead_that_an_outage_ended_at_once_counts_from_the_lead_on() -> None:
     assert found(seen(runs=[cut_off], **led_for_long))[STALE].holds is True
 
 
+def test_a_lead_taken_back_after_an_outage_is_excused_however_long_that_was() -> None:
+    """On an older install another replica may have led unseen before it: nobody is seen during an outage."""
+    known: dict[str, Any] = {
+        "history_available": False, "own_success": {"a": ago(1500)}, "ages": [aged(None)], "leading_since": ago(9000),
+        "lead_taken_at": ago(5),
+    }  # fmt: skip
+    assert found(seen(**known))[STALE].holds is True
+    assert found(seen(**known, last_outage=(ago(700), ago(10))))[STALE].holds is None
+    assert found(seen(**known, last_outage=(ago(200), ago(10))))[STALE].holds is True
+
+
 def test_a_stale_text_says_age_limit_error_blocker_run_and_next_command() -> None:
     """What somebody woken at night needs is in the description."""
     last = run(Outcome.PARTIAL, a=BAD, sqlstate="55P03")

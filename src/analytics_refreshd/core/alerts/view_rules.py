@@ -181,7 +181,9 @@ def _not_yet_tried(snapshot: Snapshot, view: str, age: Age | None, limit_seconds
     refreshed_at = age.last_success_at if age is not None else None
     taken_at = state.lead_taken_at
     if refreshed_at is not None and taken_at is not None and _own_evidence(snapshot, age):
-        briefly = (now - refreshed_at).total_seconds() <= limit_seconds + grace_seconds
+        lost_at, restored_at = state.last_outage or (now, now)
+        away_seconds = max(0.0, (restored_at - max(lost_at, refreshed_at)).total_seconds())
+        briefly = (now - refreshed_at).total_seconds() - away_seconds <= limit_seconds + grace_seconds
         if briefly and refreshed_at < taken_at and lately(taken_at):
             return True
     newest = next((run for run in runs if run.outcome is not None), None)
