@@ -104,15 +104,15 @@ def test_the_pace_stays_within_its_limits(portions: list[tuple[float, float]]) -
     for seconds, commit in portions:
         pace = pace.after(seconds, commit)
         assert 10 <= pace.rows <= 20_000
-        assert 0 <= pace.rest_seconds <= 4 * seconds
+        assert 2 * seconds <= pace.rest_seconds <= 6 * seconds
 
 
 def test_the_pace_follows_the_time_that_portions_take() -> None:
     """Quick ones grow, slow ones shrink, and a slow COMMIT makes a long rest."""
-    assert Pace(1_000).after(0.1, 0.01) == Pace(2_000, 0.1)
-    assert Pace(1_000).after(0.3, 0.01) == Pace(1_000, 0.3)
-    assert Pace(1_000).after(0.6, 0.01) == Pace(500, 0.6)
-    assert Pace(1_000).after(0.15, 0.12) == Pace(500, 0.6)
+    assert Pace(1_000).after(0.04, 0.01) == Pace(2_000, 0.08)
+    assert Pace(1_000).after(0.1, 0.01) == Pace(1_000, 0.2)
+    assert Pace(1_000).after(0.25, 0.01) == Pace(500, 0.5)
+    assert Pace(1_000).after(0.125, 0.11) == Pace(500, 0.75)
 
 
 def test_a_portion_that_took_too_long_is_tried_smaller() -> None:

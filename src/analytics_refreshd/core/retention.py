@@ -7,8 +7,10 @@ from enum import StrEnum
 from analytics_refreshd.core import confirmation
 
 _FEWEST, _MOST = 10, 20_000
-_QUICK_SECONDS, _SLOW_SECONDS = 0.2, 0.5
+_QUICK_SECONDS, _SLOW_SECONDS = 0.05, 0.15
 _SLOW_COMMIT_SECONDS = 0.1
+_REST, _LONG_REST = 2.0, 6.0
+"""Rests, as multiples of the time that a portion took."""
 _LAG_BYTES = 64 << 20
 """Four segments of WAL: a standby that says no time is behind if it lacks more."""
 BEFORE_SLOT, AFTER_SLOT = timedelta(seconds=2), timedelta(seconds=5)
@@ -100,7 +102,8 @@ class Pace:
     def after(self, seconds: float, commit_seconds: float) -> "Pace":
         """Return the pace after a portion that took `seconds`, its COMMIT included.
 
-        Writers wait for the same disk: a slow COMMIT means fewer rows and a longer rest.
+        Writers wait for the same disk and processors: portions are short, so that the WAL of one is soon written, and
+        rests are longer than they. A slow COMMIT means fewer rows and a longer rest.
         """
         slow_disk = commit_seconds > _SLOW_COMMIT_SECONDS
         if seconds > _SLOW_SECONDS or slow_disk:
@@ -109,7 +112,7 @@ class Pace:
             rows = min(_MOST, self.rows * 2)
         else:
             rows = self.rows
-        return Pace(rows, seconds * (4.0 if slow_disk else 1.0))
+        return Pace(rows, seconds * (_LONG_REST if slow_disk else _REST))
 
     def after_timeout(self) -> "Pace | None":
         """Return the pace after a portion that took too long.
