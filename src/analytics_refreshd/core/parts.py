@@ -28,6 +28,7 @@ class Part(StrEnum):
     RUNS = "runs"
     STATUS = "status"
     STATUS_FUNCTION = "status_function"
+    TRIGGERS = "triggers"
     UNUSUAL = "unusual"
     VIEWS = "views"
     WAREHOUSE = "warehouse"
