@@ -7,12 +7,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from analytics_refreshd.core.failing_triggers import TriggerRate
 from analytics_refreshd.core.model import Rates
 from analytics_refreshd.core.unusual import MOST_TYPES
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.state import rates as rates_module
 from analytics_refreshd.postgres.state.hours import PostgresHourCells
+from analytics_refreshd.postgres.state.triggers import PostgresTriggerRates
 from tests.support.adapters import session, status_reader
 from tests.support.faults import as_role, least_role
 from tests.support.installs import install_older
@@ -184,3 +186,22 @@ def test_hours_are_those_of_the_rows(dsn: str, connection: Connection) -> None:
         assert [cell.executions, cell.failures, cell.successes] == rows[key][:3]
         assert cell.p95_seconds == pytest.approx(rows[key][3], abs=0.001)
     assert len({cell.action_type for cell in found}) == MOST_TYPES
+
+
+@pytest.mark.slow
+def test_triggers_below_a_rate_are_those_of_the_rows_of_the_last_day(dsn: str, connection: Connection) -> None:
+    """The busiest first; what has too few executions, or none since yesterday, or a date in the future, is left out."""
+    connection.execute("alter table action_results drop constraint action_results_trigger_id_fkey")
+    connection.execute(
+        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at)"
+        " select gen_random_uuid(), 'j', t.id, 'rest', case when i <= t.good then 'success' else 'failed' end,"
+        " now() - t.ago"
+        " from (values ('bad', 60, 30, interval '1 hour'), ('worse', 40, 0, interval '23 hours'),"
+        "     ('good', 50, 45, interval '1 hour'), ('few', 19, 0, interval '1 hour'),"
+        "     ('old', 50, 0, interval '25 hours'), ('coming', 50, 0, interval '-1 hour')) t (id, n, good, ago)"
+        " cross join lateral generate_series(1, t.n) i"
+    )
+    with session(dsn) as own:
+        rates = PostgresTriggerRates(own)
+        assert rates.below(81.0, 20) == [TriggerRate("bad", 60, 50.0), TriggerRate("worse", 40, 0.0)]
+        assert [rate.trigger_id for rate in rates.below(91.0, 1)] == ["bad", "good", "worse", "few"]

@@ -17,6 +17,7 @@ from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.errors import RefreshdError
+from analytics_refreshd.core.failing_triggers import TriggerRate
 from analytics_refreshd.core.hour_series import HOUR, Measure
 from analytics_refreshd.core.metrics import METRICS
 from analytics_refreshd.core.model import VIEWS, Limits, Outcome, Pause, Rates, Reason, Role, ViewResult, ViewStatus
@@ -152,6 +153,18 @@ def test_what_an_hour_let_expect_is_exported_while_it_stands() -> None:
         healthy(),
     ):
         assert not {"analytics_expected", "analytics_unusual"} & scrape(make(state)).names()
+
+
+def test_a_trigger_is_exported_while_its_alert_fires() -> None:
+    """By the leader; one that is below the limit and does not fire yet is not."""
+    rates = (TriggerRate("t1", 100, 61.25), TriggerRate("t2", 100, 80.5))
+    firing = (AlertRecord(Alert.TRIGGER_FAILING, "t1", AlertState.FIRING, Severity.WARNING, NOW),)
+    found = scrape(make(healthy(failing_triggers=rates, alerts=firing)))
+    name = "analytics_failing_trigger_success_percent"
+    assert [found.value(name, trigger=one.trigger_id) for one in rates] == [61.25, None]
+    assert found.value("analytics_alerts_firing", alert="AnalyticsTriggerFailing", view="") == 1
+    assert name not in scrape(make(healthy(failing_triggers=rates, alerts=firing, role=Role.STANDBY))).names()
+    assert scrape(make(healthy())).value("analytics_alerts_firing", alert="AnalyticsTriggerFailing", view="") == 0
 
 
 @pytest.mark.fault
@@ -343,6 +356,7 @@ def test_thresholds_are_the_configured_limits() -> None:
         view_interval_seconds={VIEWS[0]: 30.0},
         view_stale_for_seconds={VIEWS[0]: 30.0},
         shortest_interval_seconds=30.0,
+        trigger_success_rate_min_percent=80.0,
     )
     found = scrape(make(healthy(limits=limits)))
     by_name = {labels["name"] for labels in found.labels("analytics_threshold")}

@@ -13,6 +13,7 @@ from analytics_refreshd.app.cycle_settings import CycleSettings
 from analytics_refreshd.app.election import Election
 from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.evaluation_watch import EvaluationWatch
+from analytics_refreshd.app.failing_triggers import FailingTriggers
 from analytics_refreshd.app.health import HealthChecks
 from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.app.recorder import Recorder
@@ -56,6 +57,7 @@ from analytics_refreshd.postgres.state.hours import PostgresHourCells
 from analytics_refreshd.postgres.state.leader import PostgresLeader
 from analytics_refreshd.postgres.state.requests import PostgresRequests
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
+from analytics_refreshd.postgres.state.triggers import PostgresTriggerRates
 
 
 def cycle_settings(config: Config) -> CycleSettings:
@@ -203,6 +205,7 @@ class Service:
         self.requests = OperatorRequests(runtime, store=store_of_requests, status=self.status)
         self.forwarder = self._build_forwarder(config, runtime)
         self.unusual = UnusualHours(runtime, PostgresHourCells(self.session))
+        self.triggers = FailingTriggers(runtime, PostgresTriggerRates(self.session))
         self.evaluate = EvaluateCycle(
             runtime,
             status=self.status,
@@ -211,7 +214,11 @@ class Service:
             alerts=self.alerts,
             retention=config.history.retention,
             within=self.session.within,
-            others={Part.REQUESTS: self.requests.serve, Part.UNUSUAL: self.unusual.read},
+            others={
+                Part.REQUESTS: self.requests.serve,
+                Part.UNUSUAL: self.unusual.read,
+                Part.TRIGGERS: self.triggers.read,
+            },
         )
 
     def _build_forwarder(self, config: Config, runtime: Runtime) -> WarehouseForwarder | None:

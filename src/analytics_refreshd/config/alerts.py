@@ -35,4 +35,6 @@ class AlertsSection(Section):
     disk_full_within: PositiveDuration = timedelta(days=14)
     repeat_every: Annotated[Duration, between("1m")] = timedelta(hours=4)
     unusual: bool = False
+    trigger_success_rate_min: Annotated[float, Field(ge=0, le=100)] | None = None
+    trigger_min_executions: Annotated[int, Field(ge=1)] = 20
     runbooks_url: str = "deploy/runbooks"

@@ -236,6 +236,8 @@ class Config(EnvironmentFirst):
             success_rate_min_percent=self.alerts.success_rate_min,
             latency_p95_max_seconds=self.alerts.latency_p95_max.total_seconds(),
             min_executions=self.alerts.min_executions,
+            trigger_success_rate_min_percent=self.alerts.trigger_success_rate_min,
+            trigger_min_executions=self.alerts.trigger_min_executions,
             database_unavailable_for_seconds=self.alerts.database_unavailable_for.total_seconds(),
             history_failing_for_seconds=self.alerts.history_failing_for.total_seconds(),
             no_leader_for_seconds=self.alerts.no_leader_for.total_seconds(),

@@ -284,6 +284,8 @@ class Limits:
     success_rate_min_percent: float = 90.0
     latency_p95_max_seconds: float = 1.0
     min_executions: int = 20
+    trigger_success_rate_min_percent: float | None = None
+    trigger_min_executions: int = 20
     database_unavailable_for_seconds: float = 120.0
     history_failing_for_seconds: float = 900.0
     no_leader_for_seconds: float = 600.0

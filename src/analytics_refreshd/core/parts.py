@@ -29,6 +29,7 @@ class Part(StrEnum):
     STATUS = "status"
     STATUS_FUNCTION = "status_function"
     TRACE = "trace"
+    TRIGGERS = "triggers"
     UNUSUAL = "unusual"
     VIEWS = "views"
     WAREHOUSE = "warehouse"

@@ -15,6 +15,7 @@ from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertRecord
 from analytics_refreshd.core.delta import Delta
 from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.evaluating import stuck_seconds
+from analytics_refreshd.core.failing_triggers import TriggerRate
 from analytics_refreshd.core.leadership import Leadership
 from analytics_refreshd.core.model import (
     DatabaseStatus,
@@ -80,9 +81,9 @@ class State:
     last, or nobody did.
     `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
-    `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it. `unusual` is
-    None unless it is enabled, and while unknown. `problems_by_view` has what the last run of each view found, and
-    `run_problems` all of it once.
+    `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it. `unusual` and
+    `failing_triggers` are None unless they are enabled, and while unknown. `problems_by_view` has what the last run of
+    each view found, and `run_problems` all of it once.
     """
 
     database: str
@@ -108,6 +109,7 @@ class State:
     retention: LastRuns | None = None
     unusual_enabled: bool = False
     unusual: LastHour | None = None
+    failing_triggers: tuple[TriggerRate, ...] | None = None
     runs: tuple[Run, ...] = ()
     outdated_runs: frozenset[UUID] = frozenset()
     sizes: tuple[SizeSample, ...] = ()

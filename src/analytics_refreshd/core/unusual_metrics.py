@@ -1,4 +1,7 @@
-"""The metrics of unusual hours."""
+"""The metrics of unusual hours and failing triggers.
+
+Their labels come from data.
+"""
 
 from analytics_refreshd.core.metric import Metric
 from analytics_refreshd.core.unusual import BOUNDS
@@ -19,4 +22,12 @@ UNUSUAL = Metric(
     labels=("series",),
     read_at="scrape",
 )
-UNUSUAL_METRICS = (EXPECTED, UNUSUAL)
+FAILING_TRIGGER = Metric(
+    "analytics_failing_trigger_success_percent",
+    "gauge",
+    "Success rate of the last 24 hours of each trigger whose alert fires, twenty at most, 0 to 100; "
+    "absent unless `[alerts] trigger_success_rate_min` is set.",
+    labels=("trigger",),
+    read_at="scrape",
+)
+UNUSUAL_METRICS = (EXPECTED, UNUSUAL, FAILING_TRIGGER)

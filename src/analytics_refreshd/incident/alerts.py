@@ -8,7 +8,9 @@ from analytics_refreshd.incident.fields import Fields, count_of, moment_of, text
 from analytics_refreshd.incident.model import LIMIT, AlertSeen, DeliveryFailed, DeliverySeen
 
 _EPISODES = 500
-_OF_THE_APPLICATION = frozenset({Alert.LOW_SUCCESS_RATE.value, Alert.HIGH_LATENCY.value, Alert.UNUSUAL.value})
+_OF_THE_APPLICATION = frozenset(
+    alert.value for alert in (Alert.LOW_SUCCESS_RATE, Alert.HIGH_LATENCY, Alert.UNUSUAL, Alert.TRIGGER_FAILING)
+)
 """Alerts about the application's own figures. They neither cause nor belong to an incident of the refreshes."""
 
 

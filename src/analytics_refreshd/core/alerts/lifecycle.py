@@ -31,10 +31,11 @@ class Alert(StrEnum):
     EVALUATION_STUCK = "AnalyticsEvaluationStuck"
     RETENTION_OVERDUE = "AnalyticsRetentionOverdue"
     UNUSUAL = "AnalyticsUnusual"
+    TRIGGER_FAILING = "AnalyticsTriggerFailing"
 
 
 AlertKey = tuple[Alert, str]
-"""An alert and its view, "" for the whole database: at most one record each."""
+"""An alert and its view or trigger, "" for the whole database: at most one record each."""
 
 
 WITHOUT_LEAD = frozenset({Alert.DATABASE_UNAVAILABLE, Alert.NO_LEADER})

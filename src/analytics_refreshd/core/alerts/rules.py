@@ -5,6 +5,7 @@ from functools import partial
 
 from analytics_refreshd.core.alerts.disk_rules import disk_filling, disk_full
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
+from analytics_refreshd.core.alerts.trigger_rules import trigger_conditions
 from analytics_refreshd.core.alerts.unusual_rules import unusual
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
 from analytics_refreshd.core.evaluating import stuck_seconds
@@ -19,7 +20,7 @@ _BETTER_SHARE = 0.9
 
 
 def conditions(snapshot: Snapshot, failed: Callable[[Exception], None] | None = None) -> Iterator[Condition]:
-    """Yield a condition for every alert and view. Those that do not hold resolve.
+    """Yield a condition for every alert and view, and for failing triggers. Those that do not hold resolve.
 
     A rule that raises is handed to `failed`, and its condition cannot be evaluated: it must not silence the others.
     Without `failed` it raises.
@@ -29,6 +30,7 @@ def conditions(snapshot: Snapshot, failed: Callable[[Exception], None] | None = 
     for view in snapshot.state.views:
         for alert, view_rule in _VIEW_RULES.items():
             yield _evaluated(alert, view, partial(view_rule, snapshot, view), failed)
+    yield from trigger_conditions(snapshot, failed)
 
 
 def _evaluated(

@@ -17,7 +17,7 @@ from analytics_refreshd.core.model import Limits, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
 from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds
 from analytics_refreshd.core.unusual import BOUNDS
-from analytics_refreshd.core.unusual_metrics import EXPECTED, UNUSUAL
+from analytics_refreshd.core.unusual_metrics import EXPECTED, FAILING_TRIGGER, UNUSUAL
 
 _logger = logging.getLogger(__name__)
 
@@ -143,6 +143,9 @@ class StateCollector:
                 for bound, value in zip(BOUNDS, bounds, strict=True):
                     families.add(EXPECTED, value, reading.series, bound)
                 families.add(UNUSUAL, reading.unusual, reading.series)
+        for rate in state.failing_triggers or () if snapshot.leads else ():
+            if (Alert.TRIGGER_FAILING, rate.trigger_id) in snapshot.firing:
+                families.add(FAILING_TRIGGER, rate.success_rate_percent, rate.trigger_id)
         if state.next_run_at is not None:
             families.add(catalogue.NEXT_RUN, state.next_run_at.timestamp())
         since = snapshot.since_evaluation_seconds
@@ -179,7 +182,10 @@ class StateCollector:
         firing = snapshot.firing
         for alert in Alert:
             for view in self._views() if alert in VIEW_ALERTS else ("",):
-                families.add(catalogue.ALERTS_FIRING, (alert, view) in firing, alert.value, view)
+                fires = (alert, view) in firing
+                if alert is Alert.TRIGGER_FAILING:
+                    fires = any(fired is alert for fired, _ in firing)
+                families.add(catalogue.ALERTS_FIRING, fires, alert.value, view)
 
 
 def thresholds(limits: Limits, views: tuple[str, ...]) -> dict[tuple[str, str], float]:
