@@ -211,7 +211,11 @@ class Service:
             alerts=self.alerts,
             retention=config.history.retention,
             within=self.session.within,
-            others={Part.REQUESTS: self.requests.serve, Part.UNUSUAL: self.unusual.read},
+            others={
+                Part.REQUESTS: self.requests.serve,
+                Part.UNUSUAL: self.unusual.read,
+                **({Part.OUTBOX: self.forwarder.read} if self.forwarder is not None else {}),
+            },
         )
 
     def _build_forwarder(self, config: Config, runtime: Runtime) -> WarehouseForwarder | None:
@@ -221,8 +225,7 @@ class Service:
             return None
         from analytics_refreshd.app.forwarding import build_sender
 
-        send, stop = build_sender(self.connector, settings)
-        return WarehouseForwarder(runtime, send, stop)
+        return WarehouseForwarder(runtime, *build_sender(self.connector, self.session, settings))
 
     def start_http(self) -> str:
         """Serve metrics, probes and page; return the address. Raises RefreshdError where the port cannot be bound."""

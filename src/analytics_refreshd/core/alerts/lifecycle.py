@@ -31,6 +31,7 @@ class Alert(StrEnum):
     EVALUATION_STUCK = "AnalyticsEvaluationStuck"
     RETENTION_OVERDUE = "AnalyticsRetentionOverdue"
     UNUSUAL = "AnalyticsUnusual"
+    WAREHOUSE_BEHIND = "AnalyticsWarehouseBehind"
 
 
 AlertKey = tuple[Alert, str]

@@ -18,6 +18,7 @@ from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
 from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds
 from analytics_refreshd.core.unusual import BOUNDS
 from analytics_refreshd.core.unusual_metrics import EXPECTED, UNUSUAL
+from analytics_refreshd.core.warehouse_metrics import WAREHOUSE_BATCHES, WAREHOUSE_LAG, WAREHOUSE_ROWS
 
 _logger = logging.getLogger(__name__)
 
@@ -143,6 +144,10 @@ class StateCollector:
                 for bound, value in zip(BOUNDS, bounds, strict=True):
                     families.add(EXPECTED, value, reading.series, bound)
                 families.add(UNUSUAL, reading.unusual, reading.series)
+        if state.warehouse is not None:
+            families.add(WAREHOUSE_LAG, state.warehouse.lag_seconds(snapshot.server_now))
+            families.add(WAREHOUSE_BATCHES, len(state.warehouse.waiting))
+            families.add(WAREHOUSE_ROWS, state.warehouse.rows)
         if state.next_run_at is not None:
             families.add(catalogue.NEXT_RUN, state.next_run_at.timestamp())
         since = snapshot.since_evaluation_seconds
