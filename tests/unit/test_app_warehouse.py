@@ -70,10 +70,11 @@ def test_a_failure_is_told_once_with_what_to_do() -> None:
 def test_what_waits_is_in_the_state() -> None:
     """Of a replica in any role."""
     feeding = Feeding(Sent, role=Role.STANDBY)
-    feeding.forwarder.read()
-    assert feeding.state.current.warehouse is OUTBOX
-    feeding.outbox = None
-    feeding.forwarder.read()
-    assert feeding.state.current.warehouse is None
+    seen = []
+    for outbox in (OUTBOX, None):
+        feeding.outbox = outbox
+        feeding.forwarder.read()
+        seen.append(feeding.state.current.warehouse)
+    assert seen == [OUTBOX, None]
     feeding.forwarder.stop()
     assert feeding.stopped == 1
