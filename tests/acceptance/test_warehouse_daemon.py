@@ -89,14 +89,17 @@ def test_killed_between_landing_and_answer(feeding: Feeding, connection: Connect
         write(connection, "second ")
         refreshed(daemon)
         daemon.until(lambda: waiting(connection) == 0 and feeding.landed() > 0)
+        daemon.until(lambda: daemon.metric("analytics_warehouse_lag_seconds") == 0)
         clickhouse.fault("hold")
         before = feeding.landed()
         write(connection, "third ")
         daemon.until(lambda: feeding.landed() > before)
         refreshed(daemon)
         assert waiting(connection) > 0
+        daemon.until(lambda: (daemon.metric("analytics_warehouse_batches") or 0) > 0)
         daemon.process.kill()
         daemon.process.wait(60)
+    assert "batches of" in command(feeding.dsn, "status", **feeding.settings).stdout
     with Daemon(feeding.dsn, **feeding.settings) as daemon:
         write(connection, "fourth ")
         refreshed(daemon)

@@ -68,9 +68,9 @@ def test_the_base_of_an_export_is_where_its_batches_begin() -> None:
 
 def test_the_lag_is_the_age_of_the_oldest_that_waits() -> None:
     """Of the oldest batch; of the epoch while that is exported; none where nothing waits."""
-    assert OUTBOX.lag_seconds == 90.0
+    assert OUTBOX.lag_seconds(NOW) == 90.0
     assert OUTBOX.rows == 15
-    assert replace(OUTBOX, waiting=()).lag_seconds == 0.0
-    assert replace(OUTBOX, ranges_left=1).lag_seconds == 3600.0
-    assert replace(OUTBOX, recording=False, waiting=()).lag_seconds == 3600.0
-    assert replace(OUTBOX, read_at=NOW - timedelta(hours=2)).lag_seconds == 0.0
+    assert replace(OUTBOX, waiting=()).lag_seconds(NOW) == 0.0
+    assert replace(OUTBOX, ranges_left=1).lag_seconds(NOW) == 3600.0
+    assert replace(OUTBOX, recording=False, waiting=()).lag_seconds(NOW) == 3600.0
+    assert OUTBOX.lag_seconds(NOW - timedelta(hours=2)) == 0.0

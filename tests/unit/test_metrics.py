@@ -28,6 +28,7 @@ from analytics_refreshd.observe.metrics.counters import PrometheusMetrics
 from analytics_refreshd.observe.metrics.gauges import VIEW_ALERTS
 from tests.support.fakes import FakeHealth
 from tests.support.states import NOW, healthy, run_at, view_state
+from tests.unit.test_core_warehouse import OUTBOX, WAITING
 
 
 class Scraped(dict[tuple[str, frozenset[tuple[str, str]]], float]):
@@ -344,6 +345,15 @@ def test_intervals_of_views_are_thresholds_where_there_are_any() -> None:
     assert [labels["name"] for labels in given] == ["interval_seconds"]
 
 
+def test_what_waits_for_the_warehouse_is_exported() -> None:
+    """Its age by the server's clock, and how much it is; nothing without a warehouse."""
+    found = scrape(make(healthy(warehouse=replace(OUTBOX, waiting=(replace(WAITING[0], folded_at=NOW),)))))
+    assert found.value("analytics_warehouse_batches") == 1
+    assert found.value("analytics_warehouse_rows") == 10
+    assert found.value("analytics_warehouse_lag_seconds") is not None
+    assert not any(name.startswith("analytics_warehouse") for name in scrape(make(healthy())).names())
+
+
 def test_thresholds_are_the_configured_limits() -> None:
     """Rules compare with what this daemon was told, by view where a limit is a view's. No published name goes away."""
     limits = Limits(
@@ -351,6 +361,7 @@ def test_thresholds_are_the_configured_limits() -> None:
         max_age_seconds={VIEWS[0]: 3600},
         critical_age_seconds={VIEWS[0]: 9000},
         retention_overdue_seconds=7200.0,
+        warehouse_behind_seconds=900.0,
         disk_bytes=10**12,
         disk_full_within_seconds=86400.0,
         view_interval_seconds={VIEWS[0]: 30.0},

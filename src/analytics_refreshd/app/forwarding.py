@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from analytics_refreshd.core.warehouse import Sent
+from analytics_refreshd.core.warehouse import OutboxState, Sent
 from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.state.outbox import PostgresOutbox
@@ -14,11 +14,12 @@ from analytics_refreshd.warehouse.store import ClickHouseWarehouse
 
 
 def build_sender(
-    connector: Connector, settings: WarehouseSettings
-) -> tuple[Callable[[], Sent | None], Callable[[], None]]:
-    """Return what sends all that waits, and what gives that up.
+    connector: Connector, status: Session, settings: WarehouseSettings
+) -> tuple[Callable[[], Sent | None], Callable[[], None], Callable[[], OutboxState | None]]:
+    """Return what sends all that waits.
 
-    The connection is closed after each call: between two runs nothing of it is held.
+    Also what gives that up, and what reads what waits, on the `status` session. The sender's connection is closed after
+    each call.
     """
     session = Session(connector, label="warehouse")
     client = Client(settings)
@@ -36,4 +37,4 @@ def build_sender(
         client.stop()
         session.abandon()
 
-    return send, stop
+    return send, stop, PostgresOutbox(status).state

@@ -218,6 +218,7 @@ class Service:
                 Part.REQUESTS: self.requests.serve,
                 Part.UNUSUAL: self.unusual.read,
                 Part.TRIGGERS: self.triggers.read,
+                **({Part.OUTBOX: self.forwarder.read} if self.forwarder is not None else {}),
             },
         )
 
@@ -228,8 +229,7 @@ class Service:
             return None
         from analytics_refreshd.app.forwarding import build_sender
 
-        send, stop = build_sender(self.connector, settings)
-        return WarehouseForwarder(runtime, send, stop)
+        return WarehouseForwarder(runtime, *build_sender(self.connector, self.session, settings))
 
     def start_http(self) -> str:
         """Serve metrics, probes and page; return the address. Raises RefreshdError where the port cannot be bound."""

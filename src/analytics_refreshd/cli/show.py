@@ -134,6 +134,8 @@ def _about_database(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _about_delta(delta)
     if document["retention"] is not None and document["retention"]["begun_at"] is not None:
         yield _about_retention(document["retention"])
+    if document.get("warehouse") is not None:
+        yield _about_warehouse(document["warehouse"])
     if progress is not None:
         doing = f" on {progress['view']}" if progress["view"] else ""
         yield f"running: for {took(progress['elapsed_seconds'])}{doing}, run {progress['run_id']}"
@@ -176,6 +178,16 @@ def _about_disk(disk: Mapping[str, Any] | None) -> Iterator[str]:
     grows = "its growth is not known yet" if growth is None else f"{bytes_in_words(growth)} more a day"
     end = "" if left is None else f", used up in about {seconds_in_words(left)}"
     yield f"disk: {used}, {'it does not grow' if growth is not None and growth <= 0 else grows}{end}"
+
+
+def _about_warehouse(waiting: Mapping[str, Any]) -> str:
+    if waiting["exporting"]:
+        lasted = took(waiting["lag_seconds"])
+        return f"warehouse: an export is due or under way, for {lasted}: {waiting['epoch_reason']}"
+    if not waiting["batches"]:
+        return f"warehouse: it has everything, up to batch {waiting['acknowledged_batch']}"
+    what = f"{waiting['batches']:,} batches of {waiting['rows']:,} rows wait"
+    return f"warehouse: {what}, the oldest for {took(waiting['lag_seconds'])}"
 
 
 def _about_retention(runs: Mapping[str, Any]) -> str:

@@ -243,6 +243,7 @@ class Config(EnvironmentFirst):
             no_leader_for_seconds=self.alerts.no_leader_for.total_seconds(),
             evaluate_seconds=self.evaluate_seconds,
             retention_overdue_seconds=self.retention.overdue_seconds,
+            warehouse_behind_seconds=self.warehouse.behind_seconds,
             disk_bytes=self.alerts.disk_bytes,
             disk_full_within_seconds=self.alerts.disk_full_within.total_seconds(),
         )

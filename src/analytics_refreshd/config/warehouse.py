@@ -16,7 +16,7 @@ class WarehouseSection(Section):
 
     `url` is a ClickHouse's HTTP interface; without it nothing is sent. `database` is the one there that holds the
     tables. `outbox_rows` is how many rows may wait in PostgreSQL; with more of them all is exported again. `keep` is
-    how long batches stay in the landing table.
+    how long batches stay in the landing table. An alert tells where the warehouse is behind by `behind_after`.
     """
 
     url: str | None = None
@@ -28,6 +28,12 @@ class WarehouseSection(Section):
     request_timeout: PositiveDuration = timedelta(minutes=5)
     outbox_rows: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 5_000_000
     keep: Annotated[Duration, between("1d")] = timedelta(days=30)
+    behind_after: PositiveDuration = timedelta(minutes=15)
+
+    @property
+    def behind_seconds(self) -> float | None:
+        """Return after how long the daemon warns; None without a warehouse."""
+        return self.behind_after.total_seconds() if self.url is not None else None
 
 
 def warehouse_contradictions(warehouse: WarehouseSection) -> Iterator[str]:

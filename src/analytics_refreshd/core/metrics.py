@@ -12,6 +12,7 @@ from analytics_refreshd.core.otel_metrics import OTEL_METRICS
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.requests import RequestKind, RequestOutcome
 from analytics_refreshd.core.unusual_metrics import UNUSUAL_METRICS
+from analytics_refreshd.core.warehouse_metrics import WAREHOUSE_METRICS
 
 OTHER = "other"
 """The label value for a name that nobody configured."""
@@ -293,5 +294,6 @@ METRICS: tuple[Metric, ...] = (
     *COST_METRICS,
     *UNUSUAL_METRICS,
     *OTEL_METRICS,
+    *WAREHOUSE_METRICS,
 )
 """Every metric, in the order above."""

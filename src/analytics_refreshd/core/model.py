@@ -291,5 +291,6 @@ class Limits:
     no_leader_for_seconds: float = 600.0
     evaluate_seconds: float = 30.0
     retention_overdue_seconds: float | None = None
+    warehouse_behind_seconds: float | None = None
     disk_bytes: int | None = None
     disk_full_within_seconds: float = 1_209_600.0

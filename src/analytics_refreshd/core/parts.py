@@ -17,6 +17,7 @@ class Part(StrEnum):
     LEADER = "leader"
     LEADERLESS = "leaderless"
     METRICS = "metrics"
+    OUTBOX = "outbox"
     PAUSE = "pause"
     PAUSE_LOG = "pause_log"
     PROGRESS = "progress"

@@ -30,6 +30,7 @@ from analytics_refreshd.core.model import (
 )
 from analytics_refreshd.core.retention import LastRuns
 from analytics_refreshd.core.unusual import LastHour
+from analytics_refreshd.core.warehouse import OutboxState
 
 STATUS_MISSES_TOLERATED = 2
 """How often in a row the status function may fail before that breaks the contract, and its last sizes are dropped."""
@@ -82,8 +83,8 @@ class State:
     `evaluation_began_monotonic` is None between two evaluations; `awake_since_monotonic` is when this process started,
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
     `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it. `unusual` and
-    `failing_triggers` are None unless they are enabled, and while unknown. `problems_by_view` has what the last run of
-    each view found, and `run_problems` all of it once.
+    `failing_triggers` are None unless they are enabled, and while unknown; so is `warehouse` unless one is configured
+    and installed. `problems_by_view` has what the last run of each view found, and `run_problems` all of it once.
     """
 
     database: str
@@ -110,6 +111,7 @@ class State:
     unusual_enabled: bool = False
     unusual: LastHour | None = None
     failing_triggers: tuple[TriggerRate, ...] | None = None
+    warehouse: OutboxState | None = None
     runs: tuple[Run, ...] = ()
     outdated_runs: frozenset[UUID] = frozenset()
     sizes: tuple[SizeSample, ...] = ()

@@ -110,14 +110,16 @@ class OutboxState:
         """Whether an export is due or under way."""
         return not self.recording or self.ranges_left > 0
 
-    @property
-    def lag_seconds(self) -> float:
-        """Return how long the oldest that is not sent has waited."""
+    def lag_seconds(self, now: datetime) -> float:
+        """Return how long the oldest that is not sent has waited.
+
+        `now` is by the server's clock.
+        """
         if self.exporting:
             since: datetime | None = self.epoch_at
         else:
             since = self.waiting[0].folded_at if self.waiting else None
-        return max(0.0, (self.read_at - since).total_seconds()) if since is not None else 0.0
+        return max(0.0, (now - since).total_seconds()) if since is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)

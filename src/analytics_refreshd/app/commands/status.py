@@ -18,6 +18,7 @@ from analytics_refreshd.postgres.connection.connector import Connector
 from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
+from analytics_refreshd.postgres.state.outbox import PostgresOutbox
 from analytics_refreshd.postgres.state.sessions import server_now
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
@@ -79,6 +80,7 @@ def database_snapshot(config: Config) -> Snapshot:
             progress=parts.read("progress", reader.progress),
             delta=parts.read("delta", reader.delta),
             retention=parts.read("retention", reader.retention),
+            warehouse=parts.read("outbox", PostgresOutbox(session).state) if config.warehouse.url else None,
             installation_problems=parts.read("installation", reader.installation_problems) or (),
             runs=tuple(runs),
             sizes=tuple(sizes or ()),

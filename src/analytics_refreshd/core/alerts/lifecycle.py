@@ -32,6 +32,7 @@ class Alert(StrEnum):
     RETENTION_OVERDUE = "AnalyticsRetentionOverdue"
     UNUSUAL = "AnalyticsUnusual"
     TRIGGER_FAILING = "AnalyticsTriggerFailing"
+    WAREHOUSE_BEHIND = "AnalyticsWarehouseBehind"
 
 
 AlertKey = tuple[Alert, str]

@@ -8,6 +8,7 @@ from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.alerts.trigger_rules import trigger_conditions
 from analytics_refreshd.core.alerts.unusual_rules import unusual
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
+from analytics_refreshd.core.alerts.warehouse_rules import warehouse_behind
 from analytics_refreshd.core.evaluating import stuck_seconds
 from analytics_refreshd.core.model import Rates
 from analytics_refreshd.core.snapshot import Snapshot
@@ -233,6 +234,7 @@ _RULES: Mapping[Alert, Callable[[Snapshot], Condition]] = {
     Alert.EVALUATION_STUCK: evaluation_stuck,
     Alert.RETENTION_OVERDUE: _retention_overdue,
     Alert.UNUSUAL: unusual,
+    Alert.WAREHOUSE_BEHIND: warehouse_behind,
 }
 _VIEW_RULES: Mapping[Alert, Callable[[Snapshot, str], Condition]] = {
     Alert.VIEW_STALE: view_stale,

@@ -18,6 +18,7 @@ from analytics_refreshd.core.snapshot import Snapshot, ViewSnapshot
 from analytics_refreshd.core.staleness import critical_age_seconds, max_age_seconds
 from analytics_refreshd.core.unusual import BOUNDS
 from analytics_refreshd.core.unusual_metrics import EXPECTED, FAILING_TRIGGER, UNUSUAL
+from analytics_refreshd.core.warehouse_metrics import WAREHOUSE_BATCHES, WAREHOUSE_LAG, WAREHOUSE_ROWS
 
 _logger = logging.getLogger(__name__)
 
@@ -146,6 +147,10 @@ class StateCollector:
         for rate in state.failing_triggers or () if snapshot.leads else ():
             if (Alert.TRIGGER_FAILING, rate.trigger_id) in snapshot.firing:
                 families.add(FAILING_TRIGGER, rate.success_rate_percent, rate.trigger_id)
+        if state.warehouse is not None:
+            families.add(WAREHOUSE_LAG, state.warehouse.lag_seconds(snapshot.server_now))
+            families.add(WAREHOUSE_BATCHES, len(state.warehouse.waiting))
+            families.add(WAREHOUSE_ROWS, state.warehouse.rows)
         if state.next_run_at is not None:
             families.add(catalogue.NEXT_RUN, state.next_run_at.timestamp())
         since = snapshot.since_evaluation_seconds

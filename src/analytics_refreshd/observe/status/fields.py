@@ -29,6 +29,7 @@ from analytics_refreshd.observe.status.notices import Notice, headline, notices
 from analytics_refreshd.observe.status.timeline import timeline
 from analytics_refreshd.observe.status.timeline_fields import TIMELINE_FIELDS
 from analytics_refreshd.observe.status.view_fields import VIEW_FIELDS
+from analytics_refreshd.observe.status.warehouse_fields import WAREHOUSE_FIELDS, waiting
 
 _NOTICE: tuple[Field[Notice], ...] = (
     Field("level", one_of("info", "warn", "bad"), "`info`: nothing to do; `bad`: act", lambda notice: notice.level),
@@ -270,4 +271,5 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
     Field(
         "retention", OBJECT, "the runs of `retain`", lambda now: now.state.retention, nullable=True, fields=_RETENTION
     ),
+    Field("warehouse", OBJECT, "what waits for the warehouse", waiting, nullable=True, fields=WAREHOUSE_FIELDS),
 )
