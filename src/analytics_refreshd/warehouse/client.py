@@ -71,6 +71,10 @@ class Client:
         """Run a statement that returns nothing."""
         self._ask(statement, None, {}, parameters)
 
+    def query(self, statement: str, settings: Mapping[str, str], parameters: Mapping[str, str]) -> bytes:
+        """Run a query that says its own format, with settings of its own, and return what it answers."""
+        return self._ask(statement, None, settings, parameters)
+
     def insert(self, table: str, columns: tuple[str, ...], body: IO[bytes], token: str | None = None) -> None:
         """Insert lines of text, as COPY writes them.
 
