@@ -17,7 +17,7 @@ from analytics_refreshd.postgres.catalogue.run import ROW_LIMIT, BoundQuery, Res
 from analytics_refreshd.postgres.catalogue.spans import zone_of
 from analytics_refreshd.postgres.catalogue.zones import UNITS, odd_offset
 from analytics_refreshd.warehouse.catalogue.definition import ANOTHERS, UNANSWERED, answers
-from analytics_refreshd.warehouse.catalogue.statement import Asked, NotAnswered, refuse, statement
+from analytics_refreshd.warehouse.catalogue.statement import Asked, NotAnswered, filled, refuse, statement
 from analytics_refreshd.warehouse.reading import Reader, State
 from analytics_refreshd.warehouse.settings import WarehouseSettings
 
@@ -87,6 +87,9 @@ class WarehouseQuestion:
                 raise ParameterError(f"there is no organization {printable(', '.join(unknown))[:200]}")
         if asked.reads_trigger_hours:
             frozen = reader.frozen_until(asked)
+            if frozen is not None and not self.query.days:
+                reason = f"before {frozen:%Y-%m-%d %H:%M} UTC only whole days are kept of organizations and triggers"
+                raise ParameterError(_refusal(self.query, reason))
             bound = with_horizon(bound, None if frozen is None else Horizon(frozen))
         columns = (_DATABASE, *bound.columns) if self.fleet and asked.answer.of_database else bound.columns
         rows = reader.rows(asked, [column.unit for column in bound.columns])
@@ -103,16 +106,16 @@ class WarehouseQuestion:
             refuse(asked)
         except NotAnswered as refusal:
             raise ParameterError(_refusal(self.query, str(refusal))) from None
-        _refuse_odd_offset(self.query, bound, self.parameters)
+        _refuse_odd_offset(self.query, asked, self.parameters)
         return bound, asked
 
 
-def _refuse_odd_offset(query: Query, bound: BoundQuery, parameters: Mapping[str, object]) -> None:
-    """Refuse months of a zone that is not whole hours off UTC: the warehouse has hours of UTC."""
-    since, until = bound.values.get("since"), bound.values.get("until")
-    if query.window is None or not isinstance(since, datetime) or not isinstance(until, datetime):
+def _refuse_odd_offset(query: Query, asked: Asked, parameters: Mapping[str, object]) -> None:
+    """Refuse days and months of a zone that is not whole hours off UTC: the warehouse has hours of UTC."""
+    since, until = asked.values.get("since"), asked.values.get("until")
+    if not isinstance(since, datetime) or not isinstance(until, datetime):
         return
-    odd = odd_offset(since, until, zone_of(parameters)) if "monthly" in query.relations else None
+    odd = odd_offset(since, until, zone_of(parameters)) if "{timezone:" in filled(asked.answer.body, asked, "") else None
     if odd is not None:
         off = odd / UNITS["hours"]
         raise ParameterError(_refusal(query, f"it adds up whole hours of UTC, from which this zone is {off:g} off"))

@@ -22,7 +22,10 @@ _HEADER = re.compile(r"^-- (narrowed|fleet|rows|ends): (\S+?)(?:; (.+))?$", re.M
 _BLOCK = re.compile(r"^-- name: (.+)$", re.M)
 _COMMENTS = re.compile(r"\A(?:\s*--[^\n]*(?:\n|\Z))*")
 
+_ESTIMATE = "its estimate is written for PostgreSQL alone"
 UNANSWERED: Mapping[str, str] = {
+    "anomalies": _ESTIMATE,
+    "forecast": _ESTIMATE,
     "refresh-status": "it asks PostgreSQL how large and how old its views are",
 }
 """The queries of the catalogue that the warehouse cannot answer, and why."""

@@ -14,7 +14,7 @@ ACTION_TYPE, TRIGGER_ID = "ACTION_TYPE", "TRIGGER_ID"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HOUR = timedelta(hours=1)
-_STEPS = {"daily-trend": 1, "weekly-growth": 7}
+_STEPS = {"daily-trend": 1, "trigger-days": 1, "weekly-growth": 7}
 """The queries over days and weeks, and how many days a step has."""
 _PARAMETER = re.compile(r"\{(\w+):([A-Za-z0-9() ,]+)\}")
 _RELATION = re.compile(r"\{(\w+)\}")
