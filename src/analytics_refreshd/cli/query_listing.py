@@ -1,4 +1,4 @@
-"""Shows which queries there are, their parameters and columns, and which the warehouse answers."""
+"""Shows which queries there are, and what they take."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def catalogue_without_database(context: typer.Context) -> "Catalogue":
-    """Return the catalogue, with the user's own queries if the configuration can be used."""
+    """Return the catalogue.
+
+    It holds the user's own queries if the configuration can be used.
+    """
     from analytics_refreshd.app.commands.query import catalogue
 
     try:

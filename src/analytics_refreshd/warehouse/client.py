@@ -72,7 +72,10 @@ class Client:
         self._ask(statement, None, {}, parameters)
 
     def query(self, statement: str, settings: Mapping[str, str], parameters: Mapping[str, str]) -> bytes:
-        """Run a query that says its own format, with settings of its own, and return what it answers."""
+        """Return what a query answers that says its own format.
+
+        It has settings of its own.
+        """
         return self._ask(statement, None, settings, parameters)
 
     def insert(self, table: str, columns: tuple[str, ...], body: IO[bytes], token: str | None = None) -> None:

@@ -24,9 +24,9 @@ _HALF_DAY = 43_200
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The databases of the warehouse that are asked, with their current epochs, and how far it is.
+    """The databases that are asked, and how far the warehouse is.
 
-    `as_of` is when the last batch was folded that landed of each; of several databases it is the earliest. `now` is the
+    `epochs` has the current one of each. `as_of` is when the last batch was folded that landed of each; of several databases it is the earliest. `now` is the
     warehouse's clock.
     """
 
@@ -37,7 +37,7 @@ class State:
 
 
 class Reader:
-    """Reads from one warehouse, for one database or for all of its fleet. Each method raises WarehouseFault."""
+    """Reads one database of a warehouse, or all of its fleet. Each method raises WarehouseFault."""
 
     def __init__(self, settings: WarehouseSettings, seconds: float, *, fleet: bool = False) -> None:
         self._settings = settings
@@ -68,12 +68,15 @@ class Reader:
         )
 
     def frozen_until(self, asked: Asked) -> datetime | None:
-        """Return until when the hours of triggers in the window are frozen days; None: they are not."""
+        """Return until when the window's hours of triggers are frozen days.
+
+        None: none of them is.
+        """
         ((until,),) = self._rows(part("frozen", asked, self._settings.database))
         return moment(int(until) * 1_000_000) if until and int(until) > _HALF_DAY else None
 
     def unknown_organizations(self, asked: Asked) -> list[str]:
-        """Return those of the organizations asked for that the warehouse does not know."""
+        """Return which organizations asked for the warehouse does not know."""
         return [str(row[0]) for row in self._rows(part("unknown", asked, self._settings.database))]
 
     def rows(self, asked: Asked, units: Sequence[str]) -> Iterator[tuple[object, ...]]:

@@ -33,7 +33,7 @@ def why_not(query: Query) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class WarehouseQuestion:
-    """One query with the parameters and organizations asked for, of one database or of a `fleet`.
+    """One query, asked about one database or about a `fleet`.
 
     Raises ParameterError when made, where the warehouse does not answer the query or a value is none that it takes.
     """
@@ -115,7 +115,9 @@ def _refuse_odd_offset(query: Query, asked: Asked, parameters: Mapping[str, obje
     since, until = asked.values.get("since"), asked.values.get("until")
     if not isinstance(since, datetime) or not isinstance(until, datetime):
         return
-    odd = odd_offset(since, until, zone_of(parameters)) if "{timezone:" in filled(asked.answer.body, asked, "") else None
+    odd = (
+        odd_offset(since, until, zone_of(parameters)) if "{timezone:" in filled(asked.answer.body, asked, "") else None
+    )
     if odd is not None:
         off = odd / UNITS["hours"]
         raise ParameterError(_refusal(query, f"it adds up whole hours of UTC, from which this zone is {off:g} off"))

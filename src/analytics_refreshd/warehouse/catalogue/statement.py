@@ -1,4 +1,4 @@
-"""Writes the SQL of a query for the warehouse, and its parameters as ClickHouse reads them."""
+"""Writes a query's SQL and parameters for ClickHouse."""
 
 import re
 from collections.abc import Mapping
@@ -56,14 +56,17 @@ class Asked:
 
     @property
     def reads_trigger_hours(self) -> bool:
-        """Whether it adds up hours of triggers, in which frozen days stand for older ones."""
+        """Whether it adds up hours of triggers.
+
+        Frozen days stand for older ones there.
+        """
         names = self.answer.relations
         return bool(names & {"usage", "monthly", "trigger_hours"}) or ("hourly" in names and self.narrowed)
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL, and the value of each of its parameters as ClickHouse reads it."""
+    """SQL and its parameters, written as ClickHouse reads them."""
 
     text: str
     parameters: Mapping[str, str]
@@ -112,7 +115,7 @@ def part(name: str, asked: Asked, target: str) -> Statement:
 
 
 def filled(text: str, asked: Asked, target: str) -> str:
-    """Put the relations' texts in place of their names, down to the tables."""
+    """Replace the names of relations by their texts, down to the tables."""
     relations = blocks("relations.sql")
     limited = "organizations" in asked.values
     fragments = {
