@@ -101,7 +101,7 @@ def test_the_statement_can_be_given_to_the_servers_client(asking: Asking) -> Non
     done = asking("idle-triggers", "--engine", "warehouse", "--print-sql")
     assert done.returncode == 0, done.stderr
     assert "set param_databases = '[\\'east\\']';" in done.stdout
-    assert done.stdout.rstrip().endswith("settings join_use_nulls = 1;")
+    assert done.stdout.rstrip().endswith("settings join_use_nulls = 1, distributed_product_mode = 'local';")
 
 
 def test_without_a_warehouse_it_says_so() -> None:

@@ -1,18 +1,16 @@
 """Fills a warehouse's tables with what a PostgreSQL holds, without the daemon that sends."""
 
 import io
-import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from typing import Any, LiteralString
 
 import psycopg
 
-from analytics_refreshd.warehouse.catalogue.statement import quoted
 from analytics_refreshd.warehouse.client import Client
 from analytics_refreshd.warehouse.settings import WarehouseSettings
+from analytics_refreshd.warehouse.tables import create, identifier
 
 _ACTIONS = """
 select case when executed_at is null then '-9223372036854775808'
@@ -54,17 +52,12 @@ _LANDING = ("database", "epoch", "batch", "batch_id", "folded_at", "hour_at", "t
 @contextmanager
 def tables(settings: WarehouseSettings) -> Iterator[None]:
     """Create the warehouse's tables in a database of their own, which is dropped in the end."""
-    client, target = Client(settings), quoted(settings.database)
-    client.execute(f"create database {target}")
-    text = resources.files("analytics_refreshd.warehouse").joinpath("definitions/tables.sql").read_text("utf-8")
-    parts = re.split(r"^-- name: (\w+)$", text, flags=re.M)[1:]
+    client = Client(settings)
+    create(client)
     try:
-        for name, block in zip(parts[::2], parts[1::2], strict=True):
-            if name != "incoming":
-                client.execute(block.replace("{target}", target).replace("{keep_days}", "30"))
         yield
     finally:
-        client.execute(f"drop database {target}")
+        client.execute(f"drop database {identifier(settings.database)}")
 
 
 def load(settings: WarehouseSettings, connection: psycopg.Connection[Any]) -> None:
@@ -72,7 +65,7 @@ def load(settings: WarehouseSettings, connection: psycopg.Connection[Any]) -> No
 
     Of every seventh action something wrong is sent first, and taken back by the last batch, as an update's is.
     """
-    client, target, name = Client(settings), quoted(settings.database), settings.name
+    client, target, name = Client(settings), identifier(settings.database), settings.name
     rows = connection.execute(_ACTIONS).fetchall()
     _insert(
         client,

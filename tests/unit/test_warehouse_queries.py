@@ -11,7 +11,7 @@ from analytics_refreshd.postgres.catalogue.definition import ParameterError
 from analytics_refreshd.postgres.catalogue.files import Catalogue, parse
 from analytics_refreshd.warehouse.catalogue.definition import UNANSWERED, answers
 from analytics_refreshd.warehouse.catalogue.definition import parse as parse_answer
-from analytics_refreshd.warehouse.catalogue.statement import Asked, NotAnswered, quoted, refuse, statement, written
+from analytics_refreshd.warehouse.catalogue.statement import Asked, NotAnswered, refuse, statement, written
 
 NOW = datetime(2026, 3, 1, 10, 20, tzinfo=UTC)
 CATALOGUE = Catalogue.load()
@@ -101,7 +101,6 @@ def test_what_is_exact_is_not_refused(name: str) -> None:
 def test_values_are_written_as_clickhouse_reads_them(value: object, text: str) -> None:
     """No value can end its quotes, and no number has an exponent."""
     assert written(value) == text
-    assert quoted("a`b\\") == "`a\\`b\\\\`"
 
 
 def test_days_begin_as_postgresql_lets_them_begin() -> None:

@@ -26,8 +26,8 @@ _HALF_DAY = 43_200
 class State:
     """The databases that are asked, and how far the warehouse is.
 
-    `epochs` has the current one of each. `as_of` is when the last batch was folded that landed of each; of several databases it is the earliest. `now` is the
-    warehouse's clock.
+    `epochs` has the current one of each. `as_of` is when the last batch was folded that landed of each; of several
+    databases it is the earliest. `now` is the warehouse's clock.
     """
 
     epochs: Mapping[str, int]

@@ -8,6 +8,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from analytics_refreshd.warehouse.catalogue.definition import Answer, blocks
+from analytics_refreshd.warehouse.tables import identifier
 
 ACTION_TYPE, TRIGGER_ID = "ACTION_TYPE", "TRIGGER_ID"
 """The filters, as the catalogue names them."""
@@ -30,7 +31,8 @@ _LIMITED = {
     "owners": "and r.organization_id in {organizations:Array(String)}",
     "tenants": "and if(t.frozen = 1, t.organization_id, s.organization) in {organizations:Array(String)}",
 }
-_SETTINGS = "settings join_use_nulls = 1"
+_SETTINGS = "settings join_use_nulls = 1, distributed_product_mode = 'local'"
+"""On a cluster all of a database is on one shard, so that what is joined or looked up is on the same one."""
 
 
 class NotAnswered(ValueError):
@@ -119,7 +121,7 @@ def filled(text: str, asked: Asked, target: str) -> str:
     relations = blocks("relations.sql")
     limited = "organizations" in asked.values
     fragments = {
-        "target": quoted(target),
+        "target": identifier(target),
         **_FRAGMENTS,
         **(_LIMITED if limited else dict.fromkeys(_LIMITED, "")),
         "owned": relations["owned"] if limited else "",
@@ -134,12 +136,6 @@ def filled(text: str, asked: Asked, target: str) -> str:
         return _RELATION.sub(replacement, fragments[name] if name in fragments else relations[name])
 
     return _RELATION.sub(replacement, text)
-
-
-def quoted(name: str) -> str:
-    """Quote an identifier."""
-    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
-    return f"`{escaped}`"
 
 
 def parameters(text: str, known: Mapping[str, object]) -> Mapping[str, str]:
