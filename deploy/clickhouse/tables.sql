@@ -1,6 +1,6 @@
--- The warehouse's tables on the cluster `analytics`, made from the definitions that `migrate --warehouse` uses: that finds
--- them there, and creates none. Run it once, on any server: clickhouse-client --multiquery < tables.sql
--- `analytics` holds a shard's tables, replicated: a daemon sends to one shard. `analytics_all` shows those of all of them.
+-- The warehouse's tables on the cluster `analytics`, made from the definitions of `migrate --warehouse`,
+-- which finds them there, and creates none. Run it once, on any server: clickhouse-client --multiquery < tables.sql
+-- `analytics` holds a shard's tables, replicated: a daemon sends to one shard. `analytics_all` shows those of all.
 
 create database if not exists analytics on cluster analytics;
 create database if not exists analytics_all on cluster analytics;
