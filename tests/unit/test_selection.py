@@ -23,6 +23,8 @@ LEFT_OUT = {
     "acceptance/test_view_schedule.py": "daemons whose slots are waited for",
     "acceptance/test_warehouse_daemon.py": "a ClickHouse, and daemons that are killed",
     "integration/test_warehouse.py": "a ClickHouse, which takes seconds to start",
+    "integration/test_warehouse_answers.py": "a ClickHouse, which takes seconds to start",
+    "integration/test_warehouse_cli.py": "a ClickHouse, and a process for each question",
     "integration/test_admitted_reading.py": "a database of two tenants behind the wall",
     "integration/test_api.py": "an API, and a database filled for it",
     "integration/test_api_actions.py": "an API, and a database of two tenants",

@@ -3,9 +3,9 @@
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
@@ -27,6 +27,7 @@ from analytics_refreshd.cli.common import (
     say,
     seconds_of,
 )
+from analytics_refreshd.cli.query_listing import catalogue_without_database, describe
 from analytics_refreshd.cli.query_words import parse_parameters
 from analytics_refreshd.cli.tables import print_table
 from analytics_refreshd.core.display import exact_text, json_number
@@ -35,9 +36,18 @@ from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.wording import figure_in_words
 
 if TYPE_CHECKING:
-    from analytics_refreshd.app.commands.query import Catalogue, Column, Query, Result
+    from analytics_refreshd.app.commands.query import Column, Query, Question, Result
+    from analytics_refreshd.app.commands.warehouse_query import WarehouseQuestion
+    from analytics_refreshd.config import Config
 
 EXIT_BAD_PARAMETER = 2
+
+
+class Engine(StrEnum):
+    """Who answers."""
+
+    POSTGRES = "postgres"
+    WAREHOUSE = "warehouse"
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +72,8 @@ def query(
         list[str] | None,
         typer.Option(metavar="ID", help="Only this organization. Repeatable."),
     ] = None,
+    engine: Annotated[Engine, typer.Option(help="Who answers; --list says what the warehouse can.")] = Engine.POSTGRES,
+    fleet: Annotated[bool, typer.Option("--fleet", help="Of all databases of the warehouse together.")] = False,
     output: CsvFormatOption = FormatWithCsv.TABLE,
     raw: Annotated[bool, typer.Option("--raw", help="Show text as stored, without redaction.")] = False,
     print_sql: Annotated[bool, typer.Option("--print-sql", help="Print the SQL instead of running it.")] = False,
@@ -71,22 +83,22 @@ def query(
     """Run a named query; `query --list` shows all."""
     if name is None and not listing:
         raise UsageError("which query? `analytics-refreshd query --list` shows them")
-    from analytics_refreshd.app.commands.query import ParameterError, QueryFileError, Question, catalogue
+    from analytics_refreshd.app.commands.query import ParameterError, QueryFileError, catalogue
 
     try:
         if name is None or listing:
-            _describe(_catalogue_without_database(context), name, output)
+            describe(catalogue_without_database(context), name, output)
             return EXIT_OK
         config = load_config(context)
         chosen = catalogue(config.queries.directory).get(name)
-        question = Question(chosen, parse_parameters(chosen, context.args), organization)
+        question = _question(chosen, parse_parameters(chosen, context.args), organization, engine, fleet=fleet)
         seconds = seconds_of(timeout).total_seconds()
         if print_sql:
             print_exact(question.printed(config))
         elif explaining:
-            say("\n".join(question.explain(config, seconds)))
+            say("\n".join(_explained(question, config, seconds)))
         elif output is FormatWithCsv.CSV:
-            question.export(config, seconds, lambda rows: export(chosen, rows, raw=raw), raw=raw)
+            question.export(config, seconds, lambda columns, rows: export(columns, rows, raw=raw), raw=raw)
             if chosen.note:
                 note(chosen.note)
         else:
@@ -97,6 +109,34 @@ def query(
     except QueryFileError as error:
         raise ConfigError([str(error)]) from error
     return EXIT_OK
+
+
+def _question(
+    chosen: "Query",
+    parameters: dict[str, object],
+    organizations: Sequence[str] | None,
+    engine: Engine,
+    *,
+    fleet: bool,
+) -> "Question | WarehouseQuestion":
+    from analytics_refreshd.app.commands.query import Question
+    from analytics_refreshd.app.commands.warehouse_query import WarehouseQuestion
+
+    if engine is Engine.WAREHOUSE:
+        return WarehouseQuestion(chosen, parameters, organizations, fleet)
+    if fleet:
+        raise UsageError("--fleet needs --engine warehouse: PostgreSQL knows its own database alone")
+    return Question(chosen, parameters, organizations)
+
+
+def _explained(question: "Question | WarehouseQuestion", config: "Config", seconds: float) -> list[str]:
+    from analytics_refreshd.app.commands.query import Question
+
+    if isinstance(question, Question):
+        return question.explain(config, seconds)
+    raise UsageError(
+        "--explain shows PostgreSQL's plans: for ClickHouse's give clickhouse-client what --print-sql prints"
+    )
 
 
 def show(result: "Result", organizations: Sequence[str] | None, output: FormatWithCsv) -> None:
@@ -120,9 +160,9 @@ def show(result: "Result", organizations: Sequence[str] | None, output: FormatWi
         note(f"only the first {len(result.rows):,} rows are shown; --format csv writes all of them")
 
 
-def export(chosen: "Query", rows: Iterable[Sequence[object]], *, raw: bool) -> None:
+def export(columns: Sequence["Column"], rows: Iterable[Sequence[object]], *, raw: bool) -> None:
     """Write all rows as csv while they come, with exact figures."""
-    print_csv([column.name for column in chosen.columns], rows, raw=raw)
+    print_csv([column.name for column in columns], rows, raw=raw)
 
 
 def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, object]:
@@ -133,6 +173,8 @@ def as_json(result: "Result", organizations: Sequence[str] | None) -> dict[str, 
     parameters = {item.name: result.parameters[item.placeholder] for item in result.query.parameters}
     return {
         "query": result.query.name,
+        "engine": result.engine,
+        "as_of": result.as_of,
         "endpoint": result.query.endpoint,
         "parameters": parameters,
         "since": result.parameters.get("since"),
@@ -198,65 +240,3 @@ def _clock(at: datetime, zone: tzinfo) -> str:
     if getattr(zone, "key", "UTC") == "UTC" or at.year in (1, 9999):
         return clock(at)
     return at.astimezone(zone).isoformat(" ", "seconds")
-
-
-def _catalogue_without_database(context: typer.Context) -> "Catalogue":
-    """Return the catalogue, with the user's own queries if the configuration can be used."""
-    from analytics_refreshd.app.commands.query import catalogue
-
-    try:
-        directory = load_config(context).queries.directory
-    except ConfigError:
-        note("the configuration cannot be used, so only the built-in queries are shown")
-        directory = None
-    return catalogue(directory)
-
-
-def _describe(catalogue: "Catalogue", name: str | None, output: FormatWithCsv) -> None:
-    if name is not None:
-        _describe_one(catalogue.get(name), output)
-    elif output is FormatWithCsv.JSON:
-        print_json(
-            [
-                {"query": item.name, "section": item.section, "span": list(item.span_names), "purpose": item.purpose}
-                for item in catalogue
-            ]
-        )
-    else:
-        names = ["query", "section", "span", "purpose"]
-        rows = [[item.name, item.section, "yes" if item.span_names else "no", item.purpose] for item in catalogue]
-        if output is FormatWithCsv.CSV:
-            print_csv(names, rows)
-        else:
-            print_table(names, rows, prose=["purpose"])
-
-
-def _describe_one(chosen: "Query", output: FormatWithCsv) -> None:
-    parameters = [[f"--{item.name}", item.in_words, item.meaning] for item in chosen.parameters]
-    length = f"Instead of --{chosen.window.parameter}" if chosen.window else ""
-    words = {
-        "since": ("a time, or a duration back", length),
-        "until": ("a time, or a duration back", "The end of it"),
-        "month": ("a month, such as 2026-03", f"{length}: that month alone"),
-    }
-    parameters += [[f"--{option}", *words[option]] for option in chosen.span_names]
-    if chosen.window is not None:
-        parameters.append(["--timezone", "UTC", "Of days, weeks and hours of the day, and of times without an offset"])
-    columns = [[column.name, column.unit, column.meaning] for column in chosen.columns]
-    if output is FormatWithCsv.JSON:
-        fields = ("name", "section", "endpoint", "purpose", "organizations")
-        described: dict[str, object] = {field: getattr(chosen, field) for field in fields}
-        described["parameters"] = [asdict(item) for item in chosen.parameters]
-        described["span"] = list(chosen.span_names)
-        described["columns"] = [asdict(column) for column in chosen.columns]
-        print_json(described)
-    elif output is FormatWithCsv.CSV:
-        rows = [*(["parameter", *row] for row in parameters), *(["column", *row] for row in columns)]
-        # raw: the options begin with dashes, and the text is the catalogue's
-        print_csv(["kind", "name", "values", "meaning"], rows, raw=True)
-    else:
-        limit = "can be limited to organizations" if chosen.organizations else "cannot be limited to organizations"
-        say(f"{chosen.name} ({chosen.section}, {chosen.endpoint}): {chosen.purpose}\nIt {limit}.")
-        if parameters:
-            print_table(["parameter", "values", "meaning"], parameters, prose=["values", "meaning"])
-        print_table(["column", "unit", "meaning"], columns, prose=["meaning"])

@@ -71,6 +71,13 @@ class Client:
         """Run a statement that returns nothing."""
         self._ask(statement, None, {}, parameters)
 
+    def query(self, statement: str, settings: Mapping[str, str], parameters: Mapping[str, str]) -> bytes:
+        """Return what a query answers that says its own format.
+
+        It has settings of its own.
+        """
+        return self._ask(statement, None, settings, parameters)
+
     def insert(self, table: str, columns: tuple[str, ...], body: IO[bytes], token: str | None = None) -> None:
         """Insert lines of text, as COPY writes them.
 

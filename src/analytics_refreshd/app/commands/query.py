@@ -62,9 +62,12 @@ class Question:
         """Run it and return its rows up to the limits. Redacts messages and JSON unless `raw`."""
         return self._asked(config, seconds, lambda c, bound: run.run(c, bound, raw=raw))
 
-    def export(self, config: Config, seconds: float, take: Callable[[Iterable[Row]], None], *, raw: bool) -> None:
-        """Run it and hand all its rows to `take`. Redacts messages and JSON unless `raw`."""
-        self._asked(config, seconds, lambda c, bound: run.export(c, bound, take, raw=raw))
+    def export(
+        self, config: Config, seconds: float, take: Callable[[Sequence[Column], Iterable[Row]], None], *, raw: bool
+    ) -> None:
+        """Run it and hand its columns and all its rows to `take`. Redacts messages and JSON unless `raw`."""
+        columns = self.query.columns
+        self._asked(config, seconds, lambda c, bound: run.export(c, bound, lambda rows: take(columns, rows), raw=raw))
 
     def _asked(self, config: Config, seconds: float, work: Callable[[Connection, run.BoundQuery], _Value]) -> _Value:
         """Do `work`. Raises ParameterError for organizations that do not exist: no row would be read as no action."""

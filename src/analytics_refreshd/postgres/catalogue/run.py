@@ -17,11 +17,29 @@ from analytics_refreshd.core.redaction import LIMIT_BYTES
 from analytics_refreshd.postgres.catalogue.definition import Column, Parameter, Query, QueryFileError
 from analytics_refreshd.postgres.catalogue.files import relations
 from analytics_refreshd.postgres.catalogue.redacting import REDACTED, redacted
+from analytics_refreshd.postgres.catalogue.result import Result, Row
 from analytics_refreshd.postgres.catalogue.settings import DEFAULTS, QuerySettings
 from analytics_refreshd.postgres.catalogue.sources import Sources, sources
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.connection.errors import primary_text
+
+__all__ = [
+    "ROW_LIMIT",
+    "BoundQuery",
+    "Result",
+    "Row",
+    "bind",
+    "explain",
+    "export",
+    "filled",
+    "printed",
+    "read_only",
+    "reading",
+    "run",
+    "statement",
+    "stream",
+]
 
 ROW_LIMIT = 10_000
 """How many rows `run` keeps."""
@@ -31,7 +49,6 @@ _CALLS = re.compile(r"\{app\}\.\w+\s*\(")
 _CHUNK = 32
 """Rows that come at a time where they are not kept."""
 FILTER = Parameter("filter", "text", "", None, None, "Of which type, or of which trigger")
-Row = tuple[object, ...]
 _Value = TypeVar("_Value")
 
 
@@ -107,24 +124,6 @@ def bind(
     values |= query.bind(parameters, organizations, now)
     values |= {name.upper(): FILTER.check(value) for name, value in (filters or {}).items()}
     return BoundQuery(query, values, app_schema, notes=(query.note,) if query.note else ())
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A query's rows, in the order of `columns`.
-
-    Numbers are int, float or Decimal; times are aware datetimes. `parameters` holds every bound value, `since` and
-    `until` included where the query has a window. `complete` is False where a limit left rows out. `frozen_until` and
-    `notes` are those of the BoundQuery.
-    """
-
-    query: Query
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    parameters: Mapping[str, object]
-    complete: bool = True
-    frozen_until: datetime | None = None
-    notes: tuple[str, ...] = ()
 
 
 def statement(

@@ -1,0 +1,1 @@
+"""The queries that the warehouse answers, in ClickHouse's SQL."""

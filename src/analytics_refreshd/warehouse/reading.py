@@ -1,0 +1,157 @@
+"""Asks the warehouse a catalogue query, and reads its rows."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from analytics_refreshd.core.warehouse import WarehouseFault
+from analytics_refreshd.warehouse.catalogue.definition import answers
+from analytics_refreshd.warehouse.catalogue.statement import Asked, Statement, part, statement
+from analytics_refreshd.warehouse.client import Client
+from analytics_refreshd.warehouse.settings import WarehouseSettings
+
+MOST_ROWS = 200_000
+_FORMAT = "format JSONCompactEachRowWithNamesAndTypes"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER, _EVER = -(2**63 - 1), 2**63 - 1
+"""What stands for -infinity and infinity."""
+_CENTS = 2
+_HALF_DAY = 43_200
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The databases that are asked, and how far the warehouse is.
+
+    `epochs` has the current one of each. `as_of` is when the last batch was folded that landed of each; of several
+    databases it is the earliest. `now` is the warehouse's clock.
+    """
+
+    epochs: Mapping[str, int]
+    batch: int
+    as_of: datetime
+    now: datetime
+
+
+class Reader:
+    """Reads one database of a warehouse, or all of its fleet. Each method raises WarehouseFault."""
+
+    def __init__(self, settings: WarehouseSettings, seconds: float, *, fleet: bool = False) -> None:
+        self._settings = settings
+        self._client = Client(settings)
+        self._fleet = fleet
+        self._limits = {
+            "max_execution_time": f"{max(seconds, 0.001):g}",
+            "timeout_overflow_mode": "throw",
+            "max_result_rows": str(MOST_ROWS),
+            "result_overflow_mode": "throw",
+        }
+
+    def state(self) -> State:
+        """Return which databases are there and how far they are. Raises WarehouseFault if there is none."""
+        asked = Asked(answers()["success-rate"], {"fleet": self._fleet, "database": self._settings.name}, {})
+        rows = list(self._rows(part("state", asked, self._settings.database)))
+        if not rows:
+            whose = "any database" if self._fleet else f"the database {self._settings.name}"
+            raise WarehouseFault(
+                f"the warehouse holds no complete figures of {whose} yet: look at [service] name, and at"
+                " analytics_warehouse_lag_seconds of the daemon that sends"
+            )
+        return State(
+            {str(row[0]): int(row[1]) for row in rows},
+            min(int(row[2]) for row in rows),
+            moment(min(int(row[3]) for row in rows)),
+            moment(max(int(row[4]) for row in rows)),
+        )
+
+    def frozen_until(self, asked: Asked) -> datetime | None:
+        """Return until when the window's hours of triggers are frozen days.
+
+        None: none of them is.
+        """
+        ((until,),) = self._rows(part("frozen", asked, self._settings.database))
+        return moment(int(until) * 1_000_000) if until and int(until) > _HALF_DAY else None
+
+    def unknown_organizations(self, asked: Asked) -> list[str]:
+        """Return which organizations asked for the warehouse does not know."""
+        return [str(row[0]) for row in self._rows(part("unknown", asked, self._settings.database))]
+
+    def rows(self, asked: Asked, units: Sequence[str]) -> Iterator[tuple[object, ...]]:
+        """Yield the answer's rows. `units` are those of the columns that the catalogue declares.
+
+        Of a fleet, each row that is of one database begins with its name.
+        """
+        of_database = asked.answer.of_database
+        readers = [_as_is] * of_database + [_READERS.get(unit, _as_is) for unit in units]
+        for row in self._rows(statement(asked, self._settings.database)):
+            read = tuple(reader(value) for reader, value in zip(readers, row, strict=True))
+            yield read[1:] if of_database and not asked.fleet else read
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.stop()
+
+    def _rows(self, asks: Statement) -> Iterator[list[Any]]:
+        """Yield rows with exact decimals: JSON has them without the zeros at their end."""
+        text = f"{asks.text}\n{_FORMAT}"
+        lines = self._client.query(text, self._limits, asks.parameters).splitlines()
+        if len(lines) < 2:
+            raise WarehouseFault("the warehouse answered without columns: is [warehouse] url a ClickHouse's?")
+        exact = [number for number, kind in enumerate(json.loads(lines[1])) if "Decimal" in kind]
+        for line in lines[2:]:
+            row = json.loads(line, parse_float=Decimal)
+            for number in exact:
+                row[number] = _figure(row[number])
+            yield row
+
+
+def moment(microseconds: int) -> datetime:
+    """Return the time, in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _as_is(value: object) -> object:
+    return value
+
+
+def _time(value: object) -> object:
+    """Read microseconds; what PostgreSQL cannot hold as a time of Python it shows as text, and so does this."""
+    if value is None:
+        return None
+    number = int(str(value))
+    if number in (_NEVER, _EVER):
+        return "-infinity" if number == _NEVER else "infinity"
+    return moment(number)
+
+
+def _figure(value: object) -> Decimal | None:
+    """Return a decimal with its cents, and no zeros after those."""
+    if value is None:
+        return None
+    plain = Decimal(str(value)).normalize()
+    exponent = plain.as_tuple().exponent
+    assert isinstance(exponent, int)  # noqa: S101 - it is finite
+    return plain if -exponent > _CENTS else plain.quantize(Decimal("0.01"))
+
+
+def _money(value: object) -> object:
+    return None if value is None else Decimal(str(value)).normalize()
+
+
+def _json(value: object) -> object:
+    return None if value is None else json.loads(str(value))
+
+
+def _boolean(value: object) -> object:
+    return None if value is None else bool(value)
+
+
+_READERS: Mapping[str, Callable[[Any], object]] = {
+    "timestamp": _time,
+    "json": _json,
+    "boolean": _boolean,
+    "money": _money,
+}
