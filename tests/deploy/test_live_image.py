@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(500)]
 IMAGE = "localhost/analytics-refreshd-test"
 BASE = "localhost/python-base-test"
+EPOCH = "1767225600"
 _REFRESHED = re.compile(r'^analytics_runs_total\{[^}]*outcome="ok"[^}]*\} [1-9]', re.MULTILINE)
 
 
@@ -29,6 +30,7 @@ class Buildah:
     """buildah with a store of its own, without a registry."""
 
     def __init__(self, store: Path) -> None:
+        self.folder = store
         self._words = [tool("buildah"), "--root", str(store / "root"), "--runroot", str(store / "run")]
         self._environment = os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 
@@ -48,6 +50,16 @@ def offline(folder: Path, wheels: Path) -> list[str]:
     return ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{settings}:/etc/pip.conf:ro"]
 
 
+def build(buildah: Buildah, wheels: Path, tag: str, *words: str) -> None:
+    """Build the image from the context in the store's folder, each file and layer dated by one time."""
+    context = buildah.folder / "context"
+    recipe = context / "deploy" / "container" / "Containerfile"
+    given = ["--format", "docker", "--timestamp", EPOCH]
+    for name, value in (("PYTHON_IMAGE", BASE), ("SOURCE_DATE_EPOCH", EPOCH)):
+        given += ["--build-arg", f"{name}={value}"]
+    buildah("build", "-q", *given, *words, *offline(buildah.folder, wheels), "-f", recipe, "-t", tag, context)
+
+
 @pytest.fixture(scope="module")
 def built(debian: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     """A store that holds the image."""
@@ -62,9 +74,7 @@ def built(debian: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) 
     context.mkdir()
     copy_sources(context)
     shutil.copytree(DEPLOY / "container", context / "deploy" / "container")
-    recipe = context / "deploy" / "container" / "Containerfile"
-    base = ["--build-arg", f"PYTHON_IMAGE={BASE}"]
-    buildah("build", "-q", "--format", "docker", *base, *offline(folder, wheels), "-f", recipe, "-t", IMAGE, context)
+    build(buildah, wheels, IMAGE)
     yield buildah
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -125,6 +135,21 @@ def test_the_image_holds_no_compiler_and_no_root_user(image: tuple[Path, dict[st
     assert not any((root / "usr/bin" / name).exists() for name in ("gcc", "cc", "make"))
     assert not (root / "build").exists()
     assert not list((root / "opt/analytics-refreshd/lib").glob("python*/site-packages/pip"))
+
+
+def test_the_image_built_again_has_the_same_layers(built: Buildah, wheels: Path) -> None:
+    """From the same sources, on the same base and with the same date, byte by byte.
+
+    Its digest differs all the same: Docker's format names the container that built it.
+    """
+    again = f"{IMAGE}-again"
+    build(built, wheels, again, "--no-cache")
+    layers = [
+        json.loads(json.loads(built("inspect", "--type", "image", each))["Manifest"])["layers"]
+        for each in (IMAGE, again)
+    ]
+    assert len(layers[0]) > 1
+    assert layers[1] == layers[0]
 
 
 def test_the_image_for_ecs_has_certificates_and_a_command_for_tokens(

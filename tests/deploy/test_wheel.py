@@ -1,5 +1,6 @@
 """The built wheel, installed as people install it: what it packs is all it needs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analytics_refreshd import __version__
-from tests.deploy.support import accepted
+from tests.deploy.support import PIP, accepted, copy_sources
 from tests.support.daemon import environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -20,6 +21,18 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     accepted(sys.executable, "-m", "venv", folder)
     accepted(folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[demo]")
     return folder / "bin/analytics-refreshd"
+
+
+@pytest.mark.nightly
+def test_the_wheel_built_again_is_the_same(wheel: Path, tmp_path: Path) -> None:
+    """From another copy of the same sources, byte by byte: who builds it can compare the checksum."""
+    source = tmp_path / "source"
+    source.mkdir()
+    copy_sources(source)
+    for path in source.rglob("*"):
+        os.utime(path, (1, 1))
+    accepted(*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source)
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 def says(program: Path, dsn: str, *words: str) -> str:

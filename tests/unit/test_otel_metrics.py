@@ -32,7 +32,7 @@ from analytics_refreshd.observe.otel.metrics import SCOPE
 from analytics_refreshd.observe.otel.settings import OtelSettings
 from tests.support.collector import Key, collector, decoded_metrics, scraped
 from tests.support.fakes import FakeHealth, RecordingLog
-from tests.support.receivers import raw_server
+from tests.support.receivers import Answer, raw_server
 from tests.support.states import NOW, healthy, run_at
 from tests.support.waiting import eventually
 
@@ -77,7 +77,7 @@ def exporting(settings: OtelSettings) -> Iterator[Exporting]:
 
 
 def quickly(url: str) -> OtelSettings:
-    return OtelSettings(url, metrics_every_seconds=0.05, timeout_seconds=0.2)
+    return OtelSettings(url, metrics_every_seconds=0.05, timeout_seconds=60)
 
 
 def seldom(url: str) -> OtelSettings:
@@ -190,7 +190,9 @@ def test_headers_are_read_again_for_each_export(tmp_path: Path) -> None:
 )
 def test_a_collector_that_rejects_is_counted_and_logged_once(status: int, words: str) -> None:
     """Nor does it end the exports: once it takes one again, that is said too."""
-    with collector(status) as collecting, exporting(quickly(collecting.url)) as made:
+    # asked to wait longer than an export may take, it gives up at once
+    refusal = Answer(status, {"Retry-After": "3600"})
+    with collector(refusal) as collecting, exporting(quickly(collecting.url)) as made:
         eventually(lambda: made.failures >= 3)
         (line,) = made.log.of(Event.OTEL_EXPORT_FAILED)
         host = collecting.url.removeprefix("http://")
@@ -207,8 +209,8 @@ def test_a_collector_that_is_away_is_counted_and_logged_once() -> None:
     """The reason is the innermost one, in a word."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with exporting(quickly(f"http://127.0.0.1:{port}")) as made:
-        eventually(lambda: made.failures >= 2)
+    with exporting(replace(quickly(f"http://127.0.0.1:{port}"), timeout_seconds=2)) as made:
+        eventually(lambda: made.failures >= 1)
     (line,) = made.log.lines
     assert line[1]["error"] == "Connection refused"
 
@@ -223,7 +225,7 @@ def test_a_collector_that_never_answers_delays_neither_work_nor_a_stop() -> None
         over.wait(60)
 
     with raw_server(talk) as (url, _):
-        made = Exporting(replace(quickly(url.removesuffix("/hook")), timeout_seconds=60))
+        made = Exporting(quickly(url.removesuffix("/hook")))
         made.export.start()
         assert asked.wait(60)
         began = time.monotonic()
