@@ -97,7 +97,7 @@ def test_every_label_in_a_rule_is_exported() -> None:
 
 def test_every_threshold_in_a_rule_is_exported() -> None:
     """A comparison with a limit that nobody exports would never hold."""
-    known = {name for name, _ in thresholds(Limits(), ("a_view",))}
+    known = {name for name, _ in thresholds(Limits(warehouse_behind_seconds=900.0), ("a_view",))}
     used = {
         name for expression in expressions() for name in re.findall(r'analytics_threshold\{name=\\?"(\w+)', expression)
     }
