@@ -103,7 +103,9 @@ def test_a_slow_run_is_one_trace(connection: Connection, dsn: str) -> None:
     ]
     assert not last.failed
     parts = sorted((span for span in spans if span.parent == last.span_id), key=lambda span: span.began_ns)
-    assert [span.name for span in parts] == ["fold", *(f"view {view}" for view in VIEWS)]
+    # a fold that is over before anybody looks at its locks is seen by nobody
+    assert [span.name for span in parts if span.name != "fold"] == [f"view {view}" for view in VIEWS]
+    assert [span.name for span in parts].count("fold") <= 1
     for part in parts:
         assert last.began_ns - 1_000_000 <= part.began_ns <= part.ended_ns <= last.ended_ns + 1_000_000, part.name
     (slow,) = (span for span in parts if span.name == "view recent_failures")

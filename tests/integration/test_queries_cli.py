@@ -161,7 +161,7 @@ def test_the_list_follows_the_format() -> None:
     """The catalogue, and what a query takes and gives, are printed as JSON or csv where that is asked for."""
     listed = json.loads(query("", "--list", "--format", "json").stdout)
     assert [each["query"] for each in listed] == list(Catalogue.load().queries)
-    in_csv = [each | {"span": "yes" if each["span"] else "no"} for each in listed]
+    in_csv = [each | {name: "yes" if each[name] else "no" for name in ("span", "warehouse")} for each in listed]
     assert csv_rows(query("", "--list", "--format", "csv").stdout) == in_csv
     one = json.loads(query("", "top-errors", "--list", "--format", "json").stdout)
     assert (one["name"], one["organizations"]) == ("top-errors", True)
