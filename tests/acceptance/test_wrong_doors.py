@@ -4,7 +4,6 @@ import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import psycopg
 import pytest
@@ -16,7 +15,7 @@ from tests.support.daemon import Daemon, command
 from tests.support.faults import Connection, FaultServer, act
 from tests.support.installs import install_older
 from tests.support.next_commands import next_commands
-from tests.support.ordinary import Call, commands, open_folder
+from tests.support.ordinary import Call, Done, commands, open_folder
 from tests.support.postgres import Server, free_port
 
 pytestmark = pytest.mark.fault
@@ -42,7 +41,7 @@ def test_L20_every_next_command_runs_for_the_person_on_call(granted: Server, fol
     probes = [line for line in lines if line.startswith("analytics-refreshd query unhealthy-triggers")]
     assert probes
     others = [line for line in lines if line not in probes]
-    answers: list[tuple[str, CompletedProcess[str]]] = []
+    answers: list[tuple[str, Done]] = []
     for some in (others, probes):
         calls = [Call(shlex.split(line)[1:], default=str(folder / "config.toml")) for line in some]
         answers += zip(some, commands(*calls), strict=True)
