@@ -1,10 +1,8 @@
 """Section B of the fault matrix: the network, and servers that do not answer."""
 
-import ctypes
 import os
 import signal
 import socket
-import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,10 @@ from tests.support.daemon import Daemon, command
 from tests.support.faults import FAST, SLOT, Connection, FaultServer, fired, refreshes_under_way, sleeper, value
 from tests.support.installs import stretch
 from tests.support.pooler import pooler
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, drop_all
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.fault
-
-_SO_ATTACH_FILTER = 26
 
 
 def ok(line: dict[str, Any]) -> bool:
@@ -45,11 +41,9 @@ class SilentProxy(Proxy):
         super()._relay(source, target, requests)
 
     def deafen(self) -> None:
-        """Attach the filter `ret 0` to every accepted socket."""
-        program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
-        filter_program = struct.pack("HL", 1, ctypes.addressof(program))
+        """Let every accepted socket hear nothing more."""
         for client in self._clients:
-            client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
+            drop_all(client)
 
 
 @pytest.mark.quick

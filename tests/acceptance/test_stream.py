@@ -20,7 +20,7 @@ from tests.support.faults import Connection, FaultServer, value
 from tests.support.postgres import Server
 from tests.support.stream import PATH, StreamClient
 from tests.support.tenants import fill
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, within_one_hour
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +100,12 @@ def world(
     with psycopg.connect(dsn, autocommit=True) as connection:
         with serving(dsn, connection, tmp_path_factory.mktemp("api")) as made:
             yield made
+
+
+@pytest.fixture(autouse=True)
+def in_one_hour() -> None:
+    """A window of 24 hours begins with a whole one: where that moves on, figures are others, and rightly so."""
+    within_one_hour(40)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from analytics_refreshd.api.service import STOP_SECONDS
 from analytics_refreshd.config import load
 from analytics_refreshd.config.adapters import reading_settings, writing_settings
 from tests.deploy.manifests import KUBERNETES, Manifest, build
-from tests.deploy.support import DEPLOY, ROOT
+from tests.deploy.support import DEPLOY
+from tests.support.earlier import take_out
 
 NAME = "app.kubernetes.io/name"
 DAEMON, API = "analytics-refreshd", "analytics-refreshd-api"
@@ -65,10 +65,7 @@ def test_the_daemon_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_could_not_be_changed_is_what_was_applied(tmp_path: Path) -> None:
     """The fields above are those of the first version's manifests."""
-    made = subprocess.run(["git", "archive", FIRST, "deploy/kubernetes"], cwd=ROOT, capture_output=True, check=False)
-    if made.returncode != 0:
-        pytest.skip("no git history here to take the first version's manifests from")
-    subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=made.stdout, check=True)
+    take_out(FIRST, tmp_path, "the gate runs in a checkout", "deploy/kubernetes")
     assert immutable(build(tmp_path / "deploy/kubernetes/base")) == IMMUTABLE
 
 

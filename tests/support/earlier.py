@@ -1,6 +1,7 @@
 """The program as it was in an earlier version, beside this one: its wheel, unpacked."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,15 +21,19 @@ _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _ROOT = Path(__file__).parents[2]
 
 
+def take_out(commit: str, folder: Path, otherwise: str, *paths: str) -> None:
+    """Put a commit's files into `folder`; skips the test where neither git nor the history is there."""
+    words = ["git", "archive", commit, *paths]
+    made = subprocess.run(words, cwd=_ROOT, capture_output=True, check=False) if shutil.which("git") else None
+    if made is None or made.returncode != 0:
+        pytest.skip(f"no git or no history here to take {commit} from: {otherwise}")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=made.stdout, check=True)
+
+
 @contextmanager
 def _source(folder: Path) -> Iterator[Path]:
     """What the wheel is built from, taken out of the history."""
-    made = subprocess.run(["git", "archive", COMMIT], cwd=_ROOT, capture_output=True, check=False)
-    if made.returncode != 0:
-        pytest.skip(
-            f"no git history here to build the wheel of {COMMIT} from: set REFRESHD_TEST_EARLIER_WHEEL to that wheel"
-        )
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=made.stdout, check=True)
+    take_out(COMMIT, folder, "set REFRESHD_TEST_EARLIER_WHEEL to its wheel")
     yield folder
 
 

@@ -27,3 +27,10 @@ def eventually(
             reason = value
         time.sleep(every)
     raise AssertionError(f"not within {within} s: {reason!r}")
+
+
+def within_one_hour(seconds: float) -> None:
+    """Return with so many seconds left in this hour of UTC, once the next one has begun if they are not."""
+    hour, of = 3600.0, time.time()
+    if hour - of % hour < seconds:
+        eventually(lambda: time.time() // hour > of // hour, within=seconds + 60, every=0.5)
