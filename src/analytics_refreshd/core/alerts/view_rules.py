@@ -156,7 +156,7 @@ def _not_yet_tried(snapshot: Snapshot, view: str, age: Age | None, limit_seconds
 
     That is an outage, a pause, or another replica's lead without our schema, whose successes are known to it alone. The
     excuse ends with the view's first run after it, or two of its intervals later: after that the refreshes themselves
-    are broken. A lead that was lost in the outage, and is back within that time, starts the two intervals anew.
+    are broken. A lead that was lost in the outage, and is back within that time, starts the two intervals again.
     """
     state, now = snapshot.state, snapshot.server_now
     led_at = state.leading_since
