@@ -131,6 +131,21 @@ def of_mode(mode: str) -> list[str]:
     return sorted(name for name, (_, modes) in INCIDENTS.items() if mode in modes)
 
 
+def _refresh_by_hand(connection: psycopg.Connection[Any], how: LiteralString, view: str) -> None:
+    """Refresh as a person would: again, where the answer is that another session refreshes and to run it again."""
+    refresh = sql.SQL("refresh materialized view " + how + "{}").format(sql.Identifier(view))
+
+    def done() -> bool:
+        try:
+            with connection.transaction():
+                connection.execute(refresh)
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
+
+    eventually(done)
+
+
 # -- locks ------------------------------------------------------------------------------------------------------------
 
 
@@ -140,7 +155,7 @@ def a_view_is_locked(scene: Scene) -> Iterator[Expected]:
     view = scene.view()
     with scene.connect(application_name="nightly-etl") as holder, holder.transaction(force_rollback=True):
         how = scene.one_of(["concurrently ", ""])
-        holder.execute(sql.SQL("refresh materialized view " + how + "{}").format(sql.Identifier(view)))
+        _refresh_by_hand(holder, how, view)
         # in incremental mode a refresh folds first, and whoever holds the fold keeps the other rollups' views, too
         folded = scene.mode == INCREMENTAL and view in ROLLUPS
         yield told((FAILED, view), also=[(FAILED, each) for each in ROLLUPS] if folded else [])
@@ -301,9 +316,8 @@ def somebody_refreshes_by_hand(scene: Scene) -> Iterator[Expected]:
     yield NOTHING
     with scene.connect() as connection:
         for _ in range(3):
-            view = sql.Identifier(scene.view())
-            how = scene.one_of(["", "concurrently "])
-            connection.execute(sql.SQL("refresh materialized view " + how + "{}").format(view))
+            view = scene.view()
+            _refresh_by_hand(connection, scene.one_of(["", "concurrently "]), view)
 
 
 # -- sessions ---------------------------------------------------------------------------------------------------------
@@ -358,8 +372,7 @@ def a_person_cancels_refreshes(scene: Scene) -> Iterator[Expected]:
     """Whoever watches pg_stat_activity and dislikes what is there."""
     with scene.connect() as holder, scene.connect() as other:
         with holder.transaction(force_rollback=True):
-            view = sql.Identifier(scene.view())
-            holder.execute(sql.SQL("refresh materialized view concurrently {}").format(view))
+            _refresh_by_hand(holder, "concurrently ", scene.view())
             waiting: LiteralString = (
                 "select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'"
                 " and application_name like 'analytics-refreshd/%'"

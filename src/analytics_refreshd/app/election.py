@@ -17,6 +17,8 @@ HEARTBEAT_SECONDS = 5.0
 _CLOSE_LOOK_SECONDS = 5.0
 _CLOSE_POLL_SECONDS = 0.1
 _POLL_SECONDS = 1.0
+# Another replica may lead, unseen, between two attempts. A server that is away for longer is asked less often.
+_QUICK_ATTEMPTS = 30
 # Report blocked only after 2 s, or after half of lock_timeout if that is shorter.
 _BLOCKED_AFTER_SECONDS = 2.0
 
@@ -165,6 +167,7 @@ class Election(threading.Thread):
         self._stop_requested = False
         self._watch: LockWatch | None = None
         self._other_holder_logged = False
+        self._failed_attempts = 0
 
     # -- called by other threads -----------------------------------------------------------------------------
 
@@ -227,7 +230,9 @@ class Election(threading.Thread):
             reading = self._leader.heartbeat() if leading else self._leader.acquire()
         except DatabaseFault as fault:
             self._lost(fault)
-            return 1.0 if leading else HEARTBEAT_SECONDS
+            self._failed_attempts += 1
+            return 1.0 if self._failed_attempts <= _QUICK_ATTEMPTS else HEARTBEAT_SECONDS
+        self._failed_attempts = 0
         self._database.answered()
         self._state.change(lambda state: replace(state, election_problem=None))
         self._set(after_reading(self._leadership, reading, self._term), "the lock is held by another session")
