@@ -39,22 +39,23 @@ def test_records_come_back_as_they_were(dsn: str) -> None:
         assert PostgresAlertStore(second).load() == [resolved]
 
 
-def test_L11_a_later_leader_is_seen(dsn: str, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """By the lock and the start of its holder's session, also without our schema."""
+def test_L11_a_lead_that_is_over_is_seen(dsn: str, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """By the lock and the start of its holder's session: who holds it now, or that nobody does."""
     holders = [PostgresLeader(connector(dsn)) for _ in range(2)]
     with session(dsn) as shared:
         store = PostgresAlertStore(shared)
-        assert not store.superseded(0)
+        assert not store.lead_over(0)
         reading = holders[0].acquire()
         assert reading.epoch is not None
-        assert not store.superseded(reading.epoch)
+        assert not store.lead_over(reading.epoch)
         connection.execute("select pg_terminate_backend(pid, 5000) from pg_locks where classid = 2583 and objid = 1")
+        assert store.lead_over(reading.epoch)
         after = holders[1].acquire()
         assert after.held
-        assert store.superseded(reading.epoch)
+        assert store.lead_over(reading.epoch)
         connection.execute("drop schema analytics_refresh cascade")
-        assert store.superseded(reading.epoch)
-        assert not store.superseded(after.epoch or 0)
+        assert store.lead_over(reading.epoch)
+        assert not store.lead_over(after.epoch or 0)
     for holder in holders:
         holder.release()
 

@@ -93,10 +93,10 @@ class Shared(FakeStatusReader, AlertStore):
             self.records.pop(key, None)
         self.records |= {(record.alert, record.view): record for record in changed}
 
-    def superseded(self, epoch: int) -> bool:
-        """Whether the lock has gone to another since that term."""
+    def lead_over(self, epoch: int) -> bool:
+        """Whether the lock has gone to another since that term, or to nobody."""
         self._answer_about_alerts()
-        return self.term > epoch
+        return self.holder is None or self.term > epoch
 
     @property
     def term(self) -> int:

@@ -88,7 +88,10 @@ def test_L15_on_an_older_install_a_replica_ends_what_it_told_when_another_one_le
 
 
 @pytest.mark.parametrize("remembers", [True, False])
-def test_L11_a_leader_that_was_replaced_and_does_not_know_it_tells_nothing(clock: FakeClock, remembers: bool) -> None:
+@pytest.mark.parametrize("still_led", [True, False], ids=["by one that leads", "by one that was lost, too"])
+def test_L11_a_leader_that_was_replaced_and_does_not_know_it_tells_nothing(
+    clock: FakeClock, remembers: bool, still_led: bool
+) -> None:
     """Both would tell of one trouble, under two keys, and nobody would end what the earlier one told of."""
     database = Shared(clock, remembers=remembers)
     first, second = started(database, "one"), started(database, "two")
@@ -100,11 +103,15 @@ def test_L11_a_leader_that_was_replaced_and_does_not_know_it_tells_nothing(clock
     database.holder = LeaderInfo("two", 1)
     second.beat()
     second.refresh()
-    for replica in (second, first, second, first):
+    second.evaluate()
+    if not still_led:
+        database.holder = None
+    for replica in (first, second, first):
         replica.evaluate()
     assert (first.state.leads(), second.state.leads()) == (True, True)
     assert [line["alert"] for line in second.log.of(Event.ALERT_FIRING)] == [Alert.LOW_SUCCESS_RATE]
     assert (first.told, first.log.of(Event.ALERT_FIRING)) == ([], [])
+    database.holder = LeaderInfo("two", 1)
     time_passes(clock, [first, second], seconds=60)
     assert (first.state.leads(), first.told, first.log.of(Event.ALERT_RESOLVED)) == (False, [], [])
 

@@ -116,7 +116,7 @@ class AlertEvaluator:
         self._state.change(
             lambda state: replace(state, alerts={k: r for k, r in state.alerts.items() if k not in shown} | after)
         )
-        in_charge = self._in_charge() and not (after != before and self._superseded())
+        in_charge = self._in_charge() and not (after != before and self._lead_over())
         self._keep(before, after, in_charge=in_charge)
         mine = frozenset(after if in_charge else self._unsaved)
         # stored first: a restart between the two repeats nothing, and the notifier delivers what it has not yet. What
@@ -189,16 +189,16 @@ class AlertEvaluator:
         """Tell whether all that fires is this replica's to tell of: it leads, or led last and the database is away."""
         return self._loaded and (self._state.leads() or self._database.down)
 
-    def _superseded(self) -> bool:
-        """Tell whether another replica leads by now, which this one will learn with its next heartbeat.
+    def _lead_over(self) -> bool:
+        """Tell whether the lock is lost, which this replica will learn with its next heartbeat.
 
-        Both would tell of one trouble then, under two keys, and nobody would end what this one told of.
+        Another may have led since: both would tell of one trouble, under two keys, and nobody would end one of them.
         """
         epoch = self._state.current.leadership.epoch
         if epoch is None or self._database.down or not self._state.leads():
             return False
         try:
-            return self._store.superseded(epoch)
+            return self._store.lead_over(epoch)
         except Exception as error:
             self._parts.failed(Part.ALERT_STORE, error)
             return False

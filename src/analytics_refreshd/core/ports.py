@@ -201,8 +201,8 @@ class AlertStore(Protocol):
     def save(self, changed: Sequence[AlertRecord], removed: Sequence[AlertKey]) -> None:
         """Write `changed` and delete `removed`, in one transaction."""
 
-    def superseded(self, epoch: int) -> bool:
-        """Return whether a later leader than that of `epoch` holds the lock."""
+    def lead_over(self, epoch: int) -> bool:
+        """Return whether the leader of `epoch` has lost the lock."""
 
 
 @dataclass(frozen=True, slots=True)

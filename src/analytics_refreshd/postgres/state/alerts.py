@@ -46,11 +46,11 @@ class PostgresAlertStore:
 
         _with_schema(self._session, work, None)
 
-    def superseded(self, epoch: int) -> bool:
-        """As `core.ports.AlertStore.superseded`; also without our schema."""
+    def lead_over(self, epoch: int) -> bool:
+        """As `core.ports.AlertStore.lead_over`; also without our schema."""
 
         def work(connection: BoundedConnection) -> bool:
-            row = connection.execute(blocks("state/alerts.sql")["superseded"], {"epoch": epoch}).fetchone()
+            row = connection.execute(blocks("state/alerts.sql")["lead_over"], {"epoch": epoch}).fetchone()
             return bool(row and row[0])
 
         return self._session.run(work, seconds=_SECONDS, lock_seconds=_SECONDS)

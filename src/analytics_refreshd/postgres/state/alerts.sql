@@ -26,14 +26,14 @@ on conflict (alert, view_name) do update set
     run_id = excluded.run_id,
     updated_at = excluded.updated_at;
 
--- name: superseded
--- without pg_read_all_stats another role's start is null: then nothing is known of it
-select exists (
+-- name: lead_over
+-- without pg_read_all_stats another role's start is null: then nothing is known of it, as where the epoch is 0
+select %(epoch)s <> 0 and not exists (
     select from pg_catalog.pg_locks l
     cross join lateral pg_catalog.pg_stat_get_activity(l.pid) a
     where l.locktype = 'advisory' and l.classid = 2583 and l.objid = 1 and l.objsubid = 2 and l.granted
         and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-        and (1000 * extract(epoch from a.backend_start))::bigint > %(epoch)s);
+        and (a.backend_start is null or (1000 * extract(epoch from a.backend_start))::bigint = %(epoch)s));
 
 -- name: remove
 delete from analytics_refresh.alerts a where a.alert = %(alert)s and a.view_name = %(view)s;
