@@ -206,6 +206,7 @@ def test_refreshes_and_alerts_are_told_to_who_may_hear_of_them(world: World) -> 
         assert ended["run"] is None
         assert ended["last_cost"]["wal_bytes"] > 0
         told = world.api.ask("meta/refresh-status", world.everything).json["summary"]
+        assert len(told.pop("outlook")) == 2
         assert told == {"all_views_fresh": True, "last_cost": ended["last_cost"]}
         world.connection.execute(
             "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at)"

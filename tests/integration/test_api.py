@@ -426,7 +426,10 @@ def test_freshness_is_for_all_and_sizes_for_who_sees_all(world: World) -> None:
     everything = world.api.ask("meta/refresh-status", world.everything).json
     tenant = world.api.ask("meta/refresh-status", world.acme).json
     assert tenant["summary"] == {"all_views_fresh": True}
+    outlook = everything["summary"].pop("outlook")
     assert everything["summary"] == {"all_views_fresh": True, "last_cost": None}
+    assert [one["quantity"] for one in outlook] == ["refresh_time", "success_rate"]
+    assert (outlook[0]["state"], outlook[0]["value"], outlook[0]["limit"]) == ("unknown", None, 3600)
     assert len(everything["data"]) == len(tenant["data"]) == 4
     assert all(row["row_count"] and row["size_bytes"] for row in everything["data"])
     assert all(row["row_count"] is None and row["size_bytes"] is None for row in tenant["data"])

@@ -404,3 +404,20 @@ def test_what_the_stream_reads_is_what_is_admitted(own: Walled) -> None:
     assert rows(api, "select analytics_api.fold_marker()") not in (marker, [(None,)])
     connection.execute("alter table action_results disable trigger analytics_refresh_insert")
     assert rows(api, "select analytics_api.fold_marker()") == [(None,)]
+
+
+@pytest.mark.slow
+def test_how_long_refreshes_take_is_for_who_sees_all(own: Walled) -> None:
+    """Days of runs and sizes of the database tell of every tenant."""
+    own.owner.execute(
+        "insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at, finished_at, outcome,"
+        " duration_seconds, database_bytes) select gen_random_uuid(), 'd', 'r', 'schedule',"
+        " now() - i * interval '1 day', now(), 'ok', i, 1000 from generate_series(1, 5) i"
+    )
+    asked = (
+        "select (select count(*)::int from analytics_api.run_days('-infinity')),"
+        " (select count(*)::int from analytics_api.database_sizes())"
+    )
+    for seen, counts in ((("acme",), (0, 0)), (TENANTS, (0, 0)), ((), (0, 0)), (None, (5, 5))):
+        assert rows(own.api, asked, seen) == [counts], seen
+    assert own.api.execute(asked).fetchall() == [(0, 0)]

@@ -5,13 +5,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from statistics import quantiles
+from statistics import median, quantiles
 
 import pytest
 
 from analytics_refreshd.core.disk import SizeSample
 from analytics_refreshd.core.model import Limits
-from analytics_refreshd.core.outlook import disk_outlook, rate_outlook, refresh_outlook
+from analytics_refreshd.core.outlook import (
+    LimitDays,
+    Outlook,
+    OutlookState,
+    Quantity,
+    day_outlooks,
+    disk_outlook,
+    rate_outlook,
+    refresh_outlook,
+)
 from analytics_refreshd.core.trend import DayFigure, limit_forecast
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -124,13 +133,6 @@ def test_a_limit_may_be_one_from_above() -> None:
     assert (beyond.change_per_day, beyond.seconds_left) == (None, 0.0)
 
 
-def refresh(values: list[float]) -> tuple[str, bool]:
-    """The sentence on refresh time, and whether the limit is near."""
-    found = refresh_outlook(days(values, START), Limits(), START)
-    assert found is not None
-    return found.text, found.soon
-
-
 LINE = [10.0 + 2 * number for number in range(20)]
 
 
@@ -151,24 +153,21 @@ LINE = [10.0 + 2 * number for number in range(20)]
 )
 def test_what_is_said_of_refresh_time(values: list[float], text: str, soon: bool) -> None:
     """Figure, trend, limit and date; a month before it somebody should act."""
-    found = refresh(values)
-    assert text in found[0]
-    assert found[1] is soon
+    found = refresh_outlook(days(values, START), Limits(), START)
+    assert text in found.text
+    assert found.soon is soon
 
 
 def test_what_is_said_of_the_success_rate() -> None:
     """In points; a rate without a trend is said without one."""
     falling = rate_outlook(days([99 - 0.25 * number for number in range(20)], START), Limits(), START)
-    assert falling is not None
     assert falling.soon
     assert falling.text.startswith(
         "94.8 % of a day's actions succeed, 0.25 points less each day: success_rate_min, 90 %,"
     )
     better = rate_outlook(days([91 + 0.25 * number for number in range(20)], START), Limits(), START)
-    assert better is not None
     assert better.text.endswith("0.25 points more each day: not on the way to success_rate_min, 90 %")
     same = rate_outlook(days([98.0] * 20, START), Limits(), START)
-    assert same is not None
     assert same.text == "98.0 % of a day's actions succeed: not on the way to success_rate_min, 90 %"
 
 
@@ -193,11 +192,55 @@ def test_what_is_said_of_the_disk() -> None:
     same = disk_outlook(sizes(0.0), limits, START)
     assert same is not None
     assert same.text == "the database takes 50.0 GiB: not on the way to disk_bytes, 100.0 GiB"
-    assert disk_outlook(sizes(2.0, hours=5), limits, START) is None
+    young = disk_outlook(sizes(2.0, hours=5), limits, START)
+    assert young is not None
+    assert (young.state, young.value) == (OutlookState.UNKNOWN, None)
+    assert young.text == "when disk_bytes are used up is unknown: fewer than 24 hours of sizes are known"
+    none = disk_outlook((), limits, START)
+    assert none is not None
+    assert none.text.endswith("unknown: no size of today is known")
     assert disk_outlook(sizes(2.0), Limits(), START) is None
 
 
-@pytest.mark.parametrize("outlook", [refresh_outlook, rate_outlook])
-def test_nothing_is_said_of_what_is_not_known(outlook: Callable[..., object]) -> None:
-    """A history of a few days is no trend."""
-    assert outlook(days([1.0] * 3, START), Limits(), START) is None
+@pytest.mark.parametrize(
+    ("outlook", "limit", "text"),
+    [
+        (refresh_outlook, 300.0, "when a refresh takes its interval is unknown: fewer than 14 days of runs are known"),
+        (
+            rate_outlook,
+            90.0,
+            "when the success rate falls to success_rate_min is unknown: fewer than 14 days have enough actions",
+        ),
+    ],
+)
+def test_what_is_not_known_is_said_to_be_unknown(outlook: Callable[..., Outlook], limit: float, text: str) -> None:
+    """A history of a few days is no trend. The limit is known, and no figure."""
+    found = outlook(days([1.0] * 3, START), Limits(), START)
+    assert (found.state, found.text, found.limit, found.as_of) == (OutlookState.UNKNOWN, text, limit, START)
+    assert (found.value, found.change_per_day, found.reached_at, found.soon) == (None, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "left"),
+    [
+        (LINE, OutlookState.EXPECTED, 126),
+        ([400.0] * 20, OutlookState.REACHED, None),
+        (LINE[::-1], OutlookState.NOT_EXPECTED, None),
+        ([1 + 0.1 * number for number in range(20)], OutlookState.NOT_EXPECTED, None),
+    ],
+)
+def test_an_outlook_has_what_its_sentence_says(values: list[float], state: OutlookState, left: int | None) -> None:
+    """The date as a time, figures in the quantity's unit, and when they were read."""
+    known = LimitDays(START, days(values, START), None)
+    refresh, rate = day_outlooks(known, Limits())
+    assert (refresh.quantity, refresh.quantity.unit) == (Quantity.REFRESH_TIME, "seconds")
+    assert (refresh.state, refresh.limit, refresh.as_of) == (state, INTERVAL, START)
+    assert refresh.value == median(values[-5:])
+    passed = None if refresh.reached_at is None else (refresh.reached_at - START) / timedelta(days=1)
+    assert passed == (None if left is None else pytest.approx(left, abs=0.5))
+    assert (rate.quantity.unit, rate.state) == ("percent", OutlookState.UNKNOWN)
+    assert rate.text.endswith("is unknown: the days before may not be read here")
+    unread, falling = day_outlooks(LimitDays(START, None, days([99 - 0.25 * n for n in range(20)], START)), Limits())
+    assert unread.state is OutlookState.UNKNOWN
+    assert falling.state is OutlookState.EXPECTED
+    assert falling.change_per_day == pytest.approx(-0.25)

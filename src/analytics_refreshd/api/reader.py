@@ -3,10 +3,15 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from analytics_refreshd.api.answers import Reading
 from analytics_refreshd.api.freshness import Known, Successes
+from analytics_refreshd.api.outlook import KeptOutlooks
 from analytics_refreshd.api.pool import PooledConnection, ReadPool
+from analytics_refreshd.core.disk import SizeSample
+from analytics_refreshd.core.model import Limits
+from analytics_refreshd.core.outlook import LimitDays
 from analytics_refreshd.postgres.catalogue.definition import ParameterError
 from analytics_refreshd.postgres.catalogue.horizon import Horizon, may_reach, with_horizon
 from analytics_refreshd.postgres.catalogue.page import Page, page_of, page_statement, stream_rows, total_statement
@@ -17,11 +22,16 @@ from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.tenants.freshness import last_successes
 from analytics_refreshd.postgres.tenants.horizon import HORIZON, frozen_horizon, horizon_of
 from analytics_refreshd.postgres.tenants.live import LastCost, last_cost
+from analytics_refreshd.postgres.tenants.outlook import limit_days
 from analytics_refreshd.postgres.tenants.reading import Transaction, admitted, read
 from analytics_refreshd.postgres.tenants.wall import Wall
 
+_Value = TypeVar("_Value")
+
 KNOWN_SECONDS = 1.0
 """How long the views' last successes are taken as they were read, where nothing else is."""
+_DAYS_SECONDS = 2.0
+"""A forecast is worth no more of the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +58,15 @@ class Reader:
     """Reads pages in admitted transactions, and what is known beside them."""
 
     def __init__(
-        self, pool: ReadPool, views: tuple[str, ...], wall: Wall, seconds: float, monotonic: Callable[[], float]
+        self,
+        pool: ReadPool,
+        views: tuple[str, ...],
+        wall: Wall,
+        seconds: float,
+        monotonic: Callable[[], float],
+        limits: Limits,
     ) -> None:
+        self.outlooks = KeptOutlooks(self._limit_days, limits, monotonic)
         self._pool = pool
         self._views = views
         self._wall = wall
@@ -143,11 +160,20 @@ class Reader:
 
     def last_cost(self) -> LastCost | None:
         """Return what the last run that ended cost, for a platform administrator. Raises DatabaseFault."""
-        wanted = Transaction(None, search_path(), int(self._seconds * 1000), plan_anew=False, views=None)
+        return self._for_all(last_cost, self._seconds)
 
-        def work(connection: PooledConnection) -> LastCost | None:
+    def _limit_days(self, min_executions: int) -> tuple[LimitDays, list[SizeSample]]:
+        return self._for_all(
+            lambda connection: limit_days(connection, min_executions), min(self._seconds, _DAYS_SECONDS)
+        )
+
+    def _for_all(self, read: Callable[[PooledConnection], _Value], seconds: float) -> _Value:
+        """Read what is for who sees all, each statement within `seconds`. Raises DatabaseFault."""
+        wanted = Transaction(None, search_path(), int(seconds * 1000), plan_anew=False, views=None)
+
+        def work(connection: PooledConnection) -> _Value:
             with admitted(connection, self._wall, wanted):
-                return last_cost(connection)
+                return read(connection)
 
         return self._pool.read(work, self._seconds)
 

@@ -97,7 +97,7 @@ class ApiService:
         )
         views, timing = tuple(config.refresh.views), Timing(config.limits(), config.plan())
         wall = Wall(secret)
-        reader = Reader(self.pool, views, wall, seconds, self.clock.monotonic)
+        reader = Reader(self.pool, views, wall, seconds, self.clock.monotonic, timing.limits)
         self.primary = Connector(adapters.writing_settings(config))
         # keys are found where they are revoked, if that is known: a standby learns of it later, and notes no use
         self.key_connector = Connector(adapters.key_settings(config))

@@ -10,6 +10,11 @@ from analytics_refreshd.api.freshness import Known, Timing
 from analytics_refreshd.api.reader import Admitted, Reader
 from analytics_refreshd.api.routes import Route
 from analytics_refreshd.core.cost import FIGURES
+from analytics_refreshd.core.outlook import Outlook
+from analytics_refreshd.observe.jsonable import plain as as_in_status
+from analytics_refreshd.observe.status.field import as_document
+from analytics_refreshd.observe.status.outlook_fields import OUTLOOK_FIELDS
+from analytics_refreshd.observe.status.schema import object_schema
 from analytics_refreshd.postgres.catalogue.page import Page
 from analytics_refreshd.postgres.tenants.live import LastCost
 
@@ -20,13 +25,14 @@ _MOST_VIEWS = 1000
 class Status:
     """What is known of the views.
 
-    For who sees all it has each view's row of the status function, and what the last run cost.
+    For who sees all it has each view's row of the status function, what the last run cost, and when limits are reached.
     """
 
     known: Known
     rows: Mapping[str, Mapping[str, object]]
     sees_all: bool = False
     cost: LastCost | None = None
+    outlooks: tuple[Outlook, ...] = ()
 
 
 def summary_schema() -> dict[str, object]:
@@ -36,15 +42,21 @@ def summary_schema() -> dict[str, object]:
         "description": "What the last refresh cost the server, for keys for all organizations; null is unknown",
         "properties": {name: {"type": ["integer", "null"]} for name in ("rows_folded", *FIGURES)},
     }
-    properties = {"all_views_fresh": {"type": "boolean"}, "last_cost": cost}
+    outlook = {
+        "type": "array",
+        "description": "When limits are reached if figures go on as they do, for keys for all organizations; read "
+        "once an hour",
+        "items": object_schema(OUTLOOK_FIELDS),
+    }
+    properties = {"all_views_fresh": {"type": "boolean"}, "last_cost": cost, "outlook": outlook}
     return {"type": "object", "required": ["all_views_fresh"], "properties": properties}
 
 
 def read_status(reader: Reader, route: Route, sizes: Admitted | None) -> Status:
     """Read the last successes, and by `sizes` rows and sizes.
 
-    Sizes tell of every tenant, so `sizes` is None for a tenant; with them comes the last run's cost. The status
-    function's own times are not taken: an older install's are those of a VACUUM. Raises DatabaseFault.
+    Sizes tell of every tenant, so `sizes` is None for a tenant; with them come the last run's cost and the outlooks.
+    The status function's own times are not taken: an older install's are those of a VACUUM. Raises DatabaseFault.
     """
     if sizes is None:
         return Status(reader.known(), {})
@@ -52,7 +64,7 @@ def read_status(reader: Reader, route: Route, sizes: Admitted | None) -> Status:
     names = [field.name for field in route.endpoint.fields]
     found = [dict(zip(names, row, strict=True)) for row in reading.page.rows]
     rows = {str(row["view_name"]): row for row in found}
-    return Status(reading.known, rows, sees_all=True, cost=reader.last_cost())
+    return Status(reading.known, rows, sees_all=True, cost=reader.last_cost(), outlooks=reader.outlooks.get())
 
 
 def status_document(route: Route, asked: Asked, status: Status, timing: Timing, now: datetime) -> dict[str, object]:
@@ -75,7 +87,7 @@ def status_document(route: Route, asked: Asked, status: Status, timing: Timing, 
         "data": [{field.name: plain(row[field.name]) for field in route.endpoint.fields} for row in rows],
         "summary": {
             "all_views_fresh": not any(stale),
-            **({"last_cost": cost_of(status.cost)} if status.sees_all else {}),
+            **(_for_all(status) if status.sees_all else {}),
         },
         "pagination": pagination(len(every), len(rows), asked),
         "meta": {
@@ -88,6 +100,11 @@ def status_document(route: Route, asked: Asked, status: Status, timing: Timing, 
             **frozen(status.known),
         },
     }
+
+
+def _for_all(status: Status) -> dict[str, object]:
+    outlook = [as_in_status(as_document(each, OUTLOOK_FIELDS)) for each in status.outlooks]
+    return {"last_cost": cost_of(status.cost), "outlook": outlook}
 
 
 def _row(view: str, status: Status, now: datetime) -> dict[str, object]:

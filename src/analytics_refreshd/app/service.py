@@ -15,6 +15,7 @@ from analytics_refreshd.app.evaluate_cycle import EvaluateCycle
 from analytics_refreshd.app.evaluation_watch import EvaluationWatch
 from analytics_refreshd.app.failing_triggers import FailingTriggers
 from analytics_refreshd.app.health import HealthChecks
+from analytics_refreshd.app.outlook import LimitOutlooks
 from analytics_refreshd.app.probing import Prober
 from analytics_refreshd.app.recorder import Recorder
 from analytics_refreshd.app.refresh_cycle import RefreshCycle
@@ -55,6 +56,7 @@ from analytics_refreshd.postgres.state.alerts import PostgresAlertStore, Postgre
 from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.hours import PostgresHourCells
 from analytics_refreshd.postgres.state.leader import PostgresLeader
+from analytics_refreshd.postgres.state.outlook import PostgresLimitDays
 from analytics_refreshd.postgres.state.requests import PostgresRequests
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 from analytics_refreshd.postgres.state.triggers import PostgresTriggerRates
@@ -206,6 +208,7 @@ class Service:
         self.forwarder = self._build_forwarder(config, runtime)
         self.unusual = UnusualHours(runtime, PostgresHourCells(self.session))
         self.triggers = FailingTriggers(runtime, PostgresTriggerRates(self.session))
+        self.outlooks = LimitOutlooks(runtime, PostgresLimitDays(self.session))
         self.evaluate = EvaluateCycle(
             runtime,
             status=self.status,
@@ -218,6 +221,7 @@ class Service:
                 Part.REQUESTS: self.requests.serve,
                 Part.UNUSUAL: self.unusual.read,
                 Part.TRIGGERS: self.triggers.read,
+                Part.OUTLOOK: self.outlooks.read,
                 **({Part.OUTBOX: self.forwarder.read} if self.forwarder is not None else {}),
             },
         )

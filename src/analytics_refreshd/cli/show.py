@@ -105,6 +105,7 @@ def show_status(document: Mapping[str, Any]) -> None:
         *_about_database(document),
         *_about_cost(document.get("cost")),
         *_about_disk(document.get("disk")),
+        *_about_limits(document.get("outlook")),
         *_about_views(document["views"]),
         *_about_alerts(document),
     ):
@@ -178,6 +179,11 @@ def _about_disk(disk: Mapping[str, Any] | None) -> Iterator[str]:
     grows = "its growth is not known yet" if growth is None else f"{bytes_in_words(growth)} more a day"
     end = "" if left is None else f", used up in about {seconds_in_words(left)}"
     yield f"disk: {used}, {'it does not grow' if growth is not None and growth <= 0 else grows}{end}"
+
+
+def _about_limits(outlooks: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
+    # a daemon of an older version says nothing of it
+    yield from (f"ahead: {outlook['text']}" for outlook in outlooks or ())
 
 
 def _about_warehouse(waiting: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ class Part(StrEnum):
     LEADERLESS = "leaderless"
     METRICS = "metrics"
     OUTBOX = "outbox"
+    OUTLOOK = "outlook"
     PAUSE = "pause"
     PAUSE_LOG = "pause_log"
     PROGRESS = "progress"

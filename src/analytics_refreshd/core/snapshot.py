@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from analytics_refreshd.core.alerts.lifecycle import AlertKey, AlertState, Severity
 from analytics_refreshd.core.disk import DiskForecast, disk_forecast
 from analytics_refreshd.core.model import Outcome, Pause, Role, Run, ViewResult, ViewStatus
+from analytics_refreshd.core.outlook import Outlook, disk_outlook, unknown_outlooks
 from analytics_refreshd.core.staleness import (
     Age,
     Verdict,
@@ -151,6 +152,14 @@ class Snapshot:
         None where that is not asked for, or not known.
         """
         return disk_forecast(self.state.sizes, self.state.limits.disk_bytes, self.server_now)
+
+    @property
+    def outlooks(self) -> tuple[Outlook, ...]:
+        """When each limit is reached, or that it is unknown. That of the disk only where it is asked for."""
+        state = self.state
+        known = state.outlooks or unknown_outlooks(state.limits, "it was not read yet")
+        disk = disk_outlook(state.sizes, state.limits, self.server_now)
+        return known if disk is None else (*known, disk)
 
     @property
     def views(self) -> tuple["ViewSnapshot", ...]:

@@ -28,6 +28,7 @@ from analytics_refreshd.core.model import (
     Run,
     ViewResult,
 )
+from analytics_refreshd.core.outlook import Outlook
 from analytics_refreshd.core.retention import LastRuns
 from analytics_refreshd.core.unusual import LastHour
 from analytics_refreshd.core.warehouse import OutboxState
@@ -84,7 +85,8 @@ class State:
     or went on after it was suspended. A state from the database alone has no `replica`, no `delivery` and no
     `history_pending`. `retention` is None while unknown, and where our schema keeps no record of it. `unusual` and
     `failing_triggers` are None unless they are enabled, and while unknown; so is `warehouse` unless one is configured
-    and installed. `problems_by_view` has what the last run of each view found, and `run_problems` all of it once.
+    and installed. `outlooks` are those of refresh time and success rate, None until they are read.
+    `problems_by_view` has what the last run of each view found, and `run_problems` all of it once.
     """
 
     database: str
@@ -108,6 +110,7 @@ class State:
     progress: Progress | None = None
     delta: Delta | None = None
     retention: LastRuns | None = None
+    outlooks: tuple[Outlook, ...] | None = None
     unusual_enabled: bool = False
     unusual: LastHour | None = None
     failing_triggers: tuple[TriggerRate, ...] | None = None

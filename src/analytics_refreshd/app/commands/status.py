@@ -12,6 +12,7 @@ from analytics_refreshd.config.adapters import connection_settings
 from analytics_refreshd.core.errors import DatabaseFault, RefreshdError
 from analytics_refreshd.core.evidence import overdue_since
 from analytics_refreshd.core.model import Outcome, Run
+from analytics_refreshd.core.outlook import day_outlooks, unknown_outlooks
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.state import Source
 from analytics_refreshd.postgres.connection.connector import Connector
@@ -19,6 +20,7 @@ from analytics_refreshd.postgres.connection.session import Session
 from analytics_refreshd.postgres.state.alerts import PostgresAlertStore
 from analytics_refreshd.postgres.state.history import PostgresHistory
 from analytics_refreshd.postgres.state.outbox import PostgresOutbox
+from analytics_refreshd.postgres.state.outlook import PostgresLimitDays
 from analytics_refreshd.postgres.state.sessions import server_now
 from analytics_refreshd.postgres.state.status import PostgresStatusReader
 
@@ -66,8 +68,10 @@ def database_snapshot(config: Config) -> Snapshot:
         runs = parts.read("runs", lambda: history.recent(_RUNS_READ)) or []
         alerts = parts.read("alerts", PostgresAlertStore(session).load) or []
         sizes = parts.read("disk", lambda: history.sizes(measure=False)) if config.alerts.disk_bytes else None
+        began = initial_state(config)
+        days = parts.read("outlook", lambda: PostgresLimitDays(session).read(began.limits.min_executions))
         state = replace(
-            initial_state(config),
+            began,
             source=Source.DATABASE,
             replica=None,
             history_pending=None,
@@ -80,6 +84,7 @@ def database_snapshot(config: Config) -> Snapshot:
             progress=parts.read("progress", reader.progress),
             delta=parts.read("delta", reader.delta),
             retention=parts.read("retention", reader.retention),
+            outlooks=day_outlooks(days, began.limits) if days else unknown_outlooks(began.limits, "it cannot be read"),
             warehouse=parts.read("outbox", PostgresOutbox(session).state) if config.warehouse.url else None,
             installation_problems=parts.read("installation", reader.installation_problems) or (),
             runs=tuple(runs),

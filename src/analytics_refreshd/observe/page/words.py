@@ -10,6 +10,7 @@ from typing import Any
 from analytics_refreshd.core.runbooks import runbook, web_link
 from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
 from analytics_refreshd.observe.page.cost import cost_words, disk_words
+from analytics_refreshd.observe.page.outlook import outlook_words
 from analytics_refreshd.observe.page.shapes import slots, sparkline
 
 _TONE = {"fresh": "good", "late": "warn", "stale": "bad", "unknown": "bad"}
@@ -52,6 +53,7 @@ def words(status: Mapping[str, Any]) -> dict[str, Any]:
         "retention": _retention(status["retention"]),
         "cost": cost_words(status["cost"]),
         "disk": disk_words(status["disk"]),
+        "outlook": outlook_words(status["outlook"], status["server_now"]),
         "rates": _rates(status["rates"]),
         "alerts": alerts[:_ALERTS],
         "receivers": [

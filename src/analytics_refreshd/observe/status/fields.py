@@ -26,6 +26,7 @@ from analytics_refreshd.observe.status.field import (
     one_of,
 )
 from analytics_refreshd.observe.status.notices import Notice, headline, notices
+from analytics_refreshd.observe.status.outlook_fields import OUTLOOK_FIELDS
 from analytics_refreshd.observe.status.timeline import timeline
 from analytics_refreshd.observe.status.timeline_fields import TIMELINE_FIELDS
 from analytics_refreshd.observe.status.view_fields import VIEW_FIELDS
@@ -264,6 +265,13 @@ STATUS_FIELDS: tuple[Field[Snapshot], ...] = (
     Field("cost", OBJECT, "what refreshes cost the server; null is unknown", spending, fields=SPENDING_FIELDS),
     Field(
         "disk", OBJECT, "the space that is left, if asked for", lambda now: now.disk, nullable=True, fields=DISK_FIELDS
+    ),
+    Field(
+        "outlook",
+        LIST,
+        "when limits are reached if figures go on as they do; read once an hour",
+        lambda now: now.outlooks,
+        fields=OUTLOOK_FIELDS,
     ),
     Field("slots", OBJECT, "the last 24 hours", timeline, fields=TIMELINE_FIELDS),
     Field("history", OBJECT, "the store of past runs", lambda now: now.state, fields=_HISTORY),

@@ -13,7 +13,7 @@ def status_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The status of analytics-refreshd: /status.json, and status --format json",
-        **_object(STATUS_FIELDS),
+        **object_schema(STATUS_FIELDS),
     }
 
 
@@ -22,7 +22,8 @@ def meaning(field: Field[Any]) -> str:
     return f"{field.meaning}; {MEMORY_ONLY}" if field.memory_only else field.meaning
 
 
-def _object(fields: tuple[Field[Any], ...]) -> dict[str, Any]:
+def object_schema(fields: tuple[Field[Any], ...]) -> dict[str, Any]:
+    """Return the schema of an object with these fields."""
     return {
         "type": "object",
         "required": [field.name for field in fields if not field.optional],
@@ -33,9 +34,9 @@ def _object(fields: tuple[Field[Any], ...]) -> dict[str, Any]:
 def _field(field: Field[Any]) -> dict[str, Any]:
     schema: dict[str, Any] = dict(field.kind.schema)
     if field.kind is LIST:
-        schema["items"] = _object(field.fields)
+        schema["items"] = object_schema(field.fields)
     elif field.fields:
-        schema |= _object(field.fields)
+        schema |= object_schema(field.fields)
     if field.most is not None:
         schema["maxItems"] = field.most
     if field.nullable or field.memory_only:

@@ -39,7 +39,7 @@ def _workload(connection: BoundedConnection, app_schema: str) -> Workload:
     log_rows, writes = connection.execute(statements["log"], schema).fetchone() or (None, None)
     executions: int | None = None
     failures: int | None = None
-    if connection.execute(statements["hours_readable"], schema).fetchone() == (True,):
+    if connection.execute(blocks("state/outlook.sql")["hours_readable"], schema).fetchone() == (True,):
         hours = sql.SQL(statements["hours"]).format(hours=sql.Identifier(app_schema, "action_metrics_hourly"))
         executions, failures = connection.execute(hours).fetchone() or (None, None)
     # who inserts a row may update it later, and delete it in the end

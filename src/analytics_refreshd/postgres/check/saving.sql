@@ -23,14 +23,6 @@ join pg_catalog.pg_class c on c.oid = root.oid and root.relkind = 'r' or c.oid i
 left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
 where n.nspname = %(schema)s and root.relname = 'action_results';
 
--- name: hours_readable
--- a materialized view runs no code of others when it is read
-select exists (
-    select from pg_catalog.pg_class c
-    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = %(schema)s and c.relname = 'action_metrics_hourly' and c.relkind = 'm' and c.relispopulated
-        and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select'));
-
 -- name: hours
 -- executions of the last whole day, and how many of them failed
 select coalesce(pg_catalog.sum(h.execution_count), 0)::bigint, coalesce(pg_catalog.sum(h.failure_count), 0)::bigint

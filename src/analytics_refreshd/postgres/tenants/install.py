@@ -13,7 +13,7 @@ from analytics_refreshd.postgres.schema.definitions import compose, set_role, ve
 from analytics_refreshd.postgres.tenants.wall import WallSecret
 
 _TENANTS, _WALL, _LIVE = "tenants/tenants.sql", "tenants/wall.sql", "tenants/live.sql"
-_HORIZON, _QUESTIONS = "tenants/horizon.sql", "tenants/questions.sql"
+_HORIZON, _QUESTIONS, _OUTLOOK = "tenants/horizon.sql", "tenants/questions.sql", "tenants/outlook.sql"
 _CREATED = re.compile(r"create or replace (?:view|function) analytics_api\.(\w+)")
 OURS = "What the role of the API of analytics-refreshd may use"
 """How the comment of the schema begins."""
@@ -98,8 +98,8 @@ class TenantCommands:
         wall = (compose(sqlfiles.blocks(_WALL)[name], app=app) for name in names)
         keys = compose(sqlfiles.blocks(_TENANTS)["functions"], app=app)
         questions = compose(sqlfiles.blocks(_QUESTIONS)["functions"], app=app)
-        others = (_block(_LIVE, "functions"), _block(_HORIZON, "functions"), questions, _block(_TENANTS, "grants"))
-        return keys, *wall, *others
+        others = (_block(file, "functions") for file in (_LIVE, _OUTLOOK, _HORIZON))
+        return keys, *wall, *others, questions, _block(_TENANTS, "grants")
 
     def names(self) -> set[str]:
         """Return the names of the views and functions."""

@@ -103,7 +103,7 @@ begin
     execute format('grant execute on function analytics_api.get_analytics_refresh_status() to %I', api_role);
     execute format('grant execute on function analytics_api.last_successes() to %I', api_role);
     execute format('grant execute on function analytics_api.fold_marker(), analytics_api.last_runs(), '
-        'analytics_api.last_cost(), '
+        'analytics_api.last_cost(), analytics_api.run_days(timestamptz), analytics_api.database_sizes(), '
         'analytics_api.firing_alerts(), analytics_api.waiting_hours(timestamptz, timestamptz), '
         'analytics_api.folded_hours(timestamptz, timestamptz) to %I', api_role);
     execute format('grant execute on function analytics_api.horizon(), analytics_api.frozen_days(timestamp, timestamp) '

@@ -10,6 +10,14 @@ where r.started_at >= pg_catalog.clock_timestamp() - %(days)s * interval '1 day'
 group by 1
 order by 1;
 
+-- name: hours_readable
+-- a materialized view runs no code of others when it is read
+select exists (
+    select from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = %(schema)s and c.relname = 'action_metrics_hourly' and c.relkind = 'm' and c.relispopulated
+        and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_table_privilege(c.oid, 'select'));
+
 -- name: rate_days
 -- along the index on hour
 select pg_catalog.date_trunc('day', h.hour, 'UTC') + interval '12 hours' as at,
