@@ -1,14 +1,16 @@
 """The documents that answer requests."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 from urllib.parse import urlencode
 
 from analytics_refreshd.api.asking import Asked
-from analytics_refreshd.api.freshness import Known, Timing, any_stale, as_of
+from analytics_refreshd.api.freshness import Known, as_of
 from analytics_refreshd.api.routes import MOST_OFFSET, Route
 from analytics_refreshd.core.cost import FIGURES
 from analytics_refreshd.core.display import exact_text, json_number
@@ -36,9 +38,12 @@ class Reading:
     known: Known
 
 
-def document(route: Route, asked: Asked, reading: Reading, timing: Timing, now: datetime) -> dict[str, object]:
-    """Return the members of an answer: `data`, `pagination` of a list, `summary` where there is one, and `meta`."""
-    rows = [as_object(route.endpoint.fields, row) for row in reading.page.rows]
+def document(route: Route, asked: Asked, reading: Reading, now: datetime, *, stale: bool) -> dict[str, object]:
+    """Return the members of an answer: `data`, `pagination` of a list, `summary` where there is one, and `meta`.
+
+    For `as_body`: its rows are as they were read.
+    """
+    rows = [dict(zip(route.field_names, row, strict=True)) for row in reading.page.rows]
     bound, successes = reading.bound, reading.known.successes
     sources, approximated = bound.sources, {column.name for column in bound.columns if column.approximated}
     answer: dict[str, object] = {"data": rows if route.endpoint.shape == "list" else rows[0]}
@@ -49,13 +54,23 @@ def document(route: Route, asked: Asked, reading: Reading, timing: Timing, now: 
     answer["meta"] = {
         "as_of": moment(as_of(sources.views, successes, rows=sources.rows, now=now)),
         "generated_at": moment(now),
-        "stale": any_stale(sources.views, successes, timing, now),
+        "stale": stale,
         "window": window(bound),
         "parameters": {name: plain(value) for name, value in asked.parameters.items()},
         "approximate": [field.name for field in route.endpoint.fields if field.column.name in approximated],
         **frozen(reading.known, bound.notes),
     }
     return answer
+
+
+def as_body(answer: Mapping[str, object]) -> bytes:
+    """Serialize an answer."""
+    try:
+        text = _ENCODER.encode(answer)
+    except ValueError:
+        # a row has a number that JSON lacks
+        text = _ENCODER.encode(plain(answer))
+    return text.encode("utf-8", "replace")
 
 
 def frozen(known: Known, notes: Sequence[str] = ()) -> dict[str, object]:
@@ -78,8 +93,6 @@ def as_object(fields: Sequence[Field], row: Sequence[object]) -> dict[str, objec
 
 
 def _value(field: Field, value: object) -> object:
-    if type(value) in _AS_IT_IS:
-        return value
     return exact_text(value) if field.column.unit == "money" else plain(value)
 
 
@@ -135,7 +148,7 @@ def moment(at: datetime | None) -> str | None:
 
 def plain(value: object) -> Any:
     """Return a value as JSON has it."""
-    if type(value) in _AS_IT_IS:
+    if type(value) in _AS_IT_IS or (type(value) is float and isfinite(value)):
         return value
     if isinstance(value, Decimal):
         return json_number(value)
@@ -147,3 +160,9 @@ def plain(value: object) -> Any:
         return [plain(item) for item in value]
     number = json_number(value)
     return number if number is None or isinstance(number, str | int | float | bool) else str(number)
+
+
+# most values are as JSON has them: only others are looked at
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False, default=plain
+)

@@ -6,13 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
+from urllib.parse import parse_qsl
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
@@ -27,7 +24,6 @@ from analytics_refreshd.api.docs.render import DOCS_PATH, DOCS_POLICY, render_do
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.exchange import (
     JSON,
-    LEAST_PACKED_BYTES,
     PACKED,
     Reply,
     Request,
@@ -47,10 +43,10 @@ from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
 from analytics_refreshd.api.stream.endpoint import Streams
 from analytics_refreshd.api.tracing import traced
 from analytics_refreshd.api.web.files import PAGES_POLICY, web_files
+from analytics_refreshd.api.workers import Workers
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.core.telemetry import Tracer
 
-_Value = TypeVar("_Value")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HTML = "text/html; charset=utf-8"
 _POLICY = "Content-Security-Policy"
@@ -108,10 +104,9 @@ class Api:
     ) -> None:
         self._endpoints = answerers.endpoints
         self._clock = clock
-        self._threads = threads
+        self._workers = Workers(threads)
         self._served = served
         self._trusted = trusted
-        self._limiter: anyio.CapacityLimiter | None = None
         self.closing: Callable[[], bool] = lambda: False
         described = openapi(routes)
         document, page = as_json(described), render_docs(described)
@@ -134,12 +129,9 @@ class Api:
         paths += self._written(answerers.actions, answerers.questions)
         if tracer is not None:
             paths = traced(paths, tracer)
-        self.asgi = Starlette(
-            routes=paths,
-            exception_handlers={HTTPException: self._refused, Exception: self._failed},
-            middleware=[Middleware(GZipMiddleware, minimum_size=LEAST_PACKED_BYTES, compresslevel=5)],
-        )
-        self.asgi.router = ByPath(paths, redirect_slashes=False)
+        rest = Starlette(routes=paths, exception_handlers={HTTPException: self._refused, Exception: self._failed})
+        rest.router.redirect_slashes = False
+        self.asgi = ByPath(paths, rest, self._failed)
 
     def _written(self, actions: Actions, questions: Questions) -> list[HttpRoute]:
         every, one = (self._handler(QUESTIONS, _waiting(work)) for work in (questions.every, questions.one))
@@ -176,7 +168,7 @@ class Api:
                     reply = of_problem(problem, request.request_id)
                     return self._respond(http, endpoint, request.request_id, began, reply)
             step = work(request)
-            reply = step if isinstance(step, Reply) else await self._in_thread(step)
+            reply = step if isinstance(step, Reply) else await self._workers.run(step)
             return self._respond(http, endpoint, request.request_id, began, reply)
 
         return handle
@@ -185,7 +177,7 @@ class Api:
         async def handle(http: HttpRequest) -> Response:
             began = self._clock.monotonic()
             request = self._request(http)
-            reply, listener = await self._in_thread(partial(streams.admit, request))
+            reply, listener = await self._workers.run(partial(streams.admit, request))
             if listener is not None and http.method != "HEAD":
                 reply, listener = streams.join(reply, listener)
             head = self._respond(http, STREAM, request.request_id, began, reply)
@@ -193,19 +185,16 @@ class Api:
 
         return handle
 
-    async def _in_thread(self, work: Callable[[], _Value]) -> _Value:
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._threads)
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
-
     def _request(self, http: HttpRequest) -> Request:
-        address = http.client.host if http.client else ""
+        scope = http.scope
+        address = scope["client"][0] if scope["client"] else ""
         if self._trusted:
             address = client_address(address, http.headers.getlist("x-forwarded-for"), self._trusted)
+        query = scope["query_string"]
         return Request(
-            http.scope["path"],
+            scope["path"],
             {name: str(value) for name, value in http.path_params.items()},
-            http.query_params.multi_items() if http.scope["query_string"] else (),
+            parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else (),
             http.headers,
             address,
             _request_id(http.headers),

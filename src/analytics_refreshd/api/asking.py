@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from analytics_refreshd.api.problems import invalid, unknown_parameter
 from analytics_refreshd.api.routes import OFFSET, ORGANIZATION, Route
@@ -15,6 +16,8 @@ _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _SPACE_FOR_PLUS = re.compile(r" (?=[0-9]{2}:[0-9]{2}\Z)")
+_MOST_REMEMBERED = 500
+"""How many characters of a request are kept for the next one like it."""
 _OPTION = re.compile(r"--(?=[a-z])")
 
 
@@ -35,6 +38,19 @@ class Asked:
 
 def asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, str], accept: str = "") -> Asked:
     """Read a request's parameters and the values that stand in its path. Raises Problem."""
+    given = tuple(items)
+    if places or len(accept) + sum(len(name) + len(value) for name, value in given) > _MOST_REMEMBERED:
+        return _asked(route, given, places, accept)
+    return _remembered(route, given, accept)
+
+
+@lru_cache(maxsize=1000)
+def _remembered(route: Route, items: tuple[tuple[str, str], ...], accept: str) -> Asked:
+    """Read parameters. Pages and dashboards ask the same again and again."""
+    return _asked(route, items, {}, accept)
+
+
+def _asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, str], accept: str) -> Asked:
     values = _once(route, items)
     as_csv = _as_csv(values, accept)
     given: dict[str, object] = {}

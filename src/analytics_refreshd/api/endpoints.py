@@ -8,7 +8,7 @@ from datetime import datetime
 from analytics_refreshd.api.access.gate import AccessGate
 from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.access.principal import Admission, Principal
-from analytics_refreshd.api.answers import document, links
+from analytics_refreshd.api.answers import as_body, document, links
 from analytics_refreshd.api.asking import Asked, asked, not_usable
 from analytics_refreshd.api.cache import LARGEST_BYTES, Answer, AnswerCache, Key
 from analytics_refreshd.api.exchange import PACKED, Reply, Request, Step, admitted, as_json, of_error, packed, told
@@ -131,8 +131,8 @@ class Endpoints:
         rows, successes = reading.page.rows, reading.known.successes
         if route.endpoint.shape == "object" and len(rows) != 1:
             raise _nothing()
-        body = as_json(document(route, asking.question, reading, self.timing, asking.now))
         stale = any_stale(asking.sources.views, successes, self.timing, asking.now)
+        body = as_body(document(route, asking.question, reading, asking.now, stale=stale))
         same = looked is not None and looked.successes == successes
         tag = looked.tag if looked is not None and same else self._tag(asking, successes)
         answer = Answer(body, len(rows), successes, tag, stale, reading.page.total)

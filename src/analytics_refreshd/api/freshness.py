@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.schedule import Schedule
-from analytics_refreshd.core.staleness import Age, verdict
+from analytics_refreshd.core.staleness import is_stale
 from analytics_refreshd.postgres.catalogue.horizon import Horizon
 
+_ENCODER = json.JSONEncoder(default=str, sort_keys=True)
 Successes = Mapping[str, datetime]
 """Each view's last success; a view without a known one is missing."""
 
@@ -38,8 +39,7 @@ class Timing:
     def stale(self, view: str, successes: Successes, now: datetime) -> bool:
         """Whether a view is older than its limit, or of unknown age."""
         at = successes.get(view)
-        age = Age(view, None if at is None else max(0.0, (now - at).total_seconds()), at, "record")
-        return verdict(age, self.limits).is_stale
+        return is_stale(None if at is None else (now - at).total_seconds(), self.limits, view)
 
     def seconds_left(self, successes: Successes, now: datetime) -> int:
         """Return the seconds until a view's next refresh is due.
@@ -78,7 +78,7 @@ def entity_tag(views: Iterable[str], successes: Successes, asked: Iterable[objec
     known = {view: successes.get(view) for view in sorted(views)}
     if not known or None in known.values():
         return None
-    text = json.dumps([known, *asked], default=str, sort_keys=True)
+    text = _ENCODER.encode([known, *asked])
     return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 

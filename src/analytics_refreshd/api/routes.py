@@ -23,7 +23,7 @@ SUMMARY = "summary"
 
 
 # without slots, so that what follows from the query is worked out once, not for each request
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Route:
     """One endpoint: its query with the API's bounds and defaults, and its paths with the base."""
 
@@ -40,6 +40,11 @@ class Route:
     def name(self) -> str:
         """Return the path below the base, for metrics and log."""
         return self.paths[0].removeprefix(f"{BASE}/")
+
+    @cached_property
+    def field_names(self) -> tuple[str, ...]:
+        """Return the names of the answer's fields."""
+        return tuple(field.name for field in self.endpoint.fields)
 
     @cached_property
     def arguments(self) -> Mapping[str, Argument]:

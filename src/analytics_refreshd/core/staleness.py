@@ -106,10 +106,15 @@ def critical_age_seconds(limits: Limits, view: str) -> float:
     return limits.critical_age_seconds.get(view, 2 * max_age_seconds(limits, view))
 
 
+def is_stale(seconds: float | None, limits: Limits, view: str) -> bool:
+    """Return whether a view of this age counts as stale: an unknown age does."""
+    return seconds is None or seconds > max_age_seconds(limits, view)
+
+
 def verdict(age: Age | None, limits: Limits) -> Verdict:
     """Compare a view's age with its limits. Without an age the verdict is unknown."""
     if age is None or age.seconds is None:
         return Verdict.UNKNOWN
-    if age.seconds > max_age_seconds(limits, age.view):
+    if is_stale(age.seconds, limits, age.view):
         return Verdict.STALE
     return Verdict.LATE if age.seconds > interval_seconds(limits, age.view) * 1.5 else Verdict.FRESH

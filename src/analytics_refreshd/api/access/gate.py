@@ -1,7 +1,6 @@
 """Admits requests by key or token, within their limits."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
 
 from analytics_refreshd.api.access.keys import KeyGate
@@ -31,7 +30,7 @@ class AccessGate:
         admission = self._gate(headers).admit(headers, organization_id, address, cost)
         if self._limits is None:
             return admission
-        return replace(admission, headers=self._limits.count(admission.principal, address, cost))
+        return Admission(admission.principal, self._limits.count(admission.principal, address, cost))
 
     def admit_remembered(
         self, headers: Mapping[str, str], organization_id: str | None, address: str, cost: int
@@ -45,7 +44,7 @@ class AccessGate:
         admission = self._keys.admit_remembered(headers, organization_id)
         if admission is None:
             return None
-        return replace(admission, headers=self._limits.count(admission.principal, address, cost))
+        return Admission(admission.principal, self._limits.count(admission.principal, address, cost))
 
     def identify(self, headers: Mapping[str, str], organization_id: str | None, address: str) -> Principal:
         """Return who asks, without counting a request: who was admitted before listens still. Raises AccessDenied."""
@@ -56,7 +55,7 @@ class AccessGate:
         admission = self._gate(headers).admit_person(headers, address)
         if self._limits is None:
             return admission
-        return replace(admission, headers=self._limits.count(admission.principal, address, 1))
+        return Admission(admission.principal, self._limits.count(admission.principal, address, 1))
 
     def _gate(self, headers: Mapping[str, str]) -> Gate:
         bears = bool(values(headers, "authorization"))

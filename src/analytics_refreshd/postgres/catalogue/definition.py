@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property
 
 from analytics_refreshd.core.errors import RefreshdError
 from analytics_refreshd.postgres.catalogue.endpoint import Endpoint
@@ -45,16 +45,12 @@ PRICES, THRESHOLDS = "prices", "thresholds"
 FILTERS = ("action_type", "trigger_id")
 
 
-@lru_cache(maxsize=1000)
-def _relations(body: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\{(\w+)\}", body)) - {"app"}
-
-
 class QueryFileError(RefreshdError):
     """A query file cannot be used; the text names file and line."""
 
 
-@dataclass(frozen=True, slots=True)
+# without slots, so that what follows from the file is worked out once, not for each question
+@dataclass(frozen=True)
 class Query:
     """One catalogue query; `body` is SQL with `{relations}` and `%(placeholders)s`.
 
@@ -80,10 +76,10 @@ class Query:
     note: str = ""
     configured: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def relations(self) -> frozenset[str]:
         """Return the names in braces of the body, without `app`, the schema."""
-        return _relations(self.body)
+        return frozenset(re.findall(r"\{(\w+)\}", self.body)) - {"app"}
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -95,7 +91,12 @@ class Query:
         """Whether it reads action_results, so that its cost grows with the window."""
         return bool(OF_ROWS & self.relations) or "{app}.action_results" in self.body
 
-    @property
+    @cached_property
+    def calls_functions(self) -> bool:
+        """Whether it calls functions of the application's schema."""
+        return re.search(r"\{app\}\.\w+\s*\(", self.body) is not None
+
+    @cached_property
     def span_names(self) -> tuple[str, ...]:
         """Return which of since, until and month it takes."""
         if self.window is None:
@@ -105,7 +106,7 @@ class Query:
         ends = WINDOWED | {"distribution"}
         return NAMES if self.relations & ends or "%(until)s" in self.body else NAMES[:1]
 
-    @property
+    @cached_property
     def filters(self) -> tuple[str, ...]:
         """Return by what its relations can be limited: type and trigger, where they hold a window's actions."""
         holds = self.window is not None and self.relations & (WINDOWED | {"distribution"})

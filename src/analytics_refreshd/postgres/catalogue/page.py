@@ -47,10 +47,7 @@ class PageOfRows:
 
 def unlimited(bound: BoundQuery) -> BoundQuery:
     """Return the query without its own limit of rows."""
-    values = dict(bound.values)
-    if "limit" in values:
-        values["limit"] = None
-    return replace(bound, values=values)
+    return replace(bound, values={**bound.values, "limit": None}) if "limit" in bound.values else bound
 
 
 def stream_rows(
@@ -67,7 +64,7 @@ def stream_rows(
         # until it is closed it holds the connection's lock, which the end of the transaction needs
         with closing(cast("Generator[Row]", rows)):
             for row in rows:
-                yield clean(row[1:])
+                yield row[1:] if clean is None else clean(row[1:])
 
 
 def _chunk() -> int:
@@ -97,13 +94,14 @@ def page_of(found: Sequence[Row], columns: Sequence[Column], *, stored: bool = F
     if not found:
         return PageOfRows((), 0)
     clean = _cleaner(columns, messages=not stored)
-    return PageOfRows(tuple(clean(row[1:]) for row in found), int(str(found[0][0])))
+    rows = [row[1:] for row in found] if clean is None else [clean(row[1:]) for row in found]
+    return PageOfRows(tuple(rows), int(str(found[0][0])))
 
 
-def _cleaner(columns: Sequence[Column], *, messages: bool) -> Callable[[Row], Row]:
-    """Return what masks a row's secrets; most columns can hold none."""
+def _cleaner(columns: Sequence[Column], *, messages: bool) -> Callable[[Row], Row] | None:
+    """Return what masks a row's secrets. None: these columns can hold none."""
     if not any(column.unit in REDACTED for column in columns):
-        return lambda row: row
+        return None
     every = tuple(columns)
     return lambda row: redacted(every, row, messages=messages)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import chain
 from typing import Any, LiteralString, TypeVar, cast
 
@@ -45,14 +46,14 @@ ROW_LIMIT = 10_000
 """How many rows `run` keeps."""
 SIZE_LIMIT_BYTES = 16 << 20
 """How much text `run` keeps, in bytes as the server sent them."""
-_CALLS = re.compile(r"\{app\}\.\w+\s*\(")
 _CHUNK = 32
 """Rows that come at a time where they are not kept."""
 FILTER = Parameter("filter", "text", "", None, None, "Of which type, or of which trigger")
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True, slots=True)
+# without slots, so that what follows from the values is worked out once, not each time it is asked for
+@dataclass(frozen=True)
 class BoundQuery:
     """A query with a value for every placeholder, for one application schema.
 
@@ -83,7 +84,7 @@ class BoundQuery:
             for column in self.query.columns
         )
 
-    @property
+    @cached_property
     def sources(self) -> Sources:
         """Return what its relations stand for."""
         return sources(self.query, self.values, frozen=self.frozen_until is not None)
@@ -100,7 +101,7 @@ class BoundQuery:
         An older install's functions name their views without one. Such a query says of its operators that they are
         pg_catalog's.
         """
-        return search_path(*([self.app_schema] if _CALLS.search(self.query.body) else []))
+        return search_path(*([self.app_schema] if self.query.calls_functions else []))
 
     def statement(self) -> sql.Composed:
         """Return the SQL with placeholders left in it."""
