@@ -9,7 +9,9 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -20,8 +22,13 @@ import psutil
 import psycopg
 import pytest
 
+from analytics_refreshd.cli.demo import TerminalOutput
+from analytics_refreshd.demo import DemoError
 from analytics_refreshd.demo.csvlog import COLUMNS
+from analytics_refreshd.demo.options import Options
+from analytics_refreshd.demo.session import run
 from tests.support import warm
+from tests.support.clickhouse import needs_chdb
 from tests.support.demo import COMMAND, RunningDemo
 from tests.support.waiting import eventually
 
@@ -143,6 +150,87 @@ def test_the_api_runs_beside_it(demo: Callable[..., RunningDemo], folder: Path) 
     eventually(lambda: not _listens(port), within=60.0)
     again = demo("--interval", "1s", "--rows", "200", "--cycles", "1")
     assert again.wait() == 0
+    assert list(folder.iterdir()) == []
+
+
+@needs_chdb
+def test_a_warehouse_runs_beside_it(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """What is printed answers from ClickHouse as pasted; page and metrics tell its lag; Ctrl-C removes all."""
+    one = demo("--interval", "1s", "--rows", "2000", "--warehouse")
+    asked = one.shown("warehouse", within=200.0)
+    done = subprocess.run(["sh", "-c", f"{asked} --format json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["engine"] == "warehouse"
+    assert sum(row["executions"] for row in answer["rows"]) > 0
+    eventually(lambda: b"<dt>Warehouse</dt>" in _page(one, "page"))
+    lag = re.compile(rb"^analytics_warehouse_lag_seconds\{.*\} [0-9.]+$", re.MULTILINE)
+    eventually(lambda: lag.search(_page(one, "metrics")))
+    # live actions come there too
+    batch = "select acknowledged_batch from analytics_refresh.outbox_sender"
+    with psycopg.connect(one.dsn(), autocommit=True) as connection:
+        eventually(lambda: (connection.execute(batch).fetchone() or (0,))[0] >= 2)
+    assert one.stop() == 0
+    assert "Traceback" not in "".join(one.errors)
+    assert list(folder.iterdir()) == []
+    assert _servers_below(folder) == []
+    assert not _processes_of(folder)
+
+
+@needs_chdb
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_while_its_warehouse_is_filled_leaves_nothing(
+    demo: Callable[..., RunningDemo], folder: Path, number: signal.Signals
+) -> None:
+    """Neither ClickHouse nor its data; what a killed demo left, the next one removes."""
+    one = demo("--rows", "20000", "--warehouse")
+    eventually(lambda: [line for line in list(one.errors) if line.startswith("Bringing the figures")], within=120.0)
+    assert _processes_of(folder)
+    one.stop(number)
+    assert "Traceback" not in "".join(one.errors)
+    eventually(lambda: not _processes_of(folder))
+    if number == signal.SIGKILL:
+        again = demo("--rows", "200", "--cycles", "1", "--interval", "1s")
+        assert again.wait() == 0
+    assert list(folder.iterdir()) == []
+
+
+@needs_chdb
+def test_kept_data_fill_a_new_warehouse(demo: Callable[..., RunningDemo], folder: Path) -> None:
+    """With --data the database stays and ClickHouse does not: the next demo exports all of it again."""
+    for number in range(2):
+        one = demo("--data", str(folder / "kept"), "--warehouse", *(["--rows", "700"] if not number else []))
+        done = subprocess.run(
+            ["sh", "-c", f"{one.shown('warehouse', within=200.0)} --format json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert sum(row["executions"] for row in json.loads(done.stdout)["rows"]) > 0
+        assert one.stop() == 0
+
+
+def _processes_of(folder: Path) -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if f"{folder}/" in " ".join(process.info["cmdline"] or []) and "clickhouse" in " ".join(process.info["cmdline"])
+    ]
+
+
+def test_without_clickhouse_it_says_how_to_get_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence with the command, before anything is started; the extra that it names is the project's."""
+    monkeypatch.setattr("analytics_refreshd.demo.warehouse.installed", lambda: False)
+    with pytest.raises(DemoError) as refused:
+        run(Options(warehouse=True), TerminalOutput())
+    words = shlex.split(str(refused.value).partition("run ")[2].partition(" (")[0])
+    assert words[:4] == [sys.executable, "-m", "pip", "install"]
+    name, extra = words[4].removesuffix("]").split("[")
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert name == project["name"]
+    assert any(each.startswith("chdb") for each in project["optional-dependencies"][extra])
+    assert "560 MB" in str(refused.value)
     assert list(folder.iterdir()) == []
 
 
@@ -386,6 +474,7 @@ def test_a_truncated_log_is_refused(folder: Path) -> None:
         (("--interval", "10"), 64, "is not a duration"),
         (("--rows", "0"), 64, "--rows"),
         (("--rows", "5", "--input", "log.csv"), 64, "--rows and --input exclude each other"),
+        (("--chaos", "--warehouse"), 64, "--chaos and --warehouse exclude each other"),
         (("--input", "/nonexistent/log.csv"), 64, "/nonexistent/log.csv cannot be read: No such file"),
         (("--data", "/proc/version"), 1, "Cannot use /proc/version for the demo's data"),
     ],

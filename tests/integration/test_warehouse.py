@@ -2,17 +2,19 @@
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from analytics_refreshd.core.warehouse import WarehouseFault
+from analytics_refreshd.core.warehouse import CELLS, Sent, WarehouseFault
 from analytics_refreshd.postgres.incremental import install as incremental
 from analytics_refreshd.postgres.incremental.settings import Outbox, Retention
 from analytics_refreshd.warehouse import tables
-from analytics_refreshd.warehouse.client import Client
+from analytics_refreshd.warehouse.client import _SETTINGS, Client
 from analytics_refreshd.warehouse.sender import Sender
 from tests.support.clickhouse import ClickHouse, needs_chdb, serving
 from tests.support.incremental import Changes
@@ -96,7 +98,9 @@ def change_and_refresh(connection: Connection, seed: int) -> None:
     refresh(connection)
 
 
-def test_a_batch_counts_once_however_often_it_comes(fed: Fed, connection: Connection, clickhouse: ClickHouse) -> None:
+def test_W02_a_batch_counts_once_however_often_it_comes(
+    fed: Fed, connection: Connection, clickhouse: ClickHouse
+) -> None:
     """Answers that are lost, batches that are cut short, sent five times or late leave every cell as it is."""
     change_and_refresh(connection, 1)
     fed.sender.send()
@@ -106,15 +110,21 @@ def test_a_batch_counts_once_however_often_it_comes(fed: Fed, connection: Connec
     assert outbox is not None
     assert len(outbox.waiting) == 3
     first, second, _ = outbox.waiting
-    clickhouse.fault("lose-answer")
-    with pytest.raises(WarehouseFault, match="cannot be reached"):
-        fed.sender.send()
     bodies = {}
     for batch in (first, second):
         bodies[batch] = io.BytesIO()
         fed.outbox.rows(batch, outbox.epoch, bodies[batch])
-    fed.sender.send()
-    for batch in (second, first, first, second, first):
+    for fault in ("half", "lose answer"):
+        held = clickhouse.fault(fault)
+        with pytest.raises(WarehouseFault, match="cannot be reached"):
+            fed.sender.send()
+        assert held.reached.is_set()
+        assert fed.warehouse.rows_of(outbox.epoch, first) == (0 if fault == "half" else first.rows)
+    assert fed.verify().differences == 0
+    sent = fed.sender.send()
+    assert sent is not None
+    assert (sent.batches, sent.restarted) == (3, None)
+    for batch in (second, first, first, second, first, second, second, first, first):
         bodies[batch].seek(0, io.SEEK_END)
         fed.warehouse.land(outbox.epoch, batch, bodies[batch])
     assert fed.verify().differences == 0
@@ -123,7 +133,69 @@ def test_a_batch_counts_once_however_often_it_comes(fed: Fed, connection: Connec
     assert not found.waiting
 
 
-def test_batches_that_are_alike_are_two(fed: Fed, connection: Connection) -> None:
+@pytest.mark.parametrize("table", [*CELLS, "batches"])
+def test_W02_a_table_that_refused_gets_what_it_missed(fed: Fed, connection: Connection, table: str) -> None:
+    """A batch that landed, and that one of the tables fed from it has not, is sent again until all of them have it."""
+    change_and_refresh(connection, 1)
+    fed.sender.send()
+    change_and_refresh(connection, 2)
+    fed.client.execute(f"rename table analytics.{table} to analytics.elsewhere")
+    try:
+        with pytest.raises(WarehouseFault, match="a table is missing there"):
+            fed.sender.send()
+    finally:
+        fed.client.execute(f"rename table analytics.elsewhere to analytics.{table}")
+    sent = fed.sender.send()
+    assert sent is not None
+    assert (sent.batches, sent.restarted) == (1, None)
+    assert fed.verify().differences == 0
+
+
+def test_W02_a_batch_of_many_blocks_that_broke_off_is_completed(
+    fed: Fed, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was killed has some of them; those count once, and the others come."""
+    change_and_refresh(connection, 1)
+    fed.sender.send()
+    change_and_refresh(connection, 2)
+    outbox = fed.outbox.state()
+    assert outbox is not None
+    (batch,) = outbox.waiting
+    assert batch.rows > 12
+    blocks = {"max_insert_block_size": "4", "min_insert_block_size_rows": "4", "min_insert_block_size_bytes": "0"}
+    monkeypatch.setattr("analytics_refreshd.warehouse.client._SETTINGS", _SETTINGS | blocks)
+    whole = io.BytesIO()
+    fed.outbox.rows(batch, outbox.epoch, whole)
+    part = io.BytesIO(b"".join(whole.getvalue().splitlines(keepends=True)[:8]))
+    fed.warehouse.land(outbox.epoch, batch, part)
+    assert fed.warehouse.rows_of(outbox.epoch, batch) == 8
+    sent = fed.sender.send()
+    assert sent is not None
+    assert (sent.batches, sent.restarted) == (1, None)
+    assert fed.verify().differences == 0
+
+
+def test_W02_a_part_of_a_batch_is_never_taken_for_all_of_it(fed: Fed, connection: Connection) -> None:
+    """Where no sending can complete it any more, all is exported again."""
+    change_and_refresh(connection, 1)
+    fed.sender.send()
+    change_and_refresh(connection, 2)
+    outbox = fed.outbox.state()
+    assert outbox is not None
+    (batch,) = outbox.waiting
+    whole = io.BytesIO()
+    fed.outbox.rows(batch, outbox.epoch, whole)
+    half = io.BytesIO(b"".join(whole.getvalue().splitlines(keepends=True)[: batch.rows // 2]))
+    half.seek(0, io.SEEK_END)
+    # as a server would that took what came for all: the token is known now
+    fed.warehouse.land(outbox.epoch, batch, half)
+    sent = fed.sender.send()
+    assert sent is not None
+    assert (sent.restarted, sent.exported_epoch) == ("the warehouse has a part of a batch", outbox.epoch + 1)
+    assert fed.verify().differences == 0
+
+
+def test_W02_batches_that_are_alike_are_two(fed: Fed, connection: Connection) -> None:
     """Two folds of equal rows count twice."""
     fed.sender.send()
     for number in range(2):
@@ -164,7 +236,7 @@ def test_an_export_goes_on_where_it_was_left(fed: Fed, connection: Connection) -
     assert found.epoch == started.epoch
 
 
-def test_databases_that_have_parted_begin_a_new_epoch(
+def test_W10_databases_that_have_parted_begin_a_new_epoch(
     fed: Fed, connection: Connection, databases: Callable[..., str], clickhouse: ClickHouse, tmp_path: Path
 ) -> None:
     """A copy that lacks the last acknowledged batch is found out, as after a failover, and the warehouse follows it."""
@@ -189,7 +261,7 @@ def test_databases_that_have_parted_begin_a_new_epoch(
     copied.close()
 
 
-def test_a_warehouse_that_lost_batches_is_filled_again(fed: Fed, connection: Connection) -> None:
+def test_W12_a_warehouse_that_lost_batches_is_filled_again(fed: Fed, connection: Connection) -> None:
     """One that was restored, or was emptied, gets all of it again."""
     change_and_refresh(connection, 1)
     fed.sender.send()
@@ -205,7 +277,29 @@ def test_a_warehouse_that_lost_batches_is_filled_again(fed: Fed, connection: Con
     assert fed.verify().differences == 0
 
 
-def test_a_full_outbox_is_given_up_and_exported_again(fed: Fed, connection: Connection) -> None:
+@pytest.mark.parametrize("parts_sent", [1, 1000])
+def test_W12_a_warehouse_that_was_emptied_is_filled_again(fed: Fed, connection: Connection, parts_sent: int) -> None:
+    """In the middle of an export, or after one that no batch has followed yet."""
+    change_and_refresh(connection, 1)
+    connection.execute("select analytics_refresh.outbox_start(10)")
+    asked = iter([False] * (parts_sent + 1))
+    Sender(fed.outbox, fed.warehouse, lambda: next(asked, True)).send()
+    name = fed.client.settings.name
+    tables_there = "select distinct table, partition from system.parts where database = 'analytics' and active"
+    for table, partition in fed.client.select(f"{tables_there} and partition like {{name:String}}", name=f"%{name}%"):
+        fed.client.execute(
+            f"alter table analytics.{table} drop partition {partition if name != partition else repr(name)}"
+        )
+    sent = fed.sender.send()
+    assert sent is not None
+    assert sent.restarted == "the warehouse lost what was exported"
+    assert fed.verify().differences == 0
+    sent = fed.sender.send()
+    assert sent is not None
+    assert sent.restarted is None
+
+
+def test_W11_a_full_outbox_is_given_up_and_exported_again(fed: Fed, connection: Connection) -> None:
     """It holds no more than its limit, and nothing while nobody sends."""
     fed.sender.send()
     epoch = fed.verify().epoch
@@ -228,20 +322,104 @@ def test_a_full_outbox_is_given_up_and_exported_again(fed: Fed, connection: Conn
     assert fed.verify().differences == 0
 
 
-def test_what_is_frozen_stays_in_the_warehouse(fed: Fed, connection: Connection) -> None:
-    """Rows that retention deletes leave their figures there too, in an epoch exported before and one after."""
+def test_W11_an_outbox_that_is_full_during_an_export_begins_one_other(fed: Fed, connection: Connection) -> None:
+    """The export under way is given up, and the next begins after it; two senders at once export the same one."""
+    change_and_refresh(connection, 1)
+    fed.sender.send()
+    fed.outbox.restart("on request", 0)
+    connection.execute("select analytics_refresh.outbox_start(10)")
+    before = fed.outbox.state()
+    assert before is not None
+    done: list[int] = []
+
+    def fill(part: int, of: int) -> None:
+        done.append(part)
+        if part == 1 and len(done) == 2:
+            connection.execute("update analytics_refresh.outbox set rows_limit = 3")
+            change_and_refresh(connection, 2)
+            connection.execute("update analytics_refresh.outbox set rows_limit = 100000")
+            found = fed.outbox.state()
+            assert found is not None
+            assert (found.recording, found.epoch, found.rows) == (False, before.epoch + 1, 0)
+
+    sent = Sender(fed.outbox, fed.warehouse, progress=fill).send()
+    assert sent is not None
+    # the part that was under way was the last of the first export, and all of the second came after it
+    assert done[:3] == [0, 1, 0]
+    assert done[2:] == sorted(done[2:])
+    assert sent.exported_epoch == before.epoch + 1
+    assert fed.client.select(
+        "select epoch from analytics.epochs where database = {name:String} order by epoch",
+        name=fed.client.settings.name,
+    ) == [[str(before.epoch - 1)], [str(before.epoch + 1)]]
+    assert fed.verify().differences == 0
+
+
+def test_W01_two_senders_at_once_count_nothing_twice(
+    fed: Fed, connection: Connection, clickhouse: ClickHouse, tmp_path: Path
+) -> None:
+    """A leader that does not know yet that it leads no more, and the next: during an export, and after it."""
+    change_and_refresh(connection, 1)
+    connection.execute("select analytics_refresh.outbox_start(10)")
+    other = Fed(fed.dsn, Client(settings(clickhouse.url, fed.client.settings.name, tmp_path)))
+
+    def send(each: Fed) -> Sent:
+        try:
+            sent = each.sender.send()
+        finally:
+            each.session.close()
+        assert sent is not None
+        return sent
+
+    with ThreadPoolExecutor(2) as pool:
+        for seed in range(2, 6):
+            sent = [sending.result() for sending in [pool.submit(send, each) for each in (fed, other)]]
+            assert [each.restarted for each in sent] == [None, None]
+            change_and_refresh(connection, seed)
+    # one that lost its connection, and with it the claim, goes on beside the next
+    outbox = fed.outbox.state()
+    assert outbox is not None
+    (batch,) = outbox.waiting
+    body = io.BytesIO()
+    fed.outbox.rows(batch, outbox.epoch, body)
+    send(other)
+    fed.warehouse.land(outbox.epoch, batch, body)
+    assert fed.outbox.acknowledge(outbox.epoch, batch.batch) is False
+    assert fed.verify().differences == 0
+    other.close()
+
+
+@pytest.mark.parametrize("hour", [3, 15])
+def test_what_is_frozen_stays_in_the_warehouse(fed: Fed, connection: Connection, hour: int) -> None:
+    """Rows that retention deletes leave their figures there too, in an epoch exported before and one after.
+
+    The days are compared with PostgreSQL's, whether the horizon is before their noon, where they are kept, or after it.
+    """
+    Changes(connection, 1)
     connection.execute(
-        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms, retry_count)"
-        " select 'old ' || i, 'job', 'rest', 'success', now() - i * interval '7 hours', i, i % 3"
-        " from generate_series(1, 300) i"
+        "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms,"
+        " retry_count) select 'old ' || i, 'job', case when i % 4 > 0 then 'trigger ' || i % 4 end, 'rest', 'success',"
+        " case when i > 1 then now() - i * interval '7 hours' end, nullif(i, 9), i % 3 from generate_series(1, 300) i"
     )
     refresh(connection)
     fed.sender.send()
-    incremental.install(connection, retention=Retention(31 * 86400.0))
-    connection.execute("delete from action_results where executed_at < now() - interval '31 days'")
+    days = 31 * 86400.0 + (datetime.now(UTC).hour - hour) * 3600.0
+    incremental.install(connection, retention=Retention(days, "apply"))
+    horizon = connection.execute("select frozen_until from analytics_refresh.incremental").fetchone()
+    assert horizon is not None
+    assert horizon[0].hour == hour
+    connection.execute("delete from action_results where executed_at < %s", horizon)
     change_and_refresh(connection, 1)
+    # counted among what is frozen, and there by the hour
+    connection.execute(
+        "insert into action_results (id, job_id, action_type, status, executed_at, duration_ms)"
+        " values ('late', 'job', 'rest', 'failed', %s::timestamptz - interval '90 minutes', 12)",
+        horizon,
+    )
+    refresh(connection)
+    assert frozen_days_compared(fed) > 100
     fed.sender.send()
-    assert fed.verify().differences == 0
+    assert frozen_days_compared(fed) > 100
     executions = "select sum(n) from analytics.{} where (database, epoch) in (select database, epoch from"
     executions += " analytics.current_epochs) and database = {{name:String}}"
 
@@ -253,8 +431,52 @@ def test_what_is_frozen_stays_in_the_warehouse(fed: Fed, connection: Connection)
     before = counted("trigger_hours"), counted("hour_totals"), counted("hour_durations")
     fed.outbox.restart("on request", 0)
     fed.sender.send()
-    assert fed.verify().differences == 0
+    assert frozen_days_compared(fed) > 100
     assert (counted("trigger_hours"), counted("hour_totals"), counted("hour_durations")) == before
+    fed.client.execute(
+        "insert into analytics.trigger_hours (database, epoch, hour_at, action_type, status, frozen, n)"
+        " select database, epoch, {day:Int64} + 43200, 'rest', 'success', 1, 1 from analytics.current_epochs"
+        " where database = {name:String}",
+        name=fed.client.settings.name,
+        day=20_000 * 86_400,
+    )
+    found = fed.verify().tables[-1]
+    assert (found.missing, found.extra) == (0, 1)
+    assert found.first[0][1]["day_at"] == str(20_000 * 86_400)
+
+
+def frozen_days_compared(fed: Fed) -> int:
+    """Hold that no cell differs; returns how many frozen days of triggers were compared."""
+    report = fed.verify()
+    assert report.differences == 0, report
+    assert report.tables[-1].table == "trigger_hours, frozen days"
+    return report.tables[-1].cells
+
+
+def test_who_may_fold_may_send(dsn: str, connection: Connection) -> None:
+    """A role that may refresh gets what a sender needs of the outbox, the rollups, and what of them is frozen."""
+    role = f"sender_{psycopg.conninfo.conninfo_to_dict(dsn)['dbname']}"
+    connection.execute(f"create role {role}")
+    try:
+        connection.execute(f"grant execute on function refresh_action_analytics() to {role}")
+        incremental.install(connection, outbox=Outbox(True))
+        incremental.install(connection, retention=Retention(31 * 86400.0))
+        tables_read = ("outbox", "outbox_batches", "outbox_rows", "outbox_sender", "outbox_ranges", "hour_cells",
+                       "trigger_cells", "duration_counts", "retry_counts", "deltas", "incremental", "frozen_hours",
+                       "frozen_series", "frozen_days")  # fmt: skip
+        for table in tables_read:
+            query = "select has_table_privilege(%s, 'analytics_refresh.' || %s, 'select')"
+            assert connection.execute(query, [role, table]).fetchone() == (True,), table
+        functions = ("outbox_restart(text, integer)", "outbox_start(bigint)", "outbox_range_sent(integer, integer)",
+                     "outbox_acknowledge(integer, bigint)", "fold()")  # fmt: skip
+        for function in functions:
+            query = "select has_function_privilege(%s, 'analytics_refresh.' || %s, 'execute')"
+            assert connection.execute(query, [role, function]).fetchone() == (True,), function
+        settle = "select has_function_privilege(%s, 'analytics_refresh.outbox_settle()', 'execute')"
+        assert connection.execute(settle, [role]).fetchone() == (False,)
+    finally:
+        connection.execute(f"drop owned by {role}")
+        connection.execute(f"drop role {role}")
 
 
 def test_without_an_outbox_the_fold_is_as_it_was(dsn: str, connection: Connection) -> None:

@@ -1,144 +1,200 @@
-"""A ClickHouse for tests: its HTTP interface, served by a process of its own onto chdb.
+"""A ClickHouse for tests: the demo's, behind a relay that lets things go wrong between it and its clients."""
 
-`python tests/support/clickhouse.py DIRECTORY [PORT]` prints its port and serves until it is ended. What is asked at
-`/-/fault?NAME` happens to the next batch: `lose-answer` does it and answers nothing, `half` takes half of it and
-breaks off, `hold` does it and lets its client wait. The user is `refreshd`, the password `warehouse`.
-"""
-
-import re
+import http.client
+import os
+import socket
 import subprocess
 import sys
 import threading
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Literal
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-USER, PASSWORD = "refreshd", "warehouse"
-_FORMAT = re.compile(r"\s+format\s+TabSeparated\s*\Z", re.IGNORECASE)
-_OF_INSERTS = (
-    "insert_deduplication_token", "insert_deduplicate", "deduplicate_blocks_in_dependent_materialized_views",
-    "async_insert", "max_insert_threads", "max_insert_block_size", "min_insert_block_size_rows",
-    "min_insert_block_size_bytes", "input_format_parallel_parsing",
-)  # fmt: skip
+from analytics_refreshd.demo.clickhouse import USER, installed
 
-needs_chdb = pytest.mark.skipif(find_spec("chdb") is None, reason="chdb is not installed: pip install chdb")
+__all__ = ["LANDING", "PASSWORD", "USER", "ClickHouse", "needs_chdb", "serving"]
+
+PASSWORD = "warehouse"
+LANDING = ".deltas ("
+"""What is in the statement that inserts a batch, and in no other."""
+needs_chdb = pytest.mark.skipif(
+    not installed(), reason="chdb is not installed: pip install 'analytics-refreshd[demo-warehouse]'"
+)
+Fault = Literal["lose answer", "half", "hold before", "hold after"]
+
+
+@dataclass
+class Held:
+    """A statement that the relay holds. `reached` is set when it came; `release` lets it go on."""
+
+    fault: Fault
+    pattern: str
+    reached: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def wait(self, seconds: float = 90.0) -> None:
+        """Wait until the statement came."""
+        assert self.reached.wait(seconds), f"no statement with {self.pattern!r} came within {seconds} s"
+
+    def release(self) -> None:
+        """Let it go on."""
+        self.released.set()
 
 
 class ClickHouse:
-    """A running server."""
+    """A running server, and the relay in front of it."""
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", behind: int, port: int) -> None:
         self.process = process
-        self.port = port
+        self.behind = behind
+        self.refusal: tuple[int, str] | None = None
+        """The number and text of an exception that answers every insert."""
+        self.statements: list[str] = []
+        self._faults: list[Held] = []
+        self._port = port
+        self._relay: _Relay | None = None
+        self.listen()
 
     @property
     def url(self) -> str:
         """Return the address of its HTTP interface."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self._port}"
 
-    def fault(self, name: str) -> None:
-        """Let `name` happen to the next batch."""
-        with urllib.request.urlopen(f"{self.url}/-/fault?{name}", timeout=60) as answer:
-            answer.read()
+    def listen(self) -> None:
+        """Be there, after `leave`."""
+        self._relay = _Relay(self._port, self)
+        self._port = self._relay.server_port
+        threading.Thread(target=self._relay.serve_forever, args=(0.05,), daemon=True).start()
+
+    def leave(self) -> None:
+        """Refuse connections, as a host whose server is stopped."""
+        if self._relay is not None:
+            self._relay.shutdown()
+            self._relay.server_close()
+            self._relay = None
+
+    def fault(self, fault: Fault, pattern: str = LANDING) -> Held:
+        """Let that happen to the next statement with `pattern` in it.
+
+        `lose answer` does it and answers nothing, `half` passes half of its rows and breaks off, `hold before` and
+        `hold after` let its client wait, before it is done or for the answer.
+        """
+        held = Held(fault, pattern)
+        self._faults.append(held)
+        return held
+
+    def take(self, statement: str) -> Held | None:
+        """Return the fault for a statement, which then is over."""
+        for held in self._faults:
+            if held.pattern in statement:
+                self._faults.remove(held)
+                return held
+        return None
 
 
 @contextmanager
-def serving(directory: Path, port: int = 0) -> Iterator[ClickHouse]:
-    """Serve what is in `directory`."""
-    command = [sys.executable, __file__, str(directory), str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def serving(directory: Path, port: int = 0, environment: Mapping[str, str] | None = None) -> Iterator[ClickHouse]:
+    """Serve what is in `directory`; `port` is the relay's, `environment` what the server gets beside this one's."""
+    directory.mkdir(parents=True, exist_ok=True)
+    password = directory / "password"
+    password.write_text(PASSWORD)
+    command = [sys.executable, "-m", "analytics_refreshd.demo.clickhouse", str(directory / "data"), str(password)]
+    given = os.environ | dict(environment or {})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=given) as process:
         assert process.stdout is not None
         try:
-            yield ClickHouse(process, int(process.stdout.readline()))
+            server = ClickHouse(process, int(process.stdout.readline()), port)
+            try:
+                yield server
+            finally:
+                server.leave()
         finally:
             process.kill()
 
 
-class _Server(ThreadingHTTPServer):
+class _Relay(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, port: int, session: Any) -> None:
+    def __init__(self, port: int, server: ClickHouse) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.session = session
-        self.turn = threading.Lock()
-        self.faults: list[str] = []
+        self.clickhouse = server
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: _Relay
 
     def log_message(self, *arguments: object) -> None:
         """Log nothing."""
 
-    def do_GET(self) -> None:
-        self.server.faults.append(urlsplit(self.path).query)
-        self._answer(200, b"")
-
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if (self.headers.get("X-ClickHouse-User"), self.headers.get("X-ClickHouse-Key")) != (USER, PASSWORD):
-            self._answer(403, b"Code: 516. DB::Exception: Authentication failed", "516")
+        query = parse_qs(urlsplit(self.path).query).get("query")
+        statement = query[0] if query else body.decode(errors="replace")
+        clickhouse = self.server.clickhouse
+        clickhouse.statements.append(statement)
+        held = clickhouse.take(statement)
+        if clickhouse.refusal is not None and query is not None:
+            number, text = clickhouse.refusal
+            self._answer(
+                500, f"Code: {number}. DB::Exception: {text}".encode(), {"X-ClickHouse-Exception-Code": str(number)}
+            )
             return
-        given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
-        statement = given.pop("query", None)
-        text = statement if statement is not None else body.decode()
-        inserts = statement is not None
-        landing = inserts and ".deltas" in text
-        fault = self.server.faults.pop() if landing and self.server.faults else ""
-        lines = body.decode("utf-8", "surrogateescape") if inserts else ""
-        if fault == "half":
-            lines = lines[: lines.rfind("\n", 0, len(lines) // 2) + 1]
+        if held is not None and held.fault == "half":
+            self._pass_half(body)
+            held.reached.set()
+        if held is not None and held.fault == "hold before":
+            held.reached.set()
+            held.released.wait(600)
+        if held is not None and held.fault in ("half", "hold before") and not held.released.is_set():
+            self._break_off()
+            return
+        status, headers, data = self._pass(body)
+        if held is not None and held.fault != "hold before":
+            held.reached.set()
+            if held.fault == "lose answer" or not held.released.wait(600):
+                self._break_off()
+                return
+        with suppress(OSError):
+            self._answer(status, data, headers)
+
+    def _pass(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.clickhouse.behind, timeout=300)
         try:
-            found = self._run(text, lines if inserts else None, given)
-        except Exception as error:
-            number = re.search(r"Code: (\d+)", str(error))
-            self._answer(500, str(error).encode(), number[1] if number else "0")
-            return
-        if fault == "hold":
-            threading.Event().wait(600)
-        if fault:
-            self.close_connection = True
-            self.connection.close()
-            return
-        self._answer(200, found)
+            connection.request("POST", self.path, body=body, headers=self._sent())
+            answer = connection.getresponse()
+            given = {name: value for name, value in answer.getheaders() if name.startswith("X-")}
+            return answer.status, given, answer.read()
+        finally:
+            connection.close()
 
-    def _run(self, text: str, lines: str | None, given: dict[str, str]) -> bytes:
-        parameters = {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")}
-        bare = _FORMAT.sub("", text)
-        with self.server.turn:
-            if lines is not None:
-                settings = ", ".join(f"{name} = '{given[name]}'" for name in _OF_INSERTS if name in given)
-                if lines:
-                    self.server.session.query(f"{bare} settings {settings} format TabSeparated\n{lines}")
-                return b""
-            answer = self.server.session.query(bare, "TabSeparated", params=parameters)
-            return answer.bytes() if answer is not None else b""
+    def _pass_half(self, body: bytes) -> None:
+        """Announce all, send half of it, and close."""
+        with socket.create_connection(("127.0.0.1", self.server.clickhouse.behind)) as behind:
+            head = [f"POST {self.path} HTTP/1.1", "Host: clickhouse", f"Content-Length: {len(body)}"]
+            head += [f"{name}: {value}" for name, value in self._sent().items()]
+            behind.sendall("\r\n".join([*head, "", ""]).encode() + body[: len(body) // 2])
+            behind.shutdown(socket.SHUT_WR)
+            assert behind.recv(100) == b"", "half a batch was answered"
 
-    def _answer(self, status: int, body: bytes, number: str = "") -> None:
+    def _sent(self) -> dict[str, str]:
+        return {name: value for name, value in self.headers.items() if name.startswith("X-")}
+
+    def _break_off(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
-        if number:
-            self.send_header("X-ClickHouse-Exception-Code", number)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
-
-
-def _main(directory: str, port: str = "0") -> None:
-    # of a package without types, which may not be there
-    session = import_module("chdb.session").Session(directory)
-    server = _Server(int(port), session)
-    print(server.server_port, flush=True)
-    server.serve_forever()
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -35,7 +35,7 @@ class RunningDemo:
         found = [json.loads(line) for line in list(self.errors) if line.startswith("{")]
         return [line for line in found if line.get("event") == name]
 
-    def shown(self, label: str) -> str:
+    def shown(self, label: str, within: float = 60.0) -> str:
         """What the demo printed behind a label such as `page` or `psql`, once it is there."""
 
         def find() -> str | None:
@@ -44,7 +44,7 @@ class RunningDemo:
             lines = [line for line in list(self.output) if line.startswith(f"{label} ")]
             return lines[0].removeprefix(label).strip() if lines else None
 
-        found = eventually(find, within=60.0)
+        found = eventually(find, within=within)
         assert found is not None
         return found
 

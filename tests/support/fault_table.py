@@ -18,6 +18,7 @@ SECTIONS = {
     "L": "Green lights over broken things",
     "P": "The API: bad input and trouble",
     "R": "Retention, partitions and erasure in trouble",
+    "W": "The warehouse in trouble",
 }
 
 ROWS = {
@@ -207,13 +208,25 @@ ROWS = {
     "R11": "A dump restored from before or after the freeze",
     "R12": "Incremental mode off and on",
     "R13": "Failover in the middle",
+    "W01": "Killed between landing and acknowledging; two senders at once",
+    "W02": "A batch that comes again, late, in part, or with the same rows as another",
+    "W03": "A host that answers nothing",
+    "W04": "Away for an hour",
+    "W05": "A full disk there",
+    "W06": "A table or a column missing there",
+    "W07": "A wrong password",
+    "W08": "Clocks forty days apart",
+    "W09": "Killed, or cut off, at every step",
+    "W10": "A standby that lacks the last acknowledged batch is promoted",
+    "W11": "More rows than the outbox may hold, also during an export",
+    "W12": "A warehouse that was emptied or restored",
 }
-"""Every row of the fault matrix, by its section and number; sections L, P and R go beyond it."""
+"""Every row of the fault matrix, by its section and number; sections L, P, R and W go beyond it."""
 
 NOT_COVERED = dict.fromkeys(("R07", "R13"), "test_R07_R13_… of tests/integration/test_retain.py runs at night")
 """The rows that have no test, and why."""
 
-_NAME = re.compile(r"test_((?:[A-HLPR]\d\d_)+)")
+_NAME = re.compile(r"test_((?:[A-HLPRW]\d\d_)+)")
 _HEAD = """# Fault tests
 
 Each test marked `fault` injects faults as the fault matrix says, and bears their rows in its name: `test_A08_…` is row

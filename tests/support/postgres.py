@@ -118,6 +118,7 @@ class Server:
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
         self.port = free_port()
+        self.environment: dict[str, str] = {}
         self.settings = {
             "fsync": "off",
             "synchronous_commit": "off",
@@ -140,7 +141,7 @@ class Server:
             capture_output=True,
             text=True,
             cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"} | self.environment,
         )
 
     def initdb(self) -> None:

@@ -33,9 +33,9 @@ OUTBOX = OutboxState(
     [
         (None, Step(Doing.EXPORT)),
         (Position(2, EPOCH, 5, None), Step(Doing.EXPORT)),
-        (Position(3, EPOCH, 7, BEFORE), Step(Doing.SEND)),
-        (Position(3, EPOCH, 8, FIRST), Step(Doing.ACKNOWLEDGE, batch=8)),
-        (Position(3, EPOCH, 9, SECOND), Step(Doing.ACKNOWLEDGE, batch=9)),
+        (Position(3, EPOCH, 7, BEFORE), Step(Doing.SEND, batch=WAITING[0])),
+        (Position(3, EPOCH, 8, FIRST), Step(Doing.SEND_AGAIN, batch=WAITING[0])),
+        (Position(3, EPOCH, 9, SECOND), Step(Doing.SEND_AGAIN, batch=WAITING[1])),
     ],
 )
 def test_what_both_know_leads_on(position: Position | None, step: Step) -> None:
@@ -63,7 +63,8 @@ def test_what_has_parted_begins_a_new_epoch(position: Position, reason: str) -> 
 def test_the_base_of_an_export_is_where_its_batches_begin() -> None:
     """Before the first of them neither side has an identity."""
     fresh = replace(OUTBOX, acknowledged_batch=5, acknowledged_id=None)
-    assert next_step(fresh, Position(3, EPOCH, 5, None)) == Step(Doing.SEND)
+    assert next_step(fresh, Position(3, EPOCH, 5, None)) == Step(Doing.SEND, batch=WAITING[0])
+    assert next_step(replace(fresh, waiting=()), Position(3, EPOCH, 5, None)) == Step(Doing.SEND)
 
 
 def test_the_lag_is_the_age_of_the_oldest_that_waits() -> None:

@@ -28,7 +28,7 @@ def _imported() -> set[str]:
 def test_whatever_is_imported_is_declared() -> None:
     """No module comes by way of another package, which may drop it."""
     given = PROJECT["dependencies"] + [
-        each for extra in ("api", "demo", "otel") for each in PROJECT["optional-dependencies"][extra]
+        each for extra in ("api", "demo", "demo-warehouse", "otel") for each in PROJECT["optional-dependencies"][extra]
     ]
     declared = {re.split(r"[^\w.-]", each)[0].lower() for each in given}
     bringing = packages_distributions()
@@ -50,7 +50,8 @@ def test_the_licence_comes_along() -> None:
 
 def test_the_daemon_loads_no_package_of_an_extra() -> None:
     """Who only refreshes needs none of what the extras bring, nor memory for it."""
-    only = {"anyio", "google", "jwt", "limits", "opentelemetry", "psycopg_pool", "requests", "starlette", "uvicorn"}
+    only = {"anyio", "google", "jwt", "limits", "numpy", "opentelemetry", "pandas", "psycopg_pool"}
+    only |= {"chdb", "pyarrow", "requests", "starlette", "uvicorn"}
     program = (
         "import sys, analytics_refreshd.cli.main, analytics_refreshd.app.daemon, analytics_refreshd.demo.session,"
         " analytics_refreshd.app.commands.query, analytics_refreshd.config; print(*sys.modules)"

@@ -30,12 +30,14 @@ from analytics_refreshd.core.model import (
 )
 from analytics_refreshd.core.retention import End, LastRuns
 from analytics_refreshd.core.snapshot import Snapshot
+from analytics_refreshd.core.warehouse import Batch
 from analytics_refreshd.observe.page.render import PAGE_POLICY, render_page
 from analytics_refreshd.observe.page.words import cut, words
 from analytics_refreshd.observe.status.document import status_document, status_json
 from analytics_refreshd.observe.status.notices import headline, notices
 from analytics_refreshd.observe.status.timeline import timeline
 from tests.support.states import MONOTONIC, NOW, a_day, healthy, later, run_at, view_state
+from tests.unit.test_core_warehouse import OUTBOX
 
 MARKUP = "<b onclick='x'>\"&</b>"
 
@@ -279,6 +281,28 @@ def test_L28_each_view_tells_its_last_runs_and_the_command_for_all() -> None:
     assert one["history"] == "analytics-refreshd history --view 'x; rm -rf /'"
     many = tuple(f"view_{number}" for number in range(9))
     assert not any(view["runs"] for view in shown(healthy(many, views=tuple(map(view_state, many))))["views"])
+
+
+def test_it_says_what_waits_for_a_warehouse() -> None:
+    """An export, batches and for how long, or that nothing does; without a warehouse it says nothing."""
+    outbox = replace(OUTBOX, waiting=(), read_at=NOW)
+    assert shown(healthy())["warehouse"] is None
+    assert "Warehouse" not in page(healthy())
+    assert shown(healthy(warehouse=outbox))["warehouse"] == {
+        "text": "up to date",
+        "detail": "it has batch 7 of epoch 3",
+    }
+    behind = replace(outbox, waiting=(Batch(8, UUID(int=8), 1200, NOW - timedelta(seconds=90)),))
+    assert shown(healthy(warehouse=behind))["warehouse"] == {
+        "text": "1 min 30 s behind",
+        "detail": "1 batch, 1,200 rows wait; it has batch 7 of epoch 3",
+    }
+    assert "2 batches" in page(healthy(warehouse=replace(behind, waiting=behind.waiting * 2)))
+    exporting = replace(outbox, recording=False, epoch_at=NOW - timedelta(seconds=5))
+    assert shown(healthy(warehouse=exporting))["warehouse"] == {
+        "text": "exporting for 5.0 s",
+        "detail": "epoch 3: installation",
+    }
 
 
 def test_the_last_retention_run_is_told() -> None:

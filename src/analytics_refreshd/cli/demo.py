@@ -24,6 +24,13 @@ Rows = Annotated[
         min=1,
     ),
 ]
+Warehouse = Annotated[
+    bool,
+    typer.Option(
+        "--warehouse",
+        help="Run a ClickHouse beside it, and feed it. Needs the extra `demo-warehouse`: 890 MB of packages.",
+    ),
+]
 Chaos = Annotated[
     bool,
     typer.Option(
@@ -100,6 +107,7 @@ def demo(
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the database here, and continue with it next time.")
     ] = None,
+    warehouse: Warehouse = False,
     chaos: Chaos = False,
     minutes: Minutes = None,
     seed: Seed = None,
@@ -113,6 +121,7 @@ def demo(
         raise UsageError("--rows and --input exclude each other")
     if chaos:
         given = {"--interval": interval, "--cycles": cycles, "--input": input, "--api-port": api_port, "--data": data}
+        given |= {"--warehouse": warehouse or None}
         return _chaos(given, ChaosOptions(minutes, seed, rows, port))
     if minutes is not None or seed is not None:
         raise UsageError("--minutes and --seed go with --chaos")
@@ -126,6 +135,7 @@ def demo(
         http_port=port,
         api_port=api_port,
         data=data,
+        warehouse=warehouse,
         log_format="console" if sys.stderr.isatty() else "json",
     )
     return run(options, TerminalOutput())

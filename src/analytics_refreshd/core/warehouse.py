@@ -152,7 +152,7 @@ class Doing(StrEnum):
 
     EXPORT = "export"
     SEND = "send"
-    ACKNOWLEDGE = "acknowledge"
+    SEND_AGAIN = "send again"
     RESTART = "restart"
 
 
@@ -160,11 +160,11 @@ class Doing(StrEnum):
 class Step:
     """The next step of a sender.
 
-    `batch` is the one to acknowledge. A restart has its `reason`, and the epoch that the new one must be `above`.
+    `batch` is the one to send. A restart has its `reason`, and the epoch that the new one must be `above`.
     """
 
     doing: Doing
-    batch: int = 0
+    batch: Batch | None = None
     reason: str = ""
     above: int = 0
 
@@ -174,6 +174,8 @@ def next_step(outbox: OutboxState, position: Position | None) -> Step:
 
     They have parted where the warehouse has what this database never sent, as after a failover to a standby that
     lacked it, or lacks what this database knows to be there, as after a restore. Then only a new epoch is right.
+    A batch that is there and was not acknowledged may be there in part: its answer was lost, or a table refused it.
+    It is sent again, which adds what is missing.
     """
     if position is None or position.epoch < outbox.epoch:
         return Step(Doing.EXPORT)
@@ -182,9 +184,10 @@ def next_step(outbox: OutboxState, position: Position | None) -> Step:
             Doing.RESTART, reason="the warehouse has an epoch of another copy of this database", above=position.epoch
         )
     if (position.batch, position.batch_id) == (outbox.acknowledged_batch, outbox.acknowledged_id):
-        return Step(Doing.SEND)
-    if any((batch.batch, batch.batch_id) == (position.batch, position.batch_id) for batch in outbox.waiting):
-        return Step(Doing.ACKNOWLEDGE, batch=position.batch)
+        return Step(Doing.SEND, batch=outbox.waiting[0] if outbox.waiting else None)
+    for batch in outbox.waiting:
+        if (batch.batch, batch.batch_id) == (position.batch, position.batch_id):
+            return Step(Doing.SEND_AGAIN, batch=batch)
     ahead = position.batch > outbox.acknowledged_batch
     reason = "the warehouse has a batch that this database has not" if ahead else "the warehouse lost batches"
     return Step(Doing.RESTART, reason=reason, above=position.epoch)
@@ -209,6 +212,9 @@ class Outbox(Protocol):
 
     def state(self) -> OutboxState | None:
         """Read what waits; None where no outbox is installed."""
+
+    def claim(self) -> bool:
+        """Be the only one that sends, until the connection is closed. False while another is."""
 
     def start(self) -> bool:
         """Begin the export of the epoch. False while the rollups are being built."""
@@ -250,25 +256,17 @@ class Warehouse(Protocol):
     def export(self, table: str, epoch: int, token: str, body: IO[bytes]) -> None:
         """Insert cells; the same token twice counts once."""
 
+    def has_cells(self, epoch: int) -> bool:
+        """Whether anything of an epoch is there."""
+
     def complete(self, outbox: OutboxState) -> None:
         """Let readers use the epoch, and drop those before it."""
 
     def land(self, epoch: int, batch: Batch, body: IO[bytes]) -> None:
         """Insert a batch; twice counts once."""
 
+    def rows_of(self, epoch: int, batch: Batch) -> int:
+        """Count the rows of a batch that are there."""
+
     def replace(self, table: str, body: IO[bytes]) -> None:
         """Exchange the rows of a table that is sent whole."""
-
-
-class OutboxSnapshot(Protocol):
-    """The rollups as of the last batch that was acknowledged."""
-
-    @property
-    def state(self) -> OutboxState:
-        """What the outbox held."""
-
-    def ranges(self) -> list[Range]:
-        """Return the parts that together hold every cell."""
-
-    def cells(self, table: str, part: Range) -> bytes:
-        """Return the cells of a part, a line of text each."""

@@ -18,12 +18,14 @@ def follow():
     os.kill(os.getpid(), signal.SIGTERM)
 threading.Thread(target=follow, daemon=True).start()
 sys.argv[0] = "analytics-refreshd"
-runpy.run_module("analytics_refreshd", run_name="__main__")
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
 """
 
 
 class FollowingProcess:
-    """A child process of this program."""
+    """A child process of this program: its command line, or another `module` of it."""
+
+    module = "analytics_refreshd"
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,7 +40,7 @@ class FollowingProcess:
         try:
             # a session of its own: Ctrl-C comes to the demo, which stops it
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-c", _PROGRAM, *arguments],
+                [sys.executable, "-c", _PROGRAM, self.module, *arguments],
                 stdin=ours,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

@@ -17,7 +17,7 @@ class Options:
     """What the user asked for; None means the default.
 
     `rows` and `log_file` exclude each other. `http_port` is where page and metrics are served, `api_port`
-    where the API is.
+    where the API is. With `warehouse` a ClickHouse runs beside it.
     """
 
     interval: str = DEFAULT_INTERVAL
@@ -27,6 +27,7 @@ class Options:
     http_port: int | None = None
     api_port: int | None = None
     data: Path | None = None
+    warehouse: bool = False
     log_format: str = "json"
 
 

@@ -47,15 +47,19 @@ class Sender:
     def send(self) -> Sent | None:
         """Send all that waits; return what that was. None where no outbox is installed.
 
+        Nothing is sent while another sender does: the tables that are exchanged as a whole have one place to wait in.
         Raises DatabaseFault and WarehouseFault. What was sent before stays sent.
         """
-        sent = Sent()
+        sent, claimed = Sent(), False
         while not self._stopping():
             outbox = self._outbox.state()
             if outbox is None:
                 return None
+            claimed = claimed or self._outbox.claim()
+            if not claimed:
+                break
             step = next_step(outbox, self._warehouse.position())
-            if step.doing is Doing.SEND and not outbox.waiting:
+            if step.doing is Doing.SEND and step.batch is None:
                 self._send_snapshots(outbox)
                 break
             if step.doing is Doing.EXPORT and not outbox.recording and not self._outbox.start():
@@ -65,29 +69,36 @@ class Sender:
 
     def _take(self, step: Step, outbox: OutboxState, sent: Sent) -> Sent:
         if step.doing is Doing.RESTART:
-            self._outbox.restart(step.reason, step.above)
-            return replace(sent, restarted=step.reason)
-        if step.doing is Doing.ACKNOWLEDGE:
-            # it landed, and the answer was lost
-            self._outbox.acknowledge(outbox.epoch, step.batch)
-            return sent
+            return self._restart(step.reason, step.above, sent)
         if step.doing is Doing.EXPORT:
             if not outbox.recording:
                 return sent  # begun just now: what it is to hold is read again
+            if outbox.ranges_left < outbox.ranges and not self._warehouse.has_cells(outbox.epoch):
+                return self._restart("the warehouse lost what was exported", outbox.epoch, sent)
             ranges, completed = self._export(outbox)
             epoch = outbox.epoch if completed else sent.exported_epoch
             return replace(sent, ranges=sent.ranges + ranges, exported_epoch=epoch)
-        batch = outbox.waiting[0]
-        self._send(batch, outbox.epoch)
+        batch = step.batch or outbox.waiting[0]
+        if not self._send(batch, outbox.epoch):
+            return self._restart("the warehouse has a part of a batch", outbox.epoch, sent)
         return replace(sent, batches=sent.batches + 1, rows=sent.rows + batch.rows)
 
-    def _send(self, batch: Batch, epoch: int) -> None:
+    def _restart(self, reason: str, above: int, sent: Sent) -> Sent:
+        self._outbox.restart(reason, above)
+        return replace(sent, restarted=reason)
+
+    def _send(self, batch: Batch, epoch: int) -> bool:
+        """Send a batch and note it; False where not all of it is there after that."""
         with _body() as body:
             self._outbox.rows(batch, epoch, body)
             # where a fold gave the outbox up meanwhile, it holds no rows of the batch
-            if body.tell():
-                self._warehouse.land(epoch, batch, body)
-                self._outbox.acknowledge(epoch, batch.batch)
+            if not body.tell():
+                return True
+            self._warehouse.land(epoch, batch, body)
+        if self._warehouse.rows_of(epoch, batch) != batch.rows:
+            return False
+        self._outbox.acknowledge(epoch, batch.batch)
+        return True
 
     def _export(self, outbox: OutboxState) -> tuple[int, bool]:
         """Send the parts of the export that are left; return how many, and whether it is complete."""

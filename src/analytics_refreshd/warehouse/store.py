@@ -43,6 +43,16 @@ class ClickHouseWarehouse:
         del epoch  # each row has it
         self._client.insert(f"{self._target}.{table}", ("database", "epoch", *CELLS[table]), body, token)
 
+    def has_cells(self, epoch: int) -> bool:
+        """As `core.warehouse.Warehouse.has_cells`."""
+        found = self._client.select(
+            f"select 1 from {self._target}.hour_totals "  # noqa: S608
+            "where database = {database:String} and epoch = {epoch:UInt32} limit 1",
+            database=self._name,
+            epoch=epoch,
+        )
+        return bool(found)
+
     def complete(self, outbox: OutboxState) -> None:
         """As `core.warehouse.Warehouse.complete`."""
         self._client.execute(
@@ -80,6 +90,19 @@ class ClickHouseWarehouse:
         """As `core.warehouse.Warehouse.land`."""
         token = f"{epoch}-{batch.batch}-{batch.batch_id}"
         self._client.insert(f"{self._target}.deltas", ("database", "epoch", *LANDING), body, token)
+
+    def rows_of(self, epoch: int, batch: Batch) -> int:
+        """As `core.warehouse.Warehouse.rows_of`."""
+        found = self._client.select(
+            f"select sum(rows) from {self._target}.batches "  # noqa: S608
+            "where database = {database:String} and epoch = {epoch:UInt32} and batch = {batch:UInt64} "
+            "and batch_id = {batch_id:UUID}",
+            database=self._name,
+            epoch=epoch,
+            batch=batch.batch,
+            batch_id=batch.batch_id,
+        )
+        return int(found[0][0])
 
     def replace(self, table: str, body: IO[bytes]) -> None:
         """As `core.warehouse.Warehouse.replace`."""

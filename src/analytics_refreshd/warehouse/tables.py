@@ -1,5 +1,6 @@
 """Creates the tables of the warehouse."""
 
+from collections.abc import Iterator
 from importlib import resources
 
 from analytics_refreshd.core.warehouse import SNAPSHOTS, WarehouseFault
@@ -30,6 +31,19 @@ def statements() -> dict[str, str]:
             del lines[0]
         found[name.strip()] = "\n".join(lines).rstrip().rstrip(";")
     return found
+
+
+def _columns() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield each table with the names and types of its columns, in order."""
+    for name, statement in statements().items():
+        if not statement.startswith("create table") or name == "incoming":
+            continue
+        lines = statement.partition("\nengine")[0].splitlines()[1:]
+        # each ends with a comma, the last with a bracket
+        columns = [(column, kind[:-1]) for column, _, kind in (line.strip().partition(" ") for line in lines)]
+        yield name, columns
+        if name in SNAPSHOTS:
+            yield f"{name}_incoming", columns
 
 
 def refuse_older(client: Client) -> str:
@@ -63,3 +77,21 @@ def create(client: Client) -> list[str]:
             client.execute(text.replace("{table}", table.removesuffix("_incoming")))
             made.append(table)
     return made
+
+
+def add_columns(client: Client) -> list[str]:
+    """Add the columns that tables of an older program lack; return them. Raises WarehouseFault."""
+    target = identifier(client.settings.database)
+    found: dict[str, set[str]] = {}
+    query = "select table, name from system.columns where database = {name:String}"
+    for table, column in client.select(query, name=client.settings.database):
+        found.setdefault(table, set()).add(column)
+    added = []
+    for table, columns in _columns():
+        place = "first"
+        for column, kind in columns:
+            if column not in found.get(table, {column}):
+                client.execute(f"alter table {target}.{table} add column {column} {kind} {place}")
+                added.append(f"{table}.{column}")
+            place = f"after {column}"
+    return added

@@ -1,21 +1,17 @@
 """Compares every cell of the warehouse with the rollups, both ways."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from analytics_refreshd.core.warehouse import (
-    CELLS,
-    KINDS,
-    SUMMED,
-    OutboxSnapshot,
-    Range,
-    WarehouseFault,
-)
+from analytics_refreshd.core.warehouse import CELLS, KINDS, SUMMED, Range, WarehouseFault
+from analytics_refreshd.core.warehouse_ranges import DAYS, FrozenDays, OutboxSnapshot
 from analytics_refreshd.warehouse.client import Client, unescaped
 from analytics_refreshd.warehouse.store import ClickHouseWarehouse
 from analytics_refreshd.warehouse.tables import identifier, statements
 
 _FIRST = 5
+_FROZEN = "trigger_hours, frozen days"
+_DAY_AT = "if(c.hour_at = -9223372036854775807, c.hour_at, c.hour_at - positiveModulo(c.hour_at, 86400))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,17 @@ def verify(rollups: OutboxSnapshot, client: Client) -> WarehouseReport:
     for kind, tables in KINDS.items():
         for table in tables:
             reading = Reading(client, table, outbox.epoch, outbox.acknowledged_batch)
-            found.append(_compare(table, rollups, reading, [part for part in parts if part.kind == kind]))
+            comparison = _Comparison(table, CELLS[table])
+            for part in (part for part in parts if part.kind == kind):
+                comparison.add(rollups.cells(table, part), reading.cells(part))
+            found.append(comparison.result())
+    frozen = rollups.frozen()
+    if frozen is not None:
+        reading = Reading(client, "trigger_hours", outbox.epoch, outbox.acknowledged_batch)
+        comparison = _Comparison(_FROZEN, DAYS)
+        for part in frozen.parts:
+            comparison.add(rollups.days(part), reading.days(frozen, part))
+        found.append(comparison.result())
     return WarehouseReport(outbox.epoch, outbox.acknowledged_batch, tuple(found))
 
 
@@ -71,50 +77,75 @@ class Reading:
         self._client = client
         self._table = table
         target = identifier(client.settings.database)
-        columns = CELLS[table]
-        keys = [name for name in columns if name not in SUMMED]
-        sums = [f"sum(c.{name})" for name in columns if name in SUMMED]
+        self._columns = CELLS[table]
         later = (
             f"(select * replace (-n as n) from {target}.deltas where database = {{database:String}} "  # noqa: S608
             "and epoch = {epoch:UInt32} and batch > {batch:UInt64})"
         )
         added = statements()[f"{table}_from_deltas"].partition(" as\n")[2].replace("{target}.deltas", later)
-        self._query = (
-            f"select {', '.join([*(f'c.{name}' for name in keys), *sums])} from ("  # noqa: S608 - names of ours
-            f"select database, epoch, {', '.join(columns)} from {target}.{table} "
-            f"where database = {{database:String}} and epoch = {{epoch:UInt32}} union all {added}) as c "
-            f"where {{range}} group by {', '.join(f'c.{name}' for name in keys)} "
-            f"having {' or '.join(f'{name} <> 0' for name in sums)}"
+        self._rows = (
+            f"(select database, epoch, {', '.join(self._columns)} from {target}.{table} "  # noqa: S608 - names of ours
+            f"where database = {{database:String}} and epoch = {{epoch:UInt32}} union all {added}) as c"
         )
         self._parameters: dict[str, object] = {"database": client.settings.name, "epoch": epoch, "batch": batch}
 
     def cells(self, part: Range) -> bytes:
         """Return the cells of a part, a line each."""
-        column, kind, low, high = (
-            ("trigger_id", "String", part.from_trigger or "", part.until_trigger)
-            if part.kind == "triggers"
-            else ("hour_at", "Int64", part.from_hour_at, part.until_hour_at)
+        keys = [f"c.{name}" for name in self._columns if name not in SUMMED]
+        # days that were frozen are compared apart: an epoch of before knows them by the hour
+        those = "c.frozen = 0" if "frozen" in self._columns else "true"
+        if part.kind == "triggers":
+            return self._sums(keys, those, "c.trigger_id", "String", part.from_trigger or "", part.until_trigger)
+        return self._sums(keys, those, "c.hour_at", "Int64", part.from_hour_at, part.until_hour_at)
+
+    def days(self, frozen: FrozenDays, part: Range) -> bytes:
+        """Return the frozen days of a part, a line each.
+
+        They are here by the day or by the hour: as the epoch found them when it was exported.
+        """
+        keys = [_DAY_AT, "c.trigger_id", "c.action_type", "c.status"]
+        those = "(c.frozen = 1 or c.hour_at >= {since:Int64} and c.hour_at < {until:Int64})"
+        span: dict[str, object] = {"since": frozen.since_hour_at, "until": frozen.until_hour_at}
+        return self._sums(keys, those, _DAY_AT, "Int64", part.from_hour_at, part.until_hour_at, **span)
+
+    def _sums(
+        self, keys: Sequence[str], those: str, column: str, kind: str, low: object, high: object, **more: object
+    ) -> bytes:
+        sums = [f"sum(c.{name})" for name in self._columns if name in SUMMED]
+        bounds = {"low": low} if high is None else {"low": low, "high": high}
+        within = f"{column} >= {{low:{kind}}}" + (f" and {column} < {{high:{kind}}}" if high is not None else "")
+        query = (
+            f"select {', '.join([*keys, *sums])} from {self._rows} where {those} and {within} "  # noqa: S608
+            f"group by {', '.join(keys)} having {' or '.join(f'{name} <> 0' for name in sums)}"
         )
-        within = f"c.{column} >= {{low:{kind}}}" + (f" and c.{column} < {{high:{kind}}}" if high is not None else "")
-        bounds: dict[str, object] = {"low": low}
-        if high is not None:
-            bounds["high"] = high
-        return self._client.read(self._query.replace("{range}", within), **self._parameters, **bounds)
+        return self._client.read(query, **self._parameters, **bounds, **more)
 
 
-def _compare(table: str, rollups: OutboxSnapshot, reading: Reading, parts: list[Range]) -> TableDifference:
-    cells = missing = extra = 0
-    first: list[tuple[str, dict[str, str | None]]] = []
-    for part in parts:
-        ours = set(_lines(rollups.cells(table, part)))
-        theirs = set(_lines(reading.cells(part)))
-        cells += len(ours)
+class _Comparison:
+    """Adds up how one table differs."""
+
+    def __init__(self, table: str, columns: tuple[str, ...]) -> None:
+        self._table = table
+        self._columns = columns
+        self._cells = 0
+        self._found = {"missing": 0, "extra": 0}
+        self._first: list[tuple[str, dict[str, str | None]]] = []
+
+    def add(self, rollups: bytes, warehouse: bytes) -> None:
+        """Compare the cells of a part."""
+        ours, theirs = set(_lines(rollups)), set(_lines(warehouse))
+        self._cells += len(ours)
         for side, lines in (("missing", ours - theirs), ("extra", theirs - ours)):
-            missing += len(lines) if side == "missing" else 0
-            extra += len(lines) if side == "extra" else 0
-            for line in sorted(lines)[: _FIRST - len([kind for kind, _ in first if kind == side])]:
-                first.append((side, dict(zip(CELLS[table], _values(line), strict=True))))
-    return TableDifference(table, cells, missing, extra, tuple(first))
+            room = _FIRST - min(_FIRST, self._found[side])
+            self._found[side] += len(lines)
+            for line in sorted(lines)[:room]:
+                self._first.append((side, dict(zip(self._columns, _values(line), strict=True))))
+
+    def result(self) -> TableDifference:
+        """Return what was found."""
+        return TableDifference(
+            self._table, self._cells, self._found["missing"], self._found["extra"], tuple(self._first)
+        )
 
 
 def _lines(text: bytes) -> Iterator[bytes]:

@@ -45,9 +45,25 @@ def install(config: Config, *, told: _Told) -> tuple[str, ...]:
     with connected(config) as connection:
         _require_incremental(state(connection).mode)
         made = tables.create(client)
+        added = tables.add_columns(client)
         done = incremental.install(connection, config.database.db_schema, progress=told, outbox=outbox_settings(config))
     created = [f"create {len(made)} tables in the warehouse"] if made else []
-    return (*created, *done)
+    completed = [f"add {len(added)} columns in the warehouse"] if added else []
+    return (*created, *completed, *done)
+
+
+def version(config: Config) -> str:
+    """Return the server's version. Raises WarehouseFault."""
+    return tables.refuse_older(_client(config))
+
+
+def send(config: Config) -> None:
+    """Send all that waits: an export where one is due.
+
+    Raises DatabaseFault and WarehouseFault.
+    """
+    with _session(config) as session:
+        Sender(PostgresOutbox(session), ClickHouseWarehouse(_client(config))).send()
 
 
 def remove(config: Config, *, told: _Told) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def _stage(server: Server, ports: list[int], output: DemoOutput) -> Iterator[_St
         inbox.start()
         live.start()
         first, second = (daemon.place for daemon in daemons)
-        output.say(where_to_look(server, first.port, first.file))
+        output.say(where_to_look(server, first.port, first.file, warehouse=False))
         output.say(f"second   http://{HOST}:{second.port}/")
         output.say(f"logs     {shlex.join(['tail', '-f', str(first.log), str(second.log)])}")
         yield _Stage(daemons, inbox, breaker)

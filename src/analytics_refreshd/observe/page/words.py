@@ -12,6 +12,7 @@ from analytics_refreshd.core.wording import bytes_in_words, seconds_in_words
 from analytics_refreshd.observe.page.cost import cost_words, disk_words
 from analytics_refreshd.observe.page.outlook import outlook_words
 from analytics_refreshd.observe.page.shapes import slots, sparkline
+from analytics_refreshd.observe.page.warehouse import warehouse_words
 
 _TONE = {"fresh": "good", "late": "warn", "stale": "bad", "unknown": "bad"}
 _ORDER = ("stale", "unknown", "late", "fresh")
@@ -54,6 +55,7 @@ def words(status: Mapping[str, Any]) -> dict[str, Any]:
         "cost": cost_words(status["cost"]),
         "disk": disk_words(status["disk"]),
         "outlook": outlook_words(status["outlook"], status["server_now"]),
+        "warehouse": warehouse_words(status["warehouse"]),
         "rates": _rates(status["rates"]),
         "alerts": alerts[:_ALERTS],
         "receivers": [

@@ -36,6 +36,12 @@ _ROWS = (
 )
 
 
+def _grant_to(file: str, roles: str, grants: str) -> sql.Composed:
+    """Return the command that gives each of the roles of one block what another one grants."""
+    given = sql.Literal(sqlfiles.blocks(f"incremental/{file}.sql")[grants])
+    return block("functions", "grant_to", roles=block(file, roles), grants=given)
+
+
 class Commands:
     """The SQL of what the incremental mode creates.
 
@@ -153,8 +159,9 @@ class Commands:
         The roles that read the rollups may also read what is frozen.
         """
         callers = block("functions", "caller_grants", app_name=self.names["app_name"])
-        frozen = [block("horizon", "reader_grants")] if self._frozen else []
-        return [callers, *([block("outbox", "grants")] if self._outbox else []), *frozen]
+        outbox = [_grant_to("outbox", "senders", "sender_grants")] if self._outbox else []
+        frozen = [_grant_to("horizon", "readers", "reader_grants")] if self._frozen else []
+        return [callers, *outbox, *frozen]
 
     def view(self, name: str, target: str = OUR_SCHEMA) -> sql.Composed:
         """Return the command that creates a view over the rollups.

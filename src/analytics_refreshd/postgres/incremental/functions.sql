@@ -326,6 +326,20 @@ begin
 end
 $grants$;
 
+-- name: grant_to
+-- executes `grants` for each of the roles, whose name is its %1$I
+do $grants$
+declare
+    grantee name;
+begin
+    for grantee in
+        {roles}
+    loop
+        execute format({grants}, grantee);
+    end loop;
+end
+$grants$;
+
 -- name: hashes
 -- what decides what a function does, and survives a dump
 select n.nspname || '.' || p.proname || '(' || pg_catalog.oidvectortypes(p.proargtypes) || ')' as name,

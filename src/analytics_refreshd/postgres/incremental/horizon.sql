@@ -781,22 +781,15 @@ select i.frozen_until, (select min(f.hour) from analytics_refresh.frozen_hours f
     (select count(*) from analytics_refresh.frozen_triggers f)
 from analytics_refresh.incremental i where i.frozen_until > '-infinity';
 
--- name: reader_grants
+-- name: readers
 -- the roles that may read the rollups may read what of them is frozen
-do $grants$
-declare
-    reader name;
-begin
-    for reader in
-        select distinct pg_get_userbyid(a.grantee) from pg_class c, aclexplode(c.relacl) a
-        where c.oid = 'analytics_refresh.hour_cells'::regclass and a.privilege_type = 'SELECT' and a.grantee <> 0
-    loop
-        execute format('grant select on analytics_refresh.frozen_hours, analytics_refresh.frozen_triggers, '
-            'analytics_refresh.frozen_types, analytics_refresh.frozen_durations, analytics_refresh.frozen_retries, '
-            'analytics_refresh.frozen_series, analytics_refresh.frozen_days to %I', reader);
-    end loop;
-end
-$grants$;
+select distinct pg_get_userbyid(a.grantee) from pg_class c, aclexplode(c.relacl) a
+    where c.oid = 'analytics_refresh.hour_cells'::regclass and a.privilege_type = 'SELECT' and a.grantee <> 0
+
+-- name: reader_grants
+grant select on analytics_refresh.frozen_hours, analytics_refresh.frozen_triggers, analytics_refresh.frozen_types,
+    analytics_refresh.frozen_durations, analytics_refresh.frozen_retries, analytics_refresh.frozen_series,
+    analytics_refresh.frozen_days to %1$I
 
 -- name: can_advance
 select i.frozen_until > '-infinity' or i.retained is not null from analytics_refresh.incremental i;

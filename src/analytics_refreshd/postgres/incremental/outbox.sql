@@ -267,30 +267,19 @@ comment on function analytics_refresh.outbox_start(bigint) is 'Begins the export
 comment on function analytics_refresh.outbox_range_sent(integer, integer) is 'Notes that the warehouse has a part of the export.';
 comment on function analytics_refresh.outbox_acknowledge(integer, bigint) is 'Removes the batches that the warehouse has.';
 
--- name: grants
--- whoever may fold may send: it reads the rollups and the outbox, and notes what the warehouse has
-do $grants$
-declare
-    sender name;
-begin
-    for sender in
-        select distinct pg_get_userbyid(a.grantee) from pg_proc p, aclexplode(p.proacl) a
-        where p.oid = 'analytics_refresh.fold()'::regprocedure and a.grantee <> 0
-    loop
-        execute format('grant select on analytics_refresh.outbox, analytics_refresh.outbox_batches, '
-            'analytics_refresh.outbox_rows, analytics_refresh.outbox_sender, analytics_refresh.outbox_ranges, '
-            'analytics_refresh.hour_cells, analytics_refresh.trigger_cells, analytics_refresh.duration_counts, '
-            'analytics_refresh.retry_counts, analytics_refresh.deltas, analytics_refresh.incremental to %I', sender);
-        if to_regclass('analytics_refresh.frozen_hours') is not null then
-            execute format('grant select on analytics_refresh.frozen_hours, analytics_refresh.frozen_series, '
-                'analytics_refresh.frozen_days to %I', sender);
-        end if;
-        execute format('grant execute on function analytics_refresh.outbox_restart(text, integer), '
-            'analytics_refresh.outbox_start(bigint), analytics_refresh.outbox_range_sent(integer, integer), '
-            'analytics_refresh.outbox_acknowledge(integer, bigint) to %I', sender);
-    end loop;
-end
-$grants$;
+-- name: senders
+-- whoever may fold may send; the horizon's tables, where there are any, it may read as a reader of the rollups
+select distinct pg_get_userbyid(a.grantee) from pg_proc p, aclexplode(p.proacl) a
+    where p.oid = 'analytics_refresh.fold()'::regprocedure and a.grantee <> 0
+
+-- name: sender_grants
+-- it reads the rollups and the outbox, and notes what the warehouse has
+grant select on analytics_refresh.outbox, analytics_refresh.outbox_batches, analytics_refresh.outbox_rows,
+    analytics_refresh.outbox_sender, analytics_refresh.outbox_ranges, analytics_refresh.hour_cells,
+    analytics_refresh.trigger_cells, analytics_refresh.duration_counts, analytics_refresh.retry_counts,
+    analytics_refresh.deltas, analytics_refresh.incremental to %1$I;
+grant execute on function analytics_refresh.outbox_restart(text, integer), analytics_refresh.outbox_start(bigint),
+    analytics_refresh.outbox_range_sent(integer, integer), analytics_refresh.outbox_acknowledge(integer, bigint) to %1$I
 
 -- name: hour_at
 -- seconds since 1970, as the warehouse knows hours: it has a place for no time, and for either end of it

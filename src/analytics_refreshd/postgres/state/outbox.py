@@ -29,6 +29,10 @@ class PostgresOutbox:
         """As `core.warehouse.Outbox.state`."""
         return self._session.run(lambda connection: read_state(connection, self._session.app_schema))
 
+    def claim(self) -> bool:
+        """As `core.warehouse.Outbox.claim`."""
+        return self._said("claim", {})
+
     def start(self) -> bool:
         """As `core.warehouse.Outbox.start`."""
         # it waits for a fold under way, which may be a rebuild

@@ -15,6 +15,9 @@ group by o.singleton, s.singleton;
 -- name: waiting
 select b.batch, b.batch_id, b.rows, b.folded_at from analytics_refresh.outbox_batches b order by b.batch;
 
+-- name: claim
+select pg_try_advisory_lock(2583, 8);
+
 -- name: start
 select analytics_refresh.outbox_start();
 
@@ -51,6 +54,11 @@ select i.frozen_until::text from analytics_refresh.incremental i;
 -- name: horizon_at
 select extract(epoch from i.frozen_until)::bigint from analytics_refresh.incremental i where i.frozen_until > '-infinity';
 
+-- name: days_since
+-- nothing where no day is frozen, and -infinity has a number of its own
+select case when i.days_since = '-infinity' then -9223372036854775807 else extract(epoch from i.days_since)::bigint end
+from analytics_refresh.incremental i where i.days_since < i.frozen_until;
+
 -- name: has_frozen
 select to_regclass('analytics_refresh.frozen_hours') is not null;
 
@@ -63,20 +71,28 @@ select {prefix}b.batch, b.batch_id, to_char(b.folded_at at time zone 'UTC', 'YYY
 from analytics_refresh.outbox_rows m
 join analytics_refresh.outbox_batches b on b.batch = m.batch
 where m.batch = {batch}
+-- the same order each time: what is more than a block is counted once by the place of its blocks
+order by m.ctid
+
+-- name: taken_off
+-- what a row of the outbox changed, taken off again: n, timed, duration_total, retry_total, retried
+-r.n, case when r.duration_ms is null then 0 else -r.n end, -r.n * coalesce(r.duration_ms, 0),
+        -r.n * coalesce(r.retry_count, 0), case when r.retry_count > 0 then -r.n else 0 end
+
+-- name: sums
+sum(m.n), sum(m.timed), sum(m.duration_total), sum(m.retry_total), sum(m.retried)
 
 -- name: hour_totals
-select {prefix}{hour_at}, m.action_type, m.status, sum(m.n), sum(m.timed), sum(m.duration_total), sum(m.retry_total),
-    sum(m.retried)
+select {prefix}{hour_at}, m.action_type, m.status, {sums}
 from (
     select c.hour, c.action_type, c.status, c.n, c.timed, c.duration_total, c.retry_total, c.retried
     from analytics_refresh.hour_cells c
     union all
-    select r.hour, r.action_type, r.status, -r.n, case when r.duration_ms is null then 0 else -r.n end,
-        -r.n * coalesce(r.duration_ms, 0), -r.n * coalesce(r.retry_count, 0), case when r.retry_count > 0 then -r.n else 0 end
+    select r.hour, r.action_type, r.status, {taken_off}
     from analytics_refresh.outbox_rows r where r.batch > {as_of}) m
 where {range}
 group by m.hour, m.action_type, m.status
-having row(sum(m.n), sum(m.timed), sum(m.duration_total), sum(m.retry_total), sum(m.retried)) is distinct from row(0, 0, 0, 0, 0)
+having row({sums}) is distinct from row(0, 0, 0, 0, 0)
 
 -- name: hour_durations
 select {prefix}{hour_at}, m.action_type, m.status, m.duration_ms, sum(m.n)
@@ -145,8 +161,7 @@ group by m.trigger_id, m.retry_count having sum(m.n) <> 0
 
 -- name: trigger_hours
 -- the rollups have no such cells: the rows have, without what is not folded yet
-select {prefix}{hour_at}, m.trigger_id, m.action_type, m.status, m.frozen, m.organization_id, sum(m.n), sum(m.timed),
-    sum(m.duration_total), sum(m.retry_total), sum(m.retried)
+select {prefix}{hour_at}, m.trigger_id, m.action_type, m.status, m.frozen, m.organization_id, {sums}
 from (
     select date_trunc('hour', k.executed_at, 'UTC') as hour, k.trigger_id, k.action_type, k.status, 0 as frozen,
         null::text as organization_id, count(*) as n, count(k.duration_ms) as timed,
@@ -161,14 +176,30 @@ from (
         -d.sign::bigint * coalesce(d.retry_count, 0), case when d.retry_count > 0 then -d.sign else 0 end
     from analytics_refresh.deltas d where d.unheld < 4 and (d.executed_at < {horizon}) is not true
     union all
-    select r.hour, r.trigger_id, r.action_type, r.status, 0, null, -r.n, case when r.duration_ms is null then 0 else -r.n end,
-        -r.n * coalesce(r.duration_ms, 0), -r.n * coalesce(r.retry_count, 0),
-        case when r.retry_count > 0 then -r.n else 0 end
+    select r.hour, r.trigger_id, r.action_type, r.status, 0, null, {taken_off}
     from analytics_refresh.outbox_rows r where r.batch > {as_of}
     {frozen}) m
 where {range}
 group by m.hour, m.trigger_id, m.action_type, m.status, m.frozen, m.organization_id
-having row(sum(m.n), sum(m.timed), sum(m.duration_total), sum(m.retry_total), sum(m.retried)) is distinct from row(0, 0, 0, 0, 0)
+having row({sums}) is distinct from row(0, 0, 0, 0, 0)
+
+-- name: trigger_days
+-- what is frozen, by the day, whatever organization it belonged to
+select m.day_at, m.trigger_id, m.action_type, m.status, {sums}
+from (
+    select case when f.day = '-infinity' then -9223372036854775807 else extract(epoch from f.day)::bigint end as day_at,
+        s.trigger_id, f.action_type, f.status, f.n, f.timed, f.duration_total, f.retry_total, f.retried
+    from analytics_refresh.frozen_series s join analytics_refresh.frozen_days f on f.series = s.series
+    union all
+    select case when r.hour = '-infinity' then -9223372036854775807
+            else extract(epoch from date_trunc('day', r.hour, 'UTC'))::bigint end,
+        r.trigger_id, r.action_type, r.status, {taken_off}
+    from analytics_refresh.outbox_rows r
+    cross join analytics_refresh.incremental i
+    where r.batch > {as_of} and r.hour >= i.days_since and r.hour < i.frozen_until) m
+where {range}
+group by m.day_at, m.trigger_id, m.action_type, m.status
+having row({sums}) is distinct from row(0, 0, 0, 0, 0)
 
 -- name: frozen_trigger_hours
 union all

@@ -33,15 +33,19 @@ def query(
     part: Range,
     as_of: int,
     prefix: sql.Composable,
+    *,
+    with_days: bool = True,
 ) -> sql.Composed:
     """Return the query for a part of a table's cells.
 
-    They are as of the batch `as_of`. `prefix` is what each row begins with.
+    They are as of the batch `as_of`. `prefix` is what each row begins with. Without `with_days` the frozen days of
+    triggers are left out.
     """
     names: dict[str, sql.Composable] = {
         "prefix": prefix,
         "as_of": sql.Literal(as_of),
         "range": _range(part),
+        **_sums(),
     }
     if part.kind != "triggers":
         names["hour_at"] = HOUR_AT
@@ -50,7 +54,8 @@ def query(
         freezes = connection.execute(blocks(_FILE)["has_frozen"]).fetchone() == (True,)
         at = sql.SQL("timestamptz {}").format(sql.Literal(str(horizon)))
         with_horizon = {"horizon": at} if table == "hour_durations" else {}
-        names["frozen"] = block(f"frozen_{table}", **with_horizon) if freezes else _EMPTY
+        frozen = freezes and (with_days or table != "trigger_hours")
+        names["frozen"] = block(f"frozen_{table}", **with_horizon) if frozen else _EMPTY
         if table == "trigger_hours":
             names |= {
                 "horizon": at,
@@ -59,6 +64,14 @@ def query(
                 "rows_range": _rows_range(part),
             }
     return block(table, **names)
+
+
+def days(part: Range, as_of: int) -> sql.Composed:
+    """Return the query for frozen days, as of a batch."""
+    within = compose("m.day_at >= {low}", low=sql.Literal(part.from_hour_at))
+    if part.until_hour_at is not None:
+        within = compose("{low} and m.day_at < {high}", low=within, high=sql.Literal(part.until_hour_at))
+    return block("trigger_days", as_of=sql.Literal(as_of), range=within, **_sums())
 
 
 def snapshot(table: str, database: str, app_schema: str, batch: int) -> sql.Composed:
@@ -73,6 +86,10 @@ def write(connection: BoundedConnection, query: sql.Composed, body: IO[bytes]) -
     with connection.cursor().copy(block("copy", query=query)) as copy:
         for data in copy:
             body.write(data)
+
+
+def _sums() -> dict[str, sql.Composable]:
+    return {name: block(name) for name in ("taken_off", "sums")}
 
 
 def _range(part: Range) -> sql.Composed:

@@ -3,13 +3,13 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from psycopg import sql
 from psycopg.rows import class_row
 
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.warehouse import OutboxState, Range
+from analytics_refreshd.core.warehouse_ranges import FrozenDays, compared_ranges, frozen_days
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 from analytics_refreshd.postgres.state import outbox_cells as cells
@@ -19,7 +19,7 @@ _FILE = "state/outbox.sql"
 
 
 class PostgresOutboxSnapshot:
-    """`core.warehouse.OutboxSnapshot` inside a transaction."""
+    """`core.warehouse_ranges.OutboxSnapshot` inside a transaction."""
 
     def __init__(self, connection: BoundedConnection, app_schema: str, state: OutboxState) -> None:
         self._connection = connection
@@ -28,39 +28,47 @@ class PostgresOutboxSnapshot:
 
     @property
     def state(self) -> OutboxState:
-        """As `core.warehouse.OutboxSnapshot.state`."""
+        """As `core.warehouse_ranges.OutboxSnapshot.state`."""
         return self._state
 
     def ranges(self) -> list[Range]:
-        """As `core.warehouse.OutboxSnapshot.ranges`.
+        """As `core.warehouse_ranges.OutboxSnapshot.ranges`."""
+        return compared_ranges(self._exported(), self._number("horizon_at"))
 
-        Hours of triggers before the horizon are left out: what the warehouse knows of them by the hour is frozen here
-        by the day.
-        """
-        cursor = self._connection.cursor(row_factory=class_row(Range))
-        found = cursor.execute(blocks(_FILE)["all_ranges"], {"epoch": self._state.epoch}).fetchall()
-        row = self._connection.execute(blocks(_FILE)["horizon_at"]).fetchone()
-        horizon_at = row[0] if row else None
-        return [part for each in found if (part := _since(each, horizon_at)) is not None]
+    def frozen(self) -> FrozenDays | None:
+        """As `core.warehouse_ranges.OutboxSnapshot.frozen`."""
+        since, horizon = self._number("days_since"), self._number("horizon_at")
+        if (
+            since is None
+            or horizon is None
+            or self._connection.execute(blocks(_FILE)["has_frozen"]).fetchone() != (True,)
+        ):
+            return None
+        return frozen_days(self._exported(), since, horizon)
 
     def cells(self, table: str, part: Range) -> bytes:
-        """As `core.warehouse.OutboxSnapshot.cells`."""
-        body = io.BytesIO()
+        """As `core.warehouse_ranges.OutboxSnapshot.cells`."""
         as_of = self._state.acknowledged_batch
-        cells.write(
-            self._connection,
-            cells.query(self._connection, self._app_schema, table, part, as_of, sql.SQL("")),
-            body,
-        )
+        nothing = sql.SQL("")
+        query = cells.query(self._connection, self._app_schema, table, part, as_of, nothing, with_days=False)
+        return self._read(query)
+
+    def days(self, part: Range) -> bytes:
+        """As `core.warehouse_ranges.OutboxSnapshot.days`."""
+        return self._read(cells.days(part, self._state.acknowledged_batch))
+
+    def _exported(self) -> list[Range]:
+        cursor = self._connection.cursor(row_factory=class_row(Range))
+        return cursor.execute(blocks(_FILE)["all_ranges"], {"epoch": self._state.epoch}).fetchall()
+
+    def _number(self, name: str) -> int | None:
+        row = self._connection.execute(blocks(_FILE)[name]).fetchone()
+        return None if row is None else int(row[0])
+
+    def _read(self, query: sql.Composed) -> bytes:
+        body = io.BytesIO()
+        cells.write(self._connection, query, body)
         return body.getvalue()
-
-
-def _since(part: Range, horizon_at: int | None) -> Range | None:
-    if part.kind != "trigger_hours" or horizon_at is None:
-        return part
-    if part.until_hour_at is not None and part.until_hour_at <= horizon_at:
-        return None
-    return replace(part, from_hour_at=max(part.from_hour_at or 0, horizon_at))
 
 
 @contextmanager

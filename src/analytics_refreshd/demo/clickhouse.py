@@ -1,0 +1,115 @@
+"""Serves ClickHouse over HTTP, by the one within chdb.
+
+`python -m analytics_refreshd.demo.clickhouse DIRECTORY PASSWORD_FILE [PORT]` prints its port, and serves on loopback
+until it is ended. It is for the demo and for tests. One statement runs at a time; of the settings of a request it takes
+those of inserts, and no limit of a query's time.
+"""
+
+import hmac
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from analytics_refreshd.demo.ports import HOST
+
+USER = "refreshd"
+_FORMAT = re.compile(r"\s+format\s+TabSeparated\s*\Z", re.IGNORECASE)
+_CODE = re.compile(r"Code: (\d+)")
+_REFUSED = 516
+_OF_INSERTS = (
+    "insert_deduplication_token", "insert_deduplicate", "deduplicate_blocks_in_dependent_materialized_views",
+    "async_insert", "max_insert_threads", "max_insert_block_size", "min_insert_block_size_rows",
+    "min_insert_block_size_bytes", "input_format_parallel_parsing",
+)  # fmt: skip
+_SETTING = re.compile(r"[\w-]{1,200}")
+
+
+def installed() -> bool:
+    """Whether chdb is there, which the extra `demo-warehouse` brings."""
+    return find_spec("chdb") is not None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int, session: Any, password: str) -> None:
+        super().__init__((HOST, port), _Handler)
+        self.session = session
+        self.password = password
+        self.turn = threading.Lock()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, *arguments: object) -> None:
+        """Log nothing."""
+
+    def do_POST(self) -> None:
+        """Run a statement: the body, or the parameter `query`, whose rows are the body then."""
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # the client went in the middle of it: a part of a batch is none
+            self.close_connection = True
+            return
+        if not self._is_known():
+            self._answer(403, f"Code: {_REFUSED}. DB::Exception: Authentication failed".encode(), str(_REFUSED))
+            return
+        given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+        statement = given.pop("query", None)
+        try:
+            with self.server.turn:
+                found = (
+                    self._select(body.decode(), given) if statement is None else self._insert(statement, body, given)
+                )
+        except Exception as error:
+            number = _CODE.search(str(error))
+            self._answer(500, str(error).encode(), number[1] if number else "0")
+            return
+        self._answer(200, found)
+
+    def _is_known(self) -> bool:
+        user, key = self.headers.get("X-ClickHouse-User", ""), self.headers.get("X-ClickHouse-Key", "")
+        return user == USER and hmac.compare_digest(key.encode(), self.server.password.encode())
+
+    def _select(self, statement: str, given: Mapping[str, str]) -> bytes:
+        parameters = {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")}
+        answer = self.server.session.query(_FORMAT.sub("", statement), "TabSeparated", params=parameters)
+        return answer.bytes() if answer is not None else b""
+
+    def _insert(self, statement: str, body: bytes, given: Mapping[str, str]) -> bytes:
+        settings = [f"{name} = '{given[name]}'" for name in _OF_INSERTS if _SETTING.fullmatch(given.get(name, ""))]
+        if body:
+            rows = body.decode("utf-8", "surrogateescape")
+            bare = _FORMAT.sub("", statement)
+            self.server.session.query(f"{bare} settings {', '.join(settings)} format TabSeparated\n{rows}")
+        return b""
+
+    def _answer(self, status: int, body: bytes, number: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if number:
+            self.send_header("X-ClickHouse-Exception-Code", number)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _main(directory: str, password_file: str, port: str = "0") -> None:
+    # of a package without types, which may not be there
+    session = import_module("chdb.session").Session(directory)
+    server = _Server(int(port), session, Path(password_file).read_text().strip())
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,133 @@
+"""The daemon killed, or its network cut, at every step towards the warehouse: the next one goes on, exactly."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, LiteralString, NamedTuple, get_args
+
+import psycopg
+import pytest
+
+from tests.acceptance.feeding import Feeding, fed
+from tests.acceptance.test_incremental_daemon import held as kept_out
+from tests.acceptance.test_incremental_daemon import waits_for
+from tests.support.clickhouse import LANDING, ClickHouse, Fault, needs_chdb, serving
+from tests.support.daemon import Daemon
+from tests.support.incremental import Changes, differences
+from tests.support.waiting import eventually
+from tests.support.warehouse import Fed
+
+pytestmark = needs_chdb
+Connection = psycopg.Connection[Any]
+
+
+class Step(NamedTuple):
+    """Where the daemon is when it is killed: what happens, and to which statement there, or to which table here."""
+
+    what: LiteralString
+    where: LiteralString
+
+
+_SENDING = (
+    # where a fold waits, and no writer
+    Step("table", "hour_cells"),
+    Step("hold before", LANDING),
+    Step("hold after", LANDING),
+    Step("half", LANDING),
+    Step("lose answer", LANDING),
+    Step("table", "outbox_sender"),
+    Step("hold before", "_incoming ("),
+    Step("hold after", "replace partition"),
+)
+_EXPORTING = (
+    Step("hold after", ".trigger_totals ("),
+    Step("hold before", ".epochs ("),
+    Step("table", "outbox_ranges"),
+    Step("hold before", ".trigger_hours ("),
+    Step("lose answer", ".hour_durations ("),
+    Step("hold after", ".epochs ("),
+    Step("half", ".hour_totals ("),
+)
+
+
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """A ClickHouse without anything."""
+    with serving(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
+
+
+@pytest.fixture
+def feeding(dsn: str, connection: Connection, clickhouse: ClickHouse, tmp_path: Path) -> Feeding:
+    """A database with rows, whose outbox and tables `migrate --warehouse` has made."""
+    return fed(dsn, connection, clickhouse, tmp_path)
+
+
+def change(changes: Changes, *, truncate: bool) -> None:
+    """Insert rows, some without time, duration or trigger; update one in twenty, delete some; or empty the table."""
+    if truncate:
+        changes.truncate()
+    changes.copy()
+    changes.insert()
+    changes.connection.execute(
+        "update action_results set status = 'success', duration_ms = nullif(duration_ms, 1) + 1"
+        " where (hashtext(id) & 1023) % 20 = 0"
+    )
+    changes.update()
+    changes.delete()
+
+
+@pytest.mark.parametrize("cycles", [10, pytest.param(100, marks=pytest.mark.nightly)])
+def test_W09_killed_at_every_step(feeding: Feeding, connection: Connection, cycles: int) -> None:
+    """Of folding, sending, acknowledging and exchanging, and of an export after TRUNCATE; verified after each."""
+    rollups = Fed(feeding.owner, feeding.client)
+    changes = Changes(connection, cycles)
+    sending, exporting = itertools.cycle(_SENDING), itertools.cycle(_EXPORTING)
+    truncated = 0
+    with ExitStack() as stack:
+        daemon = stack.enter_context(feeding.daemon())
+        daemon.wait_for("warehouse.exported")
+        for cycle in range(cycles):
+            truncate = cycle % 5 == 2
+            truncated += truncate
+            step = next(exporting if truncate else sending)
+            killed_at(step, feeding, connection, daemon, lambda: change(changes, truncate=truncate))  # noqa: B023
+            daemon = stack.enter_context(feeding.daemon())
+            change(changes, truncate=False)
+            daemon.wait_for("refresh.finished")
+            eventually(lambda: all_sent(rollups), within=120.0, every=0.1)
+            report = rollups.verify()
+            assert report.differences == 0, (cycle, step, report)
+            assert all(table.cells for table in report.tables)
+            assert differences(connection) == {}, (cycle, step)
+        assert daemon.stop() == 0
+    epochs = feeding.client.select(
+        "select count() from analytics.epochs where database = {name:String}", name=feeding.client.settings.name
+    )
+    # one for each TRUNCATE after the first, and none because anything had parted
+    assert int(epochs[0][0]) == truncated + 1
+    rollups.close()
+
+
+def killed_at(step: Step, feeding: Feeding, connection: Connection, daemon: Daemon, write: Any) -> None:
+    """Kill the daemon where it is at a step."""
+    with ExitStack() as stack:
+        if step.what == "table":
+            stack.enter_context(kept_out(feeding.owner, step.where))
+            write()
+            eventually(lambda: waits_for(connection, step.where), within=90.0)
+        else:
+            fault: Fault = next(each for each in get_args(Fault) if each == step.what)
+            held = feeding.clickhouse.fault(fault, step.where)
+            stack.callback(held.release)
+            write()
+            held.wait()
+        daemon.process.kill()
+        daemon.process.wait(60)
+
+
+def all_sent(rollups: Fed) -> bool:
+    """Whether the warehouse has all that was folded."""
+    outbox = rollups.outbox.state()
+    return outbox is not None and not outbox.exporting and not outbox.waiting
