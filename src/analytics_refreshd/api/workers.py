@@ -1,4 +1,4 @@
-"""Threads in which requests wait for the database, without delaying the server's loop."""
+"""Waits for the database in threads, without delaying the server's loop."""
 
 import asyncio
 import contextvars
@@ -13,7 +13,7 @@ _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", contextvars.Conte
 
 
 class Workers:
-    """Does work in at most `most` threads, which start as they are needed and stay.
+    """Does work in threads, at most `most`, started as needed.
 
     anyio's threads do the same, with scopes and checkpoints that nothing here uses: those took a tenth of the CPU time
     of a short answer. The threads are daemons, so that one which hangs keeps no process from ending.
