@@ -69,6 +69,8 @@ def test_every_place_says_the_same(dsn: str, connection: Connection, tmp_path: P
     assert all("within two days" in one["text"] or one["reached_at"][:10] in one["text"] for one in outlook)
     table = command(dsn, "status", **STATED).stdout.splitlines()
     assert [line for line in table if line.startswith("ahead: ")] == [f"ahead: {text}" for text in texts]
+    far = command(dsn, "status", **STATED | {"alerts__success_rate_min": 1.0, "alerts__disk_bytes": 2**60})
+    assert [line for line in far.stdout.splitlines() if line.startswith("ahead: ")] == [f"ahead: {refresh}"]
     with Daemon(dsn, schedule__interval="5m", alerts__evaluate_every="1s", **STATED) as daemon:
 
         def served() -> Any:

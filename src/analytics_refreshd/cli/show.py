@@ -182,8 +182,8 @@ def _about_disk(disk: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _about_limits(outlooks: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
-    # a daemon of an older version says nothing of it
-    yield from (f"ahead: {outlook['text']}" for outlook in outlooks or ())
+    # a daemon of an older version says nothing of it; what is far, or unknown, is in the document and on the page
+    yield from (f"ahead: {outlook['text']}" for outlook in outlooks or () if outlook["soon"])
 
 
 def _about_warehouse(waiting: Mapping[str, Any]) -> str:
