@@ -3,6 +3,7 @@
 Screenshots go to the folder that REFRESHD_TEST_SCREENSHOTS names, else to `screenshots` in pytest's own.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,25 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(missing() is not None, rea
 
 WIDTHS = (360, 768, 1920)
 MANY = 10_000
+EXPECTED_ACTIONS = """
+insert into action_results (id, job_id, action_type, status, executed_at, duration_ms, retry_count)
+select gen_random_uuid(), 'j', kind, case when kind = 'rest' and h between 1 and 3 and i % 2 = 0 then 'failed' else
+    'success' end, date_trunc('hour', now()) - h * interval '1 hour' + i * interval '1 minute', 50 + i, 0
+from generate_series(0, 29 * 24) h, generate_series(0, 40) i, (values ('rest'), ('mcp')) as k (kind)
+where i < 25 + (h * 7) % 11 and (kind = 'rest' or i < 25)
+"""
+"""Four weeks of two types. Of one a half fails in the last three whole hours: one hour alone is no hint."""
+RUNS = """
+insert into analytics_refresh.runs (run_id, database_name, replica, origin, started_at, finished_at, outcome,
+    duration_seconds)
+select gen_random_uuid(), 'd', 'r', 'schedule', date_trunc('day', now()) - i * interval '12 hours', now(), 'ok',
+    3000 - 20 * (i / 2) from generate_series(0, 41) i
+"""
+SPOKEN = """
+const found = [...document.querySelectorAll('section.panel')].find(
+    each => each.querySelector('h2').textContent === arguments[0]);
+return found.querySelector('[role=img]').getAttribute('aria-label')
+"""
 
 
 @dataclass(frozen=True)
@@ -102,6 +122,44 @@ def test_costs_are_those_of_the_api(pages: PagesInBrowser, world: World) -> None
     assert any(row[1].startswith("unknown, at least €") for row in pages.cells("Costs by organization"))
     assert "never a bill" in pages.text
     assert pages.browser.complaints() == []
+
+
+def test_what_was_expected_is_drawn_and_listed(
+    templates: Callable[..., str], migrated_template: str, browser: Browser, axe: str, tmp_path: Path
+) -> None:
+    """A band beside what was seen, a mark and a word for what is unusual; the next hours; when limits are reached."""
+    dsn = templates(migrated_template)
+    browser.shape()
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute(EXPECTED_ACTIONS)
+        owner.execute(RUNS)
+        owner.execute("select * from refresh_action_analytics()")
+        with api_role(dsn, owner, tmp_path) as (own, secret):
+            key = make_key(dsn, "--all-organizations")
+            with Api(own, secret, schedule__interval="1h", staleness__max_age="3h") as api:
+                pages = PagesInBrowser(browser, api.port)
+                pages.sign_in(key)
+                asked = "anomalies?hours=24&every=true&action_type=rest&limit=1000"
+                answer = [row for row in api.ask(asked, key).json["data"] if row["measure"] == "volume"]
+                shown = pages.cells("rest: executions by hour")
+                assert [row[1] for row in shown] == [f"{row['value']:,.0f}" for row in reversed(answer)]
+                assert len(shown) >= 22
+                rate = pages.cells("rest: success rate by hour")
+                assert [row[6] for row in rate[-2:]] == ["yes", "yes"]
+                assert all(row[1] < row[3] for row in rate[-2:])
+                said = str(browser.run(SPOKEN, "rest: success rate by hour"))
+                assert "Unusual: from" in said
+                assert "Band, " in said
+                assert {row[1] for row in pages.cells("Unusual hours of the last 24")} == {"rest"}
+                assert len(pages.cells("Executions: the last and the next 24 hours")) == 24
+                assert pages.browser.complaints() == []
+                pages.show("overview", type="mcp")
+                assert len(pages.cells("mcp: executions by hour")) == len(shown)
+                pages.show("freshness")
+                assert "Limits ahead" in pages.text
+                assert re.search(r"19 of 20 runs end within [^:]*: the interval of 1 h is reached", pages.text)
+                assert violations(browser, axe) == []
+                assert pages.browser.complaints() == []
 
 
 def test_trouble_is_said_in_words(pages: PagesInBrowser, world: World) -> None:

@@ -323,10 +323,29 @@ def _panel(number: int, query: Query, app_schema: str, position: dict[str, int])
         "transformations": [{"id": "organize", "options": {"excludeByName": hidden}}] if hidden else [],
         "fieldConfig": {
             "defaults": {"noValue": "no data"},
-            "overrides": [override for column in query.columns for override in _overrides(column)],
+            "overrides": [
+                *(override for column in query.columns for override in _overrides(column)),
+                *(override for column in query.columns for override in _band(query, column)),
+            ],
         },
         "options": {},
     }
+
+
+def _band(query: Query, column: Column) -> list[dict[str, object]]:
+    """Draw what is expected dashed, and its band filled between two dotted lines."""
+    names = {each.name for each in query.columns}
+    lower, upper = f"{column.name}_lower", f"{column.name}_upper"
+    if not _is_series(query) or not {lower, upper} <= names:
+        return []
+    edge = [{"id": "custom.lineWidth", "value": 1}, _dashes(2, 4)]
+    filled = [{"id": "custom.fillBelowTo", "value": lower}, {"id": "custom.fillOpacity", "value": 12}]
+    drawn = {column.name: [_dashes(8, 8)], lower: edge, upper: [*edge, *filled]}
+    return [{"matcher": {"id": "byName", "options": name}, "properties": found} for name, found in drawn.items()]
+
+
+def _dashes(line: int, gap: int) -> dict[str, object]:
+    return {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [line, gap]}}
 
 
 def _overrides(column: Column) -> list[dict[str, object]]:

@@ -18,6 +18,15 @@ export interface Series {
   name: string;
   values: Figure[];
   tone: Tone;
+  /** Drawn as points alone, or dashed whatever the tone. */
+  look?: "points" | "dashed";
+}
+
+/** What lies between two lines, such as what is expected. */
+export interface Band {
+  name: string;
+  lower: Figure[];
+  upper: Figure[];
 }
 
 export interface Chart {
@@ -26,6 +35,8 @@ export interface Chart {
   labels: string[];
   series: Series[];
   kind: Kind;
+  /** Of a `line`: drawn below its series. */
+  band?: Band;
   /** The largest figure that is possible, such as 100 percent. */
   most?: number;
   /** Of a grid: the names of its rows, and each cell as column, row and figure. */
@@ -74,13 +85,19 @@ function tooltip(chart: Chart, paint: Colours): object {
       const value = values[at];
       return `${name}: ${value === null || value === undefined ? texts.noFigure : shown(value, chart.kind, "UTC")}`;
     });
-    return [chart.labels[at] ?? "", ...figures].join("\n");
+    return [chart.labels[at] ?? "", ...figures, ...bandAt(chart, at)].join("\n");
   };
   return {
     // drawn on the canvas: no text of ours or of the database becomes markup
     renderMode: "richText", trigger: "axis", confine: true, formatter: lines, axisPointer: { type: chart.shape === "line" ? "line" : "shadow" },
     backgroundColor: paint.card, borderColor: paint.line, textStyle: { color: paint.text, fontSize: 13 },
   };
+}
+
+function bandAt({ band, kind }: Chart, at: number): string[] {
+  const lower = band?.lower[at] ?? null, upper = band?.upper[at] ?? null;
+  if (!band || lower === null || upper === null) return [];
+  return [`${band.name}: ${texts.expected.within(shown(lower, kind, "UTC"), shown(upper, kind, "UTC"))}`];
 }
 
 function option(chart: Chart, width: number): EChartsCoreOption {
@@ -96,18 +113,20 @@ function option(chart: Chart, width: number): EChartsCoreOption {
     type: "value", ...(chart.kind === "count" ? { minInterval: 1 } : {}), min: 0, ...scale(chart), splitNumber: 4,
     axisLabel: { ...label, hideOverlap: true, formatter: (value: number) => onAxis(value, chart.kind) }, splitLine: { lineStyle: { color: paint.line } },
   };
-  const many = chart.series.length > 1;
+  const named = chart.series.length + (chart.band ? 1 : 0);
+  const many = named > 1;
+  const legend = [...chart.series.map((each) => ({ name: each.name, icon: sign(chart, each) })), ...(chart.band ? [{ name: chart.band.name, icon: "rect" }] : [])];
   return {
     animation: false,
     aria: { enabled: true, label: { enabled: false }, decal: { show: true } },
     color: chart.series.map((each) => paint.tones[each.tone]),
     textStyle: { fontFamily: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif" },
-    grid: { left: 4, right: 18, top: !many ? 12 : width < NARROW && chart.series.length > 2 ? 64 : 36, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
-    legend: { show: many, top: 0, left: 0, data: chart.series.map((each) => ({ name: each.name, icon: sign(chart, each) })), textStyle: { color: paint.text, fontSize: 13 }, selectedMode: false },
+    grid: { left: 4, right: 18, top: !many ? 12 : width < NARROW && named > 2 ? 64 : 36, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+    legend: { show: many, top: 0, left: 0, data: legend, textStyle: { color: paint.text, fontSize: 13 }, selectedMode: false },
     tooltip: tooltip(chart, paint),
     xAxis: across ? figures : names,
     yAxis: across ? names : figures,
-    series: chart.series.map((each) => one(chart, each)),
+    series: [...chart.series.map((each) => one(chart, each)), ...(chart.band ? bandLines(chart.band, paint) : [])],
   };
 }
 
@@ -119,22 +138,39 @@ function inTwoLines(label: string): string {
 /** An axis of shares begins at the quarter below all of them, so that small changes are seen. */
 function scale(chart: Chart): object {
   if (chart.most === undefined) return {};
-  const known = chart.series.flatMap((each) => each.values.filter((value) => value !== null));
+  const lines = [...chart.series.map((each) => each.values), chart.band?.lower ?? []];
+  const known = lines.flatMap((values) => values.filter((value) => value !== null));
   const min = known.length === 0 ? 0 : Math.min(75, Math.floor(Math.min(...known) / 25) * 25);
   return { min, max: chart.most, interval: (chart.most - min) / 5 };
 }
 
 function sign(chart: Chart, series: Series): string {
   if (chart.shape !== "line") return "roundRect";
-  return DASHES[series.tone] === "solid" ? "path://M0,4 H24 V6 H0 Z" : "path://M0,4 H10 V6 H0 Z M14,4 H24 V6 H14 Z";
+  if (series.look === "points") return "triangle";
+  return dash(series) === "solid" ? "path://M0,4 H24 V6 H0 Z" : "path://M0,4 H10 V6 H0 Z M14,4 H24 V6 H14 Z";
+}
+
+function dash(series: Series): string {
+  return series.look === "dashed" ? "dashed" : DASHES[series.tone];
+}
+
+/** The lower edge, and what is above it up to the upper one: with lines, so that it is seen without its colour. */
+function bandLines({ name, lower, upper }: Band, paint: Colours): object[] {
+  const edge = { type: "line", stack: "band", stackStrategy: "all", symbol: "none", silent: true, connectNulls: false, z: 1, lineStyle: { width: 1, type: "dotted", color: paint.soft } };
+  const above = upper.map((value, at) => (value === null ? null : value - (lower[at] ?? 0)));
+  return [
+    { ...edge, name: "", data: lower },
+    { ...edge, name, data: above, itemStyle: { color: paint.soft }, areaStyle: { color: paint.soft, opacity: 0.22 } },
+  ];
 }
 
 function one(chart: Chart, series: Series): object {
   const shared = { name: series.name, data: series.values };
   if (chart.shape === "line") {
+    if (series.look === "points") return { ...shared, type: "line", symbol: "triangle", symbolSize: 13, lineStyle: { width: 0 }, z: 4 };
     const known = series.values.filter((value) => value !== null).length;
     return {
-      ...shared, type: "line", lineStyle: { width: 2.5, type: DASHES[series.tone] },
+      ...shared, type: "line", lineStyle: { width: 2.5, type: dash(series) },
       // a step between two without figures is a point alone
       showSymbol: true, showAllSymbol: true, symbolSize: known < 40 ? 5 : 3, connectNulls: false,
     };
@@ -157,6 +193,12 @@ export function spoken(title: string, chart: Chart): string {
     if (known.length === 0) return `${name}: ${texts.noFigure}.`;
     return texts.series(name, say(Math.min(...known)), say(Math.max(...known)), say(values.at(-1)));
   });
+  const { band } = chart;
+  if (band) {
+    const known = band.lower.flatMap((value, at) => (value === null || (band.upper[at] ?? null) === null ? [] : [at]));
+    const last = known.at(-1);
+    parts.push(last === undefined ? `${band.name}: ${texts.noFigure}.` : texts.bar(`${band.name}, ${chart.labels[last] ?? ""}:`, texts.expected.within(say(band.lower[last]), say(band.upper[last]))));
+  }
   return texts.chart(title, parts.join(" "));
 }
 

@@ -83,6 +83,11 @@ function day(at: string, zone: string): string {
   return date(zone, "day", { weekday: "short", month: "short", day: "numeric" }).format(new Date(at));
 }
 
+/** The day of a moment in the zone, with its year. */
+export function dayOf(at: string, zone: string): string {
+  return date(zone, "whole day", { year: "numeric", month: "short", day: "numeric" }).format(new Date(at));
+}
+
 /** The hour of a day, as a clock shows it. */
 function clock(hour: number): string {
   return date("UTC", "clock", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(new Date(hour * 3_600_000));

@@ -1,7 +1,7 @@
 // A panel: one question, its chart, its table and its file.
 
 import { picture, type Chart } from "./chart";
-import { askCsv, leftOver, Trouble, type Answer, type Meta, type Question } from "./client";
+import { askCsv, leftOver, Trouble, type Answer, type Meta, type Question, type Row } from "./client";
 import { save } from "./csv";
 import { h, unique, type Child } from "./dom";
 import { ago, count, time } from "./format";
@@ -14,6 +14,8 @@ export interface Panel {
   title: string;
   question: Question;
   columns: Column[];
+  /** The rows that are shown, where they are not the answer's own. */
+  rows?: (answer: Answer) => Row[];
   /** The chart of an answer; null where it has nothing to draw. Without it the table is all. */
   chart?: (answer: Answer) => Chart | null;
   /** What stands above the chart. */
@@ -95,7 +97,8 @@ async function fill(page: Page, panel: Panel, content: HTMLElement, again: boole
   }
 }
 
-function filled(page: Page, panel: Panel, answer: Answer): Node[] {
+function filled(page: Page, panel: Panel, whole: Answer): Node[] {
+  const answer = panel.rows ? { ...whole, rows: panel.rows(whole) } : whole;
   const { meta } = answer;
   const nothing = answer.rows.length === 0 || panel.isEmpty?.(answer) === true;
   const place = h("div", {});

@@ -9,6 +9,7 @@ import { addPanel } from "../panel";
 import { badge, figure, type Column } from "../table";
 import { texts } from "../texts";
 import { asking } from "../times";
+import { expected } from "./expected";
 import { nothingRan, p95Chart, rateChart, steps, volumeChart } from "./steps";
 
 const SUMMARY_DAYS = 90;
@@ -38,6 +39,7 @@ export function overview(page: Page): void {
   if (step === "hour") {
     addPanel(page, { ...shared, title: texts.overview.p95ByTime, wide: true, chart: (answer) => p95Chart(answer, step, zone) });
   }
+  expected(page);
 }
 
 /** Add the figures of the range; return how to show others in their place. */

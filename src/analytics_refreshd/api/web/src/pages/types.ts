@@ -8,6 +8,7 @@ import { addPanel, numbers } from "../panel";
 import type { Column } from "../table";
 import { texts } from "../texts";
 import { asking, MOST_HOURS } from "../times";
+import { bands } from "./expected";
 import { hourly } from "./steps";
 
 export function types(page: Page): void {
@@ -97,4 +98,5 @@ function latency(page: Page): void {
 
 function oneType(page: Page, type: string): void {
   hourly(page, { action_type: type }, { rate: `${type}: ${texts.overview.rateByTime}`, volume: `${type}: ${texts.overview.volume}` });
+  bands(page, type);
 }
