@@ -1,8 +1,9 @@
--- The warehouse's tables on the cluster `analytics`, made from the definitions of `migrate --warehouse`,
--- which finds them there, and creates none. Run it once, on any server: clickhouse-client --multiquery < tables.sql
+-- The tables on the cluster `analytics`: of `migrate --warehouse`, where [warehouse] cluster names it.
+-- For an administrator who creates them instead: once, on any server: clickhouse-client --multiquery < tables.sql
 -- `analytics` holds a shard's tables, replicated: a daemon sends to one shard. `analytics_all` shows those of all.
 
 create database if not exists analytics on cluster analytics;
+
 create database if not exists analytics_all on cluster analytics;
 
 create table if not exists analytics.hour_totals on cluster analytics (
@@ -266,6 +267,32 @@ partition by database
 order by (database, action_type)
 comment 'The view action_type_distribution as it was at a batch: a whole snapshot a database.';
 
+create table if not exists analytics.action_results on cluster analytics (
+    database LowCardinality(String),
+    month UInt32,
+    executed_at DateTime64(6, 'UTC'),
+    trigger_id Nullable(String),
+    action_type LowCardinality(String),
+    status LowCardinality(String),
+    duration_ms Nullable(Int32),
+    retry_count Nullable(Int32))
+engine = ReplicatedMergeTree('/clickhouse/tables/{shard}/analytics/action_results', '{replica}')
+partition by (database, month)
+order by (database, executed_at)
+ttl toDateTime(executed_at) + interval 400 day
+comment 'The actions of closed months, without messages, answers and identities of jobs and events.';
+
+create table if not exists analytics.action_results_months on cluster analytics (
+    database LowCardinality(String),
+    epoch UInt32,
+    month UInt32,
+    batch SimpleAggregateFunction(max, UInt64),
+    loaded_at SimpleAggregateFunction(max, DateTime('UTC')))
+engine = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/analytics/action_results_months', '{replica}')
+partition by (database, epoch)
+order by (database, epoch, month)
+comment 'The months whose action rows are there, and the batch at which they are what the cells are.';
+
 create table if not exists analytics.triggers_incoming on cluster analytics (
     database LowCardinality(String),
     trigger_id String,
@@ -327,6 +354,21 @@ partition by database
 order by (database, action_type)
 comment 'The view action_type_distribution as it was at a batch: a whole snapshot a database.';
 
+create table if not exists analytics.action_results_incoming on cluster analytics (
+    database LowCardinality(String),
+    month UInt32,
+    executed_at DateTime64(6, 'UTC'),
+    trigger_id Nullable(String),
+    action_type LowCardinality(String),
+    status LowCardinality(String),
+    duration_ms Nullable(Int32),
+    retry_count Nullable(Int32))
+engine = ReplicatedMergeTree('/clickhouse/tables/{shard}/analytics/action_results_incoming', '{replica}')
+partition by (database, month)
+order by (database, executed_at)
+ttl toDateTime(executed_at) + interval 400 day
+comment 'The actions of closed months, without messages, answers and identities of jobs and events.';
+
 create table if not exists analytics_all.hour_totals on cluster analytics as analytics.hour_totals
 engine = Distributed(analytics, analytics, hour_totals);
 
@@ -356,6 +398,12 @@ engine = Distributed(analytics, analytics, recent_failures);
 
 create table if not exists analytics_all.action_type_distribution on cluster analytics as analytics.action_type_distribution
 engine = Distributed(analytics, analytics, action_type_distribution);
+
+create table if not exists analytics_all.action_results on cluster analytics as analytics.action_results
+engine = Distributed(analytics, analytics, action_results);
+
+create table if not exists analytics_all.action_results_months on cluster analytics as analytics.action_results_months
+engine = Distributed(analytics, analytics, action_results_months);
 
 create table if not exists analytics_all.deltas on cluster analytics as analytics.deltas
 engine = Distributed(analytics, analytics, deltas);

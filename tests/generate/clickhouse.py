@@ -1,49 +1,19 @@
 """Writes the warehouse's tables for a cluster from those for one server."""
 
-import re
+from analytics_refreshd.warehouse.cluster import on_cluster
+from analytics_refreshd.warehouse.settings import WarehouseSettings
+from analytics_refreshd.warehouse.tables import filled, statements
 
-from analytics_refreshd.core.warehouse import CELLS, SNAPSHOTS
-from analytics_refreshd.warehouse.tables import statements
-
-_HEAD = """-- The warehouse's tables on the cluster `analytics`, made from the definitions of `migrate --warehouse`,
--- which finds them there, and creates none. Run it once, on any server: clickhouse-client --multiquery < tables.sql
+_HEAD = """-- The tables on the cluster `analytics`: of `migrate --warehouse`, where [warehouse] cluster names it.
+-- For an administrator who creates them instead: once, on any server: clickhouse-client --multiquery < tables.sql
 -- `analytics` holds a shard's tables, replicated: a daemon sends to one shard. `analytics_all` shows those of all.
 
-create database if not exists analytics on cluster analytics;
-create database if not exists analytics_all on cluster analytics;
 """
-_PLACE = "'/clickhouse/tables/{shard}/analytics/NAME', '{replica}'"
-_KEEP_DAYS = "30"
 
 
 def cluster_tables() -> str:
     """Return the statements: replicated tables of a shard, and distributed ones over all of them."""
-    made = statements()
-    parts = [_HEAD]
-    for name, text in made.items():
-        if name == "incoming":
-            parts += [_replicated(made[table], table, f"{table}_incoming") for table in SNAPSHOTS]
-        else:
-            parts.append(_replicated(text, name, name))
-    parts += [_distributed(name) for name in (*CELLS, *SNAPSHOTS, "deltas", "batches", "epochs")]
-    parts.append(
-        "create view if not exists analytics_all.current_epochs on cluster analytics as\n"
-        "select database, max(epoch) as epoch from analytics_all.epochs group by database;\n"
-    )
-    return "\n".join(parts)
-
-
-def _replicated(text: str, name: str, made: str) -> str:
-    place = _PLACE.replace("NAME", made)
-    text = re.sub(rf"^(create .*? if not exists \{{target\}}\.){name}\b", rf"\g<1>{made} on cluster analytics", text)
-    text = text.replace("{target}", "analytics").replace("{keep_days}", _KEEP_DAYS)
-    text = re.sub(r"engine = (\w*MergeTree)\(", lambda found: f"engine = Replicated{found[1]}({place}, ", text)
-    text = re.sub(r"engine = (\w*MergeTree)\b(?!\()", lambda found: f"engine = Replicated{found[1]}({place})", text)
-    return text.replace("non_replicated_deduplication_window", "replicated_deduplication_window") + ";\n"
-
-
-def _distributed(name: str) -> str:
-    return (
-        f"create table if not exists analytics_all.{name} on cluster analytics as analytics.{name}\n"
-        f"engine = Distributed(analytics, analytics, {name});\n"
-    )
+    usual = WarehouseSettings("shop", "https://clickhouse.example.net:8443")
+    definitions = {name: filled(text, usual) for name, text in statements().items()}
+    made = on_cluster(definitions, "analytics", "analytics")
+    return _HEAD + "\n".join(f"{statement};\n" for _, _, statement in made)

@@ -173,28 +173,28 @@ def of_database(name: str, data: Data) -> Data:
 def test_a_fleet_equals_its_databases_together(
     connection: psycopg.Connection[Any], warehouse: WarehouseSettings
 ) -> None:
-    """What two databases are asked together is what one PostgreSQL with the rows of both answers, percentiles too."""
+    """What three databases are asked together is what one PostgreSQL with all rows answers, percentiles too."""
     whole = owned(stream(2_000))
     assert whole.organizations == ORGANIZATIONS
-    halves = {
-        name: of_database(name, Data(whole.actions[place::2], whole.triggers, whole.organizations))
-        for place, name in enumerate(("east", "west"))
+    parts = {
+        name: of_database(name, Data(whole.actions[place::3], whole.triggers, whole.organizations))
+        for place, name in enumerate(("east", "north", "west"))
     }
     settings = replace(warehouse, database="fleet")
     with connection.transaction(force_rollback=True), tables(settings):
-        for name, data in halves.items():
+        for name, data in parts.items():
             with holding(connection, data):
                 load(replace(settings, name=name), connection)
-        east, west = halves.values()
-        both = Data(
-            (*east.actions, *west.actions),
-            {**east.triggers, **west.triggers},
-            {**east.organizations, **west.organizations},
+        east, north, west = parts.values()
+        everything = Data(
+            (*east.actions, *north.actions, *west.actions),
+            {**east.triggers, **north.triggers, **west.triggers},
+            {**east.organizations, **north.organizations, **west.organizations},
         )
         reader, compared = Reader(settings, 60, fleet=True), 0
         state = reader.state()
-        assert set(state.epochs) == {"east", "west"}
-        with holding(connection, both) as now:
+        assert set(state.epochs) == set(parts)
+        with holding(connection, everything) as now:
             for name, answer in answers().items():
                 query = CATALOGUE.get(name)
                 bound = bind(query, {}, None, now, "public", settings=QuerySettings(PRICES))
@@ -207,7 +207,7 @@ def test_a_fleet_equals_its_databases_together(
                 wanted = run(connection, bound, raw=True).rows
                 got = list(reader.rows(question, [column.unit for column in query.columns]))
                 if answer.of_database:
-                    assert {row[0] for row in got} <= {"east", "west"}
+                    assert {row[0] for row in got} <= set(parts)
                     got = [row[1:] for row in got]
                 assert got == list(wanted), name
                 compared += 1

@@ -233,7 +233,7 @@ class Service:
             return None
         from analytics_refreshd.app.forwarding import build_sender
 
-        return WarehouseForwarder(runtime, *build_sender(self.connector, self.session, settings))
+        return WarehouseForwarder(runtime, *build_sender(self.connector, self.session, settings, runtime.state.leads))
 
     def start_http(self) -> str:
         """Serve metrics, probes and page; return the address. Raises RefreshdError where the port cannot be bound."""

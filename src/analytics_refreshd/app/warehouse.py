@@ -60,5 +60,8 @@ class WarehouseForwarder:
             self._log.emit(Event.WAREHOUSE_RESTARTED, level="warning", reason_text=sent.restarted)
         if sent.exported_epoch is not None:
             self._log.emit(Event.WAREHOUSE_EXPORTED, epoch=sent.exported_epoch, seconds=seconds)
+        if sent.months:
+            months = ", ".join(f"{month // 100}-{month % 100:02}" for month in sent.months)
+            self._log.emit(Event.WAREHOUSE_LOADED, months=months, seconds=seconds)
         if sent.batches:
             self._log.emit(Event.WAREHOUSE_SENT, level="debug", batches=sent.batches, rows=sent.rows, seconds=seconds)

@@ -124,6 +124,9 @@ def warehouse_settings(config: Config) -> WarehouseSettings | None:
         connect_seconds=warehouse.connect_timeout.total_seconds(),
         request_seconds=warehouse.request_timeout.total_seconds(),
         keep_days=warehouse.keep.days,
+        cluster=warehouse.cluster,
+        rows=warehouse.rows,
+        rows_keep_days=warehouse.rows_keep.days,
     )
 
 

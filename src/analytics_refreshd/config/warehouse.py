@@ -15,12 +15,15 @@ class WarehouseSection(Section):
     """Where batches of changes are sent, for long histories and many databases.
 
     `url` is a ClickHouse's HTTP interface; without it nothing is sent. `database` is the one there that holds the
-    tables. `outbox_rows` is how many rows may wait in PostgreSQL; with more of them all is exported again. `keep` is
-    how long batches stay in the landing table. An alert tells where the warehouse is behind by `behind_after`.
+    tables, on all servers of `cluster` where that is named. `outbox_rows` is how many rows may wait in PostgreSQL; with
+    more of them all is exported again. `keep` is how long batches stay in the landing table. With `rows`, the rows of
+    closed months are loaded too, and stay for `rows_keep`. An alert tells where the warehouse is behind by
+    `behind_after`.
     """
 
     url: str | None = None
     database: Annotated[str, Field(min_length=1, max_length=200)] = "analytics"
+    cluster: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     user: str = "default"
     password_file: Path | None = None
     ca_file: Path | None = None
@@ -28,6 +31,8 @@ class WarehouseSection(Section):
     request_timeout: PositiveDuration = timedelta(minutes=5)
     outbox_rows: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 5_000_000
     keep: Annotated[Duration, between("1d")] = timedelta(days=30)
+    rows: bool = False
+    rows_keep: Annotated[Duration, between("31d")] = timedelta(days=400)
     behind_after: PositiveDuration = timedelta(minutes=15)
 
     @property

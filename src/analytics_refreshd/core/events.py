@@ -52,6 +52,7 @@ class Event(StrEnum):
     VIEW_FAILED = "view.failed"
     VIEW_STALE = "view.stale"
     WAREHOUSE_EXPORTED = "warehouse.exported"
+    WAREHOUSE_LOADED = "warehouse.loaded"
     WAREHOUSE_RESTARTED = "warehouse.restarted"
     WAREHOUSE_SENT = "warehouse.sent"
 
@@ -100,6 +101,7 @@ MEANING: dict[Event, str] = {
     Event.VIEW_FAILED: "a view began to fail with this run; repeats are not logged",
     Event.VIEW_STALE: "a view became older than its limit",
     Event.WAREHOUSE_EXPORTED: "the warehouse holds all figures: the export of an epoch is complete",
+    Event.WAREHOUSE_LOADED: "the warehouse holds the action rows of these months, as the cells are",
     Event.WAREHOUSE_RESTARTED: "warehouse and database have parted, and all figures are exported again; says why",
     Event.WAREHOUSE_SENT: "batches of changes were sent to the warehouse (level debug)",
 }

@@ -58,6 +58,8 @@ SNAPSHOTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 """The tables that are sent as a whole, with their columns after `database`."""
+EXCHANGED = (*SNAPSHOTS, "action_results")
+"""The tables whose partitions are exchanged; each has one of the same name with `_incoming` beside it."""
 LANDING = ("batch", "batch_id", "folded_at", "hour_at", "trigger_id", "action_type", "status", "duration_ms",
            "retry_count", "n")  # fmt: skip
 """The columns of the landing table `deltas`, after `database` and `epoch`."""
@@ -198,6 +200,7 @@ class Sent:
     """What one call of a sender sent.
 
     `exported_epoch` is that of an export that was completed. `restarted` says why a new epoch began, if one did.
+    `months` are those whose action rows were loaded, as 202603.
     """
 
     batches: int = 0
@@ -205,6 +208,7 @@ class Sent:
     ranges: int = 0
     exported_epoch: int | None = None
     restarted: str | None = None
+    months: tuple[int, ...] = ()
 
 
 class Outbox(Protocol):

@@ -18,6 +18,7 @@ from analytics_refreshd.core.warehouse import (
     Warehouse,
     next_step,
 )
+from analytics_refreshd.core.warehouse_rows import RowLoader
 
 _IN_MEMORY_BYTES = 16 << 20
 
@@ -37,11 +38,13 @@ class Sender:
         warehouse: Warehouse,
         stopping: Callable[[], bool] = lambda: False,
         progress: Progress = lambda done, of: None,
+        rows: RowLoader | None = None,
     ) -> None:
         self._outbox = outbox
         self._warehouse = warehouse
         self._stopping = stopping
         self._progress = progress
+        self._rows = rows
         self._snapshots_at: tuple[int, int] | None = None
 
     def send(self) -> Sent | None:
@@ -61,7 +64,13 @@ class Sender:
             step = next_step(outbox, self._warehouse.position())
             if step.doing is Doing.SEND and step.batch is None:
                 self._send_snapshots(outbox)
-                break
+                # a part at a time: batches that come meanwhile are sent first
+                loaded = self._rows.step(outbox) if self._rows is not None else None
+                if loaded is not None and loaded.month is not None:
+                    sent = replace(sent, months=(*sent.months, loaded.month))
+                if loaded is None or not loaded.more:
+                    break
+                continue
             if step.doing is Doing.EXPORT and not outbox.recording and not self._outbox.start():
                 break
             sent = self._take(step, outbox, sent)

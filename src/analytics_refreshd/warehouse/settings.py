@@ -15,7 +15,9 @@ class WarehouseSettings:
 
     `name` is the daemon's, and the first part of every key there; `database` is the one that the tables are in. The
     password is read from its file for each request, so that a new one needs no restart. `ca_file` is for a server
-    whose certificate the system's authorities did not sign.
+    whose certificate the system's authorities did not sign. On a `cluster`, `migrate --warehouse` creates the tables on
+    all of its servers, and the url leads to the replicas of one shard. With `rows`, closed months of action rows are
+    loaded, and kept for `rows_keep_days`.
     """
 
     name: str
@@ -27,6 +29,9 @@ class WarehouseSettings:
     connect_seconds: float = 5.0
     request_seconds: float = 300.0
     keep_days: int = 30
+    cluster: str | None = None
+    rows: bool = False
+    rows_keep_days: int = 400
 
     def password(self) -> str:
         """Read the password. Raises WarehouseFault."""

@@ -3,11 +3,20 @@
 from typing import IO
 from uuid import UUID
 
-from analytics_refreshd.core.warehouse import CELLS, LANDING, SNAPSHOTS, Batch, OutboxState, Position
+from analytics_refreshd.core.warehouse import (
+    CELLS,
+    LANDING,
+    SNAPSHOTS,
+    Batch,
+    OutboxState,
+    Position,
+    WarehouseFault,
+)
 from analytics_refreshd.warehouse.client import Client
-from analytics_refreshd.warehouse.tables import identifier, literal
+from analytics_refreshd.warehouse.cluster import all_shards
+from analytics_refreshd.warehouse.quoting import identifier, literal
 
-_BY_EPOCH = (*CELLS, "deltas", "batches")
+_BY_EPOCH = (*CELLS, "deltas", "batches", "action_results_months")
 
 
 class ClickHouseWarehouse:
@@ -17,15 +26,18 @@ class ClickHouseWarehouse:
         self._client = client
         self._name = client.settings.name
         self._target = identifier(client.settings.database)
+        self._replicated: bool | None = None
 
     def position(self) -> Position | None:
         """As `core.warehouse.Warehouse.position`."""
+        self._catch_up()
         epochs = self._client.select(
             f"select epoch, epoch_id, base_batch from {self._target}.epochs where database = {{database:String}} "  # noqa: S608
             "order by epoch desc, completed_at desc limit 1",
             database=self._name,
         )
         if not epochs:
+            self._refuse_other_shard()
             return None
         epoch, epoch_id, base = int(epochs[0][0]), UUID(epochs[0][1]), int(epochs[0][2])
         batches = self._client.select(
@@ -37,6 +49,41 @@ class ClickHouseWarehouse:
         if not batches:
             return Position(epoch, epoch_id, base, None)
         return Position(epoch, epoch_id, int(batches[0][0]), UUID(batches[0][1]))
+
+    def _catch_up(self) -> None:
+        """Let a replica take over what the others have: what it lacks would pass for lost."""
+        if self._replicated is None:
+            found = self._client.select(
+                "select engine from system.tables where database = {target:String} and name = 'batches'",
+                target=self._client.settings.database,
+            )
+            if not found:
+                return
+            self._replicated = found[0][0].startswith("Replicated")
+        if self._replicated:
+            try:
+                for table in ("epochs", "batches"):
+                    self._client.execute(f"system sync replica {self._target}.{table}")
+            except WarehouseFault as fault:
+                raise WarehouseFault(
+                    f"{fault}; this replica was waited for until it has what the others have: look at"
+                    " system.replication_queue there"
+                ) from None
+
+    def _refuse_other_shard(self) -> None:
+        """Refuse to export to a second shard: the figures would count twice over all of them."""
+        if self._client.settings.cluster is None:
+            return
+        whole = identifier(all_shards(self._client.settings.database))
+        found = self._client.select(
+            f"select count() from {whole}.epochs where database = {{database:String}}",  # noqa: S608
+            database=self._name,
+        )
+        if found[0][0] != "0":
+            raise WarehouseFault(
+                "another shard of the cluster holds the figures of this database: let [warehouse] url lead there, or"
+                " drop its partitions there first"
+            )
 
     def export(self, table: str, epoch: int, token: str, body: IO[bytes]) -> None:
         """As `core.warehouse.Warehouse.export`."""

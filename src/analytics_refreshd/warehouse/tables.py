@@ -3,21 +3,16 @@
 from collections.abc import Iterator
 from importlib import resources
 
-from analytics_refreshd.core.warehouse import SNAPSHOTS, WarehouseFault
+from analytics_refreshd.core.warehouse import EXCHANGED, WarehouseFault
 from analytics_refreshd.warehouse.client import Client
+from analytics_refreshd.warehouse.cluster import SHOWN, all_shards, on_cluster
+from analytics_refreshd.warehouse.quoting import identifier, literal
+from analytics_refreshd.warehouse.settings import WarehouseSettings
+
+__all__ = ["add_columns", "create", "filled", "identifier", "literal", "refuse_older", "statements"]
 
 LEAST_SERVER = (24, 10)
 """The first servers with quantilesExactWeightedInterpolated, which equals percentile_cont."""
-
-
-def identifier(name: str) -> str:
-    """Quote a name for ClickHouse."""
-    return "`{}`".format(name.replace("\\", "\\\\").replace("`", "\\`"))
-
-
-def literal(text: str) -> str:
-    """Quote a text for ClickHouse, where a statement takes no parameter."""
-    return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))
 
 
 def statements() -> dict[str, str]:
@@ -42,7 +37,7 @@ def _columns() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         # each ends with a comma, the last with a bracket
         columns = [(column, kind[:-1]) for column, _, kind in (line.strip().partition(" ") for line in lines)]
         yield name, columns
-        if name in SNAPSHOTS:
+        if name in EXCHANGED:
             yield f"{name}_incoming", columns
 
 
@@ -59,21 +54,18 @@ def refuse_older(client: Client) -> str:
 def create(client: Client) -> list[str]:
     """Create what is missing; return what was created. Raises WarehouseFault."""
     refuse_older(client)
+    if client.settings.cluster is not None:
+        return _create_on_cluster(client, client.settings.cluster)
     target = identifier(client.settings.database)
     client.execute(f"create database if not exists {target}")
-    found = {
-        row[0]
-        for row in client.select(
-            "select name from system.tables where database = {name:String}", name=client.settings.database
-        )
-    }
+    found = _tables(client, client.settings.database)
     made = []
     for name, statement in statements().items():
-        tables = [f"{table}_incoming" for table in SNAPSHOTS] if name == "incoming" else [name]
+        tables = [f"{table}_incoming" for table in EXCHANGED] if name == "incoming" else [name]
         for table in tables:
             if table in found:
                 continue
-            text = statement.replace("{target}", target).replace("{keep_days}", str(client.settings.keep_days))
+            text = filled(statement, client.settings).replace("{target}", target)
             client.execute(text.replace("{table}", table.removesuffix("_incoming")))
             made.append(table)
     return made
@@ -81,17 +73,68 @@ def create(client: Client) -> list[str]:
 
 def add_columns(client: Client) -> list[str]:
     """Add the columns that tables of an older program lack; return them. Raises WarehouseFault."""
-    target = identifier(client.settings.database)
+    database, cluster = client.settings.database, client.settings.cluster
+    where = "" if cluster is None else f" on cluster {identifier(cluster)}"
     found: dict[str, set[str]] = {}
     query = "select table, name from system.columns where database = {name:String}"
-    for table, column in client.select(query, name=client.settings.database):
+    for table, column in client.select(query, name=database):
         found.setdefault(table, set()).add(column)
     added = []
     for table, columns in _columns():
         place = "first"
+        shown = [all_shards(database)] if cluster is not None and table in SHOWN else []
         for column, kind in columns:
             if column not in found.get(table, {column}):
-                client.execute(f"alter table {target}.{table} add column {column} {kind} {place}")
+                for each in (database, *shown):
+                    target = f"{identifier(each)}.{table}{where}"
+                    client.execute(f"alter table {target} add column if not exists {column} {kind} {place}")
                 added.append(f"{table}.{column}")
             place = f"after {column}"
     return added
+
+
+def _create_on_cluster(client: Client, cluster: str) -> list[str]:
+    """Create on all servers of the cluster what any of them lacks."""
+    database = client.settings.database
+    servers = client.select("select count() from system.clusters where cluster = {name:String}", name=cluster)
+    if servers[0][0] == "0":
+        raise WarehouseFault(
+            f"the warehouse knows no cluster {cluster}: look at [warehouse] cluster, and at"
+            " deploy/clickhouse/config.d/analytics-cluster.xml"
+        )
+    if client.select("select count() from system.macros where macro in ('shard', 'replica')")[0][0] != "2":
+        raise WarehouseFault(
+            "the warehouse has no macros `shard` and `replica`: give each server its own"
+            " deploy/clickhouse/config.d/macros.xml"
+        )
+    found = {name: _tables(client, name) for name in (database, all_shards(database))}
+    alone = sorted(
+        name for name, engine in found[database].items() if "MergeTree" in engine and "Replicated" not in engine
+    )
+    if alone:
+        raise WarehouseFault(
+            f"{database}.{alone[0]} is a table of one server: drop the database {database} there, or name another one"
+            " in [warehouse] database"
+        )
+    made = []
+    definitions = {name: filled(text, client.settings) for name, text in statements().items()}
+    for place, table, statement in on_cluster(definitions, database, cluster):
+        # always: a server may have joined since, and this one has the table
+        client.execute(statement)
+        if place and table not in found[place]:
+            made.append(f"{place}.{table}")
+    return made
+
+
+def filled(statement: str, settings: WarehouseSettings) -> str:
+    """Fill in how long rows stay."""
+    days = {"{keep_days}": settings.keep_days, "{rows_days}": settings.rows_keep_days}
+    for name, value in days.items():
+        statement = statement.replace(name, str(value))
+    return statement
+
+
+def _tables(client: Client, database: str) -> dict[str, str]:
+    """Return the engine of each table."""
+    found = client.select("select name, engine from system.tables where database = {name:String}", name=database)
+    return {name: engine for name, engine in found}

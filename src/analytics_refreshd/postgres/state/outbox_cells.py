@@ -81,11 +81,16 @@ def snapshot(table: str, database: str, app_schema: str, batch: int) -> sql.Comp
     return block(table, app=app, database=sql.Literal(database), batch=sql.Literal(batch), **times)
 
 
-def write(connection: BoundedConnection, query: sql.Composed, body: IO[bytes]) -> None:
-    """Write the rows of `query` as text, a line each."""
-    with connection.cursor().copy(block("copy", query=query)) as copy:
+def write(connection: BoundedConnection, query: sql.Composed, body: IO[bytes]) -> int:
+    """Write the rows of `query` as lines; return how many."""
+    # a connection that was lost may have left half of it
+    body.seek(0)
+    body.truncate()
+    cursor = connection.cursor()
+    with cursor.copy(block("copy", query=query)) as copy:
         for data in copy:
             body.write(data)
+    return cursor.rowcount
 
 
 def _sums() -> dict[str, sql.Composable]:

@@ -290,5 +290,34 @@ partition by database
 order by (database, action_type)
 comment 'The view action_type_distribution as it was at a batch: a whole snapshot a database.';
 
+-- name: action_results
+-- The action rows of closed months, for free questions, where [warehouse] rows is on: a month is replaced as a whole.
+create table if not exists {target}.action_results (
+    database LowCardinality(String),
+    month UInt32,
+    executed_at DateTime64(6, 'UTC'),
+    trigger_id Nullable(String),
+    action_type LowCardinality(String),
+    status LowCardinality(String),
+    duration_ms Nullable(Int32),
+    retry_count Nullable(Int32))
+engine = MergeTree
+partition by (database, month)
+order by (database, executed_at)
+ttl toDateTime(executed_at) + interval {rows_days} day
+comment 'The actions of closed months, without messages, answers and identities of jobs and events.';
+
+-- name: action_results_months
+create table if not exists {target}.action_results_months (
+    database LowCardinality(String),
+    epoch UInt32,
+    month UInt32,
+    batch SimpleAggregateFunction(max, UInt64),
+    loaded_at SimpleAggregateFunction(max, DateTime('UTC')))
+engine = AggregatingMergeTree
+partition by (database, epoch)
+order by (database, epoch, month)
+comment 'The months whose action rows are there, and the batch at which they are what the cells are.';
+
 -- name: incoming
 create table if not exists {target}.{table}_incoming as {target}.{table};
