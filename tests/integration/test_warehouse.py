@@ -139,12 +139,17 @@ def test_W02_a_table_that_refused_gets_what_it_missed(fed: Fed, connection: Conn
     change_and_refresh(connection, 1)
     fed.sender.send()
     change_and_refresh(connection, 2)
-    fed.client.execute(f"rename table analytics.{table} to analytics.elsewhere")
+    outbox = fed.outbox.state()
+    assert outbox is not None
+    fed.client.execute(f"alter table analytics.{table} add constraint refused check 1 = 0")
     try:
-        with pytest.raises(WarehouseFault, match="a table is missing there"):
+        with pytest.raises(WarehouseFault, match="VIOLATED_CONSTRAINT"):
             fed.sender.send()
     finally:
-        fed.client.execute(f"rename table analytics.elsewhere to analytics.{table}")
+        fed.client.execute(f"alter table analytics.{table} drop constraint refused")
+    there = "select count() from analytics.deltas where database = {name:String} and batch = {batch:UInt64}"
+    landed = fed.client.select(there, name=fed.client.settings.name, batch=outbox.waiting[0].batch)
+    assert landed == [[str(outbox.waiting[0].rows)]]
     sent = fed.sender.send()
     assert sent is not None
     assert (sent.batches, sent.restarted) == (1, None)
