@@ -18,7 +18,7 @@ from analytics_refreshd.warehouse.client import Client
 from analytics_refreshd.warehouse.reading import Reader
 from analytics_refreshd.warehouse.settings import WarehouseSettings
 from analytics_refreshd.warehouse.tables import identifier
-from analytics_refreshd.warehouse.tenants import DATABASE, NOTHING, ORGANIZATIONS, TENANT, WALLED, admission
+from analytics_refreshd.warehouse.tenants import DATABASE, NOTHING, ORGANIZATIONS, TENANT, WALLED, admission, policies
 from tests.support.clickhouse import needs_chdb
 from tests.support.tenants import TENANTS, fill, foreign
 from tests.support.warehouse_loading import tables, walled_warehouse
@@ -59,6 +59,7 @@ def seen(database: str | None, organizations: Sequence[str] | None) -> dict[str,
     return dict(admission(database, organizations))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", TENANT_QUERIES, ids=lambda query: query.name)
 def test_a_query_without_its_limit_shows_no_other_tenant(world: Walled, query: Query) -> None:
     """Sabotaged, it shows the admitted tenant's rows or nothing: no other's text, and no figure of all together."""
@@ -103,6 +104,7 @@ def test_a_table_shows_what_is_admitted(world: Walled, table: str) -> None:
     assert len(own) * 2 == len(everything)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", WALLED)
 def test_who_says_nothing_sees_nothing(world: Walled, table: str) -> None:
     """A request that forgot what it may see gets no row; nor does one that names half of it."""
@@ -146,6 +148,14 @@ def test_a_value_comes_as_it_is(world: Walled, text: str) -> None:
     lines = Client(world.settings).lines(f"{asked}\nformat TabSeparated", seen(None, None), values, 60)
     plain = text.encode().hex().upper()
     assert list(lines) == [f"{plain}\t2\t{plain}".encode()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["", "analytics"])
+def test_the_policies_are_statements(world: Walled, cluster: str) -> None:
+    """ClickHouse reads each of them; chdb has no place to keep them."""
+    for text in policies("analytics", cluster=cluster):
+        assert world.rows(f"explain ast {text}", {})
 
 
 def test_without_a_wall_nothing_is_answered(world: Walled) -> None:
