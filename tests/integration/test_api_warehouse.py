@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
@@ -253,7 +253,8 @@ def test_P21_without_its_warehouse_it_says_so_and_finds_it_again(world: World, t
     given: dict[str, Any] = {"schedule__interval": "1h", "service__name": "shop"}
     (own, secret), password = world.own, tmp_path / "password"
     password.write_text(PASSWORD)
-    with Proxy(("127.0.0.1", world.server.port)) as proxy:
+    behind = ("127.0.0.1", urlsplit(world.server.url).port or 0)
+    with Proxy(behind) as proxy:
         reach = reached(f"http://127.0.0.1:{proxy.port}", password)
         with Api(own, secret, **given, **reach, api__statement_timeout="5s") as api:
             assert api.ask("actions/success-rate", world.everything).status == 200
@@ -263,7 +264,7 @@ def test_P21_without_its_warehouse_it_says_so_and_finds_it_again(world: World, t
             for text in (str(proxy.port), "127.0.0.1", "user", "url"):
                 assert text not in away.body.decode()
             assert api.ask("meta/refresh-status", world.everything).status == 200
-            proxy.target = ("127.0.0.1", world.server.port)
+            proxy.target = behind
             eventually(lambda: api.ask("actions/success-rate?days=2", world.everything).status == 200)
             proxy.freeze()
             slow = api.ask("actions/success-rate?days=4", world.everything)

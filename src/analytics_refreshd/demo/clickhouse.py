@@ -95,8 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _clause(self, given: Mapping[str, str]) -> str:
         """Return the settings of a query as its clause; a value that has quotes is one of their own."""
-        every = {self.server.renamed.get(name, name): value.strip("'") for name, value in given.items()
-                 if name not in (*_OF_INSERTS, *_OF_HTTP) and (name in self.server.renamed or not _OWN.match(name))}  # fmt: skip
+        names = self.server.renamed
+        every = {
+            names.get(name, name): value.strip("'")
+            for name, value in given.items()
+            if name in names or not (name in _OF_INSERTS or name in _OF_HTTP or _OWN.match(name))
+        }
         written = [f"{name} = '{value}'" for name, value in every.items() if _VALUE.fullmatch(value)]
         return f"\nsettings {', '.join(written)}" if written else ""
 
