@@ -10,7 +10,7 @@ from analytics_refreshd.observe.log.schema import schema
 from analytics_refreshd.observe.status.schema import status_schema
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.generate.api_dashboard import api_dashboard
-from tests.generate.clickhouse import cluster_tables
+from tests.generate.clickhouse import cluster_tables, one_servers_wall
 from tests.generate.cloudwatch import cloudwatch
 from tests.generate.licences import licences_guide
 from tests.generate.log_events import log_events
@@ -43,6 +43,7 @@ def generated() -> Mapping[Path, str]:
             _DEPLOY / "grafana" / "queries-dashboard.json": dashboard_json(catalogue),
             _DEPLOY / "grafana" / "api-dashboard.json": api_dashboard(catalogue),
             _DEPLOY / "clickhouse" / "tables.sql": cluster_tables(),
+            _DEPLOY / "clickhouse" / "tenants.sql": one_servers_wall(),
             _DEPLOY / "ecs" / "cloudwatch.json": cloudwatch(_RULES, _DEPLOY / "runbooks"),
             _DEPLOY / "kubernetes" / "components" / "prometheus-rule" / "prometheus-rule.yaml": prometheus_rule(_RULES),
         }

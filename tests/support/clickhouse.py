@@ -99,12 +99,18 @@ class ClickHouse:
 
 
 @contextmanager
-def serving(directory: Path, port: int = 0, environment: Mapping[str, str] | None = None) -> Iterator[ClickHouse]:
-    """Serve what is in `directory`; `port` is the relay's, `environment` what the server gets beside this one's."""
+def serving(
+    directory: Path, port: int = 0, environment: Mapping[str, str] | None = None, walled: str = ""
+) -> Iterator[ClickHouse]:
+    """Serve what is in `directory`; `port` is the relay's, `environment` what the server gets beside this one's.
+
+    The tables of the database `walled` stand behind the row policies.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     password = directory / "password"
     password.write_text(PASSWORD)
-    command = [sys.executable, "-m", "analytics_refreshd.demo.clickhouse", str(directory / "data"), str(password)]
+    program = ["tests.support.walled_clickhouse", walled] if walled else ["analytics_refreshd.demo.clickhouse"]
+    command = [sys.executable, "-m", *program, str(directory / "data"), str(password)]
     given = os.environ | dict(environment or {})
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=given) as process:
         assert process.stdout is not None

@@ -195,6 +195,7 @@ ROWS = {
     "P18": "The limits' storage away",
     "P19": "Kept questions: another tenant, another site, a foreign address or a key in it, one too many",
     "P20": "An API process replaced under load",
+    "P21": "The API's warehouse away, silent, without its wall, or with a query that forgot its limit",
     "R01": "Killed at every step",
     "R02": "Two at once; a writer beside it",
     "R03": "A long reader that holds the month",

@@ -4,6 +4,8 @@ import io
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -11,6 +13,7 @@ import psycopg
 from analytics_refreshd.warehouse.client import Client
 from analytics_refreshd.warehouse.settings import WarehouseSettings
 from analytics_refreshd.warehouse.tables import create, identifier
+from tests.support.clickhouse import PASSWORD, USER, serving
 
 _ACTIONS = """
 select case when executed_at is null then '-9223372036854775808'
@@ -58,6 +61,25 @@ def tables(settings: WarehouseSettings) -> Iterator[None]:
         yield
     finally:
         client.execute(f"drop database {identifier(settings.database)}")
+
+
+@contextmanager
+def walled_warehouse(
+    connection: psycopg.Connection[Any], folder: Path, names: Sequence[str] = ("shop",)
+) -> Iterator[WarehouseSettings]:
+    """Serve a warehouse that holds what the PostgreSQL does, under each name, behind its row policies.
+
+    The settings are those of the first name.
+    """
+    (folder / "password").write_text(PASSWORD)
+    with serving(folder / "data", walled="analytics") as server:
+        settings = WarehouseSettings(
+            names[0], server.url, user=USER, password_file=folder / "password", connect_seconds=60.0
+        )
+        with tables(settings):
+            for name in names:
+                load(replace(settings, name=name), connection)
+            yield settings
 
 
 def load(settings: WarehouseSettings, connection: psycopg.Connection[Any]) -> None:

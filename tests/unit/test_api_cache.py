@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from analytics_refreshd.api import cache as module
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
 from analytics_refreshd.api.cache import Answer, AnswerCache, Key
+from analytics_refreshd.api.freshness import Known
 from tests.support.waiting import eventually
 
 SIZE = 1000
@@ -23,7 +24,7 @@ KEYS = st.builds(
 
 def answer(text: str, *, stale: bool = False) -> Answer:
     """An answer with this body."""
-    return Answer(text.encode(), 1, {}, "tag", stale)
+    return Answer(text.encode(), 1, Known({}, None), "tag", stale)
 
 
 @given(st.lists(st.tuples(KEYS, st.booleans(), st.integers(0, 3 * SIZE)), max_size=60))

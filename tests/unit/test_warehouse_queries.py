@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from analytics_refreshd.app.commands.warehouse_query import WarehouseQuestion, why_not
+from analytics_refreshd.app.commands.warehouse_query import WarehouseQuestion
+from analytics_refreshd.app.commands.warehouse_question import why_not
 from analytics_refreshd.postgres.catalogue.definition import ParameterError
 from analytics_refreshd.postgres.catalogue.files import Catalogue, parse
 from analytics_refreshd.warehouse.catalogue.definition import UNANSWERED, answers

@@ -18,6 +18,7 @@ from analytics_refreshd.core.wording import rfc3339
 from analytics_refreshd.postgres.catalogue.endpoint import Field
 from analytics_refreshd.postgres.catalogue.page import PageOfRows
 from analytics_refreshd.postgres.catalogue.run import BoundQuery
+from analytics_refreshd.postgres.catalogue.sources import Sources
 from analytics_refreshd.postgres.catalogue.spans import zone_of
 from analytics_refreshd.postgres.catalogue.zones import later
 from analytics_refreshd.postgres.tenants.live import LastCost
@@ -38,14 +39,17 @@ class Reading:
     known: Known
 
 
-def document(route: Route, asked: Asked, reading: Reading, now: datetime, *, stale: bool) -> dict[str, object]:
+def document(
+    route: Route, asked: Asked, reading: Reading, sources: Sources, now: datetime, *, stale: bool
+) -> dict[str, object]:
     """Return the members of an answer: `data`, `pagination` of a list, `summary` where there is one, and `meta`.
 
     For `as_body`: its rows are as they were read.
     """
-    rows = [dict(zip(route.field_names, row, strict=True)) for row in reading.page.rows]
+    names = route.names(fleet=asked.fleet)
+    rows = [dict(zip(names, row, strict=True)) for row in reading.page.rows]
     bound, successes = reading.bound, reading.known.successes
-    sources, approximated = bound.sources, {column.name for column in bound.columns if column.approximated}
+    approximated = {column.name for column in bound.columns if column.approximated}
     answer: dict[str, object] = {"data": rows if route.endpoint.shape == "list" else rows[0]}
     if route.summary is not None and reading.summary is not None:
         answer["summary"] = as_object(route.summary.api.fields, reading.summary)
@@ -59,6 +63,7 @@ def document(route: Route, asked: Asked, reading: Reading, now: datetime, *, sta
         "parameters": {name: plain(value) for name, value in asked.parameters.items()},
         "approximate": [field.name for field in route.endpoint.fields if field.column.name in approximated],
         **frozen(reading.known, bound.notes),
+        "engine": reading.known.engine,
     }
     return answer
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from analytics_refreshd.api.problems import invalid, unknown_parameter
-from analytics_refreshd.api.routes import OFFSET, ORGANIZATION, Route
+from analytics_refreshd.api.routes import FLEET, OFFSET, ORGANIZATION, Route
 from analytics_refreshd.postgres.catalogue.page import Page
 from analytics_refreshd.postgres.catalogue.parameters import Parameter
 from analytics_refreshd.postgres.catalogue.spans import MONTH, ParameterError
@@ -26,7 +26,7 @@ class Asked:
     """What a request asks of an endpoint.
 
     `given` is what the query binds, `filters` its type and trigger. `parameters` are those in force, for the answer.
-    `csv` asks for rows alone, all of them unless a page is named.
+    `csv` asks for rows alone, all of them unless a page is named; `fleet` for all databases of a warehouse.
     """
 
     given: Mapping[str, object]
@@ -34,6 +34,7 @@ class Asked:
     page: Page
     parameters: Mapping[str, object]
     csv: bool = False
+    fleet: bool = False
 
 
 def asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, str], accept: str = "") -> Asked:
@@ -76,7 +77,10 @@ def _asked(route: Route, items: Iterable[tuple[str, str]], places: Mapping[str, 
     if "timezone" in values:
         given["timezone"] = shown["timezone"] = values["timezone"]
     filters = {name: values[name] for name in route.filters if name in values}
-    return Asked(given, filters, _page(route, values, shown, every=as_csv), shown | filters, as_csv)
+    fleet = FLEET.name in values and bool(checked(FLEET, values[FLEET.name]))
+    if fleet:
+        shown[FLEET.name] = True
+    return Asked(given, filters, _page(route, values, shown, every=as_csv), shown | filters, as_csv, fleet)
 
 
 def checked(parameter: Parameter, text: str) -> int | float | bool | str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
 from analytics_refreshd.api.exchange import JSON
-from analytics_refreshd.api.freshness import Successes
+from analytics_refreshd.api.freshness import Known
 
 MOST_ENTRIES = 10_000
 LARGEST_BYTES = 1 << 20
@@ -44,7 +44,7 @@ class Answer:
 
     body: bytes
     rows: int
-    successes: Successes
+    known: Known
     tag: str | None
     stale: bool = False
     total: int | None = None

@@ -11,10 +11,12 @@ from analytics_refreshd.api.access.principal import Admission, Principal
 from analytics_refreshd.api.answers import as_body, document, links
 from analytics_refreshd.api.asking import Asked, asked, not_usable
 from analytics_refreshd.api.cache import LARGEST_BYTES, Answer, AnswerCache, Key
+from analytics_refreshd.api.engine import Admitted, NotAnsweredHereError, WarehouseReaders
 from analytics_refreshd.api.exchange import PACKED, Reply, Request, Step, admitted, as_json, of_error, packed, told
-from analytics_refreshd.api.freshness import Successes, Timing, any_stale, entity_tag, matches
+from analytics_refreshd.api.freshness import Known, Timing, any_stale, matches
+from analytics_refreshd.api.keeping import NOT_KEPT, VARY, Asking, Looked, headers_of, tag_of
 from analytics_refreshd.api.problems import Problem, invalid
-from analytics_refreshd.api.reader import Admitted, Reader
+from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import FRESHNESS, ORGANIZATION, SCHEMA, Route
 from analytics_refreshd.api.spool import MEDIA_TYPE as CSV
 from analytics_refreshd.api.spool import MOST_BYTES, Spool, TooLargeError
@@ -23,11 +25,7 @@ from analytics_refreshd.core.access import READ_STORED
 from analytics_refreshd.core.ports import Clock
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, bind
 from analytics_refreshd.postgres.catalogue.settings import DEFAULTS, QuerySettings
-from analytics_refreshd.postgres.catalogue.sources import Sources
 from analytics_refreshd.postgres.catalogue.spans import ParameterError
-
-_VARY = "Accept, Accept-Encoding, Authorization, X-API-Key, X-Organization-ID"
-_NOT_KEPT = "private, no-cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Endpoints:
     """Answers what the gate admits.
 
     With `stored_errors` owners and admins read error texts as they are stored. `settings` hold prices and
-    thresholds.
+    thresholds. What the `warehouse` answers exactly it answers.
     """
 
     gate: AccessGate
@@ -46,6 +44,7 @@ class Endpoints:
     cache: AnswerCache
     stored_errors: bool = False
     settings: QuerySettings = DEFAULTS
+    warehouse: WarehouseReaders | None = None
 
     def answer(self, route: Route, request: Request) -> Step:
         """Return the answer that memory gives, else what makes it.
@@ -78,10 +77,11 @@ class Endpoints:
         if route.query.name == FRESHNESS:
             return self._later(request, admission, lambda: self._status(route, question, principal, now))
         bound = self._bound(route, question, principal, now)
-        asking = _Asking(route, request, question, principal, bound, bound.sources, now)
-        looked: _Looked | None = None
-        if not asking.sources.rows and (known := self.reader.known_now()) is not None:
-            looked = self._look(asking, known.successes)
+        asking = Asking(route, request, question, principal, bound, bound.sources, now, self.reader)
+        asking = self._routed(asking)
+        looked: Looked | None = None
+        if not asking.sources.rows and (known := asking.reader.known_now()) is not None:
+            looked = self._look(asking, known)
             if looked.reply is not None:
                 return looked.reply
         return self._later(request, admission, lambda: self._found(asking, looked))
@@ -89,28 +89,49 @@ class Endpoints:
     def _later(self, request: Request, admission: Admission, work: Callable[[], Reply]) -> Step:
         return lambda: admitted(request, lambda: admission, lambda _: work())
 
-    def _found(self, asking: "_Asking", looked: "_Looked | None") -> Reply:
+    def _found(self, asking: Asking, looked: Looked | None) -> Reply:
         """Read the answer, unless it is kept by now."""
         if looked is None and not asking.sources.rows:
-            looked = self._look(asking, self.reader.known().successes)
+            looked = self._look(asking, asking.reader.known())
         if looked is not None and looked.reply is not None:
             return looked.reply
-        return self._read(asking, looked)
+        try:
+            return self._read(asking, looked)
+        except NotAnsweredHereError as refusal:
+            return self._found(self._by_postgres(asking, str(refusal)), None)
 
-    def _look(self, asking: "_Asking", successes: Successes) -> "_Looked":
+    def _routed(self, asking: Asking) -> Asking:
+        """Return the request with who answers it: the warehouse, where it can. Raises Problem."""
+        fleet = asking.question.fleet
+        if fleet and asking.principal.organizations is not None:
+            raise Problem(403, "forbidden", "a fleet tells of every organization, and this key is not for all")
+        if self.warehouse is None:
+            return asking
+        refusal = self.warehouse.refusal(asking.bound, fleet)
+        if refusal is not None:
+            return self._by_postgres(asking, refusal)
+        return asking.of(self.warehouse.fleet if fleet else self.warehouse.own)
+
+    def _by_postgres(self, asking: Asking, refusal: str) -> Asking:
+        """Return the request for PostgreSQL, which knows no fleet. Raises Problem."""
+        if asking.question.fleet:
+            raise invalid(f"a fleet cannot be asked this: {refusal}", parameter="fleet")
+        return asking.of(self.reader)
+
+    def _look(self, asking: Asking, known: Known) -> Looked:
         """Look whether the client has the answer, or it is kept."""
-        tag, reply = self._tag(asking, successes), None
+        tag, reply = self._tag(asking, known), None
         if tag is None:
-            return _Looked(successes, None, None)
+            return Looked(known, None, None)
         if (header := asking.request.headers.get("if-none-match")) is not None and matches(tag, header):
-            reply = Reply(304, b"", headers=self._kept(tag, asking, successes))
+            reply = Reply(304, b"", headers=headers_of(tag, asking, known, self.timing))
         else:
-            stale = any_stale(asking.sources.views, successes, self.timing, asking.now)
+            stale = any_stale(asking.sources.views, known.successes, self.timing, asking.now)
             kept = self.cache.get(Key.of(asking.principal, tag), stale=stale)
             reply = None if kept is None else self._reply(asking, kept)
-        return _Looked(successes, tag, reply)
+        return Looked(known, tag, reply)
 
-    def _read(self, asking: "_Asking", looked: "_Looked | None") -> Reply:
+    def _read(self, asking: Asking, looked: Looked | None) -> Reply:
         """Read an answer, one at a time of those with the same key, and keep it."""
         tag = None if looked is None else looked.tag
         with self.queries.slot(asking.principal, asking.request.address):
@@ -122,23 +143,24 @@ class Endpoints:
                 answer = self.cache.once(Key.of(asking.principal, tag), lambda: self._made(asking, looked))
         return self._reply(asking, answer)
 
-    def _made(self, asking: "_Asking", looked: "_Looked | None") -> Answer:
+    def _made(self, asking: Asking, looked: Looked | None) -> Answer:
         route = asking.route
         beside = self._beside(route, asking.principal, asking.now)
         stored = self._stored(asking)
         with _refusing():
-            reading = self.reader.read(asking.admitted, asking.question.page, beside, stored=stored)
-        rows, successes = reading.page.rows, reading.known.successes
+            reading = asking.reader.read(asking.admitted, asking.question.page, beside, stored=stored)
+        rows, known = reading.page.rows, reading.known
         if route.endpoint.shape == "object" and len(rows) != 1:
             raise _nothing()
-        stale = any_stale(asking.sources.views, successes, self.timing, asking.now)
-        body = as_body(document(route, asking.question, reading, asking.now, stale=stale))
-        same = looked is not None and looked.successes == successes
-        tag = looked.tag if looked is not None and same else self._tag(asking, successes)
-        answer = Answer(body, len(rows), successes, tag, stale, reading.page.total)
+        sources = asking.reader.sources(reading.bound)
+        stale = any_stale(asking.sources.views, known.successes, self.timing, asking.now)
+        body = as_body(document(route, asking.question, reading, sources, asking.now, stale=stale))
+        same = looked is not None and (looked.known.successes, looked.known.mark) == (known.successes, known.mark)
+        tag = looked.tag if looked is not None and same else self._tag(asking, known)
+        answer = Answer(body, len(rows), known, tag, stale, reading.page.total)
         return self._keep(asking, answer)
 
-    def _keep(self, asking: "_Asking", answer: Answer) -> Answer:
+    def _keep(self, asking: Asking, answer: Answer) -> Answer:
         if answer.tag is None or not self.cache.takes(answer):
             return answer
         key = Key.of(asking.principal, answer.tag)
@@ -147,8 +169,8 @@ class Endpoints:
         self.cache.put(key, kept)
         return kept
 
-    def _reply(self, asking: "_Asking", answer: Answer) -> Reply:
-        headers = {**self._kept(answer.tag, asking, answer.successes), **answer.headers}
+    def _reply(self, asking: Asking, answer: Answer) -> Reply:
+        headers = {**headers_of(answer.tag, asking, answer.known, self.timing), **answer.headers}
         if asking.route.endpoint.shape == "list" and not asking.question.csv:
             link = links(asking.request.path, asking.request.items, answer.total or 0, asking.question)
             headers |= {"Link": link} if link else {}
@@ -156,9 +178,9 @@ class Endpoints:
             return Reply(200, answer.body, answer.content_type, headers, rows=answer.rows)
         return Reply(200, answer.packed, answer.content_type, {**headers, **PACKED}, rows=answer.rows)
 
-    def _csv(self, asking: "_Asking") -> Reply:
+    def _csv(self, asking: Asking) -> Reply:
         route = asking.route
-        names = [field.name for field in route.endpoint.fields]
+        names = route.names(fleet=asking.question.fleet)
         spool, count = Spool(), 0
 
         def take(rows: Iterator[Row]) -> None:
@@ -169,7 +191,7 @@ class Endpoints:
 
         try:
             with _refusing():
-                successes = self.reader.export(asking.admitted, asking.question.page, take, stored=self._stored(asking))
+                known = asking.reader.export(asking.admitted, asking.question.page, take, stored=self._stored(asking))
         except TooLargeError:
             spool.close()
             raise invalid(f"the rows are over {MOST_BYTES >> 20} MiB: ask for less, or page by page") from None
@@ -179,12 +201,12 @@ class Endpoints:
         if route.endpoint.shape == "object" and count != 1:
             spool.close()
             raise _nothing()
-        tag = self._tag(asking, successes)
+        tag = self._tag(asking, known)
         if tag is None or spool.size > LARGEST_BYTES:
-            return self._file(route, spool, count, self._kept(tag, asking, successes))
-        stale = any_stale(asking.sources.views, successes, self.timing, asking.now)
+            return self._file(route, spool, count, headers_of(tag, asking, known, self.timing))
+        stale = any_stale(asking.sources.views, known.successes, self.timing, asking.now)
         body = b"".join(spool.pieces())
-        answer = Answer(body, count, successes, tag, stale, content_type=CSV, headers=_attached(route))
+        answer = Answer(body, count, known, tag, stale, content_type=CSV, headers=_attached(route))
         return self._reply(asking, self._keep(asking, answer))
 
     def _file(self, route: Route, spool: Spool, count: int, headers: dict[str, str]) -> Reply:
@@ -205,34 +227,11 @@ class Endpoints:
             return None
         return bind(route.summary, {}, principal.organizations, now, SCHEMA, settings=self.settings)
 
-    def _stored(self, asking: "_Asking") -> bool:
+    def _stored(self, asking: Asking) -> bool:
         return self.stored_errors and asking.principal.role in READ_STORED
 
-    def _tag(self, asking: "_Asking", successes: Successes) -> str | None:
-        bound, question = asking.bound, asking.question
-        if asking.sources.rows:
-            return None
-        window = bound.query.window
-        steps = window is not None and window.step is not None
-        times = [bound.values["since"], bound.values["until"]] if steps else []
-        asks = [
-            asking.route.name,
-            question.csv,
-            dict(question.parameters),
-            question.page.limit,
-            question.page.offset,
-            question.page.order,
-        ]
-        known = [bound.values.get("organizations"), self._stored(asking)]
-        return entity_tag(asking.sources.views, successes, [*asks, *known, *times])
-
-    def _kept(self, tag: str | None, asking: "_Asking", successes: Successes) -> dict[str, str]:
-        """Return the headers by which an answer may be kept."""
-        if tag is None:
-            return {"Cache-Control": _NOT_KEPT, "Vary": _VARY}
-        read = {view: at for view, at in successes.items() if view in asking.sources.views}
-        left = self.timing.seconds_left(read, asking.now)
-        return {"Cache-Control": f"private, max-age={left}", "ETag": tag, "Vary": _VARY}
+    def _tag(self, asking: Asking, known: Known) -> str | None:
+        return tag_of(asking, known, self.timing, stored=self._stored(asking))
 
     def _status(self, route: Route, question: Asked, principal: Principal, now: datetime) -> Reply:
         sizes = None
@@ -240,40 +239,13 @@ class Endpoints:
             sizes = Admitted(self._bound(route, question, principal, now), None)
         found = read_status(self.reader, route, sizes)
         body = status_document(route, question, found, self.timing, now)
-        headers = {"Cache-Control": _NOT_KEPT, "Vary": _VARY}
+        headers = {"Cache-Control": NOT_KEPT, "Vary": VARY}
         rows = body["data"]
         assert isinstance(rows, list)  # noqa: S101 - the document's data are the views
         if question.csv:
             names, spool = [field.name for field in route.endpoint.fields], Spool()
             return self._file(route, spool, spool.write(names, (list(row.values()) for row in rows)), headers)
         return Reply(200, as_json(body), headers=headers, rows=len(rows))
-
-
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """One request, as far as it is understood."""
-
-    route: Route
-    request: Request
-    question: Asked
-    principal: Principal
-    bound: BoundQuery
-    sources: Sources
-    now: datetime
-
-    @property
-    def admitted(self) -> Admitted:
-        """Return the query, whose transaction sees the organizations of who asks alone."""
-        return Admitted(self.bound, self.principal.organizations)
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """What was found in memory by the views' last successes: the answer's tag, and the reply if it is there."""
-
-    successes: Successes
-    tag: str | None
-    reply: Reply | None
 
 
 @contextmanager

@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analytics_refreshd.api.access.principal import AccessDenied, Admission
-from analytics_refreshd.api.problems import MEDIA_TYPE, Problem, internal_error, of_denial, of_fault
+from analytics_refreshd.api.problems import (
+    MEDIA_TYPE,
+    Problem,
+    internal_error,
+    of_denial,
+    of_fault,
+    of_warehouse_fault,
+)
 from analytics_refreshd.api.spool import Spool
 from analytics_refreshd.core.errors import DatabaseFault
+from analytics_refreshd.core.warehouse import WarehouseFault
 
 JSON = "application/json"
 LEAST_PACKED_BYTES = 1000
@@ -105,6 +113,8 @@ def _problem_of(error: Exception) -> Problem:
         return of_denial(error)
     if isinstance(error, Problem):
         return error
+    if isinstance(error, WarehouseFault):
+        return of_warehouse_fault(error)
     return of_fault(error) if isinstance(error, DatabaseFault) else internal_error()
 
 

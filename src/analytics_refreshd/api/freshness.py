@@ -12,16 +12,25 @@ from analytics_refreshd.core.staleness import is_stale
 from analytics_refreshd.postgres.catalogue.horizon import Horizon
 
 _ENCODER = json.JSONEncoder(default=str, sort_keys=True)
+KNOWN_SECONDS = 1.0
+"""How long it is taken as it was read how fresh figures are, where nothing else is read."""
+POSTGRES = "postgres"
 Successes = Mapping[str, datetime]
 """Each view's last success; a view without a known one is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an answer tells of the database: the views' last successes, and until when figures are frozen."""
+    """What an answer tells of what it was read from.
+
+    That is the views' last successes, until when figures are frozen, and who answered. Two answers with another `mark`
+    are not the same; None: such an answer must not be kept.
+    """
 
     successes: Successes
     horizon: Horizon | None
+    engine: str = POSTGRES
+    mark: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,10 @@ class Timing:
         """Whether a view is older than its limit, or of unknown age."""
         at = successes.get(view)
         return is_stale(None if at is None else (now - at).total_seconds(), self.limits, view)
+
+    def next_slot(self, now: datetime) -> datetime:
+        """Return when any view is refreshed next, if all goes well."""
+        return min(self.schedule.next_slot_of(view, now) for view in self.views)
 
     def seconds_left(self, successes: Successes, now: datetime) -> int:
         """Return the seconds until a view's next refresh is due.

@@ -1,21 +1,19 @@
 """The OpenAPI 3.1 document, written from the catalogue."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from analytics_refreshd import __version__
 from analytics_refreshd.api.actions.description import SECTION, action_paths, action_schemas
-from analytics_refreshd.api.problems import CODES, MEDIA_TYPE
 from analytics_refreshd.api.questions.description import SECTION as QUESTIONS
 from analytics_refreshd.api.questions.description import question_paths, question_schemas
-from analytics_refreshd.api.routes import BASE, FRESHNESS, OFFSET, ORGANIZATION, STREAM_PATHS, Route
+from analytics_refreshd.api.routes import BASE, DATABASE, FLEET, FRESHNESS, OFFSET, ORGANIZATION, STREAM_PATHS, Route
+from analytics_refreshd.api.schemas import Schema, error, meta, pagination, problem
 from analytics_refreshd.api.status import summary_schema
 from analytics_refreshd.api.stream.description import stream_operation
 from analytics_refreshd.postgres.catalogue.endpoint import Field
 from analytics_refreshd.postgres.catalogue.parameters import TEXT_LIMIT, Column, Parameter
 from analytics_refreshd.postgres.catalogue.spans import MONTH
 
-Schema = dict[str, Any]
 OPENAPI_PATH = "/api/v1/openapi.json"
 QUERIES_PATH = f"{BASE}/meta/queries"
 
@@ -48,7 +46,6 @@ _GIVEN: Mapping[str, tuple[str, Schema]] = {
     "action_type": ("Only actions of this type", _TEXT),
     "trigger_id": ("Only actions of this trigger", _TEXT),
 }
-_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 _ERRORS = {
     "400": "A parameter cannot be used.",
     "401": "The key or token is missing, unknown or expired.",
@@ -56,7 +53,7 @@ _ERRORS = {
     "404": "There is nothing of that name.",
     "429": "Too many requests in the hour.",
     "500": "An internal error.",
-    "503": "The database cannot answer now.",
+    "503": "The database, or the warehouse, cannot answer now.",
 }
 
 
@@ -89,7 +86,7 @@ def openapi(routes: Sequence[Route]) -> Schema:
         "components": {
             "securitySchemes": {"ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
             "schemas": _schemas(routes),
-            "responses": {code: _error(text) for code, text in _ERRORS.items()},
+            "responses": {code: error(text) for code, text in _ERRORS.items()},
         },
     }
 
@@ -175,6 +172,7 @@ def _parameters(route: Route) -> list[Schema]:
         schema = {"type": "string", "enum": sorts, **({"default": endpoint.order} if endpoint.order else {})}
         description = "Order of the rows; after a minus sign descending"
         found.append({"name": "sort", "in": "query", "required": False, "description": description, "schema": schema})
+    found += [_parameter(FLEET)] if route.fleet else []
     schema = {"type": "string", "enum": ["json", "csv"], "default": "json"}
     description = "As the header Accept; csv has all rows unless a limit is given"
     found.append({"name": "format", "in": "query", "required": False, "description": description, "schema": schema})
@@ -213,10 +211,16 @@ def _organization() -> Schema:
 
 def _schemas(routes: Sequence[Route]) -> Schema:
     """Return the schemas by the names that generated clients give their classes."""
-    found = {"Problem": _problem(), "Meta": _meta(), "Pagination": _pagination()}
+    found = {"Problem": problem(), "Meta": meta(), "Pagination": pagination()}
     found |= question_schemas() | action_schemas()
     for route in routes:
-        found[_class_name(route.query.name, "Row")] = _row(route.endpoint.fields)
+        row = _row(route.endpoint.fields)
+        if route.by_database:
+            row["properties"][DATABASE.name] = {
+                **_field(DATABASE),
+                "description": f"{DATABASE.meaning}; of a fleet alone",
+            }
+        found[_class_name(route.query.name, "Row")] = row
         found[_class_name(route.query.name, "Answer")] = _answer(route)
     return found
 
@@ -259,42 +263,3 @@ def _field(column: Column) -> Schema:
         schema["type"] = [schema["type"], "null"]
     text = f"{column.meaning}. Approximated: {column.approximated}" if column.approximated else column.meaning
     return {**schema, "description": text}
-
-
-def _meta() -> Schema:
-    bounds: Schema = {"type": "object", "required": ["since", "until"], "properties": {"since": _TIME, "until": _TIME}}
-    properties: Schema = {
-        "as_of": {**_TIME, "description": "Last successful refresh of the oldest view read, or now where rows are."},
-        "generated_at": {"type": "string", "format": "date-time"},
-        "stale": {"type": "boolean", "description": "Whether a view that was read is older than its limit."},
-        "window": {"anyOf": [bounds, {"type": "null"}]},
-        "parameters": {"type": "object", "description": "Those in force, defaults included."},
-        "approximate": {"type": "array", "items": {"type": "string"}, "description": "Fields that are not exact."},
-        "frozen_until": {**_TIME, "description": "Figures before it are frozen, and stay as rows go; null: none are."},
-        "notes": {"type": "array", "items": {"type": "string"}, "description": "Sentences on what the figures mean."},
-    }
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _pagination() -> Schema:
-    properties: Schema = {name: {"type": "integer", "minimum": 0} for name in ("total", "limit", "offset")}
-    properties["has_more"] = {"type": "boolean"}
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _problem() -> Schema:
-    properties: Schema = {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "error": {"type": "string", "enum": list(CODES)},
-        "message": {"type": "string"},
-        "details": {"type": "object"},
-    }
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _error(text: str) -> Schema:
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": _reference("Problem")}}}

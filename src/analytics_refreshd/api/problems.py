@@ -8,6 +8,7 @@ from analytics_refreshd.api.access.principal import AccessDenied
 from analytics_refreshd.core.api_metrics import REFUSALS
 from analytics_refreshd.core.errors import DatabaseFault, ErrorClass
 from analytics_refreshd.core.model import Reason
+from analytics_refreshd.core.warehouse import FaultKind, WarehouseFault
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
@@ -89,6 +90,20 @@ def of_fault(fault: DatabaseFault) -> Problem:
         text = "the database lacks what this answer needs: its operator runs `analytics-refreshd check`"
         return Problem(503, "service_unavailable", text, headers=retry)
     return Problem(503, "service_unavailable", "the database cannot be reached now", headers=retry)
+
+
+def of_warehouse_fault(fault: WarehouseFault) -> Problem:
+    """Translate a warehouse's fault. Its own text stays in the log."""
+    retry = {"Retry-After": str(RETRY_SECONDS)}
+    if fault.kind is FaultKind.TIMEOUT:
+        text = "the warehouse took too long for this answer: ask for less, or later"
+        return Problem(503, "timeout", text, headers=retry)
+    if fault.kind is FaultKind.TOO_LARGE:
+        return invalid("the rows are more than an answer may hold: ask for less, or page by page")
+    if fault.kind is FaultKind.AWAY:
+        return Problem(503, "service_unavailable", "the warehouse cannot be reached now", headers=retry)
+    text = "the warehouse cannot answer this now: its operator finds why in the log"
+    return Problem(503, "service_unavailable", text, headers=retry)
 
 
 def not_written(fault: DatabaseFault) -> Problem:

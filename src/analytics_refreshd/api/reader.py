@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from analytics_refreshd.api.answers import Reading
-from analytics_refreshd.api.freshness import Known, Successes
+from analytics_refreshd.api.engine import Admitted
+from analytics_refreshd.api.freshness import KNOWN_SECONDS, Known, Successes
 from analytics_refreshd.api.outlook import KeptOutlooks
 from analytics_refreshd.api.pool import PooledConnection, ReadPool
 from analytics_refreshd.core.disk import SizeSample
@@ -17,6 +18,7 @@ from analytics_refreshd.postgres.catalogue.horizon import Horizon, may_reach, wi
 from analytics_refreshd.postgres.catalogue.page import Page, page_of, page_statement, stream_rows, total_statement
 from analytics_refreshd.postgres.catalogue.parameters import Column
 from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, reading
+from analytics_refreshd.postgres.catalogue.sources import Sources
 from analytics_refreshd.postgres.connection.batch import Statement
 from analytics_refreshd.postgres.connection.connector import search_path
 from analytics_refreshd.postgres.tenants.freshness import last_successes
@@ -28,21 +30,8 @@ from analytics_refreshd.postgres.tenants.wall import Wall
 
 _Value = TypeVar("_Value")
 
-KNOWN_SECONDS = 1.0
-"""How long the views' last successes are taken as they were read, where nothing else is."""
 _DAYS_SECONDS = 2.0
 """A forecast is worth no more of the database."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A query, and the organizations that its transaction sees.
-
-    None is all of them. What the query says changes nothing of it.
-    """
-
-    bound: BoundQuery
-    organizations: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +64,10 @@ class Reader:
         self._lock = threading.Lock()
         self._successes: tuple[float, Successes] | None = None
         self._horizon: tuple[float, Horizon | None] | None = None
+
+    def sources(self, bound: BoundQuery) -> Sources:
+        """Return the views that the query reads, and whether it reads rows."""
+        return bound.sources
 
     def read(self, asked: Admitted, page: Page, summary: BoundQuery | None = None, *, stored: bool = False) -> Reading:
         """Read a page, the row beside it, and how fresh views are.
@@ -143,18 +136,19 @@ class Reader:
 
     def export(
         self, asked: Admitted, page: Page, take: Callable[[Iterator[Row]], None], *, stored: bool = False
-    ) -> Successes:
-        """Hand rows to `take`; return the views' last successes.
+    ) -> Known:
+        """Hand rows to `take`; return the views' last successes and the horizon.
 
         With `stored` error texts are as they are stored. `take` may be called again, from the first row on. Raises
         ParameterError and DatabaseFault, as `read` does.
         """
 
-        def work(connection: PooledConnection) -> Successes:
+        def work(connection: PooledConnection) -> Known:
             with admitted(connection, self._wall, self._transaction(connection, asked)) as successes:
-                bound = with_horizon(asked.bound, frozen_horizon(connection) if connection.knows_horizon else None)
+                horizon = frozen_horizon(connection) if connection.knows_horizon else None
+                bound = with_horizon(asked.bound, horizon)
                 take(stream_rows(connection, bound, page, _columns(bound), stored=stored))
-            return successes
+            return Known(successes, horizon)
 
         return self._pool.read(work, self._seconds)
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from analytics_refreshd.core.names import TENANT_SCHEMA
 from analytics_refreshd.postgres.catalogue.definition import Query
 from analytics_refreshd.postgres.catalogue.endpoint import Argument, Endpoint
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from analytics_refreshd.postgres.catalogue.parameters import Parameter
+from analytics_refreshd.postgres.catalogue.parameters import Column, Parameter
 
 BASE = "/api/v1/analytics"
 STREAM_PATHS = (f"{BASE}/stream", "/api/v1/stream")
@@ -16,6 +17,8 @@ SCHEMA = TENANT_SCHEMA
 MOST_OFFSET = 10_000
 OFFSET = Parameter("offset", "integer", 0, 0, MOST_OFFSET, "Rows before the page")
 ORGANIZATION = "organization_id"
+FLEET = Parameter("fleet", "boolean", False, None, None, "Of all databases of the warehouse together")
+DATABASE = Column("database", "text", "The database that the row is of, by the name of its daemon")
 FRESHNESS = "refresh-status"
 """The query whose answer differs for tenants."""
 SUMMARY = "summary"
@@ -25,11 +28,16 @@ SUMMARY = "summary"
 # without slots, so that what follows from the query is worked out once, not for each request
 @dataclass(frozen=True, eq=False)
 class Route:
-    """One endpoint: its query with the API's bounds and defaults, and its paths with the base."""
+    """One endpoint: its query with the API's bounds and defaults, and its paths with the base.
+
+    `fleet` says that it can be asked of all databases of a warehouse, and `by_database` that each row is of one then.
+    """
 
     query: Query
     paths: tuple[str, ...]
     summary: Query | None
+    fleet: bool = False
+    by_database: bool = False
 
     @property
     def endpoint(self) -> Endpoint:
@@ -62,20 +70,31 @@ class Route:
         own = tuple(name for name in self.arguments if name not in self.endpoint.places)
         window = (*self.query.span_names, "timezone") if self.query.window is not None else ()
         pages = ("limit", "offset", "sort") if self.endpoint.shape == "list" else ()
-        return (*own, *window, *self.filters, *pages, "format", ORGANIZATION)
+        fleet = (FLEET.name,) if self.fleet else ()
+        return (*own, *window, *self.filters, *pages, *fleet, "format", ORGANIZATION)
+
+    def names(self, *, fleet: bool) -> tuple[str, ...]:
+        """Return the names of a row's fields."""
+        return (DATABASE.name, *self.field_names) if fleet and self.by_database else self.field_names
 
 
-def routes_of(catalogue: Catalogue) -> tuple[Route, ...]:
-    """Return an endpoint for each query, the built-in ones first."""
-    return tuple(sorted(_routes(catalogue), key=lambda route: route.query.own))
+def routes_of(catalogue: Catalogue, fleets: Mapping[str, bool] = MappingProxyType({})) -> tuple[Route, ...]:
+    """Return an endpoint for each query, the built-in ones first.
+
+    `fleets` has those that all databases of a warehouse can be asked, and whether their rows are of one database each.
+    """
+    return tuple(sorted(_routes(catalogue, fleets), key=lambda route: route.query.own))
 
 
-def _routes(catalogue: Catalogue) -> Iterator[Route]:
+def _routes(catalogue: Catalogue, fleets: Mapping[str, bool]) -> Iterator[Route]:
     for query in catalogue:
         below = "custom/" if query.own else ""
         paths = tuple(f"{BASE}/{below}{path}" for path in query.api.paths)
         summary = catalogue.queries[query.api.summary] if query.api.summary else None
-        yield Route(_bounded(query), paths, summary)
+        by_database = fleets.get(query.name, False)
+        # one row of one trigger is of one database
+        asks_fleet = not query.own and query.name in fleets and not (query.api.shape == "object" and by_database)
+        yield Route(_bounded(query), paths, summary, asks_fleet, asks_fleet and by_database)
 
 
 def _bounded(query: Query) -> Query:

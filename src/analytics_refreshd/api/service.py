@@ -28,6 +28,7 @@ from analytics_refreshd.api.routes import routes_of
 from analytics_refreshd.api.server import build_server
 from analytics_refreshd.api.stream.build import StreamReports, build_streams
 from analytics_refreshd.api.stream.endpoint import ENDPOINT as STREAM
+from analytics_refreshd.api.warehouse import readers_of
 from analytics_refreshd.app.clock import SystemClock
 from analytics_refreshd.app.telemetry import STOP_SECONDS as EXPORT_SECONDS
 from analytics_refreshd.app.telemetry import telemetry
@@ -35,6 +36,7 @@ from analytics_refreshd.config import Config, adapters
 from analytics_refreshd.core.errors import ConfigError, DatabaseFault, RefreshdError
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.telemetry import Telemetry
+from analytics_refreshd.core.warehouse import WarehouseFault
 from analytics_refreshd.observe.http import HttpSettings, ManagementServer, listen
 from analytics_refreshd.observe.log.sink import JsonLog, LogSettings, configure
 from analytics_refreshd.observe.systemd import SystemdNotifier
@@ -74,7 +76,8 @@ class ApiService:
             refuse_unwalled(catalogue, config.database.db_schema)
         except RefreshdError as error:
             raise ConfigError([f"[queries] {error}"]) from error
-        self.routes = routes_of(catalogue)
+        self.warehouse, fleets = readers_of(config, self.clock.monotonic)
+        self.routes = routes_of(catalogue, fleets)
         secret = adapters.api_secret(config)
         if secret is None:
             raise ConfigError(["api.secret_file is missing: name the file that `migrate --tenants` was told"])
@@ -106,7 +109,9 @@ class ApiService:
         gate = access_gate(config, KeyReader(self.keys), members, self.clock, *counted)
         queries, stored_errors = ConcurrentQueries(config.api.concurrent_queries), config.api.error_text == "stored"
         settings = adapters.query_settings(config)
-        self.endpoints = Endpoints(gate, reader, timing, self.clock, queries, self.cache, stored_errors, settings)
+        self.endpoints = Endpoints(
+            gate, reader, timing, self.clock, queries, self.cache, stored_errors, settings, self.warehouse
+        )
         trusted = [ip_network(one) for one in config.api.trusted_proxies]
         threads = _THREADS_PER_CONNECTION * config.api.connections
         reports = StreamReports(self.metrics, self.log, self.clock)
@@ -140,6 +145,8 @@ class ApiService:
         """Give up what is read, and close every connection and port."""
         self.streams.close()
         self.pool.close()
+        if self.warehouse is not None:
+            self.warehouse.close()
         self.keys.close()
         self.primary.stop()
         self.key_connector.stop()
@@ -154,7 +161,7 @@ class ApiService:
         level = "info" if failed or slow else "debug"
         if not self.log.writes(level):
             return
-        fault = reply.exception if isinstance(reply.exception, DatabaseFault) else None
+        fault = reply.exception if isinstance(reply.exception, DatabaseFault | WarehouseFault) else None
         if reply.exception is not None and fault is None:
             message = f"the request {served.request_id} failed"
             self.log.emit(
@@ -171,8 +178,8 @@ class ApiService:
             key_id=reply.key_id,
             rows=reply.rows,
             code=reply.error,
-            sqlstate=fault.sqlstate if fault else None,
-            error=fault.message if fault else None,
+            sqlstate=fault.sqlstate if isinstance(fault, DatabaseFault) else None,
+            error=str(fault) if fault else None,
         )
 
 

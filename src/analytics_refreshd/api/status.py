@@ -6,8 +6,9 @@ from datetime import datetime
 
 from analytics_refreshd.api.answers import cost_of, frozen, moment, pagination, plain
 from analytics_refreshd.api.asking import Asked
+from analytics_refreshd.api.engine import Admitted
 from analytics_refreshd.api.freshness import Known, Timing
-from analytics_refreshd.api.reader import Admitted, Reader
+from analytics_refreshd.api.reader import Reader
 from analytics_refreshd.api.routes import Route
 from analytics_refreshd.core.cost import FIGURES
 from analytics_refreshd.core.outlook import Outlook
@@ -98,6 +99,7 @@ def status_document(route: Route, asked: Asked, status: Status, timing: Timing, 
             "parameters": {name: plain(value) for name, value in asked.parameters.items()},
             "approximate": [],
             **frozen(status.known),
+            "engine": status.known.engine,
         },
     }
 

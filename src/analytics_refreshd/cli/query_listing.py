@@ -30,7 +30,7 @@ def catalogue_without_database(context: typer.Context) -> "Catalogue":
 
 def describe(catalogue: "Catalogue", name: str | None, output: FormatWithCsv) -> None:
     """Print all queries, or one with its parameters and columns. Raises ParameterError for an unknown name."""
-    from analytics_refreshd.app.commands.warehouse_query import why_not
+    from analytics_refreshd.app.commands.warehouse_question import why_not
 
     if name is not None:
         _describe_one(catalogue.get(name), output)
@@ -64,7 +64,7 @@ def _yes(value: bool) -> str:
 
 
 def _describe_one(chosen: "Query", output: FormatWithCsv) -> None:
-    from analytics_refreshd.app.commands.warehouse_query import why_not
+    from analytics_refreshd.app.commands.warehouse_question import why_not
 
     refusal = why_not(chosen)
     parameters = [[f"--{item.name}", item.in_words, item.meaning] for item in chosen.parameters]

@@ -1,7 +1,7 @@
 """The section `[api]`."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,8 @@ class ApiSection(AccessSettings):
 
     `management_host` and `management_port` are for metrics and probes; they need no key. `cache_megabytes` is for
     answers that are kept, 0 for none. `write_url` is the primary, where `[database]` leads to a standby. So many
-    `streams` are open at once, in all and to one key.
+    `streams` are open at once, in all and to one key. What the warehouse answers exactly it answers where it is the
+    `engine`; PostgreSQL answers the rest.
     """
 
     host: str = "127.0.0.1"
@@ -26,5 +27,6 @@ class ApiSection(AccessSettings):
     cache_megabytes: Annotated[int, Field(ge=0, le=4096)] = 16
     slow_request: Duration = timedelta(milliseconds=100)
     write_url: str | None = None
+    engine: Literal["postgres", "warehouse"] = "postgres"
     streams: Annotated[int, Field(ge=1, le=10_000)] = 1000
     streams_per_key: Annotated[int, Field(ge=1, le=10_000)] = 20

@@ -192,7 +192,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from otel_contradictions(config.otel)
     yield from _secret_problem("otel.headers_file", config.otel.headers_file)
     yield from _secret_problem("otel.ca_file", config.otel.ca_file)
-    yield from warehouse_contradictions(config.warehouse)
+    yield from warehouse_contradictions(config.warehouse, config.api.engine)
     yield from _secret_problem("warehouse.password_file", config.warehouse.password_file)
     yield from writing_problems(config.api.write_url)
     if config.queries.directory is not None:

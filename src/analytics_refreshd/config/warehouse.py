@@ -41,9 +41,11 @@ class WarehouseSection(Section):
         return self.behind_after.total_seconds() if self.url is not None else None
 
 
-def warehouse_contradictions(warehouse: WarehouseSection) -> Iterator[str]:
-    """Yield what is wrong with the section, a sentence each."""
+def warehouse_contradictions(warehouse: WarehouseSection, engine: str) -> Iterator[str]:
+    """Yield what is wrong with the section, a sentence each. `engine` is that of `[api]`."""
     if warehouse.url is None:
+        if engine == "warehouse":
+            yield "api.engine is warehouse, and there is none: set warehouse.url"
         return
     try:
         parts = urlsplit(warehouse.url)

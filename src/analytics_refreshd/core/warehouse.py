@@ -65,8 +65,21 @@ LANDING = ("batch", "batch_id", "folded_at", "hour_at", "trigger_id", "action_ty
 """The columns of the landing table `deltas`, after `database` and `epoch`."""
 
 
+class FaultKind(StrEnum):
+    """What went wrong: it is away, it refused, it took too long, or it would have answered too much."""
+
+    AWAY = "away"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
+
+
 class WarehouseFault(RefreshdError):
     """The warehouse cannot be reached, or refused. The text says what to do, and holds nothing secret."""
+
+    def __init__(self, message: str, kind: FaultKind = FaultKind.REFUSED) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Serves ClickHouse over HTTP, by the one within chdb.
 
 `python -m analytics_refreshd.demo.clickhouse DIRECTORY PASSWORD_FILE [PORT]` prints its port, and serves on loopback
-until it is ended. It is for the demo and for tests. One statement runs at a time; of the settings of a request it takes
-those of inserts, and no limit of a query's time.
+until it is ended. It is for the demo and for tests. One statement runs at a time. What a request says beside it, its
+settings, chdb takes in the statement's own clause alone: they are put there. It knows no settings of one's own.
 """
 
 import hmac
@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 from analytics_refreshd.demo.ports import HOST
 
 USER = "refreshd"
-_FORMAT = re.compile(r"\s+format\s+TabSeparated\s*\Z", re.IGNORECASE)
+_FORMAT = re.compile(r"\s+format\s+(\w+)\s*\Z", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)")
 _REFUSED = 516
 _OF_INSERTS = (
@@ -29,6 +29,9 @@ _OF_INSERTS = (
     "min_insert_block_size_bytes", "input_format_parallel_parsing",
 )  # fmt: skip
 _SETTING = re.compile(r"[\w-]{1,200}")
+_OF_HTTP = ("wait_end_of_query",)
+_OWN = re.compile(r"(?:param|SQL)_")
+_VALUE = re.compile(r"[\w.,-]*")
 
 
 def installed() -> bool:
@@ -39,10 +42,11 @@ def installed() -> bool:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, port: int, session: Any, password: str) -> None:
+    def __init__(self, port: int, session: Any, password: str, renamed: Mapping[str, str]) -> None:
         super().__init__((HOST, port), _Handler)
         self.session = session
         self.password = password
+        self.renamed = renamed
         self.turn = threading.Lock()
 
 
@@ -83,8 +87,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _select(self, statement: str, given: Mapping[str, str]) -> bytes:
         parameters = {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")}
-        answer = self.server.session.query(_FORMAT.sub("", statement), "TabSeparated", params=parameters)
+        bare, form = _FORMAT.sub("", statement), _FORMAT.search(statement)
+        if form is not None:
+            bare += self._clause(given)
+        answer = self.server.session.query(bare, form[1] if form else "TabSeparated", params=parameters)
         return answer.bytes() if answer is not None else b""
+
+    def _clause(self, given: Mapping[str, str]) -> str:
+        """Return the settings of a query as its clause; a value that has quotes is one of their own."""
+        names = self.server.renamed
+        every = {
+            names.get(name, name): value.strip("'")
+            for name, value in given.items()
+            if name in names or not (name in _OF_INSERTS or name in _OF_HTTP or _OWN.match(name))
+        }
+        written = [f"{name} = '{value}'" for name, value in every.items() if _VALUE.fullmatch(value)]
+        return f"\nsettings {', '.join(written)}" if written else ""
 
     def _insert(self, statement: str, body: bytes, given: Mapping[str, str]) -> bytes:
         settings = [f"{name} = '{given[name]}'" for name in _OF_INSERTS if _SETTING.fullmatch(given.get(name, ""))]
@@ -103,13 +121,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _main(directory: str, password_file: str, port: str = "0") -> None:
+def serve(
+    directory: str, password_file: str, port: str = "0", *, config: Path | None = None, renamed: Mapping[str, str]
+) -> None:
+    """Print the port, and serve.
+
+    chdb reads a `config` file, if there is one. Settings that are `renamed` are given to it under another name.
+    """
+    more = f"?config-file={config}" if config is not None else ""
     # of a package without types, which may not be there
-    session = import_module("chdb.session").Session(directory)
-    server = _Server(int(port), session, Path(password_file).read_text().strip())
+    session = import_module("chdb.session").Session(f"{directory}{more}")
+    server = _Server(int(port), session, Path(password_file).read_text().strip(), renamed)
     print(server.server_port, flush=True)
     server.serve_forever()
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    serve(*sys.argv[1:], renamed={})

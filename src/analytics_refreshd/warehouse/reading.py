@@ -5,15 +5,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from analytics_refreshd.core.warehouse import WarehouseFault
 from analytics_refreshd.warehouse.catalogue.definition import answers
-from analytics_refreshd.warehouse.catalogue.statement import Asked, Statement, part, statement
+from analytics_refreshd.warehouse.catalogue.page import MOST_ROWS, PageOf, page_statement, total_statement
+from analytics_refreshd.warehouse.catalogue.statement import SETTINGS, Asked, Statement, part, statement
 from analytics_refreshd.warehouse.client import Client
 from analytics_refreshd.warehouse.settings import WarehouseSettings
+from analytics_refreshd.warehouse.tenants import NOTHING, admission, shown_to_nobody
 
-MOST_ROWS = 200_000
+LAG_SECONDS = 30
+"""A replica that lags by more is not asked through a Distributed table."""
+_MOST_BYTES = 256 << 20
+_MORE_SECONDS = 1.0
+"""So that the server gives up first, and tells why."""
+_JSON = {"output_format_json_quote_64bit_integers": "0", "output_format_json_quote_decimals": "0"}
+_REPLICAS = {
+    "max_replica_delay_for_distributed_queries": str(LAG_SECONDS),
+    # rather no answer than an old one
+    "fallback_to_stale_replicas_for_distributed_queries": "0",
+}
 _FORMAT = "format JSONCompactEachRowWithNamesAndTypes"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER, _EVER = -(2**63 - 1), 2**63 - 1
@@ -27,26 +40,41 @@ class State:
     """The databases that are asked, and how far the warehouse is.
 
     `epochs` has the current one of each. `as_of` is when the last batch was folded that landed of each; of several
-    databases it is the earliest. `now` is the warehouse's clock.
+    databases it is the earliest. `now` is the warehouse's clock. `position` is another one as soon as anything landed.
+    `settled` says that the small tables are of the last batch too.
     """
 
     epochs: Mapping[str, int]
     batch: int
     as_of: datetime
     now: datetime
+    position: tuple[tuple[str, int, int, int], ...] = ()
+    settled: bool = False
 
 
 class Reader:
-    """Reads one database of a warehouse, or all of its fleet. Each method raises WarehouseFault."""
+    """Reads one database of a warehouse, or all of its fleet. Callable from any thread.
 
-    def __init__(self, settings: WarehouseSettings, seconds: float, *, fleet: bool = False) -> None:
+    With `walled` each statement sees what its request is admitted to, by the server's row policies; without, what the
+    server lets its user see. Each method raises WarehouseFault.
+    """
+
+    def __init__(
+        self, settings: WarehouseSettings, seconds: float, *, fleet: bool = False, walled: bool = False
+    ) -> None:
         self._settings = settings
         self._client = Client(settings)
         self._fleet = fleet
-        self._limits = {
+        self._walled = walled
+        self._seconds = seconds
+        self._given = {
+            **SETTINGS,
+            **_JSON,
+            **_REPLICAS,
             "max_execution_time": f"{max(seconds, 0.001):g}",
             "timeout_overflow_mode": "throw",
             "max_result_rows": str(MOST_ROWS),
+            "max_result_bytes": str(_MOST_BYTES),
             "result_overflow_mode": "throw",
         }
 
@@ -65,7 +93,19 @@ class Reader:
             min(int(row[2]) for row in rows),
             moment(min(int(row[3]) for row in rows)),
             moment(max(int(row[4]) for row in rows)),
+            tuple((str(row[0]), int(row[1]), int(row[2]), int(row[3])) for row in rows),
+            all(row[5] for row in rows),
         )
+
+    def refuse_missing_wall(self) -> None:
+        """Raise WarehouseFault where rows are shown to nobody."""
+        asks = Statement(shown_to_nobody(self._settings.database), {})
+        shown = [str(row[0]) for row in self._rows(asks, NOTHING)]
+        if shown:
+            raise WarehouseFault(
+                f"the warehouse shows {shown[0]} to whom it should show nothing: its administrator runs"
+                " deploy/clickhouse/tenants.sql there, for the user in [warehouse]"
+            )
 
     def frozen_until(self, asked: Asked) -> datetime | None:
         """Return until when the window's hours of triggers are frozen days.
@@ -90,18 +130,46 @@ class Reader:
             read = tuple(reader(value) for reader, value in zip(readers, row, strict=True))
             yield read[1:] if of_database and not asked.fleet else read
 
+    def page(
+        self, asked: Asked, page: PageOf, units: Sequence[str], admitted: Sequence[str] | None
+    ) -> tuple[int, Iterator[tuple[object, ...]]]:
+        """Return how many rows there are, and the page's.
+
+        `units` are those of its columns; of a fleet, each row that is of one database begins with its name. The
+        statement sees the organizations `admitted`, None: all of them.
+        """
+        seen = admission(None if asked.fleet else self._settings.name, admitted)
+        of_database = asked.fleet and asked.answer.of_database
+        readers = [_as_is] * of_database + [_READERS.get(unit, _as_is) for unit in units]
+        found = self._rows(page_statement(asked, page, self._settings.database), seen)
+        first = next(found, None)
+        if first is None:
+            # past the last row nothing tells how many there are
+            counts = total_statement(asked, self._settings.database)
+            return int(next(self._rows(counts, seen))[0]) if page.offset else 0, iter(())
+        rows = (
+            tuple(reader(value) for reader, value in zip(readers, row[1:], strict=True))
+            for row in chain([first], found)
+        )
+        return int(first[0]), rows
+
     def close(self) -> None:
         """End the connections."""
         self._client.stop()
 
-    def _rows(self, asks: Statement) -> Iterator[list[Any]]:
-        """Yield rows with exact decimals: JSON has them without the zeros at their end."""
-        text = f"{asks.text}\n{_FORMAT}"
-        lines = self._client.query(text, self._limits, asks.parameters).splitlines()
-        if len(lines) < 2:
+    def _rows(self, asks: Statement, admitted: Mapping[str, str] | None = None) -> Iterator[list[Any]]:
+        """Yield rows with exact decimals: JSON has them without the zeros at their end.
+
+        What our own statements ask that tell of no tenant is `admitted` to all.
+        """
+        given = {**self._given, **(admitted or admission(None, None))} if self._walled else self._given
+        lines = self._client.lines(f"{asks.text}\n{_FORMAT}", given, asks.parameters, self._seconds + _MORE_SECONDS)
+        next(lines, None)
+        kinds = next(lines, None)
+        if kinds is None:
             raise WarehouseFault("the warehouse answered without columns: is [warehouse] url a ClickHouse's?")
-        exact = [number for number, kind in enumerate(json.loads(lines[1])) if "Decimal" in kind]
-        for line in lines[2:]:
+        exact = [number for number, kind in enumerate(json.loads(kinds)) if "Decimal" in kind]
+        for line in lines:
             row = json.loads(line, parse_float=Decimal)
             for number in exact:
                 row[number] = _figure(row[number])

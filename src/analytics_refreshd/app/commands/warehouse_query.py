@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
+from analytics_refreshd.app.commands.warehouse_question import Asked, NotAnswered, asked_of, why_not
 from analytics_refreshd.config import Config
 from analytics_refreshd.config.adapters import query_settings, warehouse_settings
 from analytics_refreshd.core.errors import ConfigError
@@ -14,21 +15,11 @@ from analytics_refreshd.postgres.catalogue.definition import Column, ParameterEr
 from analytics_refreshd.postgres.catalogue.horizon import Horizon, with_horizon
 from analytics_refreshd.postgres.catalogue.redacting import redacted
 from analytics_refreshd.postgres.catalogue.run import ROW_LIMIT, BoundQuery, Result, Row, bind
-from analytics_refreshd.postgres.catalogue.spans import zone_of
-from analytics_refreshd.postgres.catalogue.zones import UNITS, odd_offset
-from analytics_refreshd.warehouse.catalogue.definition import ANOTHERS, UNANSWERED, answers
-from analytics_refreshd.warehouse.catalogue.statement import Asked, NotAnswered, filled, refuse, statement
+from analytics_refreshd.warehouse.catalogue.statement import SETTINGS, statement
 from analytics_refreshd.warehouse.reading import Reader, State
 from analytics_refreshd.warehouse.settings import WarehouseSettings
 
 _DATABASE = Column("database", "text", "The database that the row is of, by its daemon's name")
-
-
-def why_not(query: Query) -> str | None:
-    """Return why the warehouse does not answer a query; None: it does."""
-    if query.own:
-        return ANOTHERS
-    return None if query.name in answers() else UNANSWERED[query.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,10 @@ class WarehouseQuestion:
             _, asked = self._asked(config, reader.state())
         asks = statement(asked, settings.database)
         lines = [f"set param_{name} = {_literal(value)};" for name, value in asks.parameters.items()]
-        return "\n".join([*lines, f"{asks.text};"])
+        needed = ", ".join(
+            f"{name} = {value if value.isdecimal() else _literal(value)}" for name, value in SETTINGS.items()
+        )
+        return "\n".join([*lines, asks.text, f"settings {needed};"])
 
     def answer(self, config: Config, seconds: float, *, raw: bool) -> Result:
         """Return the rows up to the limit. Redacts messages and JSON unless `raw`."""
@@ -101,26 +95,10 @@ class WarehouseQuestion:
             self.query, self.parameters, self.organizations, state.now, config.database.db_schema,
             settings=query_settings(config),
         )  # fmt: skip
-        asked = Asked(answers()[self.query.name], bound.values, state.epochs, self.fleet)
         try:
-            refuse(asked)
+            return bound, asked_of(bound, self.parameters, state.epochs, fleet=self.fleet)
         except NotAnswered as refusal:
             raise ParameterError(_refusal(self.query, str(refusal))) from None
-        _refuse_odd_offset(self.query, asked, self.parameters)
-        return bound, asked
-
-
-def _refuse_odd_offset(query: Query, asked: Asked, parameters: Mapping[str, object]) -> None:
-    """Refuse days and months of a zone that is not whole hours off UTC: the warehouse has hours of UTC."""
-    since, until = asked.values.get("since"), asked.values.get("until")
-    if not isinstance(since, datetime) or not isinstance(until, datetime):
-        return
-    odd = (
-        odd_offset(since, until, zone_of(parameters)) if "{timezone:" in filled(asked.answer.body, asked, "") else None
-    )
-    if odd is not None:
-        off = odd / UNITS["hours"]
-        raise ParameterError(_refusal(query, f"it adds up whole hours of UTC, from which this zone is {off:g} off"))
 
 
 def _refusal(query: Query, reason: str) -> str:

@@ -16,7 +16,7 @@ from analytics_refreshd.postgres.catalogue.run import BoundQuery, Row, filled, r
 from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.connection.batch import Statement
 
-_MESSAGE_CHARACTERS = 65_536
+MESSAGE_CHARACTERS = 65_536
 """How much of a message the server sends; less is left of it when it is redacted."""
 _ROWS_AT_A_TIME = 100
 _NUMBER, _TOTAL = "row number", "row total"
@@ -173,7 +173,7 @@ def _selected(column: str, unit: str) -> sql.Composable:
         return sql.SQL("{name}::text").format(name=name)
     if unit != "message":
         return name
-    return sql.SQL("left({name}::text, {most})").format(name=name, most=sql.Literal(_MESSAGE_CHARACTERS))
+    return sql.SQL("left({name}::text, {most})").format(name=name, most=sql.Literal(MESSAGE_CHARACTERS))
 
 
 @lru_cache(maxsize=1000)

@@ -1,6 +1,6 @@
 -- narrowed: yes
 -- rows: database
-select s.database as database, s.trigger_id, t.name as trigger_name, t.organization_id,
+select s.database as database, s.trigger_id, t.name as trigger_name, t.organization_id as organization_id,
        if(s.p95_duration_ms > coalesce({critical_ms:Array(Nullable(Decimal(38, 9)))}[1], o.latency_critical_ms, e.latency_critical_ms),
           'critical', 'warning') as severity,
        s.total_executions as executions, s.p95_duration_ms,

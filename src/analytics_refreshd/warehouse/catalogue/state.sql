@@ -1,10 +1,11 @@
 -- What is asked of the warehouse before a query.
 
 -- name: state
--- the databases with their current epoch, and the last batch that landed in it
+-- the databases with their current epoch, the last batch that landed in it, and whether the small tables are of it too
 select c.database, c.epoch, greatest(e.base, ifNull(b.last, 0)) as batch,
        toUnixTimestamp64Micro(greatest(e.folded, ifNull(b.folded, e.folded))) as folded_us,
-       toUnixTimestamp64Micro(now64(6, 'UTC')) as now_us
+       toUnixTimestamp64Micro(now64(6, 'UTC')) as now_us,
+       ifNull(d.last, 0) >= greatest(e.base, ifNull(b.last, 0)) as settled
   from {target}.current_epochs as c
   join (select database, epoch, max(base_batch) as base, max(folded_at) as folded
           from {target}.epochs group by database, epoch) as e
@@ -12,6 +13,9 @@ select c.database, c.epoch, greatest(e.base, ifNull(b.last, 0)) as batch,
   left join (select database, epoch, max(batch) as last, max(folded_at) as folded
                from {target}.batches group by database, epoch) as b
     on b.database = c.database and b.epoch = c.epoch
+  -- the last one that is sent
+  left join (select database, max(batch) as last from {target}.action_type_distribution group by database) as d
+    on d.database = c.database
  where {fleet:Bool} or c.database = {database:String}
  order by c.database
 

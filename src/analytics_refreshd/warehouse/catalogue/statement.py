@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from analytics_refreshd.warehouse.catalogue.definition import Answer, blocks
@@ -31,8 +32,9 @@ _LIMITED = {
     "owners": "and r.organization_id in {organizations:Array(String)}",
     "tenants": "and if(t.frozen = 1, t.organization_id, s.organization) in {organizations:Array(String)}",
 }
-_SETTINGS = "settings join_use_nulls = 1, distributed_product_mode = 'local'"
-"""On a cluster all of a database is on one shard, so that what is joined or looked up is on the same one."""
+SETTINGS: Mapping[str, str] = MappingProxyType({"join_use_nulls": "1", "distributed_product_mode": "local"})
+"""What every statement needs. On a cluster all of a database is on one shard, so that what is joined or looked up is
+on the same one."""
 
 
 class NotAnswered(ValueError):
@@ -68,7 +70,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and its parameters, written as ClickHouse reads them."""
+    """SQL and its parameters, written as ClickHouse reads them. `SETTINGS` go beside it."""
 
     text: str
     parameters: Mapping[str, str]
@@ -107,13 +109,13 @@ def _is_hour(at: datetime) -> bool:
 def statement(asked: Asked, target: str) -> Statement:
     """Write the statement that answers. `target` is the database in ClickHouse."""
     text = filled(asked.answer.body, asked, target)
-    return Statement(f"{text}\n{_SETTINGS}", parameters(text, _known(asked)))
+    return Statement(text, parameters(text, known_values(asked)))
 
 
 def part(name: str, asked: Asked, target: str) -> Statement:
     """Write a statement of `state.sql` about the same databases."""
     text = filled(blocks("state.sql")[name], asked, target)
-    return Statement(f"{text}\n{_SETTINGS}", parameters(text, _known(asked)))
+    return Statement(text, parameters(text, known_values(asked)))
 
 
 def filled(text: str, asked: Asked, target: str) -> str:
@@ -179,7 +181,7 @@ def _escaped(text: str) -> str:
     return text
 
 
-def _known(asked: Asked) -> dict[str, object]:
+def known_values(asked: Asked) -> dict[str, object]:
     """Return the values of parameters by name."""
     known = {name: value for name, value in asked.values.items() if not isinstance(value, datetime)}
     for name, value in asked.values.items():

@@ -1,7 +1,7 @@
 -- narrowed: yes
 -- rows: database
-select d.owner as database, s.at as day, d.trigger as trigger_id, t.name as trigger_name, t.organization_id, d.executions,
-       d.failures, round(toDecimal128(100 * d.failures, 3) / d.executions, 2) as failure_rate_percent
+select d.owner as database, s.at as day, d.trigger as trigger_id, t.name as trigger_name, t.organization_id,
+       d.executions as executions, d.failures, round(toDecimal128(100 * d.failures, 3) / d.executions, 2) as failure_rate_percent
   from (select u.database as owner, assumeNotNull(u.trigger_id) as trigger,
                toInt32(toDate32(toDateTime64(u.hour_at, 0, {timezone:String}))) as local_day,
                sum(u.executions) as executions, sumIf(u.executions, u.status = 'failed') as failures

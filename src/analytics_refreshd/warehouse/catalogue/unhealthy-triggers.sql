@@ -1,6 +1,6 @@
 -- narrowed: yes
 -- rows: database
-select s.database as database, s.trigger_id, t.name as trigger_name, t.organization_id,
+select s.database as database, s.trigger_id, t.name as trigger_name, t.organization_id as organization_id,
        if(s.success_rate < coalesce({critical_percent:Array(Nullable(Decimal(38, 9)))}[1], o.success_critical_percent,
                                     e.success_critical_percent), 'critical', 'warning') as severity,
        s.success_rate as success_rate_percent, s.total_executions as executions, s.success_count as successes,
