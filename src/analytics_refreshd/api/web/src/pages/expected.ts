@@ -16,23 +16,42 @@ const PAST: Question = { path: "throughput/hourly", parameters: DAY };
 
 /** Unusual hours, the bands of an action type, and the next 24 hours. */
 export function expected(page: Page): void {
-  hints(page);
-  later(page, types(page), (within, found) => chosen(within, found));
-  later(page, page.ask(PAST), (within, past) => next(within, past));
+  const draws: Draw[] = [
+    (within) => hints(within),
+    async (within) => chosen(within, await types(page)),
+    async (within) => next(within, await page.ask(PAST)),
+  ];
+  const places = draws.map((draw): [Draw, HTMLElement] => [draw, h("div", { class: "panels full" })]);
+  page.add(...places.map(([, place]) => place));
+  page.loading(inTurn(page, places));
 }
 
-/** Put on the page what needs an answer first, where it belongs. */
-function later<Found>(page: Page, answer: Promise<Found>, draw: (within: Page, found: Found) => void): void {
-  const place = h("div", { class: "panels full" });
-  page.add(place);
-  const within = { ...page, add: (...children: Parameters<Page["add"]>) => append(place, children) };
-  const failed = (error: unknown): void => {
-    if (page.signal.aborted || !(error instanceof Trouble) || error.status === 401 || isShared(error)) return;
-    place.replaceChildren(box(error, page.state.zone, () => page.go(page.state), page.signal));
-  };
-  page.loading(answer.then((found) => {
-    if (!page.signal.aborted) draw(within, found);
-  }).catch(failed));
+type Draw = (within: Page) => void | Promise<void>;
+
+/** Ask one after another: the API answers only a few questions of one key at once. */
+async function inTurn(page: Page, places: [Draw, HTMLElement][]): Promise<void> {
+  await page.first;
+  for (const [draw, place] of places) {
+    const works: Promise<void>[] = [];
+    const loading = (work: Promise<void>): void => {
+      works.push(work);
+      page.loading(work);
+    };
+    if (page.signal.aborted) return;
+    try {
+      await draw({ ...page, loading, add: (...children) => append(place, children) });
+    } catch (error) {
+      failed(page, place, error);
+    }
+    await Promise.all(works);
+  }
+}
+
+function failed(page: Page, place: HTMLElement, error: unknown): void {
+  if (page.signal.aborted) return;
+  const trouble = error instanceof Trouble ? error : new Trouble(-1, "", String(error));
+  if (trouble.status === 401 || isShared(trouble)) page.report(trouble);
+  else place.replaceChildren(box(trouble, page.state.zone, () => page.go(page.state), page.signal));
 }
 
 function hints(page: Page): void {
