@@ -7,12 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from analytics_refreshd.core.schedule import Schedule
 from tests.support.daemon import Daemon, Settings, command
 from tests.support.installs import make_stretchable, stretch
 
 SECOND = timedelta(seconds=1)
+UNMEETABLE = "AnalyticsTargetUnmeetable"
 FAILURES, TRIGGERS = "recent_failures", "trigger_performance_summary"
 COMMON = ("action_metrics_hourly", "action_type_distribution")
 MIXED: Settings = {
@@ -106,3 +108,79 @@ def _failed(connection: Connection, since: datetime) -> bool:
         [since],
     ).fetchone()
     return found == (True,)
+
+
+@pytest.mark.slow
+def test_an_interval_that_cannot_hold_is_told_with_the_smallest_that_would(dsn: str, connection: Connection) -> None:
+    """A view that times out in each slot raises an alert of its own, and `check` says the same."""
+    make_stretchable(connection)
+    stretch(connection, FAILURES, 1.5)
+    own: Settings = {
+        "refresh__isolation": "view",
+        "schedule__interval": "1h",
+        "schedule__views": {FAILURES: "1s"},
+    }
+    with Daemon(dsn, **own) as daemon:
+        told = daemon.wait_for("alert.firing", lambda line: line["alert"] == UNMEETABLE)
+        assert daemon.stop() == 0
+    assert (told["view"], told["severity"]) == (FAILURES, "warning")
+    checked = command(dsn, "check", "--format", "json", **own)
+    (found,) = (each for each in json.loads(checked.stdout) if each["name"] == "schedule")
+    assert found["level"] == "warning"
+    reason = "since a timeout ends it, of an interval of 1.0 s; the smallest interval that would hold is 5.0 s"
+    assert reason in told["description"]
+    assert reason in found["text"]
+
+
+_ANY_VIEW = """
+drop function refresh_action_analytics_view(text);
+create function refresh_action_analytics_view(name text)
+returns table (view_name text, refresh_duration_ms integer, rows_refreshed bigint, success boolean, error_message text)
+language plpgsql as $$
+begin
+    execute format('refresh materialized view concurrently public.%I', name);
+    return query select name, 1, 1::bigint, true, null::text;
+end $$
+"""
+"""A function of one's own, which refreshes any view."""
+
+
+@pytest.mark.slow
+def test_forty_views_due_at_once_do_not_pile_up(dsn: str, connection: Connection) -> None:
+    """They are one run, on `parallel` connections; no two runs overlap, no slot is lost or done twice."""
+    names = [f"extra_{number:02}" for number in range(40)]
+    for name in names:
+        view = sql.Identifier(name)
+        connection.execute(sql.SQL("create materialized view {0} as select 1 as id").format(view))
+        connection.execute(sql.SQL("create unique index on {0} (id)").format(view))
+    connection.execute(_ANY_VIEW)
+    many: Settings = {
+        "refresh__isolation": "view",
+        "refresh__views": names,
+        "refresh__parallel": 2,
+        "schedule__interval": "1h",
+        "schedule__views": dict.fromkeys(names, "5s"),
+    }
+    ours = "select count(*) from pg_stat_activity where application_name like 'analytics-refreshd/%'"
+    busy = []
+    with Daemon(dsn, **many) as daemon:
+        while len(daemon.events("refresh.finished")) < 3:
+            busy.append(connection.execute(ours).fetchone() or (0,))
+            assert daemon.process.poll() is None
+        assert daemon.stop() == 0
+    # the leader's session, the one for status and history, and two that refresh
+    assert max(busy) <= (4,)
+    ended = daemon.events("refresh.finished")
+    assert all(any(one["success"] for one in line["views"]) for line in ended)
+    assert [len(line["views"]) for line in ended[:3]] == [40] * 3
+    overlapping = connection.execute(
+        "select count(*) from analytics_refresh.runs a join analytics_refresh.runs b on a.run_id < b.run_id and"
+        " tstzrange(a.started_at, a.finished_at) && tstzrange(b.started_at, b.finished_at)"
+        " where a.outcome <> 'skipped' and b.outcome <> 'skipped'"
+    )
+    assert overlapping.fetchone() == (0,)
+    found = connection.execute(
+        "select scheduled_at from analytics_refresh.runs where scheduled_at = date_bin('5s', scheduled_at, 'epoch')"
+        " order by 1"
+    ).fetchall()
+    assert [slot for (slot,) in found] == [found[0][0] + number * 5 * SECOND for number in range(len(found))]

@@ -105,6 +105,7 @@ def _filters() -> Iterator[tuple[str, dict[str, Any]]]:
     run = '($.event = "refresh.finished")'
     good = '($.outcome = "ok" || $.outcome = "partial")'
     yield "Refreshed", _filter(f"{run} && {good}", "refreshed_runs", "1", {})
+    yield "RefreshedInSummaries", _filter('($.event = "refresh.summary")', "refreshed_runs", "$.runs", {})
     yield "Runs", _filter(run, "runs", "1", {"outcome": "$.outcome"})
     yield "RunSeconds", _filter(run, "run_duration_seconds", "$.duration_seconds", {}, "Seconds")
     yield (

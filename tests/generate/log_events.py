@@ -4,7 +4,7 @@ from pathlib import Path
 
 from analytics_refreshd.core.events import MEANING, Event
 from analytics_refreshd.observe.log.field import Field
-from analytics_refreshd.observe.log.fields import COMMON, FIELDS, VIEW_FIELDS
+from analytics_refreshd.observe.log.fields import COMMON, FIELDS, SUMMARY_FIELDS, VIEW_FIELDS
 
 
 def _table(fields: tuple[Field, ...]) -> str:
@@ -27,4 +27,6 @@ def log_events() -> str:
             parts.append(_table(FIELDS[event]))
         if event is Event.REFRESH_FINISHED:
             parts += ["An entry of `views`:", _table(VIEW_FIELDS)]
+        if event is Event.REFRESH_SUMMARY:
+            parts += ["An entry of `views`:", _table(SUMMARY_FIELDS)]
     return "\n\n".join(parts) + "\n"

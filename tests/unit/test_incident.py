@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from analytics_refreshd.incident.fold import DatabaseFold, slim
+from analytics_refreshd.core.model import VIEWS
+from analytics_refreshd.incident.fields import slim
+from analytics_refreshd.incident.fold import DatabaseFold
 from analytics_refreshd.incident.model import Incident
 from analytics_refreshd.incident.tracker import INCIDENTS_KEPT
-from tests.support.log_lines import at, fold, line, lock_incident, run
+from tests.support.log_lines import at, fold, line, lock_incident, run, stamp
 
 
 def only(lines: list[dict[str, Any]]) -> Incident:
@@ -455,6 +457,7 @@ def test_slim_keeps_what_folding_reads() -> None:
     assert fold([slim(dict(item)) for item in lines]) == fold(lines)
     assert set(slim(run(0))) == {"timestamp", "level", "event", "database", "replica", "run_id", "outcome",
                                  "scheduled_at"}  # fmt: skip
+    assert slim(run(0, isolation="view"))["refreshed_views"] == sorted(VIEWS)
 
 
 def test_lines_without_a_meaning_change_nothing() -> None:
@@ -548,3 +551,85 @@ def test_session_that_holds_up_several_views() -> None:
     blocks = [line(5, "view.blocked", view=view, blocker_pid=1, waited_seconds=2.0) for view in ("a", "b", "a")]
     (blocker,) = only([run(0), *blocks, run(5, "partial", success=(False,) * 4), run(10)]).blockers
     assert (blocker.views, blocker.times) == (["a", "b"], 3)
+
+
+def some(minutes: float, view: str, outcome: str = "ok", **fields: Any) -> dict[str, Any]:
+    """A run of one view, as where views have intervals of their own."""
+    good = outcome == "ok"
+    part = {"view": view, "success": good, "seconds": 1.0, "rows": 5 if good else None}
+    part |= {} if good else {"reason": "data", "sqlstate": "22012", "error": "division by zero"}
+    return run(minutes, outcome, views=[part], isolation="view", **fields)
+
+
+def summary(minutes: float, runs: int, *views: str, **fields: Any) -> dict[str, Any]:
+    """`refresh.summary`."""
+    parts = [{"view": view, "runs": runs, "seconds": 1.0, "last_success_at": stamp(minutes)} for view in views]
+    return line(minutes, "refresh.summary", runs=runs, outcomes={"ok": runs}, views=parts, **fields)
+
+
+FIRST, SECOND = "action_metrics_hourly", "recent_failures"
+
+
+@pytest.mark.parametrize("slimmed", [False, True])
+def test_a_views_failure_ends_with_a_success_of_that_view(slimmed: bool) -> None:
+    """What other views' runs do says nothing of it; a partial run ends the failure of the views that succeeded."""
+    lines = [run(0), some(5, FIRST, "failed"), some(6, SECOND), some(7, SECOND), some(20, FIRST), some(21, SECOND)]
+    found = only([slim(dict(item)) for item in lines] if slimmed else lines)
+    assert (found.started_at, found.ended_at, found.runs) == (at(5), at(20.1), {"failed": 1, "ok": 3})
+    half = run(20, "partial", success=(True, True, False, True), sqlstate="22012", view_reason="data")
+    found = only([run(0), some(5, FIRST, "failed"), half, some(21, "recent_failures")])
+    assert found.ended_at == at(21.1)
+    assert only([run(0), some(5, FIRST, "failed"), some(6, SECOND)]).ended_at is None
+
+
+def test_a_stale_view_is_fresh_with_a_success_of_its_own() -> None:
+    """Another view's success does not refresh it."""
+    stale = line(10, "view.stale", level="warning", view=FIRST, age_seconds=601.0, max_age_seconds=600.0,
+                 last_success_at=stamp(0))  # fmt: skip
+    found = only([run(0), stale, some(11, SECOND), some(14, FIRST)])
+    assert found.ended_at == at(14.1)
+
+
+def test_a_failure_that_names_no_view_ends_with_any_success() -> None:
+    """So does one after missed slots: the database answers again."""
+    nameless = run(5, "failed", views=[])
+    assert only([run(0), nameless, some(6, SECOND)]).ended_at == at(6.1)
+    outage = [run(0), lost(5), restored(8, 180.0, 2), some(9, SECOND)]
+    assert only(outage).ended_at == at(9.1)
+
+
+@pytest.mark.parametrize("event", ["config.loaded", "config.reloaded"])
+def test_a_view_that_is_configured_no_more_needs_no_success(event: str) -> None:
+    """Its failure is over with the configuration that leaves it out; one that stays goes on."""
+    stale = line(6, "view.stale", level="warning", view=FIRST, max_age_seconds=60.0, last_success_at=stamp(0))
+    lines = [run(0), some(5, FIRST, "failed"), stale]
+    without, still = ({"refresh": {"views": views}} for views in ([SECOND], [FIRST, SECOND]))
+    assert only([*lines, slim(line(7, event, config=without))]).ended_at == at(7)
+    assert only([*lines, slim(line(7, event, config=still)), some(8, SECOND)]).ended_at is None
+    odd_ones: list[Any] = [{}, {"refresh": []}, {"refresh": {"views": "x"}}, {"refresh": {"views": [1]}}, 7]
+    for odd in odd_ones:
+        assert only([*lines, line(7, event, config=odd)]).ended_at is None
+
+
+def test_a_summary_counts_runs_and_proves_its_views() -> None:
+    """Its runs are counted once, also where each has a line at level debug; a view in it is refreshed."""
+    quiet = [some(minute, SECOND) | {"level": "debug"} for minute in (1, 2, 3)]
+    assert fold([run(0), summary(4, 3, SECOND)]).runs == {"ok": 4}
+    assert fold([run(0), *quiet, summary(4, 3, SECOND)]).runs == {"ok": 4}
+    failing = [run(0), some(5, FIRST, "failed")]
+    found = only([*failing, summary(9, 4, SECOND), summary(20, 2, SECOND, FIRST)])
+    assert (found.ended_at, found.runs) == (at(20), {"failed": 1, "ok": 6})
+    odd = [summary(9, 4, SECOND) | {"views": views, "runs": "many"} for views in (None, [], [7, {"view": 7}], "x")]
+    assert only([*failing, *odd]).ended_at is None
+
+
+def test_views_that_a_pause_made_stale_are_awaited_one_by_one() -> None:
+    """The first success after a pause is of one view; the others are overdue two intervals after its end."""
+    begun = line(-10, "daemon.started", interval_seconds=300.0)
+    paused = line(1, "refresh.paused", until=stamp(60), reason_text="x", created_by="me")
+    stale = [line(20, "view.stale", level="warning", view=view, max_age_seconds=600.0, last_success_at=stamp(5))
+             for view in (FIRST, SECOND)]  # fmt: skip
+    quiet = [begun, run(0), paused, *stale, some(61, SECOND), some(65, FIRST)]
+    assert fold(quiet).incidents == ()
+    found = only([begun, run(0), paused, *stale, some(61, SECOND), some(66, SECOND), some(71, SECOND), some(80, FIRST)])
+    assert (found.started_at, found.ended_at) == (at(60), at(80.1))

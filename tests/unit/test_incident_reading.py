@@ -88,9 +88,11 @@ def test_every_form_gives_the_same_review(form: str, tmp_path: Path) -> None:
 
 def test_short_form_of_a_good_run_is_the_parsers(tmp_path: Path) -> None:
     """A good run is read without the parser; both ways give the same entry, and an odd line goes to the parser."""
-    good = text([run(5)]).encode()
-    odd = good.replace(b'"level":"info",', b'"level": "info",')
-    assert entries_of(good, Tally()) == entries_of(odd, Tally())
+    for isolation in ("view", "cycle"):
+        good = text([run(5, isolation=isolation)]).encode()
+        odd = good.replace(b'"level":"info",', b'"level": "info",')
+        assert entries_of(good, Tally()) == entries_of(odd, Tally())
+        assert ("refreshed_views" in entries_of(good, Tally())[0][3]) is (isolation == "view")
     glued, tally = text([run(0)]).encode()[:-200] + good, Tally()
     assert entries_of(glued, tally) == entries_of(good, Tally())
     assert (tally.events, tally.cut) == (1, 1)

@@ -18,6 +18,7 @@ from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Origin, Outcome, Pause, Progress, Reason, Run
 from analytics_refreshd.core.parts import Part
 from analytics_refreshd.core.ports import Notifier, StatusReader
+from analytics_refreshd.core.run_summary import stands_out
 
 _PATIENCE_SECONDS = 0.5
 
@@ -178,6 +179,8 @@ class RefreshCycle:
             rows_collapse_ratio=settings.rows_collapse_ratio,
             slow_factor=settings.slow_factor,
             extras=extras,
+            stands_out=stands_out(run, self._state.current),
+            slow_seconds=self._state.current.limits.slow_seconds,
         )
 
     def _announce(self, run: Run) -> None:

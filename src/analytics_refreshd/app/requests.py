@@ -38,6 +38,7 @@ class OperatorRequests:
         self._metrics = runtime.metrics
         self._clock = runtime.clock
         self.on_refresh: Callable[[UUID], None] = lambda run_id: None
+        self.on_joined: Callable[[UUID], None] = lambda run_id: None
         self._lock = threading.Lock()
         self._planned: UUID | None = None
         self._ends: dict[UUID, RequestEnd] = {}
@@ -112,6 +113,8 @@ class OperatorRequests:
                     reason_text=request.reason,
                     joined=joined,
                 )
+        if taken and joined:
+            self.on_joined(run_id)
         if taken and not joined:
             with self._lock:
                 self._planned = run_id

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analytics_refreshd.app.availability import DatabaseAvailability
+from analytics_refreshd.app.quiet_runs import QuietRuns
 from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.errors import UNREACHABLE, DatabaseFault, ErrorClass
 from analytics_refreshd.core.events import Event
@@ -28,17 +29,22 @@ class RunExtras:
 
 
 class RunLogger:
-    """Logs runs. Repeated skips and outages are logged once, then every twelfth time."""
+    """Logs runs. Repeated skips and outages are logged once, then every twelfth time.
+
+    `quiet_runs` sums up what needs no line.
+    """
 
     def __init__(self, log: EventLog, metrics: Metrics, database: DatabaseAvailability) -> None:
         self._log = log
         self._metrics = metrics
         self._database = database
         self._repeats: dict[Reason, int] = {}
+        self.quiet_runs = QuietRuns(log)
 
     def skipped(self, run: Run) -> None:
         """Log a slot that passed without a refresh."""
         reason = run.reason or Reason.OTHER
+        self.quiet_runs.skipped(run)
         count = self._repeats[reason] = self._repeats.get(reason, 0) + 1
         if count % _REPEATS_PER_LINE == 1:
             self._log.emit(
@@ -75,15 +81,22 @@ class RunLogger:
         rows_collapse_ratio: float,
         slow_factor: float,
         extras: RunExtras,
+        stands_out: bool = True,
+        slow_seconds: float = 0.0,
     ) -> None:
-        """Log a finished run; `earlier` are the ones before it, newest first."""
+        """Log a finished run; `earlier` are the ones before it, newest first.
+
+        One that does not stand out has its line at level debug, and is counted in a summary.
+        """
+        stands_out = stands_out or extras != RunExtras(extras.fold_seconds)
+        quiet = self.quiet_runs.quiet(run, stands_out=stands_out, slow_seconds=slow_seconds)
         self._view_failures(run, earlier)
         for result in run.views:
             if result.success:
                 self._guards(run, result, earlier, rows_collapse_ratio, slow_factor)
         if self._repeated(run):
             return
-        level = {Outcome.OK: "info", Outcome.SKIPPED: "info", Outcome.CANCELLED: "info"}
+        level = {Outcome.OK: "debug" if quiet else "info", Outcome.SKIPPED: "info", Outcome.CANCELLED: "info"}
         cost = run.cost or Cost()
         self._log.emit(
             Event.REFRESH_FINISHED,

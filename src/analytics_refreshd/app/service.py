@@ -182,7 +182,7 @@ class Service:
         probes = PostgresProbes(self.session, probed, self.clock.monotonic)
         self.prober = Prober(runtime, probes, config.queries.probe_budget.total_seconds())
         self.election = Election(runtime, self.leader, on_acquired=self._acquired, on_lost=self._lost)
-        run_logger = RunLogger(self.log, self.metrics, self.database)
+        self.run_logger = run_logger = RunLogger(self.log, self.metrics, self.database)
         self.attempts = Attempts(
             runtime,
             cycle_settings(config),
@@ -205,6 +205,7 @@ class Service:
         self.evaluation_watch = EvaluationWatch(runtime, store=store, notifier=self.notifier)
         store_of_requests = PostgresRequests(self.session, config.replica)
         self.requests = OperatorRequests(runtime, store=store_of_requests, status=self.status)
+        self.requests.on_joined = run_logger.quiet_runs.join
         self.forwarder = self._build_forwarder(config, runtime)
         self.unusual = UnusualHours(runtime, PostgresHourCells(self.session))
         self.triggers = FailingTriggers(runtime, PostgresTriggerRates(self.session))
@@ -265,6 +266,7 @@ class Service:
     def close(self, within_seconds: float) -> None:
         """Deliver what waits, then end every thread and connection."""
         until = self.clock.monotonic() + within_seconds
+        self.run_logger.quiet_runs.flush()
         self.evaluate.finish(within_seconds * 0.2)
         if self.forwarder is not None:
             self.forwarder.stop()
@@ -282,3 +284,4 @@ class Service:
 
     def _lost(self) -> None:
         self.attempts.abandon()
+        self.run_logger.quiet_runs.flush()

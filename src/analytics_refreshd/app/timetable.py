@@ -52,6 +52,8 @@ class Timetable:
         """Each view's last slot that a run took; the refresh thread's alone."""
         self._skipped: deque[datetime] = deque(maxlen=_SKIPPED_KEPT)
         """The last slots that were skipped during a run, so that a slot which waits for it keeps its own time."""
+        self._slot: datetime | None = None
+        """The slot of the run under way."""
         self.idle = threading.Event()
         self.idle.set()
         self.scheduler = BackgroundScheduler(
@@ -67,6 +69,7 @@ class Timetable:
 
     def clock_stepped(self, wall: datetime) -> None:
         """Plan again: after a step back the library would wait for times of the old clock."""
+        self._skipped.clear()
         for job in self.scheduler.get_jobs():
             with suppress(JobLookupError):
                 job.modify(next_run_time=wall if job.id != "refresh" else self._next_slot(wall))
@@ -174,6 +177,7 @@ class Timetable:
             schedule = self._trigger().schedule
             due = schedule.due(now, self._taken) if slot else views
             scheduled_at = schedule.slot_but(now, self._skipped) if slot else now
+            self._slot = scheduled_at if slot else None
             self.note_next_run()
             if due is None or due:
                 run = self._service.cycle.run(scheduled_at, views=due)
@@ -182,6 +186,7 @@ class Timetable:
                 # a run that was under way when the slot came has refreshed all that was due in it
                 self._service.cycle.skip(Reason.OVERLAP, scheduled_at)
         finally:
+            self._slot = None
             self.idle.set()
             self.note_next_run()
         if run is not None:
@@ -267,11 +272,14 @@ class Timetable:
         if event.job_id != "refresh" or not self._service.state.leads():
             return
         slots = list(getattr(event, "scheduled_run_times", [])) or [self._service.clock.now()]
-        if self._service.config.schedule.views:
-            self._skipped.append(slots[-1])
+        slot = slots[-1]
+        if slot == self._slot:
+            # a run that had waited began just now, and took this slot for its own: that one is free instead
+            slot = self._trigger().schedule.slot_but(slot - timedelta(microseconds=1), self._skipped)
+        self._skipped.append(slot)
         self.scheduler.add_job(
             self._service.cycle.skip,
-            args=[Reason.OVERLAP, slots[-1], Origin.SCHEDULE],
+            args=[Reason.OVERLAP, slot, Origin.SCHEDULE],
             executor="bookkeeping",
             next_run_time=self._service.clock.now(),
         )

@@ -7,12 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from analytics_refreshd.config.values import Duration, Section, between
-from analytics_refreshd.core.schedule import ViewTimes
+from analytics_refreshd.core.schedule import STATEMENT_SHARE, ViewTimes
 
 _Interval = Annotated[Duration, between("1s", "1d")]
 
 _LOCK_SHARE = 0.10
-_STATEMENT_SHARE = 0.80
 _DEADLINE_SHARE = 250 / 300
 
 
@@ -38,7 +37,7 @@ def times(
     """Return what is configured, else shares of the interval."""
     return ViewTimes(
         _or_share(lock_timeout, interval_seconds, _LOCK_SHARE),
-        _or_share(statement_timeout, interval_seconds, _STATEMENT_SHARE),
+        _or_share(statement_timeout, interval_seconds, STATEMENT_SHARE),
         _or_share(deadline, interval_seconds, _DEADLINE_SHARE),
     )
 

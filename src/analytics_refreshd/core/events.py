@@ -44,6 +44,7 @@ class Event(StrEnum):
     REFRESH_RETRY = "refresh.retry"
     REFRESH_SKIPPED = "refresh.skipped"
     REFRESH_STARTED = "refresh.started"
+    REFRESH_SUMMARY = "refresh.summary"
     REQUEST_FINISHED = "request.finished"
     ROWS_LATE = "rows.late"
     SHUTDOWN_FORCED = "shutdown.forced"
@@ -87,12 +88,19 @@ MEANING: dict[Event, str] = {
     Event.OTEL_EXPORT_FAILED: "the collector did not take an export; what follows is only counted, until one is taken",
     Event.OTEL_EXPORT_RESTORED: "the collector takes exports again; says how many it did not",
     Event.PART_FAILED: "a part of an evaluation or of a run's end failed, the others went on; repeats are only counted",
-    Event.REFRESH_FINISHED: "the canonical line of a cycle: outcome, durations, rows and errors of every view",
+    Event.REFRESH_FINISHED: (
+        "the canonical line of a cycle: outcome, durations, rows and errors of every view (level debug where a"
+        " `refresh.summary` counts it)"
+    ),
     Event.REFRESH_PAUSED: "refreshes are suspended until the time given",
     Event.REFRESH_RESUMED: "refreshes are no longer suspended",
     Event.REFRESH_RETRY: "an attempt failed and will be repeated within the slot",
     Event.REFRESH_SKIPPED: "a slot passed without a refresh; repeats are counted, not logged each",
     Event.REFRESH_STARTED: "a run begins (level debug)",
+    Event.REFRESH_SUMMARY: (
+        "counts the runs of some views that went as those before, every 15 minutes, before a run that is not ok, and at"
+        " the end"
+    ),
     Event.REQUEST_FINISHED: "the API answered a request (level debug, a failure and a slow one info)",
     Event.ROWS_LATE: "rows came before the frozen horizon, or were changed there",
     Event.SHUTDOWN_FORCED: "the stop's deadline passed before everything had ended",

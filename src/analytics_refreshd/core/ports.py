@@ -189,7 +189,7 @@ class History(Protocol):
         """Mark running rows whose session is gone as unknown, reason abandoned. Returns how many."""
 
     def prune(self, retention: timedelta, batch: int) -> int:
-        """Delete at most `batch` runs older than `retention`; says how many."""
+        """Delete runs older than `retention`, and those that say nothing. Of each `batch` at most; returns the most."""
 
 
 class AlertStore(Protocol):

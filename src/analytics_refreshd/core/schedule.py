@@ -12,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.model import Outcome, Reason, Run
 
+STATEMENT_SHARE = 0.80
+"""What share of its interval the server lets a view's refresh take, unless a shorter time is configured."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

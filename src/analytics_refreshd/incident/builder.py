@@ -134,9 +134,9 @@ class IncidentBuilder(PendingObservations):
         self.errors.take(pending.errors)
         self.requests.take(pending.requests)
 
-    def run(self, outcome: str) -> None:
+    def run(self, outcome: str, count: int = 1) -> None:
         """Count a run. One after the end counts only if the incident continues."""
-        (self.runs if self.ended_at is None else self.runs_since)[outcome] += 1
+        (self.runs if self.ended_at is None else self.runs_since)[outcome] += count
 
     def begun_by(self, run_at: datetime | None, began_with: str) -> None:
         """Let the incident begin with a run's own line.

@@ -2,8 +2,8 @@
 
 An incident begins with the first failed, partial, timed out or unknown run, with `database.lost`, or with a stale view.
 A view that is stale because refreshes were paused does not begin one.
-An incident is over when the last run was ok, the database answers, and no view is stale. After a missed slot it also
-takes a successful run. One successful run proves all of this.
+An incident is over when each view's last run was ok, the database answers, and no view is stale. After a missed slot it
+also takes a successful run. One successful run of all views proves all of this.
 An outage that returns within three intervals continues the same incident. Memory does not grow with the lines.
 """
 
@@ -16,7 +16,16 @@ from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.incident.alerts import AlertEpisodes
 from analytics_refreshd.incident.daemons import Daemons
-from analytics_refreshd.incident.fields import Fields, count_of, moment_of, number_of, text_of
+from analytics_refreshd.incident.event_kinds import COUNTED, OF_A_START, OF_THE_API
+from analytics_refreshd.incident.fields import (
+    Fields,
+    configured_views,
+    count_of,
+    moment_of,
+    number_of,
+    refreshed_views,
+    text_of,
+)
 from analytics_refreshd.incident.model import LIMIT, DatabaseLog
 from analytics_refreshd.incident.tracker import INCIDENTS_KEPT, OutageTracker
 
@@ -25,21 +34,6 @@ EVENTS = frozenset(item.value for item in Event)
 _BAD = frozenset(item.value for item in (Outcome.FAILED, Outcome.PARTIAL, Outcome.TIMEOUT, Outcome.UNKNOWN))
 _OUTCOMES = frozenset(item.value for item in Outcome)
 _REASONS = frozenset(item.value for item in Reason)
-_BULKY = ("config", "exception", "description", "text", "lateness_seconds", "isolation")
-_OF_A_BAD_RUN = ("views", "started_at", "duration_seconds", "attempts", "reason", "sqlstate", "error", "origin")
-
-
-def slim(fields: dict[str, object]) -> dict[str, object]:
-    """Remove the fields that folding does not read, in place.
-
-    Of a successful run hardly anything is left.
-    """
-    for name in _BULKY:
-        fields.pop(name, None)
-    if fields.get("outcome") == "ok":
-        for name in _OF_A_BAD_RUN:
-            fields.pop(name, None)
-    return fields
 
 
 class DatabaseFold:
@@ -61,6 +55,7 @@ class DatabaseFold:
         self._lost_lines = 0
         self._unfinished: dict[str, None] = {}
         self._streaks: dict[tuple[str, str], int] = {}
+        self._quiet_runs: Counter[str] = Counter()  # by replica, those at level debug: a summary counts them again
         self._tracker = OutageTracker(lambda: self._interval_seconds, lambda: self._alerts.take_firing())
         self._daemons = Daemons()
         self._alerts = AlertEpisodes(self._tracker.attach)
@@ -69,6 +64,9 @@ class DatabaseFold:
             Event.REFRESH_FINISHED: self._finished,
             Event.REFRESH_SKIPPED: self._skipped,
             Event.REFRESH_RETRY: self._retry,
+            Event.REFRESH_SUMMARY: self._summary,
+            Event.CONFIG_LOADED: lambda at, _, fields: tracker.configured(at, configured_views(fields)),
+            Event.CONFIG_RELOADED: lambda at, _, fields: tracker.configured(at, configured_views(fields)),
             Event.VIEW_FAILED: self._view_failed,
             Event.VIEW_BLOCKED: lambda at, _, fields: tracker.observations.blocked(at, fields),
             Event.VIEW_STALE: lambda at, _, fields: tracker.view_stale(at, fields),
@@ -101,7 +99,7 @@ class DatabaseFold:
         if replica not in self._replicas and len(self._replicas) < LIMIT:
             self._replicas[replica] = None
         self._tracker.settle(at)
-        if event not in _OF_A_START and event not in _OF_THE_API:
+        if event not in OF_A_START and event not in OF_THE_API:
             self._daemons.heard(at, replica)
         lost = count_of(fields, "lost_lines") or 0
         self._lost_lines += lost
@@ -110,7 +108,7 @@ class DatabaseFold:
         handler = self._handlers.get(event)
         if handler is not None:
             handler(at, replica, fields)
-        if event in _COUNTED and self._tracker.active is not None:
+        if event in COUNTED and self._tracker.active is not None:
             self._tracker.active.other_events[event] += 1
 
     def result(self) -> DatabaseLog | None:
@@ -195,12 +193,23 @@ class DatabaseFold:
         elif self._tracker.builder is not None:
             self._tracker.builder.run(outcome)
         if outcome == Outcome.OK:
-            self._tracker.ok(at)
+            if fields.get("level") == "debug" and len(self._quiet_runs) < LIMIT:
+                self._quiet_runs[replica] += 1
+            self._tracker.ok(at, refreshed_views(fields))
+
+    def _summary(self, at: datetime, replica: str, fields: Fields) -> None:
+        """Count successful runs without a line of their own."""
+        count = max(0, (count_of(fields, "runs") or 0) - self._quiet_runs.pop(replica, 0))
+        self._runs[Outcome.OK.value] += count
+        if self._tracker.builder is not None:
+            self._tracker.builder.run(Outcome.OK.value, count)
+        views = refreshed_views(fields)
+        if views is not None:
+            self._tracker.ok(at, views)
 
     def _failed(self, at: datetime, replica: str, outcome: str, reason: str | None, fields: Fields) -> None:
         began = moment_of(fields, "started_at")
         builder = self._tracker.begin(min(at, began) if began else at, f"{Event.REFRESH_FINISHED.value} {outcome}")
-        self._tracker.failing = True
         self._unfinished.pop(text_of(fields, "run_id") or "", None)
         builder.begun_by(began, f"{Event.REFRESH_FINISHED.value} {outcome}")
         builder.run(outcome)
@@ -211,18 +220,24 @@ class DatabaseFold:
         if not isinstance(views, list):
             views = []
             builder.add_gap("the views of a run: its line names none")
+        failed = False
         for result in views[:LIMIT]:
             view = text_of(result, "view") if isinstance(result, dict) else None
             if view is None:
                 continue
             if result.get("success") is True:
                 self._tracker.fresh(at, view)
+                self._tracker.failing.refreshed([view])
                 continue
+            self._tracker.failing.add(view)
+            failed = True
             builder.touch(view)
             why = text_of(result, "reason")
             if why in _REASONS and reason is None:
                 builder.reasons[str(why)] += 1
             builder.errors.add(at, Event.REFRESH_FINISHED.value, {"run_id": fields.get("run_id"), **result}, view)
+        if not failed:
+            self._tracker.failing.add(None)
         self._tracker.expect_fresh(builder)
         if reason in UNREACHABLE:
             self._tracker.gone(builder, replica, None)
@@ -256,7 +271,7 @@ class DatabaseFold:
         """Begin an incident: the run's own line comes next, but may be lost."""
         run_id, view = text_of(fields, "run_id"), text_of(fields, "view")
         builder = self._tracker.begin(at, Event.VIEW_FAILED.value)
-        self._tracker.failing = True
+        self._tracker.failing.add(view)
         if view is not None:
             builder.touch(view)
         builder.errors.add(at, Event.VIEW_FAILED.value, fields, view)
@@ -266,25 +281,3 @@ class DatabaseFold:
     def _delivery_failed(self, at: datetime, replica: str, fields: Fields) -> None:
         if not self._alerts.delivery_failed(at, fields) and self._tracker.active is not None:
             self._tracker.active.other_events[Event.ALERT_DELIVERY_FAILED.value] += 1
-
-
-_OF_A_START = frozenset({Event.CONFIG_LOADED.value, Event.DAEMON_STARTED.value})
-_OF_THE_API = frozenset(
-    item.value for item in (Event.API_STARTED, Event.API_STOPPING, Event.API_STOPPED, Event.REQUEST_FINISHED)
-)
-"""Lines of another process under the daemon's name: they do not show that the daemon lives."""
-_COUNTED = frozenset(
-    item.value
-    for item in (
-        Event.CLOCK_STEP,
-        Event.CONFIG_RELOADED,
-        Event.CONFIG_RELOAD_FAILED,
-        Event.DAEMON_STOPPED,
-        Event.DAEMON_STOPPING,
-        Event.ELECTION_BLOCKED,
-        Event.GUARD_TRIPPED,
-        Event.HISTORY_PENDING,
-        Event.SHUTDOWN_FORCED,
-    )
-)
-"""Events that the review only counts, while an incident lasts."""

@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from analytics_refreshd.core.events import Event
-from analytics_refreshd.incident.fold import EVENTS, slim
+from analytics_refreshd.incident.fields import slim
+from analytics_refreshd.incident.fold import EVENTS
 
 LINE_BYTES = 1_000_000
 """A longer line is read in pieces, which count as cut, so that one line cannot use up the memory."""
@@ -30,6 +31,7 @@ _GOOD_RUN = re.compile(
 )
 """A successful run as the daemon writes it. Nearly every line of a long log is one, and the parser takes five times as
 long. A line that differs in any way, even by an escape or `lost_lines`, goes to the parser."""
+_VIEW = re.compile(rb'"view":"([^"\\]+)"')
 _LITERAL = '"{\\"timestamp\\":'
 """How one of our lines begins within an object that wraps it."""
 _decode = json.JSONDecoder().raw_decode
@@ -221,6 +223,8 @@ def _good_run(line: bytes) -> Entry | None:
         "outcome": "ok",
         "scheduled_at": slot.decode("utf-8", "replace") if slot is not None else None,
     }
+    if b'"isolation":"view"' in line:
+        fields["refreshed_views"] = sorted(view.decode("utf-8", "replace") for view in {*_VIEW.findall(line)})
     return at, name, speaker, fields
 
 

@@ -1,41 +1,22 @@
 """Decide from when to when an outage is an incident."""
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.incident.asked import asked_of
 from analytics_refreshd.incident.builder import IncidentBuilder, PendingObservations
+from analytics_refreshd.incident.failing import FailingViews
 from analytics_refreshd.incident.fields import Fields, count_of, later, moment_of, number_of, text_of
 from analytics_refreshd.incident.model import LIMIT, AlertSeen, AwaySeen, PauseSeen, StaleSeen
 from analytics_refreshd.incident.pauses import Pauses
+from analytics_refreshd.incident.stale import StaleReport
 
 GAP_INTERVALS = 3
 """Two incidents with less than this many intervals between them are one."""
 INCIDENTS_KEPT = 500
 """The latest ones of a database are kept, the others counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class StaleReport:
-    """The fields of one `view.stale` line.
-
-    The line was logged at `told_at`. The view is stale since `since_at`, if that is known.
-    """
-
-    view: str
-    told_at: datetime
-    since_at: datetime | None
-    max_age_seconds: float | None
-    last_success_at: datetime | None
-    before_log: bool
-
-    @property
-    def begun_at(self) -> datetime:
-        """Return when an incident for it can begin at the earliest."""
-        return self.told_at if self.since_at is None or self.before_log else self.since_at
 
 
 class OutageTracker:
@@ -51,7 +32,7 @@ class OutageTracker:
         self._firing = firing
         self.first_at: datetime | None = None
         self.last_ok_at: datetime | None = None
-        self.failing = False
+        self.failing = FailingViews()
         self._away: dict[str, AwaySeen] = {}
         self._answered: dict[str, AwaySeen] = {}
         self._stale: dict[str, StaleSeen] = {}
@@ -129,12 +110,13 @@ class OutageTracker:
         if builder is not None and not self.failing and not self._away and not self._stale:
             builder.ended_at = max(at, builder.started_at)
 
-    def ok(self, at: datetime) -> None:
-        """Handle a successful run: the database answers, every view is refreshed."""
-        self.failing = False
+    def ok(self, at: datetime, views: Collection[str] | None = None) -> None:
+        """Handle a successful run: the database answers, `views` are refreshed, None for all."""
+        self.failing.refreshed(views)
         self.last_ok_at = at
-        self._excused.clear()
-        self.pauses.tried()
+        self._excused = {} if views is None else {name: self._excused[name] for name in self._excused.keys() - views}
+        if not self._excused:
+            self.pauses.tried()
         self._drop_pending()
         if self.active is None:
             return
@@ -148,8 +130,18 @@ class OutageTracker:
         while len(self._answered) > LIMIT:
             del self._answered[next(iter(self._answered))]
         for view in list(self._stale):
-            self.fresh(at, view)
+            if views is None or view in views:
+                self.fresh(at, view)
         self._check_over(at)
+
+    def configured(self, at: datetime, views: Collection[str] | None) -> None:
+        """Handle `config.loaded` and `config.reloaded`: what is refreshed no more needs no success."""
+        if views is not None:
+            self.failing.configured(views)
+            for view in (*self._stale, *self._excused):
+                if view not in views:
+                    self.fresh(at, view)
+            self._check_over(at)
 
     # -- pauses ----------------------------------------------------------------------------------------------
 
@@ -237,7 +229,8 @@ class OutageTracker:
                 # Only a successful run ends the incident after a missed slot. A slot within a pause does not count: no
                 # refresh would have run.
                 paused = since is not None and self.pauses.in_force is not None and self.pauses.covers(since)
-                self.failing = self.failing or (missed > 0 and not paused)
+                if missed > 0 and not paused:
+                    self.failing.add(None)
         self._check_over(at)
 
     # -- views -----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from analytics_refreshd.core.errors import UNREACHABLE
 from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
@@ -11,6 +11,9 @@ from analytics_refreshd.core.wording import blocked_by
 
 # an absent database has an alert of its own, and a stop is no failure
 NOT_A_VIEWS_FAULT = UNREACHABLE | {Reason.SHUTDOWN, Reason.CANCELLED}
+
+MOST_JUDGED = 200
+"""Results of a view that are looked at: a limit counts a hundred of them at most."""
 
 
 def streak(verdicts: Sequence[bool], *, firing: bool, fire_after: int, resolve_after: int) -> bool | None:
@@ -33,6 +36,15 @@ def cause(run: Run, result: ViewResult) -> Reason | None:
 def is_attempt(run: Run) -> bool:
     """Whether a run says something about the views: one that ended ok, partial, failed or timeout."""
     return run.outcome not in (None, Outcome.SKIPPED, Outcome.UNKNOWN, Outcome.CANCELLED)
+
+
+def judged_results(snapshot: Snapshot) -> Mapping[str, Sequence[ViewRun]]:
+    """Return each view's last results that say something about it, newest first."""
+    return snapshot.judged(MOST_JUDGED, _counts)
+
+
+def _counts(run: Run, result: ViewResult) -> bool:
+    return is_attempt(run) and (result.success or cause(run, result) not in NOT_A_VIEWS_FAULT)
 
 
 def last_of_each_slot(results: Sequence[ViewRun], interval_seconds: float) -> list[ViewRun]:

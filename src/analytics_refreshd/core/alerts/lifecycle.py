@@ -20,6 +20,7 @@ class Alert(StrEnum):
     VIEW_STALE = "AnalyticsViewStale"
     REFRESH_SLOW = "AnalyticsRefreshSlow"
     REFRESH_FAILED = "AnalyticsRefreshFailed"
+    TARGET_UNMEETABLE = "AnalyticsTargetUnmeetable"
     LOW_SUCCESS_RATE = "AnalyticsLowSuccessRate"
     HIGH_LATENCY = "AnalyticsHighLatency"
     DATABASE_UNAVAILABLE = "AnalyticsDatabaseUnavailable"

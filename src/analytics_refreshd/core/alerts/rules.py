@@ -5,6 +5,7 @@ from functools import partial
 
 from analytics_refreshd.core.alerts.disk_rules import disk_filling, disk_full
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
+from analytics_refreshd.core.alerts.target_rules import target_conditions
 from analytics_refreshd.core.alerts.trigger_rules import trigger_conditions
 from analytics_refreshd.core.alerts.unusual_rules import unusual
 from analytics_refreshd.core.alerts.view_rules import refresh_failed, refresh_slow, view_stale
@@ -31,6 +32,7 @@ def conditions(snapshot: Snapshot, failed: Callable[[Exception], None] | None = 
     for view in snapshot.state.views:
         for alert, view_rule in _VIEW_RULES.items():
             yield _evaluated(alert, view, partial(view_rule, snapshot, view), failed)
+    yield from target_conditions(snapshot, failed)
     yield from trigger_conditions(snapshot, failed)
 
 

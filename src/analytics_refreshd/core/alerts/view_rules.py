@@ -4,22 +4,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from analytics_refreshd.core.alerts.evidence import (
-    NOT_A_VIEWS_FAULT,
+    MOST_JUDGED,
     cause,
     describe,
     is_attempt,
+    judged_results,
     last_of_each_slot,
     streak,
 )
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.errors import is_permanent
-from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
+from analytics_refreshd.core.model import Outcome, Reason
 from analytics_refreshd.core.snapshot import Snapshot, ViewRun
 from analytics_refreshd.core.staleness import Age, critical_age_seconds, interval_seconds, max_age_seconds, verdict
 from analytics_refreshd.core.wording import seconds_in_words
-
-_MOST_JUDGED = 200
-"""Results of a view that are looked at: a limit counts a hundred of them at most."""
 
 
 def view_stale(snapshot: Snapshot, view: str) -> Condition:
@@ -78,7 +76,7 @@ def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
     reason = why.value if why else "other"
     sqlstate = result.sqlstate if result else None
     if count:
-        more = " or more" if count == _MOST_JUDGED else ""
+        more = " or more" if count == MOST_JUDGED else ""
         text = f"{view} failed in the last {'run' if count == 1 else f'{count}{more} runs in a row'}."
     else:
         text = f"{view} failed lately and has not yet succeeded {limits.resolve_after_runs} times in a row."
@@ -135,13 +133,9 @@ def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
 
 
 def _results(snapshot: Snapshot, view: str) -> Sequence[ViewRun]:
-    results, limits = snapshot.judged(_MOST_JUDGED, _counts).get(view, ()), snapshot.state.limits
+    results, limits = judged_results(snapshot).get(view, ()), snapshot.state.limits
     # where views have slots of their own, one that failed is tried again at those of others: that is no further run
     return last_of_each_slot(results, interval_seconds(limits, view)) if limits.view_interval_seconds else results
-
-
-def _counts(run: Run, result: ViewResult) -> bool:
-    return is_attempt(run) and (result.success or cause(run, result) not in NOT_A_VIEWS_FAULT)
 
 
 def _own_evidence(snapshot: Snapshot, age: Age | None) -> bool:

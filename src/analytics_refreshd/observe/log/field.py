@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `kind` is a key of the schema's types, "views" or "exception"; `meaning` adds to the name."""
+    """One field: `kind` is a key of the schema's types, or one with a schema of its own; `meaning` adds to the name."""
 
     name: str
     kind: str

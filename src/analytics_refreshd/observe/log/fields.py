@@ -69,6 +69,15 @@ VIEW_FIELDS = (
     *_COST,
 )
 """One entry of `views` in `refresh.finished`; reason, sqlstate and error are there after a failure only."""
+SUMMARY_FIELDS = (
+    VIEW,
+    Field("runs", "count", "refreshes that are counted"),
+    Field("seconds", "number", "the slowest of them"),
+    Field("run_id", "uuid", "the run of that one"),
+    Field("rows", "count", "rows after the last one"),
+    Field("last_success_at", "time", "when the last one ended"),
+)
+"""One entry of `views` in `refresh.summary`."""
 
 _ALERT = (
     Field("alert", "alert", "the alert's name"),
@@ -237,6 +246,15 @@ FIELDS: Mapping[Event, tuple[Field, ...]] = {
         Field("repeated", "count", "slots skipped in a row for this reason, not all of them logged"),
     ),
     Event.REFRESH_STARTED: (RUN_ID, SCHEDULED),
+    Event.REFRESH_SUMMARY: (
+        Field("since", "time", "when the first run began that `outcomes` counts"),
+        Field("runs", "count", "runs without a line of level info; all are ok"),
+        Field("outcomes", "object", "every run and skipped slot since then, by outcome"),
+        Field("duration_seconds", "number", "the longest of `runs`"),
+        Field("lateness_seconds", "number", "the latest of them"),
+        Field("views", "summaries", "every view in them, see below"),
+        Field("rows_folded", "count", "incremental mode: changes that their folds took"),
+    ),
     Event.ROWS_LATE: (
         Field("rows", "count", "how many since the last such line, or the daemon's start"),
         Field("frozen_until", "time", "the horizon"),

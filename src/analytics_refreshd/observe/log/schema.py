@@ -4,7 +4,7 @@ from typing import Any
 
 from analytics_refreshd.core.events import MEANING, Event
 from analytics_refreshd.observe.log.field import Field
-from analytics_refreshd.observe.log.fields import COMMON, FIELDS, TYPES, VIEW_FIELDS
+from analytics_refreshd.observe.log.fields import COMMON, FIELDS, SUMMARY_FIELDS, TYPES, VIEW_FIELDS
 
 
 def _properties(fields: tuple[Field, ...]) -> dict[str, Any]:
@@ -14,6 +14,9 @@ def _properties(fields: tuple[Field, ...]) -> dict[str, Any]:
 def _property(field: Field) -> dict[str, Any]:
     if field.kind == "views":
         item = {"type": "object", "required": ["view", "success"], "properties": _properties(VIEW_FIELDS)}
+        return {"type": "array", "items": item}
+    if field.kind == "summaries":
+        item = {"type": "object", "required": ["view", "runs"], "properties": _properties(SUMMARY_FIELDS)}
         return {"type": "array", "items": item}
     if field.kind == "exception":
         properties = {"type": {"type": "string"}, "message": {"type": "string"}, "frames": TYPES["texts"]}

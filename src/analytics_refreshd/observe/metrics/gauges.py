@@ -37,7 +37,7 @@ _FAMILY: dict[str, type[CounterMetricFamily | GaugeMetricFamily]] = {
 }
 _OF_A_VIEW = ("max_age_seconds", "critical_age_seconds", "view_interval_seconds", "view_stale_for_seconds")
 
-VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW)
+VIEW_ALERTS = (Alert.VIEW_STALE, Alert.REFRESH_FAILED, Alert.REFRESH_SLOW, Alert.TARGET_UNMEETABLE)
 
 
 class StateSource(Protocol):

@@ -20,6 +20,7 @@ from analytics_refreshd.postgres.check.saving import saving_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
 from analytics_refreshd.postgres.check.server import server_findings
 from analytics_refreshd.postgres.check.status import status_findings
+from analytics_refreshd.postgres.check.targets import target_findings
 from analytics_refreshd.postgres.check.tenants import tenant_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
@@ -86,6 +87,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("mode", lambda: saving_findings(connection, schema)),
             ("forecast", lambda: forecast_findings(connection, schema, settings.limits)),
+            ("schedule", lambda: _targets(connection, connector, settings)),
             ("api", lambda: tenant_findings(connection, schema)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
@@ -107,6 +109,10 @@ def _contract_and_status(
     yield from found
     if not any(finding.level is Level.ERROR for finding in found):
         yield from status_findings(connector, settings.status_function, settings.views)
+
+
+def _targets(connection: BoundedConnection, connector: Connector, settings: CheckSettings) -> Iterator[Finding]:
+    return target_findings(connection, connector, settings.views, settings.isolation, settings.limits)
 
 
 def _contract(connector: Connector, settings: CheckSettings) -> Contract:

@@ -119,7 +119,12 @@ class PostgresHistory:
     def prune(self, retention: timedelta, batch: int) -> int:
         """As `core.ports.History.prune`."""
         parameters = {"retention": retention, "batch": batch}
-        return self._run(lambda connection: connection.execute(self._statements["prune"], parameters).rowcount, 0)
+
+        def work(connection: BoundedConnection) -> int:
+            old, like_others = (connection.execute(self._statements[name], parameters) for name in ("prune", "thin"))
+            return max(old.rowcount, like_others.rowcount)
+
+        return self._run(work, 0)
 
     def _run(
         self, work: Callable[[BoundedConnection], _Value], without: _Value, wait_seconds: float | None = None
