@@ -97,7 +97,7 @@ def bound_kernel_memory(listener: socket.socket) -> None:
 
 
 def give_back_memory() -> None:
-    """Let the C library give large blocks back as soon as they are free.
+    """Let the C library give back large blocks at once.
 
     It begins to keep them once it has seen a large one. Between small blocks of clients that came and went those left
     gaps: five hundred that read nothing took four times what waited for them.
@@ -190,7 +190,7 @@ class ClientConnection(H11Protocol):
 
 
 def drop_slow(connections: Iterable[Any], limits: ClientLimits, now: float, *, waited_by: float) -> None:
-    """Drop the connections of a server that must go, as `to_drop` chooses them. `now` is the loop's time."""
+    """Drop the connections that `to_drop` chooses. `now` is the loop's time."""
     for client in to_drop(connections, limits, now, waited_by):
         assert isinstance(client, ClientConnection)  # noqa: S101 - a server has no others
         client.drop()
