@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from analytics_refreshd.api.connections import (
 from analytics_refreshd.observe.http import HttpSettings, listen
 from tests.support.waiting import eventually
 
+ARRIVED = threading.Semaphore(0)
+"""How many requests for what is late have come."""
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -51,6 +54,16 @@ def test_who_goes() -> None:
     assert to_drop([Waits(95, 60), Waits(98, 40)], limits, 100) == []
 
 
+def test_who_began_to_wait_since_then_is_not_overdue() -> None:
+    """The server may not have read what such a client sent; beyond a limit it goes as any other."""
+    limits = ClientLimits(connections=2, unsent_bytes=100, seconds=10)
+    late, newer = Waits(0), Waits(50)
+    assert to_drop([late, newer], limits, 100, 40) == [late]
+    assert to_drop([late, newer], limits, 100, 50) == [late, newer]
+    assert to_drop([late, newer], limits, 100, float("-inf")) == []
+    assert to_drop([late, newer, newer], limits, 100, float("-inf")) == [late]
+
+
 def test_room_is_made_for_many_at_once() -> None:
     """So that a flood of new connections is not sorted one by one."""
     clients = [Waits(float(number)) for number in range(161)]
@@ -72,10 +85,21 @@ async def _large(request: Request) -> Response:
     return Response(b"x" * 400_000)
 
 
+async def _late(request: Request) -> Response:
+    """Hold up one of the loop's next turns, and answer what nobody reads."""
+    ARRIVED.release()
+    for _ in range(int(request.query_params["turns"])):
+        await asyncio.sleep(0)
+    time.sleep(0.5)  # as much work would
+    return await _large(request)
+
+
 @contextmanager
-def served(limits: ClientLimits) -> Iterator[int]:
-    """A server with these limits."""
-    app = Starlette(routes=[Route("/", _small, methods=["GET", "POST"]), Route("/large", _large)])
+def served(limits: ClientLimits, *, sweeps: bool = True) -> Iterator[int]:
+    """A server with these limits, which are looked at all the time if it sweeps."""
+    app = Starlette(
+        routes=[Route("/", _small, methods=["GET", "POST"]), Route("/large", _large), Route("/late", _late)]
+    )
     listener = listen(HttpSettings("127.0.0.1", 0, keys="port"))
     bound_kernel_memory(listener)
     config = uvicorn.Config(
@@ -90,9 +114,9 @@ def served(limits: ClientLimits) -> Iterator[int]:
     server = uvicorn.Server(config)
 
     async def sweep() -> None:
-        drop_slow(server.server_state.connections, limits, asyncio.get_running_loop().time())
+        drop_slow(server.server_state.connections, limits, asyncio.get_running_loop().time(), waited_by=float("inf"))
 
-    config.callback_notify = sweep
+    config.callback_notify = sweep if sweeps else None
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
@@ -168,6 +192,19 @@ def test_P05_who_does_not_read_loses_the_connection() -> None:
     with served(ClientLimits(unsent_bytes=500_000, seconds=600)) as port, connected(port, LARGE) as first:
         with connected(port, LARGE):
             eventually(lambda: reset(first), within=60)
+
+
+@pytest.mark.slow
+def test_P05_a_server_that_is_late_keeps_who_asked_in_time() -> None:
+    """Its loop has read nothing of the request for longer than a client may take, and others do not read."""
+    with ExitStack() as stack:
+        port = stack.enter_context(served(ClientLimits(seconds=0.2), sweeps=False))
+        for turns in range(12):
+            stack.enter_context(connected(port, LARGE.replace(b"/large", f"/late?turns={turns}".encode())))
+        for _ in range(12):
+            assert ARRIVED.acquire(timeout=60)
+        client = stack.enter_context(connected(port, GET))
+        assert answered(client)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ uvicorn bounds neither: it ends an idle connection, but not one that sends a byt
 """
 
 import asyncio
+import ctypes
 import resource
 import secrets
 import socket
@@ -22,6 +23,8 @@ HEADER_BYTES = 32 * 1024
 """The most that a request's line and headers may hold."""
 _KERNEL_BYTES = 32 * 1024
 _UNSENT_BYTES = 32 * 1024
+_LARGE_BYTES = 64 * 1024
+_M_MMAP_THRESHOLD = -3
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -60,9 +63,12 @@ class Client(Protocol):
         """Bytes that wait for it."""
 
 
-def to_drop(clients: Iterable[Client], limits: ClientLimits, now: float) -> list[Client]:
+def to_drop(
+    clients: Iterable[Client], limits: ClientLimits, now: float, waited_by: float = float("inf")
+) -> list[Client]:
     """Choose the connections to drop. Each that is overdue goes, and those that wait longest beyond a limit.
 
+    Only who waited at `waited_by` is overdue: of a loop that is late, what a client sent may not have been read yet.
     A client that asks and takes its answer never waits for long, whatever the others do. Beyond the number of
     connections a sixteenth of all places is made free, so that this is not done for each that comes.
     """
@@ -73,7 +79,7 @@ def to_drop(clients: Iterable[Client], limits: ClientLimits, now: float) -> list
     waiting = [(client.waits_since, place, client) for place, client in enumerate(every)]
     chosen = []
     for since, _place, client in sorted(item for item in waiting if item[0] is not None):
-        overdue = now - (since or 0.0) > limits.seconds
+        overdue = now - (since or 0.0) > limits.seconds and (since or 0.0) <= waited_by
         if overdue or over > 0 or (unsent > limits.unsent_bytes and client.unsent):
             chosen.append(client)
             over -= 1
@@ -90,6 +96,17 @@ def bound_kernel_memory(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
 
 
+def give_back_memory() -> None:
+    """Let the C library give back large blocks at once.
+
+    It begins to keep them once it has seen a large one. Between small blocks of clients that came and went those left
+    gaps: five hundred that read nothing took four times what waited for them.
+    """
+    with suppress(OSError, AttributeError):
+        # other C libraries than glibc have no such setting
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
 class ClientConnection(H11Protocol):
     """One client's connection. All of a server share `limits`."""
 
@@ -100,6 +117,8 @@ class ClientConnection(H11Protocol):
         self._since = self.loop.time()
         self._unread_since: float | None = None
         transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        # asyncio makes room for 256 KiB at each read, else
+        transport.max_size = HEADER_BYTES  # type: ignore[attr-defined]
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self._relieve()
@@ -167,12 +186,12 @@ class ClientConnection(H11Protocol):
         self.transport.abort()
 
     def _relieve(self) -> None:
-        drop_slow(self.connections, self.limits, self.loop.time())
+        drop_slow(self.connections, self.limits, self.loop.time(), waited_by=float("-inf"))
 
 
-def drop_slow(connections: Iterable[Any], limits: ClientLimits, now: float) -> None:
-    """Drop the connections of a server that must go. `now` is the loop's time."""
-    for client in to_drop(connections, limits, now):
+def drop_slow(connections: Iterable[Any], limits: ClientLimits, now: float, *, waited_by: float) -> None:
+    """Drop the connections that `to_drop` chooses. `now` is the loop's time."""
+    for client in to_drop(connections, limits, now, waited_by):
         assert isinstance(client, ClientConnection)  # noqa: S101 - a server has no others
         client.drop()
 

@@ -35,9 +35,14 @@ def build_server(
     )
     server = uvicorn.Server(settings)
 
+    before = float("-inf")
+
     async def each_second() -> None:
+        nonlocal before
         alive()
-        drop_slow(server.server_state.connections, limits, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        drop_slow(server.server_state.connections, limits, now, waited_by=before)
+        before = now
 
     settings.callback_notify = each_second
     return server

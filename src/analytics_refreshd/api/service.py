@@ -14,7 +14,7 @@ from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE, Actions
 from analytics_refreshd.api.app import OTHER, Answerers, Api, Served
 from analytics_refreshd.api.cache import AnswerCache
-from analytics_refreshd.api.connections import bound_kernel_memory, client_limits
+from analytics_refreshd.api.connections import bound_kernel_memory, client_limits, give_back_memory
 from analytics_refreshd.api.endpoints import Endpoints
 from analytics_refreshd.api.freshness import Timing
 from analytics_refreshd.api.health import ApiHealth
@@ -199,6 +199,7 @@ class ApiProcess:
         api = service.config.api
         listener = listen(HttpSettings(api.host, api.port, keys="[api] port or host"))
         bound_kernel_memory(listener)
+        give_back_memory()
         management = service.management.start()
         service.pool.open()
         service.streams.start()
