@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,7 +121,13 @@ def _cpu(process: int, *, children: bool = False) -> float:
     """CPU seconds so far; of a server with those of its sessions, which all stay in a round."""
     found = psutil.Process(process)
     every = [found, *found.children(recursive=True)] if children else [found]
-    return sum(each.cpu_times().user + each.cpu_times().system for each in every)
+    spent = 0.0
+    for each in every:
+        # a worker of autovacuum may end meanwhile
+        with suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            spent += times.user + times.system
+    return spent
 
 
 def round_of(served: Served, postgres: int, connections: int, seconds: float, status: int) -> None:
