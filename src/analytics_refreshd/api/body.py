@@ -11,7 +11,8 @@ from starlette.requests import Request as HttpRequest
 from analytics_refreshd.api.access.requests import values
 from analytics_refreshd.api.problems import Problem, unknown_parameter
 
-MOST_BYTES = 4096
+MOST_BYTES = 32 * 1024
+"""A text as long as it may be, with every character escaped, is a fifth of it."""
 _SECONDS = 10.0
 _FROM_HERE = ("same-origin", "none")
 
