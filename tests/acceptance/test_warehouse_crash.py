@@ -78,7 +78,7 @@ def change(changes: Changes, *, truncate: bool) -> None:
     changes.delete()
 
 
-@pytest.mark.parametrize("cycles", [10, pytest.param(100, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("cycles", [4, *(pytest.param(cycles, marks=pytest.mark.nightly) for cycles in (10, 100))])
 def test_W09_killed_at_every_step(feeding: Feeding, connection: Connection, cycles: int) -> None:
     """Of folding, sending, acknowledging and exchanging, and of an export after TRUNCATE; verified after each."""
     rollups = Fed(feeding.owner, feeding.client)

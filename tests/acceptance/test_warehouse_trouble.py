@@ -92,6 +92,7 @@ def test_W03_a_host_that_does_not_answer(feeding: Feeding, connection: Connectio
         recovered(daemon, connection, feeding)
 
 
+@pytest.mark.nightly
 def test_W04_away_for_an_hour(feeding: Feeding, connection: Connection) -> None:
     """Twelve cycles without a warehouse: one line, one alert that ends, all batches sent in order, nothing exported."""
     with feeding.daemon(warehouse__behind_after="5s") as daemon:
@@ -112,6 +113,7 @@ def test_W04_away_for_an_hour(feeding: Feeding, connection: Connection) -> None:
         assert len([line for line in daemon.events("alert.firing") if line["alert"] == "AnalyticsWarehouseBehind"]) == 1
 
 
+@pytest.mark.nightly
 def test_W05_disk_full_there(feeding: Feeding, connection: Connection) -> None:
     """Inserts that are refused for want of space, before an export and before a batch."""
     feeding.clickhouse.refusal = (243, "Cannot reserve 1.00 MiB, not enough space")
@@ -132,7 +134,16 @@ def test_W05_disk_full_there(feeding: Feeding, connection: Connection) -> None:
         feeding.clickhouse.refusal = None
 
 
-@pytest.mark.parametrize("table", ["deltas", "hour_totals", "trigger_retries", "action_type_distribution_incoming"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "deltas",
+        *(
+            pytest.param(name, marks=pytest.mark.nightly)
+            for name in ("hour_totals", "trigger_retries", "action_type_distribution_incoming")
+        ),
+    ],
+)
 def test_W06_a_table_is_missing_there(feeding: Feeding, connection: Connection, table: str) -> None:
     """The one that batches land in, one that is fed from it, and one that is exchanged whole."""
     with feeding.daemon() as daemon:
@@ -176,6 +187,7 @@ def test_W07_a_wrong_password(feeding: Feeding, connection: Connection) -> None:
         recovered(daemon, connection, feeding, "it refused user or password: look at [warehouse] user")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("seconds", [-_SKEW_SECONDS, _SKEW_SECONDS])
 def test_W08_clocks_apart(clickhouse: ClickHouse, tmp_path: Path, seconds: int) -> None:
     """PostgreSQL's clock is forty days from the warehouse's, and then right: the same figures, and nothing lags."""
