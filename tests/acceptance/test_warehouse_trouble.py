@@ -212,9 +212,10 @@ def test_W08_clocks_apart(clickhouse: ClickHouse, tmp_path: Path, seconds: int) 
                 caught_up(daemon, connection, feeding)
                 clock.step(0)
                 assert abs(_skew(connection)) < 600
-                # a refresh that was under way may have run out of time at that moment
+                # the server's own limits on sessions run by that clock, and end some: runs need not be ok at once
                 refreshed(daemon)
-                refreshed_unharmed(daemon, connection)
+                write(connection, "right ")
+                refreshed(daemon)
                 caught_up(daemon, connection, feeding)
                 daemon.until(lambda: daemon.metric("analytics_warehouse_lag_seconds") == 0)
                 recovered(daemon, connection, feeding)

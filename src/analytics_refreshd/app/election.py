@@ -17,8 +17,10 @@ HEARTBEAT_SECONDS = 5.0
 _CLOSE_LOOK_SECONDS = 5.0
 _CLOSE_POLL_SECONDS = 0.1
 _POLL_SECONDS = 1.0
-# Another replica may lead, unseen, between two attempts. A server that is away for longer is asked less often.
-_QUICK_ATTEMPTS = 30
+# Another replica may lead, unseen, between two attempts. All sessions together try at most once a second, and a server
+# that is away for longer is asked less often.
+_QUICK_SECONDS = 2.0
+_QUICK_ATTEMPTS = 15
 # Report blocked only after 2 s, or after half of lock_timeout if that is shorter.
 _BLOCKED_AFTER_SECONDS = 2.0
 
@@ -231,7 +233,9 @@ class Election(threading.Thread):
         except DatabaseFault as fault:
             self._lost(fault)
             self._failed_attempts += 1
-            return 1.0 if self._failed_attempts <= _QUICK_ATTEMPTS else HEARTBEAT_SECONDS
+            if leading:
+                return 1.0
+            return _QUICK_SECONDS if self._failed_attempts <= _QUICK_ATTEMPTS else HEARTBEAT_SECONDS
         self._failed_attempts = 0
         self._database.answered()
         self._state.change(lambda state: replace(state, election_problem=None))
