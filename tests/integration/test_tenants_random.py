@@ -1,4 +1,4 @@
-"""Two tenants, and whoever asks: whatever is sent, nobody sees another's rows, also where a query forgot its limit.
+"""Two tenants, and all who ask: whatever is sent, nobody sees another's rows, also where a query forgot its limit.
 
 All of it with both engines: PostgreSQL behind its views, and a warehouse behind its row policies.
 """

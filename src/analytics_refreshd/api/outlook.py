@@ -16,7 +16,7 @@ Read = Callable[[int], tuple[LimitDays, Sequence[SizeSample]]]
 
 
 class KeptOutlooks:
-    """Keeps the outlooks for an hour. Whoever asks first afterwards reads them, and others wait for that."""
+    """Keeps the outlooks for an hour. The first request afterwards reads them, and others wait for that."""
 
     def __init__(self, read: Read, limits: Limits, monotonic: Callable[[], float]) -> None:
         self._read = read
