@@ -1,5 +1,7 @@
 """The leader's session: one lock, one holder, and what it sees of a refresh."""
 
+import random
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -285,6 +287,30 @@ def test_B11_a_transaction_pooler_is_refused(dsn: str, tmp_path_factory: pytest.
         with electing(url) as leader, pytest.raises(DatabaseFault, match="direct connection") as caught:
             leader.acquire()
     assert (caught.value.error_class, caught.value.reason) == (ErrorClass.PERMANENT, Reason.CONTRACT)
+
+
+@pytest.mark.fault
+def test_B11_a_transaction_pooler_is_refused_beside_busy_clients(
+    dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A client that takes the backend for a moment does not hide that it is shared."""
+    over = threading.Event()
+
+    def busy(url: str) -> None:
+        with psycopg.connect(url, autocommit=True, prepare_threshold=None) as client:
+            while not over.wait(random.uniform(0, 0.01)):
+                client.execute("select pg_sleep(%s)", (random.uniform(0, 0.003),))
+
+    with pooler(dsn, tmp_path_factory.mktemp("pgbouncer"), "transaction") as url, ThreadPoolExecutor(1) as pool:
+        client = pool.submit(busy, url)
+        try:
+            # looked at once, a session passed here in 1 of 120 tries
+            for _ in range(200):
+                with electing(url) as leader, pytest.raises(DatabaseFault, match="direct connection"):
+                    leader.verify()
+        finally:
+            over.set()
+        client.result()
 
 
 def test_a_session_pooler_is_accepted(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -20,6 +20,7 @@ from analytics_refreshd.postgres.state.sessions import blocker_of, leader_of
 
 _ANSWER_SECONDS = 3.0
 _YOUNG_SECONDS = 2.0
+_POOLER_ROUNDS = 5
 _PROFILE = Profile(
     statement_timeout_seconds=_ANSWER_SECONDS,
     lock_timeout_seconds=_ANSWER_SECONDS,
@@ -139,19 +140,26 @@ class PostgresLeader:
         """Raise DatabaseFault where the pooler in between changes backends.
 
         Behind a pooler the protocol's pid is not the backend's. In session mode the backend stays the same. In
-        transaction mode a second client gets it while this one is idle, or this one gets another.
+        transaction mode a second client gets it while this one is idle, or this one gets another. A third client that
+        holds it for a moment hides that, hence several rounds.
         """
         probe = self._connector.connect("leader", _PROFILE)
         try:
-            with translating(probe), probe.within(_ANSWER_SECONDS), probe.transaction():
-                row = probe.execute(blocks("state/leader.sql")["pid"]).fetchone()
-                during = self._ask("pid")[0]["pid"]
+            shared = any(self._shares_backend(probe) for _ in range(_POOLER_ROUNDS))
         finally:
             probe.close()
-        after = [self._ask("pid")[0]["pid"] for _ in range(2)]
-        if (row and row[0] == self._pid) or any(pid != self._pid for pid in (during, *after)):
+        if shared:
             self._drop()
             raise contract_fault(_POOLER)
+
+    def _shares_backend(self, probe: BoundedConnection) -> bool:
+        """Return whether `probe` was given this session's backend, or this session another."""
+        with translating(probe), probe.within(_ANSWER_SECONDS), probe.transaction():
+            row = probe.execute(blocks("state/leader.sql")["pid"]).fetchone()
+            during = self._ask("pid")[0]["pid"]
+        # asked last, so that a pooler that hands out the backend used last gives this one to the next round's probe
+        after = self._ask("pid")[0]["pid"]
+        return (row is not None and row[0] == self._pid) or during != self._pid or after != self._pid
 
     def _read(self) -> tuple[LockReading, int | None]:
         asked_at = self._monotonic()
