@@ -159,7 +159,8 @@ class PostgresLeader:
             during = self._ask("pid")[0]["pid"]
         # asked last, so that a pooler that hands out the backend used last gives this one to the next round's probe
         after = self._ask("pid")[0]["pid"]
-        return (row is not None and row[0] == self._pid) or during != self._pid or after != self._pid
+        given = row[0] if row is not None else None
+        return given == self._pid or any(pid != self._pid for pid in (during, after))
 
     def _read(self) -> tuple[LockReading, int | None]:
         asked_at = self._monotonic()
