@@ -12,6 +12,7 @@ import pytest
 from analytics_refreshd.core.cost import Cost
 from analytics_refreshd.core.model import VIEWS, Origin, Outcome, Reason, Run, ViewResult
 from analytics_refreshd.postgres.state.history import PostgresHistory
+from analytics_refreshd.postgres.state.outlook import PostgresLimitDays
 from tests.support.adapters import session
 
 Connection = psycopg.Connection[Any]
@@ -81,6 +82,26 @@ def test_what_tells_something_stays(history: PostgresHistory, connection: Connec
     )
     assert history.prune(timedelta(days=90), 10) == 1
     assert kept(connection) == stays
+
+
+def test_thinning_moves_no_figure_of_a_day(dsn: str, connection: Connection) -> None:
+    """The forecast goes by runs that stay, so that days which were thinned compare with those that were not."""
+    with session(dsn, name="shop") as shared:
+        history, days = PostgresHistory(shared, seconds=60.0), PostgresLimitDays(shared)
+        for minute in range(0, 60, 5):
+            # one of three is slow: of those that stay, and of all runs one of thirty
+            views, took = ((FAST, SLOW), 4.0) if minute % 15 == 0 else ((FAST,), 0.1)
+            record(history, 60.0 * minute, *views, duration_seconds=took)
+            for half in range(1, 10):
+                record(history, 60.0 * minute + 30.0 * half, FAST, duration_seconds=0.1)
+        record(history, 3600.0, FAST, outcome=Outcome.PARTIAL, duration_seconds=4.0)
+        record(history, 3630.0, FAST, duration_seconds=9.0, origin=Origin.COMMAND)
+        before = days.read(1).refresh_seconds
+        assert history.prune(timedelta(days=90), 1000) == 108
+        after = days.read(1).refresh_seconds
+    assert before is not None
+    assert [day.value for day in before] == [4.0]
+    assert after == before
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Which runs have a log line of their own, and what is said of the others."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from tests.support.leading import BEGAN, Leading, reply, started
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 FAST, MIDDLE, SLOW = "failures", "hourly", "triggers"
 ALL = (FAST, MIDDLE, SLOW)
-PLAN = Schedule(timedelta(hours=1), views=ALL, own={FAST: timedelta(seconds=30), MIDDLE: timedelta(minutes=5)})
+HALF_MINUTE = timedelta(seconds=30)
 LIMITS = Limits(interval_seconds=3600.0, view_interval_seconds={FAST: 30.0, MIDDLE: 300.0})
 
 
@@ -52,6 +53,7 @@ class Logged:
     def __init__(self) -> None:
         self._replica = Leading(FakeRefresher(started))
         self.logger, self.log = self._replica.run_logger, self._replica.log
+        self._before: deque[Run] = deque(maxlen=20)
 
     def finish(self, *runs: Run, extras: RunExtras | None = None) -> list[str]:
         """Log runs that ended; returns the level of each line `refresh.finished`."""
@@ -59,8 +61,9 @@ class Logged:
         for run in runs:
             self.logger.finished(
                 run, (), rows_collapse_ratio=0.5, slow_factor=3.0, extras=extras or RunExtras(),
-                stands_out=stands_out(run, state()), slow_seconds=5.0,
+                stands_out=stands_out(run, state(runs=tuple(self._before))), slow_seconds=5.0,
             )  # fmt: skip
+            self._before.appendleft(run)
         return [line["level"] for line in self.log.of(Event.REFRESH_FINISHED)[before:]]
 
     @property
@@ -79,22 +82,32 @@ def slots(count: int, began: datetime = DAY) -> Iterator[datetime]:
     return (began + number * timedelta(seconds=30) for number in range(count))
 
 
-def test_a_quiet_day_has_fewer_lines_than_runs_of_five_minutes() -> None:
+@pytest.mark.parametrize(
+    ("interval", "own", "lines"),
+    [
+        (timedelta(hours=1), {FAST: HALF_MINUTE, MIDDLE: timedelta(minutes=5)}, 24),
+        (timedelta(hours=1), dict.fromkeys(ALL, HALF_MINUTE), 288),
+        (timedelta(minutes=1), {FAST: HALF_MINUTE}, 288),
+        (HALF_MINUTE, {SLOW: timedelta(minutes=15)}, 96),
+    ],
+)
+def test_a_quiet_day_has_few_lines(interval: timedelta, own: dict[str, timedelta], lines: int) -> None:
     """Of 2,880 runs each is counted once: in a line of its own, or in a summary; 600 lines are the limit of a day."""
     logged, taken = Logged(), dict.fromkeys(ALL, DAY - timedelta(days=1))
+    plan = Schedule(interval, views=ALL, own=own)
     runs = []
     for slot in slots(2880):
-        due = PLAN.due(slot, taken)
+        due = plan.due(slot, taken)
         assert due
-        taken |= {view: PLAN.slots_at(slot)[view] for view in due}
+        taken |= {view: plan.slots_at(slot)[view] for view in due}
         runs.append(a_run(slot, due))
     logged.finish(*runs)
     logged.logger.quiet_runs.flush()
-    own = [line for line in logged.log.of(Event.REFRESH_FINISHED) if line["level"] != "debug"]
-    assert sum(summary["runs"] for summary in logged.summaries) + len(own) == 2880
+    told = [line for line in logged.log.of(Event.REFRESH_FINISHED) if line["level"] != "debug"]
+    assert sum(summary["runs"] for summary in logged.summaries) + len(told) == 2880
     assert sum(sum(summary["outcomes"].values()) for summary in logged.summaries) == 2880
-    assert len(own) == 24
-    assert logged.told < 150
+    assert len(told) == lines
+    assert logged.told <= lines + 97
 
 
 def test_a_summary_says_what_the_runs_were() -> None:
@@ -135,8 +148,29 @@ def test_a_summary_comes_every_quarter_of_an_hour() -> None:
     assert len(logged.summaries) == 2
 
 
+def test_of_runs_of_all_views_the_first_in_five_minutes_stands_out() -> None:
+    """As many as at the default interval; another run of these minutes has told of all views only if it was whole."""
+    slot = DAY + timedelta(minutes=5)
+    now = a_run(slot + HALF_MINUTE, ALL)
+    for before, expected in (
+        (a_run(slot, ALL), False),
+        (a_run(slot - HALF_MINUTE, ALL), True),
+        (a_run(slot, (FAST, MIDDLE)), True),
+        (replace(a_run(slot, ALL), origin=Origin.COMMAND), True),
+        (replace(a_run(slot, ALL), outcome=Outcome.PARTIAL), True),
+        (now, True),
+    ):
+        assert stands_out(now, state(runs=(before,))) is expected
+    # the run before is of these minutes, and another one before it was whole
+    runs = (a_run(slot + HALF_MINUTE), a_run(slot, ALL))
+    assert not stands_out(a_run(slot + 2 * HALF_MINUTE, ALL), state(runs=runs))
+    # a late one counts by its slot
+    late = replace(now, scheduled_at=slot - HALF_MINUTE)
+    assert stands_out(late, state(runs=(a_run(slot, ALL),)))
+
+
 def test_what_stands_out_has_a_line_of_its_own() -> None:
-    """A run of all views, of a person, with a retry, that is not ok, or that ends an alert."""
+    """The first run of all views, one of a person, with a retry, that is not ok, or that ends an alert."""
     slot, quiet = DAY, a_run(DAY)
     assert not stands_out(quiet, state())
     assert stands_out(quiet, state(limits=Limits()))

@@ -98,8 +98,8 @@ MEANING: dict[Event, str] = {
     Event.REFRESH_SKIPPED: "a slot passed without a refresh; repeats are counted, not logged each",
     Event.REFRESH_STARTED: "a run begins (level debug)",
     Event.REFRESH_SUMMARY: (
-        "counts the runs of some views that went as those before, every 15 minutes, before a run that is not ok, and at"
-        " the end"
+        "counts the runs that went as those before, where views have intervals of their own: every 15 minutes, before a"
+        " run that is not ok, and at the end"
     ),
     Event.REQUEST_FINISHED: "the API answered a request (level debug, a failure and a slow one info)",
     Event.ROWS_LATE: "rows came before the frozen horizon, or were changed there",

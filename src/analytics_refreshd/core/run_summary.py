@@ -1,33 +1,57 @@
 """Sum up the runs that need no log line of their own.
 
-Where views have intervals of their own, a day has thousands of runs. One that refreshed some views, as runs before it
-did, is counted in a summary.
+Where views have intervals of their own, a day has thousands of runs. One that went as runs before it did is counted in
+a summary, unless it is the first of all views in five minutes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from uuid import UUID
 
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertState
 from analytics_refreshd.core.model import Origin, Outcome, Run, ViewResult
+from analytics_refreshd.core.schedule import slot_at
 from analytics_refreshd.core.state import State
 
 SUMMARY_EVERY = timedelta(minutes=15)
-"""With a line for each full run at the default interval, a day stays under 400 lines."""
+"""With a line for a full run in each five minutes, as at the default interval, a day stays under 400 lines."""
+_FULL_RUN_EVERY = timedelta(minutes=5)
 
 
 def stands_out(run: Run, state: State) -> bool:
-    """Return whether a run always has a log line of its own."""
-    results = {result.view for result in run.views}
-    some = bool(state.limits.view_interval_seconds) and results < set(state.views)
-    if not some or run.outcome is not Outcome.OK or run.origin is not Origin.SCHEDULE or run.attempts > 1:
+    """Return whether a run always has a log line of its own.
+
+    Of the runs of all views the first in five minutes has one, whatever the intervals are. `state` has the runs before.
+    """
+    if not state.limits.view_interval_seconds or not _ordinary(run) or run.attempts > 1:
+        return True
+    results, views = {result.view for result in run.views}, set(state.views)
+    if not results < views and not any(_full(other, views) for other in _in_same_minutes(run, state)):
         return True
     # what ends an alert must be in the log
     return any(
         record.state is not AlertState.RESOLVED
         for (alert, view), record in state.alerts.items()
         if view in results and alert in (Alert.VIEW_STALE, Alert.REFRESH_FAILED)
+    )
+
+
+def _ordinary(run: Run) -> bool:
+    return run.outcome is Outcome.OK and run.origin is Origin.SCHEDULE
+
+
+def _full(run: Run, views: set[str]) -> bool:
+    return _ordinary(run) and not {result.view for result in run.views} < views
+
+
+def _in_same_minutes(run: Run, state: State) -> Iterable[Run]:
+    """Return the runs before this one, newest first, of the same five minutes of the clock."""
+    began = slot_at(run.scheduled_at or run.started_at, _FULL_RUN_EVERY)
+    return takewhile(
+        lambda other: slot_at(other.scheduled_at or other.started_at, _FULL_RUN_EVERY) == began,
+        (other for other in state.runs if other.run_id != run.run_id),
     )
 
 

@@ -121,7 +121,8 @@ class PostgresHistory:
         parameters = {"retention": retention, "batch": batch}
 
         def work(connection: BoundedConnection) -> int:
-            old, like_others = (connection.execute(self._statements[name], parameters) for name in ("prune", "thin"))
+            old = connection.execute(self._statements["prune"], parameters)
+            like_others = connection.execute(self._thinning(), parameters)
             return max(old.rowcount, like_others.rowcount)
 
         return self._run(work, 0)
@@ -158,6 +159,13 @@ class PostgresHistory:
             f"cost_{part}": self._statements[f"{kind}_cost_{part}"] if self._records_costs else "" for part in parts
         }
         return self._statements[name].format(**costs, **others)
+
+    def _thinning(self) -> str:
+        """Return the statement that thins the history of days that are over."""
+        days = self._statements["thinned_days"]
+        return self._statements["thin"].format(
+            thinned_days=days, first_of_five=self._statements["first_of_five"].format(among=days)
+        )
 
     def _record_successes(self, connection: BoundedConnection, run_id: UUID) -> None:
         """Keep what `status` finds without the history. A refresh under way may hold the row: the run's own counts."""

@@ -40,8 +40,9 @@ def limit_days(connection: BoundedConnection, app_schema: str, min_executions: i
     assert isinstance(now, datetime)  # noqa: S101 - the server always knows
     readable = {row[0] for row in connection.execute(trusting("state/status.sql"), {"app_schema": app_schema})}
     runs = rates = None
-    if "runs" in readable:
-        runs = _days(connection, sql.SQL(statements["run_days"]))
+    if {"runs", "view_results"} <= readable:
+        latest = blocks("state/history.sql")["first_of_five"].format(among=statements["latest_days"])
+        runs = _days(connection, sql.SQL(statements["run_days"]).format(first_of_five=sql.SQL(latest)))
     if connection.execute(statements["hours_readable"], {"schema": app_schema}).fetchone() == (True,):
         hours = sql.SQL(statements["rate_days"]).format(hours=sql.Identifier(app_schema, "action_metrics_hourly"))
         rates = _days(connection, hours, min_executions)

@@ -98,8 +98,8 @@ class TenantCommands:
         wall = (compose(sqlfiles.blocks(_WALL)[name], app=app) for name in names)
         keys = compose(sqlfiles.blocks(_TENANTS)["functions"], app=app)
         questions = compose(sqlfiles.blocks(_QUESTIONS)["functions"], app=app)
-        others = (_block(file, "functions") for file in (_LIVE, _OUTLOOK, _HORIZON))
-        return keys, *wall, *others, questions, _block(_TENANTS, "grants")
+        live, horizon = (_block(file, "functions") for file in (_LIVE, _HORIZON))
+        return keys, *wall, live, _outlook(), horizon, questions, _block(_TENANTS, "grants")
 
     def names(self) -> set[str]:
         """Return the names of the views and functions."""
@@ -119,6 +119,17 @@ class TenantCommands:
     def drop() -> sql.Composed:
         """Return the command that drops the schema."""
         return _block(_TENANTS, "drop")
+
+
+def _outlook() -> sql.Composed:
+    """Return the commands for the functions of the outlook.
+
+    A day's figure is that of the daemon, of runs that are admitted.
+    """
+    statements = sqlfiles.blocks(_OUTLOOK)
+    admitted = sqlfiles.blocks("state/history.sql")["first_of_five"].format(among=statements["admitted_days"])
+    run_days = sqlfiles.blocks("state/outlook.sql")["run_days"].format(first_of_five=admitted)
+    return verbatim(statements["functions"].format(run_days=run_days))
 
 
 def _block(file: str, name: str) -> sql.Composed:

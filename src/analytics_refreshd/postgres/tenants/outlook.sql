@@ -5,13 +5,7 @@ create or replace function analytics_api.run_days(since timestamptz)
 returns table (at timestamptz, refresh_seconds double precision)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 begin atomic
-    select date_trunc('day', r.started_at, 'UTC') + interval '12 hours',
-        percentile_cont(0.95) within group (order by r.duration_seconds)
-    from analytics_refresh.runs r
-    where r.started_at >= run_days.since and r.outcome in ('ok', 'partial') and r.duration_seconds is not null
-        and (select analytics_api.sees_all())
-    group by 1
-    order by 1;
+    {run_days}
 end;
 comment on function analytics_api.run_days(timestamptz) is
     'Within how many seconds nineteen of twenty refreshes of each day ended, for who sees all.';
@@ -30,6 +24,9 @@ end;
 comment on function analytics_api.database_sizes() is
     'How large the database was in the last 14 days, once an hour, for who sees all.';
 revoke execute on function analytics_api.database_sizes() from public;
+
+-- name: admitted_days
+r.started_at >= run_days.since and (select analytics_api.sees_all())
 
 -- name: readable
 -- an older `migrate --tenants` made no such functions
