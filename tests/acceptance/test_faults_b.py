@@ -213,10 +213,10 @@ def test_B10_high_latency(dsn: str, stretched: Connection) -> None:
             assert daemon.stop() == 0
 
 
-def test_B11_transaction_pooler(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_B11_transaction_pooler(dsn: str) -> None:
     """Behind a pooler in transaction mode nobody leads: the daemon stays up, unready, and says what to change."""
     settings = FAST | {"alerts__no_leader_for": "12s"}
-    with pooler(dsn, tmp_path_factory.mktemp("pgbouncer"), "transaction") as url, Daemon(url, **settings) as daemon:
+    with pooler(dsn, "transaction") as url, Daemon(url, **settings) as daemon:
         alert = fired(daemon, "AnalyticsContractBroken")
         assert "direct connection" in alert["description"]
         # by then it has tried again, every 5 s, also at moments when it is the pooler's only busy client

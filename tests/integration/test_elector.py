@@ -278,10 +278,9 @@ def test_A18_A19_a_standby_grants_nothing_until_it_is_promoted() -> None:
 @pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize("extra", ["", "server_round_robin = 1"], ids=["last used", "round robin"])
-def test_B11_a_transaction_pooler_is_refused(dsn: str, tmp_path_factory: pytest.TempPathFactory, extra: str) -> None:
+def test_B11_a_transaction_pooler_is_refused(dsn: str, extra: str) -> None:
     """Behind a pooler in transaction mode nobody leads, and the fault names the fix."""
-    folder = tmp_path_factory.mktemp("pgbouncer")
-    with pooler(dsn, folder, "transaction", extra) as url, psycopg.connect(url) as another:
+    with pooler(dsn, "transaction", extra) as url, psycopg.connect(url) as another:
         another.execute("select 1")
         another.rollback()
         with electing(url) as leader, pytest.raises(DatabaseFault, match="direct connection") as caught:
@@ -290,9 +289,7 @@ def test_B11_a_transaction_pooler_is_refused(dsn: str, tmp_path_factory: pytest.
 
 
 @pytest.mark.fault
-def test_B11_a_transaction_pooler_is_refused_beside_busy_clients(
-    dsn: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_B11_a_transaction_pooler_is_refused_beside_busy_clients(dsn: str) -> None:
     """A client that takes the backend for a moment does not hide that it is shared."""
     over = threading.Event()
 
@@ -301,7 +298,7 @@ def test_B11_a_transaction_pooler_is_refused_beside_busy_clients(
             while not over.wait(random.uniform(0, 0.01)):
                 client.execute("select pg_sleep(%s)", (random.uniform(0, 0.003),))
 
-    with pooler(dsn, tmp_path_factory.mktemp("pgbouncer"), "transaction") as url, ThreadPoolExecutor(1) as pool:
+    with pooler(dsn, "transaction") as url, ThreadPoolExecutor(1) as pool:
         client = pool.submit(busy, url)
         try:
             # looked at once, a session passed here in 1 of 120 tries
@@ -313,9 +310,8 @@ def test_B11_a_transaction_pooler_is_refused_beside_busy_clients(
         client.result()
 
 
-def test_a_session_pooler_is_accepted(dsn: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_session_pooler_is_accepted(dsn: str) -> None:
     """Behind a pooler in session mode the lock is held as on a direct connection."""
-    folder = tmp_path_factory.mktemp("pgbouncer")
-    with pooler(dsn, folder, "session") as url, electing(url) as leader:
+    with pooler(dsn, "session") as url, electing(url) as leader:
         assert leader.acquire().held
         assert leader.heartbeat().held

@@ -37,7 +37,8 @@ def run(mutation: Mutation, root: Path, dsn: str) -> dict[str, str]:
         subprocess.run(
             [sys.executable, *words, *mutation.fails],
             cwd=root,
-            env=os.environ | {"PYTHONPATH": search_path},
+            # a pytest closes the folder that pytest's temporary folders share, beside whatever other tests run
+            env=os.environ | {"PYTHONPATH": search_path, "PYTEST_DEBUG_TEMPROOT": str(root)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=_LIMIT_SECONDS,

@@ -12,17 +12,23 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.adapters import address, through
+from tests.support.ordinary import open_folder
 from tests.support.postgres import free_port
 from tests.support.waiting import eventually
 
 
 @contextmanager
-def pooler(dsn: str, folder: Path, mode: str, *extra: str) -> Iterator[str]:
+def pooler(dsn: str, mode: str, *extra: str) -> Iterator[str]:
     """A PgBouncer of the test's own in front of the server; yields the URL through it."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    _open_up(folder)
+    # not below pytest's own folder, which each new pytest closes to every user but its own
+    with open_folder() as folder:
+        yield from _pooler(program, folder, dsn, mode, *extra)
+
+
+def _pooler(program: str, folder: Path, dsn: str, mode: str, *extra: str) -> Iterator[str]:
     host, port = address(dsn)
     listen = free_port()
     (folder / "users.txt").write_text('"postgres" ""\n')
@@ -61,9 +67,3 @@ def _answers(url: str) -> bool:
             return opened.execute("select 1").fetchone() == (1,)
     except psycopg.OperationalError as error:
         raise AssertionError(str(error)) from error
-
-
-def _open_up(folder: Path) -> None:
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_mode & 0o555 != 0o555 and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o555)
