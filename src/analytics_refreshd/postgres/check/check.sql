@@ -45,6 +45,23 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid
 where n.nspname = %(schema)s and c.relname = any (%(views)s) and c.relkind in ('m', 'v', 'r', 'p', 'f');
 
+-- name: autovacuum
+-- what holds for each view: its own settings, else the server's
+select c.relname::text as view,
+    pg_catalog.current_setting('autovacuum')::boolean and coalesce(o.enabled, true) as enabled,
+    extract(epoch from pg_catalog.current_setting('autovacuum_naptime')::interval)::float8 as naptime_seconds,
+    coalesce(o.threshold, pg_catalog.current_setting('autovacuum_vacuum_threshold')::float8) as threshold,
+    coalesce(o.scale_factor, pg_catalog.current_setting('autovacuum_vacuum_scale_factor')::float8) as scale_factor
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+cross join lateral (
+    select pg_catalog.max(s.option_value) filter (where s.option_name = 'autovacuum_enabled')::boolean as enabled,
+        pg_catalog.max(s.option_value) filter (where s.option_name = 'autovacuum_vacuum_threshold')::float8 as threshold,
+        pg_catalog.max(s.option_value) filter (where s.option_name = 'autovacuum_vacuum_scale_factor')::float8
+            as scale_factor
+    from pg_catalog.pg_options_to_table(c.reloptions) s) o
+where n.nspname = %(schema)s and c.relname = any (%(views)s) and c.relkind = 'm';
+
 -- name: functions
 select n.nspname::text as schema, p.proname::text as name, p.pronargs as arguments, p.prokind::text as kind,
     p.prosecdef as definer,

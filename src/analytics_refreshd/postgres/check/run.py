@@ -11,6 +11,7 @@ import psycopg
 from analytics_refreshd.core.errors import DatabaseFault, WrongSchemaFault
 from analytics_refreshd.core.model import VIEWS, Limits, Reason
 from analytics_refreshd.core.redaction import printable
+from analytics_refreshd.postgres.check.bloat import bloat_findings
 from analytics_refreshd.postgres.check.contract import Contract, contract_findings
 from analytics_refreshd.postgres.check.findings import Finding, Level, error, ok, warning
 from analytics_refreshd.postgres.check.forecast import forecast_findings
@@ -20,7 +21,7 @@ from analytics_refreshd.postgres.check.saving import saving_findings
 from analytics_refreshd.postgres.check.schema import our_schema_findings
 from analytics_refreshd.postgres.check.server import server_findings
 from analytics_refreshd.postgres.check.status import status_findings
-from analytics_refreshd.postgres.check.targets import target_findings
+from analytics_refreshd.postgres.check.targets import last_results, target_findings
 from analytics_refreshd.postgres.check.tenants import tenant_findings
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.connector import Connector, Profile
@@ -87,7 +88,7 @@ def run_checks(connector: Connector, settings: CheckSettings, now: Callable[[], 
             ("schema", lambda: our_schema_findings(connection, schema, settings.max_age_seconds)),
             ("mode", lambda: saving_findings(connection, schema)),
             ("forecast", lambda: forecast_findings(connection, schema, settings.limits)),
-            ("schedule", lambda: _targets(connection, connector, settings)),
+            ("schedule", lambda: _intervals(connection, connector, settings)),
             ("api", lambda: tenant_findings(connection, schema)),
             ("installation", lambda: _installation(connector)),
             ("replication", lambda: replication_findings(connection)),
@@ -111,8 +112,10 @@ def _contract_and_status(
         yield from status_findings(connector, settings.status_function, settings.views)
 
 
-def _targets(connection: BoundedConnection, connector: Connector, settings: CheckSettings) -> Iterator[Finding]:
-    return target_findings(connection, connector, settings.views, settings.isolation, settings.limits)
+def _intervals(connection: BoundedConnection, connector: Connector, settings: CheckSettings) -> Iterator[Finding]:
+    results = last_results(connection, connector, settings.views)
+    yield from target_findings(results, settings.isolation, settings.limits)
+    yield from bloat_findings(connection, connector.settings.app_schema, results, settings.limits)
 
 
 def _contract(connector: Connector, settings: CheckSettings) -> Contract:

@@ -1,8 +1,8 @@
 """Which views' intervals cannot hold, by the refreshes in history."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from analytics_refreshd.core.model import Limits, Run
+from analytics_refreshd.core.model import Limits
 from analytics_refreshd.core.snapshot import ViewRun
 from analytics_refreshd.core.staleness import interval_seconds
 from analytics_refreshd.core.targets import refresh_time, unmet_target
@@ -19,27 +19,30 @@ _RUNS = 50
 _FOR_TARGET = "read deploy/runbooks/AnalyticsTargetUnmeetable.md"
 
 
-def _results(runs: Sequence[Run]) -> Iterator[ViewRun]:
-    return ((run, result) for run in runs for result in run.views)
-
-
-def target_findings(
-    connection: BoundedConnection, connector: Connector, views: Sequence[str], isolation: str, limits: Limits
-) -> Iterator[Finding]:
-    """Yield a warning for each view whose interval cannot hold.
-
-    Nothing where no view was refreshed five times, or history may not be read.
-    """
+def last_results(
+    connection: BoundedConnection, connector: Connector, views: Sequence[str]
+) -> Mapping[str, Sequence[ViewRun]]:
+    """Read the last results of each view, newest first. Nothing where history may not be read."""
     schema = {"app_schema": connector.settings.app_schema}
     readable = {row[0] for row in connection.execute(trusting("state/status.sql"), schema)}
     if not {"runs", "view_results"} <= readable:
-        return
+        return {}
     session = Session(connector)
     try:
         history = PostgresHistory(session)
-        known = {view: refresh_time(_results(history.recent(_RUNS, view=view)), isolation) for view in views}
+        return {
+            view: [(run, result) for run in history.recent(_RUNS, view=view) for result in run.views] for view in views
+        }
     finally:
         session.close()
+
+
+def target_findings(results: Mapping[str, Sequence[ViewRun]], isolation: str, limits: Limits) -> Iterator[Finding]:
+    """Yield a warning for each view whose interval cannot hold.
+
+    Nothing where no view was refreshed five times. `results` are those of each view's last runs.
+    """
+    known = {view: refresh_time(found, isolation) for view, found in results.items()}
     times = {view: time for view, time in known.items() if time is not None}
     unmet = [found for view in times if (found := unmet_target(view, times, limits)) is not None]
     for found in unmet:
