@@ -95,7 +95,7 @@ def test_thinning_moves_no_figure_of_a_day(dsn: str, connection: Connection) -> 
             for half in range(1, 10):
                 record(history, 60.0 * minute + 30.0 * half, FAST, duration_seconds=0.1)
         record(history, 3600.0, FAST, outcome=Outcome.PARTIAL, duration_seconds=4.0)
-        record(history, 3630.0, FAST, duration_seconds=9.0, origin=Origin.COMMAND)
+        record(history, 3630.0, FAST, duration_seconds=4.0, origin=Origin.COMMAND)
         before = days.read(1).refresh_seconds
         assert history.prune(timedelta(days=90), 1000) == 108
         after = days.read(1).refresh_seconds

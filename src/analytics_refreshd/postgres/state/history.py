@@ -162,10 +162,8 @@ class PostgresHistory:
 
     def _thinning(self) -> str:
         """Return the statement that thins the history of days that are over."""
-        days = self._statements["thinned_days"]
-        return self._statements["thin"].format(
-            thinned_days=days, first_of_five=self._statements["first_of_five"].format(among=days)
-        )
+        like_others = self._statements["like_others"].format(among=self._statements["thinned_days"])
+        return self._statements["thin"].format(like_others=like_others)
 
     def _record_successes(self, connection: BoundedConnection, run_id: UUID) -> None:
         """Keep what `status` finds without the history. A refresh under way may hold the row: the run's own counts."""

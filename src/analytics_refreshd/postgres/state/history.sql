@@ -219,46 +219,47 @@ where r.run_id in (
     order by old.started_at
     limit %(batch)s);
 
--- name: first_of_five
--- The first success of a view in five minutes, as many as at the default interval. Such a run is never thinned out, so
--- what is asked of these alone is asked of the same runs on all days.
-select n.run_id
-from (
-    select r.run_id, pg_catalog.row_number() over (
-        partition by v.view_name, pg_catalog.date_bin('5 minutes', r.started_at, 'epoch'::timestamptz)
-        order by r.started_at, r.run_id) as place
-    from analytics_refresh.runs r
-    left join analytics_refresh.view_results v on v.run_id = r.run_id
-    where r.outcome in ('ok', 'partial') and {among}) n
-where n.place = 1
-
--- name: thinned_days
-r.started_at < pg_catalog.clock_timestamp() - interval '2 days'
-    and r.started_at >= pg_catalog.clock_timestamp() - interval '4 days'
-
--- name: thin
--- of successes those stay that were the first of a view in five minutes; so does what follows a failure in these, a
--- person's run, one that was repeated, and one with the database's size, which a schema before migration 17 does not
--- have. Asked every hour, it looks at two days only, each row once
+-- name: like_others
+-- What history can do without. Of successes those stay that were the first of a view in five minutes, as many as at the
+-- default interval; so does what follows a failure in these, a person's run, one that was repeated, and one with the
+-- database's size, which a schema before migration 17 does not have. None of these depends on a run that may go
 with looked_at as materialized (
     select r.run_id, r.started_at, r.outcome,
         r.outcome = 'ok' and r.origin = 'schedule' and r.attempts = 1
             and pg_catalog.to_jsonb(r) ->> 'database_bytes' is null as plain,
         pg_catalog.date_bin('5 minutes', r.started_at, 'epoch'::timestamptz) as five
     from analytics_refresh.runs r
-    where {thinned_days}),
+    where {among}),
+numbered as (
+    select l.run_id, pg_catalog.row_number() over (partition by l.five, v.view_name order by l.started_at) as number
+    from looked_at l
+    left join analytics_refresh.view_results v on v.run_id = l.run_id
+    where l.outcome = 'ok'),
 beside as (
     select l.run_id, l.started_at, l.plain,
         pg_catalog.min(l.started_at) filter (where l.outcome is distinct from 'ok' and l.outcome is distinct from 'skipped')
             over (partition by l.five) as failed_at
     from looked_at l)
+select b.run_id, b.started_at
+from beside b
+where b.plain and (b.failed_at is null or b.failed_at > b.started_at)
+    -- a hash, whatever the planner knows of these rows
+    and b.run_id not in (select n.run_id from numbered n where n.number = 1)
+
+-- name: thin
+-- asked every hour, it looks at two days only, each row once
 delete from analytics_refresh.runs r
 where r.run_id in (
-    select b.run_id
-    from beside b
-    where b.plain and (b.failed_at is null or b.failed_at > b.started_at)
-        -- a hash, whatever the planner knows of these rows
-        and b.run_id not in ({first_of_five})
-    order by b.started_at
+    select o.run_id
+    from ({like_others}) o
+    order by o.started_at
     limit %(batch)s
 );
+
+-- name: thinned_days
+r.started_at < pg_catalog.clock_timestamp() - interval '2 days'
+    and r.started_at >= pg_catalog.clock_timestamp() - interval '4 days'
+
+-- name: days_not_thinned
+-- all of them, or some of it
+r.started_at >= pg_catalog.clock_timestamp() - interval '4 days'

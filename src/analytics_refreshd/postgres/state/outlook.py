@@ -41,12 +41,18 @@ def limit_days(connection: BoundedConnection, app_schema: str, min_executions: i
     readable = {row[0] for row in connection.execute(trusting("state/status.sql"), {"app_schema": app_schema})}
     runs = rates = None
     if {"runs", "view_results"} <= readable:
-        latest = blocks("state/history.sql")["first_of_five"].format(among=statements["latest_days"])
-        runs = _days(connection, sql.SQL(statements["run_days"]).format(first_of_five=sql.SQL(latest)))
+        runs = _days(connection, sql.SQL(run_days(statements["latest_days"])))
     if connection.execute(statements["hours_readable"], {"schema": app_schema}).fetchone() == (True,):
         hours = sql.SQL(statements["rate_days"]).format(hours=sql.Identifier(app_schema, "action_metrics_hourly"))
         rates = _days(connection, hours, min_executions)
     return LimitDays(now, runs, rates)
+
+
+def run_days(among: str) -> str:
+    """Return the query for days; `among` is its condition on runs."""
+    history = blocks("state/history.sql")
+    like_others = history["like_others"].format(among=history["days_not_thinned"])
+    return blocks(_FILE)["run_days"].format(among=among, like_others=like_others)
 
 
 def _days(connection: BoundedConnection, query: sql.SQL | sql.Composed, least: int = 0) -> list[DayFigure]:

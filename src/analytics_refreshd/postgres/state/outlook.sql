@@ -1,12 +1,13 @@
 -- How figures that have limits moved, by day.
 
 -- name: run_days
--- The time within which nineteen of twenty runs ended. It is of those runs alone that no thinning removes: otherwise a day
--- that was thinned and a day that was not would not compare. The API's role asks for the same
+-- The time within which nineteen of twenty runs ended. What thinning will remove does not count: otherwise a day that was
+-- thinned and a day that was not would not compare. The API's role asks for the same
 select pg_catalog.date_trunc('day', r.started_at, 'UTC') + interval '12 hours' as at,
     pg_catalog.percentile_cont(0.95) within group (order by r.duration_seconds) as value
 from analytics_refresh.runs r
-where r.duration_seconds is not null and r.run_id in ({first_of_five})
+where {among} and r.outcome in ('ok', 'partial') and r.duration_seconds is not null
+    and r.run_id not in (select o.run_id from ({like_others}) o)
 group by 1
 order by 1;
 

@@ -127,9 +127,11 @@ def _outlook() -> sql.Composed:
     A day's figure is that of the daemon, of runs that are admitted.
     """
     statements = sqlfiles.blocks(_OUTLOOK)
-    admitted = sqlfiles.blocks("state/history.sql")["first_of_five"].format(among=statements["admitted_days"])
-    run_days = sqlfiles.blocks("state/outlook.sql")["run_days"].format(first_of_five=admitted)
-    return verbatim(statements["functions"].format(run_days=run_days))
+    history = sqlfiles.blocks("state/history.sql")
+    like_others = history["like_others"].format(among=history["days_not_thinned"])
+    run_days = sqlfiles.blocks("state/outlook.sql")["run_days"]
+    days = run_days.format(among=statements["admitted_days"], like_others=like_others)
+    return verbatim(statements["functions"].format(run_days=days))
 
 
 def _block(file: str, name: str) -> sql.Composed:
