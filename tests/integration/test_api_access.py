@@ -3,24 +3,23 @@
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jwt
 import psycopg
 import pytest
 
 from analytics_refreshd.api.routes import routes_of
 from analytics_refreshd.postgres.catalogue.files import Catalogue
-from tests.integration.test_tenants_random import JWT_SECRET, KEYS, MEMBERS, may_see, request, store_keys
+from tests.integration.test_tenants_random import KEYS, MEMBERS, may_see, request, store_keys
 from tests.support.api import Api, api_role, counted
 from tests.support.daemon import environment
 from tests.support.sabotage import FORGET_LIMITS
 from tests.support.tenants import fill, foreign
+from tests.support.tokens import bearer, taking_tokens
 
 pytestmark = pytest.mark.slow
 PATHS = [path for route in routes_of(Catalogue.load()) for path in route.paths]
@@ -37,9 +36,8 @@ class World:
 
     def api(self, *, broken: str | None = None, **settings: Any) -> Api:
         """The API, with these settings of `[api]`, and what its process executes first."""
-        jwt_settings = {"jwt_algorithms": ["HS256"], "jwt_secret_file": self.folder / "jwt"}
-        claims = {"jwt_administrator_claim": "all", "jwt_organizations_claim": "orgs"}
-        given = {f"api__{name}": value for name, value in (jwt_settings | claims | settings).items()}
+        own = taking_tokens(self.folder, administrator="all", organizations="orgs")
+        given = {f"api__{name}": value for name, value in (own | settings).items()}
         return Api(self.dsn, self.secret, broken=broken, schedule__interval="1h", staleness__max_age="3h", **given)
 
 
@@ -49,19 +47,12 @@ def world(
 ) -> Iterator[World]:
     """A database of two tenants that all tests of this file read."""
     dsn, folder = templates(migrated_template), tmp_path_factory.mktemp("api")
-    (folder / "jwt").write_text(JWT_SECRET)
     with psycopg.connect(dsn, autocommit=True) as owner:
         fill(owner)
         owner.execute(MEMBERS)
         with api_role(dsn, owner, folder) as (own, secret):
             store_keys(dsn)
             yield World(own, secret, folder)
-
-
-def bearer(user: str, **claims: Any) -> dict[str, str]:
-    """The header of a user's token."""
-    token = jwt.encode({"sub": user, "exp": time.time() + 3600, **claims}, JWT_SECRET, "HS256")
-    return {"Authorization": f"Bearer {token}"}
 
 
 def key(number: int) -> str:

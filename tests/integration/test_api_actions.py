@@ -1,29 +1,19 @@
 """What operators ask for over HTTP: who may, in which words, and what is refused before anything is written."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import jsonschema
-import jwt
-import psycopg
 import pytest
 
 from analytics_refreshd.api.actions.endpoint import ACTION_PATHS, STATE_PATH
-from tests.support.api import Answer, Api, api_role, make_key
+from tests.support.api import Api, make_key, problem
 from tests.support.faults import Connection, value
 from tests.support.requests import expire
-from tests.support.tenants import fill
+from tests.support.tokens import bearer, members_api
 
 pytestmark = pytest.mark.slow
-JWT_SECRET = "0123456789abcdef" * 2
-MEMBERS = """
-create table organization_members (organization_id text, user_id text, role text);
-insert into organization_members values ('acme', 'owner', 'owner');
-"""
 GOOD: dict[str, dict[str, object]] = {"refresh": {}, "pause": {"for": "2h", "reason": "import"}, "resume": {}}
 
 
@@ -48,30 +38,9 @@ def world(
 ) -> Iterator[World]:
     """One API for all tests of this file. No daemon serves it."""
     dsn, folder = templates(migrated_template), tmp_path_factory.mktemp("api")
-    (folder / "jwt").write_text(JWT_SECRET)
-    tokens: dict[str, Any] = {
-        "api__jwt_algorithms": ["HS256"],
-        "api__jwt_secret_file": Path(folder / "jwt"),
-        "api__jwt_operator_claim": "operator",
-        "api__jwt_administrator_claim": "all",
-    }
-    with psycopg.connect(dsn, autocommit=True) as owner:
-        fill(owner)
-        owner.execute(MEMBERS)
-        with api_role(dsn, owner, folder) as (own, secret), Api(own, secret, **tokens) as api:
-            yield World(api, dsn, owner, make_key(dsn, "--organization", "acme", "--operator"))
-
-
-def bearer(user: str, **claims: object) -> dict[str, str]:
-    """The header of a user's token."""
-    token = jwt.encode({"sub": user, "exp": time.time() + 3600, **claims}, JWT_SECRET, "HS256")
-    return {"Authorization": f"Bearer {token}"}
-
-
-def problem(answer: Answer) -> tuple[int, str]:
-    """Status and code of a problem document."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.body
-    return answer.status, answer.json["error"]
+    with members_api(dsn, folder, "('acme', 'owner', 'owner')", operator="operator", administrator="all") as made:
+        api, owner, _ = made
+        yield World(api, dsn, owner, make_key(dsn, "--organization", "acme", "--operator"))
 
 
 def test_an_action_is_taken_and_told_of(world: World) -> None:

@@ -123,3 +123,20 @@ def test_a_refusal_waits_for_nobody(world: World) -> None:
         assert isinstance(reply, Reply)
         assert reply.status == status
     assert world.waited("actions/daily", world.acme, ("days", "x")).status == 400
+
+
+def test_what_was_answered_in_this_second_is_given_again_until_a_refresh(world: World) -> None:
+    """A tenant's is not another's; after a refresh nobody gets the answer from before."""
+    before = kept(world, "triggers/slowest", world.acme)
+    again = [kept(world, "triggers/slowest", world.acme) for _ in range(3)]
+    assert {reply.body for reply in again} == {before.body}
+    assert ("acme",) in {each[-2] for each in world.service.endpoints.repeats._kept[1]}
+    assert kept(world, "triggers/slowest", world.everybody).body != before.body
+    world.owner.execute("update triggers set name = name || ' later' where organization_id = 'acme'")
+    world.owner.execute("select refresh_action_analytics()")
+    later = eventually(lambda: _other(kept(world, "triggers/slowest", world.acme), before))
+    assert b" later" in later.body
+
+
+def _other(reply: Reply, before: Reply) -> Reply | None:
+    return reply if reply.headers["ETag"] != before.headers["ETag"] else None

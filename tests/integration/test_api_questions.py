@@ -2,15 +2,12 @@
 
 import json
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import jwt
 import psycopg
 import pytest
 from psycopg import errors
@@ -18,17 +15,14 @@ from psycopg import errors
 from analytics_refreshd.api.questions.endpoint import QUESTION_PATH, QUESTIONS_PATH
 from analytics_refreshd.core.questions import MOST_QUESTIONS
 from analytics_refreshd.postgres.tenants.wall import Wall
-from tests.support.api import Answer, Api, api_role, make_key
+from tests.support.api import Answer, Api, make_key, problem
 from tests.support.faults import Connection, value
-from tests.support.tenants import SECRET, fill
+from tests.support.tenants import SECRET
+from tests.support.tokens import bearer, members_api
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
-JWT_SECRET = "0123456789abcdef" * 2
-MEMBERS = """
-create table organization_members (organization_id text, user_id text, role text);
-insert into organization_members values ('acme', 'ann', 'member'), ('acme', 'vic', 'viewer'), ('bolt', 'bob', 'owner');
-"""
+MEMBERS = "('acme', 'ann', 'member'), ('acme', 'vic', 'viewer'), ('bolt', 'bob', 'owner')"
 ADDRESS = "?page=failures&range=7d&zone=UTC"
 
 
@@ -66,20 +60,11 @@ def served(
 ) -> Iterator[World]:
     """One API for all tests of this file."""
     dsn, folder = templates(migrated_template), tmp_path_factory.mktemp("api")
-    (folder / "jwt").write_text(JWT_SECRET)
-    tokens: dict[str, Any] = {
-        "api__jwt_algorithms": ["HS256"],
-        "api__jwt_secret_file": Path(folder / "jwt"),
-        "api__jwt_administrator_claim": "all",
-    }
-    with psycopg.connect(dsn, autocommit=True) as owner:
-        fill(owner)
-        owner.execute(MEMBERS)
-        with api_role(dsn, owner, folder) as (own, secret), Api(own, secret, **tokens) as api:
-            acme, bolt = (make_key(dsn, "--organization", one, "--role", "member") for one in ("acme", "bolt"))
-            both = make_key(dsn, "--organization", "acme", "--organization", "bolt", "--role", "admin")
-            platform = make_key(dsn, "--all-organizations", "--role", "admin")
-            yield World(api, dsn, own, owner, acme, bolt, both, platform)
+    with members_api(dsn, folder, MEMBERS, administrator="all") as (api, owner, own):
+        acme, bolt = (make_key(dsn, "--organization", one, "--role", "member") for one in ("acme", "bolt"))
+        both = make_key(dsn, "--organization", "acme", "--organization", "bolt", "--role", "admin")
+        platform = make_key(dsn, "--all-organizations", "--role", "admin")
+        yield World(api, dsn, own, owner, acme, bolt, both, platform)
 
 
 @pytest.fixture
@@ -89,12 +74,6 @@ def world(served: World) -> World:
     return served
 
 
-def bearer(user: str, **claims: object) -> dict[str, str]:
-    """The header of a user's token."""
-    token = jwt.encode({"sub": user, "exp": time.time() + 3600, **claims}, JWT_SECRET, "HS256")
-    return {"Authorization": f"Bearer {token}"}
-
-
 def fill_up(world: World, number: int) -> None:
     """Let an organization keep so many questions."""
     world.connection.execute(
@@ -102,12 +81,6 @@ def fill_up(world: World, number: int) -> None:
         " select 'acme', 'n' || n, '?page=growth', 'key_1' from generate_series(1, %s) n",
         [number],
     )
-
-
-def problem(answer: Answer) -> tuple[int, str]:
-    """Status and code of a problem document."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.body
-    return answer.status, answer.json["error"]
 
 
 def test_a_question_is_kept_found_replaced_and_removed(world: World) -> None:

@@ -58,6 +58,14 @@ def test_statements_share_a_round_trip(batched: Counting) -> None:
     assert batched.batch([PREPARED]) == [[(6,)]]
 
 
+def test_a_statement_that_comes_often_is_prepared_once(batched: Counting) -> None:
+    """Within one batch too, and it takes the place of one among those that a session keeps."""
+    asks = [Statement("select %(n)s::int", {"n": n}) for n in range(MOST_PREPARED + 1)]
+    for _ in range(2):
+        assert batched.batch(asks) == [[(n,)] for n in range(MOST_PREPARED + 1)]
+    assert batched.batch([PREPARED]) == [[(2,)]]
+
+
 def test_large_answers_and_large_values(batched: Counting) -> None:
     """Neither side waits for the other to read."""
     text = "x" * 3_000_000

@@ -36,15 +36,14 @@ from analytics_refreshd.postgres.tenants.members import MemberReader
 from analytics_refreshd.postgres.tenants.wall import Wall
 from tests.support.clickhouse import needs_chdb
 from tests.support.tenants import SCHEMA, SECRET, TENANTS, fill, foreign, walled
+from tests.support.tokens import JWT_SECRET, taking_tokens
+from tests.support.tokens import MEMBERS as TABLE
 from tests.support.warehouse_loading import walled_warehouse
 
 CATALOGUE = list(Catalogue.load())
-JWT_SECRET = "j" * 32
-MEMBERS = (
-    "create table organization_members (organization_id text, user_id text, role text);"
-    "insert into organization_members values ('acme', 'ann', 'admin'), ('bolt', 'bob', 'owner'),"
-    " ('acme', 'eve', 'viewer'), ('bolt', 'eve', 'viewer')"
-)
+MEMBERS = f"""{TABLE}
+('acme', 'ann', 'admin'), ('bolt', 'bob', 'owner'), ('acme', 'eve', 'viewer'), ('bolt', 'eve', 'viewer')
+"""
 KEYS: tuple[tuple[str, KeyRequest], ...] = tuple(
     (f"rfd_{number:043}", KeyRequest(f"key {number}", organizations, role, None, operator, None))
     for number, (organizations, role, operator) in enumerate(
@@ -83,20 +82,12 @@ def world(
 ) -> Iterator[World]:
     """Two tenants with keys and members, and a gate that limits nobody."""
     dsn = templates(migrated_template)
-    secret = tmp_path_factory.mktemp("api") / "jwt"
-    secret.write_text(JWT_SECRET)
+    tokens = taking_tokens(tmp_path_factory.mktemp("api"), administrator="all", organizations="orgs")
     plenty = dict.fromkeys(PER_HOUR, 10_000_000)
     config = load(
         {
             "database": {"url": dsn},
-            "api": {
-                "jwt_algorithms": ["HS256"],
-                "jwt_secret_file": str(secret),
-                "jwt_administrator_claim": "all",
-                "jwt_organizations_claim": "orgs",
-                "requests_per_hour": plenty,
-                "burst": 1.0,
-            },
+            "api": {**tokens, "requests_per_hour": plenty, "burst": 1.0},
         }
     )
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as owner:

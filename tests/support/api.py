@@ -96,6 +96,12 @@ def ask(port: int, path: str, headers: Mapping[str, str], method: str, body: byt
         connection.close()
 
 
+def problem(answer: Answer) -> tuple[int, str]:
+    """Status and code of a problem document."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.body
+    return answer.status, answer.json["error"]
+
+
 def counted(api: Api, name: str) -> dict[str, float]:
     """The values of a counter without `_total`, by its own label."""
     text = api.probe("/metrics").body.decode()

@@ -18,6 +18,7 @@ TOGETHER = {
     "tests/acceptance/test_page_browser.py": "browser",
     "tests/acceptance/test_pages_browser.py": "pages",
     "tests/integration/test_api_frozen.py": "frozen",
+    "tests/integration/test_api_warehouse.py": "api of a warehouse",
 }
 """Files whose tests share what takes long to make: one process runs all of a name."""
 

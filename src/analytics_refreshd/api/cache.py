@@ -2,12 +2,12 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from analytics_refreshd.api.access.principal import AccessDenied, Principal
-from analytics_refreshd.api.exchange import JSON
+from analytics_refreshd.api.exchange import JSON, PACKED, Reply, Request
 from analytics_refreshd.api.freshness import Known
 
 MOST_ENTRIES = 10_000
@@ -34,7 +34,7 @@ class Key:
         return cls(principal.organizations, principal.role, tag)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Answer:
     """An answer that can be given again.
 
@@ -135,6 +135,13 @@ class AnswerCache:
     def _landed(self, key: Key) -> None:
         with self._lock:
             del self._flights[key]
+
+
+def reply_of(answer: Answer, request: Request, headers: Mapping[str, str]) -> Reply:
+    """Return the reply that an answer is to a request, compressed where the client takes that."""
+    if answer.packed is None or not request.unpacks:
+        return Reply(200, answer.body, answer.content_type, dict(headers), rows=answer.rows)
+    return Reply(200, answer.packed, answer.content_type, {**headers, **PACKED}, rows=answer.rows)
 
 
 def _size(answer: Answer) -> int:

@@ -12,11 +12,12 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from analytics_refreshd.api.exchange import as_json
+from analytics_refreshd.api.gathering import GatheringTransport
 from analytics_refreshd.api.problems import MEDIA_TYPE, Problem
 
 HEADER_BYTES = 32 * 1024
@@ -120,6 +121,7 @@ class ClientConnection(H11Protocol):
         # asyncio makes room for 256 KiB at each read, else
         transport.max_size = HEADER_BYTES  # type: ignore[attr-defined]
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", GatheringTransport(transport, self.loop))
         if len(self.connections) > self.limits.connections:
             self._relieve()
 

@@ -55,11 +55,12 @@ def compressing(app: ASGIApp) -> ASGIApp:
 
 def _prepared(response: Response, http: Request) -> ASGIApp:
     """Return what sends the response, as `compressing` would."""
-    body = getattr(response, "body", b"")
-    if type(response) is not Response or _PACKED in http.headers.get("accept-encoding", ""):
+    if type(response) is not Response:
         return compressing(response)
-    if len(body) >= LEAST_PACKED_BYTES and "content-encoding" not in response.headers:
-        varies = response.headers.get("vary", "")
-        if _VARY not in varies:
-            response.headers.add_vary_header(_VARY)
+    if len(response.body) < LEAST_PACKED_BYTES or "content-encoding" in response.headers:
+        return response
+    if _PACKED in http.headers.get("accept-encoding", ""):
+        return compressing(response)
+    if _VARY not in response.headers.get("vary", ""):
+        response.headers.add_vary_header(_VARY)
     return response

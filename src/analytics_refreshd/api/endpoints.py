@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from analytics_refreshd.api.access.gate import AccessGate
@@ -10,13 +10,14 @@ from analytics_refreshd.api.access.limits import ConcurrentQueries
 from analytics_refreshd.api.access.principal import Admission, Principal
 from analytics_refreshd.api.answers import as_body, document, links
 from analytics_refreshd.api.asking import Asked, asked, not_usable
-from analytics_refreshd.api.cache import LARGEST_BYTES, Answer, AnswerCache, Key
+from analytics_refreshd.api.cache import LARGEST_BYTES, Answer, AnswerCache, Key, reply_of
 from analytics_refreshd.api.engine import Admitted, NotAnsweredHereError, WarehouseReaders
-from analytics_refreshd.api.exchange import PACKED, Reply, Request, Step, admitted, as_json, of_error, packed, told
+from analytics_refreshd.api.exchange import Reply, Request, Step, admitted, as_json, of_error, packed, told
 from analytics_refreshd.api.freshness import Known, Timing, any_stale, matches
 from analytics_refreshd.api.keeping import NOT_KEPT, VARY, Asking, Looked, headers_of, tag_of
 from analytics_refreshd.api.problems import Problem, invalid
 from analytics_refreshd.api.reader import Reader
+from analytics_refreshd.api.repeats import Repeat, Repeats, asks_of
 from analytics_refreshd.api.routes import FRESHNESS, ORGANIZATION, SCHEMA, Route
 from analytics_refreshd.api.spool import MEDIA_TYPE as CSV
 from analytics_refreshd.api.spool import MOST_BYTES, Spool, TooLargeError
@@ -45,6 +46,7 @@ class Endpoints:
     stored_errors: bool = False
     settings: QuerySettings = DEFAULTS
     warehouse: WarehouseReaders | None = None
+    repeats: Repeats = field(default_factory=Repeats)
 
     def answer(self, route: Route, request: Request) -> Step:
         """Return the answer that memory gives, else what makes it.
@@ -71,9 +73,12 @@ class Endpoints:
 
     def _begun(self, route: Route, request: Request, admission: Admission) -> Step:
         """Read what is asked; return the answer if it is kept, else what reads it."""
-        principal = admission.principal
+        principal, now = admission.principal, self.clock.now()
+        asks = asks_of(route, request, principal)
+        reply = self.repeats.reply(asks, request, now, self.cache)
+        if reply is not None:
+            return reply
         question = asked(route, request.items, request.places, request.headers.get("accept", ""))
-        now = self.clock.now()
         if route.query.name == FRESHNESS:
             return self._later(request, admission, lambda: self._status(route, question, principal, now))
         bound = self._bound(route, question, principal, now)
@@ -83,6 +88,7 @@ class Endpoints:
         if not asking.sources.rows and (known := asking.reader.known_now()) is not None:
             looked = self._look(asking, known)
             if looked.reply is not None:
+                self.repeats.note(asks, now, Repeat.of(asking.reader, looked, looked.reply))
                 return looked.reply
         return self._later(request, admission, lambda: self._found(asking, looked))
 
@@ -120,16 +126,17 @@ class Endpoints:
 
     def _look(self, asking: Asking, known: Known) -> Looked:
         """Look whether the client has the answer, or it is kept."""
-        tag, reply = self._tag(asking, known), None
+        tag = self._tag(asking, known)
         if tag is None:
             return Looked(known, None, None)
         if (header := asking.request.headers.get("if-none-match")) is not None and matches(tag, header):
-            reply = Reply(304, b"", headers=headers_of(tag, asking, known, self.timing))
-        else:
-            stale = any_stale(asking.sources.views, known.successes, self.timing, asking.now)
-            kept = self.cache.get(Key.of(asking.principal, tag), stale=stale)
-            reply = None if kept is None else self._reply(asking, kept)
-        return Looked(known, tag, reply)
+            return Looked(known, tag, Reply(304, b"", headers=headers_of(tag, asking, known, self.timing)))
+        stale = any_stale(asking.sources.views, known.successes, self.timing, asking.now)
+        key = Key.of(asking.principal, tag)
+        kept = self.cache.get(key, stale=stale)
+        if kept is None:
+            return Looked(known, tag, None)
+        return Looked(known, tag, self._reply(asking, kept), (key, kept))
 
     def _read(self, asking: Asking, looked: Looked | None) -> Reply:
         """Read an answer, one at a time of those with the same key, and keep it."""
@@ -174,9 +181,7 @@ class Endpoints:
         if asking.route.endpoint.shape == "list" and not asking.question.csv:
             link = links(asking.request.path, asking.request.items, answer.total or 0, asking.question)
             headers |= {"Link": link} if link else {}
-        if answer.packed is None or not asking.request.unpacks:
-            return Reply(200, answer.body, answer.content_type, headers, rows=answer.rows)
-        return Reply(200, answer.packed, answer.content_type, {**headers, **PACKED}, rows=answer.rows)
+        return reply_of(answer, asking.request, headers)
 
     def _csv(self, asking: Asking) -> Reply:
         route = asking.route

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from analytics_refreshd.api.access.principal import Principal
 from analytics_refreshd.api.asking import Asked
+from analytics_refreshd.api.cache import Answer, Key
 from analytics_refreshd.api.engine import Admitted, AnswerReader
 from analytics_refreshd.api.exchange import Reply, Request
 from analytics_refreshd.api.freshness import Known, Timing, entity_tag
@@ -41,11 +42,15 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was found in memory by what is known: the answer's tag, and the reply if it is there."""
+    """What was found in memory by what is known: the answer's tag, and the reply if it is there.
+
+    `kept` is the answer that the cache gave for it.
+    """
 
     known: Known
     tag: str | None
     reply: Reply | None
+    kept: tuple[Key, Answer] | None = None
 
 
 def tag_of(asking: Asking, known: Known, timing: Timing, *, stored: bool) -> str | None:

@@ -153,11 +153,8 @@ class LiveReader:
         def work(connection: PooledConnection) -> Mapping[Audience, Hours] | None:
             if live.fold_marker(connection) != marker:
                 return None
-            found: dict[Audience, Hours] = {}
-            for audience in audiences:
-                self._wall.admit(connection, audience)
-                found[audience] = live.waiting_hours(connection, since, until)
-            return found
+            tokens = self._wall.tokens(connection, audiences)
+            return dict(zip(audiences, live.waiting_hours_of(connection, tokens, since, until), strict=True))
 
         return self._read(bound, work)
 

@@ -75,17 +75,19 @@ class BatchConnection(BoundedConnection):
     def _send(self, statements: Sequence["_Ready"]) -> list["_Sent"]:
         """Queue the statements; return what was queued, in order."""
         sent: list[_Sent] = []
-        if len(self._names) + len(statements) > MOST_PREPARED:
+        new = {statement.key for statement in statements} - self._names.keys()
+        if len(self._names) + len(new) > MOST_PREPARED:
             self.pgconn.send_query_params(_FORGET, None)
             self._names.clear()
             sent.append(_Sent(None))
+        made: dict[_Key, bytes] = {}
         for statement in statements:
             key = statement.key
             old = self._names.get(key)
-            name = old
+            name = old or made.get(key)
             if name is None:
                 self._made += 1
-                name = b"batch_%d" % self._made
+                name = made[key] = b"batch_%d" % self._made
                 self.pgconn.send_prepare(name, key[0].encode(self.info.encoding), key[1])
                 sent.append(_Sent(key, prepares=name))
             self.pgconn.send_query_prepared(name, statement.values, statement.formats)

@@ -10,7 +10,7 @@ import psycopg
 
 from analytics_refreshd.postgres.connection.batch import BatchConnection, Row, Statement
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
-from analytics_refreshd.postgres.tenants.wall import Wall
+from analytics_refreshd.postgres.tenants.wall import Wall, admitting
 
 _FILE = "tenants/reading.sql"
 _BEGIN = Statement("begin isolation level repeatable read, read only")
@@ -79,10 +79,10 @@ def _begun(connection: BatchConnection, wanted: Transaction) -> Iterator[str]:
 
 
 def _admit(wall: Wall, wanted: Transaction, transaction: str) -> Statement:
-    token = {"token": wall.token(transaction, wanted.organizations)}
+    token = wall.token(transaction, wanted.organizations)
     if wanted.views is None:
-        return Statement(blocks(_FILE)["admit"], token)
-    return Statement(blocks(_FILE)["admit_and_read"], {**token, "views": _array(wanted.views)})
+        return admitting(token)
+    return Statement(blocks(_FILE)["admit_and_read"], {"token": token, "views": _array(wanted.views)})
 
 
 @lru_cache(maxsize=100)

@@ -8,9 +8,6 @@ select pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('se
     pg_catalog.pg_backend_pid() || ' '
         || (extract(epoch from pg_catalog.transaction_timestamp()) * 1000000)::pg_catalog.int8;
 
--- name: admit
-select pg_catalog.set_config('analytics_api.token', %(token)s, true);
-
 -- name: admit_and_read
 -- with the views' last successes, at the moment at which all is read; one row without a view where there are none
 with admitted as materialized (select pg_catalog.set_config('analytics_api.token', %(token)s, true))

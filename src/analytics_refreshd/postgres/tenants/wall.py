@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from psycopg.rows import tuple_row
 
 from analytics_refreshd.postgres.connection import Connection
+from analytics_refreshd.postgres.connection.batch import Statement
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
 
 _BLOCK_BYTES = 64
@@ -61,12 +62,25 @@ class Wall:
         """Let the transaction under way see a user's memberships, and nothing else. Raises psycopg.Error."""
         self._admit(connection, {"user": user})
 
+    def tokens(self, connection: Connection, audiences: Iterable[Sequence[str] | None]) -> list[str]:
+        """Return the tokens by which the transaction under way sees each of them. Raises psycopg.Error."""
+        transaction = _transaction(connection)
+        return [self.token(transaction, organizations) for organizations in audiences]
+
     def _admit(self, connection: Connection, admitted: Mapping[str, object]) -> None:
-        with connection.cursor(row_factory=tuple_row) as cursor:
-            (transaction,) = cursor.execute(blocks(_FILE)["transaction"], prepare=False).fetchall()[0]
-            token = self._secret.token(str(transaction), admitted)
-            # bound, so that pg_stat_activity does not show it
-            cursor.execute(blocks(_FILE)["admit"], {"token": token}, prepare=False)
+        token = self._secret.token(_transaction(connection), admitted)
+        # bound, so that pg_stat_activity does not show it
+        connection.execute(blocks(_FILE)["admit"], {"token": token}, prepare=False)
+
+
+def admitting(token: str) -> Statement:
+    """Return the statement that lets a transaction see what the token admits."""
+    return Statement(blocks(_FILE)["admit"], {"token": token})
+
+
+def _transaction(connection: Connection) -> str:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return str(cursor.execute(blocks(_FILE)["transaction"], prepare=False).fetchall()[0][0])
 
 
 def _seen(organizations: Sequence[str] | None) -> dict[str, object]:
