@@ -138,7 +138,7 @@ class AnswerCache:
 
 
 def reply_of(answer: Answer, request: Request, headers: Mapping[str, str]) -> Reply:
-    """Return the reply that an answer is to a request, compressed where the client takes that."""
+    """Return the reply to a request. It is compressed where the client takes that."""
     if answer.packed is None or not request.unpacks:
         return Reply(200, answer.body, answer.content_type, dict(headers), rows=answer.rows)
     return Reply(200, answer.packed, answer.content_type, {**headers, **PACKED}, rows=answer.rows)

@@ -8,10 +8,10 @@ _LARGE_BYTES = 16 * 1024
 
 
 class GatheringTransport:
-    """A transport that holds a small write until the next one, or the next turn of the loop.
+    """Holds a small write until the next one.
 
-    uvicorn writes an answer's head and body one by one, and asyncio hands each to the kernel at once. That woke each
-    client twice, and took a tenth of the CPU time of an answer from memory.
+    Without one it goes with the next turn of the loop. uvicorn writes an answer's head and body one by one, and asyncio
+    hands each to the kernel at once: that wakes the client twice.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -24,7 +24,10 @@ class GatheringTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send with what is held, or hold. Nothing is the end of what is held, as after the head of a 304."""
+        """Send with what is held, or hold.
+
+        Nothing is the end of what is held, as after the head of a 304.
+        """
         if self._held or len(data) >= _LARGE_BYTES:
             held, self._held = self._held, b""
             self._transport.write(held + data)

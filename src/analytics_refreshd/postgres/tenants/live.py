@@ -44,7 +44,7 @@ def waiting_hours(connection: Connection, since: datetime, until: datetime) -> d
 def waiting_hours_of(
     connection: BatchConnection, tokens: Sequence[str], since: datetime, until: datetime
 ) -> list[dict[datetime, Counts]]:
-    """Return those sums for each of what the tokens admit, in one round trip. Raises psycopg.Error."""
+    """Return those sums for each token, in one round trip. Raises psycopg.Error."""
     asked = Statement(blocks(_FILE)["waiting"], {"since": since, "until": until})
     pairs = [(admitting(token), asked) for token in tokens]
     return [_by_hour(rows) for rows in connection.batch([one for pair in pairs for one in pair])[1::2]]

@@ -63,7 +63,7 @@ class Wall:
         self._admit(connection, {"user": user})
 
     def tokens(self, connection: Connection, audiences: Iterable[Sequence[str] | None]) -> list[str]:
-        """Return the tokens by which the transaction under way sees each of them. Raises psycopg.Error."""
+        """Return a token for each, good in the transaction under way. Raises psycopg.Error."""
         transaction = _transaction(connection)
         return [self.token(transaction, organizations) for organizations in audiences]
 
