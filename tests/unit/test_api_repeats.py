@@ -52,7 +52,7 @@ class Memory:
         """Let a request be answered from memory."""
         answer = Answer(b"figures", 3, KNOWN, KEY.tag, packed=packed)
         self.cache.put(KEY, answer)
-        reply = Reply(304 if unchanged else 200, b"", headers=HEADERS)
+        reply = Reply(304 if unchanged else 200, b"", headers=dict(HEADERS))
         looked = Looked(KNOWN, KEY.tag, reply, None if unchanged else (KEY, answer))
         reader: Any = self
         self.repeats.note(asks_of(HOURLY, asked, ACME), NOW, Repeat.of(reader, looked, reply))
@@ -137,8 +137,10 @@ def test_a_refresh_ends_it_and_so_does_the_cache() -> None:
         assert memory.ask(request()) is None
     memory.known = Known({"v": NOW}, None)
     assert memory.ask(request()) is not None
+    first = memory.cache.get(KEY, stale=False)
     memory.cache.put(KEY, Answer(b"others", 3, KNOWN, KEY.tag))
     assert memory.ask(request()) is None
+    assert first is not None
     memory.keep(request())
     memory.cache = AnswerCache(0)
     assert memory.ask(request()) is None
