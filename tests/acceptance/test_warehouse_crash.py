@@ -1,7 +1,6 @@
 """The daemon killed, or its network cut, at every step towards the warehouse: the next one goes on, exactly."""
 
 import itertools
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, LiteralString, NamedTuple, get_args
@@ -12,7 +11,7 @@ import pytest
 from tests.acceptance.feeding import Feeding, fed
 from tests.acceptance.test_incremental_daemon import held as kept_out
 from tests.acceptance.test_incremental_daemon import waits_for
-from tests.support.clickhouse import LANDING, ClickHouse, Fault, needs_chdb, serving
+from tests.support.clickhouse import LANDING, ClickHouse, Fault, needs_chdb
 from tests.support.daemon import Daemon
 from tests.support.incremental import Changes, differences
 from tests.support.waiting import eventually
@@ -49,13 +48,6 @@ _EXPORTING = (
     Step("hold after", ".epochs ("),
     Step("half", ".hour_totals ("),
 )
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """A ClickHouse without anything."""
-    with serving(tmp_path_factory.mktemp("clickhouse")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The daemon feeds a warehouse, whatever happens to either; its refreshes never notice."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,11 @@ import pytest
 from analytics_refreshd.warehouse import tables
 from tests.acceptance.feeding import Feeding, caught_up, fed, waiting
 from tests.acceptance.test_incremental_daemon import refreshed, write
-from tests.support.clickhouse import ClickHouse, needs_chdb, serving
+from tests.support.clickhouse import ClickHouse, needs_chdb
 from tests.support.daemon import command
 
 pytestmark = needs_chdb
 Connection = psycopg.Connection[Any]
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """A ClickHouse without anything."""
-    with serving(tmp_path_factory.mktemp("clickhouse")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -76,5 +68,8 @@ def test_a_difference_is_found_and_exported_again(feeding: Feeding, connection: 
     assert found.returncode == 0, found.stdout + found.stderr
     feeding.exact()
     assert tables.create(feeding.client) == []
+    feeding.settings["warehouse__keep"] = "20d"
+    changed = feeding.command("migrate", "--warehouse").stdout
+    assert "done: change how long rows stay in deltas of the warehouse" in changed
     assert feeding.command("migrate", "--no-warehouse").stdout == "done: drop the outbox\n"
     assert connection.execute("select to_regclass('analytics_refresh.outbox')").fetchone() == (None,)

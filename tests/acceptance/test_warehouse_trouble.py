@@ -3,7 +3,6 @@
 import itertools
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from analytics_refreshd.postgres.migrate.run import migrate
 from tests.acceptance.feeding import Feeding, caught_up, fed, told, waiting
 from tests.acceptance.test_incremental_daemon import refreshed, write
 from tests.conftest import create_application
-from tests.support.clickhouse import PASSWORD, ClickHouse, needs_chdb, serving
+from tests.support.clickhouse import PASSWORD, ClickHouse, needs_chdb
 from tests.support.daemon import Daemon
+from tests.support.hostile_clickhouse import hostile
 from tests.support.machine import WallClock, faketime
 from tests.support.postgres import Server
 
@@ -24,13 +24,6 @@ pytestmark = needs_chdb
 Connection = psycopg.Connection[Any]
 _numbers = itertools.count()
 _SKEW_SECONDS = 40 * 86_400
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """A ClickHouse without anything."""
-    with serving(tmp_path_factory.mktemp("clickhouse")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -42,7 +35,7 @@ def feeding(dsn: str, connection: Connection, clickhouse: ClickHouse, tmp_path: 
     return found
 
 
-def refreshed_unharmed(daemon: Daemon, connection: Connection, cycles: int = 2) -> None:
+def refreshed_unharmed(daemon: Daemon, connection: Connection, cycles: int = 1) -> None:
     """Write before each of some cycles, and hold that all of them are ok."""
     before = len(daemon.events("refresh.finished"))
     for number in range(1, cycles + 1):
@@ -90,6 +83,22 @@ def test_W03_a_host_that_does_not_answer(feeding: Feeding, connection: Connectio
             assert daemon.stop(within=30.0) == 0
     with feeding.daemon() as daemon:
         recovered(daemon, connection, feeding)
+
+
+def test_W13_what_answers_is_no_clickhouse(feeding: Feeding, connection: Connection) -> None:
+    """An answer that does not end is given up, and told once; refreshes and a stop wait for nothing."""
+    with (
+        hostile("an endless answer") as url,
+        feeding.daemon(warehouse__url=url, warehouse__request_timeout="500ms") as daemon,
+    ):
+        refreshed_unharmed(daemon, connection)
+        daemon.wait_for("part.failed", lambda line: line["part"] == "warehouse")
+        refreshed_unharmed(daemon, connection)
+        (said,) = told(daemon)
+        assert said.startswith(
+            ("the warehouse answered more than", "the warehouse cannot be reached: it did not answer")
+        )
+        assert daemon.stop() == 0
 
 
 @pytest.mark.nightly

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,29 +17,13 @@ from analytics_refreshd.postgres.incremental.settings import Outbox, Retention
 from analytics_refreshd.warehouse import tables
 from analytics_refreshd.warehouse.client import _SETTINGS, Client
 from analytics_refreshd.warehouse.sender import Sender
-from tests.support.clickhouse import ClickHouse, needs_chdb, serving
+from analytics_refreshd.warehouse.store import ClickHouseWarehouse
+from tests.support.clickhouse import ClickHouse, needs_chdb
 from tests.support.incremental import Changes
 from tests.support.warehouse import Fed, settings
 
 Connection = psycopg.Connection[Any]
 pytestmark = [needs_chdb, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """A ClickHouse with the tables."""
-    with serving(tmp_path_factory.mktemp("clickhouse")) as server:
-        tables.create(Client(settings(server.url, "none", tmp_path_factory.mktemp("password"))))
-        yield server
-
-
-@pytest.fixture(scope="module")
-def fed_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode, with an outbox."""
-    dsn = templates(migrated_template)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        incremental.install(connection, outbox=Outbox(True))
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
 
 
 @pytest.fixture
@@ -429,7 +414,7 @@ def test_what_is_frozen_stays_in_the_warehouse(fed: Fed, connection: Connection,
     executions += " analytics.current_epochs) and database = {{name:String}}"
 
     def counted(table: str) -> str:
-        return fed.client.select(executions.format(table), name=fed.client.settings.name)[0][0]
+        return str(fed.client.select(executions.format(table), name=fed.client.settings.name)[0][0])
 
     assert int(counted("hour_totals")) > 300
     assert counted("trigger_hours") == counted("hour_totals")
@@ -502,3 +487,49 @@ def test_without_an_outbox_the_fold_is_as_it_was(dsn: str, connection: Connectio
     ).fetchone() == (0,)
     assert "create the outbox" in incremental.install(connection, outbox=Outbox(True))
     assert connection.execute(query).fetchone() == with_outbox
+
+
+def test_how_long_rows_stay_can_be_changed(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    """What is older than `keep` says goes, in tables that were made with another one."""
+    made = replace(settings(clickhouse.url, "shop", tmp_path), database="kept", keep_days=30, rows_keep_days=400)
+    client = Client(made)
+    client.execute("create database kept")
+    for name in ("deltas", "action_results", "incoming"):
+        text = tables.filled(tables.statements()[name], made)
+        client.execute(text.replace("{target}", "kept").replace("{table}", "action_results"))
+    try:
+        assert tables.keep(client) == []
+        client.execute(
+            "insert into kept.deltas"
+            " (database, epoch, batch, batch_id, folded_at, hour_at, action_type, status, n, landed_at)"
+            " select 'shop', 1, number, generateUUIDv4(), now(), 0, 'rest', 'success', 1, now() - interval number day"
+            " from numbers(20)"
+        )
+        shorter = Client(replace(made, keep_days=10, rows_keep_days=90))
+        assert tables.keep(shorter) == ["deltas", "action_results", "action_results_incoming"]
+        client.execute("optimize table kept.deltas final")
+        assert client.one("select count() from kept.deltas", int) == [10]
+        assert tables.keep(shorter) == []
+        assert tables.keep(client) == ["deltas", "action_results", "action_results_incoming"]
+    finally:
+        client.execute("drop database kept")
+
+
+def test_only_older_epochs_of_the_same_database_go(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    """Whatever characters its name has, and whatever others are called."""
+    names = ["it's", "it\\s", "1)", "it"]
+    for name in names:
+        client = Client(settings(clickhouse.url, name, tmp_path))
+        client.execute(
+            "insert into analytics.hour_totals (database, epoch, hour_at, action_type, status, n)"
+            " select {name:String}, arrayJoin([1, 2, 3]), 0, 'rest', 'success', 1",
+            name=name,
+        )
+    left = "select groupArray(toString(epoch)) from (select distinct epoch from analytics.hour_totals"
+    left += " where database = {name:String} order by epoch)"
+    for number, name in enumerate(names):
+        client = Client(settings(clickhouse.url, name, tmp_path))
+        ClickHouseWarehouse(client)._drop_older(3)
+        for other, each in enumerate(names):
+            expected = "['3']" if other <= number else "['1','2','3']"
+            assert client.one(left, str, name=each) == [expected], (name, each)

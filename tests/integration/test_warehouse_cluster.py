@@ -4,7 +4,9 @@ On ClickHouse 18.16, the one that Debian has: what is proved here is the topolog
 server lacks, and what proves it instead.
 """
 
+import io
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,8 +18,6 @@ import pytest
 
 from analytics_refreshd.core.warehouse import CELLS, KINDS, SUMMED, WarehouseFault
 from analytics_refreshd.postgres.connection.connector import Profile
-from analytics_refreshd.postgres.incremental import install as incremental
-from analytics_refreshd.postgres.incremental.settings import Outbox
 from analytics_refreshd.postgres.state.outbox_snapshot import at_snapshot
 from analytics_refreshd.warehouse import tables
 from analytics_refreshd.warehouse.client import Client
@@ -49,15 +49,6 @@ def settings(node: Node, name: str, folder: Path) -> WarehouseSettings:
     return WarehouseSettings(
         name, node.old.url, user=DAEMON, password_file=folder / "password", connect_seconds=60.0, cluster="analytics"
     )
-
-
-@pytest.fixture(scope="module")
-def fed_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode, with an outbox."""
-    dsn = templates(migrated_template)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        incremental.install(connection, outbox=Outbox(True))
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
 
 
 class WithoutSnapshots(ClickHouseWarehouse):
@@ -227,3 +218,71 @@ def test_a_killed_replica_loses_nothing(nodes: list[Node], feeding: list[Feeding
     assert sent is not None
     assert (sent.restarted, sent.exported_epoch) == (None, None)
     assert first.differing(nodes[0], "analytics") == []
+
+
+def test_a_batch_sent_to_both_replicas_counts_once(nodes: list[Node], feeding: list[Feeding]) -> None:
+    """As two leaders, or one whose answer was lost, send it."""
+    first = feeding[0]
+    first.change()
+    outbox = first.fed.outbox.state()
+    assert outbox is not None
+    (batch,) = outbox.waiting
+    body = io.BytesIO()
+    first.fed.outbox.rows(batch, outbox.epoch, body)
+    for node in (nodes[0], nodes[1], nodes[0]):
+        first.by(node).warehouse.land(outbox.epoch, batch, body)
+    first.fed.sender.send()
+    assert first.differing(nodes[2]) == []
+
+
+def test_a_replica_that_lags_is_neither_believed_nor_asked(nodes: list[Node], feeding: list[Feeding]) -> None:
+    """What it has not copied yet does not pass for lost: it is waited for, and who asks is led to the other one."""
+    first = feeding[0]
+    nodes[0].parts.freeze()
+    nodes[1].old.most_seconds = "2"
+    try:
+        first.change()
+        first.fed.sender.send()
+        whole = first.cells("hour_totals")
+        assert shown(nodes[1], "hour_totals", first.name, "analytics") != whole
+        with pytest.raises(WarehouseFault, match="this replica was waited for"):
+            first.by(nodes[1]).sender.send()
+        query = f"select sum(n) from analytics_all.hour_totals where database = '{first.name}'"
+        limits = {
+            "max_replica_delay_for_distributed_queries": "1",
+            "fallback_to_stale_replicas_for_distributed_queries": "0",
+        }
+        truth = nodes[0].ask(query)
+        assert nodes[1].ask(query, max_replica_delay_for_distributed_queries="0") != truth
+        assert nodes[1].ask(query, **limits) == truth
+    finally:
+        nodes[0].parts.thaw()
+        nodes[1].old.most_seconds = None
+    sent = first.fed.sender.send()
+    assert sent is not None
+    assert (sent.restarted, sent.exported_epoch) == (None, None)
+    assert first.differing(nodes[1], "analytics") == []
+
+
+def test_a_second_shard_is_refused(nodes: list[Node], feeding: list[Feeding]) -> None:
+    """A database that is led to another shard would count twice over all of them: it says so, and sends nothing."""
+    first = feeding[0]
+    with pytest.raises(WarehouseFault, match="another shard of the cluster holds the figures"):
+        first.by(nodes[2]).sender.send()
+    first.by(nodes[0]).sender.send()
+    assert first.differing(nodes[3]) == []
+
+
+def test_a_slow_network_only_takes_time(nodes: list[Node], feeding: list[Feeding]) -> None:
+    """Each packet between servers comes late: answers are whole, and batches land."""
+    for node in nodes:
+        node.native.on_request = node.parts.on_request = lambda data: time.sleep(0.1)
+    try:
+        for each in feeding:
+            each.change()
+            each.fed.sender.send()
+        for node in (nodes[0], nodes[2]):
+            assert [each.differing(node) for each in feeding] == [[], [], []]
+    finally:
+        for node in nodes:
+            node.native.on_request = node.parts.on_request = lambda data: None

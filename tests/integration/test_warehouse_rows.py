@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,14 +13,13 @@ import pytest
 from analytics_refreshd.core.warehouse import Range, Sent
 from analytics_refreshd.core.warehouse_rows import Month, RowSource
 from analytics_refreshd.postgres.incremental import install as incremental
-from analytics_refreshd.postgres.incremental.settings import Outbox, Retention
+from analytics_refreshd.postgres.incremental.settings import Retention
 from analytics_refreshd.postgres.state.outbox_months import PostgresMonths
-from analytics_refreshd.warehouse import tables
 from analytics_refreshd.warehouse.client import Client
 from analytics_refreshd.warehouse.months import ClickHouseMonths
 from analytics_refreshd.warehouse.rows import MonthLoader
 from analytics_refreshd.warehouse.sender import Sender
-from tests.support.clickhouse import ClickHouse, needs_chdb, serving
+from tests.support.clickhouse import ClickHouse, needs_chdb
 from tests.support.incremental import Changes
 from tests.support.warehouse import Fed, settings
 
@@ -57,23 +57,6 @@ select month, count() from (
     having sum(n) <> 0 or sum(timed) <> 0 or sum(duration_total) <> 0 or sum(retry_total) <> 0 or sum(retried) <> 0)
 group by month
 """
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """A ClickHouse with the tables."""
-    with serving(tmp_path_factory.mktemp("clickhouse")) as server:
-        tables.create(Client(settings(server.url, "none", tmp_path_factory.mktemp("password"))))
-        yield server
-
-
-@pytest.fixture(scope="module")
-def fed_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode, with an outbox."""
-    dsn = templates(migrated_template)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        incremental.install(connection, outbox=Outbox(True))
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
 
 
 class Loading:
@@ -284,3 +267,44 @@ def test_retention_and_erasure_reach_it(loading: Loading) -> None:
     loading.sending(None).send()
     assert loading.store.held() == []
     assert loading.there() == Counter()
+
+
+def test_verify_compares_the_rows_of_closed_months(loading: Loading) -> None:
+    """By the hour, as of the last batch: what is not folded or not sent yet makes no difference."""
+    months = loading.send().months
+    fed = Fed(loading.fed.dsn, Client(replace(loading.fed.client.settings, rows=True)))
+    try:
+        assert loading.fed.verify().tables[-1].table != "action_results"
+        report = fed.verify()
+        found = report.tables[-1]
+        assert (found.table, report.differences, report.months_due) == ("action_results", 0, ())
+        assert found.cells > 100
+        # not folded, then folded and not sent
+        loading.connection.execute("update action_results set duration_ms = 1 where id like 'old 1%'")
+        loading.connection.execute("delete from action_results where id like 'old 2%'")
+        assert (fed.verify().differences, fed.verify().months_due) == (0, ())
+        loading.refresh()
+        assert (fed.verify().differences, fed.verify().months_due) == (0, ())
+        # sent, and the months that it changed are not loaded again yet
+        loading.fed.sender.send()
+        report = fed.verify()
+        assert report.differences == 0
+        assert report.months_due
+        assert set(report.months_due) <= set(months)
+        loading.send()
+        assert (fed.verify().differences, fed.verify().months_due) == (0, ())
+        loading.fed.client.execute(
+            "insert into analytics.action_results select * replace ('other' as status) from analytics.action_results"
+            " where database = {name:String} and month = {month:UInt32} order by executed_at limit 1",
+            name=fed.client.settings.name,
+            month=months[1],
+        )
+        found = fed.verify().tables[-1]
+        assert (found.missing, found.extra) == (0, 1)
+        assert found.first[0][1]["status"] == "other"
+        loading.store.drop(months[1])
+        found = fed.verify().tables[-1]
+        assert found.missing > 0
+        assert found.extra == 0
+    finally:
+        fed.close()

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -77,6 +77,7 @@ class ClickHouse:
         if self._relay is not None:
             self._relay.shutdown()
             self._relay.server_close()
+            self._relay.cut()
             self._relay = None
 
     def fault(self, fault: Fault, pattern: str = LANDING) -> Held:
@@ -130,6 +131,23 @@ class _Relay(ThreadingHTTPServer):
     def __init__(self, port: int, server: ClickHouse) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.clickhouse = server
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Note a connection, which its client may keep for the next statement."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget one that is over."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def cut(self) -> None:
+        """End those that are kept."""
+        for each in list(self._connections):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

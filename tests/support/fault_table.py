@@ -221,6 +221,8 @@ ROWS = {
     "W10": "A standby that lacks the last acknowledged batch is promoted",
     "W11": "More rows than the outbox may hold, also during an export",
     "W12": "A warehouse that was emptied or restored",
+    "W13": "What answers is no ClickHouse: it lies, never ends, or leads elsewhere",
+    "W14": "A database of another encoding, owner or schema",
 }
 """Every row of the fault matrix, by its section and number; sections L, P, R and W go beyond it."""
 

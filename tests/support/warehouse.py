@@ -29,9 +29,12 @@ class Fed:
 
     dsn: str
     client: Client
+    app_schema: str = "public"
 
     def __post_init__(self) -> None:
-        self.connector = Connector(ConnectionSettings(self.client.settings.name, url=self.dsn))
+        self.connector = Connector(
+            ConnectionSettings(self.client.settings.name, url=self.dsn, app_schema=self.app_schema)
+        )
         self.session = Session(self.connector, label="warehouse")
         self.outbox = PostgresOutbox(self.session)
         self.warehouse = ClickHouseWarehouse(self.client)
@@ -39,9 +42,11 @@ class Fed:
 
     def verify(self) -> WarehouseReport:
         """Compare every cell, both ways."""
-        connection = self.connector.connect("verify", Profile())
+        # as `migrate --verify --warehouse`, which takes as long as there are cells
+        unlimited = Profile(statement_timeout_seconds=0.0, idle_in_transaction_seconds=0.0)
+        connection = self.connector.connect("verify", unlimited)
         try:
-            with at_snapshot(connection, "public") as rollups:
+            with at_snapshot(connection, self.app_schema) as rollups:
                 return verify(rollups, self.client)
         finally:
             connection.close()

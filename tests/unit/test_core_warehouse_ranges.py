@@ -42,3 +42,8 @@ def test_a_part_without_a_beginning_begins_with_all() -> None:
     whole = Range(1, "trigger_hours", None, None)
     assert frozen_days([whole], 0, DAY).parts == (Range(1, "trigger_days", NO_HOUR, None),)
     assert compared_ranges([whole], DAY) == [Range(1, "trigger_hours", DAY, None)]
+
+
+def test_triggers_in_another_order_are_one_part() -> None:
+    """Bounds would part them differently on the two sides; hours stay as they are."""
+    assert compared_ranges([*HOURS, *OTHERS], None, ordered=False) == [Range(0, "triggers"), *HOURS, OTHERS[0]]

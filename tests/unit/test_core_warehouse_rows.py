@@ -48,3 +48,24 @@ def test_months_that_are_not_wanted_are_surplus() -> None:
     """Those before the horizon, and those that are over."""
     assert surplus(ALL, [202603, 202511, 202512]) == [202511, 202512]
     assert surplus((), [202603]) == [202603]
+
+
+@pytest.mark.parametrize(
+    ("moves", "batch", "as_of", "comparable"),
+    [
+        # loaded at that batch, whatever is known
+        (Moves({}, None), 8, 8, True),
+        (Moves({202602: 9}, 1), 8, 8, False),
+        # loaded before it, and not moved since
+        (Moves({202602: 5}, 1), 5, 8, True),
+        (Moves({202602: 6}, 1), 5, 8, False),
+        (Moves({}, 7), 5, 8, False),
+        # loaded after it: what moved it meanwhile is in its rows
+        (Moves({202602: 7}, 1), 9, 8, True),
+        (Moves({202602: 9}, 1), 9, 8, False),
+        (Moves({}, None), 9, 8, False),
+    ],
+)
+def test_rows_are_compared_where_nothing_moved_them(moves: Moves, batch: int, as_of: int, comparable: bool) -> None:
+    """Between the batch that they were loaded at and the one that is compared."""
+    assert moves.comparable(LoadedMonth(202602, batch), as_of) is comparable

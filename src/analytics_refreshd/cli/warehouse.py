@@ -45,6 +45,7 @@ def _show(report: "WarehouseReport", output: Format) -> None:
                 "epoch": report.epoch,
                 "batch": report.batch,
                 "tables": tables,
+                "months_due": list(report.months_due),
             }
         )
         return
@@ -55,6 +56,9 @@ def _show(report: "WarehouseReport", output: Format) -> None:
     for table in report.tables:
         for kind, cell in table.first:
             say(f"{table.table} {kind}: {cell}")
+    if report.months_due:
+        months = ", ".join(f"{month // 100}-{month % 100:02}" for month in report.months_due)
+        say(f"not compared: rows of {months}, which the daemon loads first")
     where = f"at batch {report.batch} of epoch {report.epoch}"
     if report.differences:
         say(f"{report.differences} cells differ {where}; --rebuild exports the rollups again")

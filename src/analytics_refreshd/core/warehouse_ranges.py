@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from analytics_refreshd.core.warehouse import CELLS, NO_HOUR, SUMMED, OutboxState, Range
+from analytics_refreshd.core.warehouse_rows import Month
 
 _DAY_SECONDS = 86_400
 _BEGINNING = NO_HOUR + 1
@@ -47,14 +48,26 @@ class OutboxSnapshot(Protocol):
     def days(self, part: Range) -> bytes:
         """Return the days of a part, a line of text each."""
 
+    def months(self, keep_seconds: float) -> list[Month]:
+        """Return the months whose action rows are to be there."""
 
-def compared_ranges(parts: Sequence[Range], horizon_at: int | None) -> list[Range]:
+    def month_parts(self, month: Month) -> list[Range]:
+        """Return the parts of a month."""
+
+    def month_hours(self, part: Range) -> bytes:
+        """Count the action rows of each hour that are alike: a line of text each."""
+
+
+def compared_ranges(parts: Sequence[Range], horizon_at: int | None, *, ordered: bool = True) -> list[Range]:
     """Return the parts that are compared cell by cell.
 
-    Hours of triggers before the horizon are left out, but for executions without a time: those are never frozen.
+    Hours of triggers before the horizon are left out, but for executions without a time: those are never frozen. Where
+    triggers are not `ordered` alike on both sides, all of them are one part.
     """
-    found = []
+    found = [] if ordered else [Range(0, "triggers")]
     for part in parts:
+        if part.kind == "triggers" and not ordered:
+            continue
         if part.kind != "trigger_hours" or horizon_at is None:
             found.append(part)
             continue

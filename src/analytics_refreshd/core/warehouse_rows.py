@@ -8,6 +8,8 @@ from analytics_refreshd.core.warehouse import OutboxState, Range
 
 ROWS = ("month", "executed_at", "trigger_id", "action_type", "status", "duration_ms", "retry_count")
 """The columns of a row there, after `database`: what questions need, and nothing that people wrote."""
+HOURS = ("hour_at", "trigger_id", "action_type", "status", "duration_ms", "retry_count", "n")
+"""The columns by which rows are compared: how many of an hour are alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ class Moves:
         if self.first_batch is None or self.first_batch > loaded.batch + 1:
             return True
         return self.last_batch.get(loaded.month, 0) > loaded.batch
+
+    def comparable(self, loaded: LoadedMonth, as_of: int) -> bool:
+        """Whether a month's rows are those of the batch `as_of`.
+
+        They are where nothing of it changed between that one and the batch that it was loaded at.
+        """
+        since = min(loaded.batch, as_of)
+        if self.last_batch.get(loaded.month, 0) > since:
+            return False
+        return loaded.batch == as_of or (self.first_batch is not None and self.first_batch <= since + 1)
 
 
 def next_month(

@@ -8,6 +8,7 @@ settings, chdb takes in the statement's own clause alone: they are put there. It
 import hmac
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from analytics_refreshd.demo.ports import HOST
+from analytics_refreshd.warehouse.quoting import literal
 
 USER = "refreshd"
 _FORMAT = re.compile(r"\s+format\s+(\w+)\s*\Z", re.IGNORECASE)
@@ -31,7 +33,16 @@ _OF_INSERTS = (
 _SETTING = re.compile(r"[\w-]{1,200}")
 _OF_HTTP = ("wait_end_of_query",)
 _OWN = re.compile(r"(?:param|SQL)_")
+_LONG_BYTES = 1 << 20
 _VALUE = re.compile(r"[\w.,-]*")
+
+
+def _text(body: bytes) -> str | None:
+    """Return what is UTF-8 and not empty."""
+    try:
+        return body.decode() or None
+    except UnicodeDecodeError:
+        return None
 
 
 def installed() -> bool:
@@ -106,10 +117,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _insert(self, statement: str, body: bytes, given: Mapping[str, str]) -> bytes:
         settings = [f"{name} = '{given[name]}'" for name in _OF_INSERTS if _SETTING.fullmatch(given.get(name, ""))]
-        if body:
-            rows = body.decode("utf-8", "surrogateescape")
-            bare = _FORMAT.sub("", statement)
-            self.server.session.query(f"{bare} settings {', '.join(settings)} format TabSeparated\n{rows}")
+        bare, query = _FORMAT.sub("", statement), self.server.session.query
+        rows = _text(body) if len(body) < _LONG_BYTES else None
+        if rows is not None:
+            query(f"{bare} settings {', '.join(settings)} format TabSeparated\n{rows}")
+        elif body:
+            # a statement is text, and one with many rows in it is slow
+            with tempfile.NamedTemporaryFile(suffix=".tsv") as file:
+                file.write(body)
+                file.flush()
+                query(f"{bare} from infile {literal(file.name)} settings {', '.join(settings)} format TabSeparated")
         return b""
 
     def _answer(self, status: int, body: bytes, number: str = "") -> None:

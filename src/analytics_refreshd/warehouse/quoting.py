@@ -18,3 +18,8 @@ def plain_or_quoted(name: str) -> str:
 def literal(text: str) -> str:
     """Quote a text for ClickHouse, where a statement takes no parameter."""
     return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))
+
+
+def partition(name: str, number: int) -> str:
+    """Write the name of a database's partition, as the server does."""
+    return f"({literal(name)},{number})"

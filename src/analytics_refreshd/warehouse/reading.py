@@ -1,18 +1,21 @@
 """Asks the warehouse a catalogue query, and reads its rows."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import chain
 from typing import Any
 
+from analytics_refreshd.core.redaction import printable
 from analytics_refreshd.core.warehouse import WarehouseFault
 from analytics_refreshd.warehouse.catalogue.definition import answers
 from analytics_refreshd.warehouse.catalogue.page import MOST_ROWS, PageOf, page_statement, total_statement
 from analytics_refreshd.warehouse.catalogue.statement import SETTINGS, Asked, Statement, part, statement
 from analytics_refreshd.warehouse.client import Client
+from analytics_refreshd.warehouse.refusals import not_understood
 from analytics_refreshd.warehouse.settings import WarehouseSettings
 from analytics_refreshd.warehouse.tenants import NOTHING, admission, shown_to_nobody
 
@@ -33,6 +36,7 @@ _NEVER, _EVER = -(2**63 - 1), 2**63 - 1
 """What stands for -infinity and infinity."""
 _CENTS = 2
 _HALF_DAY = 43_200
+_MOST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +92,24 @@ class Reader:
                 f"the warehouse holds no complete figures of {whose} yet: look at [service] name, and at"
                 " analytics_warehouse_lag_seconds of the daemon that sends"
             )
-        return State(
-            {str(row[0]): int(row[1]) for row in rows},
-            min(int(row[2]) for row in rows),
-            moment(min(int(row[3]) for row in rows)),
-            moment(max(int(row[4]) for row in rows)),
-            tuple((str(row[0]), int(row[1]), int(row[2]), int(row[3])) for row in rows),
-            all(row[5] for row in rows),
-        )
+        with _understood():
+            return State(
+                {str(row[0]): int(row[1]) for row in rows},
+                min(int(row[2]) for row in rows),
+                moment(min(int(row[3]) for row in rows)),
+                moment(max(int(row[4]) for row in rows)),
+                tuple((str(row[0]), int(row[1]), int(row[2]), int(row[3])) for row in rows),
+                all(row[5] for row in rows),
+            )
 
     def refuse_missing_wall(self) -> None:
         """Raise WarehouseFault where rows are shown to nobody."""
         asks = Statement(shown_to_nobody(self._settings.database), {})
-        shown = [str(row[0]) for row in self._rows(asks, NOTHING)]
+        shown = self._names(asks, NOTHING)
         if shown:
             raise WarehouseFault(
-                f"the warehouse shows {shown[0]} to whom it should show nothing: its administrator runs"
-                " deploy/clickhouse/tenants.sql there, for the user in [warehouse]"
+                f"the warehouse shows {printable(shown[0])[:_MOST_NAME]} to whom it should show nothing: its"
+                " administrator runs deploy/clickhouse/tenants.sql there, for the user in [warehouse]"
             )
 
     def frozen_until(self, asked: Asked) -> datetime | None:
@@ -112,12 +117,13 @@ class Reader:
 
         None: none of them is.
         """
-        ((until,),) = self._rows(part("frozen", asked, self._settings.database))
-        return moment(int(until) * 1_000_000) if until and int(until) > _HALF_DAY else None
+        with _understood():
+            ((until,),) = self._rows(part("frozen", asked, self._settings.database))
+            return moment(int(until) * 1_000_000) if until and int(until) > _HALF_DAY else None
 
     def unknown_organizations(self, asked: Asked) -> list[str]:
         """Return which organizations asked for the warehouse does not know."""
-        return [str(row[0]) for row in self._rows(part("unknown", asked, self._settings.database))]
+        return self._names(part("unknown", asked, self._settings.database))
 
     def rows(self, asked: Asked, units: Sequence[str]) -> Iterator[tuple[object, ...]]:
         """Yield the answer's rows. `units` are those of the columns that the catalogue declares.
@@ -126,8 +132,7 @@ class Reader:
         """
         of_database = asked.answer.of_database
         readers = [_as_is] * of_database + [_READERS.get(unit, _as_is) for unit in units]
-        for row in self._rows(statement(asked, self._settings.database)):
-            read = tuple(reader(value) for reader, value in zip(readers, row, strict=True))
+        for read in _read(readers, self._rows(statement(asked, self._settings.database))):
             yield read[1:] if of_database and not asked.fleet else read
 
     def page(
@@ -144,14 +149,15 @@ class Reader:
         found = self._rows(page_statement(asked, page, self._settings.database), seen)
         first = next(found, None)
         if first is None:
+            if not page.offset:
+                return 0, iter(())
             # past the last row nothing tells how many there are
-            counts = total_statement(asked, self._settings.database)
-            return int(next(self._rows(counts, seen))[0]) if page.offset else 0, iter(())
-        rows = (
-            tuple(reader(value) for reader, value in zip(readers, row[1:], strict=True))
-            for row in chain([first], found)
-        )
-        return int(first[0]), rows
+            with _understood():
+                ((total,),) = self._rows(total_statement(asked, self._settings.database), seen)
+                return int(total), iter(())
+        with _understood():
+            found_in_all = int(first[0])
+        return found_in_all, _read(readers, (row[1:] for row in chain([first], found)))
 
     def close(self) -> None:
         """End the connections."""
@@ -165,15 +171,36 @@ class Reader:
         given = {**self._given, **(admitted or admission(None, None))} if self._walled else self._given
         lines = self._client.lines(f"{asks.text}\n{_FORMAT}", given, asks.parameters, self._seconds + _MORE_SECONDS)
         next(lines, None)
-        kinds = next(lines, None)
-        if kinds is None:
-            raise WarehouseFault("the warehouse answered without columns: is [warehouse] url a ClickHouse's?")
-        exact = [number for number, kind in enumerate(json.loads(kinds)) if "Decimal" in kind]
+        kinds = next(lines, b"")
+        with _understood():
+            exact = [number for number, kind in enumerate(json.loads(kinds)) if "Decimal" in kind]
         for line in lines:
-            row = json.loads(line, parse_float=Decimal)
-            for number in exact:
-                row[number] = _figure(row[number])
+            with _understood():
+                row: list[Any] = json.loads(line, parse_float=Decimal)
+                for number in exact:
+                    row[number] = _figure(row[number])
             yield row
+
+    def _names(self, asks: Statement, admitted: Mapping[str, str] | None = None) -> list[str]:
+        rows = list(self._rows(asks, admitted))
+        with _understood():
+            return [str(row[0]) for row in rows]
+
+
+def _read(readers: Sequence[Callable[[Any], object]], rows: Iterable[Sequence[Any]]) -> Iterator[tuple[object, ...]]:
+    for row in rows:
+        with _understood():
+            read = tuple(reader(value) for reader, value in zip(readers, row, strict=True))
+        yield read
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Raise WarehouseFault for what cannot be read as what was asked for."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+        raise not_understood() from None
 
 
 def moment(microseconds: int) -> datetime:
@@ -201,7 +228,8 @@ def _figure(value: object) -> Decimal | None:
         return None
     plain = Decimal(str(value)).normalize()
     exponent = plain.as_tuple().exponent
-    assert isinstance(exponent, int)  # noqa: S101 - it is finite
+    if not isinstance(exponent, int):
+        raise ValueError
     return plain if -exponent > _CENTS else plain.quantize(Decimal("0.01"))
 
 

@@ -1,14 +1,11 @@
 """Loads closed months of action rows, each as a whole."""
 
-import tempfile
 from dataclasses import dataclass, field
-from typing import IO, cast
 from uuid import uuid4
 
 from analytics_refreshd.core.warehouse import OutboxState, Range
 from analytics_refreshd.core.warehouse_rows import Month, Progress, RowSource, RowStore, next_month, surplus
-
-_IN_MEMORY_BYTES = 16 << 20
+from analytics_refreshd.warehouse.exporting import body
 
 
 @dataclass
@@ -73,10 +70,10 @@ class MonthLoader:
 
     def _add(self, source: RowSource, load: _Load) -> None:
         part = load.left.pop(0)
-        with _body() as body:
-            rows = source.write(load.month, part, body)
+        with body() as lines:
+            rows = source.write(load.month, part, lines)
             if rows:
-                self._store.add(f"{load.name}-{part.place}", body)
+                self._store.add(f"{load.name}-{part.place}", lines)
                 load.rows += rows
 
     def _finish(self, source: RowSource, load: _Load) -> Progress:
@@ -91,7 +88,3 @@ class MonthLoader:
             self._empty.add(load.month.month)
         self._store.note(load.epoch, [load.month.month], load.batch)
         return Progress(more=True, month=load.month.month)
-
-
-def _body() -> IO[bytes]:
-    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))

@@ -1,27 +1,22 @@
 """Sends what the warehouse lacks: an export of the rollups where an epoch begins, then batch after batch."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from typing import IO, cast
 
 from analytics_refreshd.core.warehouse import (
-    KINDS,
     SNAPSHOTS,
     Batch,
     Doing,
     Outbox,
     OutboxState,
-    Range,
     Sent,
     Step,
     Warehouse,
+    WarehouseFault,
     next_step,
 )
 from analytics_refreshd.core.warehouse_rows import RowLoader
-
-_IN_MEMORY_BYTES = 16 << 20
-
+from analytics_refreshd.warehouse.exporting import Export, body
 
 Progress = Callable[[int, int], None]
 
@@ -67,6 +62,9 @@ class Sender:
                 # a part at a time: batches that come meanwhile are sent first
                 loaded = self._rows.step(outbox) if self._rows is not None else None
                 if loaded is not None and loaded.month is not None:
+                    if loaded.month in sent.months:
+                        # it moved meanwhile, or is forgotten there: the next run goes on
+                        break
                     sent = replace(sent, months=(*sent.months, loaded.month))
                 if loaded is None or not loaded.more:
                     break
@@ -82,6 +80,8 @@ class Sender:
         if step.doing is Doing.EXPORT:
             if not outbox.recording:
                 return sent  # begun just now: what it is to hold is read again
+            if sent.exported_epoch == outbox.epoch:
+                raise WarehouseFault("the warehouse took an export and does not have it: look at [warehouse] url")
             if outbox.ranges_left < outbox.ranges and not self._warehouse.has_cells(outbox.epoch):
                 return self._restart("the warehouse lost what was exported", outbox.epoch, sent)
             ranges, completed = self._export(outbox)
@@ -93,17 +93,23 @@ class Sender:
         return replace(sent, batches=sent.batches + 1, rows=sent.rows + batch.rows)
 
     def _restart(self, reason: str, above: int, sent: Sent) -> Sent:
+        if sent.restarted is not None:
+            # one epoch a call: what answers wrongly each time would make this one go on for ever
+            raise WarehouseFault(
+                f"a new epoch was begun, and there is a reason for another one: {reason}; let no other database have"
+                " this [service] name in the warehouse"
+            )
         self._outbox.restart(reason, above)
         return replace(sent, restarted=reason)
 
     def _send(self, batch: Batch, epoch: int) -> bool:
         """Send a batch and note it; False where not all of it is there after that."""
-        with _body() as body:
-            self._outbox.rows(batch, epoch, body)
+        with body() as rows:
+            self._outbox.rows(batch, epoch, rows)
             # where a fold gave the outbox up meanwhile, it holds no rows of the batch
-            if not body.tell():
+            if not rows.tell():
                 return True
-            self._warehouse.land(epoch, batch, body)
+            self._warehouse.land(epoch, batch, rows)
         if self._warehouse.rows_of(epoch, batch) != batch.rows:
             return False
         self._outbox.acknowledge(epoch, batch.batch)
@@ -112,23 +118,17 @@ class Sender:
     def _export(self, outbox: OutboxState) -> tuple[int, bool]:
         """Send the parts of the export that are left; return how many, and whether it is complete."""
         ranges = self._outbox.ranges(outbox.epoch)
-        for number, part in enumerate(ranges):
+
+        def begin(number: int) -> bool:
             self._progress(outbox.ranges - len(ranges) + number, outbox.ranges)
-            if self._stopping() or not self._export_range(outbox, part):
-                return number, False
+            return not self._stopping()
+
+        done = Export(self._outbox, self._warehouse, outbox).send(ranges, begin)
+        if done < len(ranges):
+            return done, False
         self._warehouse.complete(outbox)
         self._progress(outbox.ranges, outbox.ranges)
-        return len(ranges), True
-
-    def _export_range(self, outbox: OutboxState, part: Range) -> bool:
-        for table in KINDS[part.kind]:
-            with _body() as body:
-                if not self._outbox.cells(table, part, outbox, body):
-                    return False
-                if body.tell():
-                    token = f"{outbox.epoch_id}-{part.place}-{table}"
-                    self._warehouse.export(table, outbox.epoch, token, body)
-        return self._outbox.range_sent(outbox.epoch, part.place)
+        return done, True
 
     def _send_snapshots(self, outbox: OutboxState) -> None:
         """Send the small tables, once for each batch up to which the warehouse is."""
@@ -136,11 +136,7 @@ class Sender:
         if at == self._snapshots_at:
             return
         for table in SNAPSHOTS:
-            with _body() as body:
-                self._outbox.snapshot(table, outbox.acknowledged_batch, body)
-                self._warehouse.replace(table, body)
+            with body() as rows:
+                self._outbox.snapshot(table, outbox.acknowledged_batch, rows)
+                self._warehouse.replace(table, rows)
         self._snapshots_at = at
-
-
-def _body() -> IO[bytes]:
-    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES))

@@ -1,5 +1,6 @@
 """The warehouse of one database: where batches land, cells are exported to, and small tables are exchanged."""
 
+import re
 from typing import IO
 from uuid import UUID
 
@@ -12,11 +13,14 @@ from analytics_refreshd.core.warehouse import (
     Position,
     WarehouseFault,
 )
-from analytics_refreshd.warehouse.client import Client
+from analytics_refreshd.warehouse.client import Client, natural
 from analytics_refreshd.warehouse.cluster import all_shards
-from analytics_refreshd.warehouse.quoting import identifier, literal
+from analytics_refreshd.warehouse.quoting import identifier, literal, partition
 
 _BY_EPOCH = (*CELLS, "deltas", "batches", "action_results_months")
+_NUMBER = re.compile(r",\s*(\d{1,10})\)\Z")
+_MOST_EPOCHS = 1_000_000_000
+"""More have never begun: PostgreSQL counts them in an integer, and what a warehouse says may be wrong."""
 
 
 class ClickHouseWarehouse:
@@ -34,27 +38,31 @@ class ClickHouseWarehouse:
         epochs = self._client.select(
             f"select epoch, epoch_id, base_batch from {self._target}.epochs where database = {{database:String}} "  # noqa: S608
             "order by epoch desc, completed_at desc limit 1",
+            _epoch,
+            UUID,
+            natural,
             database=self._name,
         )
         if not epochs:
             self._refuse_other_shard()
             return None
-        epoch, epoch_id, base = int(epochs[0][0]), UUID(epochs[0][1]), int(epochs[0][2])
+        epoch, epoch_id, base = epochs[0]
         batches = self._client.select(
             f"select batch, batch_id from {self._target}.batches "  # noqa: S608
             "where database = {database:String} and epoch = {epoch:UInt32} order by batch desc limit 1",
+            natural,
+            UUID,
             database=self._name,
             epoch=epoch,
         )
-        if not batches:
-            return Position(epoch, epoch_id, base, None)
-        return Position(epoch, epoch_id, int(batches[0][0]), UUID(batches[0][1]))
+        return Position(epoch, epoch_id, *(batches[0] if batches else (base, None)))
 
     def _catch_up(self) -> None:
         """Let a replica take over what the others have: what it lacks would pass for lost."""
         if self._replicated is None:
             found = self._client.select(
                 "select engine from system.tables where database = {target:String} and name = 'batches'",
+                str,
                 target=self._client.settings.database,
             )
             if not found:
@@ -75,11 +83,12 @@ class ClickHouseWarehouse:
         if self._client.settings.cluster is None:
             return
         whole = identifier(all_shards(self._client.settings.database))
-        found = self._client.select(
+        (found,) = self._client.one(
             f"select count() from {whole}.epochs where database = {{database:String}}",  # noqa: S608
+            natural,
             database=self._name,
         )
-        if found[0][0] != "0":
+        if found:
             raise WarehouseFault(
                 "another shard of the cluster holds the figures of this database: let [warehouse] url lead there, or"
                 " drop its partitions there first"
@@ -117,21 +126,20 @@ class ClickHouseWarehouse:
     def _drop_older(self, epoch: int) -> None:
         found = self._client.select(
             "select distinct table, partition from system.parts where database = {target:String} and active",
+            str,
+            str,
             target=self._client.settings.database,
         )
-        for table, partition in found:
-            if table in _BY_EPOCH and self._older(partition, epoch):
-                self._client.execute(f"alter table {self._target}.{table} drop partition {partition}")
-
-    def _older(self, partition: str, epoch: int) -> bool:
-        """Whether a partition, a tuple as ClickHouse writes it, is of this database and an epoch before."""
-        found = self._client.select(
-            "select {database:String} = tupleElement(t, 1) and tupleElement(t, 2) < {epoch:UInt32} "  # noqa: S608
-            f"from (select {partition} as t)",
-            database=self._name,
-            epoch=epoch,
-        )
-        return found[0][0] == "1"
+        for table, text in found:
+            number = _NUMBER.search(text)
+            # one of this database, as it writes itself
+            if (
+                table in _BY_EPOCH
+                and number
+                and int(number[1]) < epoch
+                and text == partition(self._name, int(number[1]))
+            ):
+                self._client.execute(f"alter table {self._target}.{table} drop partition {text}")
 
     def land(self, epoch: int, batch: Batch, body: IO[bytes]) -> None:
         """As `core.warehouse.Warehouse.land`."""
@@ -140,25 +148,33 @@ class ClickHouseWarehouse:
 
     def rows_of(self, epoch: int, batch: Batch) -> int:
         """As `core.warehouse.Warehouse.rows_of`."""
-        found = self._client.select(
+        (found,) = self._client.one(
             f"select sum(rows) from {self._target}.batches "  # noqa: S608
             "where database = {database:String} and epoch = {epoch:UInt32} and batch = {batch:UInt64} "
             "and batch_id = {batch_id:UUID}",
+            natural,
             database=self._name,
             epoch=epoch,
             batch=batch.batch,
             batch_id=batch.batch_id,
         )
-        return int(found[0][0])
+        return int(found)
 
     def replace(self, table: str, body: IO[bytes]) -> None:
         """As `core.warehouse.Warehouse.replace`."""
-        incoming, partition = f"{self._target}.{table}_incoming", literal(self._name)
+        incoming, whole = f"{self._target}.{table}_incoming", literal(self._name)
         if not body.tell():
             # the server refuses to replace by nothing
-            self._client.execute(f"alter table {self._target}.{table} drop partition {partition}")
+            self._client.execute(f"alter table {self._target}.{table} drop partition {whole}")
             return
-        self._client.execute(f"alter table {incoming} drop partition {partition}")
+        self._client.execute(f"alter table {incoming} drop partition {whole}")
         self._client.insert(incoming, ("database", *SNAPSHOTS[table]), body)
-        self._client.execute(f"alter table {self._target}.{table} replace partition {partition} from {incoming}")
-        self._client.execute(f"alter table {incoming} drop partition {partition}")
+        # what stays there goes before the next one; until then both share their files
+        self._client.execute(f"alter table {self._target}.{table} replace partition {whole} from {incoming}")
+
+
+def _epoch(text: str) -> int:
+    epoch = natural(text)
+    if epoch > _MOST_EPOCHS:
+        raise ValueError
+    return epoch

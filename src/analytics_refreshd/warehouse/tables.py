@@ -1,18 +1,23 @@
 """Creates the tables of the warehouse."""
 
+import re
 from collections.abc import Iterator
 from importlib import resources
 
+from analytics_refreshd.core.redaction import cut, printable
 from analytics_refreshd.core.warehouse import EXCHANGED, WarehouseFault
-from analytics_refreshd.warehouse.client import Client
+from analytics_refreshd.warehouse.client import Client, natural
 from analytics_refreshd.warehouse.cluster import SHOWN, all_shards, on_cluster
 from analytics_refreshd.warehouse.quoting import identifier, literal
 from analytics_refreshd.warehouse.settings import WarehouseSettings
 
-__all__ = ["add_columns", "create", "filled", "identifier", "literal", "refuse_older", "statements"]
+__all__ = ["add_columns", "create", "filled", "identifier", "keep", "literal", "refuse_older", "statements"]
 
 LEAST_SERVER = (24, 10)
 """The first servers with quantilesExactWeightedInterpolated, which equals percentile_cont."""
+_MOST_VERSION_BYTES = 60
+_TTL = re.compile(r"\nttl (?P<ttl>.+ interval (?P<days>\d+) day)")
+_TTL_THERE = re.compile(r"\bTTL \S.*?\btoIntervalDay\((\d+)\)")
 
 
 def statements() -> dict[str, str]:
@@ -43,12 +48,12 @@ def _columns() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 def refuse_older(client: Client) -> str:
     """Return the server's version. Raises WarehouseFault for one that is too old."""
-    version = client.select("select version()")[0][0]
+    (version,) = client.one("select version()", lambda text: cut(printable(text), _MOST_VERSION_BYTES))
     found = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if found < LEAST_SERVER:
         least = ".".join(map(str, LEAST_SERVER))
         raise WarehouseFault(f"the warehouse is ClickHouse {version}, and exact percentiles need {least} or newer")
-    return version
+    return str(version)
 
 
 def create(client: Client) -> list[str]:
@@ -77,7 +82,7 @@ def add_columns(client: Client) -> list[str]:
     where = "" if cluster is None else f" on cluster {identifier(cluster)}"
     found: dict[str, set[str]] = {}
     query = "select table, name from system.columns where database = {name:String}"
-    for table, column in client.select(query, name=database):
+    for table, column in client.select(query, str, str, name=database):
         found.setdefault(table, set()).add(column)
     added = []
     for table, columns in _columns():
@@ -93,16 +98,37 @@ def add_columns(client: Client) -> list[str]:
     return added
 
 
+def keep(client: Client) -> list[str]:
+    """Let rows stay as long as [warehouse] says.
+
+    Returns the tables where they stayed otherwise. Raises WarehouseFault.
+    """
+    database, cluster = client.settings.database, client.settings.cluster
+    where = "" if cluster is None else f" on cluster {identifier(cluster)}"
+    query = "select name, create_table_query from system.tables where database = {name:String}"
+    found = dict(client.select(query, str, str, name=database))
+    changed = []
+    for name, statement in statements().items():
+        wanted = _TTL.search(filled(statement, client.settings))
+        if wanted is None:
+            continue
+        for table in (name, f"{name}_incoming") if name in EXCHANGED else (name,):
+            there = _TTL_THERE.search(found.get(table, ""))
+            if there is not None and there[1] != wanted["days"]:
+                client.execute(f"alter table {identifier(database)}.{table}{where} modify ttl {wanted['ttl']}")
+                changed.append(table)
+    return changed
+
+
 def _create_on_cluster(client: Client, cluster: str) -> list[str]:
     """Create on all servers of the cluster what any of them lacks."""
     database = client.settings.database
-    servers = client.select("select count() from system.clusters where cluster = {name:String}", name=cluster)
-    if servers[0][0] == "0":
+    if client.one("select count() from system.clusters where cluster = {name:String}", natural, name=cluster) == [0]:
         raise WarehouseFault(
             f"the warehouse knows no cluster {cluster}: look at [warehouse] cluster, and at"
             " deploy/clickhouse/config.d/analytics-cluster.xml"
         )
-    if client.select("select count() from system.macros where macro in ('shard', 'replica')")[0][0] != "2":
+    if client.one("select count() from system.macros where macro in ('shard', 'replica')", natural) != [2]:
         raise WarehouseFault(
             "the warehouse has no macros `shard` and `replica`: give each server its own"
             " deploy/clickhouse/config.d/macros.xml"
@@ -136,5 +162,6 @@ def filled(statement: str, settings: WarehouseSettings) -> str:
 
 def _tables(client: Client, database: str) -> dict[str, str]:
     """Return the engine of each table."""
-    found = client.select("select name, engine from system.tables where database = {name:String}", name=database)
-    return {name: engine for name, engine in found}
+    return dict(
+        client.select("select name, engine from system.tables where database = {name:String}", str, str, name=database)
+    )

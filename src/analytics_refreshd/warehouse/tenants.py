@@ -48,11 +48,17 @@ Tables that know no organization show a tenant nothing.
 WALLED = (*TENANT, "batches", "epochs")
 GRANTED: Mapping[str, str] = {
     **dict.fromkeys((*CELLS, *SNAPSHOTS), ""),
+    "recent_failures": ", ".join(
+        ("database", *(name for name in SNAPSHOTS["recent_failures"] if name != "response_data"))
+    ),
     "batches": "database, epoch, batch, folded_at",
     "epochs": "database, epoch, base_batch, folded_at",
     "current_epochs": "",
 }
-"""What the user of the API may read: tables, and the columns of them where it is not all. How much was sent is not."""
+"""What the user of the API may read: tables, and the columns of them where it is not all.
+
+How much was sent it may not, nor what the other side of an action answered.
+"""
 
 
 def admission(database: str | None, organizations: Sequence[str] | None) -> Mapping[str, str]:

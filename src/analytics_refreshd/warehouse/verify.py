@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 from analytics_refreshd.core.warehouse import CELLS, KINDS, SUMMED, Range, WarehouseFault
 from analytics_refreshd.core.warehouse_ranges import DAYS, FrozenDays, OutboxSnapshot
+from analytics_refreshd.core.warehouse_rows import HOURS
 from analytics_refreshd.warehouse.client import Client, unescaped
+from analytics_refreshd.warehouse.months import ClickHouseMonths
+from analytics_refreshd.warehouse.refusals import not_understood
 from analytics_refreshd.warehouse.store import ClickHouseWarehouse
 from analytics_refreshd.warehouse.tables import identifier, statements
 
 _FIRST = 5
+_DAY_SECONDS = 86_400.0
 _FROZEN = "trigger_hours, frozen days"
 _DAY_AT = "if(c.hour_at = -9223372036854775807, c.hour_at, c.hour_at - positiveModulo(c.hour_at, 86400))"
 
@@ -30,11 +34,15 @@ class TableDifference:
 
 @dataclass(frozen=True, slots=True)
 class WarehouseReport:
-    """What was compared: the tables at the batch `batch` of the epoch `epoch`."""
+    """What was compared: the tables at the batch `batch` of the epoch `epoch`.
+
+    `months_due` are those whose action rows were not compared: the daemon loads them first.
+    """
 
     epoch: int
     batch: int
     tables: tuple[TableDifference, ...]
+    months_due: tuple[int, ...] = ()
 
     @property
     def differences(self) -> int:
@@ -67,7 +75,33 @@ def verify(rollups: OutboxSnapshot, client: Client) -> WarehouseReport:
         for part in frozen.parts:
             comparison.add(rollups.days(part), reading.days(frozen, part))
         found.append(comparison.result())
-    return WarehouseReport(outbox.epoch, outbox.acknowledged_batch, tuple(found))
+    due: tuple[int, ...] = ()
+    if client.settings.rows:
+        rows, due = _months(rollups, client)
+        found.append(rows)
+    return WarehouseReport(outbox.epoch, outbox.acknowledged_batch, tuple(found), due)
+
+
+def _months(rollups: OutboxSnapshot, client: Client) -> tuple[TableDifference, tuple[int, ...]]:
+    """Compare the action rows of closed months; also return the months that are to be loaded before."""
+    epoch, as_of, store = rollups.state.epoch, rollups.state.acknowledged_batch, ClickHouseMonths(client)
+    whole, due = _Comparison("action_results", HOURS), []
+
+    def comparable(month: int) -> bool:
+        loaded = next((each for each in store.loaded(epoch) if each.month == month), None)
+        return loaded is not None and store.moves(epoch, min(loaded.batch, as_of)).comparable(loaded, as_of)
+
+    for month in rollups.months(client.settings.rows_keep_days * _DAY_SECONDS):
+        comparison = _Comparison("action_results", HOURS)
+        if comparable(month.month):
+            for part in rollups.month_parts(month):
+                comparison.add(rollups.month_hours(part), store.hours(month, part))
+        # one that moved meanwhile may have been loaded again by now
+        if comparable(month.month):
+            whole.join(comparison)
+        else:
+            due.append(month.month)
+    return whole.result(), tuple(due)
 
 
 class Reading:
@@ -139,7 +173,17 @@ class _Comparison:
             room = _FIRST - min(_FIRST, self._found[side])
             self._found[side] += len(lines)
             for line in sorted(lines)[:room]:
-                self._first.append((side, dict(zip(self._columns, _values(line), strict=True))))
+                values = _values(line)
+                if len(values) != len(self._columns):
+                    raise not_understood()
+                self._first.append((side, dict(zip(self._columns, values, strict=True))))
+
+    def join(self, other: "_Comparison") -> None:
+        """Add what another one found."""
+        self._cells += other._cells
+        for side, number in other._found.items():
+            self._found[side] += number
+        self._first = [*self._first, *other._first][: 2 * _FIRST]
 
     def result(self) -> TableDifference:
         """Return what was found."""

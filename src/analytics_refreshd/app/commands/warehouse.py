@@ -46,10 +46,12 @@ def install(config: Config, *, told: _Told) -> tuple[str, ...]:
         _require_incremental(state(connection).mode)
         made = tables.create(client)
         added = tables.add_columns(client)
+        kept = tables.keep(client)
         done = incremental.install(connection, config.database.db_schema, progress=told, outbox=outbox_settings(config))
     created = [f"create {len(made)} tables in the warehouse"] if made else []
     completed = [f"add {len(added)} columns in the warehouse"] if added else []
-    return (*created, *completed, *done)
+    changed = [f"change how long rows stay in {', '.join(kept)} of the warehouse"] if kept else []
+    return (*created, *completed, *changed, *done)
 
 
 def version(config: Config) -> str:

@@ -155,7 +155,8 @@ begin
         select l.ctid from analytics_refresh.outbox_rows l
         where l.batch <= (
             select case when o.recording then o.base_batch else o.last_batch end from analytics_refresh.outbox o)
-        limit 20000));
+        -- along the index: where there are none, nobody looks at all that waits
+        order by l.batch limit 20000));
 end
 $outbox_settle$;
 
@@ -250,7 +251,9 @@ begin
     if sent_id is null then
         return false;
     end if;
-    delete from analytics_refresh.outbox_rows r where r.batch <= sent_batch;
+    -- by name: of a range nobody knows how few rows it has, and all that waits would be read
+    delete from analytics_refresh.outbox_rows r
+    where r.batch = any (array(select b.batch from analytics_refresh.outbox_batches b where b.batch <= sent_batch));
     delete from analytics_refresh.outbox_batches b where b.batch <= sent_batch;
     update analytics_refresh.outbox_sender
     set acknowledged_batch = sent_batch, acknowledged_id = sent_id, acknowledged_at = clock_timestamp();

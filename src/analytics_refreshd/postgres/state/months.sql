@@ -40,6 +40,28 @@ from (
     where a.executed_at >= to_timestamp({low}) and a.executed_at < to_timestamp({high})) k
 where k.unheld < 4
 
+-- name: hours
+-- as of a batch: what was folded after it, or is not folded yet, is taken off again
+select {hour_at}, m.trigger_id, m.action_type, m.status, m.duration_ms, m.retry_count, sum(m.n)
+from (
+    select date_trunc('hour', k.executed_at, 'UTC') as hour, k.trigger_id, k.action_type, k.status, k.duration_ms, k.retry_count,
+        count(*) as n
+    from (
+        select {columns} from {app}.action_results a
+        where a.executed_at >= to_timestamp({low}) and a.executed_at < to_timestamp({high})) k
+    where k.unheld < 4
+    group by 1, 2, 3, 4, 5, 6
+    union all
+    select date_trunc('hour', d.executed_at, 'UTC'), d.trigger_id, d.action_type, d.status, d.duration_ms, d.retry_count, -d.sign
+    from analytics_refresh.deltas d
+    where d.unheld < 4 and d.executed_at >= to_timestamp({low}) and d.executed_at < to_timestamp({high})
+    union all
+    select r.hour, r.trigger_id, r.action_type, r.status, r.duration_ms, r.retry_count, -r.n
+    from analytics_refresh.outbox_rows r
+    where r.batch > {as_of} and r.hour >= to_timestamp({low}) and r.hour < to_timestamp({high})) m
+group by m.hour, m.trigger_id, m.action_type, m.status, m.duration_ms, m.retry_count
+having sum(m.n) <> 0
+
 -- name: moved
 -- what was changed and is not folded, or was folded and is not sent
 select exists (

@@ -62,6 +62,16 @@ from analytics_refresh.incremental i where i.days_since < i.frozen_until;
 -- name: has_frozen
 select to_regclass('analytics_refresh.frozen_hours') is not null;
 
+-- name: from_trigger
+m.trigger_id collate "C" >= (
+    select r.from_trigger from analytics_refresh.outbox_ranges r join analytics_refresh.outbox o on o.epoch = r.epoch
+    where r.place = {place})
+
+-- name: until_trigger
+m.trigger_id collate "C" < (
+    select r.until_trigger from analytics_refresh.outbox_ranges r join analytics_refresh.outbox o on o.epoch = r.epoch
+    where r.place = {place})
+
 -- name: copy
 copy ({query}) to stdout
 

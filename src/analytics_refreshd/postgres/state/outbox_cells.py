@@ -86,11 +86,7 @@ def write(connection: BoundedConnection, query: sql.Composed, body: IO[bytes]) -
     # a connection that was lost may have left half of it
     body.seek(0)
     body.truncate()
-    cursor = connection.cursor()
-    with cursor.copy(block("copy", query=query)) as copy:
-        for data in copy:
-            body.write(data)
-    return cursor.rowcount
+    return connection.copy_out(block("copy", query=query), body)
 
 
 def _sums() -> dict[str, sql.Composable]:
@@ -99,10 +95,12 @@ def _sums() -> dict[str, sql.Composable]:
 
 def _range(part: Range) -> sql.Composed:
     if part.kind == "triggers":
-        low = compose('m.trigger_id collate "C" >= {low}', low=sql.Literal(part.from_trigger or ""))
+        # by the part's place: a client's text may not be the bytes that a database without an encoding holds
+        place = sql.Literal(part.place)
+        low = block("from_trigger", place=place) if part.from_trigger else sql.SQL("true")
         if part.until_trigger is None:
-            return low
-        return compose('{low} and m.trigger_id collate "C" < {high}', low=low, high=sql.Literal(part.until_trigger))
+            return compose("{low}", low=low)
+        return compose("{low} and {high}", low=low, high=block("until_trigger", place=place))
     low = compose("{at} >= {low}", at=HOUR_AT, low=sql.Literal(part.from_hour_at))
     if part.until_hour_at is None:
         return low

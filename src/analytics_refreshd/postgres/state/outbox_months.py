@@ -13,19 +13,19 @@ from analytics_refreshd.postgres.incremental.blocks import block as incremental
 from analytics_refreshd.postgres.schema.definitions import compose
 from analytics_refreshd.postgres.state import outbox_cells as cells
 
-_FILE = "state/months.sql"
+FILE = "state/months.sql"
+PORTION = 400_000
 _READ_SECONDS = 600.0
-_PORTION = 400_000
 
 
 class PostgresMonths:
     """`core.warehouse_rows.RowSource` on the sender's session."""
 
-    def __init__(self, session: Session, keep_seconds: float, portion: int = _PORTION) -> None:
+    def __init__(self, session: Session, keep_seconds: float, portion: int = PORTION) -> None:
         self._session = session
         self._keep_seconds = keep_seconds
         self._portion = portion
-        self._statements = blocks(_FILE)
+        self._statements = blocks(FILE)
 
     def months(self) -> list[Month]:
         """As `core.warehouse_rows.RowSource.months`."""
@@ -33,7 +33,7 @@ class PostgresMonths:
 
     def parts(self, month: Month) -> list[Range]:
         """As `core.warehouse_rows.RowSource.parts`."""
-        return [Range(*row) for row in self._rows("parts", {**_hours(month), "portion": self._portion})]
+        return [Range(*row) for row in self._rows("parts", {**hours_of(month), "portion": self._portion})]
 
     def write(self, month: Month, part: Range, body: IO[bytes]) -> int:
         """As `core.warehouse_rows.RowSource.write`."""
@@ -50,7 +50,7 @@ class PostgresMonths:
 
     def moved(self, month: Month, batch: int) -> bool:
         """As `core.warehouse_rows.RowSource.moved`."""
-        return bool(self._rows("moved", {**_hours(month), "batch": batch})[0][0])
+        return bool(self._rows("moved", {**hours_of(month), "batch": batch})[0][0])
 
     def _rows(self, name: str, values: dict[str, object]) -> list[tuple[Any, ...]]:
         def work(connection: BoundedConnection) -> list[tuple[Any, ...]]:
@@ -59,5 +59,6 @@ class PostgresMonths:
         return self._session.run(work, seconds=_READ_SECONDS)
 
 
-def _hours(month: Month) -> dict[str, object]:
+def hours_of(month: Month) -> dict[str, object]:
+    """Return the limits of a month, as a statement's parameters."""
     return {"from_hour_at": month.from_hour_at, "until_hour_at": month.until_hour_at}

@@ -10,12 +10,18 @@ from psycopg.rows import class_row
 from analytics_refreshd.core.errors import MigrationError
 from analytics_refreshd.core.warehouse import OutboxState, Range
 from analytics_refreshd.core.warehouse_ranges import FrozenDays, compared_ranges, frozen_days
+from analytics_refreshd.core.warehouse_rows import Month
 from analytics_refreshd.postgres.connection.bounded import BoundedConnection
 from analytics_refreshd.postgres.connection.sqlfiles import blocks
+from analytics_refreshd.postgres.incremental.blocks import block as incremental
+from analytics_refreshd.postgres.schema.definitions import compose
 from analytics_refreshd.postgres.state import outbox_cells as cells
+from analytics_refreshd.postgres.state import outbox_months as months
 from analytics_refreshd.postgres.state.outbox import read_state
 
 _FILE = "state/outbox.sql"
+_ORDERED = ("UTF8", "LATIN1")
+"""Encodings in which texts have the order of UTF-8, in which they are sent."""
 
 
 class PostgresOutboxSnapshot:
@@ -33,7 +39,8 @@ class PostgresOutboxSnapshot:
 
     def ranges(self) -> list[Range]:
         """As `core.warehouse_ranges.OutboxSnapshot.ranges`."""
-        return compared_ranges(self._exported(), self._number("horizon_at"))
+        encoding = self._connection.info.parameter_status("server_encoding")
+        return compared_ranges(self._exported(), self._number("horizon_at"), ordered=encoding in _ORDERED)
 
     def frozen(self) -> FrozenDays | None:
         """As `core.warehouse_ranges.OutboxSnapshot.frozen`."""
@@ -56,6 +63,29 @@ class PostgresOutboxSnapshot:
     def days(self, part: Range) -> bytes:
         """As `core.warehouse_ranges.OutboxSnapshot.days`."""
         return self._read(cells.days(part, self._state.acknowledged_batch))
+
+    def months(self, keep_seconds: float) -> list[Month]:
+        """As `core.warehouse_ranges.OutboxSnapshot.months`."""
+        found = self._connection.execute(blocks(months.FILE)["months"], {"keep_seconds": keep_seconds}).fetchall()
+        return [Month(*row) for row in found]
+
+    def month_parts(self, month: Month) -> list[Range]:
+        """As `core.warehouse_ranges.OutboxSnapshot.month_parts`."""
+        values = {**months.hours_of(month), "portion": months.PORTION}
+        return [Range(*row) for row in self._connection.execute(blocks(months.FILE)["parts"], values).fetchall()]
+
+    def month_hours(self, part: Range) -> bytes:
+        """As `core.warehouse_ranges.OutboxSnapshot.month_hours`."""
+        query = compose(
+            blocks(months.FILE)["hours"],
+            app=sql.Identifier(self._app_schema),
+            columns=incremental("capture", "columns", row=sql.SQL("a.")),
+            hour_at=cells.HOUR_AT,
+            as_of=sql.Literal(self._state.acknowledged_batch),
+            low=sql.Literal(part.from_hour_at),
+            high=sql.Literal(part.until_hour_at),
+        )
+        return self._read(query)
 
     def _exported(self) -> list[Range]:
         cursor = self._connection.cursor(row_factory=class_row(Range))

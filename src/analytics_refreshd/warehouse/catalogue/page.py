@@ -69,7 +69,8 @@ def parts(answer: Answer) -> tuple[str, str]:
 
 
 def _statement(text: str, asked: Asked, target: str, paging: dict[str, int]) -> Statement:
-    whole = filled(text, asked, target)
+    # pages are the API's, which never shows what the other side answered
+    whole = filled(text, asked, target, responses=False)
     return Statement(whole, parameters(whole, known_values(asked) | paging))
 
 

@@ -164,8 +164,7 @@ and (t.database, t.trigger_id) in (
 -- name: failures
 (select t.database as database, t.id as id, t.job_id as job_id, t.trigger_id as trigger_id, t.event_id as event_id,
         t.action_type as action_type, t.error_message as error_message, t.retry_count as retry_count,
-        toUnixTimestamp64Micro(t.executed_at) as executed_at, t.duration_ms as duration_ms,
-        t.response_data as response_data
+        toUnixTimestamp64Micro(t.executed_at) as executed_at, t.duration_ms as duration_ms{response_of_row}
    from {target}.recent_failures as t
   where t.database in {databases:Array(String)} and toUnixTimestamp64Micro(t.executed_at) >= {since_us:Int64}
         and toUnixTimestamp64Micro(t.executed_at) < {until_us:Int64} {type} {trigger} {owned})

@@ -118,14 +118,19 @@ def part(name: str, asked: Asked, target: str) -> Statement:
     return Statement(text, parameters(text, known_values(asked)))
 
 
-def filled(text: str, asked: Asked, target: str) -> str:
-    """Replace the names of relations by their texts, down to the tables."""
+def filled(text: str, asked: Asked, target: str, *, responses: bool = True) -> str:
+    """Replace the names of relations by their texts, down to the tables.
+
+    Without `responses` what the other side answered is not read: its user may not.
+    """
     relations = blocks("relations.sql")
     limited = "organizations" in asked.values
     fragments = {
         "target": identifier(target),
         **_FRAGMENTS,
         **(_LIMITED if limited else dict.fromkeys(_LIMITED, "")),
+        "response": ", f.response_data" if responses else "",
+        "response_of_row": ", t.response_data as response_data" if responses else "",
         "owned": relations["owned"] if limited else "",
         "type": f"and t.action_type = {{{ACTION_TYPE}:String}}" if ACTION_TYPE in asked.values else "",
         "trigger": f"and t.trigger_id = {{{TRIGGER_ID}:String}}" if TRIGGER_ID in asked.values else "",
