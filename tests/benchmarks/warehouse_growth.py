@@ -5,9 +5,9 @@
 
 Nothing is run: the distribution is that of `tests.benchmarks.data` (1,000 triggers, three types, log-normal durations),
 in which a cell exists once its value has occurred. What a fold, a row of a batch and its sending cost, and what a row
-of each table takes on disk, is what `tests.benchmarks.warehouse` measured and printed; the defaults are of one run. The
-warehouse is away for `--away-hours`, then catches up while new batches come. The second table is what the warehouse
-holds of `--rows` actions in `--days` days.
+of each table takes on disk, is what `tests.benchmarks.warehouse` measured and printed in FILE. Without one, these are
+round figures that nobody measured. The warehouse is away for `--away-hours`, then catches up while new batches come.
+The second table is what the warehouse holds of `--rows` actions in `--days` days.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _GROUPS = 60
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured.
+    """What things cost.
 
     Seconds of a refresh and of sending that do not depend on the rows, microseconds of a row in each, and bytes of a
     row in the outbox and in each table of the warehouse.
@@ -43,7 +43,7 @@ class Costs:
     table_bytes: Mapping[str, float]
 
 
-MEASURED = Costs(0.6, 120, 0.5, 15, 100, {})
+ASSUMED = Costs(0.6, 120, 0.5, 15, 100, {})
 
 
 def durations(status: str) -> list[float]:
@@ -183,7 +183,7 @@ def main() -> int:
     parser.add_argument("--rows", type=float, default=10_000_000_000)
     parser.add_argument("--days", type=float, default=400)
     given = parser.parse_args()
-    costs = measured(given.measured) if given.measured else MEASURED
+    costs = measured(given.measured) if given.measured else ASSUMED
     _print(HEADINGS)
     for rate in RATES:
         _print(line(rate, given.cycle_seconds, costs, given.away_hours, given.limit))
