@@ -28,6 +28,7 @@ LEFT_OUT = {
     "integration/test_warehouse_cluster.py": "four ClickHouse servers and a ZooKeeper",
     "integration/test_warehouse_failover.py": "a ClickHouse, a primary and its standby",
     "integration/test_warehouse_rows.py": "a ClickHouse, and months of rows",
+    "integration/test_warehouse_unusual.py": "a ClickHouse, and databases of other encodings and owners",
     "integration/test_warehouse.py": "a ClickHouse, which takes seconds to start",
     "integration/test_warehouse_answers.py": "a ClickHouse, which takes seconds to start",
     "integration/test_warehouse_cli.py": "a ClickHouse, and a process for each question",
