@@ -33,7 +33,9 @@ def mend_view(connection: Connection) -> None:
 
 def pages(server: Receiver) -> list[dict[str, object]]:
     """What the webhook heard of the broken view."""
-    return [one for got in list(server.got) for one in got.alerts if (one["alert"], one["view"]) == (ALERT, VIEW)]
+    # a daemon that is killed while it sends leaves a request without its body
+    whole = [got for got in list(server.got) if got.body]
+    return [one for got in whole for one in got.alerts if (one["alert"], one["view"]) == (ALERT, VIEW)]
 
 
 def outages(server: Receiver) -> list[dict[str, object]]:

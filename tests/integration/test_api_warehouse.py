@@ -259,6 +259,8 @@ def test_P21_without_its_warehouse_it_says_so_and_finds_it_again(world: World, t
         with Api(own, secret, **given, **reach, api__statement_timeout="5s") as api:
             assert api.ask("actions/success-rate", world.everything).status == 200
             proxy.target = ("127.0.0.1", 1)
+            # the connection that it keeps, too
+            proxy.cut()
             away = api.ask("actions/success-rate?days=2", world.everything)
             assert (away.status, away.headers["retry-after"], away.json["error"]) == (503, "5", "service_unavailable")
             for text in (str(proxy.port), "127.0.0.1", "user", "url"):

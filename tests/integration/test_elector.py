@@ -310,6 +310,15 @@ def test_B11_a_transaction_pooler_is_refused_beside_busy_clients(dsn: str) -> No
         client.result()
 
 
+@pytest.mark.fault
+def test_B11_a_session_that_could_not_be_looked_at_does_not_lead(dsn: str) -> None:
+    """Where the pooler lets no second client in, nothing tells whether the backend is shared, at each attempt."""
+    with pooler(dsn, "transaction", "max_client_conn = 1") as url, electing(url) as leader:
+        for _ in range(3):
+            with pytest.raises(DatabaseFault):
+                leader.acquire()
+
+
 def test_a_session_pooler_is_accepted(dsn: str) -> None:
     """Behind a pooler in session mode the lock is held as on a direct connection."""
     with pooler(dsn, "session") as url, electing(url) as leader:

@@ -126,9 +126,14 @@ class PostgresLeader:
         self._lost = False
         self._connected_at = self._monotonic()
         self._oids = {}
-        self._pid = self._ask("pid")[0]["pid"]
-        if self._pid != self._connection.info.backend_pid:
-            self._refuse_transaction_pooler()
+        try:
+            self._pid = self._ask("pid")[0]["pid"]
+            if self._pid != self._connection.info.backend_pid:
+                self._refuse_transaction_pooler()
+        except BaseException:
+            # not looked at to the end: the next attempt would take it for a session of its own
+            self._drop()
+            raise
 
     def _listen(self) -> None:
         """Learn with the next heartbeat that an operator asked for something."""
@@ -149,7 +154,6 @@ class PostgresLeader:
         finally:
             probe.close()
         if shared:
-            self._drop()
             raise contract_fault(_POOLER)
 
     def _shares_backend(self, probe: BoundedConnection) -> bool:
