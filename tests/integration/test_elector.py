@@ -288,6 +288,7 @@ def test_B11_a_transaction_pooler_is_refused(dsn: str, extra: str) -> None:
     assert (caught.value.error_class, caught.value.reason) == (ErrorClass.PERMANENT, Reason.CONTRACT)
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_B11_a_transaction_pooler_is_refused_beside_busy_clients(dsn: str) -> None:
     """A client that takes the backend for a moment does not hide that it is shared."""
