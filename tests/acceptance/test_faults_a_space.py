@@ -97,9 +97,10 @@ def test_A21_temporary_space_exhausted(dsn: str, connection: Connection) -> None
         assert daemon.events("refresh.retry") == []
         connection.execute(sql.SQL("alter database {} reset temp_file_limit").format(name))
         with psycopg.connect(dsn, autocommit=True) as fresh:
+            # all of them: the one that refreshes is named after its run while there is one
             fresh.execute(
                 "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database()"
-                " and application_name like '%/refresh'"
+                " and application_name like 'analytics-refreshd/%'"
             )
         daemon.wait_for("alert.resolved", lambda line: line["alert"] == "AnalyticsDatabaseDiskFull")
         assert daemon.stop() == 0
