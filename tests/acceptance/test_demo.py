@@ -106,7 +106,6 @@ def test_it_ends_by_itself_after_the_cycles_asked_for(demo: Callable[..., Runnin
     assert _servers_below(folder) == []
 
 
-@pytest.mark.quick
 @pytest.mark.fault
 def test_L27_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """Page and metrics answer, every command works as printed, live actions keep coming, Ctrl-C removes all."""
@@ -178,7 +177,7 @@ def test_a_warehouse_runs_beside_it(demo: Callable[..., RunningDemo], folder: Pa
 
 
 @needs_chdb
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.nightly)])
 def test_a_signal_while_its_warehouse_is_filled_leaves_nothing(
     demo: Callable[..., RunningDemo], folder: Path, number: signal.Signals
 ) -> None:
@@ -196,6 +195,7 @@ def test_a_signal_while_its_warehouse_is_filled_leaves_nothing(
 
 
 @needs_chdb
+@pytest.mark.nightly
 def test_kept_data_fill_a_new_warehouse(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """With --data the database stays and ClickHouse does not: the next demo exports all of it again."""
     for number in range(2):

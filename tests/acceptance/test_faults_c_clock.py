@@ -93,7 +93,6 @@ def test_C02_C04_clock_forward(dsn: str, connection: Connection, clock: WallCloc
     )
 
 
-@pytest.mark.quick
 def test_C03_clock_back(dsn: str, clock: WallClock) -> None:
     """An hour back: noticed within a second or two, rescheduled, and refreshes go on without waiting for the hour."""
     with Daemon(dsn, **CALM, extra=clock.environment) as daemon:
@@ -201,6 +200,7 @@ def test_C12_clocks_differ_without_a_leader(dsn: str, clock: WallClock, offset: 
             assert daemon.stop() == 0
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(("minutes", "ahead"), [(-90, "90 minutes"), (1_000_000, "-1000000 minutes")])
 def test_C12_absurd_ages_of_the_function(dsn: str, connection: Connection, minutes: int, ahead: str) -> None:
     """A status function that says -90 or a million minutes: our own record's age is shown, and it is not negative."""

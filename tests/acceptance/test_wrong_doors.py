@@ -28,7 +28,6 @@ def folder() -> Iterator[Path]:
         yield made
 
 
-@pytest.mark.quick
 def test_L20_every_next_command_runs_for_the_person_on_call(granted: Server, folder: Path) -> None:
     """Typed as it stands, by an ordinary user, with the default configuration and the guide's own role: an answer."""
     lines = next_commands()
@@ -133,6 +132,7 @@ def test_L29_status_names_who_held_a_lock_after_the_run(dsn: str, connection: Co
     assert any(held in str(view["error"]) for run in runs for view in run["views"])
 
 
+@pytest.mark.quick
 def test_L26_a_server_that_is_down_is_told_by_the_daemon(fault_server: FaultServer) -> None:
     """status, history and check tell what the daemon beside them knows, and that it is the daemon's word."""
     port = free_port()

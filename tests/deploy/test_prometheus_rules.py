@@ -61,6 +61,7 @@ def test_promtool_finds_nothing() -> None:
     accepted(tool("promtool"), "check", "rules", "--lint=all", RULES)
 
 
+@pytest.mark.slow
 def test_every_alert_fires_and_stays_silent_as_it_should() -> None:
     """promtool runs the unit tests beside this file."""
     accepted(tool("promtool"), "test", "rules", *(each.name for each in UNIT_TESTS), cwd=Path(__file__).parent)

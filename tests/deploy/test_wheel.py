@@ -19,7 +19,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command, in a virtual environment outside of the source tree, with the extra that the demo needs."""
     folder = tmp_path_factory.mktemp("installed")
     accepted(sys.executable, "-m", "venv", folder)
-    accepted(folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[demo]")
+    accepted(folder / "bin/pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", f"{wheel}[demo]")
     return folder / "bin/analytics-refreshd"
 
 

@@ -311,13 +311,14 @@ def test_what_is_not_ours_is_refused_by_name(world: World, grant: str, planted: 
 @pytest.mark.parametrize(
     "planted",
     [
-        "create trigger bad before insert or update on analytics_refresh.{table} execute function evil.fire()",
-        "alter table analytics_refresh.{table} add column bad boolean default evil.record('default')",
+        "create trigger bad before insert or update on analytics_refresh.{table} execute function evil.fire();"
+        " alter table analytics_refresh.{table} add column bad boolean default evil.record('default');"
+        " alter table analytics_refresh.{table} add check (evil.record('check'))",
         "create rule bad as on delete to analytics_refresh.{table} where evil.record('rule') do also nothing",
-        "alter table analytics_refresh.{table} add check (evil.record('check'))",
         "alter table analytics_refresh.{table} enable row level security, force row level security;"
         " create policy bad on analytics_refresh.{table} using (evil.record('policy'))",
     ],
+    ids=["trigger, default and check", "rule", "policy"],
 )
 @pytest.mark.slow
 def test_a_superuser_acts_as_the_owner_of_the_tables(world: World, planted: str) -> None:

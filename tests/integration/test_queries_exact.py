@@ -307,6 +307,7 @@ def real_actions() -> Data:
     return Data(made, owned, names)
 
 
+@pytest.mark.slow
 def test_equals_brute_force_on_recorded_checks(connection: psycopg.Connection[Any]) -> None:
     """On 2,426 recorded HTTP checks every query equals the brute-force answer, for everyone and each service."""
     data = real_actions()

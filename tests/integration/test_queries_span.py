@@ -91,6 +91,7 @@ def compare(
     "timezone",
     ["Europe/Berlin", *(pytest.param(zone, marks=pytest.mark.nightly) for zone in ZONES if zone != "Europe/Berlin")],
 )
+@pytest.mark.slow
 def test_L28_a_span_equals_brute_force_in_its_zone(connection: psycopg.Connection[Any], timezone: str) -> None:
     """Days, weeks and hours of the day are those of the zone, also where the clock changes."""
     data = rows_of(*YEAR, 6_000)
@@ -128,7 +129,6 @@ def test_L28_failures_of_a_span_equal_brute_force(connection: psycopg.Connection
                     compare(connection, data, name, (since, until, "Asia/Kolkata"), now)
 
 
-@pytest.mark.slow
 def test_L28_the_command_takes_a_time_zone(dsn: str) -> None:
     """Times without an offset are read in it, tables show it, JSON stays in UTC; the list says what takes a span."""
     words = ("daily-trend", "--since", "2026-01-01", "--until", "2026-01-02", "--timezone", "Europe/Berlin")

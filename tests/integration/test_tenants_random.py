@@ -73,7 +73,7 @@ class World:
     """How many requests the gate makes."""
 
 
-@pytest.fixture(scope="module", params=["postgres", pytest.param("warehouse", marks=needs_chdb)])
+@pytest.fixture(scope="module", params=["postgres", pytest.param("warehouse", marks=[needs_chdb, pytest.mark.slow])])
 def world(
     request: pytest.FixtureRequest,
     templates: Callable[..., str],

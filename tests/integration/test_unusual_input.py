@@ -155,7 +155,7 @@ def test_L25_pause_and_resume_speak_json(dsn: str) -> None:
         # what a container without a locale has
         {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
         pytest.param({"HOME": ""}, marks=pytest.mark.nightly),
-        {"HOME": "/nonexistent", "TERM": "dumb"},
+        pytest.param({"HOME": "/nonexistent", "TERM": "dumb"}, marks=pytest.mark.nightly),
         pytest.param({"COLUMNS": "20"}, marks=pytest.mark.nightly),
     ],
     ids=lambda odd: " ".join(odd),

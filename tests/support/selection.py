@@ -8,6 +8,8 @@ import pytest
 PROCESSES = "acceptance"
 """The folder whose tests drive whole processes: of these a plain run takes what is marked `quick`."""
 TOGETHER = {
+    "tests/deploy/test_kubernetes_api.py": "kubernetes",
+    "tests/deploy/test_kubernetes_manifests.py": "kubernetes",
     "tests/deploy/test_live_image.py": "debian",
     "tests/deploy/test_live_oncall.py": "debian",
     "tests/deploy/test_live_systemd.py": "debian",
