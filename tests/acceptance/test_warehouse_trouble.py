@@ -47,6 +47,16 @@ def refreshed_unharmed(daemon: Daemon, connection: Connection, cycles: int = 1) 
     assert set(outcomes) == {"ok"}, outcomes
 
 
+def failed_unharmed(daemon: Daemon, connection: Connection) -> None:
+    """Write until the warehouse fails and after it, and hold that all refreshes meanwhile are ok."""
+    before = len(daemon.events("refresh.finished"))
+    write(connection, f"{next(_numbers)} ")
+    daemon.wait_for("part.failed", lambda line: line["part"] == "warehouse")
+    refreshed_unharmed(daemon, connection)
+    outcomes = [line["outcome"] for line in daemon.events("refresh.finished")[before:]]
+    assert set(outcomes) == {"ok"}, outcomes
+
+
 def recovered(daemon: Daemon, connection: Connection, feeding: Feeding, *errors: str) -> None:
     """Hold that each error was told once, and that nothing waits and every cell is right after one more cycle."""
     write(connection, "after ")
@@ -72,17 +82,27 @@ def test_W03_a_host_that_does_not_answer(feeding: Feeding, connection: Connectio
             waiting_in_line.connect_ex(deaf.getsockname())
         gone = {"warehouse__url": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
         with feeding.daemon(**gone, warehouse__connect_timeout="1s") as daemon:
-            refreshed_unharmed(daemon, connection)
-            daemon.wait_for("part.failed", lambda line: line["part"] == "warehouse")
-            refreshed_unharmed(daemon, connection)
+            failed_unharmed(daemon, connection)
             assert told(daemon) == [
                 "the warehouse cannot be reached: it did not answer in time; look at [warehouse] url"
             ]
+        before = connecting(deaf)
         with feeding.daemon(**gone, warehouse__connect_timeout="10m") as daemon:
-            refreshed_unharmed(daemon, connection)
+            daemon.until(lambda: connecting(deaf) > before)
+            write(connection, "meanwhile ")
+            refreshes = len(daemon.events("refresh.finished"))
+            assert daemon.wait_for("refresh.finished", count=refreshes + 1)["outcome"] == "ok"
+            assert connecting(deaf) > before
             assert daemon.stop(within=30.0) == 0
     with feeding.daemon() as daemon:
         recovered(daemon, connection, feeding)
+
+
+def connecting(listener: socket.socket) -> int:
+    """Count the connection attempts that nobody has answered."""
+    port = f":{listener.getsockname()[1]:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[2].endswith(port) and line[3] == "02" for line in lines)
 
 
 def test_W13_what_answers_is_no_clickhouse(feeding: Feeding, connection: Connection) -> None:
@@ -91,9 +111,7 @@ def test_W13_what_answers_is_no_clickhouse(feeding: Feeding, connection: Connect
         hostile("an endless answer") as url,
         feeding.daemon(warehouse__url=url, warehouse__request_timeout="500ms") as daemon,
     ):
-        refreshed_unharmed(daemon, connection)
-        daemon.wait_for("part.failed", lambda line: line["part"] == "warehouse")
-        refreshed_unharmed(daemon, connection)
+        failed_unharmed(daemon, connection)
         (said,) = told(daemon)
         assert said.startswith(
             ("the warehouse answered more than", "the warehouse cannot be reached: it did not answer")
@@ -158,9 +176,7 @@ def test_W06_a_table_is_missing_there(feeding: Feeding, connection: Connection, 
     with feeding.daemon() as daemon:
         daemon.wait_for("warehouse.exported")
         feeding.client.execute(f"rename table analytics.{table} to analytics.elsewhere")
-        refreshed_unharmed(daemon, connection)
-        daemon.wait_for("part.failed", lambda line: line["part"] == "warehouse")
-        refreshed_unharmed(daemon, connection)
+        failed_unharmed(daemon, connection)
         feeding.client.execute(f"rename table analytics.elsewhere to analytics.{table}")
         recovered(daemon, connection, feeding, "run analytics-refreshd migrate --warehouse")
 
@@ -173,9 +189,7 @@ def test_W06_a_column_is_missing_there(feeding: Feeding, connection: Connection)
         caught_up(daemon, connection, feeding)
         for table in ("action_type_distribution", "action_type_distribution_incoming"):
             feeding.client.execute(f"alter table analytics.{table} drop column total_retries")
-        refreshed_unharmed(daemon, connection)
-        daemon.wait_for("part.failed", lambda line: line["part"] == "warehouse")
-        refreshed_unharmed(daemon, connection)
+        failed_unharmed(daemon, connection)
         done = feeding.command("migrate", "--warehouse")
         assert done.returncode == 0, done.stderr
         assert "done: add 2 columns in the warehouse" in done.stdout
@@ -188,9 +202,7 @@ def test_W07_a_wrong_password(feeding: Feeding, connection: Connection) -> None:
     """The right one is read from its file without a restart."""
     feeding.password.write_text("wrong")
     with feeding.daemon() as daemon:
-        refreshed_unharmed(daemon, connection)
-        daemon.wait_for("part.failed", lambda line: line["part"] == "warehouse")
-        refreshed_unharmed(daemon, connection)
+        failed_unharmed(daemon, connection)
         feeding.password.write_text(PASSWORD)
         daemon.wait_for("warehouse.exported")
         recovered(daemon, connection, feeding, "it refused user or password: look at [warehouse] user")

@@ -169,10 +169,10 @@ def test_a_month_whose_cells_moved_is_replaced(loading: Loading) -> None:
         loading.refresh()
         assert loading.send().months == (month,)
         loading.exact()
-    for _ in range(5):
-        loading.change()
-        loading.send()
-        loading.exact()
+    # of many months at once
+    loading.change()
+    assert len(loading.send().months) > 1
+    loading.exact()
 
 
 def test_batches_go_before_rows(loading: Loading) -> None:
@@ -184,7 +184,7 @@ def test_batches_go_before_rows(loading: Loading) -> None:
         outbox = loading.fed.outbox.state()
         assert outbox is not None
         lags.append(len(outbox.waiting))
-        if len(moved) < 4:
+        if len(moved) < 2:
             loading.change()
             moved.append(None)
 
@@ -192,8 +192,8 @@ def test_batches_go_before_rows(loading: Loading) -> None:
     sent = loading.send()
     assert sent.batches >= 2
     assert max(lags) == 0
-    for _ in range(6):
-        loading.send()
+    while loading.send().months:
+        pass
     loading.exact()
 
 
@@ -274,25 +274,26 @@ def test_verify_compares_the_rows_of_closed_months(loading: Loading) -> None:
     months = loading.send().months
     fed = Fed(loading.fed.dsn, Client(replace(loading.fed.client.settings, rows=True)))
     try:
-        assert loading.fed.verify().tables[-1].table != "action_results"
         report = fed.verify()
         found = report.tables[-1]
         assert (found.table, report.differences, report.months_due) == ("action_results", 0, ())
         assert found.cells > 100
-        # not folded, then folded and not sent
+        # one is not folded, the other folded and not sent
         loading.connection.execute("update action_results set duration_ms = 1 where id like 'old 1%'")
-        loading.connection.execute("delete from action_results where id like 'old 2%'")
-        assert (fed.verify().differences, fed.verify().months_due) == (0, ())
         loading.refresh()
-        assert (fed.verify().differences, fed.verify().months_due) == (0, ())
+        loading.connection.execute("delete from action_results where id like 'old 2%'")
+        report = fed.verify()
+        assert (report.differences, report.months_due) == (0, ())
         # sent, and the months that it changed are not loaded again yet
         loading.fed.sender.send()
         report = fed.verify()
         assert report.differences == 0
         assert report.months_due
         assert set(report.months_due) <= set(months)
+        loading.refresh()
         loading.send()
-        assert (fed.verify().differences, fed.verify().months_due) == (0, ())
+        report = fed.verify()
+        assert (report.differences, report.months_due) == (0, ())
         loading.fed.client.execute(
             "insert into analytics.action_results select * replace ('other' as status) from analytics.action_results"
             " where database = {name:String} and month = {month:UInt32} order by executed_at limit 1",

@@ -81,6 +81,7 @@ class Node:
             self.http = free.getsockname()[1]
         self.old = OldServer((host, self.http))
         self._process: subprocess.Popen[bytes] | None = None
+        self._environment: dict[str, str] = {}
 
     def write(self, nodes: "list[Node]", zookeeper: int) -> None:
         """Write its configuration from the deployed one."""
@@ -97,25 +98,29 @@ class Node:
         users = _deployed("users.d/analytics.xml")
         for address in users.iter("ip"):
             address.text = "::/0"
+        digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
+        # a server that lacks the password of any of its users does not start
+        named = (each.get("from_env") for each in users.iter())
+        self._environment = {"TZ": "UTC", **{variable: digest for variable in named if variable}}
         _write(users, self.folder / "users.d" / "analytics.xml")
 
     def start(self) -> None:
         """Start it."""
-        digest = hashlib.sha256(PASSWORD.encode()).hexdigest()
-        environment = {
-            "ANALYTICS_DAEMON_PASSWORD_SHA256": digest,
-            "ANALYTICS_READER_PASSWORD_SHA256": digest,
-            "TZ": "UTC",
-        }
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 [_PROGRAM, f"--config-file={self.folder / 'config.xml'}"],
-                stdout=output, stderr=output, cwd=self.folder, env=environment,
+                stdout=output, stderr=output, cwd=self.folder, env=self._environment,
             )  # fmt: skip
 
     def wait(self) -> None:
-        """Wait until it answers."""
-        _until(lambda: self.ask("select 1") == "1\n", f"{self.replica} does not answer: {self.folder / 'errors'}")
+        """Wait until it answers. Fails at once where it has ended."""
+
+        def answers() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, f"{self.replica} ended: {(self.folder / 'errors').read_text()[-2000:]}"
+            return self.ask("select 1") == "1\n"
+
+        _until(answers, f"{self.replica} does not answer: {self.folder / 'errors'}")
 
     @property
     def runs(self) -> bool:
