@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run every test, not the quick ones of each area alone")
     parser.addoption("--dsn", help="URL of a superuser on a server to test against (default: an embedded one)")
     parser.addoption("--fault-table", help="write the table of fault tests to this file once they are collected")
+    parser.addoption(
+        "--quick-files", help="write to this file of which files a plain run takes a test, as --full sees it"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,10 +62,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Write the table of fault tests where --fault-table says so."""
-    path: str | None = session.config.getoption("--fault-table")
-    if path and not hasattr(session.config, "workerinput"):
+    """Write what --fault-table and --quick-files ask for."""
+    if hasattr(session.config, "workerinput"):
+        return
+    if path := session.config.getoption("--fault-table"):
         Path(path).write_text(fault_table.table(fault_table.tests_by_row(session.items, session.config.rootpath)))
+    if path := session.config.getoption("--quick-files"):
+        files = selection.quick_files(session.items, Path(__file__).parent)
+        Path(path).write_text("\n".join(sorted(files)))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Which tests a plain `pytest` runs: those of every area that are quick. `--full` runs all but the nightly ones."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ TOGETHER = {
     "tests/deploy/test_live_oncall.py": "debian",
     "tests/deploy/test_live_systemd.py": "debian",
     "tests/acceptance/test_demo_real_log.py": "real log",
-    "tests/acceptance/test_fault_table.py": "fault table",
+    "tests/acceptance/test_collection.py": "collection",
     "tests/acceptance/test_incident.py": "incident",
     "tests/acceptance/test_incremental_crash.py": "crash",
     "tests/acceptance/test_page_browser.py": "browser",
@@ -34,6 +35,11 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if runs(item)]
+
+
+def quick_files(items: list[pytest.Item], root: Path) -> set[str]:
+    """Name the files, below `root`, of which a plain run takes a test."""
+    return {item.path.relative_to(root).as_posix() for item in items if _quick(item)}
 
 
 def _named(config: pytest.Config) -> bool:

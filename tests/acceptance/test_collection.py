@@ -1,4 +1,4 @@
-"""A plain `pytest` leaves no area out: of every file it runs a test, apart from those named here."""
+"""The table of fault tests, and what a plain run leaves out, held to what is really collected."""
 
 import subprocess
 import sys
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+from tests.support import fault_table
+
+ROOT = Path(__file__).parents[2]
 LEFT_OUT = {
     "acceptance/test_alert_flood.py": "fifty views that fail, and a daemon",
     "acceptance/test_api_attacks.py": "an API, and hundreds of hostile clients",
@@ -54,19 +56,63 @@ LEFT_OUT = {
     "integration/test_year_of_retention.py": "twelve months of changes, by rows and by partitions",
     "integration/test_stream_reading.py": "a database in incremental mode, and the API's role",
     "unit/test_unusual_simulated.py": "months of simulated traffic",
-    "unit/test_selection.py": "this one, which collects all of them",
     "deploy/test_upgrade_guide.py": "two builds, and the installation of each",
     "deploy/test_wheel.py": "a build, and an installation of all that the wheel depends on",
 }
 """What a plain run tests nothing of, since the fastest test takes long, and what that needs."""
 
 
-@pytest.mark.slow
-def test_every_file_has_a_quick_test() -> None:
-    """Whoever runs the README's command hears of a defect in any area within minutes."""
-    words = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run([sys.executable, *words], cwd=TESTS.parent, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, set[str]]:
+    """The table as the collection of all tests writes it now, and the files of which a plain run takes a test."""
+    folder = tmp_path_factory.mktemp("collected")
+    written = {"--fault-table": folder / "README.md", "--quick-files": folder / "quick.txt"}
+    words = ["-m", "pytest", "tests", "--full", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    options = [str(word) for option in written.items() for word in option]
+    done = subprocess.run([sys.executable, *words, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
-    collected = {line.partition("::")[0].removeprefix("tests/") for line in done.stdout.splitlines() if "::" in line}
-    present = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
-    assert present - collected == set(LEFT_OUT)
+    return written["--fault-table"].read_text(), set(written["--quick-files"].read_text().splitlines())
+
+
+@pytest.fixture
+def written(collected: tuple[str, set[str]]) -> str:
+    """The table."""
+    return collected[0]
+
+
+def test_every_file_has_a_quick_test(collected: tuple[str, set[str]]) -> None:
+    """Whoever runs the README's command hears of a defect in any area within minutes."""
+    present = {path.relative_to(ROOT / "tests").as_posix() for path in ROOT.glob("tests/**/test_*.py")}
+    assert present - collected[1] == set(LEFT_OUT)
+
+
+def test_the_table_is_up_to_date(written: str) -> None:
+    """The committed table is the one that the collection writes."""
+    assert (ROOT / "tests/acceptance/README.md").read_text() == written
+
+
+def test_every_row_has_a_test_or_a_reason(written: str) -> None:
+    """No row of the matrix is without a test and without the reason why; and no reason outlives its need."""
+    rows = {line.split(" | ")[0].strip("| "): line for line in written.splitlines() if line.startswith("| ")}
+    assert set(fault_table.ROWS) <= set(rows)
+    bare = {row for row in fault_table.ROWS if "| none: " in rows[row]}
+    assert bare == set(fault_table.NOT_COVERED)
+    assert all(row[0] in "LPRW" for row in bare), "the fault matrix is covered whole"
+
+
+@pytest.mark.quick
+def test_row_names_are_read() -> None:
+    """A name may bear several rows, or none."""
+    assert fault_table.rows_of("test_A18_A19_a_standby") == ["A18", "A19"]
+    assert fault_table.rows_of("test_a_standby") == []
+
+
+@pytest.mark.quick
+def test_tests_named_by_a_row_are_marked(request: pytest.FixtureRequest) -> None:
+    """Whoever runs `-m fault` runs every test that bears a row."""
+    unmarked = [
+        item.nodeid
+        for item in request.session.items
+        if fault_table.rows_of(item.name) and item.get_closest_marker("fault") is None
+    ]
+    assert unmarked == []
