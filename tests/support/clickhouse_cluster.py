@@ -11,9 +11,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import pytest
@@ -130,7 +131,12 @@ class Node:
     def sync(self) -> None:
         """Wait until its cells are those of the other replica; 18.16 does not come to an end with exchanged tables."""
         for table in (*CELLS, "deltas", "batches", "epochs"):
-            self.ask(f"system sync replica analytics.{table}", receive_timeout="60")
+            try:
+                # 18.16 waits without an end, whatever receive_timeout says
+                self.ask(f"system sync replica analytics.{table}")
+            except TimeoutError:
+                what = f"select type, num_tries, last_exception from system.replication_queue where table = '{table}'"
+                raise AssertionError(f"{self.replica} waits for parts of {table}: {self.ask(what)}") from None
 
     def kill(self) -> None:
         """End it at once, as a machine that lost power."""
@@ -139,11 +145,11 @@ class Node:
             self._process.wait()
             self._process = None
 
-    def ask(self, query: str, **settings: str) -> str:
-        """Return what it answers itself."""
-        words = "&".join(f"{name}={value}" for name, value in settings.items())
+    def ask(self, query: str, settings: Mapping[str, str] | None = None, seconds: float = 60.0) -> str:
+        """Return what it answers itself. Raises TimeoutError."""
+        words = urlencode(settings or {})
         request = urllib.request.Request(f"http://{self.host}:{self.http}/?{words}", query.encode())
-        with urllib.request.urlopen(request, timeout=200) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             return str(answer.read().decode())
 
 

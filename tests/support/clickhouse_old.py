@@ -8,7 +8,7 @@ import http.client
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -36,11 +36,10 @@ _PARAMETER = re.compile(r"\{(\w+):(\w+(?:\([^)]*\))?)\}")
 
 
 class OldServer:
-    """The way to one server. `most_seconds` shortens how long it waits for other replicas."""
+    """The way to one server."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
-        self.most_seconds: str | None = None
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._http.daemon_threads = True
         self._http.old = self  # type: ignore[attr-defined]
@@ -114,8 +113,6 @@ class _Handler(BaseHTTPRequestHandler):
         given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         parameters = {name.removeprefix("param_"): value for name, value in given.items() if name.startswith("param_")}
         settings = {name: value for name, value in given.items() if name in _PASSED}
-        if old.most_seconds is not None:
-            settings["receive_timeout"] = old.most_seconds
         if "query" in given:
             settings["query"] = rewritten(given["query"], parameters)
         else:
@@ -137,5 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if number:
             self.send_header("X-ClickHouse-Exception-Code", number[1].decode())
-        self.end_headers()
-        self.wfile.write(data)
+        with suppress(OSError):
+            # its client may have given up
+            self.end_headers()
+            self.wfile.write(data)
