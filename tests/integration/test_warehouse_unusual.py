@@ -66,8 +66,8 @@ def fed_exactly(dsn: str, fed: Fed, schema: str, text: str) -> None:
             sent = fed.sender.send()
             assert sent is not None
             assert (sent.batches, sent.restarted) == (1, None)
-            report = fed.verify()
-            assert report.differences == 0, report
+        report = fed.verify()
+        assert report.differences == 0, report
         there = "select count() from analytics.triggers where database = {name:String} and name is not null"
         assert fed.client.one(there, int, name=fed.client.settings.name) == [9]
 
