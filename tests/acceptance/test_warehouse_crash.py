@@ -1,16 +1,19 @@
-"""The daemon killed, or its network cut, at every step towards the warehouse: the next one goes on, exactly."""
+"""Daemon or ClickHouse killed, or the network between them cut, at every step: what comes next goes on, exactly."""
 
 import itertools
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, LiteralString, NamedTuple, get_args
 
 import psycopg
 import pytest
 
+from analytics_refreshd.warehouse.reading import Reader
 from tests.acceptance.feeding import Feeding, fed
 from tests.acceptance.test_incremental_daemon import held as kept_out
 from tests.acceptance.test_incremental_daemon import waits_for
+from tests.integration.test_warehouse_answers import differing
 from tests.support.clickhouse import LANDING, ClickHouse, Fault, needs_chdb
 from tests.support.daemon import Daemon
 from tests.support.incremental import Changes, differences
@@ -22,7 +25,7 @@ Connection = psycopg.Connection[Any]
 
 
 class Step(NamedTuple):
-    """Where the daemon is when it is killed: what happens, and to which statement there, or to which table here."""
+    """Where the daemon is at a kill: what happens, and to which statement there, or to which table here."""
 
     what: LiteralString
     where: LiteralString
@@ -32,6 +35,7 @@ _SENDING = (
     # where a fold waits, and no writer
     Step("table", "hour_cells"),
     Step("hold before", LANDING),
+    Step("hold within", LANDING),
     Step("hold after", LANDING),
     Step("half", LANDING),
     Step("lose answer", LANDING),
@@ -48,6 +52,14 @@ _EXPORTING = (
     Step("hold after", ".epochs ("),
     Step("half", ".hour_totals ("),
 )
+_KILLED = ("daemon", "server", "network")
+
+
+def _each(steps: tuple[Step, ...]) -> Iterator[tuple[Step, str]]:
+    """Yield each step with each that is killed there, neighbours with different ones; then all again."""
+    for turn in itertools.count():
+        for place, step in enumerate(steps):
+            yield step, _KILLED[(place + turn) % len(_KILLED)]
 
 
 @pytest.fixture
@@ -72,29 +84,35 @@ def change(changes: Changes, *, truncate: bool) -> None:
 
 @pytest.mark.parametrize("cycles", [4, *(pytest.param(cycles, marks=pytest.mark.nightly) for cycles in (10, 100))])
 def test_W09_killed_at_every_step(feeding: Feeding, connection: Connection, cycles: int) -> None:
-    """Of folding, sending, acknowledging and exchanging, and of an export after TRUNCATE; verified after each."""
+    """Of folding, sending, acknowledging and exchanging, and of an export after TRUNCATE; verified after each.
+
+    A hundred cycles kill each of the three at every step.
+    """
     rollups = Fed(feeding.owner, feeding.client)
     changes = Changes(connection, cycles)
-    sending, exporting = itertools.cycle(_SENDING), itertools.cycle(_EXPORTING)
+    sending, exporting = _each(_SENDING), _each(_EXPORTING)
     truncated = 0
     with ExitStack() as stack:
         stack.callback(rollups.close)
         daemon = stack.enter_context(feeding.daemon())
         daemon.wait_for("warehouse.exported")
         for cycle in range(cycles):
-            truncate = cycle % 5 == 2
+            truncate = cycle % 4 == 2
             truncated += truncate
-            step = next(exporting if truncate else sending)
-            killed_at(step, feeding, connection, daemon, lambda: change(changes, truncate=truncate))  # noqa: B023
-            daemon = stack.enter_context(feeding.daemon())
+            step, killed = next(exporting if truncate else sending)
+            with reached(step, feeding, connection, lambda: change(changes, truncate=truncate)):  # noqa: B023
+                kill(killed, feeding.clickhouse, daemon)
+            if killed == "daemon":
+                daemon = stack.enter_context(feeding.daemon())
             change(changes, truncate=False)
             folded(daemon)
             eventually(lambda: all_sent(rollups), within=120.0, every=0.1)
             report = rollups.verify()
-            assert report.differences == 0, (cycle, step, report)
+            assert report.differences == 0, (cycle, step, killed, report)
             assert all(table.cells for table in report.tables)
-            assert differences(connection) == {}, (cycle, step)
+            assert differences(connection) == {}, (cycle, step, killed)
         assert daemon.stop() == 0
+        asked_alike(rollups, connection)
     epochs = feeding.client.select(
         "select count() from analytics.epochs where database = {name:String}", name=feeding.client.settings.name
     )
@@ -102,8 +120,9 @@ def test_W09_killed_at_every_step(feeding: Feeding, connection: Connection, cycl
     assert int(epochs[0][0]) == truncated + 1
 
 
-def killed_at(step: Step, feeding: Feeding, connection: Connection, daemon: Daemon, write: Any) -> None:
-    """Kill the daemon where it is at a step."""
+@contextmanager
+def reached(step: Step, feeding: Feeding, connection: Connection, write: Callable[[], None]) -> Iterator[None]:
+    """Write, and enter where the daemon is at the step. It goes on in the end, if it still runs."""
     with ExitStack() as stack:
         if step.what == "table":
             stack.enter_context(kept_out(feeding.owner, step.where))
@@ -115,8 +134,33 @@ def killed_at(step: Step, feeding: Feeding, connection: Connection, daemon: Daem
             stack.callback(held.release)
             write()
             held.wait()
+        yield
+
+
+def kill(killed: str, clickhouse: ClickHouse, daemon: Daemon) -> None:
+    """Kill the daemon or the server, or cut the network between them; server and network come back."""
+    if killed == "daemon":
         daemon.process.kill()
         daemon.process.wait(60)
+        return
+    clickhouse.leave()
+    if killed == "server":
+        clickhouse.kill()
+        clickhouse.start()
+    clickhouse.listen()
+
+
+def asked_alike(rollups: Fed, connection: Connection) -> None:
+    """Hold that each query has the same rows here and there, at the last batch."""
+    failed = connection.execute("select error_message from refresh_action_analytics() where not success")
+    assert not failed.fetchall()
+    assert rollups.sender.send() is not None
+    assert rollups.verify().differences == 0
+    row = connection.execute("select now()").fetchone()
+    assert row is not None
+    found, compared = differing(connection, Reader(rollups.client.settings, 60.0), row[0], [({}, None, {})])
+    assert not found, "\n".join(found)
+    assert compared > 15
 
 
 def folded(daemon: Daemon) -> None:

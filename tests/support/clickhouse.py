@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +26,7 @@ LANDING = ".deltas ("
 needs_chdb = pytest.mark.skipif(
     not installed(), reason="chdb is not installed: pip install 'analytics-refreshd[demo-warehouse]'"
 )
-Fault = Literal["lose answer", "half", "hold before", "hold after"]
+Fault = Literal["lose answer", "half", "hold before", "hold within", "hold after"]
 
 
 @dataclass
@@ -50,9 +50,9 @@ class Held:
 class ClickHouse:
     """A running server, and the relay in front of it."""
 
-    def __init__(self, process: "subprocess.Popen[str]", behind: int, port: int) -> None:
-        self.process = process
-        self.behind = behind
+    def __init__(self, start: "Callable[[], subprocess.Popen[str]]", port: int) -> None:
+        self._start = start
+        self.start()
         self.refusal: tuple[int, str] | None = None
         """The number and text of an exception that answers every insert."""
         self.statements: list[str] = []
@@ -65,6 +65,17 @@ class ClickHouse:
     def url(self) -> str:
         """Return the address of its HTTP interface."""
         return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start the server, also after `kill`."""
+        self.process = self._start()
+        assert self.process.stdout is not None
+        self.behind = int(self.process.stdout.readline())
+
+    def kill(self) -> None:
+        """End the server at once, as a machine that lost power; who asks is refused."""
+        with self.process:
+            self.process.kill()
 
     def listen(self) -> None:
         """Be there, after `leave`."""
@@ -83,8 +94,8 @@ class ClickHouse:
     def fault(self, fault: Fault, pattern: str = LANDING) -> Held:
         """Let that happen to the next statement with `pattern` in it.
 
-        `lose answer` does it and answers nothing, `half` passes half of its rows and breaks off, `hold before` and
-        `hold after` let its client wait, before it is done or for the answer.
+        `lose answer` does it and answers nothing, `half` passes half of its rows and breaks off, `hold before`,
+        `hold within` and `hold after` let its client wait: before it is done, while it is, or for the answer.
         """
         held = Held(fault, pattern)
         self._faults.append(held)
@@ -113,16 +124,12 @@ def serving(
     program = ["tests.support.walled_clickhouse", walled] if walled else ["analytics_refreshd.demo.clickhouse"]
     command = [sys.executable, "-m", *program, str(directory / "data"), str(password)]
     given = os.environ | dict(environment or {})
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=given) as process:
-        assert process.stdout is not None
-        try:
-            server = ClickHouse(process, int(process.stdout.readline()), port)
-            try:
-                yield server
-            finally:
-                server.leave()
-        finally:
-            process.kill()
+    server = ClickHouse(lambda: subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=given), port)
+    try:
+        yield server
+    finally:
+        server.leave()
+        server.kill()
 
 
 class _Relay(ThreadingHTTPServer):
@@ -179,8 +186,13 @@ class _Handler(BaseHTTPRequestHandler):
         if held is not None and held.fault in ("half", "hold before") and not held.released.is_set():
             self._break_off()
             return
-        status, headers, data = self._pass(body)
-        if held is not None and held.fault != "hold before":
+        try:
+            status, headers, data = self._pass(body, held if held is not None and held.fault == "hold within" else None)
+        except (OSError, http.client.HTTPException):
+            # the server was killed
+            self._break_off()
+            return
+        if held is not None and held.fault in ("lose answer", "hold after"):
             held.reached.set()
             if held.fault == "lose answer" or not held.released.wait(600):
                 self._break_off()
@@ -188,10 +200,13 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             self._answer(status, data, headers)
 
-    def _pass(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _pass(self, body: bytes, within: Held | None = None) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.clickhouse.behind, timeout=300)
         try:
             connection.request("POST", self.path, body=body, headers=self._sent())
+            if within is not None:
+                within.reached.set()
+                within.released.wait(600)
             answer = connection.getresponse()
             given = {name: value for name, value in answer.getheaders() if name.startswith("X-")}
             return answer.status, given, answer.read()

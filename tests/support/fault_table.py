@@ -217,7 +217,7 @@ ROWS = {
     "W06": "A table or a column missing there",
     "W07": "A wrong password",
     "W08": "Clocks forty days apart",
-    "W09": "Killed, or cut off, at every step",
+    "W09": "The daemon or the server killed, or the network between them cut, at every step",
     "W10": "A standby that lacks the last acknowledged batch is promoted",
     "W11": "More rows than the outbox may hold, also during an export",
     "W12": "A warehouse that was emptied or restored",
