@@ -110,7 +110,8 @@ def test_W09_killed_at_every_step(feeding: Feeding, connection: Connection, cycl
             report = rollups.verify()
             assert report.differences == 0, (cycle, step, killed, report)
             assert all(table.cells for table in report.tables)
-            assert differences(connection) == {}, (cycle, step, killed)
+            # rows at the edge of a view's window leave it with the clock, until the next refresh
+            eventually(lambda: differences(connection) == {}, within=60.0, every=0.5)
         assert daemon.stop() == 0
         asked_alike(rollups, connection)
     epochs = feeding.client.select(
