@@ -1,6 +1,7 @@
 """A warehouse holds exactly what the rollups were at the last batch that it acknowledged."""
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -342,6 +343,20 @@ def test_W11_an_outbox_that_is_full_during_an_export_begins_one_other(fed: Fed, 
         "select epoch from analytics.epochs where database = {name:String} order by epoch",
         name=fed.client.settings.name,
     ) == [[str(before.epoch - 1)], [str(before.epoch + 1)]]
+    assert fed.verify().differences == 0
+
+
+def test_a_batch_that_lost_its_rows_is_exported_again(fed: Fed, connection: Connection) -> None:
+    """Somebody emptied the table that holds them: it is not sent for ever."""
+    change_and_refresh(connection, 1)
+    fed.sender.send()
+    change_and_refresh(connection, 2)
+    connection.execute("truncate analytics_refresh.outbox_rows")
+    steps = itertools.count()
+    sent = Sender(fed.outbox, fed.warehouse, stopping=lambda: next(steps) > 20).send()
+    assert sent is not None
+    assert sent.restarted == "the outbox lost rows of a batch"
+    assert sent.exported_epoch is not None
     assert fed.verify().differences == 0
 
 

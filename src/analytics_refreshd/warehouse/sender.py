@@ -88,8 +88,9 @@ class Sender:
             epoch = outbox.epoch if completed else sent.exported_epoch
             return replace(sent, ranges=sent.ranges + ranges, exported_epoch=epoch)
         batch = step.batch or outbox.waiting[0]
-        if not self._send(batch, outbox.epoch):
-            return self._restart("the warehouse has a part of a batch", outbox.epoch, sent)
+        lost = self._send(batch, outbox.epoch)
+        if lost is not None:
+            return self._restart(lost, outbox.epoch, sent)
         return replace(sent, batches=sent.batches + 1, rows=sent.rows + batch.rows)
 
     def _restart(self, reason: str, above: int, sent: Sent) -> Sent:
@@ -102,18 +103,19 @@ class Sender:
         self._outbox.restart(reason, above)
         return replace(sent, restarted=reason)
 
-    def _send(self, batch: Batch, epoch: int) -> bool:
-        """Send a batch and note it; False where not all of it is there after that."""
+    def _send(self, batch: Batch, epoch: int) -> str | None:
+        """Send a batch and note it. Returns why not all of it is there after that, None where it is."""
         with body() as rows:
             self._outbox.rows(batch, epoch, rows)
-            # where a fold gave the outbox up meanwhile, it holds no rows of the batch
             if not rows.tell():
-                return True
+                # a fold that gave the outbox up meanwhile took the batch away too
+                found = self._outbox.state()
+                return "the outbox lost rows of a batch" if found is not None and batch in found.waiting else None
             self._warehouse.land(epoch, batch, rows)
         if self._warehouse.rows_of(epoch, batch) != batch.rows:
-            return False
+            return "the warehouse has a part of a batch"
         self._outbox.acknowledge(epoch, batch.batch)
-        return True
+        return None
 
     def _export(self, outbox: OutboxState) -> tuple[int, bool]:
         """Send the parts of the export that are left; return how many, and whether it is complete."""
