@@ -16,6 +16,7 @@ import pytest
 
 import analytics_refreshd.cli
 from tests.support import warm
+from tests.support.tenants import add_organizations
 from tests.unit.test_core_display import acts_on_a_terminal
 
 ATTACK = "=cmd|' /C calc'!A0\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066\x7f"
@@ -40,7 +41,7 @@ COMMANDS: list[tuple[str, ...]] = [
 @pytest.fixture
 def hostile(connection: psycopg.Connection[Any], dsn: str) -> str:
     """A database whose runs, alerts, triggers, messages, pause and owners bear the attack; its URL."""
-    connection.execute("insert into organizations (id, name) values ('acme', %s)", (ATTACK,))
+    add_organizations(connection, {"acme": ATTACK})
     connection.execute("insert into triggers (id, organization_id, name) values ('t1', 'acme', %s)", (ATTACK,))
     connection.execute(
         "insert into action_results (id, job_id, trigger_id, action_type, status, executed_at, duration_ms,"

@@ -19,6 +19,7 @@ from tests.support.costs import COSTS
 from tests.support.daemon import Daemon
 from tests.support.faults import Connection, FaultServer
 from tests.support.pages import HOSTILE, PAGES, PagesInBrowser, fill_pages
+from tests.support.tenants import add_organizations
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
@@ -68,9 +69,7 @@ def world(
     dsn, folder = templates(migrated_template), tmp_path_factory.mktemp("pages")
     with psycopg.connect(dsn, autocommit=True) as owner:
         fill_pages(owner)
-        owner.execute(
-            "insert into organizations (id, name, slug, owner_id, plan) values ('void', 'v', 'v', 'u', 'pro')"
-        )
+        add_organizations(owner, {"void": "v"}, plan="pro")
         with api_role(dsn, owner, folder) as (own, secret):
             everything = make_key(dsn, "--all-organizations", "--role", "admin")
             tenant = make_key(dsn, "--organization", "acme")

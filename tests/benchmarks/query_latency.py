@@ -25,6 +25,7 @@ from analytics_refreshd.postgres.connection import Connection
 from analytics_refreshd.postgres.migrate.run import migrate
 from tests.conftest import create_application
 from tests.support.postgres import Server
+from tests.support.tenants import add_organizations
 
 VIEWS = ("action_metrics_hourly", "trigger_performance_summary", "recent_failures", "action_type_distribution")
 ROWS = """
@@ -46,10 +47,7 @@ select gen_random_uuid()::text, 'job-' || n %% 5000, 'trigger-' || floor(1000 * 
 def fill(connection: Connection, rows: int) -> None:
     """Make the action log and refresh the views."""
     connection.execute("select setseed(0.42)")
-    connection.execute(
-        "insert into organizations (id, name, plan) select 'org-' || n, 'Organization ' || n, 'pro'"
-        " from generate_series(0, 49) n"
-    )
+    add_organizations(connection, {f"org-{n}": f"Organization {n}" for n in range(50)}, plan="pro")
     connection.execute(
         "insert into triggers (id, organization_id, name, created_at) select 'trigger-' || n,"
         " case when n %% 20 > 0 then 'org-' || n %% 50 end, 'Trigger ' || n, now() - interval '60 days'"

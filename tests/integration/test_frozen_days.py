@@ -20,6 +20,7 @@ from tests.support.adapters import connector
 from tests.support.horizon import FROZEN_DAYS, ask, connect, create_oracle, keep_rows, learn, refresh_and_ask
 from tests.support.postgres import dump_and_restore
 from tests.support.states import NOW
+from tests.support.tenants import add_organizations
 
 Connection = psycopg.Connection[Any]
 
@@ -37,9 +38,9 @@ def days_template(templates: Callable[..., str], migrated_template: str) -> str:
     """Name of a database with actions of 60 days, six a day, of which those before 49 days are frozen."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
+        add_organizations(connection, {"acme": "Acme", "blue": "Blue"})
         connection.execute(
-            "insert into organizations (id, name) values ('acme', 'Acme'), ('blue', 'Blue');"
-            " insert into triggers (id, organization_id) values ('one', 'acme'), ('two', 'acme'), ('none', null);"
+            "insert into triggers (id, organization_id) values ('one', 'acme'), ('two', 'acme'), ('none', null);"
             " insert into action_results"
             " (id, job_id, trigger_id, action_type, status, executed_at, duration_ms, retry_count)"
             " select 'row ' || i, 'job', (array['one', 'two', 'none', null])[1 + i % 4],"

@@ -30,6 +30,7 @@ from tests.support.daemon import command, environment
 from tests.support.fakes import FakeClock
 from tests.support.faults import as_role, value
 from tests.support.installs import Connection, temporary_role
+from tests.support.tenants import add_organizations
 
 SCHEMAS = ("public", "analytics_refresh", "analytics_api")
 
@@ -45,9 +46,7 @@ def keys(dsn: str, *words: str) -> Any:
 def tenants(connection: Connection) -> Connection:
     """A migrated database with what the API needs, and two organizations."""
     migrate(connection, tenants=True)
-    connection.execute("insert into users (id, username) values ('u', 'u')")
-    connection.execute("insert into organizations (id, name, slug, owner_id) select n, n, n, 'u'"
-                       " from unnest(array['acme', 'bolt']) n")  # fmt: skip
+    add_organizations(connection, {"acme": "acme", "bolt": "bolt"})
     return connection
 
 

@@ -14,6 +14,7 @@ import pytest
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.support import warm
 from tests.support.installs import temporary_role
+from tests.support.tenants import add_organizations
 
 ERROR = "no answer for bob@example.org"
 
@@ -21,7 +22,7 @@ ERROR = "no answer for bob@example.org"
 @pytest.fixture
 def log(connection: psycopg.Connection[Any], dsn: str) -> str:
     """A database with two organizations, three actions and refreshed views; its URL."""
-    connection.execute("insert into organizations (id, name) values ('acme', 'Acme')")
+    add_organizations(connection, {"acme": "Acme"})
     connection.execute("insert into triggers (id, organization_id, name) values ('t1', 'acme', E'Job [red]\\x1b[31m')")
     connection.execute(
         "insert into action_results"

@@ -24,6 +24,7 @@ from tests.support.daemon import command
 from tests.support.faults import as_role
 from tests.support.horizon import connect
 from tests.support.installs import temporary_role
+from tests.support.tenants import add_organizations
 
 Connection = psycopg.Connection[Any]
 
@@ -47,9 +48,9 @@ def asked_template(templates: Callable[..., str], migrated_template: str) -> str
     """Name of a database with actions of 100 days of three organizations, in incremental mode with nothing frozen."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
+        add_organizations(connection, {"acme": "Acme", "blue": "Blue"})
         connection.execute(
-            "insert into organizations (id, name) values ('acme', 'Acme'), ('blue', 'Blue');"
-            " insert into triggers (id, name, organization_id) values ('one', 'One', 'acme'), ('two', 'Two', 'acme'),"
+            "insert into triggers (id, name, organization_id) values ('one', 'One', 'acme'), ('two', 'Two', 'acme'),"
             " ('three', 'Three', 'blue'), ('none', 'None', null);"
             " insert into action_results"
             " (id, job_id, trigger_id, action_type, status, executed_at, duration_ms, retry_count)"

@@ -20,6 +20,7 @@ from analytics_refreshd.postgres.catalogue.files import Catalogue, parse
 from analytics_refreshd.postgres.catalogue.probes import probe
 from analytics_refreshd.postgres.catalogue.run import bind, explain, printed, run
 from tests.generate.queries_dashboard import title_of
+from tests.support.tenants import add_organizations
 from tests.support.waiting import eventually
 
 CATALOGUE = Catalogue.load()
@@ -46,7 +47,7 @@ def own(body: str) -> Any:
 @pytest.fixture
 def filled(connection: Connection) -> Connection:
     """Two organizations with a trigger each, one failure and one success an hour ago; views refreshed."""
-    connection.execute("insert into organizations (id, name) values ('acme', 'Acme'), ('blue', 'Blue')")
+    add_organizations(connection, {"acme": "Acme", "blue": "Blue"})
     connection.execute(
         "insert into triggers (id, organization_id, name)"
         " values ('t1', 'acme', E'Daily\\x1b[31m job'), ('t2', 'blue', 'Other')"

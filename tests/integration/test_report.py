@@ -16,6 +16,7 @@ from tests.integration.test_queries_exact import VIEWS, insert, shifted, stream
 from tests.support.brute_force import ANSWERS, Data, months_until
 from tests.support.costs import COSTS
 from tests.support.daemon import command
+from tests.support.tenants import add_organizations
 
 HOSTILE = "../a/b =1 <b>"
 
@@ -28,7 +29,7 @@ def world(templates: Callable[..., str], migrated_template: str) -> Iterator[tup
         now = datetime.now(UTC)
         data = shifted(stream(3_000), now)
         insert(connection, data)
-        connection.execute("insert into organizations (id, name) values (%s, 'odd')", [HOSTILE])
+        add_organizations(connection, {HOSTILE: "odd"})
         for view in VIEWS:
             connection.execute(f"refresh materialized view {view}")
         yield dsn, data

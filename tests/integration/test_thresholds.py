@@ -10,6 +10,7 @@ from analytics_refreshd.core.thresholds import Threshold, Thresholds
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from analytics_refreshd.postgres.catalogue.run import bind, run
 from analytics_refreshd.postgres.catalogue.settings import QuerySettings
+from tests.support.tenants import add_organizations
 
 CATALOGUE = Catalogue.load()
 SETTINGS = QuerySettings(
@@ -33,7 +34,7 @@ def ask(
 
 def test_each_figure_is_judged_by_its_own_limits(connection: psycopg.Connection[Any]) -> None:
     """Two triggers with the same figures, of which one belongs to an organization with stricter limits."""
-    connection.execute("insert into organizations (id, name) values ('acme', 'Acme'), ('blue', 'Blue')")
+    add_organizations(connection, {"acme": "Acme", "blue": "Blue"})
     connection.execute(
         "insert into triggers (id, organization_id, name) values ('a', 'acme', 'A'), ('b', 'blue', 'B');"
         # 2 of 3 succeed, and each takes 2.2 s

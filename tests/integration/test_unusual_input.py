@@ -16,6 +16,7 @@ from analytics_refreshd.postgres.catalogue.files import Catalogue
 from tests.support.daemon import Daemon, command, environment
 from tests.support.installs import temporary_role
 from tests.support.ordinary import Call, commands
+from tests.support.tenants import add_organizations
 
 pytestmark = pytest.mark.fault
 
@@ -26,7 +27,7 @@ ODD = ("infinity", "-infinity", "20000-01-01 00:00:00+00", "0044-03-15 00:00:00+
 @pytest.fixture
 def odd_times(connection: Connection, dsn: str) -> str:
     """A database whose log holds every kind of time that Python has not; its URL."""
-    connection.execute("insert into organizations (id, name) values ('acme', 'Acme')")
+    add_organizations(connection, {"acme": "Acme"})
     for number, at in enumerate(ODD):
         connection.execute(
             "insert into triggers (id, organization_id, name, created_at) values (%s, 'acme', 'T', %s)",

@@ -20,7 +20,7 @@ from analytics_refreshd.api.routes import BASE, Route, routes_of
 from analytics_refreshd.postgres.catalogue.files import Catalogue
 from analytics_refreshd.postgres.catalogue.page import read_page
 from analytics_refreshd.postgres.catalogue.run import bind
-from tests.support.tenants import TENANTS
+from tests.support.tenants import TENANTS, add_organizations
 
 ROUTES = {path.removeprefix(f"{BASE}/"): route for route in routes_of(Catalogue.load()) for path in route.paths}
 NAMES = (
@@ -30,10 +30,7 @@ NAMES = (
 )  # fmt: skip
 SEEN: dict[str, tuple[str, ...] | None] = {"acme": ("acme",), "bolt": ("bolt",), "both": TENANTS, "all": None}
 # all of them young enough to stay in every window for hours
-_SETUP = """
-insert into users (id, username) values ('u', 'u');
-insert into organizations (id, name, slug, owner_id, plan)
-    select o, o || ' name', o, 'u', 'pro' from unnest(array['acme', 'bolt', 'crux']) o;
+_TRIGGERS = """
 insert into triggers (id, organization_id, name, enabled, created_at)
     select o || '-trigger-' || n, o, o || ' name ' || n, true, now() - interval '60 days'
     from unnest(array['acme', 'bolt']) o, generate_series(1, 6) n
@@ -114,7 +111,8 @@ class Ledger:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._began_rows = self._began_views = time.monotonic()
         with self._connect() as connection:
-            connection.execute(_SETUP)
+            add_organizations(connection, {name: f"{name} name" for name in (*TENANTS, "crux")}, plan="pro")
+            connection.execute(_TRIGGERS)
             self._write(connection)
             self._refresh(connection)
 

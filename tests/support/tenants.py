@@ -1,6 +1,6 @@
 """A database with two tenants whose every text tells whose it is, and the API's role behind the wall."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +15,7 @@ from tests.support.installs import temporary_role
 TENANTS = ("acme", "bolt")
 SECRET = b"0123456789abcdef" * 2
 SCHEMA = "analytics_api"
-_TENANTS = """
-insert into users (id, username) values ('u', 'u');
-insert into organizations (id, name, slug, owner_id, plan)
-    select o, o || ' name', o, 'u', 'pro' from unnest(array['acme', 'bolt']) o;
+_TRIGGERS = """
 insert into triggers (id, organization_id, name, enabled, created_at)
     select o || '-trigger-' || n, nullif(o, 'nobody'), o || ' name ' || n, n % 3 > 0, now() - interval '60 days'
     from unnest(array['acme', 'bolt', 'nobody']) o, generate_series(1, 4) n;
@@ -36,12 +33,25 @@ insert into action_results (id, job_id, trigger_id, event_id, action_type, statu
 """
 
 
+def add_organizations(connection: psycopg.Connection[Any], names: Mapping[str, str], *, plan: str = "free") -> None:
+    """Insert organizations, their names by id, and the user "u" who owns them all."""
+    connection.execute("insert into users (id, username) values ('u', 'u') on conflict do nothing")
+    connection.execute(
+        "insert into organizations (id, name, slug, owner_id, plan)"
+        " select o, n, o, 'u', %s from unnest(%s::text[], %s::text[]) v (o, n)",
+        (plan, list(names), list(names.values())),
+    )
+
+
 def fill(connection: psycopg.Connection[Any], *, again: bool = False) -> datetime:
     """Insert the tenants' rows, refresh the views, and return the time that queries ask for.
 
     `again` inserts actions alone.
     """
-    connection.execute(_ACTIONS if again else _TENANTS + _ACTIONS)
+    if not again:
+        add_organizations(connection, {tenant: f"{tenant} name" for tenant in TENANTS}, plan="pro")
+        connection.execute(_TRIGGERS)
+    connection.execute(_ACTIONS)
     connection.execute("select * from refresh_action_analytics()")
     row = connection.execute("select clock_timestamp()").fetchone()
     assert row is not None

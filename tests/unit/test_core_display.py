@@ -90,6 +90,26 @@ def test_numbers_and_plain_text_stay(text: str) -> None:
     assert spreadsheet_cell(text) == text
 
 
+@given(st.text(st.sampled_from("=-@\uff1dx;\t\r\n \x0b\u2003'"), max_size=12))
+def test_an_apostrophe_stands_at_each_beginning_and_nowhere_else(text: str) -> None:
+    """After each separator, and at the start: where a sign follows behind white space, or a tab or return at once."""
+    begins = [at for at in range(len(text) + 1) if at == 0 or text[at - 1] in ";\t\r\n"]
+    marked = [at for at in begins if text[at:].lstrip()[:1] in tuple("=-@\uff1d") or text[at : at + 1] in tuple("\t\r")]
+    assert spreadsheet_cell(text) == "".join(("'" if at in marked else "") + text[at : at + 1] for at in range(13))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("long", "before_sign", "before_digit"),
+    [("\n" * 100_000, 100_000, 0), ("; " * 50_000, 1, 0), (" \t\r\n" * 30_000, 90_000, 30_000)],
+    ids=["lines", "semicolons", "all kinds"],
+)
+def test_a_long_text_takes_a_moment(long: str, before_sign: int, before_digit: int) -> None:
+    """Its time grows with its length: with the square it would be minutes."""
+    assert spreadsheet_cell(f"x{long}=1").count("'") == before_sign
+    assert spreadsheet_cell(f"x{long}1").count("'") == before_digit
+
+
 @given(TEXTS, st.sampled_from(",;\t"))
 def test_however_a_spreadsheet_splits_no_cell_begins_a_formula(text: str, delimiter: str) -> None:
     """Some locales split at semicolons or tabs, and then do not heed quotes inside of a cell."""

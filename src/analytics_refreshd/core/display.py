@@ -10,9 +10,14 @@ from decimal import Decimal
 from analytics_refreshd.core.wording import rfc3339
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where a cell begins a formula. A cell also begins after a semicolon, a tab or a line break: where a locale has
-another separator than the comma, a spreadsheet splits there, quotes or not."""
+_SIGNS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+"""With what a formula begins."""
+_CELL = re.compile(rf"[;\t\r\n]\s*[{re.escape(''.join(sorted(_SIGNS)))}]?")
+"""How a cell begins. That is also after a semicolon, a tab or a line break: where a locale has another separator than
+the comma, a spreadsheet splits there, quotes or not. All white space is taken at once: looked through again from each
+of its line breaks, a long run of them would hold up the process for hours."""
+_SEPARATOR = re.compile(r"[;\t\r\n]")
+_BEFORE_TAB = re.compile(r"[;\t\r\n](?=[\t\r])")
 
 
 def without_controls(text: str) -> str:
@@ -51,7 +56,13 @@ def _as_escape(character: str) -> str:
 
 def spreadsheet_cell(text: str) -> str:
     """Put an apostrophe where a spreadsheet would begin a formula. A number stays a number."""
-    return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", text)
+    # with a separator before it the first cell begins as any other
+    return text if _NUMBER.fullmatch(text) else _CELL.sub(_defused, f";{text}")[1:]
+
+
+def _defused(beginning: re.Match[str]) -> str:
+    text = beginning[0]
+    return (_SEPARATOR if text[-1] in _SIGNS else _BEFORE_TAB).sub(r"\g<0>'", text)
 
 
 def csv_cell(value: object, *, raw: bool = False, controls: bool = False) -> object:
