@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,12 @@ def fed(dsn: str, connection: Connection, clickhouse: ClickHouse, folder: Path) 
     assert made.returncode == 0, made.stdout + made.stderr
     assert "done: create the outbox" in made.stdout
     return found
+
+
+def refreshed(daemon: Daemon) -> dict[str, Any]:
+    """Wait for a run that began after this call; returns its line."""
+    now = datetime.now(UTC)
+    return daemon.wait_for("refresh.finished", lambda line: datetime.fromisoformat(line["started_at"]) > now)
 
 
 def waiting(connection: Connection) -> int:

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from analytics_refreshd.warehouse import tables
-from tests.acceptance.feeding import Feeding, caught_up, fed, waiting
-from tests.acceptance.test_incremental_daemon import refreshed, write
+from tests.acceptance.feeding import Feeding, caught_up, fed, refreshed, waiting
+from tests.acceptance.test_incremental_daemon import write
 from tests.support.clickhouse import ClickHouse, needs_chdb
 from tests.support.daemon import command
 
