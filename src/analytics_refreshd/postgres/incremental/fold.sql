@@ -42,19 +42,20 @@ edge as (
     group by e.action_type)
 
 -- name: losses
--- where a first or last execution may have gone, the next one is looked up in action_results
+-- where a first or last execution may have gone, the next one is looked up in action_results; n: of all that changed
 trigger_losses as (
-    select trigger_id, min(executed_at) as first_lost, max(executed_at) as last_lost
+    select trigger_id, min(executed_at) filter (where n < 0) as first_lost,
+        max(executed_at) filter (where n < 0) as last_lost, sum(n) as n
     from (
-        select trigger_id, executed_at from net where trigger_id is not null and executed_at is not null
-        group by trigger_id, executed_at having sum(n) < 0) lost
-    group by trigger_id),
+        select trigger_id, executed_at, sum(n) as n from net where trigger_id is not null
+        group by trigger_id, executed_at) changed
+    group by trigger_id
+    having max(executed_at) filter (where n < 0) is not null),
 type_losses as (
-    select action_type, max(executed_at) as last_lost
-    from (
-        select action_type, executed_at from net where executed_at is not null
-        group by action_type, executed_at having sum(n) < 0) lost
-    group by action_type)
+    select action_type, max(executed_at) filter (where n < 0) as last_lost, sum(n)::bigint as n
+    from (select action_type, executed_at, sum(n) as n from net group by action_type, executed_at) changed
+    group by action_type
+    having max(executed_at) filter (where n < 0) is not null)
 
 -- name: changes_from_rows
 -- deltas of rows that are read here are part of what is read
@@ -76,14 +77,17 @@ unheld as (
         count(*) filter (where unheld >= 4) as keys
     from found),
 late as (select 0::bigint as came, 0::bigint as went),
-trigger_losses as (select ''::text as trigger_id, now() as first_lost, now() as last_lost where false),
-type_losses as (select ''::text as action_type, now() as last_lost where false)
+trigger_losses as (select ''::text as trigger_id, now() as first_lost, now() as last_lost, 0::numeric as n where false),
+type_losses as (select ''::text as action_type, now() as last_lost, 0::bigint as n where false)
 
 -- name: add_unheld
 unheld_durations = unheld_durations + result.unheld_durations, unheld_retries = unheld_retries + result.unheld_retries,
             unheld_keys = unheld_keys + result.unheld_keys
 
 -- name: add_up
+-- How many rows the parts of this have, the planner does not know, and a plan may be older than a backlog of changes. So
+-- they are joined to each other by full joins: those are hashed or merged whatever it believes, and never nested loops.
+-- What of them is not wanted is left out by an expression that does not tell it so.
 with {changes},
 {frozen},
 {outbox}by_hour as materialized (
@@ -106,13 +110,12 @@ everything as (
     select sum(t.n) - coalesce((select sum(f.n) from frozen_type f), 0) as n from analytics_refresh.type_cells t),
 -- one that lost all its rows would be looked for in vain, through the whole table; what is frozen is no row any more
 trigger_needs as materialized (
-    select c.trigger_id, c.n - coalesce(f.n, 0) as n, c.n - coalesce(f.n, 0) + b.n as n_left, c.first_at, c.last_at,
+    select c.trigger_id, c.n - coalesce(f.n, 0) as n, c.n - coalesce(f.n, 0) + t.n as n_left, c.first_at, c.last_at,
         f.first_at as frozen_first_at, f.last_at as frozen_last_at
     from trigger_losses t
     join analytics_refresh.trigger_cells c on c.trigger_id = t.trigger_id
-    join (select trigger_id, sum(n) as n from by_trigger group by trigger_id) b on b.trigger_id = t.trigger_id
     left join frozen_trigger f on f.trigger_id = t.trigger_id
-    where (t.first_lost <= c.first_at or t.last_lost >= c.last_at) and c.n + b.n > 0),
+    where (t.first_lost <= c.first_at or t.last_lost >= c.last_at) and c.n + t.n > 0),
 -- after a retention delete the index still leads through all that was deleted: walk past it once, not per trigger
 living as materialized (
     select
@@ -154,8 +157,8 @@ trigger_ends as materialized (
 type_ends as materialized (
     select c.action_type,
         greatest(f.last_at, case
-            when k.n + b.n <= 0 then null
-            when k.n * (k.n + b.n) < e.n
+            when k.n + t.n <= 0 then null
+            when k.n * (k.n + t.n) < e.n
             then (select max(l.executed_at) from (
                 select r.executed_at from {app}.action_results r
                 where r.action_type = c.action_type and r.executed_at >= horizon offset 0) l)
@@ -165,11 +168,10 @@ type_ends as materialized (
         end) as last_at
     from type_losses t
     join analytics_refresh.type_cells c on c.action_type = t.action_type
-    join (select action_type, sum(n) as n from net group by action_type) b on b.action_type = t.action_type
     left join frozen_type f on f.action_type = t.action_type
     cross join lateral (select c.n - coalesce(f.n, 0) as n) k
     cross join everything e
-    where t.last_lost >= c.last_at and c.n + b.n > 0),
+    where t.last_lost >= c.last_at and c.n + t.n > 0),
 hours as (
     insert into analytics_refresh.hour_cells as c (
         hour, action_type, status, n, timed, duration_total, retry_total, retried)
@@ -200,8 +202,8 @@ triggers as (
             sum(retry_total) as retry_total, min(first_at) as first_at, max(last_at) as last_at
         from by_trigger
         group by trigger_id) s
+    full join trigger_ends e on e.trigger_id = s.trigger_id
     left join analytics_refresh.trigger_cells p on p.trigger_id = s.trigger_id
-    left join trigger_ends e on e.trigger_id = s.trigger_id
     order by s.trigger_id
     on conflict on constraint trigger_cells_key do update set
         {add_to_trigger},
@@ -215,22 +217,22 @@ types as (
         select action_type, sum(n) as n, max(executed_at) filter (where n > 0) as last_at
         from net
         group by action_type) s
+    full join type_ends e on e.action_type = s.action_type
     left join analytics_refresh.type_cells p on p.action_type = s.action_type
-    left join type_ends e on e.action_type = s.action_type
     order by s.action_type
     on conflict on constraint type_cells_key do update set n = c.n + excluded.n, last_at = excluded.last_at
     returning c.action_type, c.n),
 durations as materialized (
     select r.cell, r.timed, h.duration_ms, h.n
     from by_hour h
-    join hours r on r.action_type = h.action_type and r.status = h.status
+    full join hours r on r.action_type = h.action_type and r.status = h.status
         and coalesce(r.hour, '-infinity') = coalesce(h.hour, '-infinity') and (r.hour is null) = (h.hour is null)
-    where h.duration_ms is not null and h.n <> 0
+    where case when h.duration_ms is null then 0 else h.n end <> 0
     union all
     select r.cell, r.timed, t.duration_ms, t.n
     from by_trigger t
-    join triggers r on r.trigger_id = t.trigger_id
-    where t.duration_ms is not null and t.n <> 0),
+    full join triggers r on r.trigger_id = t.trigger_id
+    where case when t.duration_ms is null then 0 else t.n end <> 0),
 duration_rows as (
     insert into analytics_refresh.duration_counts as c (cell, duration_ms, n)
     select cell, duration_ms, n from durations order by cell, duration_ms
@@ -243,7 +245,8 @@ retry_rows as (
         select trigger_id, retry_count, sum(n) as n from net
         where trigger_id is not null and retry_count is not null
         group by trigger_id, retry_count having sum(n) <> 0) t
-    join triggers r on r.trigger_id = t.trigger_id
+    full join triggers r on r.trigger_id = t.trigger_id
+    where coalesce(t.n, 0) <> 0
     order by 1, 2
     on conflict on constraint retry_counts_key do update set n = c.n + excluded.n
     returning c.cell, c.retry_count, c.n)

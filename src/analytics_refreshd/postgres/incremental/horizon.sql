@@ -189,7 +189,7 @@ frozen_hour_rows as (
             array_agg(n::integer order by duration_ms) filter (where duration_ms is not null) as counts
         from kept_hours
         group by hour, action_type, status) h
-    left join (
+    full join (
         select hour, action_type, status,
             percentile_cont(array[0.5, 0.95, 0.99]) within group (order by duration_ms) as places
         from kept where unheld < 4
@@ -234,7 +234,8 @@ kept_durations as materialized (
         select trigger_id, duration_ms, count(*)::integer as n from kept
         where unheld < 4 and trigger_id is not null and duration_ms is not null
         group by trigger_id, duration_ms) k
-    join frozen_trigger_rows r on r.trigger_id = k.trigger_id),
+    full join frozen_trigger_rows r on r.trigger_id = k.trigger_id
+    where coalesce(k.n, 0) > 0),
 frozen_duration_rows as (
     insert into analytics_refresh.frozen_durations as f (cell, duration_ms, n)
     select cell, duration_ms, n from kept_durations order by cell, duration_ms
@@ -245,21 +246,28 @@ kept_retries as materialized (
         select trigger_id, retry_count, count(*)::integer as n from kept
         where unheld < 4 and trigger_id is not null and retry_count is not null
         group by trigger_id, retry_count) k
-    join frozen_trigger_rows r on r.trigger_id = k.trigger_id),
+    full join frozen_trigger_rows r on r.trigger_id = k.trigger_id
+    where coalesce(k.n, 0) > 0),
 frozen_retry_rows as (
     insert into analytics_refresh.frozen_retries as f (cell, retry_count, n)
     select cell, retry_count, n from kept_retries order by cell, retry_count
     on conflict on constraint frozen_retries_key do update set n = f.n + excluded.n),
 kept_days as materialized (
-    select (k.hour at time zone 'UTC')::date as day, k.trigger_id, o.organization_id, k.action_type, k.status,
-        count(*)::integer as n, count(k.duration_ms)::integer as timed,
-        (count(*) filter (where k.retry_count > 0))::integer as retried,
-        coalesce(sum(k.duration_ms), 0) as duration_total, coalesce(sum(k.retry_count), 0) as retry_total
-    from kept k
-    left join analytics_refresh.organizations_of(array(
-        select distinct w.trigger_id from kept w where w.trigger_id is not null)) o on o.trigger_id = k.trigger_id
-    where k.unheld < 4 {days_of}
-    group by 1, 2, 3, 4, 5),
+    select d.day, d.trigger_id, o.organization_id, d.action_type, d.status, d.n, d.timed, d.retried, d.duration_total,
+        d.retry_total
+    from (
+        select (k.hour at time zone 'UTC')::date as day, k.trigger_id, k.action_type, k.status, count(*)::integer as n,
+            count(k.duration_ms)::integer as timed, (count(*) filter (where k.retry_count > 0))::integer as retried,
+            coalesce(sum(k.duration_ms), 0) as duration_total, coalesce(sum(k.retry_count), 0) as retry_total
+        from kept k
+        where k.unheld < 4 {days_of}
+        group by 1, 2, 3, 4) d
+    full join (
+        select t.trigger_id, min(t.organization_id) as organization_id
+        from analytics_refresh.organizations_of(array(
+            select distinct w.trigger_id from kept w where w.trigger_id is not null)) t
+        group by t.trigger_id) o on o.trigger_id = d.trigger_id
+    where coalesce(d.n, 0) > 0),
 new_series as (
     insert into analytics_refresh.frozen_series as s (trigger_id, organization_id)
     select d.trigger_id, d.organization_id from kept_days d
@@ -271,13 +279,14 @@ frozen_day_rows as (
         series, day, n, timed, retried, duration_total, retry_total, action_type, status)
     select s.series, d.day, d.n, d.timed, d.retried, d.duration_total, d.retry_total, d.action_type, d.status
     from kept_days d
-    join (
+    full join (
         select s.series, s.trigger_id, s.organization_id from analytics_refresh.frozen_series s
         union all
         select s.series, s.trigger_id, s.organization_id from new_series s) s
         on coalesce(s.trigger_id, '') = coalesce(d.trigger_id, '')
         and coalesce(s.organization_id, '') = coalesce(d.organization_id, '')
         and (s.trigger_id is null) = (d.trigger_id is null) and (s.organization_id is null) = (d.organization_id is null)
+    where coalesce(d.n, 0) > 0
     order by s.series, d.day, d.action_type, d.status
     on conflict on constraint frozen_days_key do update set
         n = f.n + excluded.n, timed = f.timed + excluded.timed, retried = f.retried + excluded.retried,
@@ -601,25 +610,32 @@ begin
                 where d.executed_at >= horizon and d.unheld < 4) c
             group by c.trigger_id, c.executed_at having sum(c.n) > 0) e
         group by e.trigger_id),
+    -- full joins, and each apart from the update that reads it: no nested loop, however few rows the planner expects
+    gone_ends as materialized (
+        select g.*, e.first_at as live_first_at, e.last_at as live_last_at
+        from gone g full join ends e on e.trigger_id = g.trigger_id),
     live as (
         update analytics_refresh.trigger_cells c
         set n = c.n - g.n, succeeded = c.succeeded - g.succeeded, failed = c.failed - g.failed,
             retrying = c.retrying - g.retrying, timed = c.timed - g.timed,
             duration_total = c.duration_total - g.duration_total, tried = c.tried - g.tried,
             retry_total = c.retry_total - g.retry_total,
-            first_at = (select e.first_at from ends e where e.trigger_id = g.trigger_id),
-            last_at = (select e.last_at from ends e where e.trigger_id = g.trigger_id)
-        from gone g where c.trigger_id = g.trigger_id
+            first_at = g.live_first_at, last_at = g.live_last_at
+        from gone_ends g where c.trigger_id = g.trigger_id
         returning c.cell, c.trigger_id, c.n, c.timed),
+    less_durations as materialized (
+        select l.cell, d.duration_ms, d.n from gone_durations d full join live l on l.trigger_id = d.trigger_id),
     live_durations as (
         update analytics_refresh.duration_counts c set n = c.n - d.n
-        from gone_durations d join live l on l.trigger_id = d.trigger_id
-        where c.cell = l.cell and c.duration_ms = d.duration_ms
+        from less_durations d
+        where c.cell = d.cell and c.duration_ms = d.duration_ms
         returning c.cell, c.duration_ms, c.n),
+    less_retries as materialized (
+        select l.cell, d.retry_count, d.n from gone_retries d full join live l on l.trigger_id = d.trigger_id),
     live_retries as (
         update analytics_refresh.retry_counts c set n = c.n - d.n
-        from gone_retries d join live l on l.trigger_id = d.trigger_id
-        where c.cell = l.cell and c.retry_count = d.retry_count
+        from less_retries d
+        where c.cell = d.cell and c.retry_count = d.retry_count
         returning c.cell, c.retry_count, c.n)
     select (select coalesce(sum(g.n), 0) from gone g) as executions,
         l.cells, l.left_cells, l.left_totals, d.cells as duration_cells, d.durations, r.cells as retry_cells, r.retries,
@@ -881,7 +897,7 @@ from (
         max(max_retries) as max_retries, min(first_at) as first_at, max(last_at) as last_at
     from parts
     group by trigger_id) s
-left join places p on p.trigger_id = s.trigger_id
+full join places p on p.trigger_id = s.trigger_id
 
 -- name: compare_checksum
 -- the sum that is kept, and what it must be
