@@ -228,7 +228,7 @@ def test_every_operation_does_what_the_document_says(world: World, tmp_path: Pat
     That one wants every request that the parameters allow one by one, and since excludes days. The key may do all that
     there is; a stream, which has no end, is ended after its first event.
     """
-    key = make_key(world.dsn, "--all-organizations", "--operator")
+    key = make_key(world.dsn, "--all-organizations", "--role", "admin", "--operator")
     with Api(world.own, world.secret) as api, first_event(api.port) as relayed:
         api.until(lambda: api.probe("/readyz").status == 200)
         paths = api.ask("/api/v1/openapi.json").json["paths"]

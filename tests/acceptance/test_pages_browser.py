@@ -406,7 +406,9 @@ def test_an_operator_asks_for_a_refresh_and_a_pause(
 
 
 @pytest.mark.nightly
-def test_the_pages_wait_for_the_database(browser: Browser, fault_server: FaultServer, tmp_path: Path) -> None:
+def test_the_pages_wait_for_the_database(
+    browser: Browser, fault_server: FaultServer, screenshots: Path, tmp_path: Path
+) -> None:
     """While it is away one message says so, when the next try is, and the figures come by themselves."""
     browser.shape()
     with fault_server.connect() as connection:
@@ -421,6 +423,7 @@ def test_the_pages_wait_for_the_database(browser: Browser, fault_server: FaultSe
         pages.sees("The figures cannot be read now.")
         assert pages.browser.run("return document.querySelectorAll('[role=alert]').length") == 1
         pages.sees("Next try in")
+        browser.screenshot(screenshots / "pages-database-away.png")
         fault_server.server.start()
         eventually(lambda: "cannot be read" not in pages.text, within=60)
         pages.loaded("types")

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -75,6 +76,8 @@ def world(
                 "schedule__interval": "1h",
                 "staleness__max_age": "3h",
                 "service__name": "shop",
+                # on a busy machine too, every question has its answer
+                "api__statement_timeout": "60s",
                 **COSTS,
             }
             with (
@@ -105,17 +108,17 @@ def reached(url: str, password: Path) -> dict[str, Any]:
 
 
 def asked(route: Route) -> list[str]:
-    """Query strings that an endpoint takes: its own values, a zone, filters, orders and pages."""
-    found = ["", "?timezone=America/Santiago" if route.query.window else "?format=json"]
-    found += [f"?{name}=rest" for name in route.filters if name == "action_type"]
-    found += [f"?{name}=trigger-3" for name in route.filters if name == "trigger_id"]
+    """Query strings that an endpoint takes: its own values, a zone and filters, each with another order or page."""
+    values = (("format", "json"), ("timezone", "America/Santiago"), ("action_type", "rest"),
+              ("trigger_id", "trigger-3"), ("days", "3"), ("hours", "5"), ("weeks", "2"), ("by", "trigger"),
+              ("metric", "max_duration_ms"), ("threshold", "97"), ("threshold", "0.01"))  # fmt: skip
+    taken = {*route.parameters, *(["timezone"] if route.query.window else [])}
+    chosen = [f"{name}={value}" for name, value in values if name in taken]
+    pages = []
     if route.endpoint.shape == "list":
         first, last = route.endpoint.sorts[0], route.endpoint.sorts[-1]
-        found += [f"?sort={first}&limit=7", f"?sort=-{last}&limit=2&offset=1", "?limit=5&offset=900"]
-    values = (("days", "3"), ("hours", "5"), ("weeks", "2"), ("by", "trigger"), ("metric", "max_duration_ms"),
-              ("threshold", "97"), ("threshold", "0.01"))  # fmt: skip
-    found += [f"?{name}={value}" for name, value in values if name in route.parameters]
-    return found
+        pages = ["limit=5&offset=900", f"sort={first}", f"sort=-{last}&limit=2&offset=1"]
+    return ["", *("?" + "&".join(filter(None, both)) for both in zip_longest(chosen, pages, fillvalue=""))]
 
 
 def steady(answer: Answer) -> Any:
@@ -132,15 +135,15 @@ def test_an_answer_is_that_of_postgresql(world: World, route: Route, tenant: boo
     key = world.acme if tenant else world.everything
     path = route.paths[0].replace("{trigger_id}", "trigger-1")
     rows = 0
-    for question in asked(route):
+    held = not tenant or route.query.name not in NARROWED
+    # where PostgreSQL answers both, one question tells it
+    for question in asked(route) if held else [""]:
         wanted, got = (api.ask(path + question, key) for api in (world.postgres, world.warehouse))
         assert got.status == wanted.status, (question, got.body, wanted.body)
         if got.status != 200:
             continue
-        engine = got.json["meta"]["engine"]
         if not question:
-            held = not tenant or route.query.name not in NARROWED
-            assert engine == ("warehouse" if held else "postgres")
+            assert got.json["meta"]["engine"] == ("warehouse" if held else "postgres")
         assert wanted.json["meta"]["engine"] == "postgres"
         assert steady(got) == steady(wanted), question
         rows += len(got.json["data"])
