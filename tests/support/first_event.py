@@ -13,15 +13,16 @@ class _Relay(socketserver.BaseRequestHandler):
     """Passes bytes on in both directions, until either side ends or an event has come."""
 
     server: "_Server"
+    answer = b""
+    """What came since something was asked."""
 
     def handle(self) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.server.target), timeout=60) as there:
             threading.Thread(target=self._ask, args=(there,), daemon=True).start()
-            answer = b""
             while data := there.recv(65536):
-                answer += data
+                self.answer += data
                 self.request.sendall(data)
-                head, _, body = answer.partition(b"\r\n\r\n")
+                head, _, body = self.answer.partition(b"\r\n\r\n")
                 if b"text/event-stream" in head.lower() and b"\n\n" in body and body.endswith(b"\r\n"):
                     self.request.sendall(_LAST_CHUNK)
                     break
@@ -31,6 +32,8 @@ class _Relay(socketserver.BaseRequestHandler):
     def _ask(self, there: socket.socket) -> None:
         with suppress(OSError):
             while data := self.request.recv(65536):
+                # a client may keep its connection, and ask for a stream after something else
+                self.answer = b""
                 there.sendall(data)
             there.shutdown(socket.SHUT_WR)
 
