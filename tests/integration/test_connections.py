@@ -423,6 +423,19 @@ def test_B08_many_hosts(dsn: str) -> None:
         assert opened.info.port == port
 
 
+def test_A22_a_session_that_the_server_ended_is_not_counted(dsn: str, connection: psycopg.Connection[Any]) -> None:
+    """An idle one tells only the kernel that it ended: nobody may use it again for as long as an outage lasts."""
+    made = connector(dsn)
+    opened = [made.connect("one", Profile()), made.connect("other", Profile())]
+    assert made.open_connections == 2
+    connection.execute("select pg_terminate_backend(%s, 5000)", (opened[0].info.backend_pid,))
+    eventually(lambda: made.open_connections == 1)
+    assert not opened[0].closed
+    opened[1].close()
+    assert made.open_connections == 0
+    opened[0].close()
+
+
 def test_stop_frees_whoever_connects(dsn: str) -> None:
     """At shutdown a thread that waits for a connection is freed at once, and nobody starts another."""
     with Proxy(address(dsn)) as proxy:

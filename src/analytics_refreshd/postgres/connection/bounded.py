@@ -1,5 +1,6 @@
 """A connection with a time limit, which other threads can abandon."""
 
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from analytics_refreshd.postgres.connection.errors import Abandoned, DeadlineExc
 
 _Value = TypeVar("_Value")
 _ROWS = 4096
+_ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""What the kernel tells of a socket whose other end has closed, also while there is something left to read."""
 
 
 class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -58,6 +61,20 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     def abandoned(self) -> bool:
         """Whether `abandon` was called."""
         return self._abandoned.is_set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither end has closed it, as far as this machine knows. Callable from any thread.
+
+        psycopg learns that the server ended an idle session when it is used next, which may be never.
+        """
+        try:
+            poll = select.poll()
+            poll.register(self.fileno(), _ENDED)
+            return not poll.poll(0)
+        except (psycopg.Error, ValueError):
+            # closed here, perhaps meanwhile
+            return False
 
     def copy_out(self, query: Query, body: IO[bytes]) -> int:
         """Write what a COPY TO STDOUT sends to `body`.

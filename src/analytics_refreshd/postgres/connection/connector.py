@@ -114,9 +114,9 @@ class Connector:
 
     @property
     def open_connections(self) -> int:
-        """Count the connections that are open, as far as this end knows."""
+        """Count the connections that are open at both ends, as far as this machine knows."""
         with self._lock:
-            return sum(not connection.closed for connection in self._made)
+            return sum(connection.is_open for connection in self._made)
 
     def stop(self) -> None:
         """Refuse every connection from now on; at shutdown, from any thread.
