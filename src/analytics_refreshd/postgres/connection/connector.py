@@ -114,7 +114,7 @@ class Connector:
 
     @property
     def open_connections(self) -> int:
-        """Count the connections that are open at both ends, as far as this machine knows."""
+        """Count the connections that are open, as far as this machine knows."""
         with self._lock:
             return sum(connection.is_open for connection in self._made)
 
