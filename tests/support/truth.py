@@ -194,7 +194,14 @@ def contradictions(said: Sequence[Said], logged: Sequence[Logged], told: Sequenc
 def _gauge_status_log(said: Sequence[Said], logged: Sequence[Logged], limits: Limits) -> list[str]:
     found = []
     lasting: dict[tuple[str, AlertOf], list[float]] = {}
-    for each in (one for one in said if one.role == "leader"):
+    leader: str | None = None
+    for each in said:
+        if each.role != "leader":
+            if each.replica == leader:
+                # it holds back what it was about to tell, until it leads again and evaluates
+                lasting, leader = {}, None
+            continue
+        leader = each.replica
         by_log = firing(logged, each.asked)
         differences = {("gauge and status document", alert) for alert in each.gauge ^ each.firing}
         differences |= {("log and status document", alert) for alert in by_log ^ each.firing}

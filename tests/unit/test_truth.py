@@ -87,6 +87,12 @@ def test_places_that_differ_for_long_contradict_each_other() -> None:
     assert len(truth.contradictions(no_gauge, [line, over], hook, LIMITS)) == 1
     silent = [replace(one, gauge=frozenset(), firing=frozenset()) for one in agreeing]
     assert len(truth.contradictions(silent, [line, over], hook, LIMITS)) == 1
+    # who lost the lead for a moment tells of it once it leads again
+    lost = replace(silent[2], role="standby")
+    assert truth.contradictions([*silent[:2], lost, *silent[3:5]], [line, over], hook, LIMITS) == []
+    other = replace(lost, replica="two")
+    assert len(truth.contradictions([*silent[:2], other, *silent[3:5]], [line, over], hook, LIMITS)) == 1
+    assert len(truth.contradictions([*silent[:2], lost, *silent[3:]], [line, over], hook, LIMITS)) == 1
 
 
 def test_log_and_webhook_hold_the_same() -> None:
