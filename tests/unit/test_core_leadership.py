@@ -46,6 +46,14 @@ def test_a_lost_session_ends_leadership_at_once() -> None:
     assert after_loss(Leadership(Role.LEADER, 110.0, 7)) == Leadership(Role.STANDBY)
 
 
+def test_who_resigned_never_leads_again() -> None:
+    """Neither a grant nor a loss that comes after it changes anything."""
+    state = resigned(Leadership(Role.LEADER, 110.0, 7))
+    assert after_reading(state, LockReading(100.0, held=True, epoch=7), TERM) is state
+    assert after_loss(state) is state
+    assert not state.leads(0.0)
+
+
 actions = st.lists(
     st.one_of(
         st.builds(LockReading, st.floats(0, 1000), st.booleans(), st.none() | st.integers(1, 9)),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.live import Counts, hours_plus, summarized, total
@@ -17,6 +17,7 @@ HOURS = st.dictionaries(st.integers(0, 30).map(lambda n: HOUR + timedelta(hours=
 
 
 @given(HOURS, HOURS, HOURS)
+@example({HOUR: Counts(3)}, {HOUR: Counts(1)}, {})
 def test_what_waits_and_was_taken_away_comes_back(rows: dict, before: dict, after: dict) -> None:  # type: ignore[type-arg]
     """A summary without what waited, and with all that waits now, has what came between."""
     settled = hours_plus(rows, before, -1)

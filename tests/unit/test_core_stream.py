@@ -1,7 +1,7 @@
 """What is sent to whom: topics, channels, who comes back, what waits, and limits."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analytics_refreshd.core.stream import (
@@ -104,6 +104,7 @@ def test_a_stream_begins_with_its_channels_in_order() -> None:
 
 
 @given(st.lists(st.sampled_from(list(Topic)), max_size=200))
+@example([Topic.SUMMARY, Topic.REFRESH, Topic.SUMMARY])
 def test_what_waits_is_bounded_and_in_order(topics: list[Topic]) -> None:
     """Of summaries the newest waits alone; who has more than may wait is told to be slow."""
     outbox, others = Outbox(), 0
