@@ -7,17 +7,15 @@ was not tried.
 """
 
 import argparse
-import os
 import queue
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.mutations import session
 from tests.mutations.catalog import ROOT, Mutation, mutations
 from tests.support.postgres import Server
 
@@ -30,24 +28,14 @@ def run(mutation: Mutation, root: Path, dsn: str) -> dict[str, str]:
     report = root / "report.xml"
     report.unlink(missing_ok=True)
     mutation.apply(root)
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--dsn={dsn}"]
-    # the daemons that the tests start must be the broken ones too
-    search_path = os.pathsep.join([str(root / "src"), str(root)])
-    try:
-        subprocess.run(
-            [sys.executable, *words, *mutation.fails],
-            cwd=root,
-            # a pytest closes the folder that pytest's temporary folders share, beside whatever other tests run
-            env=os.environ | {"PYTHONPATH": search_path, "PYTEST_DEBUG_TEMPROOT": str(root)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_LIMIT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    words = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--dsn={dsn}", *mutation.fails]
+    process = session.start(root, words)
+    process.join(_LIMIT_SECONDS)
+    (root / mutation.file).write_text(kept)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
         return dict.fromkeys(mutation.fails, "failed")
-    finally:
-        (root / mutation.file).write_text(kept)
     if not report.exists():
         return dict.fromkeys(mutation.fails, "missing")
     outcomes: dict[str, set[str]] = {test: set() for test in mutation.fails}
