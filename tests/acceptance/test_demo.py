@@ -134,6 +134,9 @@ def test_L27_it_says_where_to_look_and_that_is_true(demo: Callable[..., RunningD
 def test_the_api_runs_beside_it(demo: Callable[..., RunningDemo], folder: Path) -> None:
     """What is printed answers: the page, and the question with its key. It ends with the demo, even a killed one."""
     one = demo("--interval", "1s", "--rows", "2000")
+    with psycopg.connect(one.dsn()) as connection:
+        made = connection.execute("select count(*) from analytics_refresh.api_keys").fetchone()
+        assert made == (1,), "a way into the database is shown before everything there is made"
     assert b"<title>Analytics</title>" in eventually(partial(_page, one, "api"))
     eventually(partial(_asked, one), within=60.0)
     answer = json.loads(_asked(one))

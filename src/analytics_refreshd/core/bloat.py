@@ -9,11 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analytics_refreshd.core.snapshot import ViewRun
+from analytics_refreshd.core.targets import LEAST_REFRESHES, MOST_REFRESHES
 from analytics_refreshd.core.wording import seconds_in_words
 
-LEAST_REFRESHES = 5
-"""Fewer do not tell what is typical."""
-_MOST_REFRESHES = 9
 _LEAST_DEAD_ROWS = 1_000
 """Fewer take a few dozen pages, and are nobody's trouble."""
 _MOST_TIMES = 2.0
@@ -65,7 +63,7 @@ def churn(results: Iterable[ViewRun]) -> Churn | None:
         (result.rows_changed, result.rows)
         for _, result in results
         if result.success and result.rows_changed is not None and result.rows is not None
-    ][:_MOST_REFRESHES]
+    ][:MOST_REFRESHES]
     if len(known) < LEAST_REFRESHES:
         return None
     middle = len(known) // 2

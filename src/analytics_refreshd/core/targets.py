@@ -17,7 +17,8 @@ from analytics_refreshd.core.wording import seconds_in_words
 
 LEAST_REFRESHES = 5
 """Fewer do not tell what is typical."""
-_MOST_REFRESHES = 9
+MOST_REFRESHES = 9
+"""Older ones tell of another load."""
 _STEP_SECONDS = 5
 _LONGEST_SECONDS = 86_400
 """No interval may be longer."""
@@ -70,7 +71,7 @@ def refresh_time(results: Iterable[ViewRun], isolation: str) -> RefreshTime | No
         if is_attempt(run) and (result.success or timed_out) and seconds is not None:
             found.append((seconds, timed_out))
             runs.append(seconds if run.duration_seconds is None else run.duration_seconds)
-        if len(found) == _MOST_REFRESHES:
+        if len(found) == MOST_REFRESHES:
             break
     if len(found) < LEAST_REFRESHES:
         return None

@@ -65,9 +65,10 @@ class _Demo:
     def tell(self, configuration: config.Config, settings: "_Settings", port: int) -> None:
         """Say where to look, and start the API."""
         file = _write_configuration(self.server, settings)
+        # before anybody is shown a way in: who drops a view at once would end the installation, and with it the demo
+        prepared = _prepare_api(configuration, self.server, settings, self._held_for_api) if api.installed() else None
         self._output.say(where_to_look(self.server, port, file, warehouse=self._options.warehouse))
-        if api.installed():
-            prepared = _prepare_api(configuration, self.server, settings, self._held_for_api)
+        if prepared:
             self._rest_api.start(prepared.file)
             self._output.say(_where_the_api_is(prepared))
         self._output.say(f"Ctrl-C   {_what_ends(self._options)}")
