@@ -151,7 +151,7 @@ def test_L25_pause_and_resume_speak_json(dsn: str) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        {"PYTHONIOENCODING": "latin-1"},
+        pytest.param({"PYTHONIOENCODING": "latin-1"}, marks=pytest.mark.nightly),
         pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.nightly),
         # what a container without a locale has
         {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
