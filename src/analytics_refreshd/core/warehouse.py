@@ -242,11 +242,8 @@ class Outbox(Protocol):
     def ranges(self, epoch: int) -> list[Range]:
         """Return the parts of the export that were not sent yet."""
 
-    def cells(self, table: str, part: Range, outbox: OutboxState, body: IO[bytes]) -> bool:
-        """Write the cells of a part, as of the base batch.
-
-        False where the epoch is over, and what was written is worth nothing.
-        """
+    def cells(self, table: str, part: Range, outbox: OutboxState, body: IO[bytes]) -> None:
+        """Write the cells of a part, as of the base batch; worth nothing where the epoch is over by then."""
 
     def range_sent(self, epoch: int, place: int) -> bool:
         """Note that a part was sent. False where the epoch is over."""

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing
 from typing import IO, cast
 
 from analytics_refreshd.core.warehouse import KINDS, Outbox, OutboxState, Range, Warehouse
@@ -37,48 +37,42 @@ class Export:
             wanted = [(part, table) for part in ranges for table in KINDS[part.kind]]
             with closing(self._read(postgres, wanted)) as read:
                 for number, part in enumerate(ranges):
-                    if not begin(number) or not self._insert(part, read):
+                    if not begin(number):
                         return number
+                    self._insert(part, read)
+                    # a rebuild empties the rollups for every snapshot, and begins an epoch where it does
                     if not postgres.submit(self._outbox.range_sent, self._state.epoch, part.place).result():
                         return number
         return len(ranges)
 
-    def _insert(self, part: Range, read: Iterator[IO[bytes] | None]) -> bool:
-        """Insert a part; False where the epoch is over."""
+    def _insert(self, part: Range, read: Iterator[IO[bytes]]) -> None:
         for table in KINDS[part.kind]:
             cells = next(read)
-            if cells is None:
-                return False
             if cells.tell():
                 token = f"{self._state.epoch_id}-{part.place}-{table}"
                 self._warehouse.export(table, self._state.epoch, token, cells)
-        return True
 
     def _read(
         self, postgres: ThreadPoolExecutor, wanted: Sequence[tuple[Range, str]]
-    ) -> Generator[IO[bytes] | None, None, None]:
-        """Yield the cells of each part and table; None where the epoch is over. The next ones are read meanwhile."""
-        ahead: Future[IO[bytes] | None] | None = None
+    ) -> Generator[IO[bytes], None, None]:
+        """Yield the cells of each part and table. The next ones are read meanwhile."""
+        ahead: Future[IO[bytes]] | None = None
         try:
             for place in range(len(wanted) + 1):
                 before = ahead
                 ahead = postgres.submit(self._cells, *wanted[place]) if place < len(wanted) else None
                 if before is not None:
-                    with before.result() or nullcontext() as cells:
+                    with before.result() as cells:
                         yield cells
         finally:
             if ahead is not None and not ahead.cancel() and ahead.exception() is None:
-                with ahead.result() or nullcontext():
-                    pass
+                ahead.result().close()
 
-    def _cells(self, part: Range, table: str) -> IO[bytes] | None:
-        """Read the cells of a part. None where the epoch is over."""
+    def _cells(self, part: Range, table: str) -> IO[bytes]:
         cells = body()
         try:
-            if self._outbox.cells(table, part, self._state, cells):
-                return cells
+            self._outbox.cells(table, part, self._state, cells)
         except BaseException:
             cells.close()
             raise
-        cells.close()
-        return None
+        return cells
