@@ -1,7 +1,7 @@
 """The daemon over the incremental mode: folds, rebuilds, and says so; exact whatever is written or killed meanwhile."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
@@ -43,11 +43,25 @@ def write(connection: Connection, key: str) -> None:
     connection.execute("delete from action_results where hashtext(id) % 11 = 0")
 
 
+@pytest.fixture(scope="module")
+def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """Name of a database in incremental mode with rows."""
+    dsn = templates(migrated_template)
+    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
+        write(connection, "first ")
+        incremental.install(connection)
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture
+def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
+    """A fresh copy of it."""
+    return databases(rolled_up_template)
+
+
 @pytest.fixture
 def rolled_up(connection: Connection) -> Connection:
-    """A database in incremental mode with rows, whose views are a day old."""
-    write(connection, "first ")
-    incremental.install(connection)
+    """A connection to it, with views a day old."""
     age_views(connection)
     return connection
 
@@ -291,9 +305,9 @@ def test_L01_another_program_that_folds_nothing_is_no_green_light(dsn: str, roll
 
 
 @pytest.mark.quick
-def test_plain_mode_shows_nothing_of_it(dsn: str) -> None:
+def test_plain_mode_shows_nothing_of_it(databases: Callable[..., str], migrated_template: str) -> None:
     """In plain mode there are no incremental series, and no fold in a run's line."""
-    with Daemon(dsn, **FAST) as daemon:
+    with Daemon(databases(migrated_template), **FAST) as daemon:
         line = refreshed(daemon)
         assert not {"fold_seconds", "rebuild_reason"} & set(line)
         names = ("analytics_delta_rows", "analytics_fold_seconds", "analytics_verify_last_differences")

@@ -50,13 +50,27 @@ create table public.steps (step bigint generated always as identity, xid xid8 de
 """
 
 
+@pytest.fixture(scope="module")
+def unfrozen_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """Name of a database in incremental mode with rows of 80 days, of which nothing is frozen, and an oracle."""
+    dsn = templates(migrated_template)
+    with connect(dsn) as connection:
+        connection.execute(_FILL)
+        incremental.install(connection, retention=Retention(1000 * _DAY))
+        create_oracle(connection)
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture
+def dsn(databases: Callable[..., str], unfrozen_template: str) -> str:
+    """A fresh copy of it."""
+    return databases(unfrozen_template)
+
+
 @pytest.fixture
 def connection(dsn: str) -> Iterator[Connection]:
-    """A database in incremental mode with rows of 80 days, of which nothing is frozen, and an oracle."""
+    """A connection to it."""
     with connect(dsn) as opened:
-        opened.execute(_FILL)
-        incremental.install(opened, retention=Retention(1000 * _DAY))
-        create_oracle(opened)
         yield opened
 
 
@@ -413,9 +427,11 @@ def test_R01_a_kill_in_a_freeze_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("every", [pytest.param(9, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.nightly)])
-def test_R08_a_full_disk_while_freezing_loses_nothing(dsn: str, every: int) -> None:
+def test_R08_a_full_disk_while_freezing_loses_nothing(
+    databases: Callable[..., str], migrated_template: str, every: int
+) -> None:
     """Whichever statement finds no room: what was committed stays, and with room again it ends where it should."""
-    with connect(dsn) as connection:
+    with connect(databases(migrated_template)) as connection:
         _freeze_half(connection)
         points = _after_each_statement(connection, _FULL)
         reached = 0

@@ -2,7 +2,7 @@
 
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, LiteralString
 from uuid import uuid4
@@ -31,10 +31,38 @@ from tests.support.waiting import eventually
 Connection = psycopg.Connection[Any]
 
 
+@pytest.fixture(scope="module")
+def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """Name of a database in incremental mode with rows, and changes that wait."""
+    dsn = templates(migrated_template)
+    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
+        roll_up(connection)
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture
+def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
+    """A fresh copy of it."""
+    return databases(rolled_up_template)
+
+
 @pytest.fixture
 def rolled_up(connection: Connection) -> Connection:
-    """A database in incremental mode with rows, and changes that wait."""
-    return roll_up(connection)
+    """A connection to it."""
+    return connection
+
+
+@pytest.fixture
+def plain_dsn(databases: Callable[..., str], migrated_template: str) -> str:
+    """A fresh database without the incremental mode."""
+    return databases(migrated_template)
+
+
+@pytest.fixture
+def plain(plain_dsn: str) -> Iterator[Connection]:
+    """A connection to it."""
+    with psycopg.connect(plain_dsn, autocommit=True, options="-c timezone=UTC") as opened:
+        yield opened
 
 
 def roll_up(connection: Connection) -> Connection:
@@ -160,23 +188,23 @@ def give_rights(connection: Connection, owner: str, keeper: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_L02_whoever_may_refresh_a_view_may_do_so_bare(dsn: str, connection: Connection) -> None:
+def test_L02_whoever_may_refresh_a_view_may_do_so_bare(plain_dsn: str, plain: Connection) -> None:
     """Its owner, and a role with MAINTAIN and no right of our schema, refresh with a fold."""
-    with temporary_role(connection) as owner, temporary_role(connection) as keeper:
-        roles = give_rights(connection, owner, keeper)
-        roll_up(connection)
-        more = Changes(connection, 9)
+    with temporary_role(plain) as owner, temporary_role(plain) as keeper:
+        roles = give_rights(plain, owner, keeper)
+        roll_up(plain)
+        more = Changes(plain, 9)
         # ids of its own
         more.rows = 1000
         for role in roles:
             more.insert()
-            with psycopg.connect(make_conninfo(dsn, user=role), autocommit=True) as other, other.transaction():
+            with psycopg.connect(make_conninfo(plain_dsn, user=role), autocommit=True) as other, other.transaction():
                 for view in VIEWS:
                     refresh(other, view)
-            assert incremental.state(connection).delta_rows == 0
-            with connection.transaction():
-                refresh(connection, "recent_failures")
-                assert not differences(connection)
+            assert incremental.state(plain).delta_rows == 0
+            with plain.transaction():
+                refresh(plain, "recent_failures")
+                assert not differences(plain)
 
 
 @pytest.mark.slow
@@ -251,7 +279,7 @@ def test_L02_migrate_replaces_views_of_an_older_program(dsn: str, rolled_up: Con
 @pytest.mark.fault
 @pytest.mark.parametrize("jobs", ["1", "4"])
 def test_L02_a_dump_restores_exact_views(
-    server: Server, dsn: str, connection: Connection, databases: Callable[..., str], tmp_path: Path, jobs: str
+    server: Server, plain_dsn: str, plain: Connection, databases: Callable[..., str], tmp_path: Path, jobs: str
 ) -> None:
     """pg_restore fills the views by that same statement, in any order: no error, and nothing old in them.
 
@@ -259,12 +287,12 @@ def test_L02_a_dump_restores_exact_views(
     """
     folder, target = tmp_path / "dump", databases()
     words = {
-        "pg_dump": ["--format=directory", "--file", str(folder), "--dbname", dsn],
+        "pg_dump": ["--format=directory", "--file", str(folder), "--dbname", plain_dsn],
         "pg_restore": ["--jobs", jobs, "--exit-on-error", "--dbname", target, str(folder)],
     }
-    with temporary_role(connection) as owner, temporary_role(connection) as keeper:
-        roles = give_rights(connection, owner, keeper)
-        roll_up(connection)
+    with temporary_role(plain) as owner, temporary_role(plain) as keeper:
+        roles = give_rights(plain, owner, keeper)
+        roll_up(plain)
         for program, arguments in words.items():
             command = [str(server.programs / program), *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,6 +1,6 @@
 """What a success in the incremental mode is believed by: a refresh that folded nothing is none, whoever says so."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -45,12 +45,26 @@ def insert(connection: Connection, key: str) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """Name of a database in incremental mode with a row, refreshed."""
+    dsn = templates(migrated_template)
+    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
+        insert(connection, "first")
+        incremental.install(connection)
+        connection.execute("select refresh_action_analytics()")
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture
+def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
+    """A fresh copy of it."""
+    return databases(rolled_up_template)
+
+
 @pytest.fixture
 def rolled_up(connection: Connection) -> Connection:
-    """A database in incremental mode with a row, refreshed."""
-    insert(connection, "first")
-    incremental.install(connection)
-    connection.execute("select refresh_action_analytics()")
+    """A connection to it."""
     return connection
 
 

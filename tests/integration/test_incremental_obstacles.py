@@ -1,6 +1,6 @@
 """What stands in the way of exact rollups is found whenever it comes, named everywhere, and never fails a writer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, LiteralString
 from uuid import uuid4
 
@@ -72,13 +72,27 @@ def recreate_failures(connection: Connection) -> None:
     connection.execute("refresh materialized view recent_failures")
 
 
+@pytest.fixture(scope="module")
+def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """Name of a database in incremental mode with rows, refreshed."""
+    dsn = templates(migrated_template)
+    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
+        for key in ("a", "b"):
+            insert(connection, key)
+        incremental.install(connection)
+        connection.execute("select refresh_action_analytics()")
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@pytest.fixture
+def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
+    """A fresh copy of it."""
+    return databases(rolled_up_template)
+
+
 @pytest.fixture
 def rolled_up(connection: Connection) -> Connection:
-    """A database in incremental mode with rows, refreshed."""
-    for key in ("a", "b"):
-        insert(connection, key)
-    incremental.install(connection)
-    connection.execute("select refresh_action_analytics()")
+    """A connection to it."""
     return connection
 
 
