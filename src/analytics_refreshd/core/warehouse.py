@@ -243,7 +243,10 @@ class Outbox(Protocol):
         """Return the parts of the export that were not sent yet."""
 
     def cells(self, table: str, part: Range, outbox: OutboxState, body: IO[bytes]) -> None:
-        """Write the cells of a part, as of the base batch; worth nothing where the epoch is over by then."""
+        """Write the cells of a part, as of the base batch.
+
+        They are worth nothing where the epoch is over by then.
+        """
 
     def range_sent(self, epoch: int, place: int) -> bool:
         """Note that a part was sent. False where the epoch is over."""
