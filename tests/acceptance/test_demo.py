@@ -420,7 +420,7 @@ def test_on_a_terminal_a_bar_is_drawn(folder: Path) -> None:
     """On a terminal the loading is drawn as a progress bar."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, "--rows", "6000", "--cycles", "1", "--interval", "1s"],
+        [*COMMAND, "--rows", "6000", "--cycles", "1", "--interval", "1s", "--port", "0", "--api-port", "0"],
         env=os.environ | {"TMPDIR": str(folder), "TERM": "xterm-256color"},
         stdin=subprocess.DEVNULL,
         stdout=theirs,
