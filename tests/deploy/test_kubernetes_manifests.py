@@ -160,21 +160,26 @@ def test_selectors_find_their_own_pods_only(manifests: list[Manifest]) -> None:
 
 
 DATABASES = ["orders", "billing", "support"]
-OVERLAYS = [
-    "base",
-    "overlays/cronjob",
-    f"overlays/three-databases/{DATABASES[0]}",
-    # made as the first is
-    *(pytest.param(f"overlays/three-databases/{name}", marks=pytest.mark.nightly) for name in DATABASES[1:]),
-]
 CHOICES = [[], COMPONENTS]
 SINGLY = [[name] for name in COMPONENTS if name not in ("api-redis", "api-standby")]
+OVERLAYS = [
+    pytest.param("base", CHOICES, id="base"),
+    # by day, all of them and none
+    pytest.param("base", SINGLY, id="base-singly", marks=pytest.mark.nightly),
+    pytest.param("overlays/cronjob", CHOICES, id="cronjob"),
+    pytest.param(f"overlays/three-databases/{DATABASES[0]}", CHOICES, id=DATABASES[0]),
+    # made as the first is
+    *(
+        pytest.param(f"overlays/three-databases/{name}", CHOICES, id=name, marks=pytest.mark.nightly)
+        for name in DATABASES[1:]
+    ),
+]
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(("overlay", "choices"), OVERLAYS)
 @pytest.mark.slow
-def test_L24_every_overlay_goes_with_every_component(overlay: str, tmp_path: Path) -> None:
+def test_L24_every_overlay_goes_with_every_component(overlay: str, choices: list[list[str]], tmp_path: Path) -> None:
     """Around an overlay, and within its folder: each pod's image can be pulled, and what it mounts is there."""
     around = tmp_path / "around"
     around.mkdir()
@@ -182,7 +187,7 @@ def test_L24_every_overlay_goes_with_every_component(overlay: str, tmp_path: Pat
     wrapper = {"resources": [f"{up}/{overlay}"], "components": [f"{up}/components/{name}" for name in COMPONENTS]}
     (around / "kustomization.yaml").write_text(json.dumps(wrapper))
     _judge(build(around), COMPONENTS)
-    for number, chosen in enumerate([*CHOICES, *(SINGLY if overlay == "base" else [])]):
+    for number, chosen in enumerate(choices):
         within = tmp_path / f"within{number}"
         shutil.copytree(KUBERNETES, within)
         path = within / overlay / "kustomization.yaml"

@@ -81,7 +81,8 @@ def _tolerating_locks(connection: Connection, change: Callable[[], None]) -> Non
 
 
 @pytest.mark.slow
-def test_concurrent_writers_lose_nothing(dsn: str, connection: Connection) -> None:
+@pytest.mark.parametrize("enough", [30, pytest.param(60, marks=pytest.mark.nightly)])
+def test_concurrent_writers_lose_nothing(dsn: str, connection: Connection, enough: int) -> None:
     """Four writers and two refreshing sessions at once: whatever they interleave, the end is exact."""
     Changes(connection, 0)
     stop = threading.Event()
@@ -117,7 +118,7 @@ def test_concurrent_writers_lose_nothing(dsn: str, connection: Connection) -> No
         failed = own.execute("select * from refresh_action_analytics() where not success").fetchall()
         assert not failed
         cycles += 1
-        if cycles >= 60:
+        if cycles >= enough:
             stop.set()
 
     threads = [threading.Thread(target=run, args=(work,)) for work in (write, write, write, write, refresh, refresh)]

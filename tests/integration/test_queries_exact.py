@@ -180,7 +180,7 @@ parameters = st.fixed_dictionaries(
 
 @pytest.mark.timeout(600)  # a failure is shrunk first, for up to five minutes
 @settings(
-    max_examples=examples(25),
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

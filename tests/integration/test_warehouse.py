@@ -55,7 +55,7 @@ def refresh(connection: Connection) -> None:
     assert not failed
 
 
-@pytest.mark.parametrize("cycles", [8, pytest.param(100, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("cycles", [7, pytest.param(100, marks=pytest.mark.nightly)])
 def test_every_cell_is_the_rollups(fed: Fed, connection: Connection, cycles: int) -> None:
     """Random changes, NULLs and TRUNCATE included, leave no cell different, both ways."""
     changes = Changes(connection, 1)
