@@ -31,10 +31,13 @@ def run(mutation: Mutation, root: Path, dsn: str) -> dict[str, str]:
     words = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--dsn={dsn}", *mutation.fails]
     process = session.start(root, words)
     process.join(_LIMIT_SECONDS)
-    (root / mutation.file).write_text(kept)
-    if process.exitcode is None:
+    stuck = process.exitcode is None
+    if stuck:
         process.kill()
         process.join()
+    # a session that still ran would go on with the file that is whole
+    (root / mutation.file).write_text(kept)
+    if stuck:
         return dict.fromkeys(mutation.fails, "failed")
     if not report.exists():
         return dict.fromkeys(mutation.fails, "missing")
