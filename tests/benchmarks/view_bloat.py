@@ -5,9 +5,9 @@
 Starts a PostgreSQL of its own, with the incremental mode and without autovacuum. Between two refreshes of
 trigger_performance_summary so many of its 1,000 triggers act. VACUUM runs where autovacuum would have come: a visit
 each `naptime`, which vacuums where more rows are dead than its threshold. So a whole day takes minutes, and no load on
-the machine changes a figure. The largest sizes of the view and of its indexes are compared with those after VACUUM
-FULL, and so are those of the last third, by which time they should have stopped to grow. The last column is what
-`check` would say.
+the machine changes a figure. The largest sizes of the view, of its indexes and of both together are
+compared with those after VACUUM FULL, and so are those of the last third, by which time they should have stopped to
+grow. The last column is what `check` would say.
 """
 
 import argparse
@@ -50,9 +50,10 @@ class Grown:
     sizes: list[Sizes]
     packed: Sizes
 
-    def times(self, part: int, sizes: Sequence[Sizes]) -> float:
-        """How many times its size the view (0) or its indexes (1) had at most."""
-        return max(each[part] for each in sizes) / self.packed[part]
+    def times(self, sizes: Sequence[Sizes]) -> list[float]:
+        """How many times its size the view had at most, its indexes, and both together."""
+        parts = (slice(0, 1), slice(1, 2), slice(0, 2))
+        return [max(sum(each[part]) for each in sizes) / sum(self.packed[part]) for part in parts]
 
 
 def _sizes(connection: psycopg.Connection[Any]) -> Sizes:
@@ -97,16 +98,20 @@ def main() -> int:
             incremental.install(connection)
             connection.execute("select * from refresh_action_analytics()")
             print(f"{options.refreshes:,} refreshes each, {TRIGGERS:,} rows; times the size after VACUUM FULL")
-            print(f"{'share':>6} {'autovacuum':28} {'view':>5} {'later':>6} {'indexes':>8} {'later':>6} {'check':>8}")
+            print(
+                f"{'share':>6} {'autovacuum':28} {'view':>5} {'later':>6} {'indexes':>8} {'later':>6}"
+                f" {'both':>5} {'later':>6} {'check':>8}"
+            )
             for share in map(float, options.shares.split(",")):
                 for name in chosen:
                     grown = grow(connection, options.refreshes, round(share * TRIGGERS), SETTINGS[name])
                     late = grown.sizes[-max(1, len(grown.sizes) // 3) :]
                     # for a larger view, since a small one is nobody's trouble
                     told = bloat(VIEW, Churn(10**6, round(share * 10**6)), SETTINGS[name], INTERVAL)
+                    view, indexes, both = zip(grown.times(grown.sizes), grown.times(late), strict=True)
                     print(
-                        f"{100 * share:5.0f}% {name:28} {grown.times(0, grown.sizes):5.2f} {grown.times(0, late):6.2f}"
-                        f" {grown.times(1, grown.sizes):8.2f} {grown.times(1, late):6.2f}"
+                        f"{100 * share:5.0f}% {name:28} {view[0]:5.2f} {view[1]:6.2f} {indexes[0]:8.2f}"
+                        f" {indexes[1]:6.2f} {both[0]:5.2f} {both[1]:6.2f}"
                         f" {'nothing' if told is None else f'{told.times:.1f}':>8}",
                         flush=True,
                     )
