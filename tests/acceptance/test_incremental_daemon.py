@@ -44,19 +44,13 @@ def write(connection: Connection, key: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode with rows."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database in incremental mode with rows."""
     dsn = templates(migrated_template)
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
         write(connection, "first ")
         incremental.install(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(rolled_up_template)
+    return dsn
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
 
 @pytest.fixture(scope="session")
 def fed_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode, with an outbox."""
+    """A database in incremental mode, with an outbox."""
     dsn = templates(migrated_template)
     with psycopg.connect(dsn, autocommit=True) as connection:
         incremental.install(connection, outbox=Outbox(True))
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+    return dsn

@@ -51,27 +51,14 @@ create table public.steps (step bigint generated always as identity, xid xid8 de
 
 
 @pytest.fixture(scope="module")
-def unfrozen_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode with rows of 80 days, of which nothing is frozen, and an oracle."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database in incremental mode with rows of 80 days, of which nothing is frozen, and an oracle."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
         connection.execute(_FILL)
         incremental.install(connection, retention=Retention(1000 * _DAY))
         create_oracle(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], unfrozen_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(unfrozen_template)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A connection to it."""
-    with connect(dsn) as opened:
-        yield opened
+    return dsn
 
 
 def _step_until_built(connection: Connection) -> None:

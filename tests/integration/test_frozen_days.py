@@ -1,6 +1,6 @@
 """Days of triggers are frozen with the organization of that time; what becomes of a trigger later changes none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -34,8 +34,8 @@ _BY_ORGANIZATION = (
 
 
 @pytest.fixture(scope="module")
-def days_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database with actions of 60 days, six a day, of which those before 49 days are frozen."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database with actions of 60 days, six a day, of which those before 49 days are frozen."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
         add_organizations(connection, {"acme": "Acme", "blue": "Blue"})
@@ -50,20 +50,7 @@ def days_template(templates: Callable[..., str], migrated_template: str) -> str:
         )
         incremental.install(connection, retention=Retention(50 * _DAY))
         create_oracle(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], days_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(days_template)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A connection to it."""
-    with connect(dsn) as opened:
-        yield opened
+    return dsn
 
 
 def by_organization(connection: Connection) -> dict[str | None, int]:

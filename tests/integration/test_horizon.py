@@ -44,8 +44,8 @@ _DAY = 86400.0
 
 
 @pytest.fixture(scope="module")
-def frozen_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database with actions of 100 days, one each 2 hours, of which those before 39 days are frozen."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database with actions of 100 days, one each 2 hours, of which those before 39 days are frozen."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
         connection.execute(
@@ -58,20 +58,7 @@ def frozen_template(templates: Callable[..., str], migrated_template: str) -> st
         )
         incremental.install(connection, retention=Retention(40 * _DAY))
         create_oracle(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], frozen_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(frozen_template)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A connection to it."""
-    with connect(dsn) as opened:
-        yield opened
+    return dsn
 
 
 def delete_older(connection: Connection, days: float) -> int:

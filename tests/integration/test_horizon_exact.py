@@ -1,7 +1,7 @@
 """What is frozen stays, whatever becomes of its rows: against an oracle that was told every change that counts."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,26 +21,13 @@ _LEAST_HOURS = 31 * 24
 
 
 @pytest.fixture(scope="module")
-def horizon_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database that freezes what is older than 200 days, with an oracle beside it."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database that freezes what is older than 200 days, with an oracle beside it."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
         incremental.install(connection, retention=Retention(200 * _DAY))
         create_oracle(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], horizon_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(horizon_template)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A connection to it."""
-    with connect(dsn) as opened:
-        yield opened
+    return dsn
 
 
 class OldChanges(Changes):

@@ -32,24 +32,12 @@ Connection = psycopg.Connection[Any]
 
 
 @pytest.fixture(scope="module")
-def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode with rows, and changes that wait."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database in incremental mode with rows, and changes that wait."""
     dsn = templates(migrated_template)
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
         roll_up(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(rolled_up_template)
-
-
-@pytest.fixture
-def rolled_up(connection: Connection) -> Connection:
-    """A connection to it."""
-    return connection
+    return dsn
 
 
 @pytest.fixture
@@ -86,69 +74,69 @@ def refresh(connection: Connection, view: str, how: LiteralString = "") -> None:
 @pytest.mark.fault
 @pytest.mark.parametrize("how", ["", "concurrently "])
 @pytest.mark.parametrize("first", ROLLUP_VIEWS)
-def test_L02_a_bare_refresh_is_exact(rolled_up: Connection, how: LiteralString, first: str) -> None:
+def test_L02_a_bare_refresh_is_exact(connection: Connection, how: LiteralString, first: str) -> None:
     """Whichever view comes first folds what waits; all are as their plain definitions."""
-    with rolled_up.transaction():
-        refresh(rolled_up, first, how)
-        assert not differences(rolled_up, views=[first])
+    with connection.transaction():
+        refresh(connection, first, how)
+        assert not differences(connection, views=[first])
     for view in VIEWS:
-        refresh(rolled_up, view, how)
-    with rolled_up.transaction():
+        refresh(connection, view, how)
+    with connection.transaction():
         for view in VIEWS:
-            refresh(rolled_up, view, how)
-        assert not differences(rolled_up)
-    assert verify(rolled_up).ok
+            refresh(connection, view, how)
+        assert not differences(connection)
+    assert verify(connection).ok
 
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_L02_a_bare_refresh_rebuilds_where_it_must(rolled_up: Connection) -> None:
+def test_L02_a_bare_refresh_rebuilds_where_it_must(connection: Connection) -> None:
     """After TRUNCATE the rollups are built anew within the statement."""
-    rolled_up.execute("truncate action_results")
-    Changes(rolled_up, 8).insert()
-    with rolled_up.transaction():
+    connection.execute("truncate action_results")
+    Changes(connection, 8).insert()
+    with connection.transaction():
         for view in VIEWS:
-            refresh(rolled_up, view)
-        assert not differences(rolled_up)
+            refresh(connection, view)
+        assert not differences(connection)
 
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_L02_the_functions_fold_once(rolled_up: Connection) -> None:
+def test_L02_the_functions_fold_once(connection: Connection) -> None:
     """A refresh of all views, and one of a single view, fold once, and leave the caller's setting as it was."""
-    rolled_up.execute("set track_functions = 'all'")
+    connection.execute("set track_functions = 'all'")
     setting = "select coalesce(current_setting('analytics_refresh.fold', true), '')"
 
     def folds() -> int:
         calls = "select calls from pg_stat_xact_user_functions where schemaname || funcname = 'analytics_refreshfold'"
-        row = rolled_up.execute(calls).fetchone()
+        row = connection.execute(calls).fetchone()
         return int(row[0]) if row else 0
 
     for call in ("refresh_action_analytics()", "refresh_action_analytics_view('action_metrics_hourly')"):
-        rolled_up.execute("delete from action_results where id in (select id from action_results limit 1)")
-        with rolled_up.transaction():
+        connection.execute("delete from action_results where id in (select id from action_results limit 1)")
+        with connection.transaction():
             before = folds()
-            rolled_up.execute(sql.SQL("select success from {}").format(sql.SQL(call)))
+            connection.execute(sql.SQL("select success from {}").format(sql.SQL(call)))
             assert folds() == before + 1
-            assert rolled_up.execute(setting).fetchone() == ("",)
-    assert not differences(rolled_up, views=["action_metrics_hourly"])
+            assert connection.execute(setting).fetchone() == ("",)
+    assert not differences(connection, views=["action_metrics_hourly"])
 
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_L02_an_older_function_over_these_views_is_exact(dsn: str, rolled_up: Connection) -> None:
+def test_L02_an_older_function_over_these_views_is_exact(dsn: str, connection: Connection) -> None:
     """It refreshes by bare statements, so that it is right, and believed."""
-    put_older_function_back(rolled_up)
-    rolled_up.execute("alter function refresh_action_analytics() reset analytics_refresh.fold")
+    put_older_function_back(connection)
+    connection.execute("alter function refresh_action_analytics() reset analytics_refresh.fold")
     with refresher(dsn) as refresh_all:
         reports = refresh_all.refresh(uuid4(), lambda pid: None).reports
     assert [report.success for report in reports] == [True] * 4
-    assert incremental.state(rolled_up).delta_rows == 0
+    assert incremental.state(connection).delta_rows == 0
 
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_L02_a_bare_refresh_beside_a_function_ends_both(dsn: str, rolled_up: Connection) -> None:
+def test_L02_a_bare_refresh_beside_a_function_ends_both(dsn: str, connection: Connection) -> None:
     """The function has folded and wants the view that the bare statement holds: that gives up and says so."""
     errors: list[str] = []
 
@@ -164,14 +152,14 @@ def test_L02_a_bare_refresh_beside_a_function_ends_both(dsn: str, rolled_up: Con
         thread = threading.Thread(target=bare)
         thread.start()
         waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'refresh%'"
-        eventually(lambda: errors or rolled_up.execute(waiting).fetchone() == (1,))
+        eventually(lambda: errors or connection.execute(waiting).fetchone() == (1,))
         failed = caller.execute("select error_message from refresh_action_analytics() where not success").fetchall()
         caller.commit()
         thread.join(60)
     assert failed == []
     assert errors in ([], ["another session is refreshing: run this again, or use refresh_action_analytics()"])
-    refresh(rolled_up, "action_metrics_hourly")
-    assert not differences(rolled_up, views=["action_metrics_hourly"])
+    refresh(connection, "action_metrics_hourly")
+    assert not differences(connection, views=["action_metrics_hourly"])
 
 
 def give_rights(connection: Connection, owner: str, keeper: str) -> list[str]:
@@ -209,66 +197,66 @@ def test_L02_whoever_may_refresh_a_view_may_do_so_bare(plain_dsn: str, plain: Co
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_L02_a_cycle_of_the_daemon_folds_once(dsn: str, rolled_up: Connection) -> None:
+def test_L02_a_cycle_of_the_daemon_folds_once(dsn: str, connection: Connection) -> None:
     """Its four refreshes read views that fold, and none folds after the one fold of the run."""
-    rolled_up.execute("select pg_stat_reset()")
-    rolled_up.execute(
-        sql.SQL("alter database {} set track_functions = 'all'").format(sql.Identifier(rolled_up.info.dbname))
+    connection.execute("select pg_stat_reset()")
+    connection.execute(
+        sql.SQL("alter database {} set track_functions = 'all'").format(sql.Identifier(connection.info.dbname))
     )
     with refresher(dsn) as refresh_all:
         reports = refresh_all.refresh(uuid4(), lambda pid: None).reports
     assert [report.success for report in reports] == [True] * 4
     others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-    eventually(lambda: rolled_up.execute(others).fetchone() == (0,))
+    eventually(lambda: connection.execute(others).fetchone() == (0,))
     calls = "select funcname, calls from pg_stat_user_functions where schemaname = 'analytics_refresh'"
-    counted = dict(rolled_up.execute(calls).fetchall())
+    counted = dict(connection.execute(calls).fetchall())
     assert counted["fold"] == 1
     assert [counted[f"{view}_rows"] for view in ROLLUP_VIEWS] == [1, 1, 1]
 
 
 @pytest.mark.slow
 @pytest.mark.fault
-def test_L02_migrate_replaces_views_of_an_older_program(dsn: str, rolled_up: Connection) -> None:
+def test_L02_migrate_replaces_views_of_an_older_program(dsn: str, connection: Connection) -> None:
     """They get the fold, and keep owner, grants, indexes and what depends on them; until then `check` says so."""
 
     def warnings() -> list[str]:
         found = run_checks(connector(dsn), CheckSettings(), lambda: NOW)
         return [each.text for each in found if (each.name, each.level) == ("incremental", Level.WARNING)]
 
-    read_rollups_alone(rolled_up)
+    read_rollups_alone(connection)
     for view in ROLLUP_VIEWS:
-        rolled_up.execute(sql.SQL("drop function analytics_refresh.{}()").format(sql.Identifier(f"{view}_rows")))
+        connection.execute(sql.SQL("drop function analytics_refresh.{}()").format(sql.Identifier(f"{view}_rows")))
     functions = "update analytics_refresh.incremental set functions = functions - %s::text[]"
-    rolled_up.execute(functions, [[f"analytics_refresh.{view}_rows()" for view in ROLLUP_VIEWS]])
-    rolled_up.execute(record_views("public"))
-    rolled_up.execute("grant select on action_metrics_hourly to public")
-    rolled_up.execute("create view on_it as select * from action_type_distribution")
-    before = Catalog(rolled_up, "public").objects("public")
+    connection.execute(functions, [[f"analytics_refresh.{view}_rows()" for view in ROLLUP_VIEWS]])
+    connection.execute(record_views("public"))
+    connection.execute("grant select on action_metrics_hourly to public")
+    connection.execute("create view on_it as select * from action_type_distribution")
+    before = Catalog(connection, "public").objects("public")
     assert any(
         text.startswith("a bare REFRESH MATERIALIZED VIEW leaves old figures in action_m") for text in warnings()
     )
     # exact, and no fault of theirs, though nothing of the functions is there yet
-    assert verify(rolled_up).ok
-    assert installation_problems(rolled_up, "public", VIEWS, "incremental") == ()
+    assert verify(connection).ok
+    assert installation_problems(connection, "public", VIEWS, "incremental") == ()
     config = Config.model_validate({"database": {"url": dsn}})
     report = migrate(
         config, recreate_views=False, accept_publication=False, populating=lambda each: None, told=lambda each: None
     )
     assert {f"put the new view public.{view} in place" for view in ROLLUP_VIEWS} <= set(report.steps)
-    after = Catalog(rolled_up, "public").objects("public")
+    after = Catalog(connection, "public").objects("public")
     assert after.indexes == before.indexes
     assert {name: (one.owner, one.columns) for name, one in after.views.items()} == {
         name: (one.owner, one.columns) for name, one in before.views.items()
     }
     grants = "select has_table_privilege('pg_monitor', 'action_metrics_hourly', 'select')"
-    assert rolled_up.execute(grants).fetchone() == (True,)
-    assert rolled_up.execute("select count(*) > 0 from on_it").fetchone() == (True,)
+    assert connection.execute(grants).fetchone() == (True,)
+    assert connection.execute("select count(*) > 0 from on_it").fetchone() == (True,)
     assert not any(text.startswith("a bare REFRESH") for text in warnings())
-    with rolled_up.transaction():
+    with connection.transaction():
         for view in VIEWS:
-            refresh(rolled_up, view)
-        assert not differences(rolled_up)
-    assert verify(rolled_up).ok
+            refresh(connection, view)
+        assert not differences(connection)
+    assert verify(connection).ok
     again = migrate(
         config, recreate_views=False, accept_publication=False, populating=lambda each: None, told=lambda each: None
     )

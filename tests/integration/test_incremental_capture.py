@@ -35,17 +35,17 @@ _ROW = (
 
 @pytest.fixture(scope="module")
 def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a migrated database in incremental mode, with some rows."""
+    """A migrated database in incremental mode, with some rows."""
     dsn = templates(migrated_template)
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
         Changes(connection, 1).copy()
         incremental.install(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+    return dsn
 
 
 @pytest.fixture
 def connection(databases: Callable[..., str], rolled_up_template: str) -> Iterator[Connection]:
-    """A connection to a fresh copy of it."""
+    """A connection to a fresh copy of it; `dsn` is one without the incremental mode."""
     with psycopg.connect(databases(rolled_up_template), autocommit=True, options="-c timezone=UTC") as opened:
         yield opened
 

@@ -46,26 +46,14 @@ def insert(connection: Connection, key: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode with a row, refreshed."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database in incremental mode with a row, refreshed."""
     dsn = templates(migrated_template)
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
         insert(connection, "first")
         incremental.install(connection)
         connection.execute("select refresh_action_analytics()")
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(rolled_up_template)
-
-
-@pytest.fixture
-def rolled_up(connection: Connection) -> Connection:
-    """A connection to it."""
-    return connection
+    return dsn
 
 
 def refreshed(dsn: str, isolation: str = "cycle", **settings: Any) -> dict[str, ViewReport]:
@@ -90,10 +78,10 @@ def open_writer(dsn: str, key: str) -> Iterator[Connection]:
 
 @pytest.mark.quick
 @pytest.mark.fault
-def test_L01_an_older_function_that_folds_nothing_is_not_believed(dsn: str, rolled_up: Connection) -> None:
+def test_L01_an_older_function_that_folds_nothing_is_not_believed(dsn: str, connection: Connection) -> None:
     """It refreshes all four views from rollups that lack the new row: three of them are not refreshed."""
-    put_older_function_back(rolled_up)
-    insert(rolled_up, "second")
+    put_older_function_back(connection)
+    insert(connection, "second")
     reports = refreshed(dsn)
     assert believed(reports) == {"recent_failures"}
     assert {reports[view].reason for view in ROLLUPS} == {Reason.CONTRACT}
@@ -103,26 +91,28 @@ def test_L01_an_older_function_that_folds_nothing_is_not_believed(dsn: str, roll
 @pytest.mark.slow
 @pytest.mark.fault
 @BOTH
-def test_L01_a_function_that_does_nothing_is_not_believed(dsn: str, rolled_up: Connection, isolation: str) -> None:
+def test_L01_a_function_that_does_nothing_is_not_believed(dsn: str, connection: Connection, isolation: str) -> None:
     """It says success for all: not believed while a change waits, nor once the views could be old by time alone."""
-    rolled_up.execute(_LIAR)
-    rolled_up.execute(_VIEW_LIAR)
-    insert(rolled_up, "second")
+    connection.execute(_LIAR)
+    connection.execute(_VIEW_LIAR)
+    insert(connection, "second")
     # with a transaction for each view the daemon folds by itself, and knows that no failure came
     assert believed(refreshed(dsn, isolation)) == ({"recent_failures"} if isolation == "view" else set())
-    rolled_up.execute("select analytics_refresh.fold()")
-    rolled_up.execute("update analytics_refresh.view_refreshes r set version = c.version"
+    connection.execute("select analytics_refresh.fold()")
+    connection.execute("update analytics_refresh.view_refreshes r set version = c.version"
                       " from analytics_refresh.view_changes c where c.view_name = r.view_name")  # fmt: skip
     assert believed(refreshed(dsn, isolation)) == (set(VIEWS) if isolation == "view" else set())
 
 
 @pytest.mark.fault
 @BOTH
-def test_L01_a_failure_that_waits_for_a_fold_is_no_green_light(dsn: str, rolled_up: Connection, isolation: str) -> None:
+def test_L01_a_failure_that_waits_for_a_fold_is_no_green_light(
+    dsn: str, connection: Connection, isolation: str
+) -> None:
     """Only the fold tells that recent_failures is due: without one nobody knows, and a liar is not believed."""
-    rolled_up.execute(_LIAR)
-    rolled_up.execute(_VIEW_LIAR)
-    rolled_up.execute(
+    connection.execute(_LIAR)
+    connection.execute(_VIEW_LIAR)
+    connection.execute(
         "insert into action_results (id, job_id, action_type, status) values ('f', 'j', 'rest', 'failed')"
     )
     reports = refreshed(dsn, isolation)
@@ -137,40 +127,40 @@ def test_L01_a_failure_that_waits_for_a_fold_is_no_green_light(dsn: str, rolled_
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
 @pytest.mark.slow
 def test_L01_a_writer_that_commits_later_alarms_nobody(
-    dsn: str, rolled_up: Connection, isolation: str, level: str
+    dsn: str, connection: Connection, isolation: str, level: str
 ) -> None:
     """What was committed before is folded, whatever the isolation level; an open writer's row is left to the next."""
-    name = rolled_up.info.dbname
-    rolled_up.execute(
+    name = connection.info.dbname
+    connection.execute(
         sql.SQL("alter database {} set default_transaction_isolation = {}").format(
             sql.Identifier(name), sql.Literal(level)
         )
     )
     with open_writer(dsn, "open"):
-        insert(rolled_up, "second")
+        insert(connection, "second")
         assert believed(refreshed(dsn, isolation)) == set(VIEWS)
-    put_older_function_back(rolled_up)
-    rolled_up.execute(_VIEW_LIAR)
+    put_older_function_back(connection)
+    connection.execute(_VIEW_LIAR)
     assert believed(refreshed(dsn)) == {"recent_failures"}
 
 
 @pytest.mark.fault
-def test_L01_a_writer_that_commits_meanwhile_alarms_nobody(dsn: str, rolled_up: Connection) -> None:
+def test_L01_a_writer_that_commits_meanwhile_alarms_nobody(dsn: str, connection: Connection) -> None:
     """A row committed between the fold and the end of the refresh waits for the next one, and the run is a success."""
-    insert(rolled_up, "before")
+    insert(connection, "before")
     waits = "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s"
     with open_writer(dsn, "open") as writer, refresher(dsn) as refresh:
         # after its fold, the refresh waits for this view
         with holding_refresh(dsn, "action_metrics_hourly"):
             running = Running(refresh)
             assert running.started.wait(60)
-            eventually(lambda: rolled_up.execute(waits, running.pids[:1]).fetchone() == (True,))
+            eventually(lambda: connection.execute(waits, running.pids[:1]).fetchone() == (True,))
             writer.commit()
-            insert(rolled_up, "second")
+            insert(connection, "second")
         reply = running.join(60).reply
     assert reply is not None
     assert [report.success for report in reply.reports] == [True] * 4
-    assert incremental.state(rolled_up).delta_rows == 2
+    assert incremental.state(connection).delta_rows == 2
 
 
 @pytest.mark.fault
@@ -180,33 +170,33 @@ def test_L01_a_writer_that_commits_meanwhile_alarms_nobody(dsn: str, rolled_up: 
     ids=["a rebuild that is due", "another table"],
 )
 @pytest.mark.slow
-def test_L01_rollups_that_must_be_rebuilt_are_not_believed(dsn: str, rolled_up: Connection, change: str) -> None:
+def test_L01_rollups_that_must_be_rebuilt_are_not_believed(dsn: str, connection: Connection, change: str) -> None:
     """A function that skips a rebuild leaves the rollups of rows that are gone, or not there yet."""
-    put_older_function_back(rolled_up)
-    rolled_up.execute(sql.SQL(change))
+    put_older_function_back(connection)
+    connection.execute(sql.SQL(change))
     assert believed(refreshed(dsn)) == {"recent_failures"}
 
 
 @pytest.mark.fault
 @BOTH
 @pytest.mark.slow
-def test_L01_what_cannot_be_verified_is_not_believed(dsn: str, rolled_up: Connection, isolation: str) -> None:
+def test_L01_what_cannot_be_verified_is_not_believed(dsn: str, connection: Connection, isolation: str) -> None:
     """A lock on our tables is named as such and breaks no contract; a right that is missing names the grants."""
-    rolled_up.execute(_LIAR)
-    rolled_up.execute(_VIEW_LIAR)
-    insert(rolled_up, "second")
+    connection.execute(_LIAR)
+    connection.execute(_VIEW_LIAR)
+    insert(connection, "second")
     with psycopg.connect(dsn) as holder:
         holder.execute("lock table analytics_refresh.incremental, analytics_refresh.deltas")
         reports = refreshed(dsn, isolation, lock_timeout_seconds=0.2)
         holder.rollback()
     assert not believed(reports) & ROLLUPS
     assert {reports[view].reason for view in ROLLUPS} == {Reason.LOCK_TIMEOUT}
-    with temporary_role(rolled_up) as role:
+    with temporary_role(connection) as role:
         for grant in (
             "usage on schema public, analytics_refresh", "select on analytics_refresh.installation",
             "execute on all functions in schema public",
         ):  # fmt: skip
-            rolled_up.execute(sql.SQL(f"grant {grant} to {{}}").format(sql.Identifier(role)))
+            connection.execute(sql.SQL(f"grant {grant} to {{}}").format(sql.Identifier(role)))
         reports = refreshed(make_conninfo(dsn, user=role), isolation)
     assert not believed(reports) & ROLLUPS
     assert {reports[view].reason for view in ROLLUPS} == {Reason.PERMISSION}
@@ -215,47 +205,47 @@ def test_L01_what_cannot_be_verified_is_not_believed(dsn: str, rolled_up: Connec
 
 @pytest.mark.fault
 @pytest.mark.slow
-def test_L01_without_our_function_a_fold_that_failed_is_not_believed(dsn: str, rolled_up: Connection) -> None:
+def test_L01_without_our_function_a_fold_that_failed_is_not_believed(dsn: str, connection: Connection) -> None:
     """Views refreshed by a plain statement each hold old rows where the fold before them failed."""
-    rolled_up.execute("drop function refresh_action_analytics_view(text)")
-    insert(rolled_up, "second")
+    connection.execute("drop function refresh_action_analytics_view(text)")
+    insert(connection, "second")
     with psycopg.connect(dsn) as holder:
         holder.execute("lock table analytics_refresh.duration_counts")
         reports = refreshed(dsn, "view", lock_timeout_seconds=0.2)
         holder.rollback()
     assert believed(reports) == {"recent_failures"}
     assert believed(refreshed(dsn, "view")) == set(VIEWS)
-    assert differences(rolled_up) == {}
+    assert differences(connection) == {}
 
 
 @pytest.mark.slow
-def test_tables_of_an_older_program_are_given_their_columns(dsn: str, rolled_up: Connection) -> None:
+def test_tables_of_an_older_program_are_given_their_columns(dsn: str, connection: Connection) -> None:
     """Before it, a refresh is verified without them; writers and folds of either go on; what waits is folded."""
     for table, column in (("deltas", "xid"), ("rebuild_marks", "xid"), ("incremental", "functions")):
-        rolled_up.execute(sql.SQL(f"alter table analytics_refresh.{table} drop column {column}"))
-    insert(rolled_up, "second")
+        connection.execute(sql.SQL(f"alter table analytics_refresh.{table} drop column {column}"))
+    insert(connection, "second")
     assert believed(refreshed(dsn)) == set(VIEWS)
     with status_reader(dsn) as reader:
         assert reader.delta().waiting is None
-    insert(rolled_up, "third")
-    incremental.install(rolled_up)
-    insert(rolled_up, "fourth")
-    dated = rolled_up.execute("select xid is null from analytics_refresh.deltas order by 1").fetchall()
+    insert(connection, "third")
+    incremental.install(connection)
+    insert(connection, "fourth")
+    dated = connection.execute("select xid is null from analytics_refresh.deltas order by 1").fetchall()
     assert dated == [(False,), (True,)]
     assert believed(refreshed(dsn)) == set(VIEWS)
-    assert differences(rolled_up) == {}
+    assert differences(connection) == {}
 
 
-def test_changes_seen_waiting_are_told_from_later_ones(dsn: str, rolled_up: Connection) -> None:
+def test_changes_seen_waiting_are_told_from_later_ones(dsn: str, connection: Connection) -> None:
     """The first reading dates them; later changes do not hide them; a fold ends it, and a late writer starts anew."""
     with status_reader(dsn) as reader, open_writer(dsn, "open"):
         assert reader.delta().waiting is None
-        insert(rolled_up, "second")
+        insert(connection, "second")
         first = reader.delta().waiting
         assert first is not None
-        insert(rolled_up, "third")
+        insert(connection, "third")
         assert reader.delta(first).waiting == first
-        rolled_up.execute("select analytics_refresh.fold()")
+        connection.execute("select analytics_refresh.fold()")
         assert reader.delta(first).waiting is None
     with status_reader(dsn) as reader:
         later = reader.delta(first).waiting

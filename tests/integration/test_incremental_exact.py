@@ -1,7 +1,7 @@
 """The rollups agree with the plain definitions after whatever happened to action_results."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -22,25 +22,12 @@ def connect(dsn: str) -> Connection:
 
 
 @pytest.fixture(scope="module")
-def incremental_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a migrated database in incremental mode."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A migrated database in incremental mode."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
         incremental.install(connection)
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], incremental_template: str) -> str:
-    """A fresh database in incremental mode, with empty source tables."""
-    return databases(incremental_template)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A connection to it."""
-    with connect(dsn) as opened:
-        yield opened
+    return dsn
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 5))])

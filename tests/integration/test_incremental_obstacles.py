@@ -73,39 +73,27 @@ def recreate_failures(connection: Connection) -> None:
 
 
 @pytest.fixture(scope="module")
-def rolled_up_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database in incremental mode with rows, refreshed."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database in incremental mode with rows, refreshed."""
     dsn = templates(migrated_template)
     with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
         for key in ("a", "b"):
             insert(connection, key)
         incremental.install(connection)
         connection.execute("select refresh_action_analytics()")
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+    return dsn
 
 
 @pytest.fixture
-def dsn(databases: Callable[..., str], rolled_up_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(rolled_up_template)
-
-
-@pytest.fixture
-def rolled_up(connection: Connection) -> Connection:
-    """A connection to it."""
-    return connection
-
-
-@pytest.fixture
-def subscribed(rolled_up: Connection) -> Iterator[Connection]:
+def subscribed(connection: Connection) -> Iterator[Connection]:
     """The same, and then its table becomes the target of a subscription."""
-    rolled_up.execute("set allow_system_table_mods = on")
-    rolled_up.execute("create subscription apply connection 'dbname=none' publication p with (connect = false)")
-    rolled_up.execute(
+    connection.execute("set allow_system_table_mods = on")
+    connection.execute("create subscription apply connection 'dbname=none' publication p with (connect = false)")
+    connection.execute(
         "insert into pg_subscription_rel select oid, 'action_results'::regclass, 'r' from pg_subscription"
     )
-    yield rolled_up
-    unsubscribe(rolled_up)
+    yield connection
+    unsubscribe(connection)
 
 
 def unsubscribe(connection: Connection) -> None:
@@ -159,110 +147,110 @@ _CHANGES: list[tuple[LiteralString, LiteralString, str, object, str]] = [
 @pytest.mark.parametrize(("change", "back", "column", "given", "words"), _CHANGES)
 @pytest.mark.slow
 def test_L04_a_column_of_another_type_fails_no_writer(
-    dsn: str, rolled_up: Connection, change: LiteralString, back: LiteralString, column: str, given: object, words: str
+    dsn: str, connection: Connection, change: LiteralString, back: LiteralString, column: str, given: object, words: str
 ) -> None:
     """The application's writes go on, the obstacle is named, and once it is gone every row is counted."""
-    rolled_up.execute("drop materialized view recent_failures")
+    connection.execute("drop materialized view recent_failures")
     name = sql.Identifier(column)
-    rolled_up.execute(sql.SQL("alter table action_results alter {} " + change).format(name))
+    connection.execute(sql.SQL("alter table action_results alter {} " + change).format(name))
     for key in ("c", "d"):
-        insert(rolled_up, key, column, given)
-    rolled_up.execute("update action_results set status = 'failed' where id = 'c'")
-    rolled_up.execute("delete from action_results where id = 'a'")
+        insert(connection, key, column, given)
+    connection.execute("update action_results set status = 'failed' where id = 'c'")
+    connection.execute("delete from action_results where id = 'a'")
     assert f"public.action_results.{words}, and the rollups count only bigint or integer exactly" in problems(dsn)
     failed = failures(dsn)
     assert words in failed["action_metrics_hourly"]
-    rolled_up.execute(sql.SQL("update action_results set {} = null").format(name))
-    rolled_up.execute(sql.SQL("alter table action_results alter {} " + back).format(name))
+    connection.execute(sql.SQL("update action_results set {} = null").format(name))
+    connection.execute(sql.SQL("alter table action_results alter {} " + back).format(name))
     assert failures(dsn).keys() == {"recent_failures"}
-    assert rolled_up.execute("select sum(execution_count) from action_metrics_hourly").fetchone() == (3,)
-    assert differences(rolled_up, views=ROLLUPS) == {}
+    assert connection.execute("select sum(execution_count) from action_metrics_hourly").fetchone() == (3,)
+    assert differences(connection, views=ROLLUPS) == {}
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("column", ["duration_ms", "retry_count", "trigger_id", "status", "executed_at"])
 @pytest.mark.slow
-def test_L04_a_column_that_is_gone_fails_no_writer(dsn: str, rolled_up: Connection, column: str) -> None:
+def test_L04_a_column_that_is_gone_fails_no_writer(dsn: str, connection: Connection, column: str) -> None:
     """While a column is renamed the writes go on, and its absence is named; with its name back all is counted."""
-    rolled_up.execute("drop materialized view recent_failures")
+    connection.execute("drop materialized view recent_failures")
     rename = sql.SQL("alter table action_results rename {} to {}")
-    rolled_up.execute(rename.format(sql.Identifier(column), sql.Identifier("other")))
-    rolled_up.execute("update action_results set job_id = 'other'")
-    rolled_up.execute("delete from action_results where id = 'a'")
+    connection.execute(rename.format(sql.Identifier(column), sql.Identifier("other")))
+    connection.execute("update action_results set job_id = 'other'")
+    connection.execute("delete from action_results where id = 'a'")
     assert any(text.startswith(f"public.action_results.{column} is missing") for text in problems(dsn))
     assert f"{column} is missing" in failures(dsn)["action_metrics_hourly"]
-    rolled_up.execute(rename.format(sql.Identifier("other"), sql.Identifier(column)))
+    connection.execute(rename.format(sql.Identifier("other"), sql.Identifier(column)))
     assert failures(dsn).keys() == {"recent_failures"}
-    assert differences(rolled_up, views=ROLLUPS) == {}
+    assert differences(connection, views=ROLLUPS) == {}
 
 
 @pytest.mark.fault
 @pytest.mark.slow
-def test_L04_values_that_no_view_can_hold_are_counted_apart(dsn: str, rolled_up: Connection) -> None:
+def test_L04_values_that_no_view_can_hold_are_counted_apart(dsn: str, connection: Connection) -> None:
     """A wider column takes larger values: those are named while the rest folds; corrected, they count like others."""
-    rolled_up.execute("drop materialized view recent_failures")
+    connection.execute("drop materialized view recent_failures")
     for column in ("duration_ms", "retry_count"):
-        rolled_up.execute(sql.SQL("alter table action_results alter {} type bigint").format(sql.Identifier(column)))
-    recreate_failures(rolled_up)
+        connection.execute(sql.SQL("alter table action_results alter {} type bigint").format(sql.Identifier(column)))
+    recreate_failures(connection)
     assert problems(dsn) == ()
-    insert(rolled_up, "held", "duration_ms", 2**31 - 1)
-    insert(rolled_up, "long", "duration_ms", 2**31)
-    insert(rolled_up, "often", "retry_count", -(2**31) - 1)
+    insert(connection, "held", "duration_ms", 2**31 - 1)
+    insert(connection, "long", "duration_ms", 2**31)
+    insert(connection, "often", "retry_count", -(2**31) - 1)
     assert failures(dsn) == {}
     assert problems(dsn) == (
         "1 rows of action_results have a duration_ms that is too large for the views: they are counted without it",
         "1 rows of action_results have a retry_count that is too large for the views: they are counted without it",
     )
-    assert rolled_up.execute(
+    assert connection.execute(
         # two rows where an hour begins meanwhile
         "select sum(execution_count), max(max_duration_ms), sum(total_retries) from action_metrics_hourly"
     ).fetchall() == [(5, 2**31 - 1, 0)]
-    assert verify(rolled_up).ok
-    assert incremental.rebuild(rolled_up)
+    assert verify(connection).ok
+    assert incremental.rebuild(connection)
     assert len(problems(dsn)) == 2
-    rolled_up.execute("update action_results set duration_ms = 8 where id = 'long'")
-    rolled_up.execute("delete from action_results where id = 'often'")
+    connection.execute("update action_results set duration_ms = 8 where id = 'long'")
+    connection.execute("delete from action_results where id = 'often'")
     assert failures(dsn) == {}
     assert problems(dsn) == ()
-    assert differences(rolled_up) == {}
+    assert differences(connection) == {}
 
 
 @pytest.mark.fault
 @pytest.mark.slow
-def test_L04_rows_without_a_key_are_counted_apart(dsn: str, rolled_up: Connection) -> None:
+def test_L04_rows_without_a_key_are_counted_apart(dsn: str, connection: Connection) -> None:
     """A key that may be null is named; rows without one are left out and named, and the rest folds."""
-    rolled_up.execute("alter table action_results alter status drop not null, alter action_type drop not null")
+    connection.execute("alter table action_results alter status drop not null, alter action_type drop not null")
     words = "may be null, and the rollups have no place for that: set it not null"
     nullable = tuple(f"public.action_results.{column} {words}" for column in ("action_type", "status"))
     assert problems(dsn) == nullable
     for column in ("status", "action_type"):
-        insert(rolled_up, f"without {column}", column, None)
+        insert(connection, f"without {column}", column, None)
     assert failures(dsn) == {}
     left_out = "2 rows of action_results have no action_type or no status: they are not counted"
     assert problems(dsn) == (*nullable, left_out)
-    assert rolled_up.execute("select sum(execution_count) from action_metrics_hourly").fetchone() == (2,)
-    rolled_up.execute("update action_results set status = 'success', action_type = 'rest'")
+    assert connection.execute("select sum(execution_count) from action_metrics_hourly").fetchone() == (2,)
+    connection.execute("update action_results set status = 'success', action_type = 'rest'")
     assert failures(dsn) == {}
     assert problems(dsn) == nullable
-    assert differences(rolled_up) == {}
+    assert differences(connection) == {}
 
 
 @pytest.mark.fault
-def test_L04_a_table_that_a_crash_empties(dsn: str, rolled_up: Connection) -> None:
+def test_L04_a_table_that_a_crash_empties(dsn: str, connection: Connection) -> None:
     """Unlogged, it is named and not folded; logged again, it is counted anew, for nobody knows what it lost."""
-    rolled_up.execute("alter table action_results set unlogged")
+    connection.execute("alter table action_results set unlogged")
     (problem,) = problems(dsn)
     assert problem.startswith("public.action_results is not logged")
     assert failures(dsn).keys() == ROLLUPS
-    rolled_up.execute("alter table action_results set logged")
+    connection.execute("alter table action_results set logged")
     assert failures(dsn) == {}
-    assert "is not logged" in str(build_reason(rolled_up))
+    assert "is not logged" in str(build_reason(connection))
 
 
 @pytest.mark.fault
-def test_L04_our_own_tables_are_looked_at_too(dsn: str, rolled_up: Connection) -> None:
+def test_L04_our_own_tables_are_looked_at_too(dsn: str, connection: Connection) -> None:
     """What loses rows of the rollups is as bad as what loses the application's."""
-    rolled_up.execute("alter table analytics_refresh.type_cells set unlogged")
+    connection.execute("alter table analytics_refresh.type_cells set unlogged")
     (problem,) = problems(dsn)
     assert problem.startswith("analytics_refresh.type_cells is not logged")
     assert failures(dsn).keys() == ROLLUPS

@@ -1,7 +1,7 @@
 """`partitions`: a live table becomes months without a copy, and months are made ahead."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -84,13 +84,6 @@ def content(connection: Connection, mode: str, before: Any) -> None:
         assert verify(connection).ok
 
 
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A migrated database."""
-    with open_(dsn) as opened:
-        yield opened
-
-
 def test_the_plan_says_what_it_would_do_and_changes_nothing(connection: Connection) -> None:
     """It has the SQL, the locks, what PostgreSQL forbids afterwards, and the token that a conversion asks for."""
     fill(connection, "plain", rows=5)
@@ -168,7 +161,7 @@ def test_R01_a_run_that_is_killed_goes_on(
     with open_(source) as connection:
         fill(connection, mode, rows=50)
     for place in places:
-        target = databases(psycopg.conninfo.conninfo_to_dict(source)["dbname"])
+        target = databases(source)
         with open_(target) as connection:
             before = built_at(connection, mode)
             left = [place]

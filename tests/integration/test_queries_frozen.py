@@ -1,7 +1,7 @@
 """Queries limited to organizations read frozen days for what is older than the horizon: the figures of deleted rows."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -44,8 +44,8 @@ _ASKED: dict[str, dict[str, object]] = {
 
 
 @pytest.fixture(scope="module")
-def asked_template(templates: Callable[..., str], migrated_template: str) -> str:
-    """Name of a database with actions of 100 days of three organizations, in incremental mode with nothing frozen."""
+def dsn_template(templates: Callable[..., str], migrated_template: str) -> str:
+    """A database with actions of 100 days of three organizations, in incremental mode with nothing frozen."""
     dsn = templates(migrated_template)
     with connect(dsn) as connection:
         add_organizations(connection, {"acme": "Acme", "blue": "Blue"})
@@ -59,20 +59,7 @@ def asked_template(templates: Callable[..., str], migrated_template: str) -> str
             " now() - i * interval '100 minutes', i * 7 % 1000, i % 4 from generate_series(1, 1440) i"
         )
         incremental.install(connection, retention=Retention(1000 * _DAY))
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-
-
-@pytest.fixture
-def dsn(databases: Callable[..., str], asked_template: str) -> str:
-    """A fresh copy of it."""
-    return databases(asked_template)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A connection to it."""
-    with connect(dsn) as opened:
-        yield opened
+    return dsn
 
 
 @pytest.fixture(scope="module")

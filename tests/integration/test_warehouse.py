@@ -27,17 +27,10 @@ Connection = psycopg.Connection[Any]
 pytestmark = [needs_chdb, pytest.mark.slow]
 
 
-@pytest.fixture
-def dsn(databases: Callable[..., str], fed_template: str) -> str:
-    """A fresh database of that kind."""
-    return databases(fed_template)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection]:
-    """A connection to it."""
-    with psycopg.connect(dsn, autocommit=True, options="-c timezone=UTC") as opened:
-        yield opened
+@pytest.fixture(scope="module")
+def dsn_template(fed_template: str) -> str:
+    """A database in incremental mode, with an outbox."""
+    return fed_template
 
 
 @pytest.fixture
@@ -235,9 +228,7 @@ def test_W10_databases_that_have_parted_begin_a_new_epoch(
     fed.sender.send()
     fed.session.close()
     connection.close()
-    copied = Fed(
-        databases(fed.client.settings.name), Client(settings(clickhouse.url, fed.client.settings.name, tmp_path))
-    )
+    copied = Fed(databases(fed.dsn), Client(settings(clickhouse.url, fed.client.settings.name, tmp_path)))
     with psycopg.connect(fed.dsn, autocommit=True) as original, psycopg.connect(copied.dsn, autocommit=True) as copy:
         change_and_refresh(original, 2)
         fed.sender.send()

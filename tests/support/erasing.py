@@ -126,8 +126,8 @@ def make_key(folder: Path) -> Path:
 
 
 def copy_of(dsn: str, admin: str) -> str:
-    """The name of this database, free of sessions, to be copied as a restore would."""
+    """This database, free of sessions, to be copied as a restore would."""
     name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", [name])
-    return str(name)
+    return dsn
