@@ -12,8 +12,9 @@ grow. The last column is what `check` would say.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import psycopg
@@ -52,8 +53,8 @@ class Grown:
 
     def times(self, sizes: Sequence[Sizes]) -> list[float]:
         """How many times its size the view had at most, its indexes, and both together."""
-        parts = (slice(0, 1), slice(1, 2), slice(0, 2))
-        return [max(sum(each[part]) for each in sizes) / sum(self.packed[part]) for part in parts]
+        parts: list[Callable[[Sizes], int]] = [itemgetter(0), itemgetter(1), sum]
+        return [max(map(part, sizes)) / part(self.packed) for part in parts]
 
 
 def _sizes(connection: psycopg.Connection[Any]) -> Sizes:
