@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -135,3 +136,24 @@ def test_it_depends_on_the_python_that_it_was_made_with(package: Path) -> None:
     minor = int(accepted("/usr/bin/python3", "-c", "import sys; print(sys.version_info[1])"))
     depends = accepted(tool("dpkg-deb"), "--field", package, "Depends")
     assert f"python3 (>= 3.{minor}), python3 (<< 3.{minor + 1})" in depends
+
+
+def test_its_size_is_that_of_its_files(laid: Path, tmp_path: Path) -> None:
+    """A folder that once held more stays larger on many file systems: the same files still make the same package."""
+    shown = []
+    for passing in (0, 2000):
+        tree = tmp_path / str(passing)
+        shutil.copytree(laid, tree, symlinks=True)
+        more = [tree / "usr" / "share" / f"{number:0200}" for number in range(passing)]
+        for path in more:
+            path.touch()
+        for path in more:
+            path.unlink()
+        accepted(DEBIAN / "seal", tree)
+        shown.append([(tree / "DEBIAN" / name).read_text() for name in ("control", "md5sums")])
+    assert shown[1] == shown[0]
+    entries = [path for path in laid.rglob("*") if "DEBIAN" not in path.relative_to(laid).parts]
+    files = [path for path in entries if path.is_file() and not path.is_symlink()]
+    kibibytes = sum(-(-path.stat().st_size // 1024) for path in files) + len(entries) - len(files)
+    assert f"\nInstalled-Size: {kibibytes}\n" in shown[0][0]
+    assert len(shown[0][1].splitlines()) == len(files)
