@@ -65,6 +65,8 @@ def recovered(daemon: Daemon, connection: Connection, feeding: Feeding, *errors:
     said = told(daemon)
     assert len(said) == len(errors), said
     assert all(error in line for error, line in zip(errors, said, strict=True)), said
+    # its line comes after all cells are there
+    daemon.wait_for("warehouse.exported")
     events = [line["event"] for line in list(daemon.lines)]
     # before that, where another database of this name was here
     since = events[events.index("warehouse.exported") :]

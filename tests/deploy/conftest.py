@@ -9,7 +9,7 @@ import pytest
 from packaging.markers import Marker
 
 from tests.deploy.booted import Machine, boot, install
-from tests.deploy.support import DEPLOY, PIP, accepted, copy_sources
+from tests.deploy.support import DEPLOY, copy_sources, pip
 from tests.deploy.trees import database_in, debian_tree
 from tests.generate.licences import DEBIAN
 from tests.support.postgres import Server
@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's wheel, built from a copy of what it is made of."""
     folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
     copy_sources(source)
-    accepted(*PIP, "wheel", "--no-deps", "--wheel-dir", folder, source)
+    pip("wheel", "--no-deps", "--wheel-dir", folder, source)
     (built,) = folder.glob("analytics_refreshd-*.whl")
     return built
 
@@ -42,7 +42,7 @@ def wheels(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         needed = folder / lock
         needed.write_text(_for_debian((DEPLOY / "container" / lock).read_text()))
         target: list[str | Path] = ["--only-binary", ":all:", "--python-version", "3.11", "--dest", folder]
-        accepted(*PIP, "download", "--require-hashes", "-r", needed, *target)
+        pip("download", "--require-hashes", "-r", needed, *target)
         needed.unlink()
     return folder
 

@@ -14,7 +14,7 @@ SYSTEMD = ROOT / "systemd"
 RULES = DEPLOY / "prometheus" / "analytics-refreshd.rules.yaml"
 MADE_OF = ("pyproject.toml", "README.md", ".github/LICENSE", "deploy/man", "src")
 """What a wheel is built from."""
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+_PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 DASHBOARD = DEPLOY / "grafana" / "analytics-refreshd.json"
 
 
@@ -37,7 +37,9 @@ def tool(name: str) -> str:
     return found
 
 
-def run(*words: str | Path, feed: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str | Path, feed: str | None = None, cwd: Path | None = None, seconds: float = 110.0
+) -> subprocess.CompletedProcess[str]:
     """Run a validator; what it printed, both streams, is in `stdout`."""
     return subprocess.run(
         [str(word) for word in words],
@@ -47,12 +49,17 @@ def run(*words: str | Path, feed: str | None = None, cwd: Path | None = None) ->
         text=True,
         cwd=cwd,
         check=False,
-        timeout=110,
+        timeout=seconds,
     )
 
 
-def accepted(*words: str | Path, feed: str | None = None, cwd: Path | None = None) -> str:
+def accepted(*words: str | Path, feed: str | None = None, cwd: Path | None = None, seconds: float = 110.0) -> str:
     """Run a validator that must find nothing; returns its output."""
-    result = run(*words, feed=feed, cwd=cwd)
+    result = run(*words, feed=feed, cwd=cwd, seconds=seconds)
     assert result.returncode == 0, result.stdout
     return result.stdout
+
+
+def pip(*words: str | Path) -> None:
+    """Run this environment's pip, which may fetch dozens of packages on a busy machine."""
+    accepted(*_PIP, *words, seconds=600.0)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.support import DEPLOY, PIP, accepted, copy_sources, tool
+from tests.deploy.support import DEPLOY, accepted, copy_sources, pip, tool
 from tests.support.postgres import Server, free_port
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(1200)]
 IMAGE = "localhost/analytics-refreshd-test"
 BASE = "localhost/python-base-test"
 EPOCH = "1767225600"
@@ -161,7 +161,7 @@ def test_the_image_for_ecs_has_certificates_and_a_command_for_tokens(
     (folder / "context" / "deploy" / "ecs" / "global-bundle.pem").write_text("# certificates\n")
     download = ["download", "--require-hashes", "--only-binary", ":all:", "--python-version", "3.11"]
     wheels = folder / "wheels"
-    accepted(*PIP, *download, "--dest", wheels, "-r", DEPLOY / "ecs" / "requirements.lock")
+    pip(*download, "--dest", wheels, "-r", DEPLOY / "ecs" / "requirements.lock")
     recipe = folder / "context" / "deploy" / "ecs" / "Containerfile"
     base = ["--build-arg", f"IMAGE={IMAGE}"]
     words: list[str | Path] = [

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from analytics_refreshd import __version__
-from tests.deploy.support import PIP, accepted, copy_sources
+from tests.deploy.support import accepted, copy_sources, pip
 from tests.support.daemon import environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     # this environment's pip does what one of its own would, which takes five seconds to install
     accepted(sys.executable, "-m", "venv", "--without-pip", folder)
-    accepted(*PIP, "--python", folder / "bin/python", "install", "--quiet", "--no-compile", wheel)
+    pip("--python", folder / "bin/python", "install", "--quiet", "--no-compile", wheel)
     return folder / "bin/analytics-refreshd"
 
 
@@ -32,7 +32,7 @@ def test_the_wheel_built_again_is_the_same(wheel: Path, tmp_path: Path) -> None:
     copy_sources(source)
     for path in source.rglob("*"):
         os.utime(path, (1, 1))
-    accepted(*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source)
+    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source)
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
