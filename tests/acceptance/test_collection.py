@@ -56,6 +56,7 @@ LEFT_OUT = {
     "integration/test_year_of_retention.py": "twelve months of changes, by rows and by partitions",
     "integration/test_stream_reading.py": "a database in incremental mode, and the API's role",
     "unit/test_unusual_simulated.py": "months of simulated traffic",
+    "deploy/test_release.py": "two releases, each with a package and an image",
     "deploy/test_upgrade_guide.py": "two builds, and the installation of each",
     "deploy/test_wheel.py": "a build, and an installation of all that the wheel depends on",
 }

@@ -31,13 +31,13 @@ class Buildah:
 
     def __init__(self, store: Path) -> None:
         self.folder = store
-        self._words = [tool("buildah"), "--root", str(store / "root"), "--runroot", str(store / "run")]
-        self._environment = os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+        self.words = [tool("buildah"), "--root", str(store / "root"), "--runroot", str(store / "run")]
+        self.environment = os.environ | {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 
     def __call__(self, *words: str | Path) -> str:
         """Run one command; returns what it printed."""
         done = subprocess.run(
-            [*self._words, *map(str, words)], env=self._environment, capture_output=True, text=True, check=False
+            [*self.words, *map(str, words)], env=self.environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{words}: {done.stdout[-1500:]} {done.stderr[-1500:]}"
         return done.stdout.strip()
@@ -60,16 +60,27 @@ def build(buildah: Buildah, wheels: Path, tag: str, *words: str) -> None:
     buildah("build", "-q", *given, *words, *offline(buildah.folder, wheels), "-f", recipe, "-t", tag, context)
 
 
-@pytest.fixture(scope="module")
-def built(debian: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
-    """A store that holds the image."""
-    folder = tmp_path_factory.mktemp("image")
-    buildah = Buildah(folder)
+def python_base(buildah: Buildah, debian: Path) -> None:
+    """Make the base image of a Debian tree."""
     scratch = buildah("from", "scratch")
     buildah("copy", "-q", scratch, debian, "/")
     shutil.rmtree(Path(buildah("mount", scratch)) / "opt" / "analytics-refreshd", ignore_errors=True)
     buildah("umount", scratch)
     buildah("commit", "-q", "--rm", scratch, BASE)
+
+
+def layers_of(buildah: Buildah, image: str) -> list[object]:
+    """The layers of an image, by their digests."""
+    layers: list[object] = json.loads(json.loads(buildah("inspect", "--type", "image", image))["Manifest"])["layers"]
+    return layers
+
+
+@pytest.fixture(scope="module")
+def built(debian: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    """A store that holds the image."""
+    folder = tmp_path_factory.mktemp("image")
+    buildah = Buildah(folder)
+    python_base(buildah, debian)
     context = folder / "context"
     context.mkdir()
     copy_sources(context)
@@ -144,10 +155,7 @@ def test_the_image_built_again_has_the_same_layers(built: Buildah, wheels: Path)
     """
     again = f"{IMAGE}-again"
     build(built, wheels, again, "--no-cache")
-    layers = [
-        json.loads(json.loads(built("inspect", "--type", "image", each))["Manifest"])["layers"]
-        for each in (IMAGE, again)
-    ]
+    layers = [layers_of(built, each) for each in (IMAGE, again)]
     assert len(layers[0]) > 1
     assert layers[1] == layers[0]
 

@@ -12,6 +12,7 @@ TOGETHER = {
     "tests/deploy/test_kubernetes_api.py": "kubernetes",
     "tests/deploy/test_kubernetes_manifests.py": "kubernetes",
     "tests/deploy/test_live_image.py": "debian",
+    "tests/deploy/test_release.py": "debian",
     "tests/deploy/test_live_oncall.py": "debian",
     "tests/deploy/test_live_systemd.py": "debian",
     "tests/acceptance/test_demo_real_log.py": "real log",
