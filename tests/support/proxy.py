@@ -38,14 +38,14 @@ class Proxy:
         self._moving.set()
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closed = True
+        self._closed.set()
         self.thaw()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -94,7 +94,7 @@ class Proxy:
         self.cut(reset=True)
 
     def _accept(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             try:
                 client, _ = self._listener.accept()
             except OSError:
@@ -105,8 +105,15 @@ class Proxy:
                 client.close()
                 continue
             with self._lock:
-                self.connections += 1
-                self._sockets += [client, server]
+                ended = self._closed.is_set()
+                if not ended:
+                    self.connections += 1
+                    self._sockets += [client, server]
+            if ended:
+                # it came while the last ones were cut: nobody else closes it
+                client.close()
+                server.close()
+                return
             for source, target, requests in ((client, server, True), (server, client, False)):
                 threading.Thread(target=self._relay, args=(source, target, requests), daemon=True).start()
 
