@@ -110,6 +110,29 @@ def test_D14_losing_the_lock_cancels_the_refresh(dsn: str, connection: Connectio
         assert one.stop() == 0
 
 
+def test_L11_an_evaluation_that_finds_the_lock_lost_does_not_wait_for_the_heartbeat(
+    dsn: str, connection: Connection
+) -> None:
+    """What it judged without the lead is in no log: the page would show it alone until the election asks again."""
+    seldom = """
+        from analytics_refreshd.app import election
+        from analytics_refreshd.core.leadership import Term
+        election.HEARTBEAT_SECONDS = 3600.0
+        election.Term = lambda: Term(7200.0)
+    """
+    with Daemon(dsn, broken=seldom, **FAST | {"schedule__interval": "6h", "alerts__evaluate_every": "1s"}) as daemon:
+        eventually(lambda: daemon.metric("analytics_last_evaluation_timestamp_seconds"))
+        connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and application_name like '%/leader'"
+        )
+        age_views(connection)
+        daemon.wait_for("leader.lost")
+        daemon.wait_for("leader.acquired", count=2)
+        daemon.wait_for("refresh.finished", lambda line: line["outcome"] == "ok")
+        assert daemon.stop() == 0
+
+
 def test_D14_the_fence_keeps_the_next_leader_out(dsn: str, connection: Connection) -> None:
     """A refresh that no cancel reaches after its replica lost the lock is waited for: never do two refresh at once."""
     make_stretchable(connection)

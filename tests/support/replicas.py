@@ -158,6 +158,7 @@ class Replica:
         clock, metrics = database.clock, RecordingMetrics()
         self.history = FakeHistory(available=database.remembers)
         self.metrics = metrics
+        self.beat_asked_for: list[float] = []
         self.history.on_recent = database.answer
         self.state = holder(("v",), clock, name)
         availability = DatabaseAvailability(self.state, self.log)
@@ -168,6 +169,7 @@ class Replica:
             store=database,
             history=self.history,
             notifier=self.notifier,
+            on_lead_over=lambda: self.beat_asked_for.append(clock.monotonic()),
         )
         self._evaluation = EvaluateCycle(
             runtime,

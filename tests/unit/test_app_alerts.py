@@ -111,6 +111,8 @@ def test_L11_a_leader_that_was_replaced_and_does_not_know_it_tells_nothing(
     assert (first.state.leads(), second.state.leads()) == (True, True)
     assert [line["alert"] for line in second.log.of(Event.ALERT_FIRING)] == [Alert.LOW_SUCCESS_RATE]
     assert (first.told, first.log.of(Event.ALERT_FIRING)) == ([], [])
+    assert first.beat_asked_for
+    assert not second.beat_asked_for
     database.holder = LeaderInfo("two", 1)
     time_passes(clock, [first, second], seconds=60)
     assert (first.state.leads(), first.told, first.log.of(Event.ALERT_RESOLVED)) == (False, [], [])

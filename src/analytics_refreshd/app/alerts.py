@@ -4,7 +4,7 @@ The leader tells of everything, and so does the last one while the database is a
 database is away, or that nobody leads: under a key of its own, whose end it tells whoever leads by then.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -37,12 +37,24 @@ _RESOLVED_KEPT = timedelta(minutes=15)
 
 
 class AlertEvaluator:
-    """The alerts of one database. One thread at a time may use it: the evaluation does."""
+    """The alerts of one database. One thread at a time may use it: the evaluation does.
 
-    def __init__(self, runtime: Runtime, *, store: AlertStore, history: History, notifier: Notifier) -> None:
+    `on_lead_over` is called where the lock is found lost before the election knows it.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        store: AlertStore,
+        history: History,
+        notifier: Notifier,
+        on_lead_over: Callable[[], None],
+    ) -> None:
         self._store = store
         self._history = history
         self._notifier = notifier
+        self._on_lead_over = on_lead_over
         self._state = runtime.state
         self._database = runtime.database
         self._log = runtime.log
@@ -190,18 +202,22 @@ class AlertEvaluator:
         return self._loaded and (self._state.leads() or self._database.down)
 
     def _lead_over(self) -> bool:
-        """Tell whether the lock is lost, which this replica will learn with its next heartbeat.
+        """Tell whether the lock is lost, and have the election ask for it at once.
 
         Another may have led since: both would tell of one trouble, under two keys, and nobody would end one of them.
+        Until the election knows, the page shows what no log has: that must not last until its next heartbeat.
         """
         epoch = self._state.current.leadership.epoch
         if epoch is None or self._database.down or not self._state.leads():
             return False
         try:
-            return self._store.lead_over(epoch)
+            over = self._store.lead_over(epoch)
         except Exception as error:
             self._parts.failed(Part.ALERT_STORE, error)
             return False
+        if over:
+            self._on_lead_over()
+        return over
 
     def _keep(
         self, before: Mapping[AlertKey, AlertRecord], after: Mapping[AlertKey, AlertRecord], *, in_charge: bool

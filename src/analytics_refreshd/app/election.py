@@ -167,6 +167,7 @@ class Election(threading.Thread):
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._stop_requested = False
+        self._asked = False
         self._watch: LockWatch | None = None
         self._other_holder_logged = False
         self._failed_attempts = 0
@@ -181,6 +182,11 @@ class Election(threading.Thread):
     def unwatch(self) -> None:
         """Stop watching."""
         self._watch = None
+
+    def ask(self) -> None:
+        """Ask the database now, and not with the next heartbeat: somebody saw that the lead is over."""
+        self._asked = True
+        self._wake.set()
 
     def resign(self, within_seconds: float) -> bool:
         """Release the lock and end the thread.
@@ -200,7 +206,8 @@ class Election(threading.Thread):
         try:
             while not self._stop_requested:
                 watch = self._watch
-                if self._clock.monotonic() >= next_beat:
+                if self._asked or self._clock.monotonic() >= next_beat:
+                    self._asked = False
                     next_beat = self._clock.monotonic() + self._beat()
                 elif watch is not None and self._leadership.role is Role.LEADER:
                     self._look(watch)

@@ -201,7 +201,13 @@ class Service:
             after_run=lambda run: self.on_finished(run),
         )
         store = PostgresAlertStore(self.session)
-        self.alerts = AlertEvaluator(runtime, store=store, history=self.history, notifier=self.notifier)
+        self.alerts = AlertEvaluator(
+            runtime,
+            store=store,
+            history=self.history,
+            notifier=self.notifier,
+            on_lead_over=self.election.ask,
+        )
         self.evaluation_watch = EvaluationWatch(runtime, store=store, notifier=self.notifier)
         store_of_requests = PostgresRequests(self.session, config.replica)
         self.requests = OperatorRequests(runtime, store=store_of_requests, status=self.status)
