@@ -178,7 +178,7 @@ def dsn_template(migrated_template: str) -> str:
 
 @pytest.fixture
 def dsn(databases: Callable[..., str], dsn_template: str) -> str:
-    """A fresh copy of `dsn_template`: empty source tables, our four views, functions and history."""
+    """A fresh copy of `dsn_template`: as it is, empty source tables, our four views, functions and history."""
     return databases(dsn_template)
 
 

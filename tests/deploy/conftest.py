@@ -9,9 +9,10 @@ import pytest
 from packaging.markers import Marker
 
 from tests.deploy.booted import Machine, boot, install
-from tests.deploy.support import DEPLOY, copy_sources, pip
+from tests.deploy.support import DEPLOY, copy_sources
 from tests.deploy.trees import database_in, debian_tree
 from tests.generate.licences import DEBIAN
+from tests.support.pip import pip
 from tests.support.postgres import Server
 
 

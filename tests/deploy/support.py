@@ -14,7 +14,6 @@ SYSTEMD = ROOT / "systemd"
 RULES = DEPLOY / "prometheus" / "analytics-refreshd.rules.yaml"
 MADE_OF = ("pyproject.toml", "README.md", ".github/LICENSE", "deploy/man", "src")
 """What a wheel is built from."""
-_PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 DASHBOARD = DEPLOY / "grafana" / "analytics-refreshd.json"
 
 
@@ -58,8 +57,3 @@ def accepted(*words: str | Path, feed: str | None = None, cwd: Path | None = Non
     result = run(*words, feed=feed, cwd=cwd, seconds=seconds)
     assert result.returncode == 0, result.stdout
     return result.stdout
-
-
-def pip(*words: str | Path) -> None:
-    """Run this environment's pip, which may fetch dozens of packages on a busy machine."""
-    accepted(*_PIP, *words, seconds=600.0)

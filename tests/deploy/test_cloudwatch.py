@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import yaml
 
-from analytics_refreshd.app.alerts import log_change
+from analytics_refreshd.app.alert_log import log_change
 from analytics_refreshd.core.alerts.lifecycle import Alert, AlertRecord, AlertState, Severity
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.observe.log.sink import JsonLog, LineSink, LogSettings

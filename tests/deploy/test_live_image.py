@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.support import DEPLOY, accepted, copy_sources, pip, tool
+from tests.deploy.support import DEPLOY, accepted, copy_sources, tool
+from tests.support.pip import pip
 from tests.support.postgres import Server, free_port
 from tests.support.waiting import eventually
 

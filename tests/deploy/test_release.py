@@ -71,7 +71,8 @@ def test_a_release_can_be_repeated(
     for number in ("one", "two"):
         made.append(released(commit, builder, wheels, folder / number))
         layers.append(layers_of(builder, IMAGE))
-        builder("rmi", "--force", IMAGE) if number == "one" else None
+        if number == "one":
+            builder("rmi", "--force", IMAGE)
     names = {path.name for path in made[0].iterdir()}
     assert names >= {
         f"analytics_refreshd-{__version__}-py3-none-any.whl",

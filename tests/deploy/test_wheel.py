@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from analytics_refreshd import __version__
-from tests.deploy.support import accepted, copy_sources, pip
+from tests.deploy.support import accepted, copy_sources
 from tests.support.daemon import environment
+from tests.support.pip import pip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, environment
+from tests.support.pip import pip
 
 COMMIT = "9777f56"
 """Version 0.1.0."""
 _ITS_OWN = ("waitress>=3,<4",)
 """What it depends on and this version does not."""
-_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -41,7 +41,7 @@ def build_wheel(folder: Path) -> Path:
     """Build the earlier wheel in `folder`; skips the test where there is no history to build it from."""
     with _source(folder) as source:
         words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder / "built"), str(source)]
-        subprocess.run([*_PIP, *words], check=True, capture_output=True)
+        pip(*words)
     (wheel,) = (folder / "built").glob("*.whl")
     return wheel
 
@@ -54,7 +54,7 @@ def unpacked(folder: Path) -> Path:
     given = os.environ.get("REFRESHD_TEST_EARLIER_WHEEL")
     wheel = Path(given) if given else build_wheel(folder)
     words = ["install", "--quiet", "--no-deps", "--target", str(folder / "program"), str(wheel), *_ITS_OWN]
-    subprocess.run([*_PIP, *words], check=True, capture_output=True)
+    pip(*words)
     return folder / "program"
 
 

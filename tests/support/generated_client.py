@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.pip import pip
+
 _PACKAGES = ("openapi-python-client==0.29.*", "httpcore", "httpx<0.29", "ruamel.yaml", "typer<0.28")
 """The generator, and what it needs beside what is here. It takes an older typer than ours: so it has its own folder."""
-_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps")
 
 
 class GeneratedClient:
@@ -19,9 +20,7 @@ class GeneratedClient:
 
     def __init__(self, document: object, folder: Path) -> None:
         packages, made = folder / "packages", folder / "made"
-        done = subprocess.run(
-            [*_PIP, "--target", str(packages), *_PACKAGES], capture_output=True, text=True, check=False
-        )
+        done = pip("install", "--quiet", "--no-deps", "--target", packages, *_PACKAGES, check=False)
         if done.returncode != 0:
             pytest.skip(f"openapi-python-client cannot be installed: {done.stderr.strip()[-300:]}")
         made.mkdir()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from analytics_refreshd.app.alert_log import log_change
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.alerts.inhibition import with_inhibited
@@ -17,7 +18,6 @@ from analytics_refreshd.core.alerts.lifecycle import (
     AlertKey,
     AlertRecord,
     AlertState,
-    Severity,
     escalated,
     fires_in_seconds,
     resolved,
@@ -28,7 +28,7 @@ from analytics_refreshd.core.alerts.rules import conditions
 from analytics_refreshd.core.errors import DatabaseFault
 from analytics_refreshd.core.events import Event
 from analytics_refreshd.core.parts import Part
-from analytics_refreshd.core.ports import AlertStore, EventLog, History, Notifier
+from analytics_refreshd.core.ports import AlertStore, History, Notifier
 from analytics_refreshd.core.retry import refuses_one_record, worth_waiting
 from analytics_refreshd.core.snapshot import Snapshot
 from analytics_refreshd.core.staleness import max_age_seconds, verdict
@@ -292,25 +292,3 @@ class AlertEvaluator:
                     doubt=age.doubt,
                 )
         self._stale = stale
-
-
-def log_change(log: EventLog, record: AlertRecord, before: AlertRecord | None = None) -> None:
-    """Log that an alert changed its state, or became critical."""
-    event = {
-        AlertState.PENDING: Event.ALERT_PENDING,
-        AlertState.FIRING: Event.ALERT_ESCALATED if escalated(before, record) else Event.ALERT_FIRING,
-        AlertState.RESOLVED: Event.ALERT_RESOLVED,
-    }[record.state]
-    log.emit(
-        event,
-        level="warning" if record.state is AlertState.FIRING and record.severity is not Severity.INFO else "info",
-        alert=record.alert.value,
-        view=record.view or None,
-        severity=record.severity.value,
-        active_at=record.active_at,
-        fired_at=record.fired_at,
-        resolved_at=record.resolved_at,
-        summary=record.summary,
-        description=record.description,
-        run_id=record.run_id,
-    )

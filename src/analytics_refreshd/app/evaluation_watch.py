@@ -3,7 +3,7 @@
 import threading
 from dataclasses import replace
 
-from analytics_refreshd.app.alerts import log_change
+from analytics_refreshd.app.alert_log import log_change
 from analytics_refreshd.app.parts import Parts
 from analytics_refreshd.app.runtime import Runtime
 from analytics_refreshd.core.alerts.inhibition import with_inhibited
