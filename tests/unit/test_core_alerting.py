@@ -88,7 +88,7 @@ def test_a_resolution_says_what_is_over() -> None:
         AlertState.RESOLVED,
         at(9),
         at(0),
-        "resolved after 9.0 s: v is old",
+        "resolved after 9.0 s; it was: v is old",
     )
     assert last.description == f"Over since {at(9):%H:%M:%S} UTC. Before: It waits."
 

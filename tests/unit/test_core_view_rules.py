@@ -156,8 +156,14 @@ def test_a_flapping_view_is_no_message_per_run() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.PERMISSION, Reason.UNDEFINED, Reason.NO_UNIQUE_INDEX, Reason.MISSING])
 def test_what_waiting_cannot_mend_fires_at_once(reason: Reason) -> None:
-    """A permanent failure needs no second run, and its end needs two good ones like any other."""
+    """A permanent failure needs no second run, and its end needs two good ones like any other.
+
+    What is wrong is found by `check`, whichever alert tells first.
+    """
     assert verdicts(Alert.REFRESH_FAILED, history(reason, GOOD, GOOD)) == [True, True, False]
+    told = found(seen(ages=[aged(725.0)], runs=history(reason)))
+    for alert in (STALE, FAILED):
+        assert told[alert].description.endswith("Next: analytics-refreshd check")
 
 
 def test_a_permanent_fault_that_rolled_everything_back_fires_at_once() -> None:

@@ -170,7 +170,7 @@ def resolved(record: AlertRecord, now: datetime) -> AlertRecord:
         record,
         state=AlertState.RESOLVED,
         resolved_at=now,
-        summary=f"resolved after {lasted}: {record.summary}",
+        summary=f"resolved after {lasted}; it was: {record.summary}",
         description=f"Over since {now:%H:%M:%S} UTC. Before: {record.description.partition(' Next: ')[0]}",
     )
 

@@ -14,7 +14,7 @@ from analytics_refreshd.core.alerts.evidence import (
 )
 from analytics_refreshd.core.alerts.lifecycle import Alert, Condition, Severity
 from analytics_refreshd.core.errors import is_permanent
-from analytics_refreshd.core.model import Outcome, Reason
+from analytics_refreshd.core.model import Outcome, Reason, Run, ViewResult
 from analytics_refreshd.core.snapshot import Snapshot, ViewRun
 from analytics_refreshd.core.staleness import Age, critical_age_seconds, interval_seconds, max_age_seconds, verdict
 from analytics_refreshd.core.wording import seconds_in_words
@@ -53,7 +53,7 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
         None if state.database_down or age is None or excused else stale,
         Severity.CRITICAL if seconds is None or seconds > critical else Severity.WARNING,
         summary,
-        describe(snapshot, text, run, result, f"analytics-refreshd history --view {view} --limit 5"),
+        describe(snapshot, text, run, result, _look(view, permanent=_waits_in_vain(run, result))),
         for_seconds=for_seconds,
         since=state.leading_since if seconds is None else None,
         run_id=run.run_id if run else None,
@@ -66,7 +66,7 @@ def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
     results, limits = _results(snapshot, view), state.limits
     firing = (Alert.REFRESH_FAILED, view) in snapshot.firing
     verdicts = [not result.success for _, result in results]
-    permanent = bool(results) and verdicts[0] and is_permanent(cause(*results[0]), results[0][1].sqlstate)
+    permanent = bool(results) and verdicts[0] and _waits_in_vain(*results[0])
     holds = permanent or streak(
         verdicts, firing=firing, fire_after=limits.failed_after_runs, resolve_after=limits.resolve_after_runs
     )
@@ -86,13 +86,7 @@ def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
         None if state.database_down else holds,
         Severity.WARNING,
         f"{state.database}: refreshing {view} fails ({reason}{f', {sqlstate}' if sqlstate else ''})",
-        describe(
-            snapshot,
-            text,
-            run,
-            result,
-            "analytics-refreshd check" if permanent else f"analytics-refreshd history --view {view} --limit 5",
-        ),
+        describe(snapshot, text, run, result, _look(view, permanent=permanent)),
         run_id=run.run_id if run else None,
     )
 
@@ -130,6 +124,16 @@ def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
         ),
         run_id=run.run_id if run else None,
     )
+
+
+def _waits_in_vain(run: Run | None, result: ViewResult | None) -> bool:
+    """Whether a result failed by what only a person mends."""
+    return run is not None and result is not None and is_permanent(cause(run, result), result.sqlstate)
+
+
+def _look(view: str, *, permanent: bool) -> str:
+    """Return the command that tells more: what is wrong by now, or what went before."""
+    return "analytics-refreshd check" if permanent else f"analytics-refreshd history --view {view} --limit 5"
 
 
 def _results(snapshot: Snapshot, view: str) -> Sequence[ViewRun]:
