@@ -134,13 +134,18 @@ def killed(process: Started) -> Iterator[Started]:
                 stream.close()
 
 
-def run(words: Sequence[str], env: Mapping[str, str], timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Run `analytics-refreshd` to its end; returns what it wrote and its exit code."""
-    command = [sys.executable, *PROGRAM, *words]
+def run(
+    words: Sequence[str], env: Mapping[str, str], timeout: float = 120.0, *, first: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `analytics-refreshd` to its end; returns what it wrote and its exit code.
+
+    `first` is Python that is executed before.
+    """
+    command = [sys.executable, *(["-c", first + _MAIN] if first else PROGRAM), *words]
     if not _is_warm(env):
         return subprocess.run(command, env=dict(env), capture_output=True, text=True, timeout=timeout, check=False)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
-        process = Process(words, env, out.fileno(), err.fileno())
+        process = Process(words, env, out.fileno(), err.fileno(), first)
         try:
             code = process.wait(timeout)
         finally:

@@ -18,6 +18,8 @@ from pathlib import Path
 PREFIX = "analytics-refreshd-demo-"
 CONFIGURATION = "config.toml"
 """The demo's configuration within its folder, for other commands."""
+_SHARED = Path("/tmp")  # noqa: S108
+"""Where a demo is whose terminal had no folder of its own for what is temporary."""
 _LOCK = "owner.lock"
 _DATA = "data.path"
 _UNFINISHED_SECONDS = 60.0
@@ -81,7 +83,7 @@ class RunFolder:
 def running() -> list[Path]:
     """Return the configuration files of this user's running demos."""
     found = []
-    for parent in dict.fromkeys((Path(tempfile.gettempdir()).resolve(), Path("/tmp"))):  # noqa: S108
+    for parent in dict.fromkeys((Path(tempfile.gettempdir()).resolve(), _SHARED)):
         for path in sorted(parent.glob(f"{PREFIX}*/{CONFIGURATION}")):
             with suppress(OSError):
                 if not _is_own_folder(path.parent):
