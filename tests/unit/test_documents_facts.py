@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from analytics_refreshd import __version__
+from analytics_refreshd.api.problems import CODES
 from analytics_refreshd.app.service import needs_restart
 from analytics_refreshd.cli.main import app
 from analytics_refreshd.config import Config, load, parse_duration
@@ -139,6 +140,12 @@ def test_the_keys_that_need_a_restart_are_those_that_a_reload_leaves(path: str, 
     text = re.sub(r"\n#? ?", " ", (ROOT / path).read_text()).replace("`", "")
     (sentence,) = re.findall(r"A change of (.+?) needs ", text)
     assert set(re.split(r", | or ", sentence)) == keys_that_need_a_restart(config)
+
+
+def test_the_guide_names_every_error_of_the_api() -> None:
+    """Who builds a client reads what each means, and what to do."""
+    rows = re.findall(r"^\| [1-5]\d\d(?:, \d+)* \| ([^|]+) \|", (GUIDES / "api.md").read_text(), re.MULTILINE)
+    assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == set(CODES)
 
 
 def test_limits_in_prose() -> None:
