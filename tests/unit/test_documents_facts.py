@@ -18,6 +18,7 @@ from analytics_refreshd.cli.main import app
 from analytics_refreshd.config import Config, load, parse_duration
 from analytics_refreshd.core.model import VIEWS
 from analytics_refreshd.core.redaction import LIMIT_BYTES
+from analytics_refreshd.core.stream import TOLD, Topic
 from analytics_refreshd.postgres.check import contract
 from analytics_refreshd.postgres.connection.settings import ConnectionSettings
 from tests.deploy.support import ROOT
@@ -146,6 +147,13 @@ def test_the_guide_names_every_error_of_the_api() -> None:
     """Who builds a client reads what each means, and what to do."""
     rows = re.findall(r"^\| [1-5]\d\d(?:, \d+)* \| ([^|]+) \|", (GUIDES / "api.md").read_text(), re.MULTILINE)
     assert {code for row in rows for code in re.findall(r"`(\w+)`", row)} == set(CODES)
+
+
+def test_the_guide_names_every_topic_and_ending_of_a_stream() -> None:
+    """A client compares with them."""
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", (GUIDES / "api.md").read_text(), re.MULTILINE))
+    assert {topic.value for topic in Topic} <= told.keys()
+    assert set(re.findall(r"`(\w+)`", told["end"])) - {"reason"} == {ending.value for ending in TOLD}
 
 
 def test_limits_in_prose() -> None:
