@@ -53,7 +53,7 @@ def view_stale(snapshot: Snapshot, view: str) -> Condition:
         None if state.database_down or age is None or excused else stale,
         Severity.CRITICAL if seconds is None or seconds > critical else Severity.WARNING,
         summary,
-        describe(snapshot, text, run, result, _look(view, permanent=_waits_in_vain(run, result))),
+        describe(snapshot, text, run, result, _look(view, permanent=_needs_a_person(run, result))),
         for_seconds=for_seconds,
         since=state.leading_since if seconds is None else None,
         run_id=run.run_id if run else None,
@@ -66,7 +66,7 @@ def refresh_failed(snapshot: Snapshot, view: str) -> Condition:
     results, limits = _results(snapshot, view), state.limits
     firing = (Alert.REFRESH_FAILED, view) in snapshot.firing
     verdicts = [not result.success for _, result in results]
-    permanent = bool(results) and verdicts[0] and _waits_in_vain(*results[0])
+    permanent = bool(results) and verdicts[0] and _needs_a_person(*results[0])
     holds = permanent or streak(
         verdicts, firing=firing, fire_after=limits.failed_after_runs, resolve_after=limits.resolve_after_runs
     )
@@ -126,8 +126,8 @@ def refresh_slow(snapshot: Snapshot, view: str) -> Condition:
     )
 
 
-def _waits_in_vain(run: Run | None, result: ViewResult | None) -> bool:
-    """Whether a result failed by what only a person mends."""
+def _needs_a_person(run: Run | None, result: ViewResult | None) -> bool:
+    """Whether a result failed, and waiting cannot fix it."""
     return run is not None and result is not None and is_permanent(cause(run, result), result.sqlstate)
 
 
